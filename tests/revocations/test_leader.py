@@ -219,7 +219,7 @@ def test_an_hour_without_ivs_is_trouble_and_then_everything_is_delivered(stage: 
             make_due(stage.dispatch.store)
             stage.run(60, one)
     assert texts(one.problems) == [f"{PLACE.region}: IVS takes no revocations: ConnectionClosedError"]
-    told = [line for line in lines if line["event"] == "IVS did not take every revocation"]
+    told = [line for line in lines if line["event"] == "IVS did not accept every revocation"]
     assert 50 <= len(told) <= 3600 / REMINDER_INTERVAL_SECONDS + 1
     assert {code for line in told for code in line["codes"]} == {"ConnectionClosedError"}
     assert not [line for line in lines if "v1" in str(line).split("codes")[0]], "no viewer is in the log"
@@ -230,7 +230,7 @@ def test_an_hour_without_ivs_is_trouble_and_then_everything_is_delivered(stage: 
         for _ in range(6):
             make_due(stage.dispatch.store)
             stage.run(10, one)
-    [again] = [line for line in lines if line["event"] == "IVS takes revocations again"]
+    [again] = [line for line in lines if line["event"] == "IVS accepts revocations again"]
     assert 3540 <= again["seconds"] <= 3660
     assert stage.dispatch.queued() == 0
     assert not one.problems

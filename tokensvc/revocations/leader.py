@@ -1,12 +1,12 @@
-"""Tells IVS of one account and region what waits for it, while this process leads there.
+"""Dispatches the revocations of one account and region while this process is its leader.
 
-Rules of the file
-- One process leads, by a lease of the store that it prolongs well before it ends. No call begins once the lease is
-  about to end by our own clock, however long we were held up: two leaders would use the rate twice.
-- Whoever begins to lead begins with a new dispatcher, whose allowances are used up: the last leader may have used them.
-- What was told is settled before anything else, also by one that leads no more; settling is compare-and-set.
-- What IVS does not take is counted at once, logged as an outage (`outages.py`) with what it answered, and is trouble
-  until it takes something.
+Invariants
+- One process leads, by a lease in the store that it renews well before it expires. No call begins shortly before the
+  lease expires by our own clock, however long the process was suspended: two leaders would use the rate twice.
+- A new leader starts with a new dispatcher, whose rate limits are exhausted: the last leader may have used them up.
+- Outcomes of what was sent are recorded before anything else, even by a former leader; recording is compare-and-set.
+- Rejected revocations are counted immediately, logged as an outage (`outages.py`) with IVS's codes, and reported as a
+  problem until IVS accepts a revocation again.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ from tokensvc.revocations.dispatcher import DispatchContext, Dispatcher, Dispatc
 
 LEASE_SECONDS = 15.0
 RENEWALS_PER_LEASE = 6
-"""How often within its length the lease is asked for, by who has it and by who would have it."""
+"""How many times within the lease's length its holder renews it and the others try to acquire it."""
 
 MAX_CONCURRENT_CALLS = 6
-"""Of the eight connections to a region; the others are for channels and keys."""
+"""Of the eight connections to a region; the others are reserved for channels and keys."""
 
 LEASE_MARGIN_SECONDS = 1.0
-"""No call begins so shortly before the lease ends, so that it reaches IVS before whoever leads next makes one."""
+"""No call begins in this last part of the lease, so that it reaches IVS before the next leader makes one."""
 
 _LEASE_PREFIX = "dispatch:"
 _log = structlog.get_logger(__name__)
 
 
 def lease_name(account_region: AccountRegion) -> str:
-    """What the lease is called that whoever leads there has."""
+    """The name of the leader's lease."""
     return f"{_LEASE_PREFIX}{account_region.account}:{account_region.region}"
 
 
 def read_leaders(leases: Leases) -> dict[AccountRegion, HeldLease]:
-    """Who leads where now; each holder is a worker's id. Raises StoreError."""
+    """The current leaders; each holder is a worker's id. Raises StoreError."""
     found = {}
     for name, held in leases.all_held(_LEASE_PREFIX).items():
         account, _, region = name.removeprefix(_LEASE_PREFIX).partition(":")
@@ -58,7 +58,7 @@ def read_leaders(leases: Leases) -> dict[AccountRegion, HeldLease]:
 
 
 class RevocationLeader:
-    """One process's share in the revocations of a place."""
+    """One process's candidate for leading the revocations of one account and region."""
 
     def __init__(
         self,
@@ -75,8 +75,8 @@ class RevocationLeader:
         self._account_region = account_region
         self._clock = context.clock
         self._threads = ThreadPoolExecutor(MAX_CONCURRENT_CALLS, f"revocations-{account_region.region}")
-        plane = _LeaseGuard(context.control_plane, self._clock, self)
-        self._context = replace(context, control_plane=plane, map_concurrently=self._threads.map)
+        guarded = _LeaseGuard(context.control_plane, self._clock, self)
+        self._context = replace(context, control_plane=guarded, map_concurrently=self._threads.map)
         self._leases = leases
         self._lease = lease_name(account_region)
         self._holder = holder
@@ -85,46 +85,47 @@ class RevocationLeader:
         self._lease_seconds = lease_seconds
         self._dispatcher: Dispatcher | None = None
         self.lease_expires_at = -math.inf
-        """When our lease ends, on our monotonic clock."""
+        """When our lease expires, on the monotonic clock."""
         self._next_acquire_at = -math.inf
         self._unreported_errors: Counter[str] = Counter()
         self._outages = OutageTracker(self._clock.monotonic)
         self.problems: tuple[Problem, ...] = ()
-        """What an operator should know, while anything waits."""
+        """Problems for operators, while anything is queued."""
 
     @property
     def is_leader(self) -> bool:
-        """Whether this process has the lease."""
+        """Whether this process holds the lease."""
         return self._dispatcher is not None
 
     def run_once(self) -> float:
-        """Tell IVS what may be told now, if this process leads; how many seconds until there may be more to do.
+        """Dispatch what may be sent now, if this process is the leader. Returns in how many seconds to run again.
 
-        Raises StoreError, and then the next run settles what was told.
+        Raises StoreError; the next run then records the outcomes of what was sent.
         """
         now = self._clock.monotonic()
         if now >= self._next_acquire_at or (self.is_leader and now >= self.lease_expires_at):
             self._acquire(now)
         if self._dispatcher is None:
             return max(0.0, self._next_acquire_at - now)
-        done = self._dispatcher.run_once()
+        result = self._dispatcher.run_once()
         now = self._clock.monotonic()
-        self._report(done)
-        return max(0.0, min(done.next_run_in_seconds, self._next_acquire_at - now))
+        self._report(result)
+        return max(0.0, min(result.next_run_in_seconds, self._next_acquire_at - now))
 
     def reacquire_lease(self) -> None:
-        """Ask for the lease in the next run: the store was replaced, and the present one may have given it to another.
-        Returns at once, in any thread."""
+        """Acquire the lease again in the next run, because the store was replaced and may now record another holder.
+        Returns immediately; callable from any thread."""
         self._next_acquire_at = -math.inf
 
     def stop(self) -> None:
-        """Settle what was told and give the lease up, when nothing runs any more. Raises StoreError."""
+        """Record the remaining outcomes and release the lease; call it when no run is in progress. Raises
+        StoreError."""
         self._threads.shutdown(wait=False)
         self._step_down()
         self._leases.release(self._lease, self._holder)
 
     def _acquire(self, now: float) -> None:
-        """Take the lease, or prolong it."""
+        """Acquire or renew the lease."""
         granted = self._leases.acquire(self._lease, self._holder, self._lease_seconds)
         if now >= self.lease_expires_at or not granted:  # another may have led meanwhile
             self._step_down()
@@ -134,7 +135,7 @@ class RevocationLeader:
             return
         self.lease_expires_at = now + self._lease_seconds
         if self._dispatcher is None:
-            _log.info("this worker tells IVS of revocations now", region=self._account_region.region)
+            _log.info("now dispatching revocations to IVS", region=self._account_region.region)
             self._dispatcher = Dispatcher(self._context, self._account_region, self._rate_fraction)
 
     def _step_down(self) -> None:
@@ -142,38 +143,43 @@ class RevocationLeader:
             self._dispatcher.flush()
             self._dispatcher, self.problems = None, ()
 
-    def _report(self, done: DispatchResult) -> None:
-        self._metrics.revocations_dispatched(done.sent, done.failed, done.deferred, done.errors_by_code)
-        if done.sent:
+    def _report(self, result: DispatchResult) -> None:
+        self._metrics.revocations_dispatched(result.sent, result.failed, result.deferred, result.errors_by_code)
+        if result.sent:
             self.problems = ()
-        elif done.deferred:
-            codes = {"ivs_codes": ", ".join(sorted(done.errors_by_code))}
+        elif result.deferred:
+            codes = {"ivs_codes": ", ".join(sorted(result.errors_by_code))}
             self.problems = (Problem(ProblemCode.REVOCATIONS_REJECTED, self._account_region.region, codes),)
-        self._unreported_errors.update(done.errors_by_code)
+        self._unreported_errors.update(result.errors_by_code)
         region, report = self._account_region.region, None
-        if done.errors_by_code:
-            report = self._outages.record_failure(region, frozenset(done.errors_by_code))
-        elif done.sent and (report := self._outages.record_recovery(region)):
+        if result.errors_by_code:
+            report = self._outages.record_failure(region, frozenset(result.errors_by_code))
+        elif result.sent and (report := self._outages.record_recovery(region)):
             self._unreported_errors.clear()
-            _log.info("IVS takes revocations again", region=region, seconds=round(report.seconds, 1))
+            _log.info("IVS accepts revocations again", region=region, seconds=round(report.seconds, 1))
             return
         if report is not None:
             seconds = round(report.seconds, 1)
             _log.warning(
-                "IVS did not take every revocation", region=region, codes=dict(self._unreported_errors), seconds=seconds
+                "IVS did not accept every revocation",
+                region=region,
+                codes=dict(self._unreported_errors),
+                seconds=seconds,
             )
             self._unreported_errors.clear()
 
 
 class _LeaseGuard:
-    """The control plane, as long as the lease lasts."""
+    """The control plane, usable only while the lease is valid."""
 
-    def __init__(self, control_plane: ControlPlane, clock: Clock, leading: RevocationLeader) -> None:
+    def __init__(self, control_plane: ControlPlane, clock: Clock, leader: RevocationLeader) -> None:
         self._control_plane = control_plane
         self._clock = clock
-        self._leader = leading
+        self._leader = leader
 
     def call(self, region: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
         if self._clock.monotonic() >= self._leader.lease_expires_at - LEASE_MARGIN_SECONDS:
-            raise ControlPlaneUnavailable("this worker leads no more", operation=operation, ivs_code="LeaseOver")
+            raise ControlPlaneUnavailable(
+                "this worker's dispatch lease has expired", operation=operation, ivs_code="LeaseExpired"
+            )
         return self._control_plane.call(region, operation, request)

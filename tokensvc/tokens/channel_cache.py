@@ -171,7 +171,7 @@ class ChannelCache:
         """Whether this may be answered as it is; a channel that IVS did not know is asked for again after a minute."""
         return channel.playback_url is not None or self._age(channel.checked_at) < NOT_FOUND_SECONDS
 
-    def ask(self, channel_arn: str, caller: str) -> tuple[Future[KnownChannel | None], float]:
+    def look_up(self, channel_arn: str, caller: str) -> tuple[Future[KnownChannel | None], float]:
         """A question of this caller about a channel that the snapshot does not know, and how many seconds it is worth
         waiting for."""
         with self._lock:
@@ -201,7 +201,7 @@ class ChannelCache:
                     if arn in self._pending:
                         self._pending[arn].is_new = False
         read_due = self._find_due()
-        looked_up = self._look_up()
+        looked_up = self._call_regions()
         return None if (new or read_due or looked_up) and not self._failing else IDLE
 
     def _enqueue(self, arn: str, caller: str) -> _Lookup | None:
@@ -246,7 +246,7 @@ class ChannelCache:
             self._due.setdefault(_region(arn), []).append(arn)
         return True
 
-    def _look_up(self) -> bool:
+    def _call_regions(self) -> bool:
         """Make a call in each region whose turn it is; whether there was any to consider."""
         with self._lock:
             regions = dict.fromkeys([region for region, queues in self._queues.items() if queues.by_caller])
