@@ -41,7 +41,7 @@ class RequestAuthenticator:
         self._threads = anyio.CapacityLimiter(MAX_CONCURRENT_STORE_CALLS)
 
     def authenticate(self, scope: Scope, context: RequestContext, required_scope: str) -> Authenticated:
-        """The caller of a request. Raises SnapshotStale, Unauthenticated, or InsufficientScope without `required_scope`."""
+        """The caller of a request. Raises SnapshotStale, Unauthenticated, or InsufficientScope for `required_scope`."""
         snapshot, now = self._snapshot(), self._clock.now()
         require_fresh(snapshot, now, self._clock.monotonic(), self._lease_seconds)
         caller = authenticate(header(scope, b"authorization"), snapshot.secrets, now)

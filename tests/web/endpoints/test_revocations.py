@@ -385,7 +385,7 @@ INVENTED = [
 @pytest.mark.parametrize("invented", INVENTED, ids=["a region", "an account"])
 def test_a_channel_where_no_key_is_held_is_refused_by_name_and_leaves_no_row(counter: Counter, invented: str) -> None:
     counter.store.deployment.bind_account("123456789012")
-    where = ", ".join(f"{kind} {invented.split(':')[n]}" for kind, n in (("account", 4), ("region", 3)))
+    account_and_region = ", ".join(f"{kind} {invented.split(':')[n]}" for kind, n in (("account", 4), ("region", 3)))
     for path, body in (
         ("/v1/revocations", {"channelArns": [CHANNEL, invented], "viewerId": "ada"}),
         ("/v1/denials", {"channelArns": [CHANNEL, invented], "viewerId": "ada", "denySeconds": 60}),
@@ -393,7 +393,7 @@ def test_a_channel_where_no_key_is_held_is_refused_by_name_and_leaves_no_row(cou
         said = counter.ask("POST", path, body)
         assert (said.status, said.json["code"]) == (422, "invalid_request")
         assert said.json["errors"] == [
-            {"field": "channelArns", "message": f"is in {where}, where this service holds no key"}
+            {"field": "channelArns", "message": f"no signing key is configured for {account_and_region}"}
         ]
     batch = [{"channelArn": invented, "viewerId": "ada"}, {"channelArn": CHANNEL, "viewerId": "eve"}]
     results = counter.ask("POST", "/v1/revocations/batch", {"revocations": batch}).json["results"]

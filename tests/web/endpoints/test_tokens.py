@@ -355,7 +355,7 @@ def test_channels_of_places_without_a_key_are_not_asked_about(worker: Worker) ->
     worker.snapshot = worker.snapshot._replace(secrets={"abc": SECRETS["abc"]._replace(caller=Caller("shop", policy))})
     worker.wake = worker.channel_cache.run_once
     elsewhere = str(CHANNEL).replace("us-east-1", "eu-west-1")
-    with pytest.raises(InvalidRequest, match="holds no key"):
+    with pytest.raises(InvalidRequest, match="no signing key is configured"):
         worker.single(ASK | {"channelArn": elsewhere})
     assert not worker.ivs.calls
 
@@ -490,13 +490,13 @@ def test_a_clock_that_jumps_within_a_request_changes_nothing_about_its_token(
 def test_a_clock_that_jumps_while_a_channel_is_asked_for_signs_nothing(worker: Worker) -> None:
     """The token is reckoned by the time after waiting."""
     worker.snapshot = worker.snapshot._replace(channels={})
-    ask = worker.routes._channel_cache.ask
+    ask = worker.routes._channel_cache.look_up
 
     def jump(channel_arn: str, caller: str) -> Any:
         worker.clock.jump(3600)
         return ask(channel_arn, caller)
 
-    worker.routes._channel_cache.ask = jump  # type: ignore[method-assign]
+    worker.routes._channel_cache.look_up = jump  # type: ignore[method-assign]
     with pytest.raises(SnapshotStale, match="jumped"):
         worker.single()
 

@@ -99,7 +99,7 @@ class Readiness:
         return Response(200, orjson.dumps(body), (JSON,), "ok")
 
     def _store_warnings(self, snapshot: Snapshot) -> list[str]:
-        age = self._clock.monotonic() - snapshot.began_at
+        age = self._clock.monotonic() - snapshot.refresh_started_at
         left = self._lease_seconds - age
         warning = f"the store has not responded for {age:.0f} s; this worker stops signing in {left:.0f} s"
         return [warning] if age > _STORE_UNAVAILABLE_SECONDS else []

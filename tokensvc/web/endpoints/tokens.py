@@ -183,7 +183,7 @@ class TokenRoutes:
         """Look up channels that the snapshot lacks, where we hold a key in their account and region. Waits as long as
         the channel cache allows; what is not found by then is left out."""
         lookups = {
-            arn: self._channel_cache.ask(arn, caller.name)
+            arn: self._channel_cache.look_up(arn, caller.name)
             for arn in arns
             if parse_arn(arn, "channel").account_region in snapshot.keyring.region_keys
         }
