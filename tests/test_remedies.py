@@ -84,9 +84,9 @@ def test_slots_are_freed_by_what_can_be_deleted() -> None:
     def hint(**parameters: str) -> str:
         return hint_of(Remedy(Action.FREE_KEY_SLOT, {"key_ids": "", **parameters}))
 
-    assert hint() == ". To make room: tokensvc keys list --ivs"
+    assert hint() == ". To free a slot: tokensvc keys list --ivs"
     assert hint(key_ids="k1,k2", foreign="true") == (
-        ". To make room: tokensvc keys delete k1, or tokensvc keys delete k2, or delete one that is not ours"
+        ". To free a slot: tokensvc keys delete k1, or tokensvc keys delete k2, or delete a key pair of another application"
     )
 
 

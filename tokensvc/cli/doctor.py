@@ -1,4 +1,4 @@
-"""`tokensvc doctor`: what is configured, what answers, what is missing."""
+"""`tokensvc doctor`: checks the configuration and everything it depends on, and prints a fix for each problem."""
 
 from __future__ import annotations
 
@@ -23,26 +23,28 @@ from tokensvc.settings import Settings, read_settings, variable_name
 from tokensvc.storage.store import Store
 
 SET_CONTROL_PLANE = "export TOKENSVC_CONTROL_PLANE=aws   (or local)"
-RUN_AGAIN = "tokensvc doctor   (again, when what the message says has ended)"
+RUN_AGAIN = "tokensvc doctor   (again, after fixing what the message names)"
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Look at settings, store, vault, IVS and callers; say what is missing and what mends it. Changes nothing."""
+    """Check settings, store, vault, IVS and callers, and print a fix for every problem. Changes nothing.
+
+    Exits with 1 if a check failed.
+    """
     findings = list(_run_checks())
     data = {
-        "well": all(f.ok for f in findings),
+        "ok": all(f.ok for f in findings),
         "findings": [
-            {"well": f.ok, "what": f.check, "found": f.detail, "mend": None if f.ok else f.fix or None}
-            for f in findings
+            {"ok": f.ok, "check": f.check, "detail": f.detail, "fix": None if f.ok else f.fix or None} for f in findings
         ],
     }
     lines = []
     for f in findings:
-        lines.append(f"{'ok  ' if f.ok else 'BAD '} {f.check}: {f.detail}")
+        lines.append(f"{'ok  ' if f.ok else 'FAIL'}  {f.check}: {f.detail}")
         if f.fix and not f.ok:
-            lines.append(f"       mend it with: {f.fix}")
+            lines.append(f"      fix: {f.fix}")
     print_result(data, as_json, *lines)
-    if not data["well"]:
+    if not data["ok"]:
         raise typer.Exit(1)
 
 
@@ -79,26 +81,28 @@ def _check_store(settings: Settings, store: Store) -> Iterator[Finding]:
     if deployment is None:
         yield finding
         return
-    where = f"{deployment.control_plane or 'not bound yet'}, account {deployment.account or 'not known yet'}"
+    account = "not yet linked to an AWS account"
+    if deployment.control_plane:
+        account = f"keys in {deployment.control_plane}, account {deployment.account or 'not known yet'}"
     if deployment.damage:
-        fix = "TOKENSVC_MAX_TTL_SECONDS=3600 tokensvc db upgrade   (or what it was)"
+        fix = "TOKENSVC_MAX_TTL_SECONDS=3600 tokensvc db upgrade   (or the value it had before)"
         yield Finding(False, "max_ttl_seconds", f"{deployment.damage}; no token is issued", fix)
-    detail = f"answers; deployment {deployment.id}; keys in: {where}; tokens live {deployment.max_ttl_seconds} s at most"
+    detail = f"reachable; deployment {deployment.id}; {account}; maximum token lifetime {deployment.max_ttl_seconds} s"
     yield Finding(True, "store", detail)
     fits = deployment.control_plane is None or settings.control_plane in (None, deployment.control_plane)
     if settings.control_plane is None:
         bound = deployment.control_plane
-        fix = f"export TOKENSVC_CONTROL_PLANE={bound}   (where this store's keys live)" if bound else SET_CONTROL_PLANE
+        fix = f"export TOKENSVC_CONTROL_PLANE={bound}   (where this store's keys are)" if bound else SET_CONTROL_PLANE
         yield _check_setting(settings, "control_plane", fix)
     if not fits:
         fix = f"export TOKENSVC_CONTROL_PLANE={deployment.control_plane}   (or use another store)"
-        detail = f"is {settings.control_plane}, and the keys of this store live in {deployment.control_plane}"
+        detail = f"is {settings.control_plane}, but the keys of this store are in {deployment.control_plane}"
         yield Finding(False, "TOKENSVC_CONTROL_PLANE", detail, fix)
     yield from _check_policy_settings(settings, deployment)
     findings = [*check_vault(settings, store), *check_keys(settings, store)]
     yield from (finding for finding in findings if not finding.needs_ivs)
-    # What IVS says must be fixed first may be what keeps the rest from going on.
-    if fits and settings.control_plane is not None:  # else another IVS would be asked, or none
+    # A problem found in IVS may be what blocks the fixes that call IVS, so those come after it.
+    if fits and settings.control_plane is not None:  # otherwise this would call another IVS, or none
         yield from check_ivs(settings, store)
     yield from (finding for finding in findings if finding.needs_ivs)
     yield from check_rows(store)
@@ -107,48 +111,49 @@ def _check_store(settings: Settings, store: Store) -> Iterator[Finding]:
     fix = "tokensvc callers add NAME --all-channels"
     if disabled:
         fix = f"tokensvc callers enable {disabled[0]}   (or {fix})"
-    yield Finding(bool(callers), "callers", f"{len(callers)} may ask for tokens", fix)
+    yield Finding(bool(callers), "callers", f"{len(callers)} enabled", fix)
 
 
 def _check_policy_settings(settings: Settings, deployment: Deployment) -> Iterator[Finding]:
-    """Settings of the whole deployment that the store holds otherwise."""
+    """Deployment-wide settings that differ from the stored values."""
     for name, set_here, stored in policy_values(settings, deployment):
         if set_here is not None and set_here != stored and not (name == "max_ttl_seconds" and deployment.damage):
-            detail = f"is {set_here:g}, and the store holds {stored:g}, which is what counts"
+            detail = f"is {set_here:g} here, but the stored value {stored:g} applies"
             fix = f"tokensvc db upgrade   (or unset {variable_name(name)})"
             yield Finding(False, variable_name(name), detail, fix)
 
 
 def _check_kek_settings(settings: Settings, store: Store | None) -> Iterator[Finding]:
-    """Whether anything wraps. A new passphrase opens nothing that is wrapped already."""
+    """Whether a key-encryption key is set. A new passphrase cannot decrypt what another one has encrypted."""
     known, _ = try_check("store", store.kek_registry.list, RUN_AGAIN) if store is not None else ([], None)
     for name in required_kek_settings(settings):
         fix = "(umask 077; openssl rand -hex 32 > FILE); export TOKENSVC_PASSPHRASE_FILE=FILE"
         if store is None:
-            fix = f"{fix}   (for a new deployment; else the file with the deployment's passphrase)"
+            fix = f"{fix}   (for a new deployment; otherwise use a file with the deployment's passphrase)"
         if known:
-            fix = "export TOKENSVC_PASSPHRASE_FILE=FILE   (with the passphrase that this store's secrets are under)"
+            fix = "export TOKENSVC_PASSPHRASE_FILE=FILE   (with the passphrase that encrypts this store's secrets)"
             if all(wrapping.check_value is None for wrapping in known):
                 fix = f"export TOKENSVC_KMS_KEY_ARN={known[-1].name.removeprefix('kms:')}"
         yield _check_setting(settings, name, fix)
 
 
 def _fix_setting(error: FieldError) -> str:
-    """What ends a fault of the settings, beside what its message says."""
+    """The fix for an invalid setting."""
     examples = {
         "TOKENSVC_CONTROL_PLANE": SET_CONTROL_PLANE,
         "TOKENSVC_DATABASE_URL": "export TOKENSVC_DATABASE_URL=URL   (postgresql://… or sqlite:////path.db)",
         "TOKENSVC_PASSPHRASE": "(umask 077; openssl rand -hex 32 > FILE); unset TOKENSVC_PASSPHRASE; "
-        "export TOKENSVC_PASSPHRASE_FILE=FILE   (for a new deployment; else the file with the deployment's passphrase)",
+        "export TOKENSVC_PASSPHRASE_FILE=FILE   (for a new deployment; otherwise use a file with the "
+        "deployment's passphrase)",
     }
     is_file = error.field.removesuffix("_FILE") in map(variable_name, Settings.model_fields) and error.field.endswith(
         "_FILE"
     )
     if is_file and not error.excluded_by:
-        return f"export {error.field}=FILE   (that this user can read, and nobody else: chmod 600 FILE)"
-    return examples.get(error.field, f"unset {error.field}   (or give it a value that fits)")
+        return f"export {error.field}=FILE   (readable by this user and nobody else: chmod 600 FILE)"
+    return examples.get(error.field, f"unset {error.field}   (or set a valid value)")
 
 
 def _check_setting(settings: Settings, name: str, fix: str) -> Finding:
     value = getattr(settings, name)
-    return Finding(value is not None, f"TOKENSVC_{name.upper()}", "is missing" if value is None else "is set", fix)
+    return Finding(value is not None, f"TOKENSVC_{name.upper()}", "is not set" if value is None else "is set", fix)

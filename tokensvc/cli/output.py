@@ -81,9 +81,10 @@ def format_duration(seconds: float) -> str:
     return count_of(max(0, int(seconds)), "second")
 
 
-def count_of(count: int, noun: str) -> str:
-    """A count with its noun in the right number: `1 worker`, `2 workers`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+def count_of(count: float, noun: str) -> str:
+    """A count with its noun in the right number: `1 worker`, `2 workers`, `1.5 days`."""
+    number = f"{count:,}" if isinstance(count, int) else f"{count:g}"
+    return f"{number} {noun}" if count == 1 else f"{number} {noun}s"
 
 
 def confirm(question: str, yes: bool) -> None:

@@ -1,4 +1,4 @@
-"""What `tokensvc doctor` finds in the vault: where it is, what wraps it, whether the keys that sign can be opened."""
+"""Checks the vault: its location, its wrapping keys, and whether the active private keys can be decrypted."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from tokensvc.cli.checks.finding import Finding, try_check, failure_finding, needs_reconcile
+from tokensvc.cli.output import count_of
 from tokensvc.container.vault import vault_location, open_vault, make_read_only_cipher, required_kek_settings
 from tokensvc.errors import InvalidKey, PrivateKeyMissing, VaultError
 from tokensvc.keys.lifecycle import KeyRecord, KeyState
@@ -17,52 +18,54 @@ from tokensvc.vault.store import Vault
 
 REWRAP = "tokensvc keys rewrap"
 RESET_SUBJECT_KEYS = (
-    "SQL: DELETE FROM subject_keys; UPDATE deployment SET subject_keys_made = 0   (only without a backup to put the "
-    "row back from: every denial by subject is void then; restart the workers, and deny anew)"
+    "SQL: DELETE FROM subject_keys; UPDATE deployment SET subject_keys_made = 0   (only without a backup to restore "
+    "the row from: it voids every denial by subject; restart the workers, then deny those viewers again)"
 )
-USE_STORE_VAULT = "export TOKENSVC_VAULT=store   (or shared-file:DIR; tokensvc keys rewrap --from VAULT moves keys into it)"
-FIX_PERMISSIONS = 'chown -R "$(id -un)" DIR && chmod -R u+rwX,go= DIR   (as root; the directory of the vault)'
-DESCRIBE_KMS_KEY = "aws kms describe-key --key-id ARN   (until it answers: credentials, permissions and the key are the account's)"
+USE_STORE_VAULT = "export TOKENSVC_VAULT=store   (or shared-file:DIR; tokensvc keys rewrap --from VAULT copies keys into it)"
+FIX_PERMISSIONS = 'chown -R "$(id -un)" DIR && chmod -R u+rwX,go= DIR   (as root; DIR is the vault)'
+DESCRIBE_KMS_KEY = (
+    "aws kms describe-key --key-id ARN   (until it succeeds: check credentials, permissions and the key's state)"
+)
 
 
 def check_vault(settings: Settings, store: Store) -> Iterator[Finding]:
-    """Look at it; nothing is changed, so a wrapping key that is new to the store does not join its list."""
+    """Check the vault. Changes nothing: a wrapping key that is new to the store is not registered."""
     if any(getattr(settings, name) is None for name in required_kek_settings(settings)):
-        return  # said among the settings
+        return  # already reported as a missing setting
     cipher, finding = try_check("wrapping keys", lambda: make_read_only_cipher(settings, store), DESCRIBE_KMS_KEY)
     if cipher is None:
         yield finding
         return
-    opens = f"; {' and '.join(cipher.names[1:])} only open" if cipher.names[1:] else ""
-    yield Finding(True, "wrapping keys", f"{cipher.current} wraps{opens}")
+    previous = f"; for decryption only: {', '.join(cipher.names[1:])}" if cipher.names[1:] else ""
+    yield Finding(True, "wrapping keys", f"encrypting with {cipher.current}{previous}")
     vault, finding = try_check("vault", lambda: open_vault(settings, store, cipher), USE_STORE_VAULT)
-    kept, finding = try_check("vault", vault.key_ids, FIX_PERMISSIONS) if vault else (None, finding)
-    if vault is None or kept is None:
+    stored_ids, finding = try_check("vault", vault.key_ids, FIX_PERMISSIONS) if vault else (None, finding)
+    if vault is None or stored_ids is None:
         yield finding
         return
-    yield Finding(True, "vault", f"{vault_location(settings)}; it keeps {len(kept)} private keys")
+    yield Finding(True, "vault", f"{vault_location(settings)}; {count_of(len(stored_ids), 'private key')}")
     private_keys: Counter[str] = Counter()
-    yield from _check_private_keys(store.keys.list(), vault, kept, private_keys)
-    of_subjects, finding = try_check("subject key", store.deployment.subject_keys, RESET_SUBJECT_KEYS)
-    if of_subjects is None:
+    yield from _check_private_keys(store.keys.list(), vault, stored_ids, private_keys)
+    stored_subject_keys, finding = try_check("subject key", store.deployment.subject_keys, RESET_SUBJECT_KEYS)
+    if stored_subject_keys is None:
         yield finding
-    subject_keys = Counter(kek_name(key.wrapped) for key in of_subjects or ())
-    for check, under in (("private keys", private_keys), ("subject keys", subject_keys)):
-        for name in sorted(under.keys() - {cipher.current}):
-            detail = f"{under[name]} of {under.total()} are under {name}, not yet under {cipher.current}"
-            yield Finding(False, check, detail, REWRAP)
+    subject_keys = Counter(kek_name(key.wrapped) for key in stored_subject_keys or ())
+    for check, count_by_kek in (("private keys", private_keys), ("subject keys", subject_keys)):
+        for name in sorted(count_by_kek.keys() - {cipher.current}):
+            count = f"{count_by_kek[name]} of {count_by_kek.total()}"
+            yield Finding(False, check, f"{count} still encrypted with {name} instead of {cipher.current}", REWRAP)
     for name in cipher.names[1:]:
         if not private_keys[name] + subject_keys[name]:
-            yield Finding(True, name, "nothing is under it: it may be taken out of the settings")
+            yield Finding(True, name, "no longer in use; it can be removed from the settings")
 
 
 def _check_private_keys(
-    records: Sequence[KeyRecord], vault: Vault, kept: frozenset[str], under: Counter[str]
+    records: Sequence[KeyRecord], vault: Vault, stored_ids: frozenset[str], count_by_kek: Counter[str]
 ) -> Iterator[Finding]:
-    """Those that sign, and those that cannot be read or opened; counts in `under` what each is wrapped by."""
+    """Report active keys, and keys that cannot be read or decrypted; counts the keys by wrapping key."""
     known = {record.id: record for record in records}
     signing = {r.id for r in records if any(placement.state is KeyState.ACTIVE for placement in r.placements)}
-    for key_id in sorted(kept | signing):
+    for key_id in sorted(stored_ids | signing):
         check, record = f"private key {key_id}", known.get(key_id)
         try:
             envelope = vault.read_envelope(key_id)
@@ -83,12 +86,12 @@ def _check_private_keys(
                     yield failure_finding(check, failure, DESCRIBE_KMS_KEY)
             else:
                 if key_id in signing:
-                    yield Finding(True, check, "signs, and can be opened")
-        under[kek_name(envelope)] += 1
+                    yield Finding(True, check, "active, can be decrypted")
+        count_by_kek[kek_name(envelope)] += 1
 
 
 def _damaged_key(record: KeyRecord, damage: InvalidKey) -> Finding:
-    """A key that only drains, or has ended, needs no private half any more."""
+    """A damaged private key: a problem unless the key only drains, or is retired, and so no longer signs."""
     check, detail = f"private key {record.id}", f"cannot sign: {damage.message}"
     if not record.placements:
         return Finding(False, check, detail, f"tokensvc keys delete {record.id}")
