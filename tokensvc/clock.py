@@ -1,7 +1,4 @@
-"""Time, as an argument.
-
-The machine's own clocks, and the store's.
-"""
+"""Clocks, passed as arguments: the machine's own clocks and the store's."""
 
 from __future__ import annotations
 
@@ -10,49 +7,49 @@ from collections.abc import Callable
 from typing import Protocol
 
 CLOCK_SKEW_SECONDS = 5
-"""How far a worker's wall clock may be off the store's."""
+"""How far a worker's wall clock may differ from the store's."""
 
 
 class Clock(Protocol):
-    """The two clocks of a machine."""
+    """A wall clock and a monotonic clock."""
 
     def now(self) -> float:
         """Wall-clock time in Unix seconds."""
         ...
 
     def monotonic(self) -> float:
-        """Seconds that never run backwards, for measuring how long ago something was."""
+        """Seconds that never run backwards, for measuring durations."""
         ...
 
 
 class SystemClock:
-    """Wall clock and monotonic clock as the operating system keeps them."""
+    """The operating system's wall clock and monotonic clock."""
 
     now = staticmethod(time.time)
     monotonic = staticmethod(time.monotonic)
 
 
 class StoreClock:
-    """The store's wall clock, gone on by this machine's monotonic one since it was read.
+    """The store's wall clock, continued by this machine's monotonic clock since it was read.
 
-    What several machines date and judge by each other's dates (when a key began to drain) is dated by it: a machine
-    whose own clock runs ahead would delete a pair whose tokens still live.
+    It sets and checks times that several machines compare, such as when a key began to drain: a machine whose own clock
+    is ahead would delete a key pair whose tokens are still valid.
     """
 
     monotonic = staticmethod(time.monotonic)
 
     def __init__(self, store_now: float) -> None:
-        self._ahead = store_now - time.monotonic()
+        self._offset_seconds = store_now - time.monotonic()
 
     def now(self) -> float:
-        return time.monotonic() + self._ahead
+        return time.monotonic() + self._offset_seconds
 
 
 class ConfirmedClock:
-    """The store's wall clock as this worker's last refresh found it, continued by the monotonic clock.
+    """The store's wall clock as this worker's last refresh read it, continued by the monotonic clock.
 
-    What a worker writes into the store, or judges by what others wrote there, is dated by it: the worker's own wall
-    clock may jump at any moment. It is right once there is a snapshot, and no request is served before.
+    It sets the times that a worker writes to the store, and checks those that others wrote: the worker's own wall clock
+    may jump at any moment. It is correct once there is a snapshot; no request is served before.
     """
 
     monotonic = staticmethod(time.monotonic)

@@ -1,12 +1,12 @@
-"""Decides when a lasting failure is worth a line in the log, and writes the lines of the background tasks' failures.
+"""Decides when a lasting failure is worth a log line, and writes the log lines about failing background tasks.
 
 Invariants
-- An outage has a line when it starts, with its cause; a line for each further cause, at once; one reminder a minute
-  while it lasts; and one line when it ends, with how long it lasted.
-- One that starts and ends again and again, or changes its cause each time, has at most AT_ONCE_MAX lines in a minute
-  besides the reminder. An outage whose start had no line has none for its end.
+- An outage is logged when it starts, with its cause; again immediately for each further cause; once a minute while it
+  lasts; and when it ends, with its duration.
+- An outage that starts and ends repeatedly, or changes its cause each time, has at most MAX_LINES_PER_MINUTE lines a
+  minute besides the reminder. If the start of an outage was not logged, its end is not logged either.
 - The store is shared by all tasks of a process: while it is unavailable, they have one outage together. It ends when
-  one of the tasks that failed for it has run without a failure.
+  one of the tasks that failed because of it runs without a failure.
 - Times are read from the monotonic clock.
 """
 
@@ -30,14 +30,14 @@ _log = structlog.get_logger(__name__)
 
 
 class OutageReport(NamedTuple):
-    """What a line about an outage says."""
+    """The content of a log line about an outage."""
 
     is_start: bool
-    """Whether it is about a cause that this outage did not have before; else it is a reminder."""
+    """Whether the line is about a cause that this outage did not have before; otherwise it is a reminder."""
     seconds: float
     """How long the outage has lasted, or did last."""
     failures: int
-    """How many there were since it started."""
+    """The number of failures since it started."""
 
 
 @dataclass
@@ -49,17 +49,17 @@ class _Outage:
 
 
 class OutageTracker:
-    """The outages of any number of subjects, each by its own name."""
+    """The outages of any number of subjects, each identified by a name."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._outages: dict[Hashable, _Outage] = {}
         self._reported_at: dict[Hashable, deque[float]] = {}
-        """When the newest lines of a subject were due; they outlast its outages."""
+        """When the most recent lines about a subject were due. Kept after an outage has ended."""
 
     def record_failure(self, subject: Hashable, cause: Hashable) -> OutageReport | None:
-        """Count a failure; the line that is due for it, if one is."""
+        """Count a failure. Returns the line to log, if one is due."""
         now = self._monotonic()
         with self._lock:
             outage = self._outages.setdefault(subject, _Outage(now))
@@ -70,14 +70,14 @@ class OutageTracker:
             is_due = not reported or now - reported[-1] >= REMINDER_INTERVAL_SECONDS
             if not (is_due or (is_new and has_room)):
                 return None
-            if len(outage.causes) < 2 * MAX_LINES_PER_MINUTE:  # beyond, it is one that changes each time
+            if len(outage.causes) < 2 * MAX_LINES_PER_MINUTE:  # with more, the cause probably differs each time
                 outage.causes.add(cause)
             reported.append(now)
             outage.is_reported = True
             return OutageReport(is_new, now - outage.started_at, outage.failures)
 
     def record_recovery(self, subject: Hashable) -> OutageReport | None:
-        """Note that the subject works; what the line says that is due if its outage ended by that."""
+        """Note that the subject works. Returns the line to log if that ends an outage whose start was logged."""
         with self._lock:
             outage = self._outages.pop(subject, None)
             if outage is None or not outage.is_reported:
@@ -86,40 +86,40 @@ class OutageTracker:
 
 
 class FailureLog:
-    """The lines about background tasks that fail; one for all tasks of a process."""
+    """Logs the failures of background tasks; one instance for all tasks of a process."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._outages = OutageTracker(monotonic)
         self._without_store: set[str] = set()
-        """The tasks that failed in the present outage of the store."""
+        """The tasks that have failed in the current outage of the store."""
 
-    def record_failure(self, task: str, problem: Exception) -> None:
-        """Log it, if a line is due. Of an exception that is not ours only the type is logged: its text may quote
-        anything."""
-        code, cause, words = "internal_error", type(problem).__name__, type(problem).__name__
-        if isinstance(problem, TokensvcError):
-            code, cause, words = problem.code, problem.message, problem.operator_message
+    def record_failure(self, task: str, error: Exception) -> None:
+        """Log the failure, if a line is due. Of an exception that is not a TokensvcError only the type is logged: its
+        message may quote anything."""
+        code, cause, text = "internal_error", type(error).__name__, type(error).__name__
+        if isinstance(error, TokensvcError):
+            code, cause, text = error.code, error.message, error.operator_message
         subject = task
-        if isinstance(problem, StoreUnavailable):
+        if isinstance(error, StoreUnavailable):
             subject = _STORE
             self._without_store.add(task)
         report = self._outages.record_failure(subject, (code, cause))
         if report is None:
             return
-        event = "background duty failed" if report.is_start else "background duty still fails"
+        event = "background task failed" if report.is_start else "background task still failing"
         if subject == _STORE:
-            event = "the store is unavailable" if report.is_start else "the store is still unavailable"
+            event = "store unavailable" if report.is_start else "store still unavailable"
         seconds = round(report.seconds, 1)
-        _log.warning(event, loop=task, code=code, problem=words, failures=report.failures, seconds=seconds)
+        _log.warning(event, task=task, code=code, error=text, failures=report.failures, seconds=seconds)
 
     def record_success(self, task: str) -> None:
-        """Log that it works again, if a line is due."""
-        self._end(task, task, "background duty works again")
+        """Log that the task works again, if a line is due."""
+        self._log_recovery(task, task, "background task recovered")
         if task in self._without_store:
             self._without_store.clear()
-            self._end(_STORE, task, "the store is available again")
+            self._log_recovery(_STORE, task, "store available again")
 
-    def _end(self, subject: str, task: str, event: str) -> None:
+    def _log_recovery(self, subject: str, task: str, event: str) -> None:
         report = self._outages.record_recovery(subject)
         if report is not None:
-            _log.info(event, loop=task, failures=report.failures, seconds=round(report.seconds, 1))
+            _log.info(event, task=task, failures=report.failures, seconds=round(report.seconds, 1))

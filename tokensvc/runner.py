@@ -1,16 +1,15 @@
-"""Runs a background duty again and again, in a thread of its own.
+"""Runs a background task repeatedly, in a thread of its own.
 
-Rules of the file
-- A duty is a plain `once()`. What it raises is counted and logged, never the end of the loop. It is logged as an
-  outage (`outages.py`): when it starts, once a minute, and when it ends.
-- A run that attempted nothing says so with IDLE: it proves nothing, so it ends no outage. Nor does what a duty gives
-  back at its end.
-- A duty may say itself in how many seconds it wants to run again; else the pause is the loop's.
-- The pause has jitter, so that workers do not march in step; after failures it doubles up to a cap.
-- A duty may be poked: then it runs at once.
-- What a duty has to give back it gives back in its own thread, after its last run. All stop side by side, so that
-  stopping takes as long as the slowest and no longer.
-- A process starts its loops in order, serves after the first one's first run, and stops all of them (`Lifecycle`).
+Invariants
+- A task is a plain function. An exception that it raises is counted and logged, and never ends the thread. It is logged
+  as an outage (`outages.py`): when it starts, once a minute, and when it ends.
+- A run that attempted nothing returns IDLE. It proves nothing, so it ends no outage. Nor does the task's `on_stop`.
+- A task may return in how many seconds it wants to run again; otherwise the configured interval applies.
+- The pause has jitter, so that workers do not run in lockstep; after failures it doubles up to a cap.
+- `wake` makes a task run again immediately.
+- `on_stop` runs in the task's own thread, after its last run. Tasks are stopped in parallel, so stopping takes as long
+  as the slowest of them and no longer.
+- A process starts its tasks in order, serves after the first run of the first task, and stops them all (`Lifecycle`).
 """
 
 from __future__ import annotations
@@ -29,25 +28,25 @@ STOP_TIMEOUT_SECONDS = 6.0
 """How long stopping waits: as long as a call to the store may take."""
 
 START_TIMEOUT_SECONDS = 10.0
-"""How long a process waits for the first run of its first loop before it serves all the same."""
+"""How long a process waits for the first run of its first task before it serves anyway."""
 
 _JITTER = 0.1
 
 
 class RunResult(enum.Enum):
-    """What a run of a duty was, where it is not simply done."""
+    """The result of a run that did nothing."""
 
     IDLE = "idle"
 
 
 IDLE: Final = RunResult.IDLE
 RunFunction = Callable[[], float | Literal[RunResult.IDLE] | None]
-"""A run of a duty. It returns in how many seconds it wants to run again, None for the loop's own pause, or IDLE for the
-same when it attempted nothing."""
+"""One run of a task. It returns in how many seconds the next run is wanted, None for the task's interval, or IDLE for
+the same when it attempted nothing."""
 
 
 class BackgroundTask:
-    """One duty, its thread and its pace in seconds."""
+    """A function that is run at an interval, in seconds, in a thread of its own."""
 
     def __init__(
         self,
@@ -62,38 +61,39 @@ class BackgroundTask:
         log_name: str | None = None,
         wake_event: threading.Event | None = None,
     ) -> None:
-        """`failure_log` is the one of the process; `log_name` names the loop there, where several have one name. `wake`
-        is for what is made before the loop and makes it run at once: setting it is the same as `poke`."""
+        """`failure_log` is shared by the tasks of a process; `log_name` identifies the task there if several tasks have
+        the same name. Setting `wake_event` is the same as calling `wake`: it is for objects that are made before the
+        task."""
         self.name = name
         self._failure_log = failure_log or FailureLog()
         self._log_name = log_name or name
-        self._once = run_once
+        self._run_once = run_once
         self._every = every_seconds
         self._backoff_max = backoff_max_seconds
         self._on_failure = on_failure
-        self._at_end = on_stop
+        self._on_stop = on_stop
         self._wake = wake_event or threading.Event()
         self.first_run_finished = threading.Event()
-        """Set once the duty ran for the first time, well or not."""
+        """Set after the first run, successful or not."""
         self._stopping = False
         self._failures = 0
-        self._thread = threading.Thread(target=self._run, name=f"loop-{name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"task-{name}", daemon=True)
 
     def start(self) -> None:
-        """Begin; the first run is at once."""
+        """Start the thread; the first run is immediate."""
         self._thread.start()
 
     def wake(self) -> None:
-        """Run again without waiting for the pause to end."""
+        """Run again immediately instead of waiting for the pause to end. Returns at once."""
         self._wake.set()
 
     def request_stop(self) -> None:
-        """End after the run under way."""
+        """Stop after the current run. Returns at once."""
         self._stopping = True
         self._wake.set()
 
     def stop(self, within_seconds: float = STOP_TIMEOUT_SECONDS) -> None:
-        """End after the run under way, and wait for that."""
+        """Stop after the current run, and wait for it."""
         self.request_stop()
         if self._thread.is_alive():
             self._thread.join(within_seconds)
@@ -101,32 +101,32 @@ class BackgroundTask:
     def _run(self) -> None:
         while True:
             self._wake.clear()
-            if self._stopping:  # asked after the clearing, so that a stop just before it is not wiped away
+            if self._stopping:  # checked after `clear`, which may have erased the event that `request_stop` set
                 break
             wanted = self._attempt()
             self.first_run_finished.set()
             self._wake.wait(self._pause() if wanted is None else wanted)
         try:
-            self._at_end()
-        except Exception as problem:  # noqa: BLE001 - as in `_attempt`
-            self._failed(problem)
+            self._on_stop()
+        except Exception as error:  # noqa: BLE001 - as in `_attempt`
+            self._failed(error)
 
     def _attempt(self) -> float | None:
         try:
-            wanted = self._once()
-        except Exception as problem:  # noqa: BLE001 - a duty's failure must never end its loop
-            self._failed(problem)
+            result = self._run_once()
+        except Exception as error:  # noqa: BLE001 - a task's failure must never end its thread
+            self._failed(error)
             return None
         self._failures = 0
-        if isinstance(wanted, RunResult):
+        if isinstance(result, RunResult):
             return None
         self._failure_log.record_success(self._log_name)
-        return wanted
+        return result
 
-    def _failed(self, problem: Exception) -> None:
+    def _failed(self, error: Exception) -> None:
         self._failures += 1
         self._on_failure(self.name)
-        self._failure_log.record_failure(self._log_name, problem)
+        self._failure_log.record_failure(self._log_name, error)
 
     def _pause(self) -> float:
         pause = min(self._every * 2.0 ** min(self._failures, 16), max(self._backoff_max, self._every))
@@ -134,37 +134,37 @@ class BackgroundTask:
 
 
 def stop_all(tasks: Sequence[BackgroundTask]) -> None:
-    """End all of them, and wait for that once."""
-    ends_at = time.monotonic() + STOP_TIMEOUT_SECONDS
-    for loop in tasks:
-        loop.request_stop()
-    for loop in tasks:
-        loop.stop(max(0.0, ends_at - time.monotonic()))
+    """Stop all tasks in parallel, and wait for them for STOP_TIMEOUT_SECONDS at most."""
+    deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+    for task in tasks:
+        task.request_stop()
+    for task in tasks:
+        task.stop(max(0.0, deadline - time.monotonic()))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lifecycle:
-    """The background loops of one process, from its start to its stop."""
+    """The background tasks of one process, from its start to its stop."""
 
     first: BackgroundTask
-    """Starts first, and brings what the process cannot serve without: its snapshot, or the store's versions."""
+    """Starts first, and reads what the process cannot serve without: its snapshot, or the store's versions."""
     others: tuple[BackgroundTask, ...]
     """Start after it, in this order."""
 
     @property
     def tasks(self) -> tuple[BackgroundTask, ...]:
-        """All of them, in the order in which they start."""
+        """All tasks, in the order in which they start."""
         return (self.first, *self.others)
 
     def start(self) -> None:
-        """Start every loop, each in a thread of its own. Returns at once."""
-        for loop in self.tasks:
-            loop.start()
+        """Start every task, each in a thread of its own. Returns at once."""
+        for task in self.tasks:
+            task.start()
 
     def wait_until_started(self) -> None:
-        """Wait until the first loop ran once, whether it failed or not, or for START_SECONDS."""
+        """Wait until the first task has run once, successfully or not, or for START_TIMEOUT_SECONDS."""
         self.first.first_run_finished.wait(START_TIMEOUT_SECONDS)
 
     def stop(self) -> None:
-        """Stop all loops side by side, and wait for that for STOP_SECONDS at most."""
+        """Stop all tasks in parallel, and wait for them for STOP_TIMEOUT_SECONDS at most."""
         stop_all(self.tasks)

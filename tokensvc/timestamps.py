@@ -1,4 +1,4 @@
-"""Instants as JSON shows them: RFC 3339 in UTC, whole seconds."""
+"""Timestamps in JSON: RFC 3339 in UTC, whole seconds."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _RFC3339 = re.compile(
 
 @lru_cache(maxsize=4096)
 def rfc3339(seconds: int) -> str:
-    """Unix seconds as `2026-11-21T10:00:00Z`. Tokens of one second share their instants, so they are remembered."""
+    """Unix seconds as `2026-11-21T10:00:00Z`. Cached, because the tokens of one second share their timestamps."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def rfc3339_of(at: datetime) -> str:
-    """The same of an aware datetime."""
+    """An aware datetime as `2026-11-21T10:00:00Z`."""
     return rfc3339(int(at.timestamp()))
 
 
 def unix_seconds(text: object) -> int:
-    """What `rfc3339` was given; a part of a second is left out. Raises ValueError naming the form."""
+    """The inverse of `rfc3339`; fractions of a second are dropped. Raises ValueError naming the form."""
     if isinstance(text, str) and _RFC3339.fullmatch(text):
         try:
             return int(datetime.fromisoformat(re.sub(r"\.[0-9]+", "", text.upper())).timestamp() // 1)
-        except (ValueError, OverflowError):  # a day or an hour that no calendar has
+        except (ValueError, OverflowError):  # a date or a time that does not exist
             pass
-    raise ValueError("must be an instant with its offset, such as 2026-11-21T10:00:00Z")
+    raise ValueError("must be an RFC 3339 timestamp with an offset, such as 2026-11-21T10:00:00Z")

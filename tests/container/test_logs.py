@@ -171,7 +171,7 @@ def test_causes_that_form_a_ring_are_written_once(capsys: pytest.CaptureFixture[
     group = ExceptionGroup("", [first, OSError()])
     structlog.get_logger("tokensvc.test").error("event", exc_info=group)
     line = json.loads(written(capsys))
-    assert (line["problem"], line["causes"]) == ("ExceptionGroup", ["ValueError", "KeyError", "OSError"])
+    assert (line["error"], line["causes"]) == ("ExceptionGroup", ["ValueError", "KeyError", "OSError"])
 
 
 STARLETTES = f'''Traceback (most recent call last):
@@ -223,7 +223,7 @@ def test_a_traceback_that_is_logged_as_text_is_read(capsys: pytest.CaptureFixtur
     configure("json")
     logging.getLogger("uvicorn.error").error(STARLETTES)
     line = json.loads(written(capsys))
-    assert (line["problem"], line["frames"]) == ("StartError", ["/srv/lib/starlette/routing.py:697 lifespan"])
+    assert (line["error"], line["frames"]) == ("StartError", ["/srv/lib/starlette/routing.py:697 lifespan"])
 
 
 class Choking(asyncio.Protocol):
@@ -300,7 +300,7 @@ def test_a_line_that_cannot_be_rendered_is_reported_without_its_values(capsys: p
     text = written(capsys)
     assert SECRET_IN_REQUEST not in text
     line = json.loads(text)
-    assert (line["event"], line["problem"]) == ("log line not rendered", "TypeError")
+    assert (line["event"], line["error"]) == ("log line not rendered", "TypeError")
     assert "test_logs.py:" in line["where"]
 
 
@@ -327,7 +327,7 @@ configure("json")
     assert SECRET_IN_REQUEST not in done.stderr
     line = json.loads(done.stderr)
     assert line["event"] in ("uncaught exception", "python warning")
-    assert (line.get("problem") or line["category"]) in ("ValueError", "UserWarning")
+    assert (line.get("error") or line["category"]) in ("ValueError", "UserWarning")
 
 
 def test_configured_again_the_log_stays_in_order_on_its_stream(tmp_path: Path) -> None:

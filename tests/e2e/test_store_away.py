@@ -110,9 +110,9 @@ def test_no_token_fails_for_the_lease_and_all_is_well_after(request: pytest.Fixt
     if database == "on_sqlite":  # SQLite goes on waiting for a lock of its WAL, so no call fails
         return
     lines = [json.loads(line) for line in service.process.err.splitlines()]
-    first, *others = [line for line in lines if line.get("code") == "store_unavailable" and "loop" in line]
-    assert first["event"] == "the store is unavailable"
-    assert "(PostgreSQL: host " in first["problem"]
+    first, *others = [line for line in lines if line.get("code") == "store_unavailable" and "task" in line]
+    assert first["event"] == "store unavailable"
+    assert "(PostgreSQL: host " in first["error"]
     assert len(others) <= 2, "further causes, such as a time-out after a lost connection"
-    [again] = [line for line in lines if line["event"] == "the store is available again"]
+    [again] = [line for line in lines if line["event"] == "store available again"]
     assert stale_at - taken_at - 1 < again["seconds"] < again_at - taken_at + 5

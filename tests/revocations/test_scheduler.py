@@ -69,7 +69,7 @@ class Process:
             store.keys, store.deployment, lambda: [p.region for p in self.queue.there if p.region not in self.nowhere]
         )
         self.dispatch = RevocationScheduler(
-            queue=self.queue, lead=self._lead, regions=regions, clock=clock, metrics=self.metrics
+            queue=self.queue, make_leader=self._lead, regions=regions, clock=clock, metrics=self.metrics
         )
 
     def _lead(self, account_region: AccountRegion) -> RevocationLeader:
@@ -228,7 +228,7 @@ def test_a_region_of_no_key_and_no_setting_gets_no_thread_and_no_lease_and_is_re
     process.serve(us_west_2=Backlog(3, 1.0), **invented)
     assert [leading._account_region for leading in process.led] == [PLACE]
     assert list(leases.all_held("dispatch:")) == [lease(PLACE)]
-    assert {thread.name for thread in threading.enumerate()} - threads <= {"loop-dispatch"}
+    assert {thread.name for thread in threading.enumerate()} - threads <= {"task-dispatch"}
     assert len(process.dispatch.problems) == UNSERVED_REPORTED_MAX
     assert problem_sentence(process.dispatch.problems[0]) == (
         "invented-0: 1 revocations wait for account 123456789012, where this deployment has no key; "

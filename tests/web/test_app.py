@@ -150,7 +150,7 @@ def test_what_nobody_foresaw_is_a_fixed_text_and_its_words_go_nowhere(door: Door
     assert (reply.status, reply.json["code"]) == (500, "internal_error")
     assert reply.headers["x-request-id"] in reply.json["detail"]
     assert SECRET not in reply.body.decode() + str(lines) + door.lines()
-    assert lines[0]["problem"] == "ValueError"
+    assert lines[0]["error"] == "ValueError"
     assert any("test_app" in frame for frame in lines[0]["frames"])
 
 
@@ -158,7 +158,7 @@ def test_an_answer_that_broke_off_is_not_answered_twice(door: Door) -> None:
     with capture_logs() as lines:
         reply = door.ask("GET", "/late")
     assert [message["type"] for message in reply.sent] == ["http.response.start"]
-    assert lines[0]["problem"] == "ValueError"
+    assert lines[0]["error"] == "ValueError"
 
 
 def test_a_client_that_left_gets_nothing(door: Door) -> None:

@@ -132,7 +132,7 @@ def test_one_that_fails_takes_no_other_along(counter: Counter, failing: str) -> 
     with capture_logs() as logs:
         events = asked(counter, "a", failing, "b")
     assert [event for event in events if "got" in event] == ["a got 201", f"{failing} got 500", "b got 201"]
-    assert [line["problem"] for line in logs] == ["RuntimeError"]
+    assert [line["error"] for line in logs] == ["RuntimeError"]
     assert SECRET not in str(logs)
 
 
@@ -140,7 +140,7 @@ def test_a_connection_that_breaks_takes_no_other_along(counter: Counter) -> None
     with capture_logs() as logs:
         events = asked(counter, "gone", "b")
     assert events[-1] == "b got 201"
-    assert [line["problem"] for line in logs] == ["ConnectionError"]
+    assert [line["error"] for line in logs] == ["ConnectionError"]
     assert SECRET not in str(logs)
 
 

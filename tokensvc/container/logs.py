@@ -157,7 +157,7 @@ class _QueueHandler(logging.Handler):
         except Exception as problem:  # noqa: BLE001 - the library would print the record, with its values
             where, kind = f"{record.pathname}:{record.lineno}", type(problem).__name__
             self._writer.put(
-                f'{{"level":"error","event":"log line not rendered","where":"{where}","problem":"{kind}"}}\n'
+                f'{{"level":"error","event":"log line not rendered","where":"{where}","error":"{kind}"}}\n'
             )
 
 
@@ -232,7 +232,7 @@ def _described_traceback(text: str) -> dict[str, Any]:
         return {}
     raised = _RAISED.search(last)
     frames = [f"{file}:{line} {name}" for file, line, name in _FRAME.findall(last)]
-    return {"problem": raised[1].rpartition(".")[2] if raised else "", "frames": frames[-8:]}
+    return {"error": raised[1].rpartition(".")[2] if raised else "", "frames": frames[-8:]}
 
 
 def _exceptions_as_frames(_logger: Any, _method: str, event: Any) -> Any:
@@ -253,7 +253,7 @@ def _log_what_python_prints() -> None:
 
 def _log_uncaught(kind: type[BaseException], problem: BaseException | None, _frames: TracebackType | None) -> None:
     if not issubclass(kind, SystemExit | KeyboardInterrupt):
-        fields = exception_fields(problem) if problem is not None else {"problem": kind.__name__}
+        fields = exception_fields(problem) if problem is not None else {"error": kind.__name__}
         _log.critical("uncaught exception", thread=threading.current_thread().name, **fields)
 
 
