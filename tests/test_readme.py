@@ -119,7 +119,7 @@ def test_every_command_that_is_named_anywhere_exists() -> None:
 
 
 def test_which_commands_take_json() -> None:
-    said = re.search(r"Every command but (.*?) takes `--json`", _section("### Commands"), re.DOTALL)
+    said = re.search(r"Every command except (.*?) supports `--json`", _section("### Commands"), re.DOTALL)
     assert said
     assert set(re.findall(r"`([^`]+)`", said[1])) == {
         command.removeprefix("tokensvc ") for command, takes_json in COMMANDS.items() if not takes_json
@@ -127,7 +127,7 @@ def test_which_commands_take_json() -> None:
 
 
 def test_every_failure_code_is_there_with_its_status() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", _section("### Failures"), re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", _section("### Errors"), re.MULTILINE)
     raised = {
         kind.code: problem_details.STATUS[next(k for k in kind.__mro__ if k in problem_details.STATUS)]
         for kind in _tree(errors.TokensvcError)
@@ -161,7 +161,7 @@ def test_every_metric_is_there_with_its_labels() -> None:
     for family in metrics._registry.collect():
         name = f"{family.name}_total" if family.type == "counter" else family.name
         described[name] = family
-    rows = dict(re.findall(r"^\| `(tokensvc_\w+)(?:\{([\w,]+)\})?`", _section("### Figures to watch"), re.MULTILINE))
+    rows = dict(re.findall(r"^\| `(tokensvc_\w+)(?:\{([\w,]+)\})?`", _section("### Metrics"), re.MULTILINE))
     assert set(rows) == set(described)
     source = (ROOT / "tokensvc" / "container" / "prometheus.py").read_text("utf-8")
     for name, labels in rows.items():
@@ -173,7 +173,7 @@ def test_every_metric_is_there_with_its_labels() -> None:
 
 def test_every_field_of_an_ask_is_there() -> None:
     aliases = [field.alias for field in TokenRequest.model_fields.values()]
-    assert _first_cells("### What an ask may hold") == aliases
+    assert _first_cells("### Request fields") == aliases
     row = re.search(r"^\| `ads` \|.*$", README, re.MULTILINE)
     assert row
     for field in Ads.model_fields.values():
