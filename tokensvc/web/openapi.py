@@ -1,13 +1,14 @@
-"""`GET /openapi.json`: the interface, written from the models that it is made of.
+"""`GET /openapi.json`: the API description, generated from the models that validate requests and responses.
 
 Invariants
-- Schemas come from pydantic; the operations of `routes.py` add what they cannot know: paths, statuses and who may call.
+- Schemas come from pydantic. The operations in `routes.py` add what the models cannot express: paths, statuses, scopes.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -21,25 +22,25 @@ from tokensvc.web.context import RequestContext
 from tokensvc.web.operations import Operation
 from tokensvc.web.schemas import Problem
 
-_REFUSALS = {
+_ERROR_DESCRIPTIONS = {
     400: "The body is not a JSON object",
-    401: "No valid API key",
-    403: "The caller may not ask for this",
-    404: "What was named does not exist; of a channel, IVS says so",
-    408: "The body came in too slowly",
-    409: "The deployment's rotation policy cannot hold; the message has the arithmetic",
+    401: "The API key is missing or invalid",
+    403: "The caller is not allowed to do this",
+    404: "The resource does not exist; for a channel, according to IVS",
+    408: "The body was not received in time",
+    409: "The deployment's rotation policy is not feasible; `detail` shows the calculation",
     413: "The body is too large",
-    415: "The body has a content coding, or is not JSON and of another media type",
-    422: "One or more fields break a rule; `errors` names each",
-    503: "This worker cannot answer now; another, or the same a little later, can",
+    415: "The body has a content coding, or is not JSON and declares another media type",
+    422: "One or more fields are invalid; `errors` names each",
+    503: "This worker cannot respond now; retry, or use another worker",
 }
 
 
-_NAMED = re.compile(r"\{(\w+)\}")
+_PATH_PARAMETER = re.compile(r"\{(\w+)\}")
 
 
 class OpenApiRoute:
-    """Renders the page once."""
+    """Serves the description of the given operations, rendered once."""
 
     def __init__(self, operations: Sequence[Operation[Any]]) -> None:
         self._body = orjson.dumps(document(operations))
@@ -49,7 +50,7 @@ class OpenApiRoute:
 
 
 def document(operations: Sequence[Operation[Any]]) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of these operations."""
+    """The OpenAPI 3.1 document that describes these operations."""
     models: list[type[BaseModel]] = [Problem]
     models += [m for o in operations for m in (o.request, o.response, o.query) if m is not None]
     _, definitions = models_json_schema(
@@ -63,47 +64,50 @@ def document(operations: Sequence[Operation[Any]]) -> dict[str, Any]:
         "info": {
             "title": "tokensvc",
             "version": __version__,
-            "description": "Playback-authorization tokens for Amazon IVS private channels",
+            "description": "Issues playback authorization tokens for Amazon IVS private channels, rotates their keys "
+            "and revokes viewers.",
         },
         "paths": paths,
         "components": {
             "schemas": definitions["$defs"],
-            "securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer", "description": "`tsk_…`"}},
+            "securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer", "description": "An API key: `tsk_…`"}},
         },
     }
 
 
 def _operation(o: Operation[Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    answers: dict[str, Any] = {str(o.status): {"description": o.summary}}
+    responses: dict[str, Any] = {str(o.status): {"description": HTTPStatus(o.status).phrase}}
     if o.response is not None:
-        answers[str(o.status)]["content"] = {"application/json": {"schema": _ref(o.response)}}
+        responses[str(o.status)]["content"] = {"application/json": {"schema": _ref(o.response)}}
     for status in o.errors:
         content = {"application/problem+json": {"schema": _ref(Problem)}}
-        answers[str(status)] = {"description": _REFUSALS[status], "content": content}
-    operation: dict[str, Any] = {"summary": o.summary, "responses": answers}
+        responses[str(status)] = {"description": _ERROR_DESCRIPTIONS[status], "content": content}
+    operation: dict[str, Any] = {"summary": o.summary, "responses": responses}
     if parameters := _parameters(o, definitions):
         operation["parameters"] = parameters
     if o.request is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(o.request)}}}
     if o.scope:
         operation["security"] = [{"apiKey": []}]
-        operation["description"] = f"Needs the scope `{o.scope}`."
+        operation["description"] = f"Requires the scope `{o.scope}`."
     return operation
 
 
 def _parameters(o: Operation[Any], definitions: dict[str, Any]) -> list[dict[str, Any]]:
     text = {"type": "string"}
-    named = [{"name": name, "in": "path", "required": True, "schema": text} for name in _NAMED.findall(o.path)]
-    asked = definitions["$defs"][o.query.__name__]["properties"] if o.query is not None else {}
-    named += [{"name": name, "in": "query", "schema": _given(schema)} for name, schema in asked.items()]
-    return named + [{"name": name, "in": "header", "schema": text} for name in o.request_headers]
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": text} for name in _PATH_PARAMETER.findall(o.path)
+    ]
+    query = definitions["$defs"][o.query.__name__]["properties"] if o.query is not None else {}
+    parameters += [{"name": name, "in": "query", "schema": _without_null(schema)} for name, schema in query.items()]
+    return parameters + [{"name": name, "in": "header", "schema": text} for name in o.request_headers]
 
 
-def _given(schema: dict[str, Any]) -> dict[str, Any]:
-    """What a parameter is when it is given: a query knows no null."""
-    one_of = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
-    plain = {key: value for key, value in schema.items() if key != "anyOf" and value is not None}
-    return plain | one_of[0] if one_of else plain
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema without the alternative null, which a query string cannot express."""
+    alternatives = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
+    others = {key: value for key, value in schema.items() if key != "anyOf" and value is not None}
+    return others | alternatives[0] if alternatives else others
 
 
 def _ref(model: type[BaseModel]) -> dict[str, str]:

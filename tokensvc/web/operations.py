@@ -1,7 +1,7 @@
-"""An operation of the HTTP interface: one method of a path, what answers it, and how it is described.
+"""An operation of the HTTP interface: one method of a path, its handlers and its description.
 
 Invariants
-- What the models cannot know stands here, and only that; `openapi.py` makes the description of both.
+- An operation states only what its models cannot express; `openapi.py` generates the description from both.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _Owner = TypeVar("_Owner")
 
 @dataclass(frozen=True)
 class Operation(Generic[_Owner]):
-    """What answers is a method of an owner, which is bound when a listener is put together."""
+    """The handlers are methods of an owner, which is bound when a listener is assembled."""
 
     method: str
     path: str
@@ -31,11 +31,11 @@ class Operation(Generic[_Owner]):
     summary: str
     _: KW_ONLY
     scope: str = ""
-    """That the caller needs; empty: anybody may call."""
+    """The scope that the caller needs; empty for anonymous operations."""
     request: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
     request_headers: tuple[str, ...] = ()
-    """Beside the usual ones."""
+    """Headers that this operation reads in addition to the usual ones."""
     status: int = 200
     response: type[BaseModel] | None = None
     errors: tuple[int, ...] = ()
@@ -45,21 +45,21 @@ class Operation(Generic[_Owner]):
     """As in `context.Route`."""
 
     def bind(self, owner: _Owner) -> BoundOperation:
-        """The operation with what answers it."""
+        """The operation with its handlers."""
         nowait = None if self.handle_nowait is None else MethodType(self.handle_nowait, owner)
         route = Route(self.method, partial(self.endpoint, owner), nowait, logs_success=self.logs_success)
         return BoundOperation(self, route)
 
 
 class BoundOperation(NamedTuple):
-    """An operation that a listener can serve."""
+    """An operation and the route that serves it."""
 
     operation: Operation[Any]
     route: Route
 
 
 def bind_all(operations: Iterable[Operation[_Owner]], owner: _Owner) -> list[BoundOperation]:
-    """Operations of one owner."""
+    """Bind the operations of one owner."""
     return [operation.bind(owner) for operation in operations]
 
 

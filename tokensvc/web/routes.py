@@ -1,8 +1,8 @@
-"""Every URL of the service on one screen: what is served, and what /openapi.json is made from.
+"""The HTTP interface on one screen: every operation that is served, and the source of /openapi.json.
 
 Invariants
-- A listener's description has exactly the operations that it serves.
-- The local IVS's and edge's URLs are in `web/local/`, which `serve` never mounts.
+- The description of a listener has exactly the operations that the listener serves.
+- The routes of the local IVS and its edge are in `local_ivs/http/`, which `serve` never mounts.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ from tokensvc.web.schemas import (
 
 _WITH_BODY = (400, 401, 403, 408, 413, 415, 422, 503)
 _WITH_QUERY = (401, 403, 422, 503)
-_OF_ONE = (401, 403, 404, 503)
+_ONE_RESOURCE = (401, 403, 404, 503)
 
 
 async def _livez(_owner: None, scope: Scope, receive: Receive, context: RequestContext) -> Response:
@@ -72,7 +72,7 @@ TOKENS: tuple[Operation[TokenRoutes], ...] = (
         "POST",
         "/v1/tokens",
         TokenRoutes.single,
-        "Ask for a token",
+        "Issue a token",
         scope=tokens.SCOPE,
         request=TokenRequest,
         status=201,
@@ -84,7 +84,7 @@ TOKENS: tuple[Operation[TokenRoutes], ...] = (
         "POST",
         "/v1/tokens/batch",
         TokenRoutes.batch,
-        "Ask for up to 500 tokens",
+        "Issue up to 500 tokens",
         scope=tokens.SCOPE,
         request=TokenBatchRequest,
         response=TokenBatchResponse,
@@ -96,7 +96,7 @@ REVOCATIONS: tuple[Operation[RevocationRoutes], ...] = (
         "POST",
         "/v1/revocations",
         RevocationRoutes.add,
-        "End a viewer's sessions, and let it have no token until every worker has heard",
+        "Revoke a viewer: end its sessions and issue it no tokens until all workers are in sync",
         scope=revocations.WRITE,
         request=RevocationRequest,
         request_headers=("Idempotency-Key",),
@@ -108,7 +108,7 @@ REVOCATIONS: tuple[Operation[RevocationRoutes], ...] = (
         "GET",
         "/v1/revocations",
         RevocationRoutes.list,
-        "Revocations, newest first",
+        "List revocations, newest first",
         scope=revocations.READ,
         query=RevocationQuery,
         response=RevocationPage,
@@ -118,7 +118,7 @@ REVOCATIONS: tuple[Operation[RevocationRoutes], ...] = (
         "POST",
         "/v1/revocations/batch",
         RevocationRoutes.add_batch,
-        "Up to 1,000 revocations",
+        "Create up to 1,000 revocations",
         scope=revocations.WRITE,
         request=RevocationBatchRequest,
         request_headers=("Idempotency-Key",),
@@ -130,28 +130,28 @@ REVOCATIONS: tuple[Operation[RevocationRoutes], ...] = (
         "GET",
         "/v1/revocations/{id}",
         RevocationRoutes.show,
-        "How far a revocation has come",
+        "Get a revocation and the state of its delivery to IVS",
         scope=revocations.READ,
         response=RevocationView,
-        errors=_OF_ONE,
+        errors=_ONE_RESOURCE,
     ),
     Operation(
         "POST",
         "/v1/revocations/{id}/retry",
         RevocationRoutes.retry,
-        "Queue again what of it failed",
+        "Queue the failed deliveries of a revocation again",
         scope=revocations.WRITE,
         response=RevocationView,
-        errors=_OF_ONE,
+        errors=_ONE_RESOURCE,
     ),
     Operation(
         "POST",
         "/v1/revocations/{id}/cancel",
         RevocationRoutes.cancel,
-        "Give up what of it is still queued",
+        "Cancel the queued deliveries of a revocation",
         scope=revocations.WRITE,
         response=RevocationView,
-        errors=_OF_ONE,
+        errors=_ONE_RESOURCE,
     ),
 )
 DENIALS: tuple[Operation[DenialRoutes], ...] = (
@@ -159,7 +159,7 @@ DENIALS: tuple[Operation[DenialRoutes], ...] = (
         "POST",
         "/v1/denials",
         DenialRoutes.add,
-        "Let a viewer have no tokens for a while",
+        "Deny tokens to a viewer for a limited time",
         scope=revocations.WRITE,
         request=DenialRequest,
         status=201,
@@ -170,7 +170,7 @@ DENIALS: tuple[Operation[DenialRoutes], ...] = (
         "GET",
         "/v1/denials",
         DenialRoutes.list,
-        "Denials in force, last written first",
+        "List the denials in force, newest first",
         scope=revocations.READ,
         query=DenialQuery,
         response=DenialPage,
@@ -180,17 +180,17 @@ DENIALS: tuple[Operation[DenialRoutes], ...] = (
         "DELETE",
         "/v1/denials/{id}",
         DenialRoutes.remove,
-        "Let the viewer have tokens again",
+        "Remove a denial",
         scope=revocations.WRITE,
         status=204,
-        errors=_OF_ONE,
+        errors=_ONE_RESOURCE,
     ),
 )
 STATUS: Operation[StatusRoute] = Operation(
     "GET",
     "/v1/status",
     StatusRoute.status,
-    "How the deployment does",
+    "Get the status of the deployment",
     scope=status.SCOPE,
     response=StatusView,
     errors=(401, 403, 503),
@@ -200,7 +200,7 @@ KEYS: tuple[Operation[KeyRoutes], ...] = (
         "GET",
         "/v1/keys",
         KeyRoutes.page,
-        "The key pairs",
+        "List key pairs",
         scope=keys.READ,
         query=KeyQuery,
         response=KeyPage,
@@ -210,7 +210,7 @@ KEYS: tuple[Operation[KeyRoutes], ...] = (
         "POST",
         "/v1/keys/rotate",
         KeyRoutes.rotate,
-        "Ask for another key to sign",
+        "Request a key rotation",
         scope=keys.ADMIN,
         request=RotateKeysRequest,
         status=202,
@@ -221,7 +221,7 @@ KEYS: tuple[Operation[KeyRoutes], ...] = (
         "GET",
         "/v1/keys/{id}",
         KeyRoutes.show,
-        "A key pair, its history, and who has not heard",
+        "Get a key pair, its history and the workers that are not in sync",
         scope=keys.READ,
         response=KeyDetailView,
         errors=(*_WITH_QUERY, 404),
@@ -230,7 +230,7 @@ KEYS: tuple[Operation[KeyRoutes], ...] = (
         "POST",
         "/v1/keys/{id}/compromise",
         KeyRoutes.compromise,
-        "Never sign with a key again, and delete its pairs",
+        "Mark a key as compromised: stop signing with it and delete its key pairs from IVS",
         scope=keys.ADMIN,
         request=CompromiseRequest,
         status=202,
@@ -241,30 +241,34 @@ KEYS: tuple[Operation[KeyRoutes], ...] = (
         "GET",
         "/v1/keys/rotations/{id}",
         KeyRoutes.rotation,
-        "How far a rotation is",
+        "Get the progress of a rotation",
         scope=keys.READ,
         response=RotationView,
         errors=(*_WITH_QUERY, 404),
     ),
 )
 LIVEZ: Operation[None] = Operation(
-    "GET", "/livez", _livez, "Does the process answer", response=LivenessResponse, logs_success=False
+    "GET", "/livez", _livez, "Liveness probe", response=LivenessResponse, logs_success=False
 )
 READYZ: Operation[Readiness] = Operation(
     "GET",
     "/readyz",
     Readiness.readyz,
-    "Can this worker sign now",
+    "Readiness probe: whether this worker can sign tokens now",
     response=ReadinessResponse,
     errors=(503,),
     logs_success=False,
 )
 JWKS: Operation[JwksRoute] = Operation(
-    "GET", "/.well-known/jwks.json", JwksRoute.jwks, "The public halves that tokens verify with", response=JwkSet
+    "GET",
+    "/.well-known/jwks.json",
+    JwksRoute.jwks,
+    "Get the public keys that tokens verify with, as a JWK Set",
+    response=JwkSet,
 )
-OPENAPI: Operation[OpenApiRoute] = Operation("GET", "/openapi.json", OpenApiRoute.openapi, "This page")
+OPENAPI: Operation[OpenApiRoute] = Operation("GET", "/openapi.json", OpenApiRoute.openapi, "Get this API description")
 METRICS: Operation[Metrics] = Operation(
-    "GET", "/metrics", _metrics, "Figures in Prometheus's text format", logs_success=False
+    "GET", "/metrics", _metrics, "Get metrics in the Prometheus text format", logs_success=False
 )
 
 OPERATIONS: tuple[Operation[Any], ...] = (
@@ -279,7 +283,7 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     OPENAPI,
     METRICS,
 )
-"""Every operation of the service."""
+"""All operations of the service."""
 
 
 def public_routes(
@@ -290,8 +294,8 @@ def public_routes(
     snapshot: Callable[[], Snapshot],
     admin: Sequence[BoundOperation],
 ) -> Routes:
-    """The public listener's routes; `admin` is empty when those have a listener of their own."""
-    return _described(
+    """The routes of the public listener; `admin` is empty when the admin routes have their own listener."""
+    return _with_description(
         [
             *bind_all(TOKENS, token_routes),
             *bind_all(REVOCATIONS, revocation_routes),
@@ -305,22 +309,22 @@ def public_routes(
 
 
 def admin_routes(admin: Iterable[BoundOperation], readiness: Readiness) -> Routes:
-    """The admin listener's routes: the probes and the description of its own routes are there as on any listener."""
-    return _described([*admin, LIVEZ.bind(None), READYZ.bind(readiness)])
+    """The routes of the admin listener, with the probes and the description that every listener has."""
+    return _with_description([*admin, LIVEZ.bind(None), READYZ.bind(readiness)])
 
 
 def worker_routes(metrics: Metrics) -> Routes:
-    """All that a process without tokens answers."""
-    return _described([LIVEZ.bind(None), METRICS.bind(metrics)])
+    """The routes of a process that runs only background tasks."""
+    return _with_description([LIVEZ.bind(None), METRICS.bind(metrics)])
 
 
 def admin_operations(metrics: Metrics, status_route: StatusRoute, key_routes: KeyRoutes) -> list[BoundOperation]:
-    """What an operator's tools ask for."""
+    """The operations for operators' tools."""
     return [METRICS.bind(metrics), STATUS.bind(status_route), *bind_all(KEYS, key_routes)]
 
 
-def _described(bound: Iterable[BoundOperation]) -> Routes:
-    """A listener's routes, and the page that describes exactly these."""
+def _with_description(bound: Iterable[BoundOperation]) -> Routes:
+    """The routes of a listener, and the description of exactly these."""
     served = list(bound)
-    page = OpenApiRoute([*(operation for operation, _ in served), OPENAPI])
-    return routes_of([*served, OPENAPI.bind(page)])
+    description = OpenApiRoute([*(operation for operation, _ in served), OPENAPI])
+    return routes_of([*served, OPENAPI.bind(description)])

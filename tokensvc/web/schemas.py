@@ -1,8 +1,8 @@
-"""What the service answers, as models, as far as no subject's views have it: the OpenAPI page is made from them, and
-tests hold every answer against them.
+"""The response models that no subject's views define. /openapi.json is generated from them, and tests validate every
+response against them.
 
-Rules of the file
-- The hot path writes these objects by hand; the models here say what they are and never touch a request.
+Invariants
+- The hot path builds its responses by hand; these models only describe them and are never used in a request.
 """
 
 from __future__ import annotations
@@ -17,92 +17,96 @@ from tokensvc.tokens.request import TokenRequest
 
 
 class TokenResponse(JsonModel):
-    """A playback token and what its receiver must know about it."""
+    """A playback token and what the client needs to use it."""
 
     token: str = Field(description="The signed token (JWT, ES384)")
     playback_url: str | None = Field(
         None,
-        description="Ready to be played: the channel's playback URL with the token. Left out while IVS has not "
-        "described the channel yet, unless the request has requirePlaybackUrl",
+        description="The channel's playback URL with the token, ready to play. Omitted while IVS has not described the "
+        "channel yet, unless the request sets requirePlaybackUrl",
     )
     playback_url_retry_after_seconds: int | None = Field(
-        None, description="Only without playbackUrl: after how many seconds to ask again for a token that has one"
+        None, description="Only without playbackUrl: seconds after which to request a token that has one"
     )
     expires_at: Timestamp = Field(
-        description="Playback may be started until then; it goes on beyond. Up to ten seconds earlier than ttlSeconds "
-        "asked for where IVS takes ten minutes at most"
+        description="The latest time at which playback can start; a playback that has started continues. Up to 10 "
+        "seconds earlier than ttlSeconds asks for where IVS accepts at most ten minutes"
     )
-    refresh_after: Timestamp = Field(description="When to ask for the next token")
-    viewer_id: str | None = Field(None, description="Who watches, as IVS knows them; needed to revoke")
+    refresh_after: Timestamp = Field(description="When to request the next token")
+    viewer_id: str | None = Field(None, description="The viewer's id in IVS; needed to revoke its sessions")
     viewer_session_version: int | None = Field(
-        None, description="Unix seconds of issue; a revocation names the highest"
+        None, description="Time of issue in Unix seconds; a revocation ends the sessions up to a version"
     )
-    requires_origin_header: bool = Field(description="Every player must send an Origin header, also outside browsers")
+    requires_origin_header: bool = Field(
+        description="Every player must send an Origin header, including players outside browsers"
+    )
 
 
 class InvalidField(JsonModel):
-    """One bad field of a request."""
+    """An invalid field of a request."""
 
     field: str
     message: str
 
 
 class Problem(JsonModel):
-    """Why a request failed (RFC 9457)."""
+    """Problem details (RFC 9457)."""
 
     type: str
     title: str
     status: int
     detail: str
-    code: str = Field(description="Stable; act on this one")
+    code: str = Field(description="Stable error code; the one to act on")
     errors: list[InvalidField] | None = None
-    retry_after_seconds: int | None = Field(None, description="As Retry-After, also in an item of a batch")
+    retry_after_seconds: int | None = Field(
+        None, description="The value of Retry-After; also present in the items of a batch"
+    )
 
 
 class TokenRequestFailure(JsonModel):
-    """An ask of a batch that got no token."""
+    """A request of a batch that failed."""
 
     problem: Problem
 
 
 class TokenBatchRequest(JsonModel):
-    """Several asks at once."""
+    """A batch of token requests."""
 
     requests: list[TokenRequest] = Field(min_length=1, max_length=500)
 
 
 class TokenBatchResponse(JsonModel):
-    """One result for each ask, in order."""
+    """One result per request, in the same order."""
 
     results: list[TokenResponse | TokenRequestFailure]
 
 
 class RevocationRequestFailure(JsonModel):
-    """A revocation of a batch that was not accepted."""
+    """A revocation of a batch that failed."""
 
     problem: Problem
 
 
 class RevocationBatchResponse(JsonModel):
-    """One result for each, in order."""
+    """One result per revocation, in the same order."""
 
     results: list[AcceptedRevocationView | RevocationRequestFailure]
 
 
 class LivenessResponse(JsonModel):
-    """The process answers."""
+    """The process is alive."""
 
     status: str
 
 
 class ReadinessResponse(JsonModel):
-    """This worker can sign."""
+    """This worker can sign tokens."""
 
     status: str
     warnings: list[str]
 
 
 class JwkSet(JsonModel):
-    """A JWK set (RFC 7517)."""
+    """A JWK Set (RFC 7517)."""
 
     keys: list[dict[str, Any]]

@@ -372,7 +372,7 @@ def test_a_batch_answers_in_order_and_one_bad_ask_spoils_no_other(worker: Worker
     for n in (26, 59):
         assert results[n]["problem"]["errors"] == [{"field": f"requests[{n}]", "message": "must be an object"}]
     assert results[27]["problem"]["errors"] == [
-        {"field": "ttlSeconds", "message": "must be at most 600 with a viewer id, a subject or a single use"}
+        {"field": "ttlSeconds", "message": "must be at most 600 with viewerId, subject or singleUse"}
     ]
     assert worker.outcomes() == {"issued": 55, "invalid_request": 4, "channel_not_allowed": 1}
 
