@@ -65,10 +65,10 @@ class Problem:
 
 
 C = ProblemCode
-STOPS_TOKENS = frozenset({C.NO_ACTIVE_KEY, C.ACTIVE_KEY_NOT_IN_IVS, C.ACTIVE_KEY_UNVERIFIED, C.ACTIVE_KEY_LOST})
+BLOCKS_ISSUING = frozenset({C.NO_ACTIVE_KEY, C.ACTIVE_KEY_NOT_IN_IVS, C.ACTIVE_KEY_UNVERIFIED, C.ACTIVE_KEY_LOST})
 """Tokens of the region are refused by IVS, or cannot be signed."""
 
-STOPS_ROTATION = STOPS_TOKENS | {C.ROTATION_FAILED, C.ROTATION_BLOCKED}
+BLOCKS_ROTATION = BLOCKS_ISSUING | {C.ROTATION_FAILED, C.ROTATION_BLOCKED}
 """Why the rotation of a region goes no further."""
 
 TEXTS: Mapping[str, str] = {

@@ -49,7 +49,7 @@ def test_all_are_loaded_once_and_then_only_what_changed(stage: Stage, worker: Wo
 def test_a_denial_that_is_taken_back_is_taken_back(stage: Stage, worker: Worker, clock: ManualClock) -> None:
     deny(stage, "v")
     worker.refresh.run_once()
-    [added] = stage.store.denials.in_force(EVERYONE, limit=9, only=[viewer_digest(CHANNEL, "v")])
+    [added] = stage.store.denials.in_force(EVERYONE, limit=9, digests=[viewer_digest(CHANNEL, "v")])
     stage.store.denials.remove(added.id, EVERYONE)
     worker.refresh.run_once()
     assert not is_denied(worker.refresh.current.denylist, "v", clock.now())

@@ -38,7 +38,7 @@ def test_list_finds_a_viewer_by_its_channel(terminal: Terminal) -> None:
     assert [one["channelArn"] for one in of_all] == ["*"]
     assert terminal("denials", "list", "--all-channels", "--subject", "eve", "--json").json["denials"] == []
     assert len(terminal("denials", "list", "--max", "2", "--json").json["denials"]) == 2
-    assert "--channel: is required to ask for a viewer" in terminal("denials", "list", *ADA, code=2).err
+    assert "--channel: is required to search for a viewer" in terminal("denials", "list", *ADA, code=2).err
 
 
 @pytest.mark.slow

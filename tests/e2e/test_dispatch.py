@@ -139,7 +139,7 @@ def on_sqlite(ivs: RecordedIvs, tmp_path: Path) -> Iterator[Deployment]:
 
 def leader(*processes: Process) -> Process:
     """The one that says that it tells IVS."""
-    [found] = until(lambda: [p for p in processes if "tells IVS of revocations now" in p.err], "somebody leads")
+    [found] = until(lambda: [p for p in processes if "now dispatching revocations to IVS" in p.err], "somebody leads")
     return found
 
 

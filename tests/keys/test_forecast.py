@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.in_memory_deployment import EAST, POLICY, Stage
 from tokensvc.keys import commands
-from tokensvc.keys.forecast import STEPS_MAX, plan
+from tokensvc.keys.forecast import MAX_STEPS, plan
 from tokensvc.keys.inventory import take_inventory
 from tokensvc.keys.lifecycle import KeyState, Step, StepKind, Wait, active_placement
 
@@ -129,4 +129,4 @@ def test_it_ends_where_keys_are_replaced_without_end(stage: Stage) -> None:
     stage.generate()
     standing = take_inventory(stage.context(), EAST).region_state
     restless = POLICY._replace(max_age_seconds=0.0)
-    assert len(plan(standing, stage.clock.at(), restless)) == STEPS_MAX
+    assert len(plan(standing, stage.clock.at(), restless)) == MAX_STEPS

@@ -10,8 +10,8 @@ import pytest
 from tests.support.placements import LEAD, NOW, POLICY, active, ago, compromised, prepared, retired, retiring
 from tokensvc.errors import KeyNotFound
 from tokensvc.keys.lifecycle import (
-    MAY_SIGN,
-    MOVES,
+    ACCEPTED_STATES,
+    TRANSITIONS,
     KeyPlacement,
     KeyRecord,
     KeyState,
@@ -38,20 +38,20 @@ ALLOWED = {
 
 @pytest.mark.parametrize(("was", "to"), list(itertools.product(KeyState, KeyState)))
 def test_only_the_listed_moves_exist(was: KeyState, to: KeyState) -> None:
-    assert (to in MOVES[was]) == ((was, to) in ALLOWED)
+    assert (to in TRANSITIONS[was]) == ((was, to) in ALLOWED)
 
 
 def test_only_a_prepared_key_becomes_active_and_one_that_is_reactivated() -> None:
-    assert [was for was in KeyState if ACTIVE in MOVES[was]] == [PREPARED, RETIRING]
+    assert [was for was in KeyState if ACTIVE in TRANSITIONS[was]] == [PREPARED, RETIRING]
 
 
 def test_a_key_that_is_gone_or_compromised_never_returns() -> None:
-    assert MOVES[RETIRED] == {COMPROMISED}
-    assert MOVES[COMPROMISED] == frozenset()
+    assert TRANSITIONS[RETIRED] == {COMPROMISED}
+    assert TRANSITIONS[COMPROMISED] == frozenset()
 
 
 def test_what_ivs_admits_and_wants_to() -> None:
-    assert {PREPARED, ACTIVE, RETIRING} == MAY_SIGN
+    assert {PREPARED, ACTIVE, RETIRING} == ACCEPTED_STATES
 
 
 def test_the_diagram_shows_the_table_and_nothing_else() -> None:

@@ -14,7 +14,7 @@ from tokensvc.errors import Action, ControlPlaneUnavailable, ForeignDeployment, 
 from tokensvc.jose import keypair
 from tokensvc.keys import commands
 from tokensvc.keys.inventory import DEPLOYMENT_TAG, GRACE_SECONDS, KEY_TAG
-from tokensvc.keys.lifecycle import MAY_SIGN, KeyState, drains_at
+from tokensvc.keys.lifecycle import ACCEPTED_STATES, KeyState, drains_at
 
 
 @pytest.fixture
@@ -230,11 +230,11 @@ def test_credentials_of_another_account_delete_nothing(stage: Stage) -> None:
     stage.generate()
     stage.rotate()
     stage.drain()
-    held, pairs, account = stage.placements(EAST, *MAY_SIGN), dict(stage.ivs.pairs), stage.ivs.account
+    held, pairs, account = stage.placements(EAST, *ACCEPTED_STATES), dict(stage.ivs.pairs), stage.ivs.account
     stage.ivs.account = "999999999999"
     [outlook] = stage.reconcile(EAST)
     assert "999999999999" in "; ".join(texts(outlook.problems))
-    assert stage.placements(EAST, *MAY_SIGN) == held
+    assert stage.placements(EAST, *ACCEPTED_STATES) == held
     assert stage.ivs.pairs == pairs, "what was imported there, to see whose account it is, is gone again"
     stage.ivs.account = account
     stage.reconcile(EAST)

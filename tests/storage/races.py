@@ -245,7 +245,7 @@ def deny_same_viewers(store: Store, who: int, race_round: int) -> list[int]:
 
 
 def remove_denial(store: Store, who: int, race_round: int) -> None:
-    found = store.denials.in_force(EVERYONE, limit=1, only=[viewer_digest(CHANNEL, f"v{race_round}")])
+    found = store.denials.in_force(EVERYONE, limit=1, digests=[viewer_digest(CHANNEL, f"v{race_round}")])
     store.denials.remove(found[0].id if found else "removed by the other", EVERYONE)
 
 

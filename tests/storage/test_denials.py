@@ -122,9 +122,9 @@ def test_one_in_all_channels_is_for_who_may_have_all(store: Store) -> None:
 def test_one_viewers_denials_are_found_by_their_digests(store: Store) -> None:
     store.denials.add("backend", [denial("v"), denial("v", where=OTHER), denial("w")])
     wanted = [viewer_digest(where, "v") for where in (CHANNEL, OTHER, ALL_CHANNELS)]
-    found = store.denials.in_force(EVERYONE, limit=9, only=wanted)
+    found = store.denials.in_force(EVERYONE, limit=9, digests=wanted)
     assert {d.digest for d in found} == set(wanted[:2])
-    assert store.denials.in_force(EVERYONE, limit=9, only=[]) == []
+    assert store.denials.in_force(EVERYONE, limit=9, digests=[]) == []
 
 
 def test_denials_of_one_channel_or_of_all_are_found_by_it(store: Store) -> None:

@@ -12,7 +12,7 @@ from tests.storage import samples
 from tests.storage.samples import AT, HERE, THERE, key_arn
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.errors import ConcurrentModification
-from tokensvc.keys.lifecycle import MOVES, KeyState
+from tokensvc.keys.lifecycle import TRANSITIONS, KeyState
 from tokensvc.storage import schema
 from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.store import Store
@@ -63,7 +63,7 @@ def test_any_history_makes_only_moves_of_the_table(store: Store, history: list[t
             refused = True
         after, now = states(store), store.versions.read().keys.number
         for where, state in after.items():
-            assert before.get(where, state) == state or state in MOVES[before[where]]
+            assert before.get(where, state) == state or state in TRANSITIONS[before[where]]
             assert where in before or state is KeyState.PREPARED
         active = [place for (_, place), state in after.items() if state is KeyState.ACTIVE]
         assert len(active) == len(set(active))

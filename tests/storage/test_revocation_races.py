@@ -117,7 +117,7 @@ def test_a_denial_is_removed_once(ring: Ring) -> None:
     for number in range(ROUNDS):
         ring.store.denials.add("backend", [denial(f"v{number}")])
         ring.one_wins("remove_denial", number, "DenialNotFound")
-    assert ring.store.denials.in_force(EVERYONE, limit=9, only=[viewer_digest(CHANNEL, "v0")]) == []
+    assert ring.store.denials.in_force(EVERYONE, limit=9, digests=[viewer_digest(CHANNEL, "v0")]) == []
 
 
 def test_two_who_prune_forget_each_entry_once(ring: Ring) -> None:

@@ -241,7 +241,7 @@ def test_a_listing_can_be_bounded_by_how_many_it_reads(store: Store) -> None:
     bounded, before, pages = store.revocations, None, list[list[str]]()
     while True:
         lowest = bounded.scan_floor(before, 3)
-        found = bounded.list((CHANNEL,), limit=9, before=before, not_below=lowest)
+        found = bounded.list((CHANNEL,), limit=9, before=before, min_number=lowest)
         pages.append([r.id for r in found])
         if lowest is None:
             break

@@ -17,7 +17,7 @@ from tokensvc.tokens.channel_cache import DUE_INTERVAL_SECONDS, RECHECK_SECONDS,
 
 def test_an_unknown_channel_is_found(directory: ChannelCache, ivs: IvsSimulator, store: Store) -> None:
     ivs.add_channels([arn(1)])
-    question, seconds = directory.ask(arn(1), "shop")
+    question, seconds = directory.look_up(arn(1), "shop")
     assert not question.done()
     assert seconds == pytest.approx(WAIT)
     directory.run_once()
@@ -30,7 +30,7 @@ def test_an_unknown_channel_is_found(directory: ChannelCache, ivs: IvsSimulator,
 def test_asking_pokes_whoever_finds_out(make: Make) -> None:
     poked = threading.Event()
     directory = make(wake=poked.set)
-    directory.ask(arn(1), "shop")
+    directory.look_up(arn(1), "shop")
     assert poked.is_set()
 
 
@@ -40,7 +40,7 @@ def test_all_who_ask_share_one_question_and_one_call(directory: ChannelCache, iv
 
     def ask() -> None:
         ready.wait()
-        questions.append(directory.ask(arn(1), "shop")[0])
+        questions.append(directory.look_up(arn(1), "shop")[0])
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
@@ -53,22 +53,22 @@ def test_all_who_ask_share_one_question_and_one_call(directory: ChannelCache, iv
 
 
 def test_the_deadline_is_the_first_ones_and_everyones(directory: ChannelCache, clock: ManualClock) -> None:
-    assert directory.ask(arn(1), "shop")[1] == pytest.approx(0.3)
+    assert directory.look_up(arn(1), "shop")[1] == pytest.approx(0.3)
     clock.advance(0.2)
-    assert directory.ask(arn(1), "shop")[1] == pytest.approx(0.1)
-    assert directory.ask(arn(2), "shop")[1] == pytest.approx(0.3), "another channel is another question"
+    assert directory.look_up(arn(1), "shop")[1] == pytest.approx(0.1)
+    assert directory.look_up(arn(2), "shop")[1] == pytest.approx(0.3), "another channel is another question"
     clock.advance(0.2)
-    assert directory.ask(arn(1), "shop")[1] == 0
+    assert directory.look_up(arn(1), "shop")[1] == 0
     clock.advance(60)
-    assert directory.ask(arn(1), "shop")[1] == 0, "it goes on being asked, and nobody waits again"
+    assert directory.look_up(arn(1), "shop")[1] == 0, "it goes on being asked, and nobody waits again"
 
 
 def test_what_another_worker_found_is_taken_from_the_store(make: Make, ivs: IvsSimulator) -> None:
     ivs.add_channels([arn(1)])
     one, other = make(), make()
-    one.ask(arn(1), "shop")
+    one.look_up(arn(1), "shop")
     one.run_once()
-    question, _ = other.ask(arn(1), "shop")
+    question, _ = other.look_up(arn(1), "shop")
     other.run_once()
     assert question.result(0) is not None
     assert len(ivs.asked("BatchGetChannel")) == 1
@@ -78,10 +78,10 @@ def test_an_answer_is_remembered_until_every_refresh_has_it(
     directory: ChannelCache, ivs: IvsSimulator, clock: ManualClock
 ) -> None:
     ivs.add_channels([arn(1)])
-    directory.ask(arn(1), "shop")
+    directory.look_up(arn(1), "shop")
     directory.run_once()
     clock.advance(4)
-    again, seconds = directory.ask(arn(1), "shop")
+    again, seconds = directory.look_up(arn(1), "shop")
     assert (again.result(0) is not None, seconds) == (True, 0)
     assert len(ivs.asked("BatchGetChannel")) == 1
 
@@ -91,7 +91,7 @@ def test_a_call_asks_about_50_channels_at_most_and_all_are_answered(
 ) -> None:
     everyone = [arn(n) for n in range(120)]
     ivs.add_channels(everyone)
-    questions = [directory.ask(a, "shop")[0] for a in everyone]
+    questions = [directory.look_up(a, "shop")[0] for a in everyone]
     for _ in range(3):
         directory.run_once()
         clock.advance(1)
@@ -109,7 +109,7 @@ def test_the_whole_deployment_makes_one_call_a_second_in_a_region(
     for _ in range(100):
         for directory in directories:
             number += 1
-            directory.ask(arn(number), "shop")
+            directory.look_up(arn(number), "shop")
             before = len(ivs.calls)
             directory.run_once()
             called_at += [clock.now()] * (len(ivs.calls) - before)
@@ -120,7 +120,7 @@ def test_the_whole_deployment_makes_one_call_a_second_in_a_region(
 
 def test_regions_have_a_pace_of_their_own(directory: ChannelCache, ivs: IvsSimulator) -> None:
     for region in ("us-east-1", "eu-west-1"):
-        directory.ask(arn(1, region), "shop")
+        directory.look_up(arn(1, region), "shop")
     directory.run_once()
     assert [region for region, _, _ in ivs.calls] == ["us-east-1", "eu-west-1"]
 
@@ -129,7 +129,7 @@ def test_the_pace_is_kept_through_the_store(make: Make, ivs: IvsSimulator, store
     """As above, with the leases that serve."""
     one, other = make(store.leases), make(store.leases)
     for number, directory in enumerate((one, other, one, other)):
-        directory.ask(arn(number), "shop")
+        directory.look_up(arn(number), "shop")
         directory.run_once()
     assert len(ivs.asked("BatchGetChannel")) == 1
 
@@ -139,7 +139,7 @@ def test_what_is_known_is_looked_at_again_in_the_background(
 ) -> None:
     ivs.add_channels([arn(1), arn(2)])
     for number in (1, 2):
-        directory.ask(arn(number), "shop")
+        directory.look_up(arn(number), "shop")
     directory.run_once()
     clock.advance(RECHECK_SECONDS - 1)
     directory.run_once()

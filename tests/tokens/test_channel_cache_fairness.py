@@ -59,11 +59,11 @@ def test_another_callers_new_channel_is_found_in_the_next_call_during_a_flood(
 ) -> None:
     ivs.add_channels([NEW])
     for number in range(INVENTED):
-        directory.ask(arn(number), "flood")
+        directory.look_up(arn(number), "flood")
     for number in range(20):
         turn(directory, clock)
-        directory.ask(arn(INVENTED + number), "flood")
-    question, _ = directory.ask(NEW, "shop")
+        directory.look_up(arn(INVENTED + number), "flood")
+    question, _ = directory.look_up(NEW, "shop")
     turn(directory, clock)
     assert has_url(question)
 
@@ -75,8 +75,8 @@ def test_it_is_found_within_a_few_calls_when_every_worker_is_flooded(
     workers = [make() for _ in range(4)]
     for worker in workers:
         for number in range(INVENTED):
-            worker.ask(arn(number), "flood")
-    question, _ = workers[-1].ask(NEW, "shop")
+            worker.look_up(arn(number), "flood")
+    question, _ = workers[-1].look_up(NEW, "shop")
     for number in range(2 * len(workers)):
         for worker in workers[number % 4 :] + workers[: number % 4]:  # the first of them has the turn
             worker.run_once()
@@ -90,9 +90,9 @@ def test_a_channel_that_another_caller_asked_for_first_is_found_in_its_own_calle
     """Otherwise a caller could delay the others' channels by naming them at the end of its own queue."""
     ivs.add_channels([NEW])
     for number in range(PENDING_PER_CALLER_MAX - 1):
-        directory.ask(arn(number), "flood")
-    first, _ = directory.ask(NEW, "flood")
-    second, _ = directory.ask(NEW, "shop")
+        directory.look_up(arn(number), "flood")
+    first, _ = directory.look_up(NEW, "flood")
+    second, _ = directory.look_up(NEW, "shop")
     assert first is second
     turn(directory, clock)
     assert has_url(second)
@@ -104,7 +104,7 @@ def test_many_callers_have_one_channel_each_before_any_has_another(
     callers = 120
     for caller in range(callers):
         for number in range(3):
-            directory.ask(arn(1000 * caller + number), f"caller{caller}")
+            directory.look_up(arn(1000 * caller + number), f"caller{caller}")
     calls = math.ceil(callers / CHANNELS_PER_CALL)
     for _ in range(calls):
         turn(directory, clock)
@@ -115,28 +115,28 @@ def test_many_callers_have_one_channel_each_before_any_has_another(
 
 def test_a_callers_queue_is_bounded_and_what_is_beyond_it_does_not_wait(directory: ChannelCache) -> None:
     for number in range(PENDING_PER_CALLER_MAX):
-        assert not directory.ask(arn(number), "flood")[0].done()
-    question, seconds = directory.ask(arn(INVENTED), "flood")
+        assert not directory.look_up(arn(number), "flood")[0].done()
+    question, seconds = directory.look_up(arn(INVENTED), "flood")
     assert (question.result(0), seconds) == (None, 0)
-    assert directory.ask(arn(5), "flood")[1] > 0, "what was asked before still waits"
-    assert not directory.ask(arn(INVENTED), "shop")[0].done()
+    assert directory.look_up(arn(5), "flood")[1] > 0, "what was asked before still waits"
+    assert not directory.look_up(arn(INVENTED), "shop")[0].done()
 
 
 def test_where_all_queues_together_are_full_the_longest_makes_room(directory: ChannelCache) -> None:
     callers = PENDING_MAX // PENDING_PER_CALLER_MAX
     questions = [
-        directory.ask(arn(1000 * caller + number), f"caller{caller}")[0]
+        directory.look_up(arn(1000 * caller + number), f"caller{caller}")[0]
         for caller in range(callers)
         for number in range(PENDING_PER_CALLER_MAX)
     ]
     assert not any(question.done() for question in questions)
-    new, _ = directory.ask(NEW, "shop")
+    new, _ = directory.look_up(NEW, "shop")
     assert not new.done()
     [dropped] = [number for number, question in enumerate(questions) if question.done()]
     assert dropped % PENDING_PER_CALLER_MAX == PENDING_PER_CALLER_MAX - 1, "the newest of a queue"
     assert questions[dropped].result(0) is None
     assert len(directory._pending) == PENDING_MAX
-    refused, _ = directory.ask(arn(800_000), "caller1")
+    refused, _ = directory.look_up(arn(800_000), "caller1")
     assert refused.result(0) is None, "a caller with a full queue gets no more room"
 
 
@@ -146,13 +146,13 @@ def test_known_channels_are_looked_at_again_during_a_flood(
     known = [arn(700_000 + number) for number in range(30)]
     ivs.add_channels(known)
     for known_arn in known:
-        directory.ask(known_arn, "shop")
+        directory.look_up(known_arn, "shop")
     turn(directory, clock)
     for known_arn in known:
         ivs.channels[known_arn]["playbackUrl"] = "https://moved.test/a.m3u8"
     clock.advance(RECHECK_SECONDS)
     for number in range(PENDING_PER_CALLER_MAX):
-        directory.ask(arn(number), "flood")
+        directory.look_up(arn(number), "flood")
     before = len(ivs.calls)
     for _ in range(3):
         turn(directory, clock)
@@ -169,11 +169,11 @@ def test_unknown_channels_are_found_while_thousands_of_known_ones_are_due(
     ivs.add_channels([*known, *(arn(number) for number in range(40))])
     for start in range(0, len(known), PENDING_PER_CALLER_MAX):
         for known_arn in known[start : start + PENDING_PER_CALLER_MAX]:
-            directory.ask(known_arn, "shop")
+            directory.look_up(known_arn, "shop")
         for _ in range(PENDING_PER_CALLER_MAX // CHANNELS_PER_CALL):
             turn(directory, clock)
     clock.advance(RECHECK_SECONDS)
-    questions = [directory.ask(arn(number), "shop")[0] for number in range(40)]
+    questions = [directory.look_up(arn(number), "shop")[0] for number in range(40)]
     turn(directory, clock)
     assert all(has_url(question) for question in questions)
     assert len(ivs.asked("BatchGetChannel")[-1]["arns"]) == CHANNELS_PER_CALL, "the rest was for known ones"
@@ -185,7 +185,7 @@ def test_two_workers_do_not_both_look_at_a_known_channel_again(
     ivs.add_channels([arn(number) for number in range(20)])
     one, other = make(), make()
     for number in range(20):
-        one.ask(arn(number), "shop")
+        one.look_up(arn(number), "shop")
     turn(one, clock)
     clock.advance(RECHECK_SECONDS)
     other._find_due()
@@ -203,7 +203,7 @@ def test_the_known_channels_of_a_region_that_is_down_take_no_others_place(
     ivs.add_channels([*here, *down])
     for known in (down, here):  # those of the region that is down were looked at longer ago
         for known_arn in known:
-            directory.ask(known_arn, "shop")
+            directory.look_up(known_arn, "shop")
         turn(directory, clock)
     clock.advance(RECHECK_SECONDS)
     ivs.refuse["us-east-1"] = outage()
@@ -231,10 +231,10 @@ def test_what_a_caller_invents_leaves_no_row_and_fills_no_snapshot(
         calls_per_second=1,
     )
     ivs.add_channels([NEW])
-    directory.ask(NEW, "shop")
+    directory.look_up(NEW, "shop")
     for second in range(INVENTED // CHANNELS_PER_CALL):
         for number in range(60):
-            directory.ask(arn(60 * second + number), "flood")
+            directory.look_up(arn(60 * second + number), "flood")
         turn(directory, clock)
         assert len(directory._recent) <= CHANNELS_PER_CALL * (NOT_FOUND_SECONDS + 1) <= RECENT_MAX
         assert len(directory._pending) <= PENDING_PER_CALLER_MAX
@@ -255,7 +255,7 @@ def test_memory_of_absent_channels_is_bounded_whatever_the_rate(store: Store, cl
         calls_per_second=1000,
     )
     for number in range(RECENT_MAX + 500):
-        directory.ask(arn(number), "flood")
+        directory.look_up(arn(number), "flood")
         if number % CHANNELS_PER_CALL == 0:
             directory.run_once()
             clock.advance(0.001)
@@ -292,7 +292,7 @@ def test_whatever_is_asked_in_whatever_order_everyone_has_an_answer_and_no_queue
         for event in events:
             if isinstance(event, tuple):
                 number, caller, region = event
-                questions.append(directory.ask(arn(number, region), f"caller{caller}")[0])
+                questions.append(directory.look_up(arn(number, region), f"caller{caller}")[0])
                 sizes = [queues.size for queues in directory._queues.values()]
                 assert sum(sizes) == sum(len(question.callers) for question in directory._pending.values()) <= 12
             else:

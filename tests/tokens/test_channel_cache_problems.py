@@ -27,17 +27,17 @@ def test_when_ivs_gives_no_answer_nobody_gets_one_and_nobody_waits_again(
 ) -> None:
     ivs.add_channels([arn(1)])
     ivs.refuse["BatchGetChannel"] = failure
-    question, _ = directory.ask(arn(1), "shop")
+    question, _ = directory.look_up(arn(1), "shop")
     with pytest.raises((ControlPlaneThrottled, ControlPlaneUnavailable)):
         directory.run_once()
     assert question.result(0) is None
     for _ in range(4):
-        again, seconds = directory.ask(arn(1), "shop")
+        again, seconds = directory.look_up(arn(1), "shop")
         assert (again.result(0), seconds) == (None, 0)
         clock.advance(1)
     clock.advance(2)
     ivs.refuse.clear()
-    later, seconds = directory.ask(arn(1), "shop")
+    later, seconds = directory.look_up(arn(1), "shop")
     assert seconds == pytest.approx(WAIT)
     directory.run_once()
     assert later.result(0) is not None
@@ -46,7 +46,7 @@ def test_when_ivs_gives_no_answer_nobody_gets_one_and_nobody_waits_again(
 def test_trouble_in_one_region_keeps_no_other_waiting(directory: ChannelCache, ivs: IvsSimulator) -> None:
     ivs.add_channels([arn(2, "eu-west-1"), arn(3, "us-west-2")])
     ivs.refuse["us-east-1"] = outage()
-    down, fine, too = (directory.ask(a, "shop")[0] for a in (arn(1), arn(2, "eu-west-1"), arn(3, "us-west-2")))
+    down, fine, too = (directory.look_up(a, "shop")[0] for a in (arn(1), arn(2, "eu-west-1"), arn(3, "us-west-2")))
     with pytest.raises(ControlPlaneUnavailable):
         directory.run_once()
     assert down.result(0) is None
@@ -57,7 +57,7 @@ def test_trouble_in_one_region_keeps_no_other_waiting(directory: ChannelCache, i
 def test_a_channel_that_ivs_does_not_know_is_unknown_for_a_minute(
     directory: ChannelCache, ivs: IvsSimulator, clock: ManualClock
 ) -> None:
-    question, _ = directory.ask(arn(1), "shop")
+    question, _ = directory.look_up(arn(1), "shop")
     directory.run_once()
     absent = question.result(0)
     assert absent is not None
@@ -68,7 +68,7 @@ def test_a_channel_that_ivs_does_not_know_is_unknown_for_a_minute(
     clock.advance(0.1)
     assert not directory.is_current(absent), "it may have been made meanwhile"
     ivs.add_channels([arn(1)])
-    again, seconds = directory.ask(arn(1), "shop")
+    again, seconds = directory.look_up(arn(1), "shop")
     assert seconds == pytest.approx(WAIT)
     directory.run_once()
     found = again.result(0)
@@ -80,7 +80,7 @@ def test_a_channel_that_ivs_does_not_know_is_unknown_for_a_minute(
 @pytest.mark.parametrize("code", ["ResourceNotFoundException", "404"])
 def test_both_spellings_of_absence_are_understood(directory: ChannelCache, ivs: IvsSimulator, code: str) -> None:
     ivs.absent_code = code
-    question, _ = directory.ask(arn(1), "shop")
+    question, _ = directory.look_up(arn(1), "shop")
     directory.run_once()
     assert question.result(0) is not None
 
@@ -88,7 +88,7 @@ def test_both_spellings_of_absence_are_understood(directory: ChannelCache, ivs: 
 def test_any_other_error_of_a_channel_is_no_absence(directory: ChannelCache, ivs: IvsSimulator, store: Store) -> None:
     """Calling it 404 would refuse tokens for a channel that is there."""
     ivs.absent_code = "AccessDeniedException"
-    question, _ = directory.ask(arn(1), "shop")
+    question, _ = directory.look_up(arn(1), "shop")
     with capture_logs() as lines:
         directory.run_once()
     assert question.result(0) is None
@@ -99,14 +99,14 @@ def test_any_other_error_of_a_channel_is_no_absence(directory: ChannelCache, ivs
 def test_an_old_absence_in_the_store_answers_nobody(make: Make, ivs: IvsSimulator, clock: ManualClock) -> None:
     one, other = make(), make()
     ivs.add_channels([arn(1)])
-    one.ask(arn(1), "shop")
+    one.look_up(arn(1), "shop")
     one.run_once()
     del ivs.channels[arn(1)]
     clock.advance(RECHECK_SECONDS + 1)
     one.run_once()
     clock.advance(NOT_FOUND_SECONDS)
     ivs.add_channels([arn(1)])
-    question, _ = other.ask(arn(1), "shop")
+    question, _ = other.look_up(arn(1), "shop")
     other.run_once()
     known = question.result(0)
     assert known is not None
@@ -133,12 +133,12 @@ def test_without_a_store_nobody_waits_twice_and_it_is_found_when_it_is_back(
     directory = make(channels=channels)
     ivs.add_channels([arn(1)])
     channels.away = True
-    question, _ = directory.ask(arn(1), "shop")
+    question, _ = directory.look_up(arn(1), "shop")
     for _ in range(3):
         with pytest.raises(StoreUnavailable):
             directory.run_once()
         clock.advance(1)
-        assert directory.ask(arn(1), "shop") == (question, 0)
+        assert directory.look_up(arn(1), "shop") == (question, 0)
     channels.away = False
     directory.run_once()
     assert question.result(0) is not None
@@ -151,7 +151,7 @@ def test_no_question_is_ever_left_open(directory: ChannelCache, ivs: IvsSimulato
     finished = threading.Event()
 
     def ask() -> None:
-        questions.extend(directory.ask(arn(number), "shop")[0] for number in range(300))
+        questions.extend(directory.look_up(arn(number), "shop")[0] for number in range(300))
         finished.set()
 
     thread = threading.Thread(target=ask)
@@ -175,13 +175,13 @@ def test_an_outage_of_ivs_is_over_when_a_call_succeeds_and_not_by_a_run_without_
     """The loop's log would report the end of an outage that lasts, and its start again at the next call."""
     ivs.add_channels([arn(1), arn(2)])
     ivs.refuse["BatchGetChannel"] = outage()
-    directory.ask(arn(1), "shop")
+    directory.look_up(arn(1), "shop")
     with pytest.raises(ControlPlaneUnavailable):
         directory.run_once()
     clock.advance(DUE_INTERVAL_SECONDS + 1)
     assert directory.run_once() is IDLE, "the store was read, and IVS was not asked"
     ivs.refuse.clear()
-    directory.ask(arn(2), "shop")
+    directory.look_up(arn(2), "shop")
     assert directory.run_once() is None
     assert directory.run_once() is IDLE
 
@@ -192,7 +192,7 @@ def test_a_channel_that_ivs_does_not_describe_is_logged_once_a_minute(
     ivs.absent_code = "AccessDeniedException"
     with capture_logs() as lines:
         for number in range(120):
-            directory.ask(arn(number), "shop")
+            directory.look_up(arn(number), "shop")
             directory.run_once()
             clock.advance(1)
     assert len(lines) == 2

@@ -22,7 +22,7 @@ def test_a_snapshot_may_be_used_until_its_lease_ends() -> None:
 
 def test_a_worker_that_never_reached_its_store_signs_nothing() -> None:
     for monotonic in (0.0, -5.0, 1e9):
-        with pytest.raises(SnapshotStale, match="not reached its store"):
+        with pytest.raises(SnapshotStale, match="not reached the store"):
             require_fresh_at(Snapshot(), monotonic, 86_400)
 
 

@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from tests.support.processes import until
-from tokensvc.web.acceptor import ACCEPTS_PER_TURN, Acceptor
+from tokensvc.web.acceptor import ACCEPTS_PER_ITERATION, Acceptor
 from tokensvc.web.server import Server, make_server
 
 BACKLOG = 2048
@@ -115,9 +115,9 @@ async def until_turn(most: int, is_true: Callable[[], bool]) -> bool:
 def test_connections_that_wait_are_all_accepted_within_a_few_turns(listener: socket.socket) -> None:
     async def main() -> None:
         async with served(listener) as server:
-            with waiting(listener, ACCEPTS_PER_TURN):
+            with waiting(listener, ACCEPTS_PER_ITERATION):
                 await turns(SETS_UP_WITHIN_TURNS)
-                assert len(server.server_state.connections) == ACCEPTS_PER_TURN
+                assert len(server.server_state.connections) == ACCEPTS_PER_ITERATION
 
     on_a_loop(main())
 
@@ -128,7 +128,7 @@ def test_a_crowd_of_new_connections_is_answered_while_others_keep_the_loop_busy(
             with waiting(listener, 16) as kept:
                 assert await until_turn(100, lambda: len(server.server_state.connections) == len(kept))
                 busy = _Busy(kept)
-                with waiting(listener, ACCEPTS_PER_TURN) as crowd:
+                with waiting(listener, ACCEPTS_PER_ITERATION) as crowd:
                     for client in crowd:
                         client.setblocking(False)
                         client.send(GET)
@@ -164,14 +164,14 @@ def test_one_turn_leaves_to_the_other_workers_what_is_beyond_the_bound(listener:
 
     async def main() -> None:
         one, other = Connections(), Connections()
-        with waiting(listener, 4 * ACCEPTS_PER_TURN), listener.dup() as inherited:
+        with waiting(listener, 4 * ACCEPTS_PER_ITERATION), listener.dup() as inherited:
             acceptors = [
                 Acceptor(listener, one.create, backlog=BACKLOG),
                 Acceptor(inherited, other.create, backlog=BACKLOG),
             ]
             await turns(2)
-            assert len(one) <= ACCEPTS_PER_TURN
-            assert await until_turn(10, lambda: len(one) + len(other) == 4 * ACCEPTS_PER_TURN)
+            assert len(one) <= ACCEPTS_PER_ITERATION
+            assert await until_turn(10, lambda: len(one) + len(other) == 4 * ACCEPTS_PER_ITERATION)
             assert len(one) == len(other)
             for acceptor, connections in zip(acceptors, (one, other), strict=True):
                 acceptor.close()
@@ -195,7 +195,7 @@ def test_workers_share_an_inherited_socket_and_one_that_does_nothing_holds_no_co
         until(lambda: seen.update(_who_answers(listener)) or seen == pids, "both serve")  # type: ignore[func-returns-value]
         for worker, other in zip(workers, workers[::-1], strict=True):
             os.kill(_pid(worker), signal.SIGSTOP)
-            with waiting(listener, 2 * ACCEPTS_PER_TURN) as clients:
+            with waiting(listener, 2 * ACCEPTS_PER_ITERATION) as clients:
                 assert {_asked(client) for client in clients} == {_pid(other)}
             os.kill(_pid(worker), signal.SIGCONT)
     finally:

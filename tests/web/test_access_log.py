@@ -9,11 +9,11 @@ import pytest
 
 from tests.support.captured_log import WrittenLog
 from tests.support.clocks import START, ManualClock
-from tokensvc.web.access_log import AccessLog, Line
+from tokensvc.web.access_log import AccessLog, LogEntry
 
 
-def line(number: int = 0, client: str = "192.0.2.7", caller: str = "shop") -> Line:
-    return Line(1000.0 + number, "POST", "/v1/tokens", 201, "issued", caller, client, f"id-{number:x}", 0.0012)
+def line(number: int = 0, client: str = "192.0.2.7", caller: str = "shop") -> LogEntry:
+    return LogEntry(1000.0 + number, "POST", "/v1/tokens", 201, "issued", caller, client, f"id-{number:x}", 0.0012)
 
 
 @pytest.fixture

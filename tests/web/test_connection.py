@@ -23,7 +23,7 @@ from tokensvc.web.protocol import (
     Reading,
     Responding,
 )
-from tokensvc.web.request_head import HEAD_MAX_BYTES, REST_MAX_BYTES
+from tokensvc.web.request_head import HEAD_MAX_BYTES, ENCODED_BODY_MAX_BYTES
 
 GET = b"GET /other HTTP/1.1\r\nHost: x\r\n\r\n"
 HELD = GET.replace(b"/other", b"/held")
@@ -219,7 +219,7 @@ def test_a_body_that_grows_too_large_is_refused_and_nobody_acts_on_it() -> None:
     async def test() -> None:
         protocol, connection, application = connected()
         chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
-        await feed(protocol, connection, [CHUNKED + b"\r\n", *[chunk] * (REST_MAX_BYTES // 0x10000 + 1)])
+        await feed(protocol, connection, [CHUNKED + b"\r\n", *[chunk] * (ENCODED_BODY_MAX_BYTES // 0x10000 + 1)])
         assert connection.statuses == [413]
         assert connection.is_over
         assert application.disconnected == 1
@@ -231,7 +231,7 @@ def test_a_body_that_grows_too_large_is_refused_and_nobody_acts_on_it() -> None:
 def test_a_length_that_is_too_large_is_refused_before_the_body() -> None:
     async def test() -> None:
         protocol, connection, application = connected()
-        await feed(protocol, connection, [request(b"", path="/other", length=REST_MAX_BYTES + 1)])
+        await feed(protocol, connection, [request(b"", path="/other", length=ENCODED_BODY_MAX_BYTES + 1)])
         assert connection.statuses == [413]
         assert not connection.closed, "the client is sending the body and has to find the response"
         assert application.disconnected == 0

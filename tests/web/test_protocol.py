@@ -17,14 +17,14 @@ from tests.support.processes import until
 from tokensvc.http.problem_details import JSON, Response
 from tokensvc.web import protocol
 from tokensvc.web.context import Respond
-from tokensvc.web.request_head import HEAD_MAX_BYTES, REST_MAX_BYTES
+from tokensvc.web.request_head import HEAD_MAX_BYTES, ENCODED_BODY_MAX_BYTES
 from tokensvc.web.server import make_server
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 PIECE = b"x" * 65_536
-ENDLESS_BYTES = 16 * REST_MAX_BYTES
+ENDLESS_BYTES = 16 * ENCODED_BODY_MAX_BYTES
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:

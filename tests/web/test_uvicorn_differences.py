@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tests.support.connections import Application, feed, protocol_of, request, settle
 from tokensvc.web.protocol import Protocol
-from tokensvc.web.request_head import HEAD_MAX_BYTES, REST_MAX_BYTES
+from tokensvc.web.request_head import HEAD_MAX_BYTES, ENCODED_BODY_MAX_BYTES
 
 OK = request(path="/other")
 UPGRADE = b"Connection: Upgrade\r\nUpgrade: x\r\n"
@@ -98,7 +98,7 @@ DIFFERENCES = {
         "it may send that body or not, so what follows cannot be read; the connection ends with the response",
     ),
     "a large length": Difference(
-        [request(b"", path="/early", length=REST_MAX_BYTES + 1)], Outcome([401], [b""]), Outcome([413], []), "memory"
+        [request(b"", path="/early", length=ENCODED_BODY_MAX_BYTES + 1)], Outcome([401], [b""]), Outcome([413], []), "memory"
     ),
 }
 

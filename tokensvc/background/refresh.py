@@ -35,7 +35,7 @@ from tokensvc.jose import keypair
 from tokensvc.jose.es384 import PreparedKey
 from tokensvc.jose.keypair import PublicKey
 from tokensvc.jose.signing.signer import Signer
-from tokensvc.keys.lifecycle import MAY_SIGN, KeyPlacement, KeyRecord, KeyState
+from tokensvc.keys.lifecycle import ACCEPTED_STATES, KeyPlacement, KeyRecord, KeyState
 from tokensvc.keys.private_keys import open_private_key
 from tokensvc.keys.store import KeyStore
 from tokensvc.log import structlog
@@ -202,7 +202,7 @@ class Refresh:
     ) -> RegionKeys:
         """The keys of a place; which of them could not be opened goes into `undecryptable`, with the reason. Where no
         key is known to be active, it may be one of the `damaged`."""
-        accepted = _verification_keys([record for record, there in keys if there.state in MAY_SIGN])
+        accepted = _verification_keys([record for record, there in keys if there.state in ACCEPTED_STATES])
         active = next(((r, there) for r, there in keys if there.state is KeyState.ACTIVE), None)
         if active is None and not damaged:
             return RegionKeys(None, accepted)

@@ -21,16 +21,16 @@ from functools import partial
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.aws.control_plane import ControlPlane
 from tokensvc.background.changes import ChangeNotifier, KnownVersions
-from tokensvc.background.heartbeat import INTERVAL_SECONDS as BEAT_EVERY_SECONDS
+from tokensvc.background.heartbeat import INTERVAL_SECONDS as BEAT_INTERVAL_SECONDS
 from tokensvc.background.heartbeat import Heartbeats
-from tokensvc.background.prune import INTERVAL_SECONDS as PRUNE_EVERY_SECONDS
+from tokensvc.background.prune import INTERVAL_SECONDS as PRUNE_INTERVAL_SECONDS
 from tokensvc.background.prune import Prune
 from tokensvc.clock import Clock
 from tokensvc.container.reconciler import ReconcilerConfig
 from tokensvc.deployment.workers import Heartbeat, RegionStatus
 from tokensvc.errors import Action, Remedy
 from tokensvc.jose.signing.choice import Chosen
-from tokensvc.keys.leader import INTERVAL_SECONDS as ROTATION_EVERY_SECONDS
+from tokensvc.keys.leader import INTERVAL_SECONDS as ROTATION_INTERVAL_SECONDS
 from tokensvc.keys.leader import RotationLeader
 from tokensvc.metrics import Metrics
 from tokensvc.outages import FailureLog
@@ -38,7 +38,7 @@ from tokensvc.problems import Problem, ProblemCode
 from tokensvc.revocations.dispatcher import DispatchContext, ServedRegions
 from tokensvc.revocations.leader import LEASE_SECONDS as DISPATCH_LEASE_SECONDS
 from tokensvc.revocations.leader import RevocationLeader
-from tokensvc.revocations.scheduler import EVERY_SECONDS as DISPATCH_EVERY_SECONDS
+from tokensvc.revocations.scheduler import INTERVAL_SECONDS as DISPATCH_INTERVAL_SECONDS
 from tokensvc.revocations.scheduler import RevocationScheduler
 from tokensvc.runner import BackgroundTask, RunFunction
 from tokensvc.storage.store import Store
@@ -118,7 +118,7 @@ def make_background_tasks(
         beating = loop(
             "heartbeat",
             partial(_beat, store, heartbeats, metrics),
-            every_seconds=BEAT_EVERY_SECONDS,
+            every_seconds=BEAT_INTERVAL_SECONDS,
             on_stop=heartbeats.deregister,
         )
         notifier = ChangeNotifier(known, on_keys_or_limits=[beating.wake], on_replacement=[heartbeats.register_again])
@@ -154,12 +154,12 @@ def make_background_tasks(
     beating = loop(
         "heartbeat",
         partial(_beat, store, heartbeats, metrics),
-        every_seconds=BEAT_EVERY_SECONDS,
+        every_seconds=BEAT_INTERVAL_SECONDS,
         on_stop=heartbeats.deregister,
     )
-    rotating = loop("rotation", rotation.run_once, every_seconds=ROTATION_EVERY_SECONDS, on_stop=rotation.stop)
-    pruning = loop("prune", prune.run_once, every_seconds=PRUNE_EVERY_SECONDS)
-    dispatching = loop("dispatch", dispatch.run_once, every_seconds=DISPATCH_EVERY_SECONDS, on_stop=dispatch.stop)
+    rotating = loop("rotation", rotation.run_once, every_seconds=ROTATION_INTERVAL_SECONDS, on_stop=rotation.stop)
+    pruning = loop("prune", prune.run_once, every_seconds=PRUNE_INTERVAL_SECONDS)
+    dispatching = loop("dispatch", dispatch.run_once, every_seconds=DISPATCH_INTERVAL_SECONDS, on_stop=dispatch.stop)
     notifier = ChangeNotifier(
         known,
         on_keys_or_limits=[beating.wake, rotation.wake, rotating.wake],
@@ -216,7 +216,7 @@ def _make_revocation_scheduler(
     )
     numbers = itertools.count(1)
 
-    def lead(account_region: AccountRegion) -> RevocationLeader:
+    def make_leader(account_region: AccountRegion) -> RevocationLeader:
         return RevocationLeader(
             account_region=account_region,
             context=context,
@@ -229,7 +229,7 @@ def _make_revocation_scheduler(
 
     return RevocationScheduler(
         queue=store.revocation_queue,
-        lead=lead,
+        make_leader=make_leader,
         regions=config.regions,
         clock=clock,
         metrics=metrics,

@@ -25,7 +25,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, TextIO
 
-EVERY_SECONDS = 0.25
+INTERVAL_SECONDS = 0.25
 """How often routine lines are written. Any other line wakes the thread."""
 LINES_PER_WRITE = 100
 """Rendering so many takes a fifth of a millisecond, during which no token is signed."""
@@ -34,7 +34,7 @@ ROUTINE_LINES_MAX = 50_000
 RESERVED_LINES = 10_000
 CHARACTERS_MAX = 8 * 1024 * 1024
 """Of lines that are not routine; a routine line is small."""
-REPORT_EVERY_SECONDS = 1.0
+REPORT_INTERVAL_SECONDS = 1.0
 
 Sink = Callable[[memoryview], int]
 """Writes some of the bytes and returns how many. Raises OSError or ValueError."""
@@ -166,7 +166,7 @@ class LogWriter:
         while True:
             is_timed = self._render is not None or bool(self._unreported)
             with suppress(Empty):
-                self._wakeups.get(timeout=EVERY_SECONDS if is_timed else None)
+                self._wakeups.get(timeout=INTERVAL_SECONDS if is_timed else None)
             self._is_woken = False
             self.write_out()
 
@@ -213,7 +213,7 @@ class LogWriter:
         return sent == len(data)
 
     def _report_dropped(self, *, now: bool) -> None:
-        if not self._unreported or (not now and self._monotonic() < self._reported_at + REPORT_EVERY_SECONDS):
+        if not self._unreported or (not now and self._monotonic() < self._reported_at + REPORT_INTERVAL_SECONDS):
             return
         self._reported_at = self._monotonic()
         with self._lock:

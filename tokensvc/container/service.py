@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 
 from tokensvc.aws.ivs import AwsControlPlane, CallObserver, default_region, ignore_calls, ivs_regions
 from tokensvc.background.denylist_sync import DenylistSync
-from tokensvc.background.refresh import INTERVAL_SECONDS as REFRESH_EVERY_SECONDS
+from tokensvc.background.refresh import INTERVAL_SECONDS as REFRESH_INTERVAL_SECONDS
 from tokensvc.background.refresh import Refresh, SnapshotHolder
 from tokensvc.callers.api_keys import KEY_PREFIX, key_digest, key_id_of
 from tokensvc.callers.store import StoredSecret
@@ -55,13 +55,13 @@ from tokensvc.revocations.service import RevocationService
 from tokensvc.runner import BackgroundTask, Lifecycle
 from tokensvc.settings import Settings, require
 from tokensvc.storage.store import Store, open_store
-from tokensvc.tokens.channel_cache import INTERVAL_SECONDS as CHANNELS_EVERY_SECONDS
+from tokensvc.tokens.channel_cache import INTERVAL_SECONDS as CHANNELS_INTERVAL_SECONDS
 from tokensvc.tokens.channel_cache import ChannelCache
 from tokensvc.tokens.snapshot import Snapshot
 from tokensvc.tokens.viewer_ids import ViewerIdResolver
 from tokensvc.vault.cipher import SecretCipher
 
-METRICS_EVERY_SECONDS = 0.25
+METRICS_INTERVAL_SECONDS = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -353,15 +353,15 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
     refreshing = BackgroundTask(
         "refresh",
         lambda: _refresh_and_notify(refresh=refresh, tasks=tasks, metrics=metrics, clock=clock),
-        every_seconds=REFRESH_EVERY_SECONDS,
-        backoff_max_seconds=REFRESH_EVERY_SECONDS,
+        every_seconds=REFRESH_INTERVAL_SECONDS,
+        backoff_max_seconds=REFRESH_INTERVAL_SECONDS,
         on_failure=metrics.task_failed,
         failure_log=failure_log,
     )
     finding = BackgroundTask(
         "channels",
         channel_cache.run_once,
-        every_seconds=CHANNELS_EVERY_SECONDS,
+        every_seconds=CHANNELS_INTERVAL_SECONDS,
         backoff_max_seconds=30,
         on_failure=metrics.task_failed,
         failure_log=failure_log,
@@ -370,8 +370,8 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
     counting = BackgroundTask(
         "metrics",
         metrics.flush,
-        every_seconds=METRICS_EVERY_SECONDS,
-        backoff_max_seconds=METRICS_EVERY_SECONDS,
+        every_seconds=METRICS_INTERVAL_SECONDS,
+        backoff_max_seconds=METRICS_INTERVAL_SECONDS,
         on_failure=metrics.task_failed,
         failure_log=failure_log,
     )
@@ -442,8 +442,8 @@ def assemble_worker(
     polling = BackgroundTask(
         "versions",
         lambda: tasks.notifier.poll(store.versions),
-        every_seconds=REFRESH_EVERY_SECONDS,
-        backoff_max_seconds=REFRESH_EVERY_SECONDS,
+        every_seconds=REFRESH_INTERVAL_SECONDS,
+        backoff_max_seconds=REFRESH_INTERVAL_SECONDS,
         on_failure=metrics.task_failed,
         failure_log=failure_log,
     )

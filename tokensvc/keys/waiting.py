@@ -16,7 +16,7 @@ from tokensvc.keys.context import KeysContext
 from tokensvc.keys.reconciler import RegionResult, inspect, reconcile
 from tokensvc.keys.rotation_policy import check_slots
 from tokensvc.keys.steps import how_to_free_slot, quota_reached
-from tokensvc.problems import STOPS_ROTATION, problem_text
+from tokensvc.problems import BLOCKS_ROTATION, problem_text
 
 POLL_SECONDS = 1.0
 """How often a wish is looked at while another process performs it."""
@@ -95,7 +95,7 @@ class _Others:
         said = [
             problem_text(problem)
             for problem in self._context.leader_problems()
-            if problem.region in pending and problem.code in STOPS_ROTATION
+            if problem.region in pending and problem.code in BLOCKS_ROTATION
         ]
         if self._polls % POLLS_PER_INSPECTION == 0:
             self._look(pending, said)

@@ -1,9 +1,8 @@
-"""The model of IVS as the local IVS serves it: where the published one is corrected, and which operations answer.
+"""IVS's service model as the local IVS serves it: corrections to the published model, and errors it does not describe.
 
-Rules of the file
-- The model is read from the installed botocore (boto3 brings it), so there is no copy of it here that grows old.
-- A correction is a row with its reason. It is applied only while the published value is the one that it corrects.
-- Every operation of the model is named here, as served or as not yet; a test fails when AWS adds one.
+Invariants
+- The model is loaded from the installed botocore (a dependency of boto3), so no copy of it can become outdated.
+- A correction has a reason. It is applied only while the published value is the one that it corrects.
 """
 
 from __future__ import annotations
@@ -35,31 +34,9 @@ PATCHES = (
         "pattern",
         "arn:aws:ivs:[a-z0-9-]+:[0-9]+:[a-z-]/[a-zA-Z0-9-]+",
         "arn:aws:ivs:[a-z0-9-]+:[0-9]+:[a-z-]+/[a-zA-Z0-9-]+",
-        "a plus is missing after [a-z-]: taken literally, every real ARN would be refused by the tag operations",
+        "a plus is missing after [a-z-]: taken literally, the tag operations would reject every real ARN",
     ),
 )
-
-SERVED = frozenset(
-    {
-        *("CreateChannel", "GetChannel", "UpdateChannel", "DeleteChannel", "ListChannels", "BatchGetChannel"),
-        *("CreateStreamKey", "GetStreamKey", "DeleteStreamKey", "ListStreamKeys", "BatchGetStreamKey"),
-        *("ImportPlaybackKeyPair", "GetPlaybackKeyPair", "DeletePlaybackKeyPair", "ListPlaybackKeyPairs"),
-        *("CreatePlaybackRestrictionPolicy", "GetPlaybackRestrictionPolicy", "UpdatePlaybackRestrictionPolicy"),
-        *("DeletePlaybackRestrictionPolicy", "ListPlaybackRestrictionPolicies"),
-        *("CreateRecordingConfiguration", "GetRecordingConfiguration", "DeleteRecordingConfiguration"),
-        "ListRecordingConfigurations",
-        *("CreateAdConfiguration", "GetAdConfiguration", "UpdateAdConfiguration", "DeleteAdConfiguration"),
-        "ListAdConfigurations",
-        *("CreateFailoverSlateConfiguration", "GetFailoverSlateConfiguration", "UpdateFailoverSlateConfiguration"),
-        *("DeleteFailoverSlateConfiguration", "ListFailoverSlateConfigurations"),
-        *("StartViewerSessionRevocation", "BatchStartViewerSessionRevocation"),
-        *("TagResource", "UntagResource", "ListTagsForResource"),
-        *("GetStream", "ListStreams", "StopStream", "GetStreamSession", "ListStreamSessions"),
-        *("PutMetadata", "InsertAdBreak"),
-    }
-)
-"""The whole model, written down: a test names the operation that a newer one brings. Until somebody serves that, it is
-routed and checked like the others, then answered with NotImplementedException."""
 
 COMMON_ERRORS: dict[str, int] = {
     # IVS API reference, "Common Errors".
@@ -69,25 +46,25 @@ COMMON_ERRORS: dict[str, int] = {
     "RequestEntityTooLargeException": 413,
     "RequestTimeoutException": 408,
     "UnknownOperationException": 404,
-    # INFERRED: what API Gateway says, in front of which IVS seems to stand.
+    # INFERRED: API Gateway's errors, which seems to be in front of IVS.
     "InvalidSignatureException": 403,
     "MissingAuthenticationTokenException": 403,
-    # Ours alone.
+    # Only here.
     "NotImplementedException": 501,
 }
-"""Statuses of errors that the model does not hold."""
+"""Error -> HTTP status, for errors that the model does not describe."""
 
 
 @cache
 def load() -> ServiceModel:
-    """Read the installed model, correct it and prepare it."""
+    """Load the installed model, correct and compile it."""
     published = Loader().load_service_model(SERVICE, "service-2")
     return ServiceModel(patched(published))
 
 
 @cache
 def regions() -> frozenset[str]:
-    """The regions that have IVS, by the installed botocore's endpoint data."""
+    """The regions that have IVS, according to the installed botocore's endpoint data."""
     partitions = Loader().load_data("endpoints")["partitions"]
     return frozenset(
         region for partition in partitions for region in partition["services"].get(SERVICE, {}).get("endpoints", {})

@@ -1,10 +1,10 @@
-"""Every failure that the local IVS can utter, each made in one place.
+"""Every error of the local IVS, each created in one place.
 
-Rules of the file
-- A refusal carries the code of IVS's API and a text; `surface.py` and the model say which HTTP status that is.
-- A text never repeats a value that came in, save an ARN that was asked for: values may be secrets.
-- Of IVS's own texts only those of `not_found` and `throttled` are known (they were observed); all others are INFERRED
-  in the manner of AWS's services, since IVS documents none.
+Invariants
+- An error has the code of IVS's API and a message; `api_model.py` and the model give its HTTP status.
+- A message never repeats a value of the request except a requested ARN, since values may be secrets.
+- Of IVS's own messages only those of `not_found` and `throttled` are known (they were observed); all others are INFERRED
+  in the style of AWS's services, since IVS documents none.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 MAX_LISTED_VIOLATIONS = 50
-"""A request may break more rules than anyone would read; all are counted and this many are listed."""
+"""All violations of a request are counted, and this many are listed."""
 
 
 BATCH_NOT_FOUND_CODE = "ResourceNotFoundException"
-"""INFERRED: a batch's `code` for what is not there. The only sample that AWS shows is "403", of another operation, for
-what may not be touched; an error's name says more and leaves less to guess."""
+"""INFERRED: the `code` of a batch entry that is not found. AWS's only sample is "403", of another operation, for a
+resource without permission; the name of an error is clearer."""
 
 
 class IvsError(Exception):
-    """The local IVS refuses a call."""
+    """An error response of the local IVS, with IVS's error code."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(f"{code}: {message}")
@@ -31,14 +31,14 @@ class IvsError(Exception):
 
 
 class Violation(NamedTuple):
-    """One member of a request and the constraint that it breaks."""
+    """A member of a request and the constraint that it violates."""
 
     path: str
     constraint: str
 
 
 def invalid(violations: Sequence[Violation]) -> IvsError:
-    """All broken constraints in one message, as AWS's services word it."""
+    """All violations in one message, worded as by AWS's services."""
     count = len(violations)
     listed = "; ".join(
         f"Value at '{path}' failed to satisfy constraint: {constraint}"
@@ -48,12 +48,12 @@ def invalid(violations: Sequence[Violation]) -> IvsError:
 
 
 def invalid_member(path: str, constraint: str) -> IvsError:
-    """One broken constraint that the model does not describe."""
+    """One violation of a constraint that the model does not describe."""
     return invalid([Violation(path, constraint)])
 
 
 def not_found(arn: str) -> IvsError:
-    """Observed on the real service for another kind of resource."""
+    """The text was observed on the real service, for another kind of resource."""
     return IvsError("ResourceNotFoundException", f"Resource: {arn} not found")
 
 
@@ -66,9 +66,9 @@ def quota_exceeded(message: str) -> IvsError:
 
 
 def throttled(operation: str, per_second: int, resource: str) -> IvsError:
-    """Observed, up to the parenthesis, for PutMetadata and its channel. INFERRED: other operations say it so too."""
+    """Up to the parenthesis the text was observed, for PutMetadata and its channel. INFERRED: other operations use it."""
     text = f"Operation: ivs:{operation} exceeded call rate: {per_second} for resource: {resource}"
-    return IvsError("ThrottlingException", f"{text} (the local IVS keeps IVS's rates; --no-rate-limits turns them off)")
+    return IvsError("ThrottlingException", f"{text} (the local IVS applies IVS's rate limits; --no-rate-limits turns them off)")
 
 
 def not_broadcasting(channel_arn: str) -> IvsError:
@@ -76,8 +76,8 @@ def not_broadcasting(channel_arn: str) -> IvsError:
 
 
 def not_implemented(operation: str) -> IvsError:
-    """Not an error of IVS: the operation exists there and not here."""
-    return IvsError("NotImplementedException", f"{operation} is not offered by the local IVS yet")
+    """Not an error of IVS: the operation exists there but not here."""
+    return IvsError("NotImplementedException", f"{operation} is not implemented by the local IVS")
 
 
 def unknown_operation() -> IvsError:

@@ -1,11 +1,11 @@
-"""An AWS service model (protocol rest-json), interpreted: operations, routes, wire forms, errors. Knows no IVS.
+"""An interpreter of AWS service models (protocol rest-json): operations, routes, wire forms, errors. Knows nothing of IVS.
 
-Rules of the file
-- A route is found on the raw path, as the bytes were sent: an ARN in a path may be sent `arn%3Aaws…%2Fid`, so a path
-  is taken apart first and each piece decoded once.
-- A body is one JSON object; an empty body stands for `{}`, as SDKs send either.
-- What an operation takes and gives, and which status an error has, is the model's word alone.
-- An error is told three times, since SDKs look in different places: `x-amzn-ErrorType`, `exceptionMessage` (the
+Invariants
+- Routes are matched on the raw path, as it was sent: an ARN in a path may be sent as `arn%3Aaws…%2Fid`, so the path is
+  split first and each segment decoded once.
+- A body is one JSON object; an empty body stands for `{}`, since SDKs send either.
+- The model alone defines an operation's request and response, and the HTTP status of an error.
+- An error is rendered three times, since SDKs look in different places: `x-amzn-ErrorType`, `exceptionMessage` (the
   model's member) and `message` (what boto3 shows).
 """
 
@@ -23,14 +23,14 @@ from tokensvc.local_ivs.shapes import Reader, Renderer, Violations, compile_read
 
 
 class QueryMember(NamedTuple):
-    """A member that travels in the query string."""
+    """A request member that is sent in the query string."""
 
     wire_name: str
     is_list: bool
 
 
 class Operation(NamedTuple):
-    """One operation of the model, prepared."""
+    """One operation of the model, compiled."""
 
     name: str
     method: str
@@ -38,33 +38,33 @@ class Operation(NamedTuple):
     status: int
     errors: frozenset[str]
     members: frozenset[str]
-    """What a request of it may hold."""
+    """The members that a request may have."""
     query: Mapping[str, QueryMember]
     read: Reader
     render: Renderer
 
-    def check(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The request as handlers see it. Raises IvsError naming every constraint that it breaks."""
-        report: Violations = []
-        checked = self.read(request, "", report)
-        if report:
-            raise invalid(report)
-        return dict(checked)
+    def validate_request(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The request as handlers get it. Raises IvsError naming every constraint that it violates."""
+        violations: Violations = []
+        validated = self.read(request, "", violations)
+        if violations:
+            raise invalid(violations)
+        return dict(validated)
 
-    def dump(self, answer: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer as JSON holds it."""
-        return dict(self.render(answer))
+    def render_response(self, response: Mapping[str, Any]) -> dict[str, Any]:
+        """The response as JSON-compatible values."""
+        return dict(self.render(response))
 
 
 class RouteMatch(NamedTuple):
-    """A route that was found: the operation, and the raw pieces of the path that are its members."""
+    """The operation of a request line, and the raw path segments that hold its members."""
 
     operation: Operation
-    uri: Mapping[str, bytes]
+    path_members: Mapping[str, bytes]
 
 
 class ServiceModel:
-    """All operations of a service, their routes and the statuses of their errors."""
+    """All operations of a service, their routes and the HTTP statuses of its errors."""
 
     def __init__(self, description: Mapping[str, Any]) -> None:
         self._shapes = shapes = description["shapes"]
@@ -78,74 +78,74 @@ class ServiceModel:
         self.response_headers = frozenset(
             member["locationName"].lower() for member in members if member.get("location") == "header"
         )
-        """Every header that an answer or an error may have members in; `_operation` refuses them in requests."""
+        """Every header that holds a member of a response or an error; `_operation` rejects such members in requests."""
         self._fixed = {(o.method, o.path.encode()): RouteMatch(o, {}) for o in self.operations.values() if "{" not in o.path}
         self._templates = [(o.method, _template(o.path), o) for o in self.operations.values() if "{" in o.path]
 
-    def read_shape(self, shape: str, value: Any, path: str) -> tuple[Any, Violations]:
-        """A value as a shape of the model has it, and every constraint that it breaks."""
-        report: Violations = []
-        return compile_reader(self._shapes, shape)(value, path, report), report
+    def validate_shape(self, shape: str, value: Any, path: str) -> tuple[Any, Violations]:
+        """The value read as a shape of the model, and every constraint that it violates."""
+        violations: Violations = []
+        return compile_reader(self._shapes, shape)(value, path, violations), violations
 
     def route(self, method: str, raw_path: bytes) -> RouteMatch | None:
-        """The operation that this request line asks for."""
+        """The operation of a request line, or None."""
         if match := self._fixed.get((method, raw_path)):
             return match
-        for wanted, template, operation in self._templates:
-            if wanted == method and (found := template.fullmatch(raw_path)):
+        for expected_method, template, operation in self._templates:
+            if expected_method == method and (found := template.fullmatch(raw_path)):
                 return RouteMatch(operation, found.groupdict())
         return None
 
-    def gather(self, match: RouteMatch, raw_query: bytes, body: bytes) -> dict[str, Any]:
-        """Everything that was sent, as one request, unchecked. Raises IvsError when it cannot be read at all."""
+    def parse_request(self, match: RouteMatch, raw_query: bytes, body: bytes) -> dict[str, Any]:
+        """The members from path, query and body, not yet validated. Raises IvsError if they cannot be decoded."""
         operation = match.operation
         request = _read_body(body)
-        sent = decoded_pairs(raw_query) if operation.query else ()
+        pairs = decoded_pairs(raw_query) if operation.query else ()
         for name, (wire_name, is_list) in operation.query.items():
-            values: list[Any] = [_text(value, name) for key, value in sent if key == wire_name.encode()]
+            values: list[Any] = [_text(value, name) for key, value in pairs if key == wire_name.encode()]
             request[name] = (values if is_list else values[-1]) if values else None
-        for name, piece in match.uri.items():
-            request[name] = _text(unquote_to_bytes(piece), name)
+        for name, segment in match.path_members.items():
+            request[name] = _text(unquote_to_bytes(segment), name)
         return request
 
 
 class ErrorResponse(NamedTuple):
-    """An error as HTTP carries it, but for its status."""
+    """Headers and body of an error response."""
 
     headers: dict[str, str]
     body: dict[str, str]
 
 
 def render_error(error: IvsError) -> ErrorResponse:
-    """What every SDK finds its part in."""
+    """The error in every form that SDKs read."""
     return ErrorResponse({"x-amzn-errortype": error.code}, {"exceptionMessage": error.message, "message": error.message})
 
 
-def _operation(name: str, described: Mapping[str, Any], shapes: Mapping[str, Any]) -> Operation:
-    given, taken = described.get("input"), described.get("output")
-    members = shapes[given["shape"]]["members"] if given else {}
-    places = {member: ref.get("location", "body") for member, ref in members.items()}
-    if unknown := set(places.values()) - {"body", "uri", "querystring"}:
-        raise ValueError(f"{name} has members in a place that is not known: {unknown}")
+def _operation(name: str, description: Mapping[str, Any], shapes: Mapping[str, Any]) -> Operation:
+    input_shape, output_shape = description.get("input"), description.get("output")
+    members = shapes[input_shape["shape"]]["members"] if input_shape else {}
+    locations = {member: ref.get("location", "body") for member, ref in members.items()}
+    if unknown := set(locations.values()) - {"body", "uri", "querystring"}:
+        raise ValueError(f"{name} has members in unsupported locations: {unknown}")
     return Operation(
         name=name,
-        method=described["http"]["method"],
-        path=described["http"]["requestUri"],
-        status=described["http"].get("responseCode", 200),
-        errors=frozenset(error["shape"] for error in described.get("errors", ())),
+        method=description["http"]["method"],
+        path=description["http"]["requestUri"],
+        status=description["http"].get("responseCode", 200),
+        errors=frozenset(error["shape"] for error in description.get("errors", ())),
         members=frozenset(members),
         query={
             member: QueryMember(members[member]["locationName"], shapes[members[member]["shape"]]["type"] == "list")
-            for member, place in places.items()
-            if place == "querystring"
+            for member, location in locations.items()
+            if location == "querystring"
         },
-        read=compile_reader(shapes, given["shape"]) if given else _read_nothing,
-        render=compile_renderer(shapes, taken["shape"]) if taken else _render_nothing,
+        read=compile_reader(shapes, input_shape["shape"]) if input_shape else _read_nothing,
+        render=compile_renderer(shapes, output_shape["shape"]) if output_shape else _render_nothing,
     )
 
 
 def _template(path: str) -> re.Pattern[bytes]:
-    """`/tags/{resourceArn}` as a pattern; a piece may hold slashes, for an ARN may come undecoded."""
+    """`/tags/{resourceArn}` as a pattern. A member may contain slashes, since an ARN may be sent unencoded."""
     return re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>.+)", re.escape(path)).encode())
 
 
@@ -155,7 +155,7 @@ def _read_body(body: bytes) -> dict[str, Any]:
     try:
         return read_object(body)
     except ValueError as problem:
-        # INFERRED: which error IVS gives for a body that is no JSON object; the operations list no other for 400.
+        # INFERRED: the error for a body that is not a JSON object; the operations list no other one for 400.
         raise IvsError("ValidationException", f"The request body {problem}") from None
 
 

@@ -1,15 +1,15 @@
-"""AWS Signature Version 4, verified as a service does it.
+"""Verification of AWS Signature Version 4, as a service does it.
 
-Rules of the file
-- What was signed is the request as sent: the raw path with any mount prefix kept, encoded once more as every service
-  but S3 has it; the raw query; the body's own hash, whatever a header claims (AWS General Reference, "Create a signed
-  AWS API request").
-- Signatures come in the Authorization header; presigned query strings are refused by name. A session token is taken
-  and ignored: the local IVS has no STS.
-- The account follows from the access key, the region from the credential scope. A region without the service is
-  refused with the list of those that have it.
-- Signatures are compared in constant time. No message holds a secret, a signature or what was signed.
-- Names and statuses of failures are INFERRED as API Gateway's, which seems to stand in front of IVS;
+Invariants
+- The signed request is the one that was sent: the raw path, including any mount prefix, encoded once more as for every
+  service but S3; the raw query; the hash of the actual body, whatever a header claims (AWS General Reference, "Create a
+  signed AWS API request").
+- Signatures are accepted in the Authorization header; presigned query strings are rejected by name. A session token is
+  accepted and ignored: the local IVS has no STS.
+- The access key gives the account, the credential scope the region. A region without the service is rejected with the
+  list of those that have it.
+- Signatures are compared in constant time. No message contains a secret, a signature or the signed text.
+- Names and statuses of errors are INFERRED to be those of API Gateway, which seems to be in front of IVS;
   IncompleteSignature is from the API reference's "Common Errors".
 """
 
@@ -40,13 +40,13 @@ _DATE = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 
 
 class AccessKeySecret(NamedTuple):
-    """What an access key stands for."""
+    """The secret and account of an access key."""
 
     secret_access_key: str
     account: str
 
     def __repr__(self) -> str:
-        return f"Secret(account={self.account!r})"
+        return f"AccessKeySecret(account={self.account!r})"
 
 
 Credentials = Mapping[str, AccessKeySecret]
@@ -55,15 +55,15 @@ _ACCESS_KEY = re.compile(r"([^:/,\s]+):(\S+):([0-9]{12})")
 
 
 def parse_access_key(text: str) -> tuple[str, AccessKeySecret]:
-    """`ID:SECRET:ACCOUNT`, as a command line gives it. Raises ValueError without repeating it."""
+    """Parse `ID:SECRET:ACCOUNT` of a command line. Raises ValueError whose message does not contain the value."""
     found = _ACCESS_KEY.fullmatch(text)
     if found is None:
-        raise ValueError("must have the form ID:SECRET:ACCOUNT, the account in 12 digits")
+        raise ValueError("must have the form ID:SECRET:ACCOUNT with an account of 12 digits")
     return found[1], AccessKeySecret(found[2], found[3])
 
 
 class SignedRequest(NamedTuple):
-    """The parts of a request that a signature covers, as they were sent. Header names are in lower case."""
+    """The parts of a request that a signature covers, as they were sent. Header names are lower case."""
 
     method: str
     raw_path: bytes
@@ -73,26 +73,26 @@ class SignedRequest(NamedTuple):
 
 
 class SignatureVerifier:
-    """Knows the access keys of one service."""
+    """Verifies the signatures of requests to one service."""
 
     def __init__(self, service: str, credentials: Credentials, regions: Collection[str] | None = None) -> None:
-        """`regions` are those that the service is in; None takes any."""
+        """`regions` are those that have the service; None accepts any."""
         self._service = service
         self._regions = regions
         self._credentials = credentials
         self._signing_key = lru_cache(maxsize=256)(_signing_key)
 
     def verify(self, request: SignedRequest, now: float) -> AccountRegion:
-        """The account and region that the request acts in. Raises IvsError."""
+        """The account and region of the request. Raises IvsError if its signature is not valid."""
         headers = _headers(request.headers)
         given = headers.get("authorization")
         if given is None:
             if b"X-Amz-Signature=" in request.raw_query:
-                raise _incomplete("Presigned requests are not taken; sign in the Authorization header")
+                raise _incomplete("Presigned requests are not supported; send the signature in the Authorization header")
             raise IvsError("MissingAuthenticationTokenException", "Missing Authentication Token")
         found = _AUTHORIZATION.fullmatch(given)
         if found is None:
-            raise _incomplete(f"The Authorization header is not of the form that {ALGORITHM} has")
+            raise _incomplete(f"The Authorization header does not have the form of {ALGORITHM}")
         access_key, day, region, service, signed, signature = found.groups()
         if service != self._service:
             raise _invalid(f"Credential should be scoped to correct service: '{self._service}'.")
@@ -100,7 +100,7 @@ class SignatureVerifier:
             known = ", ".join(sorted(self._regions))
             raise _invalid(
                 f"Credential should be scoped to a valid region: {self._service} is in {known} "
-                "(`tokensvc ivs serve --any-region` takes others)"
+                "(`tokensvc ivs serve --any-region` accepts others)"
             )
         date = headers.get("x-amz-date", "")
         self._check_date(date, day, now)
@@ -109,7 +109,7 @@ class SignatureVerifier:
             raise IvsError("UnrecognizedClientException", "The security token included in the request is invalid.")
         names = signed.split(";")
         if not {"host", "x-amz-date"} <= set(names) <= headers.keys():
-            raise _invalid("The signed headers must include host and x-amz-date, and all of them must be sent")
+            raise _invalid("The signed headers must include host and x-amz-date, and all signed headers must be sent")
         key = self._signing_key(secret.secret_access_key, day, region, service)
         text = f"{ALGORITHM}\n{date}\n{day}/{region}/{service}/aws4_request\n{_canonical_hash(request, headers, names)}"
         if not hmac.compare_digest(_sign(key, text).hex(), signature):
@@ -129,8 +129,8 @@ class SignatureVerifier:
         if not date.startswith(day):
             raise _invalid("Date in Credential scope does not match the x-amz-date header.")
         if abs(now - signed_at) > CLOCK_TOLERANCE_SECONDS:
-            word = "expired" if signed_at < now else "not yet current"
-            raise _invalid(f"Signature {word}: {date} is more than five minutes off the server's clock.")
+            state = "expired" if signed_at < now else "not yet current"
+            raise _invalid(f"Signature {state}: {date} is more than five minutes off the server's clock.")
 
 
 def _canonical_hash(request: SignedRequest, headers: Mapping[str, str], names: Sequence[str]) -> str:
@@ -149,19 +149,19 @@ def _canonical_hash(request: SignedRequest, headers: Mapping[str, str], names: S
 
 
 def canonical_path(raw_path: bytes) -> str:
-    """Dot segments and doubled slashes removed, then encoded once more: `%3A` becomes `%253A`."""
-    kept: list[bytes] = []
+    """The path without dot segments and empty segments, encoded once more: `%3A` becomes `%253A`."""
+    segments: list[bytes] = []
     for segment in raw_path.split(b"/"):
         if segment == b"..":
-            del kept[-1:]
+            del segments[-1:]
         elif segment not in (b"", b"."):
-            kept.append(segment)
-    tail = b"/" if kept and raw_path.endswith(b"/") else b""
-    return quote(b"/" + b"/".join(kept) + tail, safe="/~")
+            segments.append(segment)
+    tail = b"/" if segments and raw_path.endswith(b"/") else b""
+    return quote(b"/" + b"/".join(segments) + tail, safe="/~")
 
 
 def canonical_query(raw_query: bytes) -> str:
-    """Names and values encoded one way, sorted by both."""
+    """Names and values in canonical encoding, sorted by name and value."""
     encoded = sorted((quote(name, safe="~"), quote(value, safe="~")) for name, value in decoded_pairs(raw_query))
     return "&".join(f"{name}={value}" for name, value in encoded)
 

@@ -1,7 +1,7 @@
-"""A source of streams without an encoder: streams start, starve and end because somebody says so.
+"""A stream source without an encoder: streams start, starve and stop on command.
 
-It is what stands behind the management listener and what `tokensvc demo` starts its channel's stream with.
-`local_ivs.stream_store.StreamSource` says what a source does; each step here is one transaction.
+The management listener uses it, and `tokensvc demo` starts its channel's stream with it. Each method is one
+transaction.
 """
 
 from __future__ import annotations
@@ -13,60 +13,61 @@ from typing import Any
 from tokensvc.clock import Clock
 from tokensvc.local_ivs.errors import not_broadcasting, not_found, quota_exceeded
 from tokensvc.local_ivs.id_generators import RandomString
+from tokensvc.local_ivs.live_streams import stream_of
 from tokensvc.local_ivs.resource_store import Resource, ResourceStore
 from tokensvc.local_ivs.streams import lifecycle
 from tokensvc.local_ivs.streams.ingest import DEFAULT_INGEST
-from tokensvc.local_ivs.streams.live_streams import stream_of
 from tokensvc.local_ivs.transaction import TxContext
 
 
 class Simulator:
-    """`local_ivs.stream_store.StreamSource`, told by hand."""
+    """`local_ivs.live_streams.StreamSource`, controlled by method calls."""
 
-    def __init__(self, resources: ResourceStore, clock: Clock, token: RandomString) -> None:
+    def __init__(self, resources: ResourceStore, clock: Clock, random_string: RandomString) -> None:
         self._resources = resources
         self._clock = clock
-        self._token = token
+        self._random_string = random_string
 
     def start(self, channel_arn: str, ingest: Mapping[str, Any] | None = None) -> str:
-        """The channel goes live. Raises IvsError when there is no such channel, it is live, or too many are."""
-        with self._moment() as moment:
-            stream = lifecycle.start(moment, _channel(moment, channel_arn), ingest or DEFAULT_INGEST)
+        """Start a stream and return its id. Raises IvsError if the channel does not exist or is live, or if too many
+        streams are live."""
+        with self._transaction() as context:
+            stream = lifecycle.start(context, _channel(context, channel_arn), ingest or DEFAULT_INGEST)
         if stream is None:
-            raise quota_exceeded(f"The quota is reached: {lifecycle.CONCURRENT_STREAMS} concurrent streams")
+            raise quota_exceeded(f"The quota is reached: {lifecycle.MAX_CONCURRENT_STREAMS} concurrent streams")
         return str(stream.body["streamId"])
 
     def stop(self, channel_arn: str) -> None:
-        with self._moment() as moment:
-            lifecycle.stop(moment, _stream(moment, channel_arn))
+        with self._transaction() as context:
+            lifecycle.stop(context, _stream(context, channel_arn))
 
     def set_health(self, channel_arn: str, health: str) -> None:
-        with self._moment() as moment:
-            lifecycle.set_health(moment, _stream(moment, channel_arn), health)
+        with self._transaction() as context:
+            lifecycle.set_health(context, _stream(context, channel_arn), health)
 
     def set_ingest(self, channel_arn: str, ingest: Mapping[str, Any]) -> None:
-        with self._moment() as moment:
-            lifecycle.set_ingest(moment, _stream(moment, channel_arn), ingest)
+        with self._transaction() as context:
+            lifecycle.set_ingest(context, _stream(context, channel_arn), ingest)
 
     def set_viewers(self, channel_arn: str, count: int) -> None:
-        with self._moment() as moment:
-            lifecycle.update(moment, _stream(moment, channel_arn), viewers=count)
+        with self._transaction() as context:
+            lifecycle.update(context, _stream(context, channel_arn), viewers=count)
 
     @contextmanager
-    def _moment(self) -> Iterator[TxContext]:
+    def _transaction(self) -> Iterator[TxContext]:
         with self._resources.begin(write=True) as transaction:
-            yield TxContext(transaction, self._clock.now(), self._token)
+            yield TxContext(transaction, self._clock.now(), self._random_string)
 
 
-def _channel(moment: TxContext, channel_arn: str) -> Resource:
-    found = moment.transaction.get(channel_arn)
-    if found is None or found.kind != "channel":
+def _channel(context: TxContext, channel_arn: str) -> Resource:
+    channel = context.transaction.get(channel_arn)
+    if channel is None or channel.kind != "channel":
         raise not_found(channel_arn)
-    return found
+    return channel
 
 
-def _stream(moment: TxContext, channel_arn: str) -> Resource:
-    stream = stream_of(moment.transaction, _channel(moment, channel_arn).arn)
+def _stream(context: TxContext, channel_arn: str) -> Resource:
+    stream = stream_of(context.transaction, _channel(context, channel_arn).arn)
     if stream is None:
         raise not_broadcasting(channel_arn)
     return stream

@@ -1,13 +1,13 @@
-"""What the local IVS keeps, on a SQLite of its own: a file, or memory.
+"""The local IVS's store, in a SQLite database of its own: a file, or in memory.
 
-Rules of the file
-- One table. A resource's members are one JSON text; what is searched by stands beside it, with an index each. Two
-  small ones hold secrets and numbers that must outlive a restart.
-- Its tables are made when it is opened. It is never the service's own store, and no migration knows it.
-- A number in the order of creation is never given twice (AUTOINCREMENT), so that a list's next page stays where it was.
-- Connections, turns and meanings of failures are those of every SQLite here; the statements are plain text for the
+Invariants
+- All resources are in one table. A resource's members are one JSON text; what is searched by has columns and indexes
+  beside it. Two small tables hold secrets and numbers that must survive a restart.
+- The tables are created when the store is opened. It is never the service's own store, and has no migrations.
+- Numbers in the order of creation are never reused (AUTOINCREMENT), so page tokens stay valid.
+- Connections, locking and error mapping are those of every SQLite engine of ours. Statements are plain text for the
   driver, since every call of the local IVS waits for them.
-- A resource that was read is shared by whoever reads the same text again, so nobody may change one in place.
+- Parsed resources are cached and shared, so they must not be modified in place.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _RESOURCES = sa.Table(
     sa.Column("unique_key", sa.Text, nullable=False),
     sa.Column("body", sa.Text, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
-    sa.Index("local_ivs_by_place", "account", "region", "kind", "number"),
+    sa.Index("local_ivs_by_account_region", "account", "region", "kind", "number"),
     sa.Index("local_ivs_by_parent", "parent_arn", "kind", "number"),
     sa.Index(
         "local_ivs_unique",
@@ -61,12 +61,12 @@ _NUMBERS = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("value", sa.Float, nullable=False),
 )
-_REMEMBERED = 8192
-"""Resources whose text is read once, however often they are asked for."""
+_MAX_CACHED_RESOURCES = 8192
+"""The number of resources whose JSON is kept parsed."""
 
 
 class SqliteResourceStore:
-    """`local_ivs.resource_store.Resources` on SQLite. `path` is a file, or `:memory:`."""
+    """`local_ivs.resource_store.ResourceStore` on SQLite. `path` is a file or `:memory:`."""
 
     def __init__(self, path: str) -> None:
         self._engine = make_engine("sqlite://" if path == ":memory:" else f"sqlite:///{path}")
@@ -76,7 +76,7 @@ class SqliteResourceStore:
 
     @contextlib.contextmanager
     def begin(self, *, write: bool) -> Iterator[_Transaction]:
-        """One transaction: committed when the block ends well, undone when it raises."""
+        """One transaction: committed at the end of the block, rolled back if it raises."""
         with self._connected() as connection:
             connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             try:
@@ -86,21 +86,21 @@ class SqliteResourceStore:
                 raise
             connection.execute("COMMIT")
 
-    def secret(self, name: str, make: Callable[[], bytes]) -> bytes:
-        """The secret of that name, made on the first time of asking."""
+    def get_or_create_secret(self, name: str, create: Callable[[], bytes]) -> bytes:
+        """The secret with this name; `create` makes it if there is none."""
         with self._connected() as connection:
-            connection.execute("INSERT OR IGNORE INTO local_ivs_secrets (name, value) VALUES (?, ?)", (name, make()))
+            connection.execute("INSERT OR IGNORE INTO local_ivs_secrets (name, value) VALUES (?, ?)", (name, create()))
             row = connection.execute("SELECT value FROM local_ivs_secrets WHERE name = ?", (name,)).fetchone()
             return bytes(row[0])
 
-    def number(self, name: str) -> float:
-        """A number that is stored under a name; 0 until it is."""
+    def get_number(self, name: str) -> float:
+        """The number stored under a name; 0 if there is none."""
         with self._connected() as connection:
             row = connection.execute("SELECT value FROM local_ivs_numbers WHERE name = ?", (name,)).fetchone()
             return float(row[0]) if row else 0.0
 
-    def store_number(self, name: str, value: float) -> None:
-        """Store a number, durably when this returns."""
+    def set_number(self, name: str, value: float) -> None:
+        """Store a number. It is durable when this returns."""
         with self._connected() as connection:
             connection.execute(
                 "INSERT INTO local_ivs_numbers (name, value) VALUES (?, ?)"
@@ -109,7 +109,7 @@ class SqliteResourceStore:
             )
 
     def close(self) -> None:
-        """Let go of the file; what is only in memory is gone."""
+        """Close the file. A store in memory is lost."""
         self._engine.dispose()
 
     @contextlib.contextmanager
@@ -117,7 +117,7 @@ class SqliteResourceStore:
         with map_db_errors(self._engine), self._turn():
             pooled = self._engine.raw_connection()
             try:
-                yield pooled.driver_connection  # type: ignore[misc]  # SQLite's driver has no other
+                yield pooled.driver_connection  # type: ignore[misc]  # always SQLite's own connection type
             except sqlite3.Error as error:
                 raise map_driver_error(error, self._engine) from None
             finally:
@@ -135,13 +135,13 @@ class _Transaction:
         return _resource(AccountRegion(row[0], row[1]), *row[2:]) if row else None
 
     def find(
-        self, account_region: AccountRegion, kind: str, *, parent_arn: str | None = None, unique: str | None = None
+        self, account_region: AccountRegion, kind: str, *, parent_arn: str | None = None, unique_key: str | None = None
     ) -> list[Resource]:
-        where, values = _fitting(account_region, kind, parent_arn)
-        if unique is not None:
+        where, values = _conditions(account_region, kind, parent_arn)
+        if unique_key is not None:
             # The partial index serves only a query that repeats its condition.
-            where, values = f"{where} AND unique_key = ? AND unique_key != ''", [*values, unique]
-        query = f"SELECT {_OWN} FROM local_ivs_resources WHERE {where} ORDER BY number"  # noqa: S608 - names alone
+            where, values = f"{where} AND unique_key = ? AND unique_key != ''", [*values, unique_key]
+        query = f"SELECT {_RESOURCE_COLUMNS} FROM local_ivs_resources WHERE {where} ORDER BY number"  # noqa: S608 - only names
         return [_resource(account_region, kind, *row) for row in self._connection.execute(query, values)]
 
     def page(
@@ -155,22 +155,22 @@ class _Transaction:
         equal: Mapping[str, str] | None = None,
         newest_first: bool = False,
     ) -> list[tuple[int, Resource]]:
-        where, values = _fitting(account_region, kind, parent_arn)
+        where, values = _conditions(account_region, kind, parent_arn)
         if after or not newest_first:
             where, values = f"{where} AND number {'<' if newest_first else '>'} ?", [*values, after]
         for member, value in (equal or {}).items():
             where, values = f"{where} AND json_extract(body, ?) = ?", [*values, f'$."{member}"', value]
         order = "number DESC" if newest_first else "number"
-        query = f"SELECT number, {_OWN} FROM local_ivs_resources WHERE {where} ORDER BY {order} LIMIT ?"  # noqa: S608
+        query = f"SELECT number, {_RESOURCE_COLUMNS} FROM local_ivs_resources WHERE {where} ORDER BY {order} LIMIT ?"  # noqa: S608
         rows = self._connection.execute(query, [*values, limit])
         return [
-            (number, _resource(account_region, kind, arn, parent, unique, body, created_at))
-            for number, arn, parent, unique, body, created_at in rows
+            (number, _resource(account_region, kind, arn, parent_arn, unique_key, body, created_at))
+            for number, arn, parent_arn, unique_key, body, created_at in rows
         ]
 
     def count(self, account_region: AccountRegion, kind: str, *, parent_arn: str | None = None) -> int:
-        where, values = _fitting(account_region, kind, parent_arn)
-        query = f"SELECT count(*) FROM local_ivs_resources WHERE {where}"  # noqa: S608 - no value in it
+        where, values = _conditions(account_region, kind, parent_arn)
+        query = f"SELECT count(*) FROM local_ivs_resources WHERE {where}"  # noqa: S608 - only names
         return int(self._connection.execute(query, values).fetchone()[0])
 
     def put(self, resource: Resource) -> None:
@@ -181,7 +181,7 @@ class _Transaction:
                 resource.kind,
                 resource.arn,
                 resource.parent_arn,
-                resource.unique,
+                resource.unique_key,
                 orjson.dumps(dict(resource.body)).decode(),
                 resource.created_at,
             ),
@@ -191,10 +191,10 @@ class _Transaction:
         self._connection.execute("DELETE FROM local_ivs_resources WHERE arn = ?", (arn,))
 
 
-_OWN = "arn, parent_arn, unique_key, body, created_at"
-"""What is left to read of a resource when its place and kind are known."""
-_COLUMNS = f"account, region, kind, {_OWN}"
-_GET = f"SELECT {_COLUMNS} FROM local_ivs_resources WHERE arn = ?"  # noqa: S608 - names alone
+_RESOURCE_COLUMNS = "arn, parent_arn, unique_key, body, created_at"
+"""The columns to read when account, region and kind are known."""
+_COLUMNS = f"account, region, kind, {_RESOURCE_COLUMNS}"
+_GET = f"SELECT {_COLUMNS} FROM local_ivs_resources WHERE arn = ?"  # noqa: S608 - only names
 _PUT = (
     f"INSERT INTO local_ivs_resources ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
     " ON CONFLICT (arn) DO UPDATE SET unique_key = excluded.unique_key, body = excluded.body,"
@@ -202,14 +202,14 @@ _PUT = (
 )
 
 
-def _fitting(account_region: AccountRegion, kind: str, parent_arn: str | None) -> tuple[str, list[Any]]:
-    if parent_arn:  # it implies the place; naming that too would lead SQLite to the longer index
+def _conditions(account_region: AccountRegion, kind: str, parent_arn: str | None) -> tuple[str, list[Any]]:
+    if parent_arn:  # implies account and region; naming them too would make SQLite choose the longer index
         return "parent_arn = ? AND kind = ?", [parent_arn, kind]
     return "account = ? AND region = ? AND kind = ?", [*account_region, kind]
 
 
-@lru_cache(maxsize=_REMEMBERED)
+@lru_cache(maxsize=_MAX_CACHED_RESOURCES)
 def _resource(
-    account_region: AccountRegion, kind: str, arn: str, parent_arn: str, unique: str, body: str, created_at: float
+    account_region: AccountRegion, kind: str, arn: str, parent_arn: str, unique_key: str, body: str, created_at: float
 ) -> Resource:
-    return Resource(arn, account_region, kind, parent_arn, unique, orjson.loads(body), created_at)
+    return Resource(arn, account_region, kind, parent_arn, unique_key, orjson.loads(body), created_at)

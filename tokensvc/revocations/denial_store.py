@@ -1,8 +1,8 @@
-"""Who is denied and from which session version on viewers are let in, as the store keeps it.
+"""The store of denials and minimum session versions.
 
-A viewer of a channel has one row, known by a digest (`tokens/denylist.py`), which is shown to nobody; revocations write
+A viewer of a channel has one row, identified by a digest (`tokens/denylist.py`) that is never shown. Revocations write
 minimum versions and denials into it, `add` writes denials. Each change raises the `denials` version in its own
-transaction and puts that number on the rows. Every method may raise StoreUnavailable, and then nothing was
+transaction and writes that number to the rows. Every method may raise StoreUnavailable, in which case nothing was
 acknowledged, or SchemaMismatch.
 """
 
@@ -18,7 +18,7 @@ from tokensvc.tokens.denylist import ViewerRestriction
 
 
 class NewDenial(NamedTuple):
-    """A viewer of a channel, or of all (`policy.ALL_CHANNELS`), that gets no token until that second."""
+    """A viewer of a channel, or of all channels (`policy.ALL_CHANNELS`), to deny tokens until that Unix second."""
 
     channel: str
     digest: bytes
@@ -30,20 +30,20 @@ class Denial(NamedTuple):
     """A denial in force."""
 
     id: str
-    """What it is called outside: random, and says nothing of its viewer."""
+    """The public id: random, so it reveals nothing about the viewer."""
     channel: str
     digest: bytes
     until: datetime
     reason: str
     caller: str
-    """Who wrote it: with `add`, or with a revocation."""
+    """The name of the caller that added it, with `add` or with a revocation."""
     created_at: datetime
     number: int
-    """The change number under which it was last written."""
+    """The change number of the last write."""
 
 
 class RestrictionRow(NamedTuple):
-    """What workers know of a viewer of a channel."""
+    """The restriction of one viewer of a channel, as workers read it."""
 
     digest: bytes
     standing: ViewerRestriction
@@ -51,10 +51,11 @@ class RestrictionRow(NamedTuple):
 
 
 class DenialStore(Protocol):
-    """One row for each viewer of a channel that is, or was lately, denied or revoked."""
+    """One row for each viewer of a channel that is, or recently was, denied or revoked."""
 
-    def add(self, caller: str, wanted: Sequence[NewDenial]) -> list[Denial]:
-        """Deny these viewers, in one transaction. A denial that is in force and ends later stays as it is. In order."""
+    def add(self, caller: str, denials: Sequence[NewDenial]) -> list[Denial]:
+        """Deny these viewers, in one transaction. A denial in force that ends later stays as it is. Returns the denials
+        in the same order."""
         ...
 
     def in_force(
@@ -64,28 +65,28 @@ class DenialStore(Protocol):
         limit: int,
         before: tuple[int, str] | None = None,
         channel: str | None = None,
-        only: Sequence[bytes] | None = None,
+        digests: Sequence[bytes] | None = None,
     ) -> list[Denial]:
-        """Denials in force in these channels, last written first, at most `limit`, coming after (number, id)
-        `before`; with `channel`, those of this one alone (or of `*`); with `only`, those of these digests. Fewer than
+        """Denials in force in these channels, last written first, at most `limit`, following (number, id) `before`;
+        with `channel`, only those of this one (or of `*`); with `digests`, only those of these viewers. Fewer than
         `limit` means that there are no more."""
         ...
 
     def remove(self, denial_id: str, patterns: Patterns) -> None:
-        """Let the viewer have tokens again; a minimum version stays. Raises DenialNotFound when none is in force, or
-        these patterns do not show it."""
+        """End a denial; a minimum version stays. Raises DenialNotFound if none is in force, or it is not visible to
+        these patterns."""
         ...
 
     def changed_since(self, position: Position, limit: int) -> ChangePage[RestrictionRow]:
-        """Rows written under a higher number, by number: whole numbers, until there are at least `limit` rows.
+        """Rows with a higher change number, in its order: all rows of each number, until there are at least `limit`.
 
-        Of a row of which nothing but the viewer can be read, the viewer is denied for as long as can be. Continue with
-        the page's position until `is_last`. Raises StoreReplaced when the position is not part of the store's history;
-        the reader then begins anew, with `Position()`.
+        If only the viewer of a row can be read, the viewer is denied for as long as possible. Continue with the page's
+        position until `is_last`. Raises StoreReplaced when the position is not part of the store's history; the reader
+        then starts again with `Position()`.
         """
         ...
 
     def prune(self, expired_before: datetime, limit: int) -> int:
-        """Forget at most `limit` rows of which nothing mattered since then, even to who has not heard of the last
-        change; how many there were."""
+        """Delete at most `limit` rows that expired before then, also for workers that have not read the last change.
+        Returns the number deleted."""
         ...

@@ -1,9 +1,9 @@
-"""Use cases of denials: viewers that get no token, whatever IVS knows of them.
+"""Use cases of denials: block viewers from getting tokens, list denials and remove them.
 
 Invariants
-- A caller's channel patterns apply to everything that is written or shown; all channels need the pattern `*`.
-- A viewer is stored as a digest of its channel and itself, so it is searched for by its channel too. The digest is
-  never shown: it is not keyed, so viewer ids, which are short, could be tried against it.
+- A caller's channel patterns apply to everything that is written or shown; denying in all channels needs `*`.
+- A viewer is stored as a digest of channel and viewer id, so a search needs the channel too. The digest is never shown:
+  it is not keyed, so viewer ids, which are short, could be guessed from it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from tokensvc.tokens.viewer_ids import ViewerIdResolver
 
 @dataclass(frozen=True, kw_only=True)
 class DenialService:
-    """Denies viewers, lists denials and removes them. Every method raises StoreError; those that take a subject also
-    VaultError's leaves."""
+    """Adds, lists and removes denials. Every method raises StoreError; those that take a subject also raise a subclass
+    of VaultError."""
 
     store: DenialStore
     subjects: ViewerIdResolver
@@ -38,19 +38,19 @@ class DenialService:
         until = request.until if request.until is not None else math.ceil(now) + (request.deny_seconds or 0)
         if not now < until <= MAX_SESSION_VERSION:
             name = "until" if request.until is not None else "denySeconds"
-            raise InvalidRequest([FieldError(name, "must end in the future, and before 2038")])
+            raise InvalidRequest([FieldError(name, "must end in the future and before 2038")])
         caller.require_channels(request.channels)
         channels = [channel for channel in request.channels if channel != ALL_CHANNELS]
         if errors := unserved_channel_errors(channels, self.regions.checker()):
             raise InvalidRequest(errors)
         viewers = self.subjects.for_namespace(caller.policy.namespace)(request.viewer_id, request.subject)
-        names = {viewer_digest(channel, viewer): channel for channel in request.channels for viewer in viewers}
-        new = [NewDenial(channel, name, until, request.reason) for name, channel in names.items()]
-        return self.store.add(caller.name, new)
+        digests = {viewer_digest(channel, viewer): channel for channel in request.channels for viewer in viewers}
+        denials = [NewDenial(channel, digest, until, request.reason) for digest, channel in digests.items()]
+        return self.store.add(caller.name, denials)
 
     def page(self, caller: Caller, query: DenialQuery) -> DenialPage:
-        """One page of those the caller may see. Raises ChannelNotAllowed."""
-        before = only = None
+        """One page of the denials that the caller may see. Raises ChannelNotAllowed."""
+        before = digests = None
         if query.position is not None:
             number, denial_id = query.position
             before = int(number), denial_id
@@ -58,9 +58,9 @@ class DenialService:
             caller.require_channel(query.channel_arn)
         viewers = self.subjects.for_namespace(caller.policy.namespace)(query.viewer_id, query.subject)
         if viewers and query.channel_arn is not None:
-            only = [viewer_digest(query.channel_arn, viewer) for viewer in viewers]
+            digests = [viewer_digest(query.channel_arn, viewer) for viewer in viewers]
         found = self.store.in_force(
-            caller.policy.channels, limit=query.max_results, before=before, channel=query.channel_arn, only=only
+            caller.policy.channels, limit=query.max_results, before=before, channel=query.channel_arn, digests=digests
         )
         token = None
         if len(found) == query.max_results:

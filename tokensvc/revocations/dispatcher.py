@@ -1,7 +1,7 @@
 """Accepts revocations durably, then delivers them to IVS at least once, as fast as its rates allow.
 
 Invariants
-- Durable first: `accept_revocations` returns once the store has committed; nothing else is needed for eventual delivery.
+- Durable first: `accept_revocations` returns once the store has committed; delivery then needs nothing else.
 - A dispatcher serves one account and region, where only the leader has one. It claims as many entries as its rate
   limits allow, sends them and records the outcomes. If it is killed at any point, its claims expire and the next
   dispatcher sends the entries again, which is harmless.

@@ -1,9 +1,9 @@
-"""Requests about viewers: to revoke their sessions, to deny them tokens, and to list both.
+"""Request models: revoke a viewer's sessions, deny a viewer tokens, list revocations and denials.
 
 Invariants
-- The models are the interface, over HTTP and for the commands alike.
-- Every bad field is reported at once, by the name the caller wrote, and no value is ever repeated.
-- A viewer is named as in a token request (`tokens/viewer_ids.py`). No text may contain control characters
+- HTTP and the commands use the same models.
+- All bad fields are reported together, by the names the caller used; no value is repeated in a message.
+- A viewer is identified as in a token request (`tokens/viewer_ids.py`). No text may contain control characters
   (`printable.py`).
 """
 
@@ -52,46 +52,49 @@ _DenySeconds = Annotated[int, Field(ge=0, le=MAX_SESSION_VERSION)]
 
 
 class _ViewerRequest(RequestModel):
-    """A viewer of some channels."""
+    """A viewer of one or more channels."""
 
     channel_arn: ChannelArn | None = Field(None, description="The channel. Not with channelArns")
     channel_arns: Annotated[list[ChannelArn] | None, Field(min_length=1, max_length=CHANNELS_MAX)] = Field(
         None, description="Several channels"
     )
-    viewer_id: ViewerId | None = Field(None, description="The viewer, as its tokens name it. Not with subject")
+    viewer_id: ViewerId | None = Field(None, description="The viewer id in the viewer's tokens. Not with subject")
     subject: Subject | None = Field(
-        None, description="The viewer, in your own words: every viewer id that it was ever given. Not with viewerId"
+        None, description="Your own name for the viewer: covers every viewer id made from it. Not with viewerId"
     )
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """All that it names."""
+        """All channels of the request."""
         return tuple(self.channel_arns or filter(None, [self.channel_arn]))
 
 
 class RevocationRequest(_ViewerRequest):
-    """End a viewer's sessions, and let it have no token until every worker has heard."""
+    """End a viewer's sessions, and deny it tokens until every worker is in sync."""
 
     issued_before: _Second | None = Field(
-        None, description="Only sessions of tokens issued before then; denies no new tokens. Not in the future"
+        None,
+        description="End only sessions whose tokens were issued before then, and deny no new tokens. Not in the future",
     )
     deny_seconds: _DenySeconds | None = Field(
-        None, description="How long it gets no token; without it until every worker has heard. 0: not at all"
+        None, description="How long to deny tokens; by default until every worker is in sync. 0: no denial"
     )
-    reason: _Reason = Field("", description="For whoever reads the list; no personal data")
+    reason: _Reason = Field("", description="Shown in lists; must not contain personal data")
 
 
 class DenialRequest(_ViewerRequest):
-    """Let a viewer have no tokens for a while; its sessions go on."""
+    """Block a viewer from getting tokens for a while; its sessions continue."""
 
     channel_arn: ChannelArnOrAll | None = Field(
-        None, description="The channel, or * for all, which needs the caller's pattern *. Not with channelArns"
+        None,
+        description="The channel, or * for all, which requires the pattern * in the caller's policy. Not with "
+        "channelArns",
     )
-    until: _Second | None = Field(None, description="When it ends. Not with denySeconds")
+    until: _Second | None = Field(None, description="When the denial ends. Not with denySeconds")
     deny_seconds: Annotated[int | None, Field(ge=1, le=MAX_SESSION_VERSION)] = Field(
-        None, description="How long it lasts. Not with until"
+        None, description="How long the denial lasts. Not with until"
     )
-    reason: _Reason = Field("", description="For whoever reads the list; no personal data")
+    reason: _Reason = Field("", description="Shown in lists; must not contain personal data")
 
 
 class RevocationBatchRequest(RequestModel):
@@ -104,28 +107,28 @@ _ONE_OF: dict[type[_ViewerRequest], tuple[tuple[str, str], ...]] = {
     RevocationRequest: (("channelArn", "channelArns"), ("viewerId", "subject")),
     DenialRequest: (("channelArn", "channelArns"), ("viewerId", "subject"), ("until", "denySeconds")),
 }
-"""Of each pair a caller gives exactly one."""
+"""A request must contain exactly one field of each pair."""
 
 
 def read_revocation(fields: object) -> RevocationRequest:
-    """Read one from decoded JSON. Raises InvalidRequest naming every bad field."""
+    """Read a revocation request from decoded JSON. Raises InvalidRequest naming every bad field."""
     return _read(RevocationRequest, fields)
 
 
 def read_denial(fields: object) -> DenialRequest:
-    """Read one from decoded JSON. Raises InvalidRequest naming every bad field."""
+    """Read a denial request from decoded JSON. Raises InvalidRequest naming every bad field."""
     return _read(DenialRequest, fields)
 
 
 def _read(model: type[_Request], fields: object) -> _Request:
     errors = _exclusive_field_errors(fields, _ONE_OF[model]) if isinstance(fields, dict) else []
     try:
-        asked = model.model_validate(fields)
+        request = model.model_validate(fields)
     except ValidationError as invalid:
         raise InvalidRequest(field_errors(invalid) + errors) from None
     if errors:
         raise InvalidRequest(errors)
-    return asked
+    return request
 
 
 def _exclusive_field_errors(fields: dict[Any, Any], pairs: tuple[tuple[str, str], ...]) -> list[FieldError]:
@@ -140,35 +143,35 @@ def _exclusive_field_errors(fields: dict[Any, Any], pairs: tuple[tuple[str, str]
 
 
 class _ViewerQuery(PageQuery):
-    """The parameters of both lists."""
+    """The query parameters that both lists take."""
 
-    viewer_id: ViewerId | None = Field(None, description="Of this viewer. Not with subject")
-    subject: Subject | None = Field(None, description="Of this viewer, in your own words. Not with viewerId")
+    viewer_id: ViewerId | None = Field(None, description="Only this viewer. Not with subject")
+    subject: Subject | None = Field(None, description="Only this viewer, by your own name for it. Not with viewerId")
 
     @classmethod
     def cross_field_errors(cls, given: Mapping[str, object]) -> list[FieldError]:
-        """At most one of viewer id and subject is given."""
+        """At most one of viewerId and subject may be given."""
         if given.get("viewerId") is not None and given.get("subject") is not None:
             return [FieldError("subject", "must be left out", excluded_by="viewerId")]
         return []
 
 
 class RevocationQuery(_ViewerQuery):
-    """Which revocations are wanted: those with a target that matches."""
+    """A filter for revocations: those with a matching target."""
 
     page_tokens: ClassVar[PageTokens] = PageTokens("revocations", "([0-9]{1,18})")
 
-    state: RevocationState | None = Field(None, description="In this state")
-    channel_arn: ChannelArn | None = Field(None, description="Of this channel")
+    state: RevocationState | None = Field(None, description="Only in this state")
+    channel_arn: ChannelArn | None = Field(None, description="Only of this channel")
 
 
 class DenialQuery(_ViewerQuery):
-    """Which denials are wanted."""
+    """A filter for denials."""
 
     page_tokens: ClassVar[PageTokens] = PageTokens("denials", "([0-9]{1,18})-([0-9a-f]{32})")
 
     channel_arn: ChannelArnOrAll | None = Field(
-        None, description="Of this channel, or * for those of all channels; needed to ask for a viewer"
+        None, description="Only of this channel, or * for denials in all channels; required with a viewer"
     )
 
     @classmethod
@@ -177,5 +180,5 @@ class DenialQuery(_ViewerQuery):
         errors = super().cross_field_errors(given)
         names_viewer = given.get("viewerId") is not None or given.get("subject") is not None
         if names_viewer and given.get("channelArn") is None:
-            errors.append(FieldError("channelArn", "is required to ask for a viewer"))
+            errors.append(FieldError("channelArn", "is required to search for a viewer"))
         return errors

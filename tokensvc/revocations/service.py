@@ -1,11 +1,11 @@
 """Use cases of revocations: accept, list, look up, retry, cancel.
 
 Invariants
-- A revocation is accepted once the store has it, and not before.
+- A revocation is accepted only once the store has committed it.
 - A caller's channel patterns apply to everything that is written or shown; what they do not match does not exist for
   the caller.
-- An id of a batch encodes its position in it: a repeated batch returns each first result at its position, even when the
-  clock or the caller's policy has changed since.
+- The ids of a batch contain the item's position: a repeated batch returns each first result at its position, even if
+  the clock or the caller's policy has changed since.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from tokensvc.revocations.views import RevocationPage, RevocationView
 from tokensvc.tokens.viewer_ids import ResolveViewerIds, ViewerIdResolver
 
 MAX_SCANNED = 5000
-"""Revocations that one page scans for matches: a caller that owns few of many gets pages that contain few or none, and
+"""Revocations that one page scans for matches: a caller that owns few of many gets pages with few or no results, but
 never waits for a scan of the whole history."""
-_REPEATED = "was refused when this request was first made; ask for it again under another Idempotency-Key"
+_REJECTED_BEFORE = "was used before, and this item was rejected then; send it again with another Idempotency-Key"
 
 
 def _ignore() -> None:
@@ -35,21 +35,21 @@ def _ignore() -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class RevocationService:
-    """Accepts revocations and shows what became of them. Every method raises StoreError; those that take a subject also
-    VaultError's leaves."""
+    """Accepts revocations and reports their state. Every method raises StoreError; those that take a subject also raise
+    a subclass of VaultError."""
 
     store: RevocationStore
     subjects: ViewerIdResolver
     clock: Clock
     max_staleness: Callable[[], float]
-    """In seconds, as the store has it. Raises StoreError."""
+    """In seconds, for the whole deployment. Raises StoreError."""
     new_id: Callable[[], str]
     regions: ServedRegions
     on_accepted: Callable[[], None] = _ignore
     """Called after each acceptance, so that dispatching starts immediately; returns immediately."""
 
     def add(self, caller: Caller, request: RevocationRequest, key: IdempotencyKey | None = None) -> Accepted:
-        """Accept one. Raises as `revoke.accept` does."""
+        """Accept one revocation. Raises the errors of `accept_revocations`."""
         new = _new(self.subjects.for_namespace(caller.policy.namespace), request, self.new_id())
         is_served = self.regions.checker()
         [accepted] = accept_revocations(
@@ -61,7 +61,7 @@ class RevocationService:
     def add_many(
         self, caller: Caller, items: Sequence[object], key: IdempotencyKey | None = None
     ) -> list[Accepted | TokensvcError]:
-        """Accept those of these items, as decoded JSON, that are valid, in one transaction; the others get errors."""
+        """Accept the valid items of a batch, as decoded JSON, in one transaction; the others get errors."""
         now, stem, viewer_ids = self.clock.now(), self.new_id(), self.subjects.for_namespace(caller.policy.namespace)
         is_served = self.regions.checker()
         results: list[Accepted | TokensvcError] = []
@@ -72,7 +72,9 @@ class RevocationService:
                 new = _new(viewer_ids, request, f"{stem}-{position}")
                 check_revocations(caller, [new], now, is_served)
                 valid.append(new)
-                results.append(InvalidRequest([FieldError("Idempotency-Key", _REPEATED)]))  # unless accepted below
+                results.append(
+                    InvalidRequest([FieldError("Idempotency-Key", _REJECTED_BEFORE)])
+                )  # replaced below if accepted
             except (InvalidRequest, ChannelNotAllowed) as failure:
                 results.append(failure)
         if valid:
@@ -82,7 +84,7 @@ class RevocationService:
         return results
 
     def page(self, caller: Caller, query: RevocationQuery) -> RevocationPage:
-        """One page of those the caller may see; it may be short without being the last. Raises ChannelNotAllowed."""
+        """One page of the caller's revocations; a short page need not be the last. Raises ChannelNotAllowed."""
         if query.channel_arn is not None:
             caller.require_channel(query.channel_arn)
         before = None if query.position is None else int(query.position[0])
@@ -91,7 +93,7 @@ class RevocationService:
             caller.policy.channels,
             limit=query.max_results,
             before=before,
-            not_below=lowest,
+            min_number=lowest,
             state=query.state,
             channel_arn=query.channel_arn,
             viewer_ids=self.subjects.for_namespace(caller.policy.namespace)(query.viewer_id, query.subject) or None,
@@ -101,7 +103,7 @@ class RevocationService:
         return RevocationPage(revocations=[RevocationView.of(r) for r in found], next_token=token)
 
     def get(self, caller: Caller, revocation_id: str) -> Revocation:
-        """One by its id. Raises RevocationNotFound."""
+        """One revocation. Raises RevocationNotFound."""
         return self.store.get(revocation_id, caller.policy.channels)
 
     def retry(self, caller: Caller, revocation_id: str) -> Revocation:

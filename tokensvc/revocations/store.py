@@ -1,9 +1,9 @@
-"""Revocations as those who ask for them see them: accepted, looked at, given up, tried again.
+"""The store of revocations as their callers see them: accept, get, list, cancel, retry.
 
-What IVS is told stands in the queue (`revocations/queue.py`): an entry for each viewer of a channel, however many
+Deliveries to IVS are in the queue (`revocations/queue.py`): one entry for each viewer of a channel, however many
 revocations wait for it.
 
-Every method may raise StoreUnavailable, and then nothing was acknowledged, or SchemaMismatch.
+Every method may raise StoreUnavailable, in which case nothing was acknowledged, or SchemaMismatch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 from tokensvc.revocations.model import Priority, RevocationState, overall_state
 
 Patterns = Sequence[str]
-"""A caller's channel patterns (`callers/policy.py`). A revocation is shown only to who may have every channel of it."""
+"""A caller's channel patterns (`callers/policy.py`). A revocation is visible only if they match all of its channels."""
 
 
 class NewRevocation(NamedTuple):
@@ -25,9 +25,9 @@ class NewRevocation(NamedTuple):
     channel_arns: Sequence[str]
     viewer_ids: Sequence[str]
     issued_before: int | None = None
-    """Unix seconds; None for everything that was issued until now."""
+    """Unix seconds; None for every token issued until now."""
     deny_seconds: int | None = None
-    """None: until every worker has heard, or not at all with `issued_before`. 0: not at all."""
+    """None: until every worker is in sync, or no denial with `issued_before`. 0: no denial."""
     reason: str = ""
 
     def __repr__(self) -> str:
@@ -35,35 +35,35 @@ class NewRevocation(NamedTuple):
 
 
 class IdempotencyKey(NamedTuple):
-    """What a caller names a request by, so that it may be sent again."""
+    """The key by which a caller makes a request safe to repeat, and a digest of the request's body."""
 
     key: str
     body_digest: bytes
 
 
 class Accepted(NamedTuple):
-    """The answer to an accepted revocation; a repeated request gets the very same."""
+    """The result of an accepted revocation; a repeated request gets the same."""
 
     id: str
     version: int
-    """The highest version filter that it was given."""
+    """The highest version filter of its targets."""
     readmit_after: int
     """Unix seconds."""
 
 
 class Target(NamedTuple):
-    """One viewer of one channel, on its way to IVS. The repr leaves the viewer out."""
+    """One viewer of one channel to be revoked at IVS. The repr omits the viewer."""
 
     channel_arn: str
     viewer_id: str
     version: int
-    """What IVS is, or was, told; higher than this revocation asked for when a later one joined it in the queue."""
+    """The version sent to IVS; higher than this revocation's own when a later one joined it in the queue."""
     state: RevocationState
     attempts: int
     finished_at: datetime | None
-    """When IVS took it, refused it for good, or it was given up."""
+    """When IVS accepted it, rejected it permanently, or it was cancelled."""
     code: str
-    """IVS's own code of the last failure, or the transport's; "" where there was none."""
+    """IVS's own code of the last failure, or the transport's; "" if there was none."""
     message: str
 
     def __repr__(self) -> str:
@@ -75,9 +75,9 @@ class Revocation(NamedTuple):
 
     id: str
     number: int
-    """Its place in the order of acceptance."""
+    """Its position in the order of acceptance."""
     caller: str
-    """Who asked for it."""
+    """The name of the caller that requested it."""
     reason: str
     accepted_at: datetime
     readmit_after: datetime
@@ -85,32 +85,33 @@ class Revocation(NamedTuple):
 
     @property
     def state(self) -> RevocationState:
-        """The state of the whole."""
+        """The overall state."""
         return overall_state(target.state for target in self.targets)
 
 
 class RevocationStore(Protocol):
-    """Accepted revocations, kept until their history is pruned."""
+    """Accepted revocations, stored until their history is pruned."""
 
     def accept(
         self,
         caller: str,
-        wanted: Sequence[NewRevocation],
+        new_revocations: Sequence[NewRevocation],
         priority: Priority,
         max_staleness_seconds: float,
         idempotency: IdempotencyKey | None = None,
     ) -> list[Accepted]:
-        """Make these revocations durable, in one transaction: the viewers' minimum versions and denials, the entries
-        of the queue, and what the idempotency key stands for.
+        """Store these revocations durably, in one transaction: the viewers' minimum versions and denials, the queue's
+        entries, and the result for the idempotency key.
 
-        An entry that is queued for the same channel and viewer is raised to the higher version rather than doubled.
-        Who has as many waiting alone as `revocation_queue.ALONE_MAX` joins the storm. Within 24 hours the same key with
-        the same body gets the first answer and changes nothing; raises IdempotencyKeyReused when the body differs.
+        An entry that is queued for the same channel and viewer is raised to the higher version instead of duplicated.
+        A caller with `queue.INTERACTIVE_MAX` interactive entries queued gets BULK instead. Within 24 hours the same key
+        with the same body returns the first result and changes nothing; raises IdempotencyKeyReused if the body
+        differs.
         """
         ...
 
     def get(self, revocation_id: str, patterns: Patterns) -> Revocation:
-        """One revocation. Raises RevocationNotFound, also for one that these patterns do not show."""
+        """One revocation. Raises RevocationNotFound, also for one that is not visible to these patterns."""
         ...
 
     def list(
@@ -119,31 +120,31 @@ class RevocationStore(Protocol):
         *,
         limit: int,
         before: int | None = None,
-        not_below: int | None = None,
+        min_number: int | None = None,
         state: RevocationState | None = None,
         channel_arn: str | None = None,
         viewer_ids: Sequence[str] | None = None,
     ) -> list[Revocation]:
-        """The newest, at most `limit`, with a lower number than `before` and none below `not_below`; of which any part
-        is in this state, of this channel and of one of these viewers, where given. Fewer than `limit` means that there
-        are no more of them in this range."""
+        """The newest revocations, at most `limit`, with a number below `before` and at least `min_number`, that have a
+        target in this state, of this channel and of one of these viewers, where given. Fewer than `limit` means that
+        there are no more in this range."""
         ...
 
-    def scan_floor(self, before: int | None, many: int) -> int | None:
-        """The number of the last of the `many` newest below `before`, whoever asked for them; None where there are no
-        more than so many. It bounds how much of the history one listing reads."""
+    def scan_floor(self, before: int | None, count: int) -> int | None:
+        """The number of the oldest of the `count` newest revocations below `before`, of all callers; None if there are
+        at most `count`. It bounds how much of the history one listing reads."""
         ...
 
     def cancel(self, revocation_id: str, patterns: Patterns) -> Revocation:
-        """Give up what of it is still queued; what another revocation waits for too goes on for that one. Minimum
-        versions and denials stay, and a call that is under way may still reach IVS. Raises RevocationNotFound."""
+        """Cancel its queued targets; an entry that another revocation waits for too stays queued for that one. Minimum
+        versions and denials stay, and a call in progress may still reach IVS. Raises RevocationNotFound."""
         ...
 
     def retry(self, revocation_id: str, patterns: Patterns) -> Revocation:
-        """Queue again what of it failed, joining an entry that is queued meanwhile. Raises RevocationNotFound."""
+        """Queue its failed targets again, joining an entry that is queued already. Raises RevocationNotFound."""
         ...
 
     def prune(self, finished_before: datetime, limit: int) -> int:
-        """Forget at most `limit` entries that ended before then, revocations that are left without any, and
-        idempotency keys whose day is over; how many entries were forgotten."""
+        """Delete at most `limit` entries that finished before then, revocations without entries, and idempotency keys
+        older than 24 hours. Returns the number of entries deleted."""
         ...

@@ -1,4 +1,4 @@
-"""How revocations and denials are presented, over HTTP and by the commands alike.
+"""Views of revocations and denials, for HTTP and the commands.
 
 Invariants
 - A denial's view contains neither the viewer nor anything derived from it: its id is random.
@@ -16,11 +16,13 @@ from tokensvc.timestamps import rfc3339, rfc3339_of
 
 
 class AcceptedRevocationView(ViewModel):
-    """A revocation that is durable: it reaches IVS whatever happens to this service."""
+    """A durably stored revocation: it will be delivered to IVS even if this service restarts."""
 
     id: str
     state: RevocationState
-    readmit_after: Timestamp = Field(description="From then on a token of any worker lives, and the denial is over")
+    readmit_after: Timestamp = Field(
+        description="From then on tokens of any worker are valid again and the denial has ended"
+    )
 
     @classmethod
     def of(cls, accepted: Accepted) -> AcceptedRevocationView:
@@ -28,16 +30,18 @@ class AcceptedRevocationView(ViewModel):
 
 
 class RevocationTargetView(ViewModel):
-    """One viewer of one channel, on its way to IVS."""
+    """The delivery to IVS for one viewer of one channel."""
 
     channel_arn: str
     viewer_id: str
     viewer_session_versions_less_than_or_equal_to: int = Field(
-        description="What IVS is, or was, told: sessions up to this version end"
+        description="The value sent to IVS: sessions up to this version end"
     )
     state: RevocationState
     attempts: int
-    finished_at: Timestamp | None = Field(description="When IVS took it or refused it for good, or it was given up")
+    finished_at: Timestamp | None = Field(
+        description="When IVS accepted or permanently rejected it, or it was cancelled"
+    )
     code: str | None = Field(description="IVS's own code of the last failure, or the transport's")
     message: str | None
 
@@ -56,11 +60,13 @@ class RevocationTargetView(ViewModel):
 
 
 class RevocationView(ViewModel):
-    """A revocation and how far each part of it has come."""
+    """A revocation and the delivery of each of its targets."""
 
     id: str
-    state: RevocationState = Field(description="`queued` while any part is, else `failed` when any part did")
-    caller: str = Field(description="Who asked for it")
+    state: RevocationState = Field(
+        description="`queued` while any target is queued, else `failed` if any target failed"
+    )
+    caller: str = Field(description="The caller that requested it")
     reason: str
     accepted_at: Timestamp
     readmit_after: Timestamp
@@ -84,7 +90,8 @@ class RevocationPage(ViewModel):
 
     revocations: list[RevocationView]
     next_token: str | None = Field(
-        None, description="Ask again with it for those that follow; a page may hold few or none, and not be the last"
+        None,
+        description="Pass it as nextToken to get the next page; a page may be short or empty without being the last",
     )
 
 
@@ -95,7 +102,7 @@ class DenialView(ViewModel):
     channel_arn: str = Field(description="The channel, or * for all")
     until: Timestamp
     reason: str
-    caller: str = Field(description="Who wrote it, by itself or with a revocation")
+    caller: str = Field(description="The caller that added it, by itself or with a revocation")
     created_at: Timestamp
 
     @classmethod
@@ -111,7 +118,7 @@ class DenialView(ViewModel):
 
 
 class CreatedDenials(ViewModel):
-    """One denial for each channel and each viewer id; one that was in force and ends later stays as it is."""
+    """One denial for each channel and viewer id; a denial in force that ends later stays as it is."""
 
     denials: list[DenialView]
 
@@ -120,4 +127,4 @@ class DenialPage(ViewModel):
     """Denials in force, last written first."""
 
     denials: list[DenialView]
-    next_token: str | None = Field(None, description="Ask again with it for those that follow")
+    next_token: str | None = Field(None, description="Pass it as nextToken to get the next page")

@@ -100,15 +100,15 @@ class SqlDenials:
         limit: int,
         before: tuple[int, str] | None = None,
         channel: str | None = None,
-        only: Sequence[bytes] | None = None,
+        digests: Sequence[bytes] | None = None,
     ) -> list[Denial]:
         shown = _in_force().where(matches_any(denials.c.channel, patterns))
         if before is not None:
             shown = shown.where(sa.tuple_(denials.c.number, denials.c.id) < before)
         if channel is not None:
             shown = shown.where(denials.c.channel == channel)
-        if only is not None:
-            shown = shown.where(denials.c.digest.in_(only))
+        if digests is not None:
+            shown = shown.where(denials.c.digest.in_(digests))
         shown = shown.order_by(denials.c.number.desc(), denials.c.id.desc()).limit(limit)
         with read_transaction(self._engine) as connection:
             return [_denial(DenialRow(*row)) for row in connection.execute(shown)]

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.errors import Action, ConcurrentModification, Conflict, KeyNotFound, Remedy, RowUnreadable
-from tokensvc.keys.lifecycle import MOVES, KeyPlacement, KeyRecord, KeyState, UnreadablePlacement, successor
+from tokensvc.keys.lifecycle import TRANSITIONS, KeyPlacement, KeyRecord, KeyState, UnreadablePlacement, successor
 from tokensvc.storage import changes
 from tokensvc.storage.dialect import insert
 from tokensvc.storage.engine import read_transaction, write_transaction
@@ -306,7 +306,7 @@ def _promote(connection: sa.Connection, best: KeyPlacement, at: datetime, ceilin
 
 def _move(connection: sa.Connection, key_id: str, account_region: AccountRegion, was: KeyState, to: KeyState, **values: Any) -> None:
     moved = sa.update(key_placements).where(*_at(key_id, account_region), key_placements.c.state == was).values(state=to, **values)
-    if to not in MOVES[was] or connection.execute(moved.returning(key_placements.c.key_id)).first() is None:
+    if to not in TRANSITIONS[was] or connection.execute(moved.returning(key_placements.c.key_id)).first() is None:
         raise ConcurrentModification(f"the key is {was} in {account_region.region}, so it cannot become {to} there")
 
 

@@ -47,7 +47,7 @@ class SqlRevocations:
     def accept(
         self,
         caller: str,
-        wanted: Sequence[NewRevocation],
+        new_revocations: Sequence[NewRevocation],
         priority: Priority,
         max_staleness_seconds: float,
         idempotency: IdempotencyKey | None = None,
@@ -58,7 +58,9 @@ class SqlRevocations:
             first = _first_answer(connection, caller, idempotency, now)
             if first is not None:
                 return first
-            answer = revocation_writer.write_revocations(connection, caller, wanted, priority, max_staleness_seconds, now)
+            answer = revocation_writer.write_revocations(
+                connection, caller, new_revocations, priority, max_staleness_seconds, now
+            )
             if idempotency is not None:
                 _keep_answer(connection, caller, idempotency, answer, now)
             return answer
@@ -73,7 +75,7 @@ class SqlRevocations:
         *,
         limit: int,
         before: int | None = None,
-        not_below: int | None = None,
+        min_number: int | None = None,
         state: RevocationState | None = None,
         channel_arn: str | None = None,
         viewer_ids: Sequence[str] | None = None,
@@ -81,16 +83,16 @@ class SqlRevocations:
         shown = sa.select(revocations).where(*_shown(patterns)).order_by(revocations.c.number.desc()).limit(limit)
         if before is not None:
             shown = shown.where(revocations.c.number < before)
-        if not_below is not None:
-            shown = shown.where(revocations.c.number >= not_below)
+        if min_number is not None:
+            shown = shown.where(revocations.c.number >= min_number)
         if such := _parts_such(state, channel_arn, viewer_ids):
             shown = shown.where(_of_it(*such))
         with read_transaction(self._engine) as connection:
             return _records(connection, connection.execute(shown).all())
 
-    def scan_floor(self, before: int | None, many: int) -> int | None:
+    def scan_floor(self, before: int | None, count: int) -> int | None:
         number = revocations.c.number
-        last = sa.select(number).order_by(number.desc()).offset(many - 1).limit(2)
+        last = sa.select(number).order_by(number.desc()).offset(count - 1).limit(2)
         if before is not None:
             last = last.where(number < before)
         with read_transaction(self._engine) as connection:

@@ -1,9 +1,7 @@
-"""Who is asking, and what they may have: caller + policy -> a grant, or a typed refusal.
+"""Authorization of a token request: caller + policy -> token limits, or a typed error.
 
-Rules of the file
-- A key is looked up by its public id and compared by the digest of the whole key, in constant time; a caller that is
-  unknown, disabled or expired gets the same words as one whose key is wrong.
-- More than the policy allows is refused, never quietly made less.
+Invariants
+- A request for more than the policy allows is rejected, never silently reduced.
 - Reads a snapshot and nothing else.
 """
 
@@ -19,28 +17,29 @@ from tokensvc.tokens.snapshot import Snapshot
 
 
 class TokenLimits(NamedTuple):
-    """What policy allows one caller for one ask."""
+    """What policy allows a caller for one token request."""
 
     max_ttl_seconds: int
     namespace: str
 
 
 _token_limits = lru_cache(maxsize=1024)(TokenLimits)
-"""There are few different ones, and one is wanted for each token."""
+"""Cached: there are few different values, and every token needs one."""
 
 
-def authorize(caller: Caller, ask: TokenRequest, snapshot: Snapshot) -> TokenLimits:
-    """What this caller is granted for this ask. Raises NotAllowed with the rule that forbids it."""
+def authorize(caller: Caller, request: TokenRequest, snapshot: Snapshot) -> TokenLimits:
+    """The limits that apply to this request of this caller. Raises NotAllowed with the rule that forbids it,
+    MaxTtlUnavailable while the deployment's limit is unknown."""
     policy = caller.policy
-    caller.require_channel(ask.channel_arn)
-    if ask.viewer_id is None and ask.subject is None and not policy.allow_anonymous_viewers:
+    caller.require_channel(request.channel_arn)
+    if request.viewer_id is None and request.subject is None and not policy.allow_anonymous_viewers:
         raise AnonymousViewerNotAllowed(
-            "viewerId or subject is needed: a token without a viewer cannot be revoked, and this caller's policy "
+            "viewerId or subject is required: a token without a viewer cannot be revoked, and this caller's policy "
             "does not allow anonymous viewers"
         )
-    ceiling = snapshot.max_ttl_seconds
-    if ceiling < 1:
-        raise MaxTtlUnavailable("the store's limit for the life of tokens cannot be read; see /readyz")
+    limit_seconds = snapshot.max_ttl_seconds
+    if limit_seconds < 1:
+        raise MaxTtlUnavailable("the deployment's limit on token lifetimes cannot be read from the store; see /readyz")
     if policy.max_ttl_seconds is not None:
-        ceiling = min(ceiling, policy.max_ttl_seconds)
-    return _token_limits(ceiling, policy.namespace)
+        limit_seconds = min(limit_seconds, policy.max_ttl_seconds)
+    return _token_limits(limit_seconds, policy.namespace)

@@ -1,12 +1,12 @@
-"""THE HOT PATH: ask + grant + snapshot + now -> a draft, all of a token but its signature; draft -> token.
+"""THE HOT PATH: token request + limits + snapshot + now -> unsigned token -> token.
 
-Rules of the file
-- No await, no store, no file, no clock, no lock, no settings. What it needs is in its arguments.
-- Every documented rule is checked before signing: the ask's own fields by `tokens/request.py`, what depends on time,
-  policy and size here. A token that IVS would refuse is never drafted, so none is ever signed.
-- Drafting and signing are two steps, because who wants many tokens takes the steps in turns: a signature fills the
-  processor's caches with its tables, and what runs after it starts cold.
-- Comparisons are written out where `min` would do: it costs as much as a function of ours.
+Invariants
+- No await, store, file, clock, lock or settings: everything comes in as an argument.
+- Every documented rule is checked before signing: `tokens/request.py` checks the request's own fields; what depends on
+  time, policy and size is checked here. A token that IVS would refuse is never prepared, so it is never signed.
+- Preparing and signing are separate steps, so that a batch can prepare all its tokens before it signs any: a signature
+  fills the processor's caches with its tables, and what runs after it starts with cold caches.
+- Comparisons are written out instead of calling `min`, which costs as much as a function call.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from tokensvc.tokens.snapshot import Snapshot
 from tokensvc.tokens.viewer_ids import viewer_id
 
 REFRESH_AT_PERCENT = 80
-"""A client should fetch its next token after this share of the present one's life."""
+"""A client should fetch its next token when this percentage of the current token's lifetime has passed."""
 MAX_VIEWER_BOUND_TTL_SECONDS = c.TEN_MINUTES_SECONDS - c.EXP_SKEW_ALLOWANCE_SECONDS
-"""Of a token with a viewer id or for a single use."""
+"""The longest lifetime of a token that has a viewer id or a single-use UUID."""
 
 
 class UnsignedToken(NamedTuple):
-    """A token that wants nothing but its signature, and what its receiver must know about it. What is signed is left
-    out of the repr: with a signature it would be the token."""
+    """A token that lacks only its signature, and what the response says about it. The repr leaves out the signing
+    input: together with a signature it would be the token."""
 
     signing_input: bytes
     digest: bytes
     key: PreparedKey
-    """The key of the channel's place."""
+    """The signing key of the channel's account and region."""
     exp: int
     refresh_after: int
     viewer_id: str | None
@@ -50,67 +50,68 @@ class UnsignedToken(NamedTuple):
     requires_origin_header: bool
 
     def __repr__(self) -> str:
-        return f"Draft(exp={self.exp})"
+        return f"UnsignedToken(exp={self.exp})"
 
     def signed(self) -> str:
-        """The token."""
+        """Sign and return the token."""
         return self.with_signature(self.key.sign(self.digest))
 
     def with_signature(self, signature: bytes) -> str:
-        """The token, once its signature is there."""
+        """The token with a signature that was made elsewhere."""
         return jws_compact(self.signing_input, signature)
 
 
 def prepare(
-    ask: TokenRequest, grant: TokenLimits, snapshot: Snapshot, now: int, new_uuid: Callable[[], object]
+    request: TokenRequest, limits: TokenLimits, snapshot: Snapshot, now: int, new_uuid: Callable[[], object]
 ) -> UnsignedToken:
-    """Prepare one token. Raises InvalidRequest naming the field, NoSigningKey, or ViewerDenied."""
-    channel_arn, viewer = ask.channel_arn, ask.viewer_id
+    """Prepare one token. `now` is in Unix seconds. Raises InvalidRequest naming the field, NoSigningKey,
+    SubjectKeyLost or ViewerDenied."""
+    channel_arn, viewer = request.channel_arn, request.viewer_id
     key = snapshot.keyring.signing_key(parse_arn(channel_arn, "channel").account_region, now)
-    if ask.subject is not None:
+    if request.subject is not None:
         if not snapshot.subject_key:
             raise SubjectKeyLost("the store has lost the key that turns subjects into viewer ids; see /readyz")
-        viewer = viewer_id(snapshot.subject_key, grant.namespace, ask.subject)
+        viewer = viewer_id(snapshot.subject_key, limits.namespace, request.subject)
     version = None
     if viewer is not None:
         version = session_version(now, snapshot.denylist.min_session_version(channel_arn, viewer, now))
-    life_seconds = _ttl(ask, grant, key, viewer is not None or ask.single_use)
-    exp = now + life_seconds
+    ttl_seconds = _ttl(request, limits, key, viewer is not None or request.single_use)
+    exp = now + ttl_seconds
 
     claims: dict[str, Any] = {c.CHANNEL_ARN: channel_arn, c.EXP: exp}
     if viewer is not None:
         claims[c.VIEWER_ID] = viewer
         claims[c.VIEWER_SESSION_VERSION] = version
-    if ask.allowed_origins is not None:
-        claims[c.ALLOW_ORIGIN] = join_origins(ask.allowed_origins)
-    if ask.strict_origin_enforcement:
+    if request.allowed_origins is not None:
+        claims[c.ALLOW_ORIGIN] = join_origins(request.allowed_origins)
+    if request.strict_origin_enforcement:
         claims[c.STRICT_ORIGIN] = True
-    if ask.single_use:
+    if request.single_use:
         claims[c.SINGLE_USE_UUID] = str(new_uuid())
-    if ask.maximum_resolution is not None:
-        claims[c.MAXIMUM_RESOLUTION] = ask.maximum_resolution
-    if ask.ads is not None:
-        claims |= _ads_claims(ask.ads)
+    if request.maximum_resolution is not None:
+        claims[c.MAXIMUM_RESOLUTION] = request.maximum_resolution
+    if request.ads is not None:
+        claims |= _ads_claims(request.ads)
 
     signed = signing_input(orjson.dumps(claims))
     if len(signed) + 1 + SIGNATURE_CHARS > c.TOKEN_MAX_BYTES:
-        raise _too_large(ask, len(signed) + 1 + SIGNATURE_CHARS)
-    refresh_after = now + life_seconds * REFRESH_AT_PERCENT // 100
+        raise _too_large(request, len(signed) + 1 + SIGNATURE_CHARS)
+    refresh_after = now + ttl_seconds * REFRESH_AT_PERCENT // 100
     return UnsignedToken(
-        signed, digest(signed), key.prepared, exp, refresh_after, viewer, version, ask.strict_origin_enforcement
+        signed, digest(signed), key.prepared, exp, refresh_after, viewer, version, request.strict_origin_enforcement
     )
 
 
-def _ttl(ask: TokenRequest, grant: TokenLimits, key: SigningKey, ties_viewer: bool) -> int:
-    """How many seconds the token may start playback: what was asked for, or the default, within every limit."""
-    seconds, ceiling, longest = ask.ttl_seconds, grant.max_ttl_seconds, key.longest_ttl_seconds
-    if longest < ceiling:
-        ceiling = longest
+def _ttl(request: TokenRequest, limits: TokenLimits, key: SigningKey, is_viewer_bound: bool) -> int:
+    """The token's lifetime in seconds: the requested or the default one, within every limit."""
+    seconds, limit_seconds, key_limit = request.ttl_seconds, limits.max_ttl_seconds, key.longest_ttl_seconds
+    if key_limit < limit_seconds:
+        limit_seconds = key_limit
     if seconds is None:
-        seconds = DEFAULT_TTL_SECONDS if ceiling > DEFAULT_TTL_SECONDS else ceiling
-    elif seconds > ceiling:
-        raise InvalidRequest([FieldError("ttlSeconds", f"must be at most {ceiling}, which policy allows this caller")])
-    return MAX_VIEWER_BOUND_TTL_SECONDS if ties_viewer and seconds > MAX_VIEWER_BOUND_TTL_SECONDS else seconds
+        seconds = DEFAULT_TTL_SECONDS if limit_seconds > DEFAULT_TTL_SECONDS else limit_seconds
+    elif seconds > limit_seconds:
+        raise InvalidRequest([FieldError("ttlSeconds", f"exceeds this caller's limit of {limit_seconds} s")])
+    return MAX_VIEWER_BOUND_TTL_SECONDS if is_viewer_bound and seconds > MAX_VIEWER_BOUND_TTL_SECONDS else seconds
 
 
 def _ads_claims(ads: Ads) -> dict[str, Any]:
@@ -123,12 +124,12 @@ def _ads_claims(ads: Ads) -> dict[str, Any]:
     return {name: value for name, value in claims.items() if value is not None}
 
 
-def _too_large(ask: TokenRequest, size: int) -> InvalidRequest:
-    """Name the fields that may be long, the only ones that can have caused it."""
-    rule = f"makes a token of {size} bytes; IVS takes at most {c.TOKEN_MAX_BYTES}"
+def _too_large(request: TokenRequest, size: int) -> InvalidRequest:
+    """Name the fields that can be long enough to cause it."""
+    rule = f"makes a token of {size} bytes; IVS accepts at most {c.TOKEN_MAX_BYTES}"
     errors = []
-    if ask.allowed_origins:
+    if request.allowed_origins:
         errors.append(FieldError("allowedOrigins", rule))
-    if ask.ads is not None:
+    if request.ads is not None:
         errors.append(FieldError("ads", rule))
     return InvalidRequest(errors or [FieldError("channelArn", rule)])

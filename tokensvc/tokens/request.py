@@ -1,10 +1,11 @@
-"""An ask: what a caller wants a token for.
+"""A token request: what a caller wants a token for.
 
-Rules of the file
-- The model is the interface: its fields are checked by the rules in `claims.py`, and the OpenAPI page is made from it.
-- No raw claims: `exp`, the session version and the single-use UUID are the server's to set.
-- Every bad field is reported at once, by the name the caller wrote; `_together` adds the rules that need two fields.
-- No value is ever repeated in a message: a caller may have pasted a key into the wrong field.
+Invariants
+- The model is the interface: the rules in `claims.py` check its fields, and the OpenAPI document is generated from it.
+- No raw claims: only the server sets `exp`, the session version and the single-use UUID.
+- Every bad field is reported at once, under its name in the JSON; `_combined_field_errors` adds the rules that concern
+  two fields.
+- No message repeats a value: a caller may have pasted a key into the wrong field.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ ORIGINS_MAX_ENTRIES = 100
 
 
 class Ads(RequestModel):
-    """How server-side ad insertion treats this viewer."""
+    """Server-side ad insertion for this viewer."""
 
     opt_out: bool | None = Field(None, description="true: the viewer gets no ads")
     player_params: Annotated[
@@ -36,31 +37,31 @@ class Ads(RequestModel):
     playback_config_name: Annotated[
         str | None, Field(min_length=1, description="One of the channel's ad configurations")
     ] = None
-    reporting_mode: Literal["CLIENT", "SERVER"] | None = Field(None, description="Who reports ad tracking events")
+    reporting_mode: Literal["CLIENT", "SERVER"] | None = Field(None, description="Whether the client or the server reports ad tracking events")
 
 
 ChannelArn = Annotated[str, AfterValidator(lru_cache(maxsize=8192)(c.check_channel_arn))]
-"""A channel in a request. The check is remembered as a whole, so that pydantic calls no function of Python for a
-channel that was asked for before."""
+"""A channel in a request. The whole check is cached, so that pydantic calls no Python function for a channel that was
+requested before."""
 
 
 class TokenRequest(RequestModel):
-    """One token, for one viewer of one channel."""
+    """A request for one token, for one viewer of one channel."""
 
     channel_arn: Annotated[ChannelArn, Field(description="The private channel to be played")]
     viewer_id: ViewerId | None = Field(
-        None, description="Who watches, as IVS will know them; no personal data. Needed to revoke. Not with subject"
+        None, description="The viewer's id in IVS; no personal data. Required for revocation. Not with subject"
     )
     subject: Subject | None = Field(
-        None, description="Who watches, in your own words; a keyed hash of it becomes the viewer id. Not with viewerId"
+        None, description="The viewer's id in your system; a keyed hash of it becomes the viewer id. Not with viewerId"
     )
     ttl_seconds: Annotated[
         int | None,
         Field(
             ge=1,
-            description="How long playback may be started; without it, the smaller of 300 and the policy's limit. More "
-            "than the policy's limit is refused. With viewerId, subject or singleUse at most 600, of which 591 to 600 "
-            "become 590, as expiresAt says: IVS refuses more than ten minutes by its own clock",
+            description="How long the token can start playback, in seconds; default: the smaller of 300 and the "
+            "policy's limit. More than the policy's limit is rejected. With viewerId, subject or singleUse at most 600, "
+            "of which 591 to 600 become 590, as expiresAt shows: IVS rejects more than ten minutes by its own clock",
         ),
     ] = None
     allowed_origins: Annotated[
@@ -68,51 +69,51 @@ class TokenRequest(RequestModel):
         Field(
             min_length=1,
             max_length=ORIGINS_MAX_ENTRIES,
-            description="Web origins that may play; the host may begin with *. At most 5 with strictOriginEnforcement",
+            description="Web origins allowed to play; a host may begin with *. At most 5 with strictOriginEnforcement",
         ),
     ] = None
     strict_origin_enforcement: bool = Field(
-        False, description="The edge refuses every request without an allowed Origin"
+        False, description="true: the edge rejects every request without an allowed Origin header"
     )
-    single_use: bool = Field(False, description="The token starts playback once")
-    maximum_resolution: Literal["SD", "HD", "FULL_HD"] | None = Field(None, description="The best rendition offered")
+    single_use: bool = Field(False, description="true: the token can start playback once")
+    maximum_resolution: Literal["SD", "HD", "FULL_HD"] | None = Field(None, description="The highest rendition offered")
     ads: Ads | None = None
     require_playback_url: bool = Field(
         False,
-        description="true: while the channel's playback URL is not known, the answer is 503 playback_url_unavailable "
-        "with Retry-After, and no token without playbackUrl",
+        description="true: while the channel's playback URL is unknown, the response is 503 playback_url_unavailable "
+        "with Retry-After instead of a token without playbackUrl",
     )
 
 
 _validate = TokenRequest.__pydantic_validator__.validate_python
-"""`TokenRequest.model_validate` without its detour; asks are read on the hot path."""
+"""`TokenRequest.model_validate` without its overhead: token requests are parsed on the hot path."""
 
 
 def parse_token_request(fields: object) -> TokenRequest:
-    """Read an ask from decoded JSON. Raises InvalidRequest naming every bad field."""
+    """Parse a token request from decoded JSON. Raises InvalidRequest naming every bad field."""
     try:
-        ask: TokenRequest = _validate(fields)
+        request: TokenRequest = _validate(fields)
     except ValidationError as invalid:
-        raise InvalidRequest(field_errors(invalid) + _together_unread(fields)) from None
-    if ask.subject is None and ask.ttl_seconds is None and ask.allowed_origins is None:
-        return ask  # most asks: no two of their fields concern each other
-    if errors := _together(
-        ask.viewer_id, ask.subject, ask.single_use, ask.ttl_seconds, ask.strict_origin_enforcement, ask.allowed_origins
+        raise InvalidRequest(field_errors(invalid) + _combined_field_errors_of_raw(fields)) from None
+    if request.subject is None and request.ttl_seconds is None and request.allowed_origins is None:
+        return request  # most requests: no rule on two fields applies
+    if errors := _combined_field_errors(
+        request.viewer_id, request.subject, request.single_use, request.ttl_seconds, request.strict_origin_enforcement, request.allowed_origins
     ):
         raise InvalidRequest(errors)
-    return ask
+    return request
 
 
-def _together(
+def _combined_field_errors(
     viewer_id: object, subject: object, single_use: object, ttl_seconds: object, strict: object, origins: object
 ) -> list[FieldError]:
-    """The rules that need two fields. Values of the wrong type break other rules and none of these."""
+    """Errors by the rules that concern two fields. Values of the wrong type break other rules and none of these."""
     errors = []
     if viewer_id is not None and subject is not None:
         errors.append(FieldError("subject", "must be left out", excluded_by="viewerId"))
-    ties_viewer = viewer_id is not None or subject is not None or single_use is True
-    if ties_viewer and isinstance(ttl_seconds, int) and ttl_seconds > c.TEN_MINUTES_SECONDS:
-        rule = f"must be at most {c.TEN_MINUTES_SECONDS} with a viewer id, a subject or a single use"
+    is_viewer_bound = viewer_id is not None or subject is not None or single_use is True
+    if is_viewer_bound and isinstance(ttl_seconds, int) and ttl_seconds > c.TEN_MINUTES_SECONDS:
+        rule = f"must be at most {c.TEN_MINUTES_SECONDS} with viewerId, subject or singleUse"
         errors.append(FieldError("ttlSeconds", rule))
     if isinstance(origins, list):
         try:
@@ -122,8 +123,8 @@ def _together(
     return errors
 
 
-def _together_unread(fields: object) -> list[FieldError]:
+def _combined_field_errors_of_raw(fields: object) -> list[FieldError]:
     if not isinstance(fields, dict):
         return []
     names = ("viewerId", "subject", "singleUse", "ttlSeconds", "strictOriginEnforcement", "allowedOrigins")
-    return _together(*(fields.get(name) for name in names))
+    return _combined_field_errors(*(fields.get(name) for name in names))

@@ -1,11 +1,12 @@
-"""What a worker knows: the only thing that the hot path reads.
+"""A worker's snapshot of the store: the only state that the hot path reads.
 
-Rules of the file
-- A snapshot never changes; the refresh swaps a new one in whole, about once a second. Only `denied` goes on: there may
-  be a million of them, so each snapshot shares the one map, and every change in it is whole by itself.
-- A snapshot is a lease: older than the lease, or taken with a clock that is off the store's, it signs nothing more.
-- Nor does it when the wall clock has moved against the monotonic one since the store confirmed it: tokens, denials and
-  expiries are reckoned by the wall clock, and the next refresh may be as far away as the lease.
+Invariants
+- A snapshot is immutable; the refresh replaces it as a whole, about once a second. Only `denylist` is shared between
+  snapshots and keeps changing: it may hold a million entries, and each change to it is atomic.
+- A snapshot is a lease: nothing is signed with one that is older than the lease, or that was taken while the worker's
+  clock differed from the store's.
+- Nor is anything signed when the wall clock has moved against the monotonic clock since the store confirmed it: tokens,
+  denials and expiry times depend on the wall clock, and the next refresh may be as far away as the lease.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from tokensvc.tokens.keyring import EMPTY_KEYRING, Keyring
 
 
 class KnownChannel(NamedTuple):
-    """A channel of the directory. `playback_url` is None when IVS says that there is no such channel; no snapshot holds
-    such a one."""
+    """A channel as IVS last described it. `playback_url` is None when IVS reported that the channel does not exist;
+    snapshots hold existing channels only."""
 
     playback_url: str | None
     authorized: bool
@@ -31,26 +32,26 @@ class KnownChannel(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """Everything that issuing needs, as it was at one instant."""
+    """Everything that issuing a token needs, as of one instant."""
 
     keyring: Keyring = EMPTY_KEYRING
     secrets: Mapping[str, KnownSecret] = {}
-    """By the key's public id. Disabled callers are not in it."""
+    """API keys by their public id, those of disabled callers excluded."""
     channels: Mapping[str, KnownChannel] = {}
     denylist: Denylist = Denylist()
-    """Who gets no token, or only from a session version on."""
+    """The viewers that are denied, or need a minimum session version."""
     subject_key: bytes = b""
-    """Empty: the store has lost it, and no token is issued by subject."""
+    """Empty when the store has lost it; no token is issued by subject then."""
     max_ttl_seconds: int = 0
-    """0: the store's cannot be read, and no token is issued."""
+    """0 when it cannot be read from the store; no token is issued then."""
     damage: tuple[str, ...] = ()
-    """The store's rows that cannot be read and are left out, each in words."""
+    """A description of each row of the store that cannot be read and is left out."""
     refresh_started_at: float = float("-inf")
-    """When the refresh that made it began, on this worker's monotonic clock."""
+    """When the refresh that made this snapshot started, on this worker's monotonic clock."""
     clock_error_seconds: float = 0.0
-    """How far this worker's wall clock was ahead of the store's when the refresh began."""
+    """How far this worker's wall clock was ahead of the store's when the refresh started."""
     wall_offset_seconds: float = 0.0
-    """How far this worker's wall clock was ahead of its monotonic clock at the same moment."""
+    """How far this worker's wall clock was ahead of its monotonic clock at that time."""
 
     @property
     def store_offset_seconds(self) -> float:
@@ -62,11 +63,13 @@ class Snapshot(NamedTuple):
 
 
 def require_fresh(snapshot: Snapshot, now: float, monotonic: float, lease_seconds: float) -> None:
-    """Raise SnapshotStale, saying why, unless the snapshot's lease still runs and the clock can be trusted. `now` and
-    `monotonic` must be read together, and `now` be what is acted on afterwards: another reading may be of a clock that
-    has jumped meanwhile."""
+    """Raise SnapshotStale with the reason unless the snapshot's lease is still running and the clock can be trusted.
+
+    Read `now` and `monotonic` together, and use this `now` for everything that follows: a later reading may come from a
+    clock that has jumped in between.
+    """
     if monotonic - snapshot.refresh_started_at > lease_seconds:
-        raise SnapshotStale("this worker has not reached its store for longer than its lease allows")
+        raise SnapshotStale("this worker has not reached the store for longer than its lease allows")
     moved = now - monotonic - snapshot.wall_offset_seconds
     if abs(moved) > CLOCK_SKEW_SECONDS:
         raise SnapshotStale(
@@ -75,6 +78,6 @@ def require_fresh(snapshot: Snapshot, now: float, monotonic: float, lease_second
         )
     if abs(moved + snapshot.clock_error_seconds) > CLOCK_SKEW_SECONDS:
         raise SnapshotStale(
-            f"this worker's clock is {moved + snapshot.clock_error_seconds:+.0f} seconds off the store's; "
+            f"this worker's clock differs from the store's by {moved + snapshot.clock_error_seconds:+.0f} seconds; "
             f"at most {CLOCK_SKEW_SECONDS} are allowed"
         )

@@ -1,7 +1,7 @@
 """Accepting connections: many in one turn of the event loop, so that a new connection is served as soon as a busy one.
 
 Invariants
-- A turn in which connections wait takes up to ACCEPTS_PER_TURN of them. libuv, and uvloop on top of it, takes one a
+- A turn in which connections wait takes up to ACCEPTS_PER_ITERATION of them. libuv, and uvloop on top of it, takes one a
   turn; a turn of a loaded worker lasts as long as it takes to serve every connection that has sent something, so that
   a crowd of new connections, health checks among them, would wait for as many of those as there are new connections.
 - No turn takes more than that: several workers share one listening socket, and what one of them leaves in the queue
@@ -21,7 +21,7 @@ from collections.abc import Callable
 
 from tokensvc.log import structlog
 
-ACCEPTS_PER_TURN = 32
+ACCEPTS_PER_ITERATION = 32
 PAUSE_SECONDS = 1.0
 """As long as asyncio's own server pauses."""
 
@@ -72,7 +72,7 @@ class Acceptor:
         self._loop.add_reader(self._listener, self._accept)
 
     def _accept(self) -> None:
-        for _ in range(ACCEPTS_PER_TURN):
+        for _ in range(ACCEPTS_PER_ITERATION):
             try:
                 connection, _address = self._listener.accept()
             except BlockingIOError:  # the queue is empty, or another worker was faster

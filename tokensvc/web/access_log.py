@@ -19,7 +19,7 @@ from tokensvc.timestamps import rfc3339
 _ADDRESS = re.compile(r"[0-9a-fA-F.:]{2,45}")
 
 
-class Line(NamedTuple):
+class LogEntry(NamedTuple):
     """One request. On the hot path a plain tuple of the same members stands for it."""
 
     finished_at: float
@@ -53,11 +53,11 @@ class AccessLog:
 
     def _text_of(self, entries: Sequence[tuple[float, str, str, int, str, str, str, str, float]]) -> str:
         wall_ahead = self._clock.now() - self._clock.monotonic()
-        lines = [Line(*entry) for entry in entries]
+        lines = [LogEntry(*entry) for entry in entries]
         return "".join([self._render(line, line.finished_at + wall_ahead) for line in lines])
 
 
-def _json(line: Line, at: float) -> str:
+def _json(line: LogEntry, at: float) -> str:
     """Written by hand, for speed: every value is ours or was checked (a caller's name), so none needs escaping."""
     return (
         f'{{"timestamp":"{_instant(at)}","level":"info","event":"request","method":"{line.method}",'
@@ -67,7 +67,7 @@ def _json(line: Line, at: float) -> str:
     )
 
 
-def _text(line: Line, at: float) -> str:
+def _text(line: LogEntry, at: float) -> str:
     return (
         f"{_instant(at)} {line.method} {line.path} {line.status} {line.code} caller={line.caller or '-'} "
         f"client={_address(line.client)} "

@@ -48,9 +48,9 @@ from tokensvc.web.request_head import (
     HEAD_TOO_LARGE,
     HTTP_1_1,
     NOT_HTTP,
-    REST_MAX_BYTES,
+    ENCODED_BODY_MAX_BYTES,
     TOO_LARGE,
-    BadHead,
+    InvalidHead,
     read_head,
 )
 
@@ -392,7 +392,7 @@ class Protocol(asyncio.Protocol):
                 self._body_left -= stop - position
             piece = data[position:stop]
             self._bytes += len(piece)
-            if self._bytes > REST_MAX_BYTES:
+            if self._bytes > ENCODED_BODY_MAX_BYTES:
                 self._reject(TOO_LARGE)
                 return stop
         self._may_be_sending = stop < len(data)
@@ -447,7 +447,7 @@ class Protocol(asyncio.Protocol):
         self._bytes = 0
         try:
             head = read_head(version, method, self._url, self._headers)
-        except BadHead as bad:
+        except InvalidHead as bad:
             self._reject(bad.answer)
             return
         self._scope = {

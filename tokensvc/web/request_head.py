@@ -21,7 +21,7 @@ HTTP_1_1, HTTP_1_0 = b" HTTP/1.1", b" HTTP/1.0"
 """How a request line ends."""
 HEAD_MAX_BYTES = 16 * 1024
 """Of the request line and the headers together."""
-REST_MAX_BYTES = 2 * 1024 * 1024
+ENCODED_BODY_MAX_BYTES = 2 * 1024 * 1024
 """Of what follows a head, chunk sizes, chunk extensions and trailers included: more than any route's body."""
 _LENGTH_MAX_DIGITS = 20
 """Of a Content-Length: 64 bits. llhttp lets any number of leading zeros pass; others may not, `int` among them."""
@@ -30,7 +30,7 @@ NOT_HTTP = problem_response(400, "malformed_request", "The request is not valid 
 HEAD_TOO_LARGE = problem_response(
     431, "headers_too_large", f"The request line and headers together may have at most {HEAD_MAX_BYTES} bytes."
 )
-TOO_LARGE = problem_response(413, "request_too_large", f"A request may have at most {REST_MAX_BYTES} bytes.")
+TOO_LARGE = problem_response(413, "request_too_large", f"A request may have at most {ENCODED_BODY_MAX_BYTES} bytes.")
 _VERSION = problem_response(
     505, "http_version_not_supported", "This server speaks HTTP/1.1 and HTTP/1.0; use one of them."
 )
@@ -63,7 +63,7 @@ _HOST_VALUE = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(
 """RFC 9110, section 7.2: `uri-host [":" port]`, which may be empty."""
 
 
-class BadHead(Exception):
+class InvalidHead(Exception):
     """The head cannot be accepted; `answer` is the response to send before the connection closes."""
 
     def __init__(self, answer: Response) -> None:
@@ -86,33 +86,33 @@ class Head(NamedTuple):
 
 
 def read_head(version: bytes, method: str, target: bytes, headers: list[tuple[bytes, bytes]]) -> Head:
-    """Check a head whose header names are in lower case; `version` is the end of its request line. Raises BadHead."""
+    """Check a head whose header names are in lower case; `version` is the end of its request line. Raises InvalidHead."""
     if version not in (HTTP_1_1, HTTP_1_0):
-        raise BadHead(_VERSION)
+        raise InvalidHead(_VERSION)
     found: dict[bytes, bytes] = {}
     is_coded = False
     for name, value in headers:
         if name in SINGLE_HEADERS:
             if name in found:
-                raise BadHead(_REPEATED[name])
+                raise InvalidHead(_REPEATED[name])
             found[name] = value
         elif name == b"content-encoding":
             is_coded = True
     host = found.get(b"host")
     if not _HOST_VALUE.fullmatch(host) if host is not None else version == HTTP_1_1:
-        raise BadHead(_HOST)
+        raise InvalidHead(_HOST)
     body_bytes: int | None = 0
     if b"content-length" in found:
         if len(found[b"content-length"]) > _LENGTH_MAX_DIGITS:
-            raise BadHead(NOT_HTTP)
+            raise InvalidHead(NOT_HTTP)
         body_bytes = int(found[b"content-length"])  # llhttp lets digits alone pass, and no Transfer-Encoding beside it
-        if body_bytes > REST_MAX_BYTES:
-            raise BadHead(TOO_LARGE)
+        if body_bytes > ENCODED_BODY_MAX_BYTES:
+            raise InvalidHead(TOO_LARGE)
     elif b"transfer-encoding" in found:
         if version == HTTP_1_0:
-            raise BadHead(_TRANSFER_CODING_IN_1_0)
+            raise InvalidHead(_TRANSFER_CODING_IN_1_0)
         if found[b"transfer-encoding"].rstrip(b" \t").lower() != b"chunked":
-            raise BadHead(_TRANSFER_CODING)
+            raise InvalidHead(_TRANSFER_CODING)
         body_bytes = None
     expects_continue = version == HTTP_1_1 and found.get(b"expect", b"").rstrip(b" \t").lower() == b"100-continue"
     raw_path, query = _target(method, target)
@@ -123,12 +123,12 @@ def read_head(version: bytes, method: str, target: bytes, headers: list[tuple[by
 def _target(method: str, target: bytes) -> tuple[bytes, bytes]:
     """The path and query of a request target (RFC 9112, section 3.2). Nobody is tunnelled to, so CONNECT has none."""
     if method == "CONNECT":
-        raise BadHead(_TARGET)
+        raise InvalidHead(_TARGET)
     try:
         url = httptools.parse_url(target)
     except httptools.HttpParserError:
-        raise BadHead(_TARGET) from None
+        raise InvalidHead(_TARGET) from None
     path: bytes = url.path or b"/"
     if not path.startswith(b"/") and (path, method) != (b"*", "OPTIONS"):
-        raise BadHead(_TARGET)
+        raise InvalidHead(_TARGET)
     return path, url.query or b""

@@ -24,7 +24,7 @@ from tokensvc.web.acceptor import Acceptor
 from tokensvc.web.protocol import KEEP_ALIVE_SECONDS, Protocol
 from tokensvc.web.trusted_proxies import TrustedProxies
 
-IN_FLIGHT_SECONDS = 15
+SHUTDOWN_TIMEOUT_SECONDS = 15
 
 
 class Server(uvicorn.Server):
@@ -86,7 +86,7 @@ def make_server(
         date_header=True,
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=IN_FLIGHT_SECONDS,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_SECONDS,
     )
     return Server(config, on_stop, delay_seconds)
 

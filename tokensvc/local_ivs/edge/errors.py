@@ -1,14 +1,14 @@
-"""What the edge says to a player that it does not let in.
+"""Error responses of the edge.
 
-Rules of the file
+Invariants
 - The form is IVS's own, observed: a JSON array with one object, `&` written `\\u0026` as Go writes it. Its `url` is
   path and query as they were sent, without the token.
 - `ERRORS` has one entry per rule of `tokens/validation.py`, and `ERRORS_BY_REASON` one for each further way in which a
   rule can fail, so that no text names a fault that the token does not have.
-- Observed are the text for `segments`, which a missing token gets too (jwt-go's literal), the code for a spent single
-  use, and "origin required" (third-party notes of 2026-09-27 about one deployment; they do not say whether the code is
-  `error` or `error_code`, and saw the origin's text on segments). INFERRED: that these are the `error_code` and the
-  text on playlists too; all other texts, as jwt-go's wording or in its manner; and every error of a 404.
+- Observed are: the text for `segments`, which a missing token gets too (jwt-go's literal); the code for a spent single
+  use; and "origin required" (third-party notes of 2026-09-27 about one deployment; they do not say whether the code is
+  `error` or `error_code`, and saw the origin's text on segments). INFERRED: that these are the `error_code`, and the
+  text on playlists too; all other texts, as jwt-go's wording or in its style; and every error of a 404.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ALREADY_USED = "playback_auth_error"
 
 
 class EdgeError(NamedTuple):
-    """What a response of the edge says of an error."""
+    """The text and code of an error."""
 
     text: str
     code: str = INVALID_TOKEN
@@ -65,39 +65,39 @@ ERRORS_BY_REASON: dict[tuple[str, Reason], EdgeError] = {
     ("single-use", Reason.MALFORMED): EdgeError("token has an invalid single-use UUID"),
     ("strict-origin", Reason.MISSING): EdgeError("origin required"),  # observed
 }
-"""Where an entry is missing, the rule's own holds."""
+"""(Rule, reason) -> error; where an entry is missing, ERRORS applies."""
 
 SEVERAL_TOKENS = EdgeError("several tokens were sent")
-"""INFERRED: a query with more than one token is refused rather than read one way or the other."""
+"""INFERRED: a query with more than one token is rejected, since it is ambiguous."""
 INDETERMINATE = EdgeError("token is unverifiable")
 
 UNKNOWN_CHANNEL = EdgeError("Can not find channel", "transcode_does_not_exist")
-"""INFERRED from a sister system with the same array: error and code for a channel that does not exist."""
+"""INFERRED from a sister system with the same array: text and code for a channel that does not exist."""
 OFFLINE = EdgeError("channel is not live", UNKNOWN_CHANNEL.code)
 NO_PLAYLIST = EdgeError("not a playback URL", UNKNOWN_CHANNEL.code)
 NO_MEDIA = EdgeError("the local IVS serves no variant playlists and no segments", UNKNOWN_CHANNEL.code)
-"""Ours alone: the real edge has them."""
+"""Only here: the real edge serves both."""
 
 
 def error_of(failed_rule: RuleResult | None) -> EdgeError:
-    """The error for the finding that refused a token; None stands for a verdict that was left open."""
+    """The error for the rule that a token failed; None means that the result is indeterminate."""
     if failed_rule is None:
         return INDETERMINATE
     return ERRORS_BY_REASON.get((failed_rule.rule, failed_rule.reason)) or ERRORS[failed_rule.rule]
 
 
 def strict_origin_error(origin: str) -> EdgeError:
-    """The error of strict enforcement on a public channel, whose rule is not of the table."""
+    """The error of strict origin enforcement on a public channel, to which the token rules do not apply."""
     reason = Reason.UNSPECIFIED if origin else Reason.MISSING
     return error_of(RuleResult("strict-origin", RuleStatus.FAIL, "", reason))
 
 
 def error_body(path: str, query: str, error: EdgeError) -> bytes:
     """The body of a 403 or 404."""
-    kept = "&".join(
+    query_without_token = "&".join(
         pair for pair, (name, _) in zip(_raw_pairs(query), _pairs(query), strict=True) if name != TOKEN_PARAMETER
     )
-    url = f"{path}?{kept}" if kept else path
+    url = f"{path}?{query_without_token}" if query_without_token else path
     entry = {"url": url, "error": error.text, "error_code": error.code, "type": "error"}
     body = json.dumps([entry], separators=(",", ":"))
     for char in "&<>":
@@ -106,7 +106,7 @@ def error_body(path: str, query: str, error: EdgeError) -> bytes:
 
 
 def token_parameters(query: str) -> list[str]:
-    """Every `token` parameter of a raw query string."""
+    """The values of all `token` parameters of a raw query string."""
     return [unquote_plus(value) for name, value in _pairs(query) if name == TOKEN_PARAMETER]
 
 

@@ -1,18 +1,18 @@
-"""The gate: who may have a channel's multivariant playlist.
+"""The playback handler: decides who gets a channel's multivariant playlist.
 
-Rules of the file
-- `tokens/validation.py` decides about tokens; here it is given what IVS knows: the key pairs that were imported in the
-  channel's account and region, the Origin header, which session versions of the viewer were revoked, and which single
-  uses were spent.
-- A public channel needs no token. INFERRED: it ignores one that is sent. It alone obeys its playback restriction policy
-  (user guide, "Enable Authorization on Channels" and "Undesired Content and Viewers"): strict enforcement wants an
-  allowed Origin from everyone (INFERRED: 403 in the form of a token's), otherwise origins bind browsers alone.
-  Countries bind nobody here: where a viewer's place cannot be told, content is served.
-- INFERRED: whether one may watch comes first, whether there is something to watch second: a channel that is not live
-  answers 404 to those alone who may watch it. A channel that does not exist has nothing to protect, so it is not found.
-- CORS: without strict enforcement the token's origins bind browsers alone (IVS user guide, "Generate and Sign Playback
-  Tokens"), so a player elsewhere is answered 200 without Access-Control-Allow-Origin (INFERRED). A 403 and a 404 may be
-  read by any origin, since players in browsers are documented to report both; tried with the IVS player 1.56.1.
+Invariants
+- `tokens/validation.py` decides about tokens. The handler supplies what IVS knows: the key pairs imported in the
+  channel's account and region, the Origin header, the viewer's revoked session versions, and the spent single uses.
+- A public channel needs no token. INFERRED: it ignores one that is sent. Only a public channel applies its playback
+  restriction policy (user guide, "Enable Authorization on Channels" and "Undesired Content and Viewers"): with strict
+  enforcement every request needs an allowed Origin (INFERRED: otherwise a 403 of the same form as for a token), without
+  it origins restrict only browsers. Countries restrict nobody here: content is served if a viewer's location is
+  unknown.
+- INFERRED: authorization is checked first, and whether there is a stream second: a channel that is not live is answered
+  with 404 only to those who may watch it. A channel that does not exist has nothing to protect, so it is 404 for all.
+- CORS: without strict enforcement the token's origins restrict only browsers (IVS user guide, "Generate and Sign
+  Playback Tokens"), so a player elsewhere gets a 200 without Access-Control-Allow-Origin (INFERRED). Any origin may read
+  a 403 or a 404, since players in browsers are documented to report both; tested with the IVS player 1.56.1.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tokensvc.local_ivs.id_generators import ALPHANUMERIC, RandomString
 from tokensvc.local_ivs.resource_store import Resource, ResourceStore, ResourceTransaction
 from tokensvc.local_ivs.resources.playback_key_pairs import public_key
 from tokensvc.local_ivs.revocations import revoked_version
-from tokensvc.local_ivs.streams.live_streams import stream_of
+from tokensvc.local_ivs.live_streams import stream_of
 from tokensvc.local_ivs.viewers import Viewers
 from tokensvc.tokens import claims
 from tokensvc.tokens.origins import matches, parse_origin, split_origins
@@ -39,22 +39,22 @@ ANY_ORIGIN = (_ACAO, "*")
 
 
 class PlaybackRequest(NamedTuple):
-    """A player at the gate."""
+    """A player's request for the multivariant playlist of a channel."""
 
     channel: Arn
     path: str
     query: str
-    """As it was sent, undecoded."""
+    """The raw query, as it was sent."""
     origin: str
-    """The Origin header; "" when none was sent."""
+    """The Origin header; "" if none was sent."""
     base_url: str
-    """Where this edge was reached; variant URLs begin with it."""
+    """The URL under which the player reaches the edge, with which variant URLs begin."""
     is_get: bool = True
-    """Only a GET spends a single use."""
+    """Whether the method is GET. A HEAD spends no single use."""
 
 
 class PlaybackResponse(NamedTuple):
-    """What the player gets."""
+    """Status, headers and body."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -62,78 +62,78 @@ class PlaybackResponse(NamedTuple):
 
 
 class PlaybackHandler:
-    """Lets players in, or not."""
+    """Validates tokens and origins, and serves playlists."""
 
-    def __init__(self, resources: ResourceStore, token: RandomString, viewers: Viewers | None = None) -> None:
+    def __init__(self, resources: ResourceStore, random_string: RandomString, viewers: Viewers | None = None) -> None:
         self._resources = resources
-        self._token = token
+        self._random_string = random_string
         self._viewers = viewers or Viewers()
         self._single_uses = SingleUses(resources)
 
-    def admit(self, visit: PlaybackRequest, now: float) -> PlaybackResponse:
-        """The playlist, a 403 or a 404."""
+    def handle(self, request: PlaybackRequest, now: float) -> PlaybackResponse:
+        """The response: the playlist, a 403 or a 404."""
         with self._resources.begin(write=False) as transaction:
-            channel = transaction.get(str(visit.channel))
+            channel = transaction.get(str(request.channel))
             if channel is None:
-                return _error(404, visit, errors.UNKNOWN_CHANNEL)
+                return _error(404, request, errors.UNKNOWN_CHANNEL)
             stream = stream_of(transaction, channel.arn)
             if not channel.body["authorized"]:
                 policy = transaction.get(channel.body["playbackRestrictionPolicyArn"])
-                return self._public(visit, stream, now, policy)
-            tokens = errors.token_parameters(visit.query)
+                return self._public(request, stream, now, policy)
+            tokens = errors.token_parameters(request.query)
             if len(tokens) > 1:
-                return _error(403, visit, errors.SEVERAL_TOKENS)
-            attempt = _known(transaction, visit, tokens[0] if tokens else "", now)
-        verdict = self._judge(visit, attempt, now, may_spend=visit.is_get and stream is not None)
-        if verdict.outcome is not Outcome.ALLOW:
-            return _error(403, visit, errors.error_of(verdict.failed_rule))
-        resolution = verdict.claims.get(claims.MAXIMUM_RESOLUTION)
-        cors = _cors(visit.origin, verdict.claims.get(claims.ALLOW_ORIGIN))
-        return self._playlist(visit, stream, now, resolution, *cors)
+                return _error(403, request, errors.SEVERAL_TOKENS)
+            attempt = _build_attempt(transaction, request, tokens[0] if tokens else "", now)
+        result = self._validate(request, attempt, now, may_spend=request.is_get and stream is not None)
+        if result.outcome is not Outcome.ALLOW:
+            return _error(403, request, errors.error_of(result.failed_rule))
+        resolution = result.claims.get(claims.MAXIMUM_RESOLUTION)
+        cors = _cors(request.origin, result.claims.get(claims.ALLOW_ORIGIN))
+        return self._playlist(request, stream, now, resolution, *cors)
 
-    def _public(self, visit: PlaybackRequest, stream: Resource | None, now: float, policy: Resource | None) -> PlaybackResponse:
-        """Nobody needs a token; a restriction policy may want an origin."""
+    def _public(self, request: PlaybackRequest, stream: Resource | None, now: float, policy: Resource | None) -> PlaybackResponse:
+        """A public channel needs no token; its restriction policy may require an origin."""
         origins: list[str] = policy.body["allowedOrigins"] if policy else []
         strict = bool(policy and policy.body["enableStrictOriginEnforcement"])
-        # INFERRED, as for a token: a header that is not the form of an origin is never an allowed one.
-        if strict and not (matches(visit.origin, origins) if origins else parse_origin(visit.origin)):
-            return _error(403, visit, errors.strict_origin_error(visit.origin))
-        return self._playlist(visit, stream, now, None, *_cors(visit.origin, ",".join(origins) or None))
+        # INFERRED, as for a token: a header that is not a valid origin is never allowed.
+        if strict and not (matches(request.origin, origins) if origins else parse_origin(request.origin)):
+            return _error(403, request, errors.strict_origin_error(request.origin))
+        return self._playlist(request, stream, now, None, *_cors(request.origin, ",".join(origins) or None))
 
-    def _judge(self, visit: PlaybackRequest, attempt: PlaybackAttempt, now: float, *, may_spend: bool) -> ValidationResult:
-        """The verdict; where it admits a single use and there is something to watch, that is spent by the same step."""
-        verdict = validate(attempt)
-        uuid = verdict.claims.get(claims.SINGLE_USE_UUID)
-        if verdict.outcome is not Outcome.ALLOW or uuid is None:
-            return verdict
+    def _validate(self, request: PlaybackRequest, attempt: PlaybackAttempt, now: float, *, may_spend: bool) -> ValidationResult:
+        """The validation result. A valid single-use token is spent in the same step if `may_spend`."""
+        result = validate(attempt)
+        uuid = result.claims.get(claims.SINGLE_USE_UUID)
+        if result.outcome is not Outcome.ALLOW or uuid is None:
+            return result
         if may_spend:
-            spent = not self._single_uses.spend(visit.channel, uuid, now)
+            spent = not self._single_uses.spend(request.channel, uuid, now)
         else:
-            spent = self._single_uses.is_spent(visit.channel, uuid)
-        return validate(attempt._replace(spent=True)) if spent else verdict
+            spent = self._single_uses.is_spent(request.channel, uuid)
+        return validate(attempt._replace(spent=True)) if spent else result
 
     def _playlist(
-        self, visit: PlaybackRequest, stream: Resource | None, now: float, resolution: str | None, *headers: tuple[str, str]
+        self, request: PlaybackRequest, stream: Resource | None, now: float, resolution: str | None, *headers: tuple[str, str]
     ) -> PlaybackResponse:
         if stream is None:
-            return _error(404, visit, errors.OFFLINE)
-        if visit.is_get:
-            self._viewers.watch(stream.body["streamId"], now)
+            return _error(404, request, errors.OFFLINE)
+        if request.is_get:
+            self._viewers.add(stream.body["streamId"], now)
         renditions = playlist.renditions_up_to(playlist.STANDARD_LADDER, resolution)
-        text = playlist.render(renditions, visit.base_url, self._token(ALPHANUMERIC, SESSION_ID_CHARS))
+        text = playlist.render(renditions, request.base_url, self._random_string(ALPHANUMERIC, SESSION_ID_CHARS))
         return PlaybackResponse(200, (("content-type", PLAYLIST_TYPE), ("cache-control", "no-store"), *headers), text.encode())
 
 
-def _known(transaction: ResourceTransaction, visit: PlaybackRequest, token: str, now: float) -> PlaybackAttempt:
-    """The attempt with all that IVS knows. The viewer is read before the signature is judged; that is harmless, since
-    a forged one is refused by its signature all the same."""
-    blind = PlaybackAttempt(token, now, visit.channel, None, visit.origin)
-    viewer_id = validate(blind).claims.get(claims.VIEWER_ID)
+def _build_attempt(transaction: ResourceTransaction, request: PlaybackRequest, token: str, now: float) -> PlaybackAttempt:
+    """The playback attempt with everything that IVS knows. The viewer id is read before the signature is verified, which
+    is harmless: a forged token is rejected by its signature in any case."""
+    attempt = PlaybackAttempt(token, now, request.channel, None, request.origin)
+    viewer_id = validate(attempt).claims.get(claims.VIEWER_ID)
     revoked = NOTHING_REVOKED
     if isinstance(viewer_id, str):
-        revoked = revoked_version(transaction, str(visit.channel), viewer_id)
-    keys = [public_key(pair) for pair in transaction.find(visit.channel.account_region, "playback-key")]
-    return blind._replace(keys=keys, revoked_version=revoked, spent=False)
+        revoked = revoked_version(transaction, str(request.channel), viewer_id)
+    keys = [public_key(pair) for pair in transaction.find(request.channel.account_region, "playback-key")]
+    return attempt._replace(keys=keys, revoked_version=revoked, spent=False)
 
 
 def _cors(origin: str, claim: str | None) -> tuple[tuple[str, str], ...]:
@@ -144,6 +144,6 @@ def _cors(origin: str, claim: str | None) -> tuple[tuple[str, str], ...]:
     return (("vary", "origin"),)
 
 
-def _error(status: int, visit: PlaybackRequest, error: errors.EdgeError) -> PlaybackResponse:
-    body = errors.error_body(visit.path, visit.query, error)
+def _error(status: int, request: PlaybackRequest, error: errors.EdgeError) -> PlaybackResponse:
+    body = errors.error_body(request.path, request.query, error)
     return PlaybackResponse(status, (("content-type", "application/json"), ("cache-control", "no-store"), ANY_ORIGIN), body)

@@ -1,9 +1,9 @@
-"""The multivariant playlist: which renditions a viewer may have, and where.
+"""The multivariant playlist: which renditions a viewer gets, and their URLs.
 
-Rules of the file
-- The form follows RFC 8216, and what is publicly seen of IVS's own playlists (one EXT-X-MEDIA of type VIDEO per
-  rendition, named after height and frame rate).
-- Variant URLs carry no token: they are tied to the viewer's session (IVS user guide, "Session Protection").
+Invariants
+- The form follows RFC 8216 and IVS's own playlists as publicly seen (one EXT-X-MEDIA of type VIDEO per rendition, named
+  after height and frame rate).
+- Variant URLs carry no token: they are bound to the viewer's session (IVS user guide, "Session Protection").
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 
 class Rendition(NamedTuple):
-    """One variant of the stream."""
+    """One rendition of a stream."""
 
     width: int
     height: int
@@ -32,23 +32,23 @@ STANDARD_LADDER = (
     Rendition(640, 360, 30, 780_000),
     Rendition(284, 160, 30, 330_000),
 )
-"""What a STANDARD channel makes of a Full HD input. INFERRED: the rates, and 30 frames."""
+"""The renditions of a STANDARD channel with Full HD input. INFERRED: the bit rates, and 30 frames per second."""
 
 MAX_HEIGHT = {"SD": 480, "HD": 720, "FULL_HD": 1080}
-"""INFERRED: the heights that `aws:maximum-resolution` allows. The token's page gives none; the quotas for multitrack
+"""INFERRED: the maximum heights for `aws:maximum-resolution`. The token's page gives none; the quotas for multitrack
 input call SD 480p, HD 720p and FULL_HD 1080p."""
 
 _CODECS = "avc1.4D401F,mp4a.40.2"
 
 
 def renditions_up_to(ladder: Iterable[Rendition], maximum_resolution: str | None) -> list[Rendition]:
-    """The renditions that a token's `aws:maximum-resolution` leaves."""
+    """The renditions within a token's `aws:maximum-resolution`; all if it is None."""
     limit = MAX_HEIGHT[maximum_resolution] if maximum_resolution else None
     return [rendition for rendition in ladder if limit is None or rendition.height <= limit]
 
 
 def render(renditions: Iterable[Rendition], base_url: str, session_id: str) -> str:
-    """The playlist's text."""
+    """The text of the playlist."""
     lines = ["#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-INDEPENDENT-SEGMENTS"]
     lines.append(f'#EXT-X-SESSION-DATA:DATA-ID="VIDEO-SESSION-ID",VALUE="{session_id}"')
     for rendition in renditions:

@@ -1,10 +1,10 @@
-"""InsertAdBreak: a break for ads in a live stream.
+"""InsertAdBreak: inserts an ad break into a live stream.
 
-Rules of the file
-- Source: API reference, InsertAdBreak; IVS user guide, "Server-Side Ad Insertion". It wants an ad configuration on the
-  channel and a live stream; breaks that overlap are a conflict.
+Invariants
+- Source: API reference, InsertAdBreak; IVS user guide, "Server-Side Ad Insertion". The channel must be live and have an
+  ad configuration; overlapping breaks are a conflict.
 - INFERRED: a channel without an ad configuration is a validation error (the operation lists no better one); a break
-  without a target, or with one that has passed, starts now; a break's id is used once in a stream.
+  without a target time, or with one that has passed, starts now; a break id can be used once per stream.
 """
 
 from __future__ import annotations
@@ -15,31 +15,32 @@ from typing import Any
 
 from tokensvc.local_ivs.errors import conflict, invalid_member
 from tokensvc.local_ivs.id_generators import ALPHANUMERIC, ID_CHARS
+from tokensvc.local_ivs.rate_limits import RateLimit
 from tokensvc.local_ivs.streams import events, lifecycle
-from tokensvc.local_ivs.streams.operations import live_stream
-from tokensvc.local_ivs.transaction import Body, OperationCall, Handler
+from tokensvc.local_ivs.streams.operations import require_stream
+from tokensvc.local_ivs.transaction import Body, Handler, OperationCall
 from tokensvc.timestamps import rfc3339
 
 
 def insert_ad_break(call: OperationCall, request: Mapping[str, Any]) -> Body:
-    channel = call.existing(request["channelArn"], "channel")
-    stream = live_stream(call, channel.arn)
+    channel = call.require(request["channelArn"], "channel")
+    stream = require_stream(call, channel.arn)
     if not channel.body["adConfigurationArn"]:
         raise invalid_member("channelArn", "Member must be a channel that has an ad configuration")
     target = request.get("targetStartAt", datetime.fromtimestamp(call.now, UTC))
     start = int(max(call.now, target.timestamp()))
     duration = request["durationSeconds"]
-    ad_break_id = request.get("adBreakId") or call.token(ALPHANUMERIC, ID_CHARS)
-    for known in stream.body["adBreaks"]:
-        if known["id"] == ad_break_id:
-            raise conflict("The id of the ad break was used in this stream already")
-        if known["start"] < start + duration and start < known["start"] + known["duration"]:
-            raise conflict("The ad break overlaps another one of this stream")
+    ad_break_id = request.get("adBreakId") or call.random_string(ALPHANUMERIC, ID_CHARS)
+    for other in stream.body["adBreaks"]:
+        if other["id"] == ad_break_id:
+            raise conflict("The ad break id has already been used in this stream")
+        if other["start"] < start + duration and start < other["start"] + other["duration"]:
+            raise conflict("The ad break overlaps another ad break of this stream")
     inserted = {"id": ad_break_id, "start": start, "duration": duration}
-    changed = lifecycle.update(call.moment, stream, adBreaks=[*stream.body["adBreaks"], inserted])
+    updated = lifecycle.update(call.context, stream, adBreaks=[*stream.body["adBreaks"], inserted])
     lifecycle.emit_event(
-        call.moment,
-        changed,
+        call.context,
+        updated,
         events.AD_BREAK_STATE,
         "Ad Break Inserted",
         ad_break_id=ad_break_id,
@@ -49,4 +50,6 @@ def insert_ad_break(call: OperationCall, request: Mapping[str, Any]) -> Body:
     return {"adBreakId": ad_break_id, "targetStartAt": start}
 
 
-HANDLERS: Mapping[str, Handler] = {"InsertAdBreak": Handler(insert_ad_break, writes=True)}
+HANDLERS: Mapping[str, Handler] = {
+    "InsertAdBreak": Handler(insert_ad_break, writes=True, rate_limits=(RateLimit(1),)),
+}

@@ -1,12 +1,12 @@
-"""What EventBridge would be told: events in its own form, in a log that is bounded.
+"""The events that IVS would send to EventBridge, in EventBridge's form, in a bounded log.
 
-Rules of the file
+Invariants
 - Form and names: IVS user guide, "Using Amazon EventBridge with Amazon IVS". The envelope is EventBridge's version "0".
-- An event is written with what it tells of, in one transaction: a change that is undone was never told. IVS's own
-  delivery is "best effort" - lost, late or out of order at times; here it is none of that.
-- The log keeps the newest MAX_STORED_EVENTS of all accounts and regions together. A number is never given twice, grows, and
-  may leave gaps; whoever reads says after which.
-- No event holds a stream key, a passphrase or metadata.
+- An event is written in the transaction of the change that it reports, so a change that is rolled back is not reported.
+  IVS delivers "best effort", so events may be lost, late or out of order; here they never are.
+- The log keeps the newest MAX_STORED_EVENTS of all accounts and regions together. Event numbers increase, may have
+  gaps, and are never reused; a reader asks for the events after a number.
+- No event contains a stream key, a passphrase or metadata.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ RECORDING_STATE = "IVS Recording State Change"
 AD_BREAK_STATE = "IVS Ad Break State Change"
 
 MAX_STORED_EVENTS = 5000
-"""Ours: enough for a long test; no reader is so far behind."""
+"""Our own limit: enough for a long test, and for any reader to keep up with."""
 
 _SOURCE = "aws.ivs"
 _LOG = AccountRegion("", "")
-"""Where the log lies: in no account and no region, so that no operation ever finds it."""
+"""Where the log is stored: in no account and no region, so that no operation can find it."""
 _KIND = "event"
 
 
@@ -42,31 +42,31 @@ class NumberedEvent(NamedTuple):
 
 
 def append(
-    moment: TxContext,
+    context: TxContext,
     account_region: AccountRegion,
     detail_type: str,
     channel_arn: str,
     detail: Mapping[str, Any],
     *,
-    kept: int = MAX_STORED_EVENTS,
+    max_events: int = MAX_STORED_EVENTS,
 ) -> None:
-    """Add one; what concerns an account as a whole names no channel."""
+    """Add an event. `channel_arn` is "" if it concerns the whole account."""
     event = {
         "version": "0",
-        "id": _uuid(moment),
+        "id": _uuid(context),
         "detail-type": detail_type,
         "source": _SOURCE,
         "account": account_region.account,
-        "time": rfc3339(int(moment.now)),
+        "time": rfc3339(int(context.now)),
         "region": account_region.region,
         "resources": [channel_arn] if channel_arn else [],
         "detail": dict(detail),
     }
-    moment.transaction.put(Resource(f"{_KIND}/{event['id']}", _LOG, _KIND, "", "", event, moment.now))
-    surplus = moment.transaction.count(_LOG, _KIND) - kept
+    context.transaction.put(Resource(f"{_KIND}/{event['id']}", _LOG, _KIND, "", "", event, context.now))
+    surplus = context.transaction.count(_LOG, _KIND) - max_events
     if surplus > 0:
-        for _, old in moment.transaction.page(_LOG, _KIND, after=0, limit=surplus):
-            moment.transaction.delete(old.arn)
+        for _, old in context.transaction.page(_LOG, _KIND, after=0, limit=surplus):
+            context.transaction.delete(old.arn)
 
 
 def events_after(transaction: ResourceTransaction, number: int, limit: int) -> list[NumberedEvent]:
@@ -76,13 +76,13 @@ def events_after(transaction: ResourceTransaction, number: int, limit: int) -> l
 
 
 def newest_number(transaction: ResourceTransaction) -> int:
-    """The number of the newest event; 0 where there is none."""
+    """The number of the newest event; 0 if there is none."""
     found = transaction.page(_LOG, _KIND, after=0, limit=1, newest_first=True)
     return found[0][0] if found else 0
 
 
-def _uuid(moment: TxContext) -> str:
+def _uuid(context: TxContext) -> str:
     """A random UUID, version 4."""
-    digits = moment.token("0123456789abcdef", 32)
+    digits = context.random_string("0123456789abcdef", 32)
     variant = "89ab"[int(digits[16], 16) % 4]
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"

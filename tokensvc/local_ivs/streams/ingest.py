@@ -1,11 +1,11 @@
-"""What an encoder sends: tracks of video and audio, and the limits that a channel sets them.
+"""What an encoder sends: tracks of video and audio, and the limits that apply to them.
 
-Rules of the file
-- The form is the model's own IngestConfigurations. Where nobody says what is sent, it is DEFAULT_INGEST.
-- Limits: IVS user guide, "Service Quotas", ingest bitrate and resolution. INFERRED: bitrate is that of all video tracks
-  together; resolution is judged track by track; 0.4 and 0.9 million pixels are 480p and 720p, rounded.
-- INFERRED: a breach is told (event, `hasErrorEvent`) and the stream goes on; the API reference says that it "probably
-  will disconnect immediately".
+Invariants
+- The form is the service model's IngestConfigurations. The default is DEFAULT_INGEST.
+- Limits: IVS user guide, "Service Quotas", ingest bitrate and resolution. INFERRED: the bitrate is that of all video
+  tracks together; the resolution applies to each track; 0.4 and 0.9 million pixels are 480p and 720p, rounded.
+- INFERRED: a breach is reported (event, `hasErrorEvent`) and the stream goes on; the API reference says that it
+  "probably will disconnect immediately".
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DEFAULT_INGEST: Ingest = {
         {"channels": 2, "codec": "mp4a.40.2", "sampleRate": 48_000, "targetBitrate": 128_000, "track": "Track0"}
     ],
 }
-"""Modest enough for every type of channel."""
+"""Within the limits of every channel type."""
 
 _DEPRECATED_VIDEO = {"profile": "avcProfile", "level": "avcLevel"}
 _BITRATES = {"STANDARD": 8_500_000, "ADVANCED_HD": 8_500_000, "ADVANCED_SD": 8_500_000}
@@ -43,7 +43,7 @@ _MULTITRACK_BITRATE = 15_000_000
 
 
 class FrameLimit(NamedTuple):
-    """How large a picture may be."""
+    """The maximum size of a video frame."""
 
     pixels: int
     edge: int
@@ -54,7 +54,7 @@ _MULTITRACK_FRAMES = {"SD": FrameLimit(864 * 480, 864), "HD": FrameLimit(1280 * 
 
 
 class LimitBreach(NamedTuple):
-    """A limit and by how much it is exceeded, in the words of the event."""
+    """A limit and by how much it is exceeded, with the names of the event's members."""
 
     limit_name: str
     limit_value: int
@@ -63,25 +63,25 @@ class LimitBreach(NamedTuple):
 
 
 def first_track(ingest: Ingest) -> dict[str, Any]:
-    """The deprecated `ingestConfiguration`: Track0, whose profile and level have older names beside their own."""
-    shown: dict[str, Any] = {}
+    """The deprecated `ingestConfiguration`: Track0, with profile and level under their old names too."""
+    configuration: dict[str, Any] = {}
     if videos := ingest["videoConfigurations"]:
-        older = {old: videos[0][new] for new, old in _DEPRECATED_VIDEO.items() if new in videos[0]}
-        shown["video"] = {**videos[0], **older}
+        old_names = {old: videos[0][new] for new, old in _DEPRECATED_VIDEO.items() if new in videos[0]}
+        configuration["video"] = {**videos[0], **old_names}
     if audios := ingest["audioConfigurations"]:
-        shown["audio"] = audios[0]
-    return shown
+        configuration["audio"] = audios[0]
+    return configuration
 
 
 def all_tracks(ingest: Ingest) -> dict[str, Any]:
-    """`ingestConfigurations`, without the names that belong to the deprecated form alone."""
-    older = set(_DEPRECATED_VIDEO.values())
-    videos = [{k: v for k, v in video.items() if k not in older} for video in ingest["videoConfigurations"]]
+    """`ingestConfigurations`, without the names that only the deprecated form has."""
+    old_names = set(_DEPRECATED_VIDEO.values())
+    videos = [{k: v for k, v in video.items() if k not in old_names} for video in ingest["videoConfigurations"]]
     return {**ingest, "videoConfigurations": videos}
 
 
 def limit_breaches(channel: Mapping[str, Any], ingest: Ingest) -> Iterator[LimitBreach]:
-    """The limits of a channel that these tracks exceed."""
+    """The limits of the channel that these tracks exceed."""
     videos = ingest["videoConfigurations"]
     multitrack = channel["multitrackInputConfiguration"]
     height = max((video.get("videoHeight", 0) for video in videos), default=0)

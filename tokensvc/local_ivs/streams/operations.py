@@ -1,12 +1,12 @@
 """The operations on live streams: GetStream, ListStreams, StopStream, PutMetadata.
 
-Rules of the file
-- Source: API reference, these four and Stream. A channel that is not live answers ChannelNotBroadcasting; the state
-  OFFLINE is never returned, and the reference says not to rely on it.
-- A kilobyte of metadata: "1 KB". INFERRED: 1,024 bytes of UTF-8. It is a request's secret and kept nowhere: there is no
-  media here that it could be put into.
-- INFERRED: of a request with two faults, an unknown channel comes first, then metadata that is too long, then a channel
-  that is not live.
+Invariants
+- Source: API reference, these four and Stream. A channel that is not live is answered with ChannelNotBroadcasting; the
+  state OFFLINE is never returned, and the reference says not to rely on it.
+- Metadata is limited to "1 KB". INFERRED: 1,024 bytes of UTF-8. It may be secret and is stored nowhere: there is no
+  media here into which it could be inserted.
+- INFERRED: of a request with two faults, an unknown channel is reported first, then metadata that is too long, then a
+  channel that is not live.
 """
 
 from __future__ import annotations
@@ -18,56 +18,58 @@ from typing import Any
 from tokensvc.aws.arn import parse_arn
 from tokensvc.local_ivs import id_generators
 from tokensvc.local_ivs.errors import invalid_member, not_broadcasting
+from tokensvc.local_ivs.live_streams import STREAM, stream_of
+from tokensvc.local_ivs.rate_limits import RateLimit
 from tokensvc.local_ivs.resource_store import Resource
 from tokensvc.local_ivs.streams import lifecycle
-from tokensvc.local_ivs.streams.live_streams import STREAM, stream_of
-from tokensvc.local_ivs.transaction import Body, OperationCall, Handler
+from tokensvc.local_ivs.transaction import Body, Handler, OperationCall
 
 METADATA_MAX_BYTES = 1024
 PAGE_SIZE = 100
+_RATE_LIMITS = (RateLimit(5),)
 
 
 def get_stream(call: OperationCall, request: Mapping[str, Any]) -> Body:
-    return {"stream": _show(call, live_stream(call, request["channelArn"]))}
+    return {"stream": _render(call, require_stream(call, request["channelArn"]))}
 
 
 def list_streams(call: OperationCall, request: Mapping[str, Any]) -> Body:
     """One page of the live streams, in the order in which they started."""
     health = request.get("filterBy", {}).get("health", "")
     scope = json.dumps([call.operation, *call.account_region, health])
-    after = call.pages.read(scope, request.get("nextToken", ""))
+    after = call.page_tokens.decode(scope, request.get("nextToken", ""))
     limit = request.get("maxResults", PAGE_SIZE)
     equal = {"health": health} if health else {}
     found = call.transaction.page(call.account_region, STREAM, after=after, limit=limit + 1, equal=equal)
-    answer: Body = {"streams": [_show(call, stream) for _, stream in found[:limit]]}
+    response: Body = {"streams": [_render(call, stream) for _, stream in found[:limit]]}
     if len(found) > limit:
-        answer["nextToken"] = call.pages.write(scope, found[limit - 1][0])
-    return answer
+        response["nextToken"] = call.page_tokens.encode(scope, found[limit - 1][0])
+    return response
 
 
 def stop_stream(call: OperationCall, request: Mapping[str, Any]) -> Body:
-    """Disconnect the encoder. Here none reconnects by itself."""
-    lifecycle.stop(call.moment, live_stream(call, request["channelArn"]))
+    """Disconnect the encoder. Here no encoder reconnects by itself."""
+    lifecycle.stop(call.context, require_stream(call, request["channelArn"]))
     return {}
 
 
 def put_metadata(call: OperationCall, request: Mapping[str, Any]) -> Body:
-    channel = call.existing(request["channelArn"], "channel")
+    channel = call.require(request["channelArn"], "channel")
     if len(request["metadata"].encode()) > METADATA_MAX_BYTES:
         raise invalid_member("metadata", f"Member must have at most {METADATA_MAX_BYTES} bytes")
-    live_stream(call, channel.arn)
+    require_stream(call, channel.arn)
     return {}
 
 
-def live_stream(call: OperationCall, channel_arn: str) -> Resource:
-    """The stream of a channel of the caller's. Raises IvsError where there is no such channel, or it is not live."""
-    stream = stream_of(call.transaction, call.existing(channel_arn, "channel").arn)
+def require_stream(call: OperationCall, channel_arn: str) -> Resource:
+    """The live stream of one of the caller's channels. Raises IvsError if the channel does not exist or is not live."""
+    stream = stream_of(call.transaction, call.require(channel_arn, "channel").arn)
     if stream is None:
         raise not_broadcasting(channel_arn)
     return stream
 
 
-def _show(call: OperationCall, stream: Resource) -> Body:
+def _render(call: OperationCall, stream: Resource) -> Body:
     return {
         **stream.body,
         "channelArn": stream.parent_arn,
@@ -78,8 +80,8 @@ def _show(call: OperationCall, stream: Resource) -> Body:
 
 
 HANDLERS: Mapping[str, Handler] = {
-    "GetStream": Handler(get_stream, writes=False),
-    "ListStreams": Handler(list_streams, writes=False),
-    "StopStream": Handler(stop_stream, writes=True),
-    "PutMetadata": Handler(put_metadata, writes=False),
+    "GetStream": Handler(get_stream, writes=False, rate_limits=_RATE_LIMITS),
+    "ListStreams": Handler(list_streams, writes=False, rate_limits=_RATE_LIMITS),
+    "StopStream": Handler(stop_stream, writes=True, rate_limits=_RATE_LIMITS),
+    "PutMetadata": Handler(put_metadata, writes=False, rate_limits=(RateLimit(5, "channelArn"), RateLimit(155))),
 }

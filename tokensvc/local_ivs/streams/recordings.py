@@ -1,9 +1,9 @@
-"""Recordings, as far as their events tell of them: nothing is recorded here.
+"""Recordings, as far as events report them: nothing is recorded here.
 
 Sources: IVS user guide, "Auto-Record to Amazon S3" (the form of the prefix, ids) and the EventBridge page.
 INFERRED
-- A configuration that is still being made cannot record: Recording Start Failure.
-- The end is told when the stream ends, not after the reconnect window; each stream is a recording of its own.
+- A recording configuration in state CREATING cannot record: Recording Start Failure.
+- Recording End is emitted when the stream ends, not after the reconnect window; each stream is its own recording.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ SESSION_ID_CHARS = 16
 NOT_ACTIVE = "The recording configuration is not active"
 
 
-def recording_of(moment: TxContext, channel: Resource) -> dict[str, Any] | None:
-    """The recording that a channel's stream begins with; None where the channel is not recorded."""
+def new_recording(context: TxContext, channel: Resource) -> dict[str, Any] | None:
+    """The recording that starts with a stream; None if the channel has no recording configuration."""
     arn = channel.body["recordingConfigurationArn"]
-    configuration = moment.transaction.get(arn) if arn else None
+    configuration = context.transaction.get(arn) if arn else None
     if configuration is None:
         return None
-    at = datetime.fromtimestamp(moment.now, UTC)
-    name = parse_arn(channel.arn)
-    when = f"{at.year}/{at.month}/{at.day}/{at.hour}/{at.minute}"
+    at = datetime.fromtimestamp(context.now, UTC)
+    channel_arn = parse_arn(channel.arn)
+    account, minute = channel_arn.account_region.account, f"{at.year}/{at.month}/{at.day}/{at.hour}/{at.minute}"
     return {
         "bucket": configuration.body["destinationConfiguration"]["s3"]["bucketName"],
-        "prefix": f"ivs/v1/{name.account_region.account}/{name.id}/{when}/{moment.token(ALPHANUMERIC, ID_CHARS)}",
-        "sessionId": moment.token(ALPHANUMERIC, SESSION_ID_CHARS),
-        "startedAt": moment.now,
-        "fails": moment.now < configuration.created_at + CREATING_SECONDS,
+        "prefix": f"ivs/v1/{account}/{channel_arn.id}/{minute}/{context.random_string(ALPHANUMERIC, ID_CHARS)}",
+        "sessionId": context.random_string(ALPHANUMERIC, SESSION_ID_CHARS),
+        "startedAt": context.now,
+        "fails": context.now < configuration.created_at + CREATING_SECONDS,
     }
 
 
-def detail_of(recording: Mapping[str, Any], status: str, stream_id: str, now: float) -> dict[str, Any]:
-    """What an event tells of it."""
+def event_detail(recording: Mapping[str, Any], status: str, stream_id: str, now: float) -> dict[str, Any]:
+    """The members that a recording adds to an event's detail."""
     detail: dict[str, Any] = {
         "recording_status": status,
         "recording_status_reason": NOT_ACTIVE if recording["fails"] else "",
