@@ -6,8 +6,8 @@ import pytest
 
 from tests.storage.samples import CHANNEL, EVERYONE, denial
 from tests.support.clocks import ManualClock, require_fresh_at
-from tests.support.in_memory_deployment import Stage
-from tests.support.refresh_worker import Worker
+from tests.support.in_memory_deployment import InMemoryDeployment
+from tests.support.refresh_worker import CountingWorker
 from tokensvc.background.denylist_sync import SLICE_ROWS, DenylistSync
 from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.errors import SnapshotStale, StoreUnavailable, ViewerDenied
@@ -18,7 +18,7 @@ LEASE = 900
 HOUR = 3600
 
 
-def deny(stage: Stage, *viewers: str, seconds: int = HOUR) -> None:
+def deny(stage: InMemoryDeployment, *viewers: str, seconds: int = HOUR) -> None:
     until = int(stage.store.versions.read().now) + seconds
     stage.store.denials.add("b", [denial(viewer, until) for viewer in viewers])
 
@@ -31,7 +31,7 @@ def is_denied(denylist: Denylist, viewer: str, now: float) -> bool:
     return False
 
 
-def test_all_are_loaded_once_and_then_only_what_changed(stage: Stage, worker: Worker, clock: ManualClock) -> None:
+def test_all_are_loaded_once_and_then_only_what_changed(stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock) -> None:
     deny(stage, *(f"v{number}" for number in range(3 * SLICE_ROWS)))
     for _ in range(2):
         worker.refresh.run_once()
@@ -46,7 +46,7 @@ def test_all_are_loaded_once_and_then_only_what_changed(stage: Stage, worker: Wo
     assert not is_denied(worker.refresh.current.denylist, "another", clock.now())
 
 
-def test_a_denial_that_is_taken_back_is_taken_back(stage: Stage, worker: Worker, clock: ManualClock) -> None:
+def test_a_denial_that_is_taken_back_is_taken_back(stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock) -> None:
     deny(stage, "v")
     worker.refresh.run_once()
     [added] = stage.store.denials.in_force(EVERYONE, limit=9, digests=[viewer_digest(CHANNEL, "v")])
@@ -55,7 +55,7 @@ def test_a_denial_that_is_taken_back_is_taken_back(stage: Stage, worker: Worker,
     assert not is_denied(worker.refresh.current.denylist, "v", clock.now())
 
 
-def test_a_worker_that_could_not_load_denials_signs_nothing(stage: Stage, worker: Worker, clock: ManualClock) -> None:
+def test_a_worker_that_could_not_load_denials_signs_nothing(stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock) -> None:
     deny(stage, "v")
     worker.ports["denials"].away_from = 0
     with pytest.raises(StoreUnavailable):
@@ -68,7 +68,7 @@ def test_a_worker_that_could_not_load_denials_signs_nothing(stage: Stage, worker
 
 
 def test_the_lease_counts_from_the_last_refresh_that_heard_of_denials(
-    stage: Stage, worker: Worker, clock: ManualClock
+    stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
     worker.refresh.run_once()
     began = clock.monotonic()
@@ -83,7 +83,7 @@ def test_the_lease_counts_from_the_last_refresh_that_heard_of_denials(
         require_fresh_at(worker.refresh.current, began + LEASE + 1, LEASE)
 
 
-def test_what_else_is_new_counts_although_denials_cannot_be_read(stage: Stage, worker: Worker) -> None:
+def test_what_else_is_new_counts_although_denials_cannot_be_read(stage: InMemoryDeployment, worker: CountingWorker) -> None:
     worker.refresh.run_once()
     deny(stage, "v")
     stage.store.deployment.set_max_ttl_seconds(60)
@@ -93,7 +93,7 @@ def test_what_else_is_new_counts_although_denials_cannot_be_read(stage: Stage, w
     assert worker.refresh.current.max_ttl_seconds == 60
 
 
-def test_after_a_failure_half_way_it_goes_on_where_it_was(stage: Stage, worker: Worker, clock: ManualClock) -> None:
+def test_after_a_failure_half_way_it_goes_on_where_it_was(stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock) -> None:
     for number in range(3):
         deny(stage, *(f"v{number}x{viewer}" for viewer in range(SLICE_ROWS)))
     worker.ports["denials"].away_from = 2
@@ -108,7 +108,7 @@ def test_after_a_failure_half_way_it_goes_on_where_it_was(stage: Stage, worker: 
     assert all(is_denied(worker.refresh.current.denylist, f"v2x{viewer}", clock.now()) for viewer in range(SLICE_ROWS))
 
 
-def test_after_each_slice_there_is_a_pause_however_many_changed_at_once(stage: Stage) -> None:
+def test_after_each_slice_there_is_a_pause_however_many_changed_at_once(stage: InMemoryDeployment) -> None:
     """One change number may stand for thousands of rows."""
     deny(stage, *(f"v{number}" for number in range(10 * SLICE_ROWS)))
     pauses: list[float] = []
@@ -118,7 +118,7 @@ def test_after_each_slice_there_is_a_pause_however_many_changed_at_once(stage: S
     assert min(pauses) > 0
 
 
-def test_what_is_over_is_forgotten_but_not_before_it_is_over_for_every_clock(stage: Stage) -> None:
+def test_what_is_over_is_forgotten_but_not_before_it_is_over_for_every_clock(stage: InMemoryDeployment) -> None:
     news = DenylistSync(stage.store.denials, lambda _: None)
     now = int(stage.store.versions.read().now)
     stage.store.denials.add("b", [NewDenial(CHANNEL, viewer_digest(CHANNEL, "v"), now + HOUR)])
@@ -129,7 +129,7 @@ def test_what_is_over_is_forgotten_but_not_before_it_is_over_for_every_clock(sta
         assert len(news.denylist) == left
 
 
-def test_what_was_forgotten_by_a_clock_of_the_store_that_was_wrong_is_loaded_again(stage: Stage) -> None:
+def test_what_was_forgotten_by_a_clock_of_the_store_that_was_wrong_is_loaded_again(stage: InMemoryDeployment) -> None:
     news = DenylistSync(stage.store.denials, lambda _: None)
     deny(stage, "v")
     reading = stage.store.versions.read()
@@ -141,7 +141,7 @@ def test_what_was_forgotten_by_a_clock_of_the_store_that_was_wrong_is_loaded_aga
     assert is_denied(news.denylist, "v", reading.now)
 
 
-def test_a_small_step_of_the_stores_clock_loads_nothing_again_and_loses_nothing(stage: Stage, worker: Worker) -> None:
+def test_a_small_step_of_the_stores_clock_loads_nothing_again_and_loses_nothing(stage: InMemoryDeployment, worker: CountingWorker) -> None:
     deny(stage, "v", seconds=60)
     news = worker.refresh.denials
     reading = stage.store.versions.read()
