@@ -1,4 +1,4 @@
-"""`tokensvc callers …`: who may ask for tokens."""
+"""`tokensvc callers …`: callers of the HTTP API, their policies and API keys."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from tokensvc.container.service import new_api_key, open_configured_store
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.settings import read_settings
 
-app = typer.Typer(help="Who may ask for tokens.", no_args_is_help=True, add_completion=False)
-Name = Annotated[str, typer.Argument(help="Letters, digits, dots and dashes; at most 64.")]
+app = typer.Typer(help="Manage callers of the HTTP API and their API keys.", no_args_is_help=True, add_completion=False)
+Name = Annotated[str, typer.Argument(help="Name of the caller: at most 64 letters, digits, dots, underscores and dashes.")]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -34,20 +34,22 @@ _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 @app.command()
 def add(
     name: Name,
-    channels: Annotated[list[str] | None, typer.Option(help="A channel ARN, * for any part; may be repeated.")] = None,
-    all_channels: Annotated[bool, typer.Option("--all-channels", help="Any channel that we hold a key for.")] = False,
-    scope: Annotated[list[str] | None, typer.Option(help="What it may do; tokens:issue unless told.")] = None,
+    channels: Annotated[list[str] | None, typer.Option(help="Channel ARN, may contain *; may be repeated.")] = None,
+    all_channels: Annotated[bool, typer.Option("--all-channels", help="Allow every channel of the deployment.")] = False,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="Scope to grant; may be repeated. Default: tokens:issue.")
+    ] = None,
     max_ttl: Annotated[
-        int | None, typer.Option(min=1, max=MAX_CONFIGURABLE_TTL_SECONDS, help="The longest life of its tokens, in seconds.")
+        int | None, typer.Option(min=1, max=MAX_CONFIGURABLE_TTL_SECONDS, help="Maximum lifetime of its tokens, in seconds.")
     ] = None,
     allow_anonymous_viewers: Annotated[
         bool,
-        typer.Option("--allow-anonymous-viewers", help="It may ask without a viewer; such tokens cannot be revoked."),
+        typer.Option("--allow-anonymous-viewers", help="Allow requests without a viewer; such tokens cannot be revoked."),
     ] = False,
-    namespace: Annotated[str, typer.Option(help="Subjects of two namespaces never share a viewer id.")] = "default",
+    namespace: Annotated[str, typer.Option(help="Namespace of its subjects; two namespaces never share a viewer id.")] = "default",
     as_json: AsJson = False,
 ) -> None:
-    """Add a caller and print its API key, once."""
+    """Add a caller and print its API key. The key is shown only once."""
     patterns = [*(channels or ()), *((ALL_CHANNELS,) if all_channels else ())]
     policy = _policy(name, patterns, scope, max_ttl, allow_anonymous_viewers, namespace)
     key, secret = new_api_key()
@@ -58,7 +60,7 @@ def add(
         as_json,
         key,
         "",
-        f"This is the API key of {name}. It is shown once and kept nowhere; store it as a secret.",
+        f"This is the API key of {name}. Store it as a secret: you will not see it again, only a hash is stored.",
     )
 
 
@@ -83,48 +85,49 @@ def list_(as_json: AsJson = False) -> None:
 def rotate_secret(
     name: Name,
     overlap_seconds: Annotated[
-        int, typer.Option(min=0, max=31_536_000, help="How long the present key goes on.")
+        int, typer.Option(min=0, max=31_536_000, help="How long the current key stays valid.")
     ] = 86_400,
     as_json: AsJson = False,
 ) -> None:
-    """Print a new API key; the present one goes on for the overlap, any older one ends now."""
+    """Print a new API key. The current key stays valid for the overlap; older keys become invalid now."""
     key, secret = new_api_key()
     until = datetime.now(UTC) + timedelta(seconds=overlap_seconds)
     with _open_callers() as store:
         record = store.rotate_secret(name, store.get(name).newest_key_id, secret, until)
     warnings = []
     if record.disabled_at is not None:
-        since = f"{name} is disabled since {instant_or_none(record.disabled_at)}"
-        warnings.append(f"{since}: this key is refused with 401 until `tokensvc callers enable {name}`.")
+        since = f"{name} has been disabled since {instant_or_none(record.disabled_at)}"
+        warnings.append(f"{since}: this key is rejected with 401 until you run `tokensvc callers enable {name}`.")
     elif record.damage:
-        warnings.append(f"{name} cannot be read, so this key is refused with 401: {record.damage}; see tokensvc doctor")
+        cause = f"{record.damage}; run `tokensvc doctor`"
+        warnings.append(f"The record of {name} cannot be read, so this key is rejected with 401: {cause}")
     for warning in warnings:
         print_progress(f"Warning: {warning}")
-    before = f" The one before it ends at {instant_or_none(until)}." if len(record.secrets) > 1 else ""
+    previous = f" The previous key expires at {instant_or_none(until)}." if len(record.secrets) > 1 else ""
     print_result(
         {**_caller_view(record), "apiKey": key, "warnings": warnings},
         as_json,
         key,
         "",
-        f"This is the new API key of {name}, shown once.{before}",
+        f"This is the new API key of {name}. You will not see it again.{previous}",
     )
 
 
 @app.command()
 def enable(name: Name, as_json: AsJson = False) -> None:
-    """Accept a disabled caller again, with the keys that it has; every worker does within two seconds."""
+    """Accept a disabled caller's requests again, with its existing keys. Takes effect within two seconds."""
     with _open_callers() as store:
         record = store.enable(name)
-    print_result(_caller_view(record), as_json, f"{name} is enabled.")
+    print_result(_caller_view(record), as_json, f"Caller {name} enabled.")
 
 
 @app.command()
 def disable(name: Name, yes: Yes = False, as_json: AsJson = False) -> None:
-    """Refuse a caller from now on; every worker does within two seconds. Tokens it has got stay valid."""
-    confirm(f"Refuse {name} from now on?", yes)
+    """Reject a caller's requests. Takes effect within two seconds; tokens already issued stay valid."""
+    confirm(f"Disable caller {name} and reject its requests?", yes)
     with _open_callers() as store:
         record = store.disable(name, datetime.now(UTC))
-    print_result(_caller_view(record), as_json, f"{name} is disabled.")
+    print_result(_caller_view(record), as_json, f"Caller {name} disabled.")
 
 
 def _policy(
@@ -132,11 +135,11 @@ def _policy(
 ) -> CallerPolicy:
     errors = []
     if not _NAME.fullmatch(name):
-        errors.append(FieldError("NAME", "must have 1 to 64 letters, digits, dots and dashes"))
+        errors.append(FieldError("NAME", "must be 1 to 64 letters, digits, dots, underscores or dashes, not starting with punctuation"))
     if not patterns:
-        errors.append(FieldError("--channels", "must be given, or --all-channels"))
+        errors.append(FieldError("--channels", "is required", alternative="--all-channels"))
     if not _NAMESPACE.fullmatch(namespace):
-        errors.append(FieldError("--namespace", "must have 1 to 64 letters, digits, dots and dashes"))
+        errors.append(FieldError("--namespace", "must be 1 to 64 letters, digits, dots, underscores or dashes"))
     for option, values, check in (("--channels", patterns, check_pattern), ("--scope", scopes or [], check_scope)):
         for value in values:
             try:

@@ -1,4 +1,4 @@
-"""`tokensvc denials …`: who gets no token, whatever IVS knows of them."""
+"""`tokensvc denials …`: viewers that get no token, independently of what IVS knows."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from tokensvc.pagination import validated_query
 from tokensvc.revocations.requests import DenialQuery, read_denial
 from tokensvc.revocations.views import DenialView
 
-app = typer.Typer(help="Give viewers no tokens.", no_args_is_help=True, add_completion=False)
-AllChannels = Annotated[bool, typer.Option("--all-channels", help="Of all channels at once.")]
-Channel = Annotated[str | None, typer.Option(help="Of this channel.")]
+app = typer.Typer(help="Block viewers from getting tokens.", no_args_is_help=True, add_completion=False)
+AllChannels = Annotated[bool, typer.Option("--all-channels", help="Apply to all channels.")]
+Channel = Annotated[str | None, typer.Option(help="ARN of the channel.")]
 
 
 @app.command()
@@ -27,13 +27,15 @@ def add(
     all_channels: AllChannels = False,
     viewer: Viewer = None,
     subject: Subject = None,
-    seconds: Annotated[int | None, typer.Option(help="How long.")] = None,
-    until: Annotated[str | None, typer.Option(help="Instead: until when, as in 2026-11-21T10:00:00Z.")] = None,
+    seconds: Annotated[int | None, typer.Option(help="Duration of the denial.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="End of the denial, such as 2026-11-21T10:00:00Z. Not with --seconds.")
+    ] = None,
     reason: Reason = "",
     namespace: Namespace = "default",
     as_json: AsJson = False,
 ) -> None:
-    """Let a viewer have no token for a while; its sessions go on."""
+    """Block a viewer from getting tokens for a while. Its current sessions continue."""
     given: dict[str, Any] = {
         "channelArns": channel or None,
         "channelArn": ALL_CHANNELS if all_channels else None,
@@ -57,7 +59,7 @@ def list_(
     next_token: NextToken = None,
     as_json: AsJson = False,
 ) -> None:
-    """List denials in force, last written first; of a viewer, by its channel."""
+    """List denials in force: newest first, or for one viewer by channel."""
     with admin_context(namespace) as admin:
         pages = _pages(admin, _filters(channel, all_channels, viewer, subject))
         results, rest = read_list(pages, max_results, next_token)
@@ -67,7 +69,7 @@ def list_(
 
 @app.command()
 def remove(
-    denial_ids: Annotated[list[str] | None, typer.Argument(help="Denials, as `list` shows them.")] = None,
+    denial_ids: Annotated[list[str] | None, typer.Argument(help="Denial ids, as shown by `list`.")] = None,
     channel: Channel = None,
     all_channels: AllChannels = False,
     viewer: Viewer = None,
@@ -76,17 +78,17 @@ def remove(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let a viewer have tokens again, named by its denials or by itself. What was revoked stays revoked."""
+    """Let a viewer get tokens again: name denials, or a channel and a viewer. Revoked tokens stay revoked."""
     wanted = _filters(channel, all_channels, viewer, subject)
     if bool(denial_ids) == bool(wanted) or (wanted and not (viewer or subject)):
         raise InvalidRequest([FieldError("ID", "is required", alternative="--channel with --viewer or --subject")])
     with admin_context(namespace) as admin:
         names = denial_ids or [denial.id for denial in read_all(_pages(admin, wanted))]
         if names:
-            confirm(f"Let the viewer have tokens again: {', '.join(names)}?", yes)
+            confirm(f"Remove {', '.join(names)} and let the viewer get tokens again?", yes)
         for name in names:
             admin.denials.remove(admin.caller, name)
-    print_result({"removed": names}, as_json, *([f"{name} is over." for name in names] or ["There is none in force."]))
+    print_result({"removed": names}, as_json, *([f"Denial {name} removed." for name in names] or ["No denial in force."]))
 
 
 def _filters(channel: str | None, all_channels: bool, viewer: str | None, subject: str | None) -> dict[str, Any]:
@@ -97,7 +99,7 @@ def _filters(channel: str | None, all_channels: bool, viewer: str | None, subjec
 
 
 def _pages(admin: AdminContext, wanted: dict[str, Any]) -> Fetch[DenialView]:
-    """The pages of the denials that are wanted."""
+    """Fetches pages of denials that match the filters."""
 
     def fetch(size: int, token: str | None) -> tuple[Sequence[DenialView], str | None]:
         query = validated_query(wanted | {"maxResults": size, "nextToken": token}, DenialQuery)

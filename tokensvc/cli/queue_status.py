@@ -1,8 +1,8 @@
-"""What waits to be told to IVS, for people, and about when that ends.
+"""The queues of revocations for IVS, and an estimate of when each will be empty.
 
-Rules of the file
-- The end is reckoned from our share of IVS's documented rates, which hold in each account and region by itself.
-- While calls to IVS fail, or no worker makes them, the end is unknown and none is given.
+Invariants
+- The estimate uses our fraction of IVS's documented rate limits, which apply per account and region.
+- While calls to IVS fail, or no worker makes them, there is no estimate.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from tokensvc.storage.store import Store
 from tokensvc.timestamps import rfc3339
 
 NO_DISPATCHER_AFTER_SECONDS = 15.0
-"""Longer than it takes a worker to notice what waits in a place that nobody serves yet."""
+"""Longer than a worker needs to notice entries of an account and region without a dispatcher."""
 
 
 class QueueStatus(NamedTuple):
-    """What waits in one account and region."""
+    """The queue of one account and region."""
 
     account_region: AccountRegion
     queued: int
     oldest_seconds: float
     left_seconds: float | None
-    """How long it takes, if nothing goes wrong; None where something does."""
+    """Estimated time until the queue is empty; None if a problem prevents delivery."""
     ends_at: str | None
     problem: str
-    """Why the end is unknown; "" where it is known."""
+    """Why there is no estimate; "" if there is one."""
 
-    def shown(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         return {
             "account": self.account_region.account,
             "region": self.account_region.region,
@@ -50,50 +50,51 @@ class QueueStatus(NamedTuple):
 
 
 def queue_statuses(store: Store, rate_fraction: float) -> list[QueueStatus]:
-    """What waits, by place; `share` is how much of IVS's rates is ours. Raises StoreError."""
-    now, senders = store.versions.read().now, read_leaders(store.leases)
-    results = []
-    for account_region, waiting in sorted(store.revocation_queue.backlogs().items()):
-        problem = _problem(waiting, has_sender=account_region in senders)
-        left = None if problem else delivery_seconds(waiting.queued, rate_fraction)
+    """Every queue that is not empty; `rate_fraction` is our fraction of IVS's rate limits. Raises StoreError."""
+    now, dispatchers = store.versions.read().now, read_leaders(store.leases)
+    queues = []
+    for account_region, backlog in sorted(store.revocation_queue.backlogs().items()):
+        problem = _problem(backlog, has_dispatcher=account_region in dispatchers)
+        left = None if problem else delivery_seconds(backlog.queued, rate_fraction)
         ends_at = None if left is None else rfc3339(int(now + left) + 1)
-        results.append(QueueStatus(account_region, waiting.queued, waiting.oldest_seconds, left, ends_at, problem))
-    return results
+        queues.append(QueueStatus(account_region, backlog.queued, backlog.oldest_seconds, left, ends_at, problem))
+    return queues
 
 
-def _problem(waiting: Backlog, *, has_sender: bool) -> str:
-    if waiting.code:
-        return f"IVS: {waiting.code}"
-    if not has_sender and waiting.oldest_seconds > NO_DISPATCHER_AFTER_SECONDS:
-        return "no worker sends them: run tokensvc serve, or tokensvc worker"
+def _problem(backlog: Backlog, *, has_dispatcher: bool) -> str:
+    if backlog.code:
+        return f"IVS: {backlog.code}"
+    if not has_dispatcher and backlog.oldest_seconds > NO_DISPATCHER_AFTER_SECONDS:
+        return "no worker is dispatching: run tokensvc serve or tokensvc worker"
     return ""
 
 
-def progress_line(queues: Sequence[QueueStatus], one: Revocation | None) -> str:
-    """How it stands, in one line."""
-    queue = "; ".join(
-        f"{p.queued:,} queued in {p.account_region.region}, " + (p.problem or f"until about {p.ends_at}") for p in queues
+def progress_line(queues: Sequence[QueueStatus], revocation: Revocation | None) -> str:
+    """The status of the queues, and of one revocation if given, in one line."""
+    status = "; ".join(
+        f"{q.queued:,} queued in {q.account_region.region}, " + (q.problem or f"empty at about {q.ends_at}")
+        for q in queues
     )
-    if one is None:
-        return queue
-    done = sum(target.state is not RevocationState.QUEUED for target in one.targets)
-    return f"{done:,} of {len(one.targets):,} done; {queue}"
+    if revocation is None:
+        return status
+    done = sum(target.state is not RevocationState.QUEUED for target in revocation.targets)
+    return f"{done:,} of {len(revocation.targets):,} done; {status}"
 
 
 def queue_table(queues: Sequence[QueueStatus]) -> list[str]:
-    """The figures as a table."""
+    """The queues as a table."""
     if not queues:
-        return ["Nothing waits: IVS has been told of everything."]
+        return ["Queue empty: all revocations delivered."]
     rows = [
         (
-            p.account_region.account,
-            p.account_region.region,
-            f"{p.queued:,}",
-            f"{p.oldest_seconds:.0f} s",
-            "unknown" if p.left_seconds is None else f"{max(1, math.ceil(p.left_seconds))} s",
-            p.ends_at or "unknown",
-            p.problem or "-",
+            q.account_region.account,
+            q.account_region.region,
+            f"{q.queued:,}",
+            f"{q.oldest_seconds:.0f} s",
+            "unknown" if q.left_seconds is None else f"{max(1, math.ceil(q.left_seconds))} s",
+            q.ends_at or "unknown",
+            q.problem or "-",
         )
-        for p in queues
+        for q in queues
     ]
-    return format_table(("ACCOUNT", "REGION", "QUEUED", "OLDEST", "TAKES", "UNTIL ABOUT", "PROBLEM"), rows)
+    return format_table(("ACCOUNT", "REGION", "QUEUED", "OLDEST", "REMAINING", "EMPTY AT", "PROBLEM"), rows)

@@ -1,4 +1,4 @@
-"""`tokensvc revocations …`: who is out, and how far IVS has been told."""
+"""`tokensvc revocations …`: revokes viewers and shows the delivery to IVS."""
 
 from __future__ import annotations
 
@@ -21,35 +21,38 @@ from tokensvc.revocations.requests import RevocationQuery, read_revocation
 from tokensvc.revocations.store import Revocation
 from tokensvc.revocations.views import AcceptedRevocationView, RevocationView
 
-app = typer.Typer(help="End viewers' sessions.", no_args_is_help=True, add_completion=False)
-Id = Annotated[str, typer.Argument(help="The revocation, as `add` or `list` shows it.")]
-Ids = Annotated[list[str], typer.Argument(help="Revocations, as `add` or `list` shows them.")]
+app = typer.Typer(help="Revoke viewers: end their sessions and block new tokens.", no_args_is_help=True, add_completion=False)
+Id = Annotated[str, typer.Argument(help="Revocation id, as shown by `add` and `list`.")]
+Ids = Annotated[list[str], typer.Argument(help="Revocation ids, as shown by `add` and `list`.")]
 
 
 @app.command()
 def add(
-    channel: Annotated[list[str] | None, typer.Option(help="A channel ARN; may be repeated.")] = None,
+    channel: Annotated[list[str] | None, typer.Option(help="ARN of the channel; may be repeated.")] = None,
     viewer: Viewer = None,
     subject: Subject = None,
     issued_before: Annotated[
-        str | None, typer.Option(help="Only sessions of tokens from before then: 2026-11-21T10:00:00Z.")
+        str | None, typer.Option(help="Revoke only tokens issued before this time, such as 2026-11-21T10:00:00Z.")
     ] = None,
     deny: Annotated[
         int | None,
-        typer.Option(help="For so many seconds no token; without it until every worker has heard, 0: not at all."),
+        typer.Option(
+            help="Seconds during which the viewer gets no token. Default: until every worker is in sync. 0 does not "
+            "block tokens."
+        ),
     ] = None,
     reason: Reason = "",
     namespace: Namespace = "default",
     file: Annotated[
         Path | None,
         typer.Option(
-            help="Many: a JSON object a line with the fields of POST /v1/revocations; what a line leaves out is "
-            "taken from the options. - is standard input.",
+            help="File of revocations: one JSON object per line with the fields of POST /v1/revocations; the options "
+            "supply fields that a line omits. - reads standard input.",
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """End a viewer's sessions, and let it have no token until every worker has heard."""
+    """Revoke a viewer: IVS ends its sessions, and it gets no token until every worker is in sync."""
     given: dict[str, Any] = {
         "channelArns": channel or None,
         "viewerId": viewer,
@@ -64,14 +67,14 @@ def add(
             return
         accepted = admin.revocations.add(admin.caller, read_revocation(fields))
     shown = AcceptedRevocationView.of(accepted)
-    words = f"Revocation {shown.id} is on its way to IVS; the viewer may come back after {shown.readmit_after}."
-    print_result(shown.model_dump(), as_json, words)
+    message = f"Revocation {shown.id} queued for IVS; the viewer may return after {shown.readmit_after}."
+    print_result(shown.model_dump(), as_json, message)
 
 
 @app.command("list")
 def list_(
-    state: Annotated[RevocationState | None, typer.Option(help="Those of which any part is in it.")] = None,
-    channel: Annotated[str | None, typer.Option(help="Those of this channel.")] = None,
+    state: Annotated[RevocationState | None, typer.Option(help="Only revocations of which a part is in this state.")] = None,
+    channel: Annotated[str | None, typer.Option(help="Only revocations of this channel.")] = None,
     viewer: Viewer = None,
     subject: Subject = None,
     namespace: Namespace = "default",
@@ -80,96 +83,98 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """List revocations, newest first."""
-    wanted = {"state": state, "channelArn": channel, "viewerId": viewer, "subject": subject}
+    filters = {"state": state, "channelArn": channel, "viewerId": viewer, "subject": subject}
     with admin_context(namespace) as admin:
-        results, rest = read_list(_pages(admin, wanted), max_results, next_token)
+        results, rest = read_list(_pages(admin, filters), max_results, next_token)
     rows = [(r.id, r.state, r.accepted_at, r.readmit_after, str(len(r.targets)), r.caller, r.reason) for r in results]
-    heads = ("REVOCATION", "STATE", "ACCEPTED", "READMIT AFTER", "VIEWERS", "CALLER", "REASON")
+    headers = ("REVOCATION", "STATE", "ACCEPTED", "READMIT AFTER", "VIEWERS", "CALLER", "REASON")
     data = {"revocations": [r.model_dump() for r in results], "nextToken": rest}
-    print_result(data, as_json, *format_table(heads, rows))
+    print_result(data, as_json, *format_table(headers, rows))
     print_truncated(rest)
 
 
 @app.command()
 def show(revocation_id: Id, as_json: AsJson = False) -> None:
-    """Show how far each part of a revocation has come."""
+    """Show one revocation and the delivery of each of its parts."""
     with admin_context() as admin:
-        results = RevocationView.of(admin.revocations.get(admin.caller, revocation_id))
-    print_result(results.model_dump(), as_json, *_describe(results))
+        revocation = RevocationView.of(admin.revocations.get(admin.caller, revocation_id))
+    print_result(revocation.model_dump(), as_json, *_describe(revocation))
 
 
 @app.command()
 def watch(
-    revocation_id: Annotated[str | None, typer.Argument(help="One revocation; without it all that waits.")] = None,
-    run_once: Annotated[bool, typer.Option("--once", help="Say how it stands and leave.")] = False,
-    every: Annotated[float, typer.Option(min=0.01, max=3600, help="Seconds between two looks.")] = 2.0,
+    revocation_id: Annotated[str | None, typer.Argument(help="Revocation to follow. Default: all queues.")] = None,
+    run_once: Annotated[bool, typer.Option("--once", help="Print the current status and exit.")] = False,
+    every: Annotated[float, typer.Option(min=0.01, max=3600, help="Seconds between updates.")] = 2.0,
     as_json: AsJson = False,
 ) -> None:
-    """Show how IVS is being told, and about when that ends, until nothing waits any more.
+    """Follow the delivery of revocations to IVS, with an estimated end, until the queue is empty.
 
-    Leaves with 1 when the one revocation that was asked about failed.
+    Exits with 1 if the given revocation failed.
     """
     with admin_context() as admin:
         last = ""
         while True:
-            results = None
+            revocation = None
             if revocation_id is not None:
-                results = admin.revocations.get(admin.caller, revocation_id)
+                revocation = admin.revocations.get(admin.caller, revocation_id)
             queues = queue_statuses(admin.store, admin.settings.revocation_rate_fraction)
-            waits = bool(queues) if results is None else results.state is RevocationState.QUEUED
-            if run_once or not waits:
+            is_pending = bool(queues) if revocation is None else revocation.state is RevocationState.QUEUED
+            if run_once or not is_pending:
                 break
-            if (line := progress_line(queues, results)) != last:
+            if (line := progress_line(queues, revocation)) != last:
                 print_progress(line)
             last = line
             time.sleep(every)
-    if results is None:
-        print_result({"places": [account_region.shown() for account_region in queues]}, as_json, *queue_table(queues))
+    if revocation is None:
+        print_result({"queues": [queue.to_json() for queue in queues]}, as_json, *queue_table(queues))
         return
-    shown = RevocationView.of(results)
+    shown = RevocationView.of(revocation)
     print_result(shown.model_dump(), as_json, *_describe(shown))
-    if results.state is RevocationState.FAILED:
+    if revocation.state is RevocationState.FAILED:
         raise typer.Exit(1)
 
 
 @app.command()
 def retry(
-    revocation_ids: Annotated[list[str] | None, typer.Argument(help="Revocations, as `list` shows them.")] = None,
-    all_failed: Annotated[bool, typer.Option("--all", help="All that failed.")] = False,
+    revocation_ids: Annotated[list[str] | None, typer.Argument(help="Revocation ids, as shown by `list`.")] = None,
+    all_failed: Annotated[bool, typer.Option("--all", help="Retry all failed revocations.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Queue again what failed."""
+    """Queue failed revocations again."""
     if bool(revocation_ids) == all_failed:
         raise InvalidRequest([FieldError("ID", "is required", alternative="--all")])
     with admin_context() as admin:
-        failed = [r.id for r in read_all(_pages(admin, {"state": RevocationState.FAILED}))] if all_failed else revocation_ids or []
-        done = [admin.revocations.retry(admin.caller, id_) for id_ in failed]
-    _print_counts(done, as_json, "queued again", RevocationState.QUEUED)
+        ids = revocation_ids or []
+        if all_failed:
+            ids = [r.id for r in read_all(_pages(admin, {"state": RevocationState.FAILED}))]
+        revocations = [admin.revocations.retry(admin.caller, id_) for id_ in ids]
+    _print_counts(revocations, as_json, "queued again", RevocationState.QUEUED)
 
 
 @app.command()
 def cancel(revocation_ids: Ids, yes: Yes = False, as_json: AsJson = False) -> None:
-    """Give up what is still queued; viewers that are denied stay so, and what was sent stays sent."""
-    confirm(f"Give up {', '.join(revocation_ids)}?", yes)
+    """Cancel the parts that are still queued. Denials stay in force, and what was sent to IVS cannot be undone."""
+    confirm(f"Cancel {', '.join(revocation_ids)}?", yes)
     with admin_context() as admin:
-        done = [admin.revocations.cancel(admin.caller, id_) for id_ in revocation_ids]
-    _print_counts(done, as_json, "given up", RevocationState.CANCELLED)
+        revocations = [admin.revocations.cancel(admin.caller, id_) for id_ in revocation_ids]
+    _print_counts(revocations, as_json, "cancelled", RevocationState.CANCELLED)
 
 
-def _pages(admin: AdminContext, wanted: dict[str, Any]) -> Fetch[RevocationView]:
-    """The pages of the revocations that are wanted."""
-    query = {name: value for name, value in wanted.items() if value is not None}
+def _pages(admin: AdminContext, filters: dict[str, Any]) -> Fetch[RevocationView]:
+    """Fetches pages of revocations that match the filters."""
+    given = {name: value for name, value in filters.items() if value is not None}
 
     def fetch(size: int, token: str | None) -> tuple[Sequence[RevocationView], str | None]:
-        asked = validated_query(query | {"maxResults": size, "nextToken": token}, RevocationQuery)
-        results = admin.revocations.page(admin.caller, asked)
-        return results.revocations, results.next_token
+        query = validated_query(given | {"maxResults": size, "nextToken": token}, RevocationQuery)
+        page = admin.revocations.page(admin.caller, query)
+        return page.revocations, page.next_token
 
     return fetch
 
 
 def _describe(r: RevocationView) -> list[str]:
-    heads = ("CHANNEL", "VIEWER", "VERSIONS UP TO", "STATE", "ATTEMPTS", "ENDED", "CODE")
+    headers = ("CHANNEL", "VIEWER", "VERSIONS UP TO", "STATE", "ATTEMPTS", "FINISHED", "CODE")
     rows = [
         (
             t.channel_arn,
@@ -182,12 +187,12 @@ def _describe(r: RevocationView) -> list[str]:
         )
         for t in r.targets
     ]
-    said = f"{r.id}: {r.state}, asked for by {r.caller} at {r.accepted_at}; the viewer may come back after"
-    return [f"{said} {r.readmit_after}", "", *format_table(heads, rows)]
+    requested = f"{r.id}: {r.state}, requested by {r.caller} at {r.accepted_at}"
+    return [f"{requested}; the viewer may return after {r.readmit_after}", "", *format_table(headers, rows)]
 
 
-def _print_counts(done: list[Revocation], as_json: bool, what: str, state: RevocationState) -> None:
-    """What became of each, and of how many parts."""
-    shown = [RevocationView.of(revocation) for revocation in done]
-    lines = [f"{r.id}: {sum(t.state == state for t in r.targets)} of {len(r.targets)} {what}" for r in shown]
-    print_result({"revocations": [r.model_dump() for r in shown]}, as_json, *(lines or ["There are none."]))
+def _print_counts(revocations: list[Revocation], as_json: bool, action: str, state: RevocationState) -> None:
+    """Print how many parts of each revocation are in the state now."""
+    shown = [RevocationView.of(revocation) for revocation in revocations]
+    lines = [f"{r.id}: {sum(t.state == state for t in r.targets)} of {len(r.targets)} {action}" for r in shown]
+    print_result({"revocations": [r.model_dump() for r in shown]}, as_json, *(lines or ["No failed revocations."]))

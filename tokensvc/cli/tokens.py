@@ -1,4 +1,4 @@
-"""`tokensvc tokens …`: why a token is refused."""
+"""`tokensvc tokens …`: explains why a token is allowed or denied."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tokensvc.local_ivs.edge.errors import token_parameters
 from tokensvc.tokens.claims import CHANNEL_ARN
 from tokensvc.tokens.validation import PlaybackAttempt, Outcome, RuleStatus, ValidationResult, validate
 
-app = typer.Typer(help="Playback tokens.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(help="Inspect playback tokens.", no_args_is_help=True, add_completion=False)
 
 
 @app.callback()
@@ -30,114 +30,117 @@ def _tokens() -> None:
 @app.command()
 def explain(
     token: Annotated[
-        str, typer.Argument(help="The token, or a playback URL that has one; - reads it from standard input.")
+        str, typer.Argument(help="The token, or a playback URL that contains it; - reads standard input.")
     ],
     channel: Annotated[
-        str | None, typer.Option(help="The channel's ARN that is to be played; without it, the URL's.")
+        str | None, typer.Option(help="ARN of the channel to be played. Default: the channel of the playback URL.")
     ] = None,
-    origin: Annotated[str | None, typer.Option(help='The Origin header that the player sends; "" for none.')] = None,
+    origin: Annotated[str | None, typer.Option(help='The Origin header of the player\'s request; "" for none.')] = None,
     public_key: Annotated[
         list[Path] | None,
         typer.Option(
             exists=True,
             dir_okay=False,
-            help="PEM of a public half that IVS holds there; may be repeated. Without it, the keys of the store that "
-            "the settings name.",
+            help="PEM file of a public key that is imported in the channel's account and region; may be repeated. "
+            "Default: the keys in the configured store.",
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Judge a token by the edge's rules, one by one, without asking IVS. Anybody's token; never needs a private key.
+    """Check a token against every rule of the IVS edge, without calling IVS.
 
-    Exits with 0 when it would be admitted, also when that depends on what only IVS knows or on what was not supplied;
-    with 4 when a rule refuses it.
+    Works for any issuer's token and never needs a private key. Exits with 4 if a rule denies the token, otherwise with
+    0, even if the outcome depends on facts that only IVS knows or that were not supplied.
     """
     text, played = _extract_token(sys.stdin.read() if token == "-" else token)  # noqa: S105 - a dash is no password
     keys = [keypair.read_public_pem(path.read_bytes()) for path in public_key] if public_key else None
     attempt = PlaybackAttempt(text, time.time(), _parse_channel(channel) or played, keys, origin)
-    verdict, signed_by = validate(attempt), None
-    if _signature_is_unknown(verdict):
-        verdict, signed_by = _validate_with_own_keys(attempt, verdict)
+    validation, signed_by = validate(attempt), None
+    if _signature_is_unknown(validation):
+        validation, signed_by = _validate_with_own_keys(attempt, validation)
     data = {
-        "outcome": verdict.outcome.value,
-        "deniedBy": verdict.denied_by,
-        "reason": verdict.failed_rule.reason.value if verdict.failed_rule else "",
-        "unless": verdict.unless,
-        "message": verdict.message,
+        "outcome": validation.outcome.value,
+        "deniedBy": validation.denied_by,
+        "reason": validation.failed_rule.reason.value if validation.failed_rule else "",
+        "unless": validation.unless,
+        "message": validation.message,
         "signedBy": signed_by,
         "rules": [
-            {"rule": f.rule, "result": f.result.value, "reason": f.reason.value, "message": f.message}
-            for f in verdict.rule_results
+            {"rule": r.rule, "result": r.result.value, "reason": r.reason.value, "message": r.message}
+            for r in validation.rule_results
         ],
     }
-    rows = [(f.rule, f.result.value.replace("_", " "), f.message) for f in verdict.rule_results]
-    is_conditional = verdict.outcome is Outcome.CONDITIONAL
-    words = verdict.message if is_conditional else f"{verdict.outcome.value}: {verdict.message}"
-    print_result(data, as_json, *format_table(("RULE", "RESULT", "FOUND"), rows), "", words)
-    if verdict.outcome is Outcome.DENY:
+    rows = [(r.rule, r.result.value.replace("_", " "), r.message) for r in validation.rule_results]
+    is_conditional = validation.outcome is Outcome.CONDITIONAL
+    summary = validation.message if is_conditional else f"{validation.outcome.value}: {validation.message}"
+    print_result(data, as_json, *format_table(("RULE", "RESULT", "DETAIL"), rows), "", summary)
+    if validation.outcome is Outcome.DENY:
         raise typer.Exit(4)
 
 
 def _extract_token(pasted: str) -> tuple[str, Arn | None]:
-    """The token, and the channel that is played when a playback URL was given. Raises InvalidRequest."""
+    """The token, and the channel of the playback URL if one was given. Raises InvalidRequest."""
     url, _, _ = pasted.strip().partition("#")
     path, mark, query = url.partition("?")
     if not mark and "://" not in path:
         return pasted.strip(), None
     tokens = token_parameters(query)
     if len(tokens) > 1:
-        raise InvalidRequest([FieldError("TOKEN", f"is a URL with {len(tokens)} token parameters; IVS takes one")])
+        raise InvalidRequest([FieldError("TOKEN", f"is a URL with {len(tokens)} token parameters; IVS accepts one")])
     return (tokens[0] if tokens else ""), channel_of_path(urlsplit(path).path)
 
 
-def _signature_is_unknown(verdict: ValidationResult) -> bool:
-    """Whether the signature could not be verified for want of a public key."""
-    return any(f.rule == "signature" and f.result is RuleStatus.UNKNOWN for f in verdict.rule_results)
+def _signature_is_unknown(validation: ValidationResult) -> bool:
+    """Whether the signature could not be verified because no public key was supplied."""
+    return any(r.rule == "signature" and r.result is RuleStatus.UNKNOWN for r in validation.rule_results)
 
 
-def _validate_with_own_keys(attempt: PlaybackAttempt, verdict: ValidationResult) -> tuple[ValidationResult, str | None]:
-    """The verdict with the keys of the store that the settings name, and the id of the key that signed the token."""
-    place = _account_region(attempt, verdict)
-    if place is None or not {"TOKENSVC_DATABASE_URL", "TOKENSVC_DATABASE_URL_FILE"} & os.environ.keys():
-        return _with_signature_message(verdict, _NO_KEYS), None
+def _validate_with_own_keys(
+    attempt: PlaybackAttempt, validation: ValidationResult
+) -> tuple[ValidationResult, str | None]:
+    """Validate with the keys of the configured store; returns the id of the key that signed the token, too."""
+    account_region = _account_region(attempt, validation)
+    if account_region is None or not {"TOKENSVC_DATABASE_URL", "TOKENSVC_DATABASE_URL_FILE"} & os.environ.keys():
+        return _with_signature_message(validation, _NO_KEYS), None
     from tokensvc.cli.key_lookup import find_signing_key, read_key_records  # loads the store's libraries
 
     records = read_key_records()
     if records is None:
-        return _with_signature_message(verdict, _NO_KEYS), None
-    signer = find_signing_key(attempt, place, records)
-    if signer is None:
-        return _with_signature_message(verdict, _NOT_OURS), None
-    made_by = f"made by key {signer.key_id} of this deployment"
-    if signer.placement is None:
-        message = f"{made_by}, which it has not imported into {place.region} of account {place.account}"
-        return _with_signature_message(verdict, message), signer.key_id
-    if not signer.placement.is_imported:
-        message = f"{made_by}, which IVS no longer holds in {place.region}"
-        return _with_signature_message(validate(attempt._replace(keys=[])), message), signer.key_id
-    message = f"{made_by}, {signer.placement.state} in {place.region}"
-    return _with_signature_message(validate(attempt._replace(keys=[signer.key])), message), signer.key_id
+        return _with_signature_message(validation, _NO_KEYS), None
+    match = find_signing_key(attempt, account_region, records)
+    if match is None:
+        return _with_signature_message(validation, _NOT_OURS), None
+    signed_by, region = f"signed by key {match.key_id} of this deployment", account_region.region
+    if match.placement is None:
+        message = f"{signed_by}, which was never imported in {region} of account {account_region.account}"
+        return _with_signature_message(validation, message), match.key_id
+    if not match.placement.is_imported:
+        message = f"{signed_by}, which is no longer in IVS in {region}"
+        return _with_signature_message(validate(attempt._replace(keys=[])), message), match.key_id
+    message = f"{signed_by}, {match.placement.state} in {region}"
+    return _with_signature_message(validate(attempt._replace(keys=[match.key])), message), match.key_id
 
 
-_NO_KEYS = "the public halves that IVS holds there are not known here; give --public-key, or the deployment's settings"
-_NOT_OURS = "no key of this deployment made this signature; give --public-key for key pairs that others imported"
+_NO_KEYS = "the public keys imported in IVS are unknown here: pass --public-key, or set the deployment's settings"
+_NOT_OURS = "not signed by a key of this deployment: pass --public-key for key pairs that others imported"
 
 
-def _account_region(attempt: PlaybackAttempt, verdict: ValidationResult) -> AccountRegion | None:
-    """The account and region whose keys count: those of the channel that is played, else of the one that is claimed."""
+def _account_region(attempt: PlaybackAttempt, validation: ValidationResult) -> AccountRegion | None:
+    """The account and region whose keys apply: those of the channel to be played, else of the channel claimed."""
     if attempt.channel is not None:
         return attempt.channel.account_region
     try:
-        return parse_arn(str(verdict.claims.get(CHANNEL_ARN)), "channel").account_region
+        return parse_arn(str(validation.claims.get(CHANNEL_ARN)), "channel").account_region
     except ValueError:
         return None
 
 
-def _with_signature_message(verdict: ValidationResult, message: str) -> ValidationResult:
-    """The same verdict, saying more of the signature."""
-    (before,) = (f.message for f in verdict.rule_results if f.rule == "signature")
-    findings = tuple(f._replace(message=message) if f.rule == "signature" else f for f in verdict.rule_results)
-    return verdict._replace(rule_results=findings, message=message if verdict.message == before else verdict.message)
+def _with_signature_message(validation: ValidationResult, message: str) -> ValidationResult:
+    """The same result with another message for the signature rule."""
+    (previous,) = (r.message for r in validation.rule_results if r.rule == "signature")
+    results = tuple(r._replace(message=message) if r.rule == "signature" else r for r in validation.rule_results)
+    summary = message if validation.message == previous else validation.message
+    return validation._replace(rule_results=results, message=summary)
 
 
 def _parse_channel(text: str | None) -> Arn | None:
