@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from tests.storage.samples import EVERYONE, LATER, REACH, channel, denial, revocation
 from tests.support.clocks import AtTime, ManualClock
-from tests.support.in_memory_deployment import Stage
-from tests.support.refresh_worker import Worker
+from tests.support.in_memory_deployment import InMemoryDeployment
+from tests.support.refresh_worker import CountingWorker
 from tokensvc.background.prune import (
     DELETE_BATCH_SIZE,
     DENIAL_RETENTION_SECONDS,
@@ -60,8 +60,8 @@ def pruning_of(
 
 def test_ended_steps_are_forgotten_after_their_time_and_open_ones_never(store: Store, clock: ManualClock) -> None:
     started_at = clock.at()
-    ended, open_ = (store.journal.begin(StepKind.IMPORT, key_id, "us-east-1", "why", started_at) for key_id in "ab")
-    store.journal.end(ended.id, "done", started_at)
+    ended, open_ = (store.journal.start(StepKind.IMPORT, key_id, "us-east-1", "why", started_at) for key_id in "ab")
+    store.journal.finish(ended.id, "done", started_at)
     clock.advance(timedelta(days=JOURNAL_RETENTION_DAYS).total_seconds())
     prune(store, clock)
     assert len(store.journal.history(None, 10)) == 2
@@ -190,7 +190,7 @@ def fill(store: Store, count: int) -> None:
 
 @pytest.mark.parametrize("count", [5_000, pytest.param(500_000, marks=pytest.mark.long)])
 def test_a_store_full_of_invented_channels_is_emptied_in_slices_and_fills_no_workers_memory(
-    stage: Stage, worker: Worker, clock: ManualClock, count: int
+    stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock, count: int
 ) -> None:
     store = stage.store
     fill(store, count)

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tests.cli.terminal import Terminal
 from tests.storage.samples import denial
-from tests.support.problems import problem_of
+from tests.support.problems import make_problem
 from tokensvc.background.heartbeat import UNRESPONSIVE_AFTER_SECONDS
 from tokensvc.clock import SystemClock
 from tokensvc.deployment.workers import Heartbeat
@@ -320,7 +320,7 @@ def test_what_keeps_the_background_duties_back_is_told_once_and_by_workers_that_
     healthy: Terminal, store: Store
 ) -> None:
     keys, words = store.versions.read().keys, "us-east-1: IVS answered ImportPlaybackKeyPair with AccessDenied"
-    trouble = (problem_of(words),)
+    trouble = (make_problem(words),)
     for name in ("one:1:a", "two:2:b"):
         store.workers.record_heartbeat(Heartbeat(name, "here", 1, 900, keys.number, 1, problems=trouble, keys_tag=keys.tag))
     assert bad(healthy)["background"][0] == words
@@ -336,7 +336,7 @@ def test_what_keeps_the_background_duties_back_is_told_once_and_by_workers_that_
 
 def test_a_step_or_a_rotation_was_never_finished(healthy: Terminal, store: Store) -> None:
     key_id = signing(healthy)["id"]
-    store.journal.begin(StepKind.DELETE, key_id, "us-east-1", "a test", LONG_AGO)
+    store.journal.start(StepKind.DELETE, key_id, "us-east-1", "a test", LONG_AGO)
     store.rotations.request("r1", {"us-east-1": key_id}, LONG_AGO, "ada")
     found = bad(healthy)
     assert found.keys() == {f"step delete of key {key_id}", "rotation r1"}

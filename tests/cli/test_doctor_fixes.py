@@ -341,7 +341,7 @@ def test_a_key_that_signs_for_too_long(healthy: Terminal, store: Store) -> None:
 def test_a_step_and_a_rotation_that_were_never_finished(healthy: Terminal, store: Store) -> None:
     long_ago = datetime.now(UTC) - timedelta(days=30)
     [record] = store.keys.list()
-    store.journal.begin(StepKind.DELETE, record.id, "us-east-1", "a test", long_ago)
+    store.journal.start(StepKind.DELETE, record.id, "us-east-1", "a test", long_ago)
     store.rotations.request("r1", {"us-east-1": record.id}, long_ago, "ada")
     fixes(healthy, f"step delete of key {record.id}")
     assert is_well(healthy)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.crashes import Crash, Tripwire
-from tests.support.in_memory_deployment import EAST, POLICY, WEST, Stage
+from tests.support.crashes import Crash, CrashPoint
+from tests.support.in_memory_deployment import EAST, POLICY, WEST, InMemoryDeployment
 from tests.support.problems import texts
 from tests.support.simulated_ivs import Lost
 from tokensvc.errors import (
@@ -31,8 +31,8 @@ NOT_MINE = generate()
 
 
 @pytest.fixture
-def stage(migrated: Path, tmp_path: Path) -> Stage:
-    return Stage(migrated, tmp_path / "keys")
+def stage(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
+    return InMemoryDeployment(migrated, tmp_path / "keys")
 
 
 def only(record: KeyRecord) -> KeyPlacement:
@@ -42,23 +42,23 @@ def only(record: KeyRecord) -> KeyPlacement:
 
 
 def bring(
-    stage: Stage, *arns: str, key: PrivateKey = MINE, longest: int = 0, wire: Tripwire | None = None
+    stage: InMemoryDeployment, *arns: str, key: PrivateKey = MINE, longest: int = 0, wire: CrashPoint | None = None
 ) -> KeyRecord:
     return import_key(stage.context(wire), key, (EAST,), arns, longest)
 
 
-def tags(stage: Stage, key_id: str) -> dict[str, str]:
+def tags(stage: InMemoryDeployment, key_id: str) -> dict[str, str]:
     return {DEPLOYMENT_TAG: stage.store.deployment.read().id, KEY_TAG: key_id}
 
 
-def test_a_key_that_ivs_does_not_hold_is_imported_and_kept(stage: Stage) -> None:
+def test_a_key_that_ivs_does_not_hold_is_imported_and_kept(stage: InMemoryDeployment) -> None:
     record = bring(stage)
     assert (only(record).state, record.fingerprint) == (KeyState.PREPARED, fingerprint(MINE.public_key()))
     assert stage.vault.key_ids() == {record.id}
     assert stage.ivs.pairs[only(record).arn]["tags"] == tags(stage, record.id)
 
 
-def test_a_key_that_ivs_holds_is_found_by_its_fingerprint_and_adopted(stage: Stage) -> None:
+def test_a_key_that_ivs_holds_is_found_by_its_fingerprint_and_adopted(stage: InMemoryDeployment) -> None:
     stage.ivs.add_foreign(EAST)
     arn = stage.ivs.add_pair(EAST, MINE.public_key(), {"team": "video"})
     record = bring(stage)
@@ -70,7 +70,7 @@ def test_a_key_that_ivs_holds_is_found_by_its_fingerprint_and_adopted(stage: Sta
     assert arn in imported.reason
 
 
-def test_each_region_adopts_or_imports_for_itself(stage: Stage) -> None:
+def test_each_region_adopts_or_imports_for_itself(stage: InMemoryDeployment) -> None:
     held = stage.ivs.add_pair(WEST, MINE.public_key())
     record = import_key(stage.context(), MINE, (EAST, WEST))
     east, west = sorted(record.placements, key=lambda there: there.account_region.region)
@@ -78,7 +78,7 @@ def test_each_region_adopts_or_imports_for_itself(stage: Stage) -> None:
     assert stage.ivs.pairs[east.arn]["name"] == f"tokensvc-{record.id}"
 
 
-def test_an_adopted_key_signs_like_any_other_once_it_has_led(stage: Stage) -> None:
+def test_an_adopted_key_signs_like_any_other_once_it_has_led(stage: InMemoryDeployment) -> None:
     stage.ivs.add_pair(EAST, MINE.public_key())
     record = bring(stage)
     commands.reconcile_and_wait(stage.context(), (EAST,))
@@ -86,7 +86,7 @@ def test_an_adopted_key_signs_like_any_other_once_it_has_led(stage: Stage) -> No
     stage.check_settled(EAST)
 
 
-def test_bringing_it_again_changes_nothing(stage: Stage) -> None:
+def test_bringing_it_again_changes_nothing(stage: InMemoryDeployment) -> None:
     stage.ivs.add_pair(EAST, MINE.public_key())
     first = bring(stage)
     assert bring(stage) == first
@@ -94,7 +94,7 @@ def test_bringing_it_again_changes_nothing(stage: Stage) -> None:
     assert len(stage.ivs.pairs) == 1
 
 
-def test_tokens_that_others_minted_are_waited_for(stage: Stage) -> None:
+def test_tokens_that_others_minted_are_waited_for(stage: InMemoryDeployment) -> None:
     """Its pair goes only when the longest of them has ended, though the key never signed here."""
     record = bring(stage, longest=86_400)
     assert only(record).longest_ttl_seconds == 86_400
@@ -106,13 +106,13 @@ def test_tokens_that_others_minted_are_waited_for(stage: Stage) -> None:
     assert only(record).arn not in stage.ivs.pairs
 
 
-def test_a_longer_life_told_later_counts(stage: Stage) -> None:
+def test_a_longer_life_told_later_counts(stage: InMemoryDeployment) -> None:
     bring(stage, longest=100)
     assert only(bring(stage, longest=9000)).longest_ttl_seconds == 9000
     assert only(bring(stage)).longest_ttl_seconds == 9000
 
 
-def test_a_named_pair_is_adopted_whatever_its_fingerprint_and_never_signs_by_itself(stage: Stage) -> None:
+def test_a_named_pair_is_adopted_whatever_its_fingerprint_and_never_signs_by_itself(stage: InMemoryDeployment) -> None:
     arn = stage.ivs.add_pair(EAST, NOT_MINE.public_key())
     record = bring(stage, arn)
     assert (only(record).arn, only(record).fingerprint_differs) == (arn, True)
@@ -125,7 +125,7 @@ def test_a_named_pair_is_adopted_whatever_its_fingerprint_and_never_signs_by_its
 
 
 @pytest.mark.parametrize("arns", [0, 1])
-def test_another_deployment_s_pair_is_left_alone(stage: Stage, arns: int) -> None:
+def test_another_deployment_s_pair_is_left_alone(stage: InMemoryDeployment, arns: int) -> None:
     theirs = {DEPLOYMENT_TAG: "another", KEY_TAG: "k9"}
     arn = stage.ivs.add_pair(EAST, MINE.public_key(), theirs)
     with pytest.raises(KeyPairNotOwned, match="another deployment"):
@@ -134,7 +134,7 @@ def test_another_deployment_s_pair_is_left_alone(stage: Stage, arns: int) -> Non
     assert not stage.ivs.asked("TagResource")
 
 
-def test_a_pair_is_one_key_s(stage: Stage) -> None:
+def test_a_pair_is_one_key_s(stage: InMemoryDeployment) -> None:
     other, mine = stage.generate(), bring(stage)
     with pytest.raises(Conflict, match=f"is key {mine.id}"):
         adopt_pairs(stage.context(), other.id, (only(mine).arn,))
@@ -147,7 +147,7 @@ def test_a_pair_is_one_key_s(stage: Stage) -> None:
         bring(stage, gone, key=NOT_MINE)
 
 
-def test_a_clash_that_no_tag_explains_asks_for_the_pair_which_is_then_adopted(stage: Stage) -> None:
+def test_a_clash_that_no_tag_explains_asks_for_the_pair_which_is_then_adopted(stage: InMemoryDeployment) -> None:
     """Somebody took our tags off, or imported our public half by hand."""
     stage.ivs.lose["ImportPlaybackKeyPair"] = "before"
     with pytest.raises(ControlPlaneUnavailable):
@@ -163,21 +163,21 @@ def test_a_clash_that_no_tag_explains_asks_for_the_pair_which_is_then_adopted(st
     stage.check_settled(EAST)
 
 
-def test_a_compromised_key_is_not_taken_back(stage: Stage) -> None:
+def test_a_compromised_key_is_not_taken_back(stage: InMemoryDeployment) -> None:
     record = bring(stage)
     commands.compromise(stage.context(), record.id, (EAST,), include_standby=False)
     with pytest.raises(Conflict, match="compromised"):
         bring(stage)
 
 
-def test_a_retired_key_does_not_come_back(stage: Stage) -> None:
+def test_a_retired_key_does_not_come_back(stage: InMemoryDeployment) -> None:
     record = bring(stage)
     commands.delete(stage.context(), record.id, (EAST,))
     with pytest.raises(Conflict, match="never signs there again"):
         bring(stage)
 
 
-def test_a_look_that_records_nothing_tells_what_is_not_recorded(stage: Stage) -> None:
+def test_a_look_that_records_nothing_tells_what_is_not_recorded(stage: InMemoryDeployment) -> None:
     other = stage.store.keys.add("k77", "f", b"another", stage.clock.at())
     stage.ivs.add_pair(EAST, NOT_MINE.public_key(), tags(stage, other.id))
     seen = take_inventory(stage.context(), EAST)
@@ -189,7 +189,7 @@ def test_a_look_that_records_nothing_tells_what_is_not_recorded(stage: Stage) ->
 @pytest.mark.parametrize("lost", ["before", "after"])
 @pytest.mark.parametrize("same", [True, False])
 def test_an_adoption_whose_answer_is_lost_is_taken_up(
-    stage: Stage, operation: str, private_key_lost: Lost, same: bool
+    stage: InMemoryDeployment, operation: str, private_key_lost: Lost, same: bool
 ) -> None:
     arn = stage.ivs.add_pair(EAST, (MINE if same else NOT_MINE).public_key())
     stage.ivs.lose[operation] = private_key_lost
@@ -206,10 +206,10 @@ def test_killed_at_any_step_the_next_run_ends_in_the_same_state(migrated: Path, 
     tokens minted elsewhere is not lost."""
     crashes = 0
     for at in itertools.count():
-        stage = Stage(migrated, tmp_path / f"keys{at}")
+        stage = InMemoryDeployment(migrated, tmp_path / f"keys{at}")
         arn = stage.ivs.add_pair(EAST, (MINE if same else NOT_MINE).public_key())
         try:
-            bring(stage, arn, longest=9000, wire=Tripwire(at))
+            bring(stage, arn, longest=9000, wire=CrashPoint(at))
         except Crash:
             crashes += 1
         else:

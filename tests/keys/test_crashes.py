@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.crashes import Crash, Tripwire
-from tests.support.in_memory_deployment import EAST, POLICY, WEST, Stage
+from tests.support.crashes import Crash, CrashPoint
+from tests.support.in_memory_deployment import EAST, POLICY, WEST, InMemoryDeployment
 from tests.support.simulated_ivs import QUOTA
 from tests.support.stores import save
 from tokensvc.jose import keypair
@@ -25,29 +25,29 @@ pytestmark = pytest.mark.slow
 BROUGHT = keypair.generate()
 
 
-def nothing(_stage: Stage) -> None:
+def nothing(_stage: InMemoryDeployment) -> None:
     """A new deployment."""
 
 
-def one_key(stage: Stage) -> None:
+def one_key(stage: InMemoryDeployment) -> None:
     """A key that signs, and one that stands ready where the policy says so."""
     stage.generate(EAST, WEST)
     stage.clock.advance(POLICY.propagation_seconds)
 
 
-def one_drains(stage: Stage) -> None:
+def one_drains(stage: InMemoryDeployment) -> None:
     """A key that signs and one that retires."""
     stage.generate(EAST, WEST)
     stage.rotate(EAST, WEST)
 
 
-def one_to_delete(stage: Stage) -> None:
+def one_to_delete(stage: InMemoryDeployment) -> None:
     """A key that signs and one that has drained."""
     one_drains(stage)
     stage.drain()
 
 
-def lost_with_all_slots_filled(stage: Stage) -> None:
+def lost_with_all_slots_filled(stage: InMemoryDeployment) -> None:
     """IVS lost the key that signs, and two retire."""
     stage.generate(EAST, WEST)
     stage.rotate(EAST, WEST)
@@ -55,26 +55,26 @@ def lost_with_all_slots_filled(stage: Stage) -> None:
     stage.lose_pair(stage.active())
 
 
-def lost_after_one(stage: Stage) -> None:
+def lost_after_one(stage: InMemoryDeployment) -> None:
     """IVS lost the key that signs; a standby is ready where the policy says so."""
     one_key(stage)
     stage.lose_pair(stage.active())
 
 
-def damaged(stage: Stage) -> None:
+def damaged(stage: InMemoryDeployment) -> None:
     """The key that signs is damaged, and one retires."""
     one_drains(stage)
     stage.damage(stage.active())
 
 
-def tagged(stage: Stage) -> None:
+def tagged(stage: InMemoryDeployment) -> None:
     """IVS says of the key that signs that it is compromised, and one retires."""
     one_drains(stage)
     [pair] = [p for p in stage.ivs.pairs.values() if p["tags"][KEY_TAG] == stage.active() and EAST in p["arn"]]
     pair["tags"][COMPROMISED_TAG] = "2027-01-15T08:00:00Z"
 
 
-def not_deleted(stage: Stage) -> None:
+def not_deleted(stage: InMemoryDeployment) -> None:
     """A key signs, and IVS will not hear of the next deletion."""
     one_key(stage)
     stage.ivs.lose["DeletePlaybackKeyPair"] = "before"
@@ -104,7 +104,7 @@ def bring(context: KeysContext) -> None:
 class Case(NamedTuple):
     """What was there, what is killed, and where."""
 
-    before: Callable[[Stage], None]
+    before: Callable[[InMemoryDeployment], None]
     run: Callable[[KeysContext], object]
     regions: tuple[str, ...] = (EAST, WEST)
     standby: bool = False
@@ -137,7 +137,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_killed_at_any_step_the_next_run_converges(name: str, migrated: Path, tmp_path: Path) -> None:
     case, crashes = CASES[name], 0
-    before = Stage(migrated, None, POLICY._replace(standby=case.standby))
+    before = InMemoryDeployment(migrated, None, POLICY._replace(standby=case.standby))
     case.before(before)
     room = QUOTA - len([arn for arn in before.ivs.pairs if EAST in arn]) - 1
     foreign = before.ivs.add_foreign(EAST, 0 if case.standby else min(room, 1))
@@ -145,7 +145,7 @@ def test_killed_at_any_step_the_next_run_converges(name: str, migrated: Path, tm
     for at in itertools.count():
         stage = before.twin(tmp_path / "before.db")
         try:
-            case.run(stage.context(Tripwire(at)))
+            case.run(stage.context(CrashPoint(at)))
         except Crash:
             crashes += 1
         else:

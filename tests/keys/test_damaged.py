@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.clocks import ManualClock
-from tests.support.in_memory_deployment import EAST, POLICY, Stage
-from tests.support.keks import NEW, OLD, WRAPPER, DataKeys, passphrase
+from tests.support.in_memory_deployment import EAST, POLICY, InMemoryDeployment
+from tests.support.keks import NEW, OLD, WRAPPER, FakeKms, passphrase
 from tests.support.problems import texts
-from tests.support.refresh_worker import Worker
+from tests.support.refresh_worker import CountingWorker
 from tokensvc.errors import InsecureKeyFile, InvalidKey, VaultError
 from tokensvc.jose import keypair
 from tokensvc.jose.keypair import PrivateKey
@@ -45,43 +45,43 @@ DAMAGES: dict[str, Damage] = {
 
 
 @pytest.fixture
-def stage(migrated: Path, tmp_path: Path) -> Stage:
+def stage(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
     """A key that signs and a standby that has led, on the test's clock."""
-    made = Stage(migrated, tmp_path / "keys", POLICY._replace(standby=True))
+    made = InMemoryDeployment(migrated, tmp_path / "keys", POLICY._replace(standby=True))
     made.generate()
     made.clock.advance(POLICY.propagation_seconds)
     return made
 
 
-def file_of(stage: Stage, key_id: str) -> Path:
+def file_of(stage: InMemoryDeployment, key_id: str) -> Path:
     vault = stage.vault
     assert isinstance(vault, KeyFiles)
     return vault._directory / f"{key_id}.pem"
 
 
-def damage(stage: Stage, key_id: str, how: Damage = DAMAGES["junk"]) -> None:
+def damage(stage: InMemoryDeployment, key_id: str, how: Damage = DAMAGES["junk"]) -> None:
     path = file_of(stage, key_id)
     path.write_bytes(how(path.read_bytes()))
 
 
 @pytest.mark.parametrize("how", DAMAGES)
-def test_the_standby_takes_over_from_a_key_that_is_damaged(stage: Stage, how: str) -> None:
+def test_the_standby_takes_over_from_a_key_that_is_damaged(stage: InMemoryDeployment, how: str) -> None:
     """A worker that starts then signs as soon as whoever performs has looked."""
     former, [(standby, _)] = stage.active(), stage.placements(EAST, KeyState.PREPARED)
     damage(stage, former, DAMAGES[how])
-    worker = Worker(stage, stage.clock)
+    worker = CountingWorker(stage, stage.clock)
     worker.refresh.run_once()
     assert [slot.active for slot in worker.refresh.current.keyring.region_keys.values()] == [None]
     [outlook] = stage.reconcile()
     assert stage.active() == standby.id
-    assert any(f"private half of key {former} cannot sign" in words for words in texts(outlook.problems))
+    assert any(f"private key of key {former} cannot sign" in words for words in texts(outlook.problems))
     worker.refresh.run_once()
     [slot] = worker.refresh.current.keyring.region_keys.values()
     assert slot.active is not None
     assert slot.active.key_id == standby.id
 
 
-def test_a_damaged_key_drains_and_goes_like_any_other(stage: Stage) -> None:
+def test_a_damaged_key_drains_and_goes_like_any_other(stage: InMemoryDeployment) -> None:
     former = stage.active()
     damage(stage, former)
     stage.reconcile()
@@ -93,7 +93,7 @@ def test_a_damaged_key_drains_and_goes_like_any_other(stage: Stage) -> None:
 
 
 def test_without_a_standby_a_retiring_key_signs_again(migrated: Path, tmp_path: Path) -> None:
-    stage = Stage(migrated, tmp_path / "keys")
+    stage = InMemoryDeployment(migrated, tmp_path / "keys")
     former = stage.generate().id
     latter = stage.rotate()
     damage(stage, latter)
@@ -102,7 +102,7 @@ def test_without_a_standby_a_retiring_key_signs_again(migrated: Path, tmp_path: 
     assert require_key(stage.store.keys.list(), latter).placements[0].state is KeyState.RETIRING
 
 
-def test_a_damaged_standby_is_replaced(stage: Stage) -> None:
+def test_a_damaged_standby_is_replaced(stage: InMemoryDeployment) -> None:
     [(standby, _)] = stage.placements(EAST, KeyState.PREPARED)
     damage(stage, standby.id)
     stage.reconcile()
@@ -112,7 +112,7 @@ def test_a_damaged_standby_is_replaced(stage: Stage) -> None:
 
 
 def test_a_damaged_key_that_was_only_made_holds_up_no_other(migrated: Path, tmp_path: Path) -> None:
-    stage = Stage(migrated, tmp_path / "keys")
+    stage = InMemoryDeployment(migrated, tmp_path / "keys")
     stage.ivs.add_foreign(EAST, 3)
     stage.reconcile()
     stage.ivs.pairs.clear()
@@ -124,7 +124,7 @@ def test_a_damaged_key_that_was_only_made_holds_up_no_other(migrated: Path, tmp_
     assert commands.generate(stage.context(), [EAST]).id not in {record.id for record in unused}
 
 
-def test_a_compromise_does_not_hand_over_to_a_key_that_is_known_to_be_damaged(stage: Stage) -> None:
+def test_a_compromise_does_not_hand_over_to_a_key_that_is_known_to_be_damaged(stage: InMemoryDeployment) -> None:
     former = stage.active()
     stage.rotate()
     stage.clock.advance(POLICY.propagation_seconds)
@@ -137,7 +137,7 @@ def test_a_compromise_does_not_hand_over_to_a_key_that_is_known_to_be_damaged(st
     assert stage.active() == former
 
 
-def test_the_right_key_can_be_brought_again(stage: Stage) -> None:
+def test_the_right_key_can_be_brought_again(stage: InMemoryDeployment) -> None:
     former = stage.active()
     private_key = stage.vault.open(former)
     damage(stage, former)
@@ -153,7 +153,7 @@ def test_the_right_key_can_be_brought_again(stage: Stage) -> None:
 # --- what is no damage
 
 
-def stays(stage: Stage) -> None:
+def stays(stage: InMemoryDeployment) -> None:
     """The active key goes on being the active one, however often it is looked at."""
     signing, before = stage.active(), stage.vault.key_ids()
     for _ in range(3):
@@ -163,36 +163,36 @@ def stays(stage: Stage) -> None:
     assert before <= stage.vault.key_ids()
 
 
-def test_a_wrapping_key_that_is_unknown_is_no_damage(stage: Stage) -> None:
+def test_a_wrapping_key_that_is_unknown_is_no_damage(stage: InMemoryDeployment) -> None:
     path = file_of(stage, stage.active())
     path.write_bytes(SecretCipher(passphrase(NEW)).encrypt_key(stage.vault.open(stage.active())))
     stays(stage)
 
 
-def test_an_unnamed_envelope_under_another_passphrase_is_no_damage(stage: Stage) -> None:
+def test_an_unnamed_envelope_under_another_passphrase_is_no_damage(stage: InMemoryDeployment) -> None:
     private_key, path = stage.vault.open(stage.active()), file_of(stage, stage.active())
     path.write_bytes(keypair.private_pem(private_key, b"another passphrase"))
     stays(stage)
 
 
-def test_a_file_that_may_not_be_read_is_no_damage(stage: Stage) -> None:
+def test_a_file_that_may_not_be_read_is_no_damage(stage: InMemoryDeployment) -> None:
     file_of(stage, stage.active()).chmod(0o644)
     stays(stage)
 
 
-def test_what_lies_in_the_place_of_a_file_and_is_none_is_no_damage(stage: Stage) -> None:
+def test_what_lies_in_the_place_of_a_file_and_is_none_is_no_damage(stage: InMemoryDeployment) -> None:
     path = file_of(stage, stage.active())
     path.unlink()
     path.mkdir()
     stays(stage)
 
 
-class Kms(Stage):
+class Kms(InMemoryDeployment):
     """A stage whose private keys are wrapped by a key management service."""
 
     def __init__(self, migrated: Path, folder: Path) -> None:
         super().__init__(migrated, None, POLICY._replace(standby=True))
-        self.kms = DataKeys()
+        self.kms = FakeKms()
         self.vault = KeyFiles(folder, SecretCipher(self.kms))
 
 
@@ -293,4 +293,4 @@ def test_what_the_system_refuses_is_no_verdict(error: VaultError) -> None:
 
 def test_an_unnamed_envelope_that_is_no_key_at_all_is_damaged_whatever_wraps() -> None:
     with pytest.raises(InvalidKey):
-        SecretCipher(DataKeys()).decrypt_key(b"junk")
+        SecretCipher(FakeKms()).decrypt_key(b"junk")

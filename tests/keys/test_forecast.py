@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.in_memory_deployment import EAST, POLICY, Stage
+from tests.support.in_memory_deployment import EAST, POLICY, InMemoryDeployment
 from tokensvc.keys import commands
 from tokensvc.keys.forecast import MAX_STEPS, plan
 from tokensvc.keys.inventory import take_inventory
@@ -17,11 +17,11 @@ STANDBY = POLICY._replace(standby=True)
 
 
 @pytest.fixture
-def stage(migrated: Path, tmp_path: Path) -> Stage:
-    return Stage(migrated, tmp_path / "keys")
+def stage(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
+    return InMemoryDeployment(migrated, tmp_path / "keys")
 
 
-def foretold(stage: Stage, *, replace: bool = False) -> list[Step | Wait]:
+def foretold(stage: InMemoryDeployment, *, replace: bool = False) -> list[Step | Wait]:
     standing = take_inventory(stage.context(), EAST).region_state
     active = active_placement(standing.placements)
     if replace and active is not None:
@@ -33,20 +33,20 @@ def kinds(coming: list[Step | Wait]) -> list[str]:
     return [step.kind.value if isinstance(step, Step) else "wait" for step in coming]
 
 
-def nothing(_stage: Stage) -> None:
+def nothing(_stage: InMemoryDeployment) -> None:
     """A new deployment."""
 
 
-def one(stage: Stage) -> None:
+def one(stage: InMemoryDeployment) -> None:
     stage.generate()
 
 
-def two(stage: Stage) -> None:
+def two(stage: InMemoryDeployment) -> None:
     stage.generate()
     stage.rotate()
 
 
-def drained(stage: Stage) -> None:
+def drained(stage: InMemoryDeployment) -> None:
     two(stage)
     stage.drain()
 
@@ -54,9 +54,9 @@ def drained(stage: Stage) -> None:
 @pytest.mark.parametrize("policy", [POLICY, STANDBY], ids=["without a standby", "with a standby"])
 @pytest.mark.parametrize("before", [nothing, one, two, drained])
 def test_a_rotation_goes_as_foretold(
-    migrated: Path, tmp_path: Path, before: Callable[[Stage], None], policy: object
+    migrated: Path, tmp_path: Path, before: Callable[[InMemoryDeployment], None], policy: object
 ) -> None:
-    stage = Stage(migrated, tmp_path / "keys", STANDBY if policy == STANDBY else POLICY)
+    stage = InMemoryDeployment(migrated, tmp_path / "keys", STANDBY if policy == STANDBY else POLICY)
     before(stage)
     known = {entry.id for entry in stage.store.journal.history(None, 100)}
     coming = foretold(stage, replace=True)
@@ -70,12 +70,12 @@ def test_a_rotation_goes_as_foretold(
     assert len(stage.slept) == sum(isinstance(step, Wait) for step in coming)
 
 
-def test_where_nothing_is_due_nothing_is_foretold(stage: Stage) -> None:
+def test_where_nothing_is_due_nothing_is_foretold(stage: InMemoryDeployment) -> None:
     stage.generate()
     assert foretold(stage) == []
 
 
-def test_a_full_region_waits_for_a_drain_and_then_goes_on(stage: Stage) -> None:
+def test_a_full_region_waits_for_a_drain_and_then_goes_on(stage: InMemoryDeployment) -> None:
     stage.generate()
     stage.rotate()
     stage.rotate()
@@ -85,14 +85,14 @@ def test_a_full_region_waits_for_a_drain_and_then_goes_on(stage: Stage) -> None:
     ]
 
 
-def test_where_only_others_can_make_room_it_ends_there(stage: Stage) -> None:
+def test_where_only_others_can_make_room_it_ends_there(stage: InMemoryDeployment) -> None:
     stage.ivs.add_foreign(EAST, 3)
     (wait,) = foretold(stage)
     assert isinstance(wait, Wait)
     assert wait.until is None
 
 
-def test_a_compromised_key_goes_first(stage: Stage) -> None:
+def test_a_compromised_key_goes_first(stage: InMemoryDeployment) -> None:
     key = stage.generate()
     stage.store.keys.compromise(key.id, stage.clock.at(), 30, include_standby=False)
     coming = foretold(stage)
@@ -103,7 +103,7 @@ def test_a_compromised_key_goes_first(stage: Stage) -> None:
 @pytest.mark.parametrize("is_lost", [False, True], ids=["the standby takes over", "the standby is lost"])
 def test_drains_that_start_anew_are_foretold(migrated: Path, tmp_path: Path, is_lost: bool) -> None:
     """Where IVS does not hold the key that signs, any other may have signed in a time that the store has forgotten."""
-    stage = Stage(migrated, tmp_path / "keys", STANDBY)
+    stage = InMemoryDeployment(migrated, tmp_path / "keys", STANDBY)
     two(stage)
     stage.reconcile()
     stage.clock.advance(POLICY.drain_seconds(3600) - 60)
@@ -125,7 +125,7 @@ def test_drains_that_start_anew_are_foretold(migrated: Path, tmp_path: Path, is_
     assert [step.kind for step in coming if isinstance(step, Step)] == taken
 
 
-def test_it_ends_where_keys_are_replaced_without_end(stage: Stage) -> None:
+def test_it_ends_where_keys_are_replaced_without_end(stage: InMemoryDeployment) -> None:
     stage.generate()
     standing = take_inventory(stage.context(), EAST).region_state
     restless = POLICY._replace(max_age_seconds=0.0)

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.clocks import ManualClock
-from tests.support.crashes import Crash, Tripwire
-from tests.support.in_memory_deployment import EAST, POLICY, WEST, Stage
-from tests.support.simulated_ivs import IvsSimulator
+from tests.support.crashes import Crash, CrashPoint
+from tests.support.in_memory_deployment import EAST, POLICY, WEST, InMemoryDeployment
+from tests.support.simulated_ivs import SimulatedIvs
 from tokensvc.errors import TokensvcError
 from tokensvc.keys import commands
 from tokensvc.keys.context import KeysContext
@@ -49,7 +49,7 @@ _moves = st.lists(
 class OwnOnly:
     """IVS as one deployment may change it."""
 
-    def __init__(self, ivs: IvsSimulator, deployment_id: str) -> None:
+    def __init__(self, ivs: SimulatedIvs, deployment_id: str) -> None:
         self._ivs = ivs
         self._deployment_id = deployment_id
 
@@ -63,10 +63,10 @@ class OwnOnly:
         return self._ivs.call(region, operation, request)
 
 
-class Neighbour(Stage):
+class Neighbour(InMemoryDeployment):
     """One of two."""
 
-    def __init__(self, migrated: Path, number: int, ivs: IvsSimulator, clock: ManualClock) -> None:
+    def __init__(self, migrated: Path, number: int, ivs: SimulatedIvs, clock: ManualClock) -> None:
         own_id = f"deployment {number}"
         own: Any = OwnOnly(ivs, own_id)
         super().__init__(migrated, None, POLICY._replace(standby=True), ivs=own, clock=clock)
@@ -74,7 +74,7 @@ class Neighbour(Stage):
         with write_transaction(self.store.engine) as connection:
             connection.execute(sa.update(schema.deployment).values(id=own_id))
 
-    def act(self, deed: str, wire: Tripwire | None = None) -> None:
+    def act(self, deed: str, wire: CrashPoint | None = None) -> None:
         with contextlib.suppress(TokensvcError):
             self._do(self.context(wire), deed)
 
@@ -101,7 +101,7 @@ def test_whatever_two_deployments_do_neither_touches_the_others_pairs(
     migrated: Path, moves: list[tuple[Any, ...]]
 ) -> None:
     """They take slots from each other, and that is all: whoever signs goes on signing."""
-    ivs, clock = IvsSimulator(), ManualClock()
+    ivs, clock = SimulatedIvs(), ManualClock()
     two = [Neighbour(migrated, number, ivs, clock) for number in (0, 1)]
     for move in [*moves, ("acts", 0, "advance"), ("acts", 1, "advance")]:
         match move:
@@ -109,10 +109,10 @@ def test_whatever_two_deployments_do_neither_touches_the_others_pairs(
                 two[who].act(deed)
             case ("is killed", who, deed, at):
                 with contextlib.suppress(Crash):
-                    two[who].act(deed, Tripwire(at))
+                    two[who].act(deed, CrashPoint(at))
             case ("is frozen", who, deed, at, others):
                 other = two[1 - who]
-                two[who].act(deed, Tripwire(at, does=partial(other.act, others)))
+                two[who].act(deed, CrashPoint(at, does=partial(other.act, others)))
             case ("waits", seconds):
                 clock.advance(seconds)
         for stage in two:

@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.container.test_prometheus import figures
-from tests.support.in_memory_deployment import EAST, WEST, Stage
+from tests.support.in_memory_deployment import EAST, WEST, InMemoryDeployment
 from tests.support.problems import texts
 from tests.support.simulated_ivs import outage
 from tokensvc.container.prometheus import PrometheusMetrics
@@ -40,7 +40,7 @@ POLICY = RotationPolicy(LEAD_SECONDS, max_staleness_seconds=910, max_age_seconds
 class Process:
     """A process with a rotation loop; `run` lets time pass as its loop would."""
 
-    def __init__(self, stage: Stage, *regions: str, name: str = "a") -> None:
+    def __init__(self, stage: InMemoryDeployment, *regions: str, name: str = "a") -> None:
         self.stage = stage
         self.name = name
         self.metrics = PrometheusMetrics()
@@ -80,16 +80,16 @@ class Process:
 
 
 @pytest.fixture
-def stage(migrated: Path, tmp_path: Path) -> Stage:
-    return Stage(migrated, tmp_path / "keys", POLICY)
+def stage(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
+    return InMemoryDeployment(migrated, tmp_path / "keys", POLICY)
 
 
 @pytest.fixture
-def process(stage: Stage) -> Process:
+def process(stage: InMemoryDeployment) -> Process:
     return Process(stage)
 
 
-def test_with_no_key_at_all_the_first_one_is_made_and_signs_after_the_lead(stage: Stage, process: Process) -> None:
+def test_with_no_key_at_all_the_first_one_is_made_and_signs_after_the_lead(stage: InMemoryDeployment, process: Process) -> None:
     process.run()
     [(_, there)] = stage.placements(EAST, KeyState.PREPARED)
     process.run(LEAD_SECONDS - INTERVAL_SECONDS)
@@ -101,7 +101,7 @@ def test_with_no_key_at_all_the_first_one_is_made_and_signs_after_the_lead(stage
 
 
 def test_a_key_at_its_maximum_age_is_followed_by_the_next_and_goes_when_it_has_drained(
-    stage: Stage, process: Process
+    stage: InMemoryDeployment, process: Process
 ) -> None:
     process.run(LEAD_SECONDS)
     former = stage.active()
@@ -115,7 +115,7 @@ def test_a_key_at_its_maximum_age_is_followed_by_the_next_and_goes_when_it_has_d
     stage.check_settled(EAST)
 
 
-def test_ivs_is_looked_at_once_a_minute_when_nothing_is_due(stage: Stage, process: Process) -> None:
+def test_ivs_is_looked_at_once_a_minute_when_nothing_is_due(stage: InMemoryDeployment, process: Process) -> None:
     stage.generate()
     process.run()
     process.looks()
@@ -123,7 +123,7 @@ def test_ivs_is_looked_at_once_a_minute_when_nothing_is_due(stage: Stage, proces
     assert process.looks() == 10
 
 
-def test_a_wait_costs_no_look_until_it_ends(stage: Stage, process: Process) -> None:
+def test_a_wait_costs_no_look_until_it_ends(stage: InMemoryDeployment, process: Process) -> None:
     process.run()
     process.looks()
     process.run(LEAD_SECONDS - INTERVAL_SECONDS)
@@ -133,7 +133,7 @@ def test_a_wait_costs_no_look_until_it_ends(stage: Stage, process: Process) -> N
     assert stage.active()
 
 
-def test_what_was_asked_for_is_begun_at_the_next_run(stage: Stage, process: Process) -> None:
+def test_what_was_asked_for_is_begun_at_the_next_run(stage: InMemoryDeployment, process: Process) -> None:
     former = stage.generate().id
     process.run(5)
     commands.request_rotation(stage.context(), [EAST], "a test")
@@ -146,7 +146,7 @@ def test_what_was_asked_for_is_begun_at_the_next_run(stage: Stage, process: Proc
     assert stage.active() != former
 
 
-def test_a_compromise_is_made_good_at_the_next_run(stage: Stage, process: Process) -> None:
+def test_a_compromise_is_made_good_at_the_next_run(stage: InMemoryDeployment, process: Process) -> None:
     bad = stage.generate().id
     process.run(5)
     stage.store.keys.compromise(bad, stage.clock.at(), LEAD_SECONDS, include_standby=False)
@@ -157,7 +157,7 @@ def test_a_compromise_is_made_good_at_the_next_run(stage: Stage, process: Proces
     assert stage.active() != bad
 
 
-def test_being_asked_again_and_again_does_not_flood_ivs(stage: Stage, process: Process) -> None:
+def test_being_asked_again_and_again_does_not_flood_ivs(stage: InMemoryDeployment, process: Process) -> None:
     stage.generate()
     process.run()
     process.looks()
@@ -167,7 +167,7 @@ def test_being_asked_again_and_again_does_not_flood_ivs(stage: Stage, process: P
     assert process.looks() == 20 * INTERVAL_SECONDS / MIN_INSPECTION_INTERVAL_SECONDS
 
 
-def test_one_performs_and_another_takes_over_within_the_lease(stage: Stage) -> None:
+def test_one_performs_and_another_takes_over_within_the_lease(stage: InMemoryDeployment) -> None:
     first, second = Process(stage, name="a"), Process(stage, name="b")
     for _ in range(10):
         first.run()
@@ -184,7 +184,7 @@ def test_one_performs_and_another_takes_over_within_the_lease(stage: Stage) -> N
     assert (first.figure("tokensvc_rotation_leader"), second.figure("tokensvc_rotation_leader")) == (0, 1)
 
 
-def test_who_stops_lets_another_take_over_at_once(stage: Stage) -> None:
+def test_who_stops_lets_another_take_over_at_once(stage: InMemoryDeployment) -> None:
     first, second = Process(stage, name="a"), Process(stage, name="b")
     first.run()
     second.run()
@@ -193,7 +193,7 @@ def test_who_stops_lets_another_take_over_at_once(stage: Stage) -> None:
     assert second.rotation.region_statuses
 
 
-def test_who_does_not_perform_asks_ivs_nothing(stage: Stage) -> None:
+def test_who_does_not_perform_asks_ivs_nothing(stage: InMemoryDeployment) -> None:
     first, second = Process(stage, name="a"), Process(stage, name="b")
     stage.generate()
     first.run()
@@ -203,7 +203,7 @@ def test_who_does_not_perform_asks_ivs_nothing(stage: Stage) -> None:
     assert second.looks() == 0
 
 
-def test_trouble_is_told_until_it_is_over_and_tried_again_at_growing_pauses(stage: Stage, process: Process) -> None:
+def test_trouble_is_told_until_it_is_over_and_tried_again_at_growing_pauses(stage: InMemoryDeployment, process: Process) -> None:
     stage.ivs.refuse[EAST] = outage()
     process.run()
     assert texts(process.rotation.problems) == ["us-east-1: IVS did not answer"]
@@ -223,7 +223,7 @@ def test_trouble_is_told_until_it_is_over_and_tried_again_at_growing_pauses(stag
     assert stage.active()
 
 
-def test_a_region_in_trouble_keeps_no_other_from_a_key(stage: Stage) -> None:
+def test_a_region_in_trouble_keeps_no_other_from_a_key(stage: InMemoryDeployment) -> None:
     process = Process(stage, EAST, WEST)
     stage.ivs.refuse[WEST] = outage()
     process.run(LEAD_SECONDS)
@@ -232,7 +232,7 @@ def test_a_region_in_trouble_keeps_no_other_from_a_key(stage: Stage) -> None:
     assert process.figure('tokensvc_rotation_problems{region="us-west-2"}') == 1
 
 
-def test_slots_that_others_fill_are_trouble_with_the_arithmetic_before_a_rotation_needs_them(stage: Stage) -> None:
+def test_slots_that_others_fill_are_trouble_with_the_arithmetic_before_a_rotation_needs_them(stage: InMemoryDeployment) -> None:
     process = Process(stage)
     stage.ivs.add_foreign(EAST, 2)
     process.run(LEAD_SECONDS)
@@ -243,7 +243,7 @@ def test_slots_that_others_fill_are_trouble_with_the_arithmetic_before_a_rotatio
     assert (news.slots_used, news.foreign) == (3, 2)
 
 
-def test_a_policy_that_a_longer_lease_made_impossible_is_trouble(stage: Stage, process: Process) -> None:
+def test_a_policy_that_a_longer_lease_made_impossible_is_trouble(stage: InMemoryDeployment, process: Process) -> None:
     stage.policy = POLICY._replace(max_staleness_seconds=86_400)
     process.run()
     assert any(
@@ -252,12 +252,12 @@ def test_a_policy_that_a_longer_lease_made_impossible_is_trouble(stage: Stage, p
     )
 
 
-def test_a_store_that_is_away_is_trouble_and_counted_and_the_next_run_goes_on(stage: Stage, process: Process) -> None:
+def test_a_store_that_is_away_is_trouble_and_counted_and_the_next_run_goes_on(stage: InMemoryDeployment, process: Process) -> None:
     process.away = True
     for _ in range(2):
         with pytest.raises(StoreUnavailable):
             process.run()
-    assert texts(process.rotation.problems) == ["rotation does not run: the store did not answer"]
+    assert texts(process.rotation.problems) == ["rotation is not running: the store did not answer"]
     assert process.figure('tokensvc_rotation_problems{region="us-east-1"}') == 1
     process.away = False
     process.run(LEAD_SECONDS)
@@ -265,7 +265,7 @@ def test_a_store_that_is_away_is_trouble_and_counted_and_the_next_run_goes_on(st
     assert stage.active()
 
 
-def test_what_was_asked_while_the_store_was_away_is_not_forgotten(stage: Stage, process: Process) -> None:
+def test_what_was_asked_while_the_store_was_away_is_not_forgotten(stage: InMemoryDeployment, process: Process) -> None:
     stage.generate()
     process.run(5)
     process.looks()
@@ -278,7 +278,7 @@ def test_what_was_asked_while_the_store_was_away_is_not_forgotten(stage: Stage, 
     assert process.looks() == 1
 
 
-def test_the_news_of_a_region_say_what_comes_next_and_when(stage: Stage, process: Process) -> None:
+def test_the_news_of_a_region_say_what_comes_next_and_when(stage: InMemoryDeployment, process: Process) -> None:
     process.run()
     [waiting] = process.rotation.region_statuses
     assert waiting.next_action == "IVS must hold the next key for the lead before it signs"
@@ -292,7 +292,7 @@ def test_the_news_of_a_region_say_what_comes_next_and_when(stage: Stage, process
     assert (settled.slots_used, settled.foreign) == (1, 0)
 
 
-def test_a_drain_that_comes_before_the_next_rotation_is_what_comes_next(stage: Stage, process: Process) -> None:
+def test_a_drain_that_comes_before_the_next_rotation_is_what_comes_next(stage: InMemoryDeployment, process: Process) -> None:
     former = stage.generate().id
     stage.rotate()
     process.run()
@@ -301,7 +301,7 @@ def test_a_drain_that_comes_before_the_next_rotation_is_what_comes_next(stage: S
 
 
 def test_without_a_maximum_age_nothing_comes_next(migrated: Path, tmp_path: Path) -> None:
-    stage = Stage(migrated, tmp_path / "other", POLICY._replace(max_age_seconds=None))
+    stage = InMemoryDeployment(migrated, tmp_path / "other", POLICY._replace(max_age_seconds=None))
     stage.generate()
     process = Process(stage)
     process.run()
@@ -313,7 +313,7 @@ def _lines(lines: Sequence[Mapping[str, Any]], event: str) -> list[Mapping[str, 
     return [line for line in lines if line["event"] == event]
 
 
-def test_ivs_away_is_logged_when_it_starts_once_a_minute_and_when_it_ends(stage: Stage, process: Process) -> None:
+def test_ivs_away_is_logged_when_it_starts_once_a_minute_and_when_it_ends(stage: InMemoryDeployment, process: Process) -> None:
     process.run(LEAD_SECONDS)
     with capture_logs() as lines:
         stage.ivs.refuse[EAST] = outage()
@@ -330,7 +330,7 @@ def test_ivs_away_is_logged_when_it_starts_once_a_minute_and_when_it_ends(stage:
 
 
 def test_what_keeps_viewers_from_playing_is_an_error_when_it_starts_and_once_a_minute(
-    stage: Stage, process: Process
+    stage: InMemoryDeployment, process: Process
 ) -> None:
     process.run(LEAD_SECONDS)
     [(record, _)] = stage.placements(EAST, KeyState.ACTIVE)
@@ -346,7 +346,7 @@ def test_what_keeps_viewers_from_playing_is_an_error_when_it_starts_and_once_a_m
     assert len(_lines(lines, "tokens are issued again that IVS admits")) == 1
 
 
-def test_a_run_that_had_nothing_to_do_is_idle(stage: Stage, process: Process) -> None:
+def test_a_run_that_had_nothing_to_do_is_idle(stage: InMemoryDeployment, process: Process) -> None:
     assert process.rotation.run_once() is None
     assert process.rotation.run_once() is IDLE
     process.away = True

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.crashes import Before
-from tests.support.in_memory_deployment import EAST, POLICY, WEST, Stage
+from tests.support.in_memory_deployment import EAST, POLICY, WEST, InMemoryDeployment
 from tests.support.problems import texts
 from tests.support.simulated_ivs import outage
 from tokensvc.errors import ConcurrentModification, Conflict, StoreUnavailable
@@ -24,20 +24,20 @@ from tokensvc.keys.reconciler import reconcile
 
 
 @pytest.fixture
-def stage(migrated: Path) -> Stage:
-    return Stage(migrated, None)
+def stage(migrated: Path) -> InMemoryDeployment:
+    return InMemoryDeployment(migrated, None)
 
 
 @pytest.fixture
-def with_standby(migrated: Path) -> Stage:
-    return Stage(migrated, None, POLICY._replace(standby=True))
+def with_standby(migrated: Path) -> InMemoryDeployment:
+    return InMemoryDeployment(migrated, None, POLICY._replace(standby=True))
 
 
-def state(stage: Stage, key_id: str) -> KeyState:
+def state(stage: InMemoryDeployment, key_id: str) -> KeyState:
     return require_key(stage.store.keys.list(), key_id).placements[0].state
 
 
-def before(stage: Stage, method: str, does: Callable[[], None]) -> KeysContext:
+def before(stage: InMemoryDeployment, method: str, does: Callable[[], None]) -> KeysContext:
     """A process in which something happens before it first asks the store this of a key."""
     return replace(stage.context(), keys=Before(stage.store.keys, method, does))
 
@@ -45,7 +45,7 @@ def before(stage: Stage, method: str, does: Callable[[], None]) -> KeysContext:
 # --- somebody meddles with our pairs
 
 
-def test_where_somebody_deleted_every_pair_by_hand_another_key_signs(stage: Stage) -> None:
+def test_where_somebody_deleted_every_pair_by_hand_another_key_signs(stage: InMemoryDeployment) -> None:
     former = stage.generate().id
     stage.ivs.pairs.clear()
     stage.clock.advance(GRACE_SECONDS + 1)
@@ -57,7 +57,7 @@ def test_where_somebody_deleted_every_pair_by_hand_another_key_signs(stage: Stag
     stage.check_settled(EAST)
 
 
-def test_a_lost_deletion_of_the_last_pair_in_a_region_that_is_given_up_is_made_good(stage: Stage) -> None:
+def test_a_lost_deletion_of_the_last_pair_in_a_region_that_is_given_up_is_made_good(stage: InMemoryDeployment) -> None:
     """There IVS shows nothing, which could be another account's; the region that is in use tells that it is ours."""
     stage.generate(EAST, WEST)
     stage.rotate(EAST, WEST)
@@ -75,7 +75,7 @@ def test_a_lost_deletion_of_the_last_pair_in_a_region_that_is_given_up_is_made_g
     assert not stage.store.journal.open_entries()
 
 
-def test_a_pair_that_a_list_left_out_is_not_taken_for_missing(stage: Stage) -> None:
+def test_a_pair_that_a_list_left_out_is_not_taken_for_missing(stage: InMemoryDeployment) -> None:
     """Lists may lag behind, and a pair that is deleted for it would take living tokens with it."""
     former = stage.generate().id
     stage.rotate()
@@ -93,7 +93,7 @@ def test_a_pair_that_a_list_left_out_is_not_taken_for_missing(stage: Stage) -> N
     assert left_out in stage.ivs.pairs
 
 
-def test_tags_that_somebody_changed_are_a_finding_and_hold_nothing_up(stage: Stage) -> None:
+def test_tags_that_somebody_changed_are_a_finding_and_hold_nothing_up(stage: InMemoryDeployment) -> None:
     stage.generate()
     ready, elsewhere = stage.generate().id, stage.bring(WEST).id
     [mistagged] = [pair for pair in stage.ivs.pairs.values() if pair["tags"][KEY_TAG] == ready]
@@ -101,7 +101,7 @@ def test_tags_that_somebody_changed_are_a_finding_and_hold_nothing_up(stage: Sta
     assert stage.rotate() == ready
 
 
-def test_a_pair_of_ours_that_turns_up_beside_the_one_we_know_is_a_finding_and_stays(stage: Stage) -> None:
+def test_a_pair_of_ours_that_turns_up_beside_the_one_we_know_is_a_finding_and_stays(stage: InMemoryDeployment) -> None:
     key_id = stage.generate().id
     [arn] = stage.ivs.add_foreign(EAST, 1, {DEPLOYMENT_TAG: stage.store.deployment.read().id, KEY_TAG: key_id})
     [outlook] = stage.reconcile()
@@ -109,7 +109,7 @@ def test_a_pair_of_ours_that_turns_up_beside_the_one_we_know_is_a_finding_and_st
     assert arn in stage.ivs.pairs
 
 
-def test_a_key_that_ivs_does_not_hold_is_put_to_work_by_nobody(stage: Stage) -> None:
+def test_a_key_that_ivs_does_not_hold_is_put_to_work_by_nobody(stage: InMemoryDeployment) -> None:
     stage.generate()
     ready = stage.generate()
     del stage.ivs.pairs[ready.placements[0].arn]
@@ -121,7 +121,7 @@ def test_a_key_that_ivs_does_not_hold_is_put_to_work_by_nobody(stage: Stage) -> 
 # --- imports that come about late or unheard
 
 
-def test_an_import_that_comes_about_after_its_key_was_deleted_there_is_deleted_too(stage: Stage) -> None:
+def test_an_import_that_comes_about_after_its_key_was_deleted_there_is_deleted_too(stage: InMemoryDeployment) -> None:
     """By a process that stood still between deciding and asking, longer than the key lived."""
     former = stage.generate()
     stage.rotate()
@@ -135,7 +135,7 @@ def test_an_import_that_comes_about_after_its_key_was_deleted_there_is_deleted_t
     stage.check_settled(EAST)
 
 
-def test_an_import_that_cannot_be_noted_any_more_is_taken_back(stage: Stage) -> None:
+def test_an_import_that_cannot_be_noted_any_more_is_taken_back(stage: InMemoryDeployment) -> None:
     """Its record was given up, since its private half was lost, while whoever imports it stood still."""
 
     def give_up() -> None:
@@ -148,7 +148,7 @@ def test_an_import_that_cannot_be_noted_any_more_is_taken_back(stage: Stage) -> 
     assert not stage.ivs.pairs
 
 
-def test_a_fingerprint_that_differs_is_seen_although_the_import_was_not_heard(stage: Stage) -> None:
+def test_a_fingerprint_that_differs_is_seen_although_the_import_was_not_heard(stage: InMemoryDeployment) -> None:
     stage.ivs.fingerprint_of = lambda _key: "00:11"
     stage.ivs.lose["ImportPlaybackKeyPair"] = "after"
     for _ in range(3):
@@ -158,7 +158,7 @@ def test_a_fingerprint_that_differs_is_seen_although_the_import_was_not_heard(st
     assert there.fingerprint_differs
 
 
-def test_an_import_that_the_store_could_not_note_is_found_even_where_no_key_is_wanted_any_more(stage: Stage) -> None:
+def test_an_import_that_the_store_could_not_note_is_found_even_where_no_key_is_wanted_any_more(stage: InMemoryDeployment) -> None:
     stage.generate(EAST)
 
     def fail() -> None:
@@ -171,7 +171,7 @@ def test_an_import_that_the_store_could_not_note_is_found_even_where_no_key_is_w
     assert stage.placements(WEST, KeyState.PREPARED)
 
 
-def test_a_record_stays_while_its_import_may_come_about(stage: Stage) -> None:
+def test_a_record_stays_while_its_import_may_come_about(stage: InMemoryDeployment) -> None:
     """Its private half is lost, but without the record nobody would know the pair for ours."""
     stage.ivs.lose["ImportPlaybackKeyPair"] = "after"
     stage.reconcile()
@@ -194,7 +194,7 @@ def test_a_record_stays_while_its_import_may_come_about(stage: Stage) -> None:
 # --- clocks, leases, stray steps
 
 
-def test_a_clock_that_was_set_back_makes_no_key_twice(stage: Stage) -> None:
+def test_a_clock_that_was_set_back_makes_no_key_twice(stage: InMemoryDeployment) -> None:
     """By its date no key that is made now is newer than the one that signs."""
     stage.generate()
     stage.clock.wall -= 3600
@@ -202,23 +202,23 @@ def test_a_clock_that_was_set_back_makes_no_key_twice(stage: Stage) -> None:
     assert len(stage.store.keys.list()) == 2
 
 
-def test_a_lease_that_is_lost_on_the_way_is_waited_for(stage: Stage) -> None:
+def test_a_lease_that_is_lost_on_the_way_is_waited_for(stage: InMemoryDeployment) -> None:
     answers = itertools.chain([True, True, False, False], itertools.repeat(True))
     commands.generate(replace(stage.context(), acquire_lease=lambda: next(answers)), [EAST])
     assert "another process performs; waiting for it" in stage.reports
     stage.check_settled(EAST)
 
 
-def test_a_step_that_was_begun_in_a_region_where_nothing_is_left_is_settled_without_asking_ivs(stage: Stage) -> None:
+def test_a_step_that_was_begun_in_a_region_where_nothing_is_left_is_settled_without_asking_ivs(stage: InMemoryDeployment) -> None:
     stage.generate(EAST, WEST)
-    stage.store.journal.begin(StepKind.DELETE, "k9", "eu-west-1", "because", stage.clock.at())
+    stage.store.journal.start(StepKind.DELETE, "k9", "eu-west-1", "because", stage.clock.at())
     stage.clock.advance(GRACE_SECONDS + 1)
     stage.reconcile(EAST, WEST)
     assert not stage.store.journal.open_entries()
     assert "eu-west-1" not in {region for region, *_ in stage.ivs.calls}
 
 
-def test_deleting_a_key_where_none_is_wanted_brings_no_other(with_standby: Stage) -> None:
+def test_deleting_a_key_where_none_is_wanted_brings_no_other(with_standby: InMemoryDeployment) -> None:
     stage = with_standby
     stage.generate(EAST, WEST)
     [(ready, _)] = stage.placements(WEST, KeyState.PREPARED)
@@ -230,7 +230,7 @@ def test_deleting_a_key_where_none_is_wanted_brings_no_other(with_standby: Stage
 # --- compromise
 
 
-def test_a_standby_whose_private_half_is_lost_does_not_take_over(with_standby: Stage) -> None:
+def test_a_standby_whose_private_half_is_lost_does_not_take_over(with_standby: InMemoryDeployment) -> None:
     stage = with_standby
     former = stage.generate().id
     latter = stage.rotate()
@@ -244,7 +244,7 @@ def test_a_standby_whose_private_half_is_lost_does_not_take_over(with_standby: S
     assert state(stage, ready.id) is KeyState.RETIRED
 
 
-def test_a_deletion_that_stood_still_does_not_take_a_key_that_has_signed_again(with_standby: Stage) -> None:
+def test_a_deletion_that_stood_still_does_not_take_a_key_that_has_signed_again(with_standby: InMemoryDeployment) -> None:
     """It had drained; a compromise called it back; it retires again, and its new tokens live."""
     stage = with_standby
     former = stage.generate().id

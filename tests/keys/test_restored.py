@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.in_memory_deployment import EAST, POLICY, WEST, Stage
+from tests.support.in_memory_deployment import EAST, POLICY, WEST, InMemoryDeployment
 from tests.support.problems import texts
-from tests.support.simulated_ivs import IvsSimulator, outage, throttle
+from tests.support.simulated_ivs import SimulatedIvs, outage, throttle
 from tests.support.stores import restore, save
 from tokensvc.cli.remedies import failure_text
 from tokensvc.errors import Conflict, ControlPlaneError, ForeignDeployment
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 PREPARED, ACTIVE, RETIRING, RETIRED, COMPROMISED = KeyState
 
 
-class Deployment(Stage):
+class Deployment(InMemoryDeployment):
     """A stage whose store can be backed up and restored."""
 
     def __init__(self, migrated: Path, backup: Path, *, standby: bool) -> None:
@@ -398,7 +398,7 @@ def test_a_key_that_was_imported_within_the_propagation_delay_is_not_missed(migr
     assert deployment.states()[ready.key_id] is PREPARED
 
 
-class Elsewhere(IvsSimulator):
+class Elsewhere(SimulatedIvs):
     """An account of the same number, with ARNs that no other simulator makes."""
 
     def _arn(self, region: str, kind: str) -> str:
@@ -407,10 +407,10 @@ class Elsewhere(IvsSimulator):
 
 @pytest.mark.parametrize(
     "ivs",
-    [IvsSimulator("210987654321"), IvsSimulator()],
+    [SimulatedIvs("210987654321"), SimulatedIvs()],
     ids=["an empty account", "an empty list of our account"],
 )
-def test_where_ivs_shows_nothing_of_ours_nothing_is_recorded_as_gone(full: Deployment, ivs: IvsSimulator) -> None:
+def test_where_ivs_shows_nothing_of_ours_nothing_is_recorded_as_gone(full: Deployment, ivs: SimulatedIvs) -> None:
     ivs.refuse["ImportPlaybackKeyPair"] = outage()
     before, full.ivs = full.store.keys.list(), ivs
     for _ in range(4):
@@ -570,7 +570,7 @@ def test_looking_changes_nothing(tagged: Deployment) -> None:
 
 
 def test_another_account_is_still_refused(full: Deployment) -> None:
-    full.ivs = IvsSimulator("210987654321")
+    full.ivs = SimulatedIvs("210987654321")
     full.ivs.add_foreign(EAST)
     [outlook] = full.reconcile()
     assert isinstance(outlook.error, ForeignDeployment)

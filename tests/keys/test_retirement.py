@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.in_memory_deployment import EAST, POLICY, WEST, Stage
+from tests.support.in_memory_deployment import EAST, POLICY, WEST, InMemoryDeployment
 from tests.support.simulated_ivs import outage, throttle
 from tokensvc.errors import Conflict, ControlPlaneResourceMissing, KeyNotFound, KeyPairNotOwned
 from tokensvc.jose.keypair import generate
@@ -19,11 +19,11 @@ from tokensvc.keys.retirement import RETRY_PAUSES_SECONDS, compromise_report, de
 
 
 @pytest.fixture
-def stage(migrated: Path, tmp_path: Path) -> Stage:
-    return Stage(migrated, tmp_path / "keys")
+def stage(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
+    return InMemoryDeployment(migrated, tmp_path / "keys")
 
 
-def test_retiring_the_key_that_signs_is_a_wish_for_another(stage: Stage) -> None:
+def test_retiring_the_key_that_signs_is_a_wish_for_another(stage: InMemoryDeployment) -> None:
     key_id = stage.generate(EAST, WEST).id
     wish = retire(stage.context(), key_id, (EAST,), "ada")
     assert wish is not None
@@ -34,7 +34,7 @@ def test_retiring_the_key_that_signs_is_a_wish_for_another(stage: Stage) -> None
     assert stage.active(WEST) == key_id, "it was not asked for there"
 
 
-def test_retiring_a_key_that_stands_ready_deletes_its_pair(stage: Stage) -> None:
+def test_retiring_a_key_that_stands_ready_deletes_its_pair(stage: InMemoryDeployment) -> None:
     stage.generate()
     ready = stage.generate()
     assert retire(stage.context(), ready.id, (EAST,), "ada") is None
@@ -42,7 +42,7 @@ def test_retiring_a_key_that_stands_ready_deletes_its_pair(stage: Stage) -> None
     stage.check_settled(EAST)
 
 
-def test_retiring_what_already_retires_changes_nothing(stage: Stage) -> None:
+def test_retiring_what_already_retires_changes_nothing(stage: InMemoryDeployment) -> None:
     first = stage.generate()
     stage.rotate()
     before = stage.store.keys.list()
@@ -52,7 +52,7 @@ def test_retiring_what_already_retires_changes_nothing(stage: Stage) -> None:
         retire(stage.context(), "k0", (EAST,), "ada")
 
 
-def test_a_key_that_was_only_made_is_forgotten(stage: Stage) -> None:
+def test_a_key_that_was_only_made_is_forgotten(stage: InMemoryDeployment) -> None:
     stage.ivs.refuse["ImportPlaybackKeyPair"] = throttle()
     with pytest.raises(type(throttle())):
         stage.generate()
@@ -63,7 +63,7 @@ def test_a_key_that_was_only_made_is_forgotten(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("tags", [{}, {DEPLOYMENT_TAG: "another", KEY_TAG: "k9"}, {KEY_TAG: "k1"}])
-def test_a_pair_of_others_is_never_deleted_whoever_asks(stage: Stage, tags: dict[str, str]) -> None:
+def test_a_pair_of_others_is_never_deleted_whoever_asks(stage: InMemoryDeployment, tags: dict[str, str]) -> None:
     stage.generate()
     (arn,) = stage.ivs.add_foreign(EAST, tags=tags)
     with pytest.raises(KeyPairNotOwned, match="left alone"):
@@ -71,7 +71,7 @@ def test_a_pair_of_others_is_never_deleted_whoever_asks(stage: Stage, tags: dict
     assert arn in stage.ivs.pairs
 
 
-def test_a_pair_of_ours_goes_by_its_arn_under_the_rules_of_its_key(stage: Stage) -> None:
+def test_a_pair_of_ours_goes_by_its_arn_under_the_rules_of_its_key(stage: InMemoryDeployment) -> None:
     active = stage.generate()
     ready = stage.generate()
     with pytest.raises(Conflict, match="signs in"):
@@ -81,7 +81,7 @@ def test_a_pair_of_ours_goes_by_its_arn_under_the_rules_of_its_key(stage: Stage)
     stage.check_settled(EAST)
 
 
-def test_a_pair_that_lost_its_tags_is_still_ours_where_the_store_knows_it(stage: Stage) -> None:
+def test_a_pair_that_lost_its_tags_is_still_ours_where_the_store_knows_it(stage: InMemoryDeployment) -> None:
     stage.generate()
     ready = stage.generate()
     arn = ready.placements[0].arn
@@ -90,7 +90,7 @@ def test_a_pair_that_lost_its_tags_is_still_ours_where_the_store_knows_it(stage:
     assert arn not in stage.ivs.pairs
 
 
-def test_our_tag_with_a_key_that_the_store_does_not_know_goes_only_when_it_is_named(stage: Stage) -> None:
+def test_our_tag_with_a_key_that_the_store_does_not_know_goes_only_when_it_is_named(stage: InMemoryDeployment) -> None:
     stage.generate()
     ours = {DEPLOYMENT_TAG: stage.store.deployment.read().id, KEY_TAG: "klost"}
     arn = stage.ivs.add_pair(EAST, generate().public_key(), ours)
@@ -104,7 +104,7 @@ def test_our_tag_with_a_key_that_the_store_does_not_know_goes_only_when_it_is_na
         delete_pair(stage.context(), arn)
 
 
-def test_a_compromised_pair_is_deleted_again_and_again_until_it_is_gone(stage: Stage) -> None:
+def test_a_compromised_pair_is_deleted_again_and_again_until_it_is_gone(stage: InMemoryDeployment) -> None:
     key_id = stage.generate().id
     stage.ivs.refuse["DeletePlaybackKeyPair"] = outage()
     began_at = stage.clock.at()
@@ -125,7 +125,7 @@ def test_a_compromised_pair_is_deleted_again_and_again_until_it_is_gone(stage: S
     assert len(stage.slept) == before
 
 
-def test_what_was_gone_before_a_compromise_is_no_part_of_what_it_left(stage: Stage) -> None:
+def test_what_was_gone_before_a_compromise_is_no_part_of_what_it_left(stage: InMemoryDeployment) -> None:
     record = import_key(stage.context(), generate(), (EAST,))
     commands.delete(stage.context(), record.id, (EAST,))
     stage.clock.advance(1)

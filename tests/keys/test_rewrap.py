@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.crashes import Crash, Tripwire
-from tests.support.keks import NEW, OLD, SALT, DataKeys, passphrase
+from tests.support.crashes import Crash, CrashPoint
+from tests.support.keks import NEW, OLD, SALT, FakeKms, passphrase
 from tests.support.stores import store_in_memory
 from tokensvc.errors import InvalidKey, WrappingKeyUnavailable, WrappingKeyUnknown
 from tokensvc.jose import keypair
@@ -49,8 +49,8 @@ class Deployment:
             return SqlVault(self.store.engine, cipher)
         return KeyFiles(self._folder, cipher)
 
-    def context(self, wire: Tripwire | None = None) -> rewrap.RewrapContext:
-        wire = wire or Tripwire()
+    def context(self, wire: CrashPoint | None = None) -> rewrap.RewrapContext:
+        wire = wire or CrashPoint()
         return rewrap.RewrapContext(
             vault=wire.around(self.vault(self.cipher)),
             deployment=wire.around(self.store.deployment),
@@ -101,7 +101,7 @@ def test_killed_at_any_step_everything_opens_and_the_next_run_ends_it(
     for at in itertools.count():
         deployment = Deployment(kind, migrated, tmp_path / f"keys{at}")
         try:
-            rewrap.rewrap(deployment.context(Tripwire(at, after=after)))
+            rewrap.rewrap(deployment.context(CrashPoint(at, after=after)))
         except Crash:
             crashes += 1
         else:
@@ -114,7 +114,7 @@ def test_killed_at_any_step_everything_opens_and_the_next_run_ends_it(
 
 
 def test_a_move_to_kms_and_back(migrated: Path, tmp_path: Path) -> None:
-    kms = DataKeys()
+    kms = FakeKms()
     deployment = Deployment("store", migrated, tmp_path, current=kms)
     rewrap.rewrap(deployment.context())
     deployment.check_moved()
@@ -151,7 +151,7 @@ def test_one_that_cannot_be_opened_delays_no_other_and_the_old_key_stays_known(d
 
 
 def test_a_key_service_that_does_not_answer_changes_nothing(migrated: Path, tmp_path: Path) -> None:
-    kms = DataKeys()
+    kms = FakeKms()
     deployment = Deployment("files", migrated, tmp_path, current=kms)
     kms.away = True
     with pytest.raises(WrappingKeyUnavailable):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.in_memory_deployment import EAST, POLICY, WEST, Stage
+from tests.support.in_memory_deployment import EAST, POLICY, WEST, InMemoryDeployment
 from tests.support.problems import texts
 from tests.support.simulated_ivs import Lost, outage
 from tokensvc.errors import Action, ControlPlaneUnavailable, ForeignDeployment, KeyPairQuotaReached, Remedy
@@ -18,11 +18,11 @@ from tokensvc.keys.lifecycle import ACCEPTED_STATES, KeyState, drains_at
 
 
 @pytest.fixture
-def stage(migrated: Path, tmp_path: Path) -> Stage:
-    return Stage(migrated, tmp_path / "keys")
+def stage(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
+    return InMemoryDeployment(migrated, tmp_path / "keys")
 
 
-def test_generate_makes_a_key_that_ivs_holds_and_the_vault_keeps(stage: Stage) -> None:
+def test_generate_makes_a_key_that_ivs_holds_and_the_vault_keeps(stage: InMemoryDeployment) -> None:
     record = stage.generate()
     [pair] = stage.ivs.pairs.values()
     private_key = stage.vault.open(record.id)
@@ -35,7 +35,7 @@ def test_generate_makes_a_key_that_ivs_holds_and_the_vault_keeps(stage: Stage) -
     stage.check_settled(EAST)
 
 
-def test_a_key_is_held_for_the_lead_before_it_signs(stage: Stage) -> None:
+def test_a_key_is_held_for_the_lead_before_it_signs(stage: InMemoryDeployment) -> None:
     record = stage.generate()
     there = record.placements[0]
     assert there.activated_at is not None
@@ -43,19 +43,19 @@ def test_a_key_is_held_for_the_lead_before_it_signs(stage: Stage) -> None:
     assert stage.slept == [POLICY.propagation_seconds]
 
 
-def test_the_longest_life_is_recorded_before_the_key_signs(stage: Stage) -> None:
+def test_the_longest_life_is_recorded_before_the_key_signs(stage: InMemoryDeployment) -> None:
     stage.store.deployment.set_max_ttl_seconds(7200)
     assert stage.generate().placements[0].longest_ttl_seconds == 7200
 
 
-def test_a_key_works_in_every_region_at_once(stage: Stage) -> None:
+def test_a_key_works_in_every_region_at_once(stage: InMemoryDeployment) -> None:
     record = stage.generate(EAST, WEST)
     assert stage.active(EAST) == stage.active(WEST) == record.id
     assert len({pair["material"] for pair in stage.ivs.pairs.values()}) == 1
     stage.check_settled(EAST, WEST)
 
 
-def test_rotation_puts_the_next_key_to_work_and_lets_the_former_drain(stage: Stage) -> None:
+def test_rotation_puts_the_next_key_to_work_and_lets_the_former_drain(stage: InMemoryDeployment) -> None:
     former, latter = stage.generate().id, stage.rotate()
     assert former != latter
     assert stage.active() == latter
@@ -65,7 +65,7 @@ def test_rotation_puts_the_next_key_to_work_and_lets_the_former_drain(stage: Sta
     stage.check_settled(EAST)
 
 
-def test_a_key_is_deleted_only_when_its_last_token_has_ended(stage: Stage) -> None:
+def test_a_key_is_deleted_only_when_its_last_token_has_ended(stage: InMemoryDeployment) -> None:
     former = stage.generate().id
     stage.rotate()
     [(_, there)] = stage.placements(EAST, KeyState.RETIRING)
@@ -80,7 +80,7 @@ def test_a_key_is_deleted_only_when_its_last_token_has_ended(stage: Stage) -> No
     stage.check_settled(EAST)
 
 
-def test_a_looser_ceiling_prolongs_the_drain_of_a_key_that_still_may_sign(stage: Stage) -> None:
+def test_a_looser_ceiling_prolongs_the_drain_of_a_key_that_still_may_sign(stage: InMemoryDeployment) -> None:
     stage.generate()
     stage.rotate()
     stage.store.deployment.set_max_ttl_seconds(86_400)
@@ -89,7 +89,7 @@ def test_a_looser_ceiling_prolongs_the_drain_of_a_key_that_still_may_sign(stage:
     assert len(stage.ivs.pairs) == 2
 
 
-def test_the_private_half_stays_until_the_key_is_gone_everywhere(stage: Stage) -> None:
+def test_the_private_half_stays_until_the_key_is_gone_everywhere(stage: InMemoryDeployment) -> None:
     former = stage.generate(EAST, WEST).id
     stage.rotate(EAST, WEST)
     stage.drain()
@@ -102,7 +102,7 @@ def test_the_private_half_stays_until_the_key_is_gone_everywhere(stage: Stage) -
     stage.check_settled(EAST, WEST)
 
 
-def test_rotating_again_and_again_stays_within_the_quota(stage: Stage) -> None:
+def test_rotating_again_and_again_stays_within_the_quota(stage: InMemoryDeployment) -> None:
     for _ in range(5):
         stage.rotate()
         stage.drain()
@@ -110,7 +110,7 @@ def test_rotating_again_and_again_stays_within_the_quota(stage: Stage) -> None:
         assert len(stage.ivs.pairs) <= 2
 
 
-def test_rotating_too_quickly_is_refused_and_lists_what_fills_the_slots(stage: Stage) -> None:
+def test_rotating_too_quickly_is_refused_and_lists_what_fills_the_slots(stage: InMemoryDeployment) -> None:
     foreign = stage.ivs.add_foreign(EAST)
     stage.generate()
     stage.rotate()
@@ -126,7 +126,7 @@ def test_rotating_too_quickly_is_refused_and_lists_what_fills_the_slots(stage: S
     assert foreign[0] in stage.ivs.pairs
 
 
-def test_a_full_region_says_when_a_pair_of_ours_makes_room(stage: Stage) -> None:
+def test_a_full_region_says_when_a_pair_of_ours_makes_room(stage: InMemoryDeployment) -> None:
     stage.ivs.add_foreign(EAST)
     stage.generate()
     stage.rotate()
@@ -142,7 +142,7 @@ def test_a_full_region_says_when_a_pair_of_ours_makes_room(stage: Stage) -> None
 
 
 @pytest.mark.parametrize("standby", [False, True], ids=["signing", "signing and standing by"])
-def test_a_region_that_others_fill_is_said_to_need_a_hand(stage: Stage, standby: bool) -> None:
+def test_a_region_that_others_fill_is_said_to_need_a_hand(stage: InMemoryDeployment, standby: bool) -> None:
     """Nothing of ours is on its way out there."""
     stage.generate()
     if standby:
@@ -157,7 +157,7 @@ def test_a_region_that_others_fill_is_said_to_need_a_hand(stage: Stage, standby:
     )
 
 
-def test_a_key_that_no_region_had_room_for_is_taken_when_another_is_asked_for(stage: Stage) -> None:
+def test_a_key_that_no_region_had_room_for_is_taken_when_another_is_asked_for(stage: InMemoryDeployment) -> None:
     signing = stage.generate().id
     foreign = stage.ivs.add_foreign(EAST, 2)
     for _ in range(2):
@@ -169,7 +169,7 @@ def test_a_key_that_no_region_had_room_for_is_taken_when_another_is_asked_for(st
     assert [record.id for record, _ in stage.placements(EAST, KeyState.PREPARED)] == [made]
 
 
-def test_in_a_full_region_nothing_is_made_or_imported(stage: Stage) -> None:
+def test_in_a_full_region_nothing_is_made_or_imported(stage: InMemoryDeployment) -> None:
     foreign = stage.ivs.add_foreign(EAST, 3)
     for _ in range(2):
         with pytest.raises(KeyPairQuotaReached):
@@ -181,7 +181,7 @@ def test_in_a_full_region_nothing_is_made_or_imported(stage: Stage) -> None:
     stage.check_settled(EAST)
 
 
-def test_what_others_imported_is_counted_and_never_touched(stage: Stage) -> None:
+def test_what_others_imported_is_counted_and_never_touched(stage: InMemoryDeployment) -> None:
     """Pairs without our tag, and pairs of another deployment, whatever key id they name."""
     other = {DEPLOYMENT_TAG: "another deployment", KEY_TAG: "k1"}
     foreign = stage.ivs.add_foreign(EAST, 1, other)
@@ -194,7 +194,7 @@ def test_what_others_imported_is_counted_and_never_touched(stage: Stage) -> None
 
 
 @pytest.mark.parametrize("lost", ["before", "after"])
-def test_a_lost_import_is_found_again_and_not_repeated(stage: Stage, private_key_lost: Lost) -> None:
+def test_a_lost_import_is_found_again_and_not_repeated(stage: InMemoryDeployment, private_key_lost: Lost) -> None:
     stage.ivs.lose["ImportPlaybackKeyPair"] = private_key_lost
     with pytest.raises(ControlPlaneUnavailable):
         stage.generate()
@@ -206,7 +206,7 @@ def test_a_lost_import_is_found_again_and_not_repeated(stage: Stage, private_key
 
 
 @pytest.mark.parametrize("lost", ["before", "after"])
-def test_a_lost_deletion_is_made_good_by_the_next_run(stage: Stage, private_key_lost: Lost) -> None:
+def test_a_lost_deletion_is_made_good_by_the_next_run(stage: InMemoryDeployment, private_key_lost: Lost) -> None:
     stage.generate()
     stage.rotate()
     stage.drain()
@@ -218,14 +218,14 @@ def test_a_lost_deletion_is_made_good_by_the_next_run(stage: Stage, private_key_
     stage.check_settled(EAST)
 
 
-def test_a_region_that_fails_delays_only_itself(stage: Stage) -> None:
+def test_a_region_that_fails_delays_only_itself(stage: InMemoryDeployment) -> None:
     stage.ivs.add_foreign(EAST, 3)
     with pytest.raises(KeyPairQuotaReached, match=EAST):
         stage.generate(EAST, WEST)
     assert stage.active(WEST)
 
 
-def test_credentials_of_another_account_delete_nothing(stage: Stage) -> None:
+def test_credentials_of_another_account_delete_nothing(stage: InMemoryDeployment) -> None:
     """There a 404 would mean: deleted already."""
     stage.generate()
     stage.rotate()
@@ -242,7 +242,7 @@ def test_credentials_of_another_account_delete_nothing(stage: Stage) -> None:
     stage.check_always()
 
 
-def test_another_account_is_refused_and_what_was_imported_there_is_removed(stage: Stage) -> None:
+def test_another_account_is_refused_and_what_was_imported_there_is_removed(stage: InMemoryDeployment) -> None:
     stage.store.deployment.bind_account("999999999999")
     with pytest.raises(ForeignDeployment, match="999999999999"):
         stage.generate()
@@ -252,7 +252,7 @@ def test_another_account_is_refused_and_what_was_imported_there_is_removed(stage
     stage.check_settled(EAST)
 
 
-def test_a_prepared_key_whose_private_half_is_lost_is_never_put_to_work(stage: Stage) -> None:
+def test_a_prepared_key_whose_private_half_is_lost_is_never_put_to_work(stage: InMemoryDeployment) -> None:
     """As when it was made on another machine: activating it would end all signing."""
     former = stage.generate().id
     ready = stage.generate()
@@ -262,7 +262,7 @@ def test_a_prepared_key_whose_private_half_is_lost_is_never_put_to_work(stage: S
     assert not stage.placements(EAST, KeyState.PREPARED)
 
 
-def test_a_key_that_signs_and_whose_private_half_is_lost_is_followed_by_another(stage: Stage) -> None:
+def test_a_key_that_signs_and_whose_private_half_is_lost_is_followed_by_another(stage: InMemoryDeployment) -> None:
     former = stage.generate().id
     stage.vault.remove(former)
     stage.reconcile()
@@ -271,7 +271,7 @@ def test_a_key_that_signs_and_whose_private_half_is_lost_is_followed_by_another(
     assert stage.active() != former
 
 
-def test_a_record_whose_private_half_never_was_is_forgotten(stage: Stage) -> None:
+def test_a_record_whose_private_half_never_was_is_forgotten(stage: InMemoryDeployment) -> None:
     stage.store.keys.add("lost", "fp", b"public half", stage.clock.at())
     stage.clock.advance(GRACE_SECONDS + 1)
     stage.generate()
@@ -279,13 +279,13 @@ def test_a_record_whose_private_half_never_was_is_forgotten(stage: Stage) -> Non
     stage.check_settled(EAST)
 
 
-def test_a_record_that_another_run_is_about_to_keep_is_left_alone(stage: Stage) -> None:
+def test_a_record_that_another_run_is_about_to_keep_is_left_alone(stage: InMemoryDeployment) -> None:
     stage.store.keys.add("fresh", "fp", b"public half", stage.clock.at())
     stage.generate()
     assert "fresh" in {record.id for record in stage.store.keys.list()}
 
 
-def test_a_fingerprint_that_differs_is_reported_and_the_key_put_to_work_by_an_operator_alone(stage: Stage) -> None:
+def test_a_fingerprint_that_differs_is_reported_and_the_key_put_to_work_by_an_operator_alone(stage: InMemoryDeployment) -> None:
     stage.ivs.fingerprint_of = lambda _key: "00:11"
     [outlook] = stage.reconcile()
     [(record, there)] = stage.placements(EAST, KeyState.PREPARED)
@@ -300,7 +300,7 @@ def test_a_fingerprint_that_differs_is_reported_and_the_key_put_to_work_by_an_op
     assert stage.active() == record.id
 
 
-def test_no_step_tells_a_private_key(stage: Stage) -> None:
+def test_no_step_tells_a_private_key(stage: InMemoryDeployment) -> None:
     record = stage.generate()
     number = stage.vault.open(record.id).private_numbers().private_value
     said = " ".join(stage.reports)
@@ -309,7 +309,7 @@ def test_no_step_tells_a_private_key(stage: Stage) -> None:
     assert "PRIVATE" not in said
 
 
-def test_an_import_that_was_not_recorded_is_found_although_the_next_run_names_another_region(stage: Stage) -> None:
+def test_an_import_that_was_not_recorded_is_found_although_the_next_run_names_another_region(stage: InMemoryDeployment) -> None:
     stage.ivs.lose["ImportPlaybackKeyPair"] = "after"
     with pytest.raises(ControlPlaneUnavailable):
         stage.generate(EAST)

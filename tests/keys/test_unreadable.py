@@ -11,9 +11,9 @@ import pytest
 import sqlalchemy as sa
 
 from tests.support.clocks import ManualClock
-from tests.support.in_memory_deployment import EAST, POLICY, WEST, Stage
+from tests.support.in_memory_deployment import EAST, POLICY, WEST, InMemoryDeployment
 from tests.support.problems import texts
-from tests.support.refresh_worker import Worker
+from tests.support.refresh_worker import CountingWorker
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.errors import Conflict, RowUnreadable
 from tokensvc.keys import commands
@@ -38,11 +38,11 @@ PAIRS = {"created_at": "junk", "compromised_at": "junk", "fingerprint": b"\x00",
 
 
 @pytest.fixture
-def stage(migrated: Path) -> Stage:
-    return Stage(migrated, None)
+def stage(migrated: Path) -> InMemoryDeployment:
+    return InMemoryDeployment(migrated, None)
 
 
-def damage(stage: Stage, key_id: str, column: str, value: Any, region: str | None = None) -> None:
+def damage(stage: InMemoryDeployment, key_id: str, column: str, value: Any, region: str | None = None) -> None:
     """In the key's row of that region, or of the key itself. No version rises, as when a disk fails."""
     table, which = (
         ("key_pairs", "id = :id") if region is None else ("key_placements", "key_id = :id AND region = :region")
@@ -53,11 +53,11 @@ def damage(stage: Stage, key_id: str, column: str, value: Any, region: str | Non
         assert connection.execute(statement, {n: v for n, v in parameters.items() if v is not None}).rowcount == 1
 
 
-def pairs(stage: Stage) -> set[str]:
+def pairs(stage: InMemoryDeployment) -> set[str]:
     return set(stage.ivs.pairs)
 
 
-def record_of(stage: Stage, key_id: str) -> KeyRecord:
+def record_of(stage: InMemoryDeployment, key_id: str) -> KeyRecord:
     return require_key(stage.store.keys.list(), key_id)
 
 
@@ -70,11 +70,11 @@ def damages() -> list[Any]:
     ]
 
 
-def _spoil(column: str, value: Any, region: str | None, stage: Stage, key_id: str) -> None:
+def _spoil(column: str, value: Any, region: str | None, stage: InMemoryDeployment, key_id: str) -> None:
     damage(stage, key_id, column, value, region)
 
 
-Damage = Callable[[Stage, str], None]
+Damage = Callable[[InMemoryDeployment, str], None]
 
 
 @pytest.mark.parametrize("spoil", damages())
@@ -82,7 +82,7 @@ Damage = Callable[[Stage, str], None]
 def test_its_pair_and_its_private_half_outlast_everything_that_goes_by_itself(
     migrated: Path, spoil: Damage, of: KeyState
 ) -> None:
-    stage = Stage(migrated, None, POLICY._replace(standby=True))
+    stage = InMemoryDeployment(migrated, None, POLICY._replace(standby=True))
     stage.generate()
     stage.reconcile()
     stage.rotate()
@@ -99,7 +99,7 @@ def test_its_pair_and_its_private_half_outlast_everything_that_goes_by_itself(
     assert not stage.store.journal.open_entries() or of is not KeyState.ACTIVE
 
 
-def test_it_fills_its_slot(stage: Stage) -> None:
+def test_it_fills_its_slot(stage: InMemoryDeployment) -> None:
     key = stage.generate()
     before = sync_inventory(stage.context(), EAST).region_state
     damage(stage, key.id, "state", "reticent", EAST)
@@ -111,7 +111,7 @@ def test_it_fills_its_slot(stage: Stage) -> None:
     assert sync_inventory(stage.context(), EAST).region_state.unreadable == {key.placements[0].arn}, "lists may lag"
 
 
-def test_a_region_that_is_full_of_such_keys_gets_no_other(stage: Stage) -> None:
+def test_a_region_that_is_full_of_such_keys_gets_no_other(stage: InMemoryDeployment) -> None:
     for _ in range(KEY_PAIRS_MAX):
         commands.generate(stage.context(), [EAST])
         stage.reconcile()
@@ -122,14 +122,14 @@ def test_a_region_that_is_full_of_such_keys_gets_no_other(stage: Stage) -> None:
     assert len(pairs(stage)) == KEY_PAIRS_MAX
 
 
-def test_what_is_wrong_is_told(stage: Stage) -> None:
+def test_what_is_wrong_is_told(stage: InMemoryDeployment) -> None:
     key = stage.generate()
     damage(stage, key.id, "state", "reticent", EAST)
     [outlook] = stage.reconcile()
     assert any(f"key {key.id} cannot be read" in words for words in texts(outlook.problems))
 
 
-def test_a_key_that_was_only_made_is_neither_imported_nor_forgotten(stage: Stage) -> None:
+def test_a_key_that_was_only_made_is_neither_imported_nor_forgotten(stage: InMemoryDeployment) -> None:
     stage.generate()
     stage.context().keys.add("k99", "fingerprint", b"der", stage.clock.at())
     stage.vault.put("k99", stage.new_key())
@@ -141,7 +141,7 @@ def test_a_key_that_was_only_made_is_neither_imported_nor_forgotten(stage: Stage
     assert record_of(stage, "k99").placements == ()
 
 
-def test_nobody_deletes_it_by_mistake(stage: Stage) -> None:
+def test_nobody_deletes_it_by_mistake(stage: InMemoryDeployment) -> None:
     key = stage.generate()
     arn = key.placements[0].arn
     damage(stage, key.id, "state", "reticent", EAST)
@@ -157,7 +157,7 @@ def test_nobody_deletes_it_by_mistake(stage: Stage) -> None:
         stage.store.keys.record_deletion(key.id, key.placements[0].account_region, stage.clock.at())
 
 
-def test_a_compromise_gives_it_up(stage: Stage) -> None:
+def test_a_compromise_gives_it_up(stage: InMemoryDeployment) -> None:
     key = stage.generate()
     damage(stage, key.id, "state", "reticent", EAST)
     commands.compromise(stage.context(), key.id, [EAST], include_standby=False)
@@ -168,7 +168,7 @@ def test_a_compromise_gives_it_up(stage: Stage) -> None:
     assert stage.active() != key.id
 
 
-def test_a_key_that_is_mended_goes_on_as_if_nothing_had_been(stage: Stage) -> None:
+def test_a_key_that_is_mended_goes_on_as_if_nothing_had_been(stage: InMemoryDeployment) -> None:
     key = stage.generate()
     damage(stage, key.id, "state", "reticent", EAST)
     damage(stage, key.id, "state", "active", EAST)
@@ -180,18 +180,18 @@ def test_a_key_that_is_mended_goes_on_as_if_nothing_had_been(stage: Stage) -> No
 # --- workers
 
 
-def slot(stage: Stage, worker: Worker, region: str = EAST) -> RegionKeys:
+def slot(stage: InMemoryDeployment, worker: CountingWorker, region: str = EAST) -> RegionKeys:
     worker.refresh.run_once()
     return worker.refresh.current.keyring.region_keys[AccountRegion(stage.ivs.account, region)]
 
 
 @pytest.fixture
-def worker(stage: Stage, clock: ManualClock) -> Worker:
+def worker(stage: InMemoryDeployment, clock: ManualClock) -> CountingWorker:
     stage.clock = clock
-    return Worker(stage, clock)
+    return CountingWorker(stage, clock)
 
 
-def test_the_key_does_not_sign_there_and_every_other_one_goes_on(stage: Stage, worker: Worker) -> None:
+def test_the_key_does_not_sign_there_and_every_other_one_goes_on(stage: InMemoryDeployment, worker: CountingWorker) -> None:
     key = stage.generate(EAST, WEST)
     damage(stage, key.id, "state", "reticent", EAST)
     east, west = slot(stage, worker), slot(stage, worker, WEST)
@@ -206,7 +206,7 @@ def test_the_key_does_not_sign_there_and_every_other_one_goes_on(stage: Stage, w
     assert worker.refresh.current.damage == ()
 
 
-def test_the_retiring_key_signs_in_its_stead_while_it_safely_may(stage: Stage, worker: Worker) -> None:
+def test_the_retiring_key_signs_in_its_stead_while_it_safely_may(stage: InMemoryDeployment, worker: CountingWorker) -> None:
     former = stage.generate()
     latter = stage.rotate()
     damage(stage, latter, "state", "reticent", EAST)
@@ -219,12 +219,12 @@ def test_the_retiring_key_signs_in_its_stead_while_it_safely_may(stage: Stage, w
 def test_a_standby_whose_row_is_damaged_is_a_warning_and_no_trouble_of_the_slot(
     migrated: Path, clock: ManualClock
 ) -> None:
-    stage = Stage(migrated, None, POLICY._replace(standby=True), clock=clock)
+    stage = InMemoryDeployment(migrated, None, POLICY._replace(standby=True), clock=clock)
     stage.generate()
     stage.reconcile()
     [(standby, _)] = stage.placements(EAST, KeyState.PREPARED)
     damage(stage, standby.id, "imported_at", "junk", EAST)
-    worker = Worker(stage, clock)
+    worker = CountingWorker(stage, clock)
     found = slot(stage, worker)
     assert found.active is not None
     assert found.problems == ""

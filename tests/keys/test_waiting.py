@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.in_memory_deployment import EAST, WEST, Stage
+from tests.support.in_memory_deployment import EAST, WEST, InMemoryDeployment
 from tests.support.simulated_ivs import throttle
 from tokensvc.errors import KeyPairQuotaReached, RotationBlocked
 from tokensvc.keys import commands
@@ -25,7 +25,7 @@ PATIENCE = 100
 class Command:
     """A command that never gets the lease; another process performs while it sleeps."""
 
-    def __init__(self, stage: Stage, performs: Callable[[], object]) -> None:
+    def __init__(self, stage: InMemoryDeployment, performs: Callable[[], object]) -> None:
         self.stage = stage
         self.polls = 0
         self.performs = performs
@@ -39,11 +39,11 @@ class Command:
 
 
 @pytest.fixture
-def stage(migrated: Path, tmp_path: Path) -> Stage:
-    return Stage(migrated, tmp_path / "keys")
+def stage(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
+    return InMemoryDeployment(migrated, tmp_path / "keys")
 
 
-def test_a_rotation_is_over_when_another_process_has_performed_it(stage: Stage) -> None:
+def test_a_rotation_is_over_when_another_process_has_performed_it(stage: InMemoryDeployment) -> None:
     former = stage.generate().id
     command = Command(stage, stage.reconcile)
     wish = commands.rotate(command.context, [EAST], "a test")
@@ -52,7 +52,7 @@ def test_a_rotation_is_over_when_another_process_has_performed_it(stage: Stage) 
     assert stage.reports.count("another process performs; waiting for it") == 1
 
 
-def test_a_full_region_is_refused_with_what_fills_it_although_another_process_performs(stage: Stage) -> None:
+def test_a_full_region_is_refused_with_what_fills_it_although_another_process_performs(stage: InMemoryDeployment) -> None:
     stage.ivs.add_foreign(EAST)
     stage.generate()
     stage.rotate()
@@ -61,7 +61,7 @@ def test_a_full_region_is_refused_with_what_fills_it_although_another_process_pe
         commands.rotate(command.context, [EAST], "a test")
 
 
-def test_a_full_region_keeps_no_other_from_its_key(stage: Stage) -> None:
+def test_a_full_region_keeps_no_other_from_its_key(stage: InMemoryDeployment) -> None:
     stage.ivs.add_foreign(EAST, 3)
     command = Command(stage, lambda: stage.reconcile(EAST, WEST))
     with pytest.raises(KeyPairQuotaReached, match=EAST):
@@ -69,7 +69,7 @@ def test_a_full_region_keeps_no_other_from_its_key(stage: Stage) -> None:
     assert stage.active(WEST)
 
 
-def test_that_ivs_does_not_answer_us_keeps_nobody_else_from_performing(stage: Stage) -> None:
+def test_that_ivs_does_not_answer_us_keeps_nobody_else_from_performing(stage: InMemoryDeployment) -> None:
     former = stage.generate().id
 
     def performs() -> None:
@@ -83,7 +83,7 @@ def test_that_ivs_does_not_answer_us_keeps_nobody_else_from_performing(stage: St
     assert stage.active() != former
 
 
-def test_what_keeps_back_whoever_performs_is_told_and_not_waited_for_for_ever(stage: Stage) -> None:
+def test_what_keeps_back_whoever_performs_is_told_and_not_waited_for_for_ever(stage: InMemoryDeployment) -> None:
     stage.generate()
     refused = {"reason": "IVS answered ImportPlaybackKeyPair with AccessDeniedException"}
     stage.leader_problems = (
@@ -99,7 +99,7 @@ def test_what_keeps_back_whoever_performs_is_told_and_not_waited_for_for_ever(st
     assert stage.store.rotations.newest(1), "what was asked for stands"
 
 
-def test_a_drain_that_another_process_waits_for_is_told_and_waited_for_however_long(stage: Stage) -> None:
+def test_a_drain_that_another_process_waits_for_is_told_and_waited_for_however_long(stage: InMemoryDeployment) -> None:
     stage.ivs.add_foreign(EAST)
     stage.generate()
     stage.rotate()

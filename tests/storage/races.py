@@ -161,7 +161,7 @@ def compromise_or_raise_ceiling(store: Store, who: int, race_round: int) -> None
 
 
 def begin_same_step(store: Store, who: int, race_round: int) -> int:
-    return store.journal.begin(StepKind.DELETE, f"key {race_round}", HERE.region, "because", AT).id
+    return store.journal.start(StepKind.DELETE, f"key {race_round}", HERE.region, "because", AT).id
 
 
 def record_late_import(store: Store, who: int, race_round: int) -> str:

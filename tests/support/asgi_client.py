@@ -13,7 +13,7 @@ from tokensvc.http.problem_details import Response
 from tokensvc.web.context import RequestContext
 
 
-class Reply:
+class AsgiResponse:
     """What came back."""
 
     def __init__(self, sent: list[Message]) -> None:
@@ -59,12 +59,12 @@ def receiving(
     return receive
 
 
-async def ask(
+async def request(
     app: ASGIApp,
     scope: dict[str, Any],
     body: bytes = b"",
     receive: Callable[[], Awaitable[Message]] | None = None,
-) -> Reply:
+) -> AsgiResponse:
     """The application's answer."""
     sent: list[Message] = []
 
@@ -72,13 +72,13 @@ async def ask(
         sent.append(message)
 
     await app(scope, receive or receiving(body), send)
-    return Reply(sent)
+    return AsgiResponse(sent)
 
 
 Endpoint = Callable[..., Awaitable[Response]]
 
 
-def answer_of(endpoint: Endpoint, scope: dict[str, Any] | None = None, body: Any = None, **kwargs: Any) -> Response:
+def response_of(endpoint: Endpoint, scope: dict[str, Any] | None = None, body: Any = None, **kwargs: Any) -> Response:
     """An endpoint's answer, or what it raises."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     exchange = RequestContext("request-1", kwargs.pop("began_at", 1000.0))

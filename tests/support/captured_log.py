@@ -9,7 +9,7 @@ from typing import Any
 from tokensvc.container.log_writer import LogWriter
 
 
-class WrittenLog(LogWriter):
+class CapturedLog(LogWriter):
     """Writes to memory, in the test's own thread and when the test asks for the text."""
 
     def __init__(self, **options: Any) -> None:

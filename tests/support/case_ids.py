@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 
-def spelled(value: object) -> str:
+def stable_repr(value: object) -> str:
     """`str`, but that a set's members stand in order."""
     return str(sorted(map(str, value)) if isinstance(value, set | frozenset) else value)

@@ -23,7 +23,7 @@ def crash() -> None:
     raise Crash
 
 
-class Tripwire:
+class CrashPoint:
     """Counts questions, and does something at one of them: crashes, unless told otherwise."""
 
     def __init__(
@@ -62,7 +62,7 @@ class Tripwire:
 
 
 class _Watched:
-    def __init__(self, wire: Tripwire, target: Any, reads: frozenset[str]) -> None:
+    def __init__(self, wire: CrashPoint, target: Any, reads: frozenset[str]) -> None:
         self._wire = wire
         self._target = target
         self._reads = reads

@@ -22,7 +22,7 @@ import boto3
 from botocore.config import Config
 
 from tests.support.http_client import Client
-from tests.support.processes import TOKENSVC, Process, Said, environment, run, started, until
+from tests.support.processes import TOKENSVC, Process, CommandResult, environment, run, started, wait_until
 
 REGION = "us-east-1"
 ACCOUNTS = 24
@@ -106,7 +106,7 @@ class Service(NamedTuple):
         return Client(self.url, key)
 
 
-class Site:
+class Deployment:
     """One deployment's store, vault and settings."""
 
     def __init__(self, ivs: LocalIvs, folder: Path, database_url: str = "") -> None:
@@ -136,11 +136,11 @@ class Site:
         )
         self._names = itertools.count(1)
 
-    def run(self, *arguments: str, code: int | None = 0, stdin: str = "", **settings: str) -> Said:
+    def run(self, *arguments: str, code: int | None = 0, stdin: str = "", **settings: str) -> CommandResult:
         """A `tokensvc` command on this deployment; `settings` by their names without the prefix."""
         return run([TOKENSVC, *arguments], self.folder, self._with(settings), stdin=stdin, code=code)
 
-    def run_all(self, *commands: tuple[list[str], dict[str, str]]) -> Said:
+    def run_all(self, *commands: tuple[list[str], dict[str, str]]) -> CommandResult:
         """Several commands, each with its settings, one after the other; whatever they say."""
         lines = [json.dumps((arguments, _prefixed(settings))) for arguments, settings in commands]
         return run([sys.executable, "-c", SEVERAL], self.folder, self.environ, stdin="\n".join(lines))
@@ -162,7 +162,7 @@ class Site:
         key."""
         api_key = self.add_caller("--all-channels", *(word for scope in scopes for word in ("--scope", scope)))
         with service.client(api_key) as client:
-            until(lambda: client.get(path).status == 200, "the service has heard of the caller", 5)
+            wait_until(lambda: client.get(path).status == 200, "the service has heard of the caller", 5)
         return api_key
 
     def new_channel(self, **fields: object) -> Any:

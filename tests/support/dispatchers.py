@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from tests.storage.samples import REACH, make_due
 from tests.support.clocks import ManualClock
-from tests.support.crashes import Tripwire
+from tests.support.crashes import CrashPoint
 from tests.support.local_control_plane import PLACE, LocalPlane
 from tokensvc.revocations.dispatcher import DispatchContext, Dispatcher, DispatchResult
 from tokensvc.revocations.model import Priority, RevocationState
@@ -19,7 +19,7 @@ _numbers = itertools.count()
 AT_ONCE = 1000
 
 
-class Dispatch:
+class DispatchScenario:
     """One deployment's revocations in one place."""
 
     def __init__(self, store: Store) -> None:
@@ -46,13 +46,13 @@ class Dispatch:
                 ids.append(accepted.id)
         return ids
 
-    def context(self, wire: Tripwire | None = None) -> DispatchContext:
+    def context(self, wire: CrashPoint | None = None) -> DispatchContext:
         """What a dispatcher works with, everything on the wire when there is one."""
-        wire = wire or Tripwire()
+        wire = wire or CrashPoint()
         queue, ivs = wire.around(self.store.revocation_queue), wire.around(self.ivs)
         return DispatchContext(queue=queue, control_plane=ivs, clock=self.clock, jitter=self._dice.random)
 
-    def dispatcher(self, rate_fraction: float = 1.0, wire: Tripwire | None = None) -> Dispatcher:
+    def dispatcher(self, rate_fraction: float = 1.0, wire: CrashPoint | None = None) -> Dispatcher:
         """A new leader."""
         return Dispatcher(self.context(wire), PLACE, rate_fraction)
 

@@ -18,7 +18,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """What came back."""
 
     status: int
@@ -55,20 +55,20 @@ class Client:
 
     def request(
         self, method: str, path: str, body: bytes | str | None = None, headers: dict[str, str] | None = None
-    ) -> Answer:
+    ) -> Response:
         """Send a request as it is."""
         sent = self._headers | (headers or {})
         got = self._pool.request(method, path, body=body, headers=sent, redirect=False)
-        return Answer(got.status, got.headers, got.data)
+        return Response(got.status, got.headers, got.data)
 
-    def get(self, path: str) -> Answer:
+    def get(self, path: str) -> Response:
         return self.request("GET", path)
 
-    def ask(self, **fields: object) -> Answer:
+    def ask(self, **fields: object) -> Response:
         """Ask for one token."""
         return self.request("POST", "/v1/tokens", json.dumps(fields))
 
-    def ask_batch(self, asks: list[Any]) -> Answer:
+    def ask_batch(self, asks: list[Any]) -> Response:
         """Ask for several."""
         return self.request("POST", "/v1/tokens/batch", json.dumps({"requests": asks}))
 
@@ -96,13 +96,13 @@ def of_each_worker(url: str, key: str, count: int) -> Iterator[dict[str, Client]
             client.close()
 
 
-def fetch(url: str, headers: dict[str, str] | None = None) -> Answer:
+def fetch(url: str, headers: dict[str, str] | None = None) -> Response:
     """Open a URL once, as a player does."""
     got = urllib3.request("GET", url, headers=headers, retries=False, timeout=30)
-    return Answer(got.status, got.headers, got.data)
+    return Response(got.status, got.headers, got.data)
 
 
-class Asked(NamedTuple):
+class TimedRequest(NamedTuple):
     """One request under load."""
 
     began_at: float
@@ -117,7 +117,7 @@ class Load:
     """Callers that ask for one token after the other until told to stop."""
 
     def __init__(self) -> None:
-        self.asked: list[Asked] = []
+        self.asked: list[TimedRequest] = []
         self._stopping = threading.Event()
 
     def statuses(self, began_after: float = 0.0, began_before: float = float("inf")) -> set[int]:
@@ -138,7 +138,7 @@ class Load:
                 else:
                     status, retry_after = answer.status, answer.headers.get("retry-after", "")
                     code = "" if status == 201 else answer.json["code"]
-                self.asked.append(Asked(began_at, time.monotonic(), status, code, retry_after))
+                self.asked.append(TimedRequest(began_at, time.monotonic(), status, code, retry_after))
 
 
 @contextmanager

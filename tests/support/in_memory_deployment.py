@@ -7,10 +7,10 @@ import itertools
 from pathlib import Path
 
 from tests.support.clocks import ManualClock
-from tests.support.crashes import Tripwire
+from tests.support.crashes import CrashPoint
 from tests.support.keks import WRAPPER
 from tests.support.leases import ManualLeases
-from tests.support.simulated_ivs import IvsSimulator
+from tests.support.simulated_ivs import SimulatedIvs
 from tests.support.stores import store_in_memory
 from tokensvc.deployment.record import RotationPolicy
 from tokensvc.jose.keypair import PrivateKey, generate, public_der
@@ -36,7 +36,7 @@ READS = frozenset({"list", "read", "open", "open_entries", "history", "get", "ne
 EAST, WEST = "us-east-1", "us-west-2"
 
 
-class Stage:
+class InMemoryDeployment:
     """What outlives a process: the store, the vault and IVS. `context` is what one process works with."""
 
     def __init__(
@@ -45,7 +45,7 @@ class Stage:
         vault: Path | None,
         policy: RotationPolicy = POLICY,
         *,
-        ivs: IvsSimulator | None = None,
+        ivs: SimulatedIvs | None = None,
         clock: ManualClock | None = None,
     ) -> None:
         """`vault` is where the files of private halves lie; None: they lie in the store."""
@@ -57,7 +57,7 @@ class Stage:
             standby=policy.standby,
         )
         self.vault: Vault = SqlVault(self.store.engine, WRAPPER) if vault is None else KeyFiles(vault, WRAPPER)
-        self.ivs = ivs or IvsSimulator()
+        self.ivs = ivs or SimulatedIvs()
         self.clock = clock or ManualClock()
         self.slept: list[float] = []
         self.reports: list[str] = []
@@ -73,8 +73,8 @@ class Stage:
         self._numbers = itertools.count(1)
         self._key_numbers = itertools.count()
 
-    def context(self, wire: Tripwire | None = None) -> KeysContext:
-        wire = wire or Tripwire()
+    def context(self, wire: CrashPoint | None = None) -> KeysContext:
+        wire = wire or CrashPoint()
         return KeysContext(
             keys=wire.around(self.store.keys, reads=READS),
             deployment=wire.around(self.store.deployment, reads=READS),
@@ -95,10 +95,10 @@ class Stage:
             report=self.reports.append,
         )
 
-    def twin(self, saved: Path) -> Stage:
+    def twin(self, saved: Path) -> InMemoryDeployment:
         """The same deployment at the same moment, apart from this one, from its store in a file (`stores.save`). Its
         vault must lie in the store."""
-        twin = Stage(saved, None, self.policy, clock=ManualClock(self.clock.wall))
+        twin = InMemoryDeployment(saved, None, self.policy, clock=ManualClock(self.clock.wall))
         twin.ivs, twin.lost_arns, twin.damaged = self.ivs.twin(), self.lost_arns, self.damaged
         twin._numbers, twin._key_numbers = copy.copy(self._numbers), copy.copy(self._key_numbers)
         return twin

@@ -17,7 +17,7 @@ def passphrase(text: str = OLD) -> PassphraseKey:
     return PassphraseKey(text, SALT)
 
 
-class DataKeys:
+class FakeKms:
     """A wrapping key that makes a data key for each secret, as KMS does, and may be away."""
 
     check_value: bytes | None = None

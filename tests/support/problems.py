@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from tokensvc.problems import Problem, ProblemCode, problem_text
 
 
-def problem_of(text: str) -> Problem:
+def make_problem(text: str) -> Problem:
     """A problem whose text this is, of no region."""
     return Problem(ProblemCode.INVALID_ROTATION_POLICY, parameters={"reason": text})
 

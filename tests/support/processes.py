@@ -26,7 +26,7 @@ STARTS_WITHIN_SECONDS = 30
 _T = TypeVar("_T")
 
 
-def until(look: Callable[[], _T], what: str, within_seconds: float = STARTS_WITHIN_SECONDS) -> _T:
+def wait_until(look: Callable[[], _T], what: str, within_seconds: float = STARTS_WITHIN_SECONDS) -> _T:
     """Look again and again until there is something; its value. Fails when the time is over."""
     ends_at = time.monotonic() + within_seconds
     while not (found := look()):
@@ -48,7 +48,7 @@ def environment(home: Path, more: Mapping[str, str] | None = None) -> dict[str, 
     return plain | dict(more or {})
 
 
-class Said(NamedTuple):
+class CommandResult(NamedTuple):
     """What a command that has ended said."""
 
     code: int
@@ -68,7 +68,7 @@ def run(
     stdin: str = "",
     code: int | None = 0,
     within_seconds: float = 60,
-) -> Said:
+) -> CommandResult:
     """Run a command to its end; its exit code must be the one expected, unless None is."""
     done = subprocess.run(
         arguments,
@@ -80,7 +80,7 @@ def run(
         timeout=within_seconds,
         check=False,
     )
-    said = Said(done.returncode, done.stdout, done.stderr)
+    said = CommandResult(done.returncode, done.stdout, done.stderr)
     assert code in (None, said.code), f"{arguments} ended with {said.code}:\n{said.out}\n{said.err}"
     return said
 
@@ -117,13 +117,13 @@ class Process:
         return [pid for pid in map(int, listed) if "spawn_main" in _command(pid)]
 
     def awaits(self, look: Callable[[], _T], what: str, within_seconds: float = STARTS_WITHIN_SECONDS) -> _T:
-        """As `until`, but fails at once, with the process's own words, when it ends."""
+        """As `wait_until`, but fails at once, with the process's own words, when it ends."""
 
         def look_while_it_runs() -> _T:
             assert self.is_running, f"ended with {self._popen.returncode} before {what}:\n{self.out}\n{self.err}"
             return look()
 
-        return until(look_while_it_runs, what, within_seconds)
+        return wait_until(look_while_it_runs, what, within_seconds)
 
     def send(self, number: Signals) -> None:
         self._popen.send_signal(number)

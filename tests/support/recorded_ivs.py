@@ -22,7 +22,7 @@ from tokensvc.local_ivs.storage import SqliteResourceStore
 SINGLE, BATCH = "StartViewerSessionRevocation", "BatchStartViewerSessionRevocation"
 
 
-class Call(NamedTuple):
+class RecordedCall(NamedTuple):
     """One call that was answered."""
 
     at: float
@@ -38,7 +38,7 @@ class RecordedIvs:
     def __init__(self, resources: SqliteResourceStore) -> None:
         self.url = ""
         self.management_url = ""
-        self.calls: list[Call] = []
+        self.calls: list[RecordedCall] = []
         self._resources = resources
 
     def channel(self) -> str:
@@ -89,7 +89,7 @@ class RecordedIvs:
 
             async def sending(message: Message) -> None:
                 if message["type"] == "http.response.start":
-                    self.calls.append(Call(at, operation, _viewers(json.loads(body)), message["status"]))
+                    self.calls.append(RecordedCall(at, operation, _viewers(json.loads(body)), message["status"]))
                 await send(message)
 
             return await site(scope, reading, sending)

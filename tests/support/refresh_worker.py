@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.support.clocks import ManualClock
 from tests.support.in_memory_deployment import POLICY as ROTATION
-from tests.support.in_memory_deployment import Stage
+from tests.support.in_memory_deployment import InMemoryDeployment
 from tests.support.keks import WRAPPER
 from tests.support.tokens import CHANNEL
 from tokensvc.background.denylist_sync import DenylistSync
@@ -25,7 +25,7 @@ from tokensvc.vault.cipher import SecretCipher
 POLICY = CallerPolicy(channels=("*",))
 
 
-class Counting:
+class CountingPort:
     """A port that counts what is asked of it, and may be away."""
 
     def __init__(self, port: Any) -> None:
@@ -55,12 +55,12 @@ class CountingSigner(OpenSslSigner):
         return super().prepare(private_key)
 
 
-class Worker:
+class CountingWorker:
     """A refresh over counting ports of a deployment."""
 
-    def __init__(self, stage: Stage, clock: ManualClock, cipher: SecretCipher = WRAPPER) -> None:
+    def __init__(self, stage: InMemoryDeployment, clock: ManualClock, cipher: SecretCipher = WRAPPER) -> None:
         ports = ("versions", "deployment", "keys", "callers", "channels", "denials")
-        self.ports = {name: Counting(getattr(stage.store, name)) for name in ports}
+        self.ports = {name: CountingPort(getattr(stage.store, name)) for name in ports}
         self.signer = CountingSigner()
         of: dict[str, Any] = self.ports
         self.refresh = Refresh(

@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.support.crashes import Tripwire, crash
-from tests.support.in_memory_deployment import EAST, POLICY, WEST, Stage
+from tests.support.crashes import CrashPoint, crash
+from tests.support.in_memory_deployment import EAST, POLICY, WEST, InMemoryDeployment
 from tests.support.keks import WRAPPER
-from tests.support.simulated_ivs import IvsSimulator
+from tests.support.simulated_ivs import SimulatedIvs
 from tests.support.stores import restore, save
 from tokensvc.background.denylist_sync import DenylistSync
 from tokensvc.background.refresh import Refresh
@@ -35,7 +35,7 @@ from tokensvc.vault.store import Vault
 REGIONS = (EAST, WEST)
 
 
-class WatchedIvs(IvsSimulator):
+class WatchedIvs(SimulatedIvs):
     """IVS that tells before a pair goes."""
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class Signing(NamedTuple):
     until: float
 
 
-class HalfBlind:
+class PartlyUndecryptableVault:
     """A vault in which every second key cannot be opened."""
 
     def __init__(self, vault: Vault) -> None:
@@ -71,7 +71,7 @@ class HalfBlind:
 class Workers:
     """All workers that see the same vault: one that has heard, and those that have not heard for up to R."""
 
-    def __init__(self, stage: Stage, vault: Any) -> None:
+    def __init__(self, stage: InMemoryDeployment, vault: Any) -> None:
         store = stage.store
         self._clock = stage.clock
         self._reach = stage.policy.max_staleness_seconds
@@ -105,14 +105,14 @@ class Workers:
         return [(self.current, math.inf), *self.elders]
 
 
-class History(Stage):
+class History(InMemoryDeployment):
     """A stage whose every effect is watched."""
 
     def __init__(self, migrated: Path) -> None:
         self.watched = WatchedIvs()
         super().__init__(migrated, None, POLICY, ivs=self.watched)
         self.watched.before_it_goes = self._must_not_be_missed
-        self.groups = [Workers(self, self.vault), Workers(self, HalfBlind(self.vault))]
+        self.groups = [Workers(self, self.vault), Workers(self, PartlyUndecryptableVault(self.vault))]
         self.ends: dict[tuple[str, str], float] = {}
         """By key and region, when the last token ends that may have been signed there."""
         self.taken: set[tuple[str, str]] = set()
@@ -130,9 +130,9 @@ class History(Stage):
         self._seen: StoreVersions | None = None
         self.hear()
 
-    def wire(self, at: int | None = None, *, after: bool = False, does: Callable[[], None] = crash) -> Tripwire:
-        """As `Tripwire`; workers hear after each effect."""
-        return Tripwire(at, after=after, does=does, each=self.hear)
+    def wire(self, at: int | None = None, *, after: bool = False, does: Callable[[], None] = crash) -> CrashPoint:
+        """As `CrashPoint`; workers hear after each effect."""
+        return CrashPoint(at, after=after, does=does, each=self.hear)
 
     def hear(self) -> None:
         """Something may have changed: every worker that can hears of it, and what must hold is looked at."""

@@ -29,7 +29,7 @@ Lost = Literal["before", "after"]
 _Kind = TypeVar("_Kind", bound=ControlPlaneError)
 
 
-class IvsSimulator:
+class SimulatedIvs:
     """One account of IVS."""
 
     def __init__(self, account: str = "123456789012", page: int = 1) -> None:
@@ -61,9 +61,9 @@ class IvsSimulator:
             raise outage(operation)
         return answer
 
-    def twin(self) -> IvsSimulator:
+    def twin(self) -> SimulatedIvs:
         """Another account's worth of the same pairs, under the same ARNs, apart from this one."""
-        twin = IvsSimulator(self.account, self._page)
+        twin = SimulatedIvs(self.account, self._page)
         twin.pairs, twin._numbers = copy.deepcopy(self.pairs), copy.copy(self._numbers)
         twin.lose = dict(self.lose)
         return twin

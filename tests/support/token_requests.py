@@ -35,7 +35,7 @@ _ADS = st.fixed_dictionaries(
 
 
 @st.composite
-def asks(draw: st.DrawFn) -> dict[str, Any]:
+def token_requests(draw: st.DrawFn) -> dict[str, Any]:
     """The fields of a valid ask for CHANNEL."""
     ask: dict[str, Any] = {"channelArn": str(CHANNEL)}
     match draw(st.sampled_from(["viewer", "subject", "anonymous"])):

@@ -37,7 +37,7 @@ def raw_sign(key: PrivateKey, digest: bytes) -> bytes:
     return r.to_bytes(48, "big") + s.to_bytes(48, "big")
 
 
-def seal(key: PrivateKey, header: object, payload: object) -> str:
+def encode_token(key: PrivateKey, header: object, payload: object) -> str:
     """A token of this header and payload: bytes as they are, anything else as JSON."""
     signed = b".".join(
         base64url_encode(part if isinstance(part, bytes) else json.dumps(part).encode()) for part in (header, payload)
@@ -48,10 +48,10 @@ def seal(key: PrivateKey, header: object, payload: object) -> str:
 def with_claims(key: PrivateKey, claims: dict[str, Any]) -> str:
     """A well-signed token of the least that is admitted and these claims besides; None takes one away."""
     least: dict[str, Any] = {c.CHANNEL_ARN: str(CHANNEL), c.EXP: NOW + 300}
-    return seal(key, HEADER, {name: value for name, value in (least | claims).items() if value is not None})
+    return encode_token(key, HEADER, {name: value for name, value in (least | claims).items() if value is not None})
 
 
-def ring_of(key: PrivateKey, longest_ttl_seconds: int = 86_400) -> Keyring:
+def keyring_of(key: PrivateKey, longest_ttl_seconds: int = 86_400) -> Keyring:
     """A ring in which this key signs for CHANNEL's place."""
     signing = SigningKey("k1", Prepared(lambda digest: raw_sign(key, digest)), longest_ttl_seconds)
     return Keyring({CHANNEL.account_region: RegionKeys(signing, {"k1": key.public_key()})})
@@ -60,7 +60,7 @@ def ring_of(key: PrivateKey, longest_ttl_seconds: int = 86_400) -> Keyring:
 def snapshot_of(key: PrivateKey, *, max_ttl_seconds: int = 86_400, longest_ttl_seconds: int = 86_400) -> Snapshot:
     """A fresh snapshot in which this key signs for CHANNEL's place."""
     return Snapshot(
-        keyring=ring_of(key, longest_ttl_seconds),
+        keyring=keyring_of(key, longest_ttl_seconds),
         subject_key=SUBJECT_KEY,
         max_ttl_seconds=max_ttl_seconds,
         refresh_started_at=1000.0,

@@ -29,11 +29,11 @@ class JournalEntry(NamedTuple):
 class Journal(Protocol):
     """The steps of the lifecycle, in order."""
 
-    def begin(self, kind: StepKind, key_id: str, region: str, reason: str, at: datetime) -> JournalEntry:
+    def start(self, kind: StepKind, key_id: str, region: str, reason: str, at: datetime) -> JournalEntry:
         """Note a step before it is taken; the entry that is still open, when the same step was begun before."""
         ...
 
-    def end(self, entry_id: int, outcome: str, at: datetime) -> None:
+    def finish(self, entry_id: int, outcome: str, at: datetime) -> None:
         """Note how a step ended; nothing happens when that was noted already."""
         ...
 

@@ -173,7 +173,8 @@ class RegionState(NamedTuple):
     """When the next response of IVS may prove the absence of the others."""
     account_verified: bool = True
     """Whether IVS was seen to hold pairs of our account. If not, these may be credentials for another account, so
-    nothing is recorded or deleted because it is absent. Another key may still be imported: its ARN names the account."""
+    nothing is recorded or deleted because it is absent. Another key may still be imported: its ARN shows the account.
+    """
     private_key_lost: frozenset[str] = frozenset()
     """Keys whose private key is no longer in the vault or cannot be decrypted."""
     deferred_deletions: frozenset[str] = frozenset()
@@ -212,6 +213,11 @@ def is_rotation_due(region_state: RegionState, now: datetime, policy: RotationPo
 def active_placement(placements: Sequence[KeyPlacement]) -> KeyPlacement | None:
     """The active one of these placements in one region."""
     return next((p for p in placements if p.state is KeyState.ACTIVE), None)
+
+
+def placements_in(records: Sequence[KeyRecord], region: str) -> list[KeyPlacement]:
+    """The placements of these keys in one region."""
+    return [p for record in records for p in record.placements if p.account_region.region == region]
 
 
 def drains_at(placement: KeyPlacement, policy: RotationPolicy) -> datetime:

@@ -205,7 +205,7 @@ def _close_journal(
         was_looked_at = entry.kind is not StepKind.IMPORT or entry.region in observed_at
         is_damaged = entry.key_id in known and bool(known[entry.key_id].damage)
         if was_looked_at and not is_damaged and (happened or _is_settled(entry.started_at, context)):
-            context.journal.end(entry.id, "done" if happened else "never_happened", context.now())
+            context.journal.finish(entry.id, "done" if happened else "never_happened", context.now())
         else:
             still_open.add(entry.key_id)
     return frozenset(still_open)

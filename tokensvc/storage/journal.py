@@ -23,7 +23,7 @@ class SqlJournal:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def begin(self, kind: StepKind, key_id: str, region: str, reason: str, at: datetime) -> JournalEntry:
+    def start(self, kind: StepKind, key_id: str, region: str, reason: str, at: datetime) -> JournalEntry:
         step = {"kind": kind, "key_id": key_id, "region": region}
         with write_transaction(self._engine) as connection:
             begun = (
@@ -33,7 +33,7 @@ class SqlJournal:
             same = (key_journal.c[name] == value for name, value in step.items())
             return _entry(connection.execute(_entries.where(*same, _is_open)).one())
 
-    def end(self, entry_id: int, outcome: str, at: datetime) -> None:
+    def finish(self, entry_id: int, outcome: str, at: datetime) -> None:
         with write_transaction(self._engine) as connection:
             ended = sa.update(key_journal).where(key_journal.c.id == entry_id, _is_open)
             connection.execute(ended.values(finished_at=at, outcome=outcome))
