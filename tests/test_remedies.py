@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import tokensvc
-from tests.support.problems import problem_of
+from tests.support.problems import make_problem
 from tokensvc import errors
 from tokensvc.cli.lazy_group import COMMANDS
 from tokensvc.cli.remedies import command_of, failure_text, hint_of, problem_sentence
@@ -127,8 +127,8 @@ def test_a_problem_is_worded_for_the_command_line_and_for_http() -> None:
     assert problems.problem_sentence(problem) == (
         f"{plain}; configure the region, or cancel them: POST /v1/revocations/{{id}}/cancel"
     )
-    assert problem_sentence(problem_of("said")) == problems.problem_sentence(problem_of("said")) == "said"
+    assert problem_sentence(make_problem("said")) == problems.problem_sentence(make_problem("said")) == "said"
 
 
 def test_equal_problems_are_one() -> None:
-    assert len({problem_of("a"), problem_of("a"), problem_of("b")}) == 2
+    assert len({make_problem("a"), make_problem("a"), make_problem("b")}) == 2

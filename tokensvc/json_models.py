@@ -1,9 +1,9 @@
-"""The base classes of every pydantic model that is read from JSON or rendered as JSON.
+"""The base classes of all pydantic models that are parsed from JSON or rendered as JSON.
 
 Invariants
 - Names are camelCase in JSON and snake_case in Python; unknown fields are rejected by name.
 - No validation error contains the input: a caller may have pasted a secret into the wrong field.
-- What a caller sends is validated strictly and cannot be changed afterwards.
+- Request models are validated strictly and are immutable.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ Timestamp = Annotated[str, Field(description="RFC 3339, UTC, whole seconds", jso
 
 
 class JsonModel(BaseModel):
+    """A JSON object with camelCase names."""
+
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", hide_input_in_errors=True)
 
 
 class RequestModel(JsonModel):
-    """The body of a request, or a part of it."""
+    """A request body, or a part of one."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
 
 class ViewModel(JsonModel):
-    """What a response shows; it is made from Python names and rendered under JSON's."""
+    """A part of a response. It is built with the Python names and rendered with the JSON names."""
 
     model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True, use_enum_values=True)

@@ -1,7 +1,7 @@
-"""JSON objects from outside: request bodies, the entries of a batch, the lines of a file.
+"""JSON objects from outside: request bodies, the items of a batch, the lines of a file.
 
 Invariants
-- A name that occurs twice in one object is rejected: two readers could take different values for it.
+- A name that occurs twice in one object is rejected: two parsers could choose different values for it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from tokensvc.validation_errors import shown_name, shown_path
 
 
 def json_object(text: bytes, what: str = "the body") -> dict[str, Any]:
-    """The JSON object in a text; `what` names the text in messages. Raises MalformedRequest, or InvalidRequest naming
+    """Parse a JSON object; `what` describes the text in messages. Raises MalformedRequest, or InvalidRequest naming
     each field that is given twice."""
     try:
         value = orjson.loads(text)
-    except orjson.JSONDecodeError as problem:
-        raise MalformedRequest(f"{what} is not JSON: {problem.msg} at character {problem.pos}") from None
+    except orjson.JSONDecodeError as error:
+        if not text.strip():
+            raise MalformedRequest(f"{what} is empty") from None
+        raise MalformedRequest(f"{what} is not JSON: {error.msg} at character {error.pos}") from None
     if not isinstance(value, dict):
         raise MalformedRequest(f"{what} must be a JSON object")
     if has_repeated_names(text, value):
@@ -39,7 +41,7 @@ def _repeated(text: bytes, what: str) -> InvalidRequest:
 
 
 def batch_items(body: dict[str, Any], name: str, max_items: int) -> list[object]:
-    """The entries of a batch, which are the only field of its body. Raises InvalidRequest naming every bad field."""
+    """The items of a batch, the only field of its body. Raises InvalidRequest naming every bad field."""
     errors = [FieldError(shown_name(field), "is not a known field") for field in body if field != name]
     items = body.get(name)
     if not isinstance(items, list) or not 1 <= len(items) <= max_items:
@@ -50,7 +52,7 @@ def batch_items(body: dict[str, Any], name: str, max_items: int) -> list[object]
 
 
 def batch_item(items: Sequence[object], position: int, name: str) -> dict[str, Any]:
-    """One entry of a batch. Raises InvalidRequest naming the entry when it is not an object."""
+    """One item of a batch. Raises InvalidRequest naming the item if it is not an object."""
     item = items[position]
     if not isinstance(item, dict):
         raise InvalidRequest([FieldError(f"{name}[{position}]", "must be an object")])

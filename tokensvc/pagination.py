@@ -1,9 +1,9 @@
-"""Lists in pages: the parameters that a list takes, and the token that continues it.
+"""Lists in pages: the query parameters of a list, and its page tokens.
 
 Invariants
-- A page continues after the last entry of the one before, so entries added or removed in between shift nothing.
-- A page token names its list and a position in it; a token of another list, or of none, is rejected.
-- Every bad parameter is reported at once, by name.
+- A page starts after the last entry of the previous one, so entries that are added or removed in between shift nothing.
+- A page token names its list and a position in it. A token of another list, or an invented one, is rejected.
+- All bad parameters are reported together, by name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tokensvc.validation_errors import field_errors
 
 DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE = 50, 100
 MAX_TOKEN_CHARS = 100
-_INVALID_TOKEN = "must be one that this list gave"  # noqa: S105 - a message
+_INVALID_TOKEN = "must be a token that this list returned"  # noqa: S105 - a message
 _Entry = TypeVar("_Entry")
 _Query = TypeVar("_Query", bound="PageQuery")
 
@@ -36,11 +36,11 @@ class PageTokens:
         self._position = re.compile(position)
 
     def encode(self, *position: object) -> str:
-        """The token that continues the list after this position."""
+        """The token of the page that starts after this position."""
         return urlsafe_b64encode((self._prefix + "-".join(map(str, position))).encode()).decode().rstrip("=")
 
     def decode(self, token: str) -> tuple[str, ...]:
-        """What `encode` was given, as text. Raises ValueError for what it never returned."""
+        """The inverse of `encode`, as text. Raises ValueError for a token that `encode` does not return."""
         try:
             text = urlsafe_b64decode((token + "=" * (-len(token) % 4)).encode("ascii")).decode("ascii")
         except (binascii.Error, ValueError):
@@ -70,13 +70,13 @@ _PageSize = Annotated[
 
 
 class PageQuery(JsonModel):
-    """The parameters that every list takes."""
+    """The query parameters of every list."""
 
     page_tokens: ClassVar[PageTokens]
 
-    max_results: _PageSize = Field(DEFAULT_PAGE_SIZE, description="How many at most")
+    max_results: _PageSize = Field(DEFAULT_PAGE_SIZE, description="Maximum number of entries in the page")
     next_token: Annotated[str, Field(max_length=MAX_TOKEN_CHARS)] | None = Field(
-        None, description="Of the page before; empty means the first page"
+        None, description="The token that the previous page returned; empty for the first page"
     )
 
     @field_validator("next_token")
@@ -89,18 +89,18 @@ class PageQuery(JsonModel):
 
     @classmethod
     def cross_field_errors(cls, given: Mapping[str, object]) -> list[FieldError]:  # noqa: ARG003 - for subclasses
-        """Errors of parameters that are valid each by itself but not together."""
+        """Errors of parameters that are valid individually but not together."""
         return []
 
     @property
     def position(self) -> tuple[str, ...] | None:
-        """The position that the page continues after; None for the first page."""
+        """The position after which the page starts; None for the first page."""
         return None if self.next_token is None else self.page_tokens.decode(self.next_token)
 
 
 def validated_query(parameters: Mapping[str, object], model: type[_Query], errors: Sequence[FieldError] = ()) -> _Query:
-    """The parameters of a list as its model; `errors` were found in reading them. Raises InvalidRequest naming every
-    bad parameter."""
+    """The query parameters of a list as its model. `errors` are those found while parsing the query string. Raises
+    InvalidRequest naming every bad parameter."""
     found = [*errors, *model.cross_field_errors(parameters)]
     try:
         query = model.model_validate(parameters)
@@ -114,8 +114,8 @@ def validated_query(parameters: Mapping[str, object], model: type[_Query], error
 def page_of(
     entries: Sequence[_Entry], query: PageQuery, id_of: Callable[[_Entry], str]
 ) -> tuple[Sequence[_Entry], str | None]:
-    """One page of a list whose positions are ids, and the next page's token, if there is one. Raises InvalidRequest
-    when the entry that the page continues after is gone."""
+    """One page of a list whose positions are ids, and the token of the next page, if there is one. Raises
+    InvalidRequest if the entry after which the page starts no longer exists."""
     start = 0
     if (position := query.position) is not None:
         start = next((at for at, entry in enumerate(entries, 1) if id_of(entry) == position[0]), 0)

@@ -1,11 +1,11 @@
-"""Text from outside: which characters are accepted, and how the others are displayed.
+"""Text from outside: which characters are accepted, and how text is escaped for display.
 
 Invariants
-- What is accepted holds no control character: C0, DEL and C1 are the category Cc of Unicode. PostgreSQL stores no NUL,
-  and the others drive terminals.
+- Accepted text contains no control character: C0, DEL and C1, Unicode's category Cc. PostgreSQL cannot store NUL, and
+  the others control terminals.
 - Invisible characters that are not control characters (bidirectional marks, joiners, line separators) are accepted.
   IVS's model forbids none of them, and scripts and emoji need some. They are escaped when text is displayed.
-- What is displayed holds printable characters alone. An escape never contains the character that it stands for.
+- Displayed text contains only printable characters. An escape never contains the character that it represents.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def check_no_controls(text: str) -> str:
-    """Return the text. Raises ValueError when it holds a control character."""
+    """Return the text. Raises ValueError if it contains a control character."""
     if not text.isprintable() and _CONTROL.search(text):
         raise ValueError("must not contain control characters")
     return text
 
 
 def check_unicode(text: str) -> str:
-    """Return the text. Raises ValueError when it holds half of a surrogate pair, which UTF-8 cannot express."""
+    """Return the text. Raises ValueError if it contains half of a surrogate pair, which UTF-8 cannot encode."""
     if not text.isascii() and _SURROGATE.search(text):
-        raise ValueError("must be text that can be written as UTF-8")
+        raise ValueError("must be text that UTF-8 can encode")
     return text
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    """The text with every character that is not printable, and is not in `keep`, as a Python escape: `\\x1b`."""
+    """The text with every character that is neither printable nor in `keep` as a Python escape, such as `\\x1b`."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
 
 
 def printable_json(document: str) -> str:
-    """A JSON document of the same value, with every character that is not printable as a JSON escape.
+    """A JSON document with the same value, in which every unprintable character is a JSON escape.
 
-    Outside of strings a document has line feeds at most, and those stay.
+    Outside of strings the only unprintable characters of a document are line feeds, which are kept.
     """
     if document.isprintable():
         return document

@@ -1,10 +1,10 @@
-"""What keeps the service from its work and operators should know of: a code and what it is about.
+"""Problems of a running service that operators should know of: a code with parameters.
 
 Invariants
-- A problem is data from where it is noticed to where it is shown: it is stored, compared and filtered by its code and
-  region, and put into words (`problem_text`) by what shows it: an HTTP response, a command, a log line.
-- Parameters hold no secret, no token, no key and no viewer id.
-- A code that is not known here (stored by a newer version) is shown as it is.
+- A problem is data until it is displayed: it is stored, compared and filtered by its code and region, and converted to
+  text (`problem_text`) only in an HTTP response, by a command or in a log line.
+- Parameters contain no secret, no token, no key and no viewer id.
+- A code that this release does not know (stored by a newer release) is displayed as it is.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ class ProblemCode(StrEnum):
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem: what it is, where, and what it is about."""
+    """One problem."""
 
     code: str
-    """A `ProblemCode`, or that of a newer version."""
+    """A `ProblemCode`, or a code of a newer release."""
     region: str = ""
-    """"" where it is no region's."""
+    """Empty for a problem that does not concern one region."""
     parameters: Mapping[str, str] = field(default_factory=dict)
     remedy: Remedy | None = None
 
@@ -66,52 +66,52 @@ class Problem:
 
 C = ProblemCode
 BLOCKS_ISSUING = frozenset({C.NO_ACTIVE_KEY, C.ACTIVE_KEY_NOT_IN_IVS, C.ACTIVE_KEY_UNVERIFIED, C.ACTIVE_KEY_LOST})
-"""Tokens of the region are refused by IVS, or cannot be signed."""
+"""IVS rejects the tokens of the region, or no token can be signed."""
 
 BLOCKS_ROTATION = BLOCKS_ISSUING | {C.ROTATION_FAILED, C.ROTATION_BLOCKED}
-"""Why the rotation of a region goes no further."""
+"""The rotation of the region cannot continue."""
 
 TEXTS: Mapping[str, str] = {
-    C.NO_ACTIVE_KEY: "{region}: no key signs, so no token can be issued",
-    C.ACTIVE_KEY_NOT_IN_IVS: "{region}: IVS says that it does not hold key {key_id}, which signs; it is asked again "
-    "before another key takes over",
-    C.ACTIVE_KEY_UNVERIFIED: "{region}: IVS says that it does not hold key {key_id}, which signs; but it shows no pair "
-    "of this account either: see that credentials and endpoint are the right ones",
-    C.ACTIVE_KEY_LOST: "{region}: the private half of key {key_id}, which signs, is lost or damaged",
+    C.NO_ACTIVE_KEY: "{region}: there is no active key, so no token can be issued",
+    C.ACTIVE_KEY_NOT_IN_IVS: "{region}: IVS reports that it does not hold key {key_id}, which is active; another key "
+    "takes over if a second check confirms it",
+    C.ACTIVE_KEY_UNVERIFIED: "{region}: IVS reports that it does not hold key {key_id}, which is active, but it lists "
+    "no other key pair of this account either: check the credentials and the endpoint",
+    C.ACTIVE_KEY_LOST: "{region}: the private key of the active key {key_id} is lost or damaged",
     C.ROTATION_FAILED: "{region}: {reason}",
     C.ROTATION_BLOCKED: "{region}: {reason}",
-    C.ROTATION_NOT_RUNNING: "rotation does not run: {reason}",
+    C.ROTATION_NOT_RUNNING: "rotation is not running: {reason}",
     C.INVALID_ROTATION_POLICY: "{reason}",
     C.TOO_FEW_KEY_SLOTS: "{reason}",
-    C.COMPROMISE_UNRECORDED: "a pair of key {key_id} in {region} is tagged as compromised, and the store does not know "
-    "of it yet",
+    C.COMPROMISE_UNRECORDED: "a key pair of key {key_id} in {region} is tagged as compromised, which is not recorded "
+    "yet",
     C.IMPORT_UNRECORDED: "IVS holds key {key_id} in {region} as {arn}, which is not recorded yet",
-    C.KEY_UNREADABLE: "key {key_id} cannot be read and is left as it is: {reason}",
-    C.DELETED_KEY_PAIR_IN_IVS: "IVS holds {arn} in {region}, which is recorded as gone",
-    C.KEY_PAIR_OF_UNKNOWN_KEY: "IVS holds {arn} in {region} under our tag for a key that the store does not know: "
-    "{key_id}",
+    C.KEY_UNREADABLE: "key {key_id} cannot be read and is not changed: {reason}",
+    C.DELETED_KEY_PAIR_IN_IVS: "IVS holds {arn} in {region}, which is recorded as deleted",
+    C.KEY_PAIR_OF_UNKNOWN_KEY: "IVS holds {arn} in {region} with this deployment's tag, for a key that the store does "
+    "not have: {key_id}",
     C.KEY_PAIR_OF_UNREADABLE_KEY: "IVS holds {arn} in {region} for key {key_id}, which cannot be read: {reason}",
-    C.SECOND_KEY_PAIR: "IVS holds key {key_id} in {region} as {arn}, and the store knows it as {recorded_arn}",
-    C.PRIVATE_KEY_DAMAGED: "the private half of key {key_id} cannot sign: {reason}",
-    C.PRIVATE_KEY_MISSING: "the private half of key {key_id} is not in the vault",
-    C.KEY_NOT_IN_IVS: "IVS does not hold key {key_id} in {region} any more",
-    C.FINGERPRINT_DIFFERS: "IVS shows another fingerprint for key {key_id} in {region} than ours: look at {arn}",
-    C.REVOCATIONS_UNSERVED: "{region}: {queued} revocations wait for account {account}, where this deployment has no "
-    "key",
-    C.REVOCATIONS_LATE: "{region}: {queued} revocations wait for IVS, the oldest for {oldest_seconds} s",
-    C.REVOCATIONS_REJECTED: "{region}: IVS takes no revocations: {ivs_codes}",
+    C.SECOND_KEY_PAIR: "IVS holds key {key_id} in {region} as {arn}, and the store has it as {recorded_arn}",
+    C.PRIVATE_KEY_DAMAGED: "the private key of key {key_id} cannot sign: {reason}",
+    C.PRIVATE_KEY_MISSING: "the private key of key {key_id} is not in the vault",
+    C.KEY_NOT_IN_IVS: "IVS no longer holds key {key_id} in {region}",
+    C.FINGERPRINT_DIFFERS: "IVS reports another fingerprint for key {key_id} in {region} than the store: check {arn}",
+    C.REVOCATIONS_UNSERVED: "{region}: {queued} revocations are queued for account {account}, where this deployment "
+    "has no key",
+    C.REVOCATIONS_LATE: "{region}: {queued} revocations are queued, the oldest for {oldest_seconds} s",
+    C.REVOCATIONS_REJECTED: "{region}: IVS rejects all revocations: {ivs_codes}",
     C.SIGNER_FAILED: "worker {worker_id}: {reason}",
     C.HEARTBEAT_UNREADABLE: "this worker's heartbeat cannot be read",
 }
-"""Each in English, by code."""
+"""The text of each code, in English."""
 
 
 def problem_text(problem: Problem) -> str:
-    """The problem in words, without its remedy."""
+    """The problem as text, without its remedy."""
     text = TEXTS.get(problem.code)
     if text is None:
         return f"{problem.region}: {problem.code}" if problem.region else str(problem.code)
     try:
         return text.format_map({"region": problem.region, **problem.parameters})
-    except KeyError:  # a version with other parameters stored it
+    except KeyError:  # stored by a release with other parameters
         return f"{problem.region}: {problem.code}" if problem.region else str(problem.code)

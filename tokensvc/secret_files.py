@@ -1,13 +1,13 @@
-"""Which files and directories may hold a secret: the one rule for key files, their directory, `TOKENSVC_X_FILE` and
-the files that options name.
+"""Which files and directories may hold a secret: one rule for key files, their directory, `TOKENSVC_X_FILE` and files
+that are named by command-line options.
 
 Invariants
-- What is checked is the opened file (`fstat`), never its name: between a check by name and the opening another file may
-  take that name. Links in the path are followed to what they lead to, and that is what is checked.
-- Its owner is this process's effective user or root. Any other owner can change the content and the mode at any time.
-- Other users never write to it. What only its owner may know, other users do not read, unless root made it readable:
-  Docker and Kubernetes mount secrets as root's with mode 0444 or 0644, into containers that have one user. A file that
-  an option names is no such mount: it is its owner's alone, also when that is root.
+- The opened file (`fstat`) is checked, never its name: another file could take the name between the check and the open.
+  Symbolic links in the path are followed, and the file at their end is checked.
+- The file's owner is this process's effective user or root. Any other owner could change the content and the mode.
+- Other users cannot write to the file. They cannot read a secret either, unless root made it readable: Docker and
+  Kubernetes mount secrets as root's with mode 0444 or 0644, into containers that have one user. A file that is named by
+  an option is not such a mount: only its owner may use it, even if that is root.
 - The command in a message can be pasted into a shell.
 """
 
@@ -22,16 +22,16 @@ ROOT_UID = 0
 
 
 class InsecureFile(Exception):
-    """A user that is neither this process's nor root controls the file, or may read it. The message ends with the
-    command that fixes it."""
+    """A user other than this process's user and root can change the file, or read it. The message ends with the command
+    that fixes it."""
 
 
 def check_owner(path: Path, status: os.stat_result) -> None:
-    """Raise InsecureFile unless the effective user or root owns it."""
+    """Raises InsecureFile unless the file's owner is the effective user or root."""
     user = os.geteuid()
     if status.st_uid not in (user, ROOT_UID):
         raise InsecureFile(
-            f"{path} belongs to uid {status.st_uid}, and must belong to this process's user or root: "
+            f"{path} is owned by uid {status.st_uid}; it must be owned by this process's user or by root: "
             f"chown {user} {shlex.quote(str(path))}"
         )
 
@@ -39,29 +39,29 @@ def check_owner(path: Path, status: os.stat_result) -> None:
 def read_setting_file(path: Path, *, secret: bool) -> bytes:
     """The content of a file that holds a setting. Raises InsecureFile or OSError.
 
-    A pipe, as a shell's `<(command)` makes one, is read too.
+    The file may be a pipe, such as a shell's `<(command)`.
     """
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
         check_owner(path, status)
         if stat.S_ISREG(status.st_mode):
             if status.st_mode & 0o022:
-                raise InsecureFile(f"other users may write to {path}: chmod go-w {shlex.quote(str(path))}")
+                raise InsecureFile(f"other users can write to {path}: chmod go-w {shlex.quote(str(path))}")
             if secret and status.st_uid != ROOT_UID and status.st_mode & 0o007:
-                raise InsecureFile(f"every user may read {path}: chmod o-rwx {shlex.quote(str(path))}")
+                raise InsecureFile(f"every user can read {path}: chmod o-rwx {shlex.quote(str(path))}")
         return file.read()
 
 
 def check_private(path: Path, status: os.stat_result) -> None:
-    """Raise InsecureFile unless only its owner, the effective user or root, may use it; a pipe has no such rule."""
+    """Raises InsecureFile unless only the file's owner, the effective user or root, can use it. Pipes are exempt."""
     if stat.S_ISREG(status.st_mode):
         check_owner(path, status)
         if status.st_mode & 0o077:
-            raise InsecureFile(f"others than its owner may use {path}: chmod 600 {shlex.quote(str(path))}")
+            raise InsecureFile(f"other users can read or write {path}: chmod 600 {shlex.quote(str(path))}")
 
 
 def read_private_file(path: Path) -> bytes:
-    """The content of a file that holds a secret and was named by an option. Raises InsecureFile or OSError."""
+    """The content of a file that holds a secret and is named by an option. Raises InsecureFile or OSError."""
     with path.open("rb") as file:
         check_private(path, os.fstat(file.fileno()))
         return file.read()

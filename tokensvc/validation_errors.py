@@ -1,8 +1,8 @@
-"""pydantic's findings in our own words.
+"""pydantic's validation errors as FieldErrors with messages of our own.
 
-Rules of the file
-- A message names the rule and never repeats the input: someone may have pasted a key into the wrong field.
-- A field is named as the caller would write it, as long as it is a name.
+Invariants
+- A message states the rule and never repeats the input: someone may have pasted a key into the wrong field.
+- A field is named as the caller would write it, if it looks like a name.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from __future__ import annotations
 import re
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from tokensvc.errors import FieldError
 
-_NAME = re.compile(r"[!-?A-~]{1,40}")  # no blank, no @
-_WORDS = {
+_NAME = re.compile(r"[!-?A-~]{1,40}")  # no space, no @
+_MESSAGES = {
     "missing": "is required",
     "extra_forbidden": "is not a known field",
     "string_type": "must be a string",
-    "string_unicode": "must be text that can be written as UTF-8",
+    "string_unicode": "must be text that UTF-8 can encode",
     "bool_type": "must be true or false",
     "bool_parsing": "must be true or false",
     "int_type": "must be an integer",
@@ -38,7 +39,7 @@ _WORDS = {
     "greater_than_equal": "must be at least {ge}",
     "greater_than": "must be more than {gt}",
     "less_than_equal": "must be at most {le}",
-    "string_pattern_mismatch": "must have the form {pattern}",
+    "string_pattern_mismatch": "must match the pattern {pattern}",
     "literal_error": "must be one of {expected}",
     "enum": "must be one of {expected}",
     "value_error": "{error}",
@@ -46,17 +47,23 @@ _WORDS = {
 
 
 def field_errors(invalid: ValidationError) -> list[FieldError]:
-    """pydantic's findings in our words, without the input."""
+    """pydantic's errors with messages of our own, without the input."""
     return [
-        FieldError(
-            shown_path(e["loc"]), _WORDS[e["type"]].format(**e.get("ctx", {})) if e["type"] in _WORDS else e["msg"]
-        )
-        for e in invalid.errors(include_url=False, include_input=False)
+        FieldError(shown_path(error["loc"]), _message(error))
+        for error in invalid.errors(include_url=False, include_input=False)
     ]
 
 
+def _message(error: ErrorDetails) -> str:
+    limits = error.get("ctx", {})
+    if limits.get("min_length") == 1:
+        return "must not be empty"
+    message = _MESSAGES.get(error["type"])
+    return message.format(**limits) if message else error["msg"]
+
+
 def shown_name(name: str) -> str:
-    """A field's name; what is too long for one may be a token or a key that was pasted there, and is not repeated."""
+    """A field's name. Text that is too long for one is not repeated: it may be a token or a key pasted there."""
     return name if _NAME.fullmatch(name) else f"(a name of {len(name)} characters)"
 
 

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from tests.support.clocks import ManualClock
-from tests.support.in_memory_deployment import Stage
-from tests.support.refresh_worker import Worker
+from tests.support.in_memory_deployment import InMemoryDeployment
+from tests.support.refresh_worker import CountingWorker
 
 
 @pytest.fixture
-def stage(migrated: Path, tmp_path: Path) -> Stage:
-    return Stage(migrated, tmp_path / "keys")
+def stage(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
+    return InMemoryDeployment(migrated, tmp_path / "keys")
 
 
 @pytest.fixture
-def worker(stage: Stage, clock: ManualClock) -> Worker:
+def worker(stage: InMemoryDeployment, clock: ManualClock) -> CountingWorker:
     """A worker whose clock is the store's."""
     clock.wall = stage.store.versions.read().now
-    return Worker(stage, clock)
+    return CountingWorker(stage, clock)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from tests.support.problems import problem_of, texts
-from tests.support.refresh_worker import Counting
+from tests.support.problems import make_problem, texts
+from tests.support.refresh_worker import CountingPort
 from tokensvc.background.heartbeat import UNRESPONSIVE_AFTER_SECONDS, Heartbeats
 from tokensvc.deployment.versions import Version
 from tokensvc.deployment.workers import Heartbeat
@@ -23,9 +23,9 @@ class Fellow:
 
     def __init__(self, store: Store, worker_id: str, *trouble: str) -> None:
         self.says = Heartbeat(
-            worker_id, "here", 1, 900.0, 7, 1, problems=tuple(map(problem_of, trouble)), keys_tag=KEYS.tag
+            worker_id, "here", 1, 900.0, 7, 1, problems=tuple(map(make_problem, trouble)), keys_tag=KEYS.tag
         )
-        self.port = Counting(store.workers)
+        self.port = CountingPort(store.workers)
         self.heartbeats = Heartbeats(self.port, lambda: self.says)
 
 

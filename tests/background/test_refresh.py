@@ -11,9 +11,9 @@ import pytest
 import sqlalchemy as sa
 
 from tests.support.clocks import MONOTONIC_START, START, AtTime, ManualClock, require_fresh_at
-from tests.support.in_memory_deployment import EAST, WEST, Stage
-from tests.support.keks import NEW, WRAPPER, DataKeys, passphrase
-from tests.support.refresh_worker import POLICY, Worker, channel, stored
+from tests.support.in_memory_deployment import EAST, WEST, InMemoryDeployment
+from tests.support.keks import NEW, WRAPPER, FakeKms, passphrase
+from tests.support.refresh_worker import POLICY, CountingWorker, channel, stored
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.errors import SnapshotStale, WrappingKeyUnavailable, WrappingKeyUnknown
 from tokensvc.jose import keypair
@@ -26,7 +26,7 @@ from tokensvc.vault.cipher import SecretCipher
 CHANGED = ["read", "check_history"]
 
 
-def test_the_first_refresh_reads_everything_and_the_next_reads_one_row(stage: Stage, worker: Worker) -> None:
+def test_the_first_refresh_reads_everything_and_the_next_reads_one_row(stage: InMemoryDeployment, worker: CountingWorker) -> None:
     worker.refresh.run_once()
     assert set(worker.asked()) >= {"versions", "deployment", "keys", "callers"}
     worker.refresh.run_once()  # it made the subject key itself, so the deployment is read again
@@ -36,7 +36,7 @@ def test_the_first_refresh_reads_everything_and_the_next_reads_one_row(stage: St
         assert worker.asked() == {"versions": ["read"]}
 
 
-def test_only_what_changed_is_read_again(stage: Stage, worker: Worker) -> None:
+def test_only_what_changed_is_read_again(stage: InMemoryDeployment, worker: CountingWorker) -> None:
     stage.generate()
     for _ in range(2):
         worker.refresh.run_once()
@@ -56,7 +56,7 @@ def test_only_what_changed_is_read_again(stage: Stage, worker: Worker) -> None:
     assert worker.asked()["keys"] == ["list"]
 
 
-def test_the_active_key_signs_and_every_held_key_is_accepted(stage: Stage, worker: Worker) -> None:
+def test_the_active_key_signs_and_every_held_key_is_accepted(stage: InMemoryDeployment, worker: CountingWorker) -> None:
     former, latter = stage.generate(), stage.rotate()
     worker.refresh.run_once()
     slot = worker.refresh.current.keyring.region_keys[AccountRegion(stage.ivs.account, EAST)]
@@ -74,7 +74,7 @@ def test_the_active_key_signs_and_every_held_key_is_accepted(stage: Stage, worke
     )
 
 
-def test_a_key_is_opened_and_prepared_once(stage: Stage, worker: Worker) -> None:
+def test_a_key_is_opened_and_prepared_once(stage: InMemoryDeployment, worker: CountingWorker) -> None:
     stage.generate(EAST, WEST)
     for seconds in range(3):
         stage.store.deployment.set_max_ttl_seconds(7200 + seconds)  # raises the version of keys too
@@ -86,7 +86,7 @@ def test_a_key_is_opened_and_prepared_once(stage: Stage, worker: Worker) -> None
     assert len(worker.refresh._prepared) == 1, "what signs no more is forgotten"
 
 
-def test_a_key_that_cannot_be_opened_is_trouble_in_its_slot_alone(stage: Stage, worker: Worker) -> None:
+def test_a_key_that_cannot_be_opened_is_trouble_in_its_slot_alone(stage: InMemoryDeployment, worker: CountingWorker) -> None:
     good, bad = stage.bring(WEST), stage.bring(EAST)
     private_key = stage.vault.open(bad.id)
     stage.vault.remove(bad.id)
@@ -105,7 +105,7 @@ def test_a_key_that_cannot_be_opened_is_trouble_in_its_slot_alone(stage: Stage, 
     assert not healed.problems
 
 
-def test_a_private_half_that_is_not_the_keys_own_never_signs(stage: Stage, worker: Worker) -> None:
+def test_a_private_half_that_is_not_the_keys_own_never_signs(stage: InMemoryDeployment, worker: CountingWorker) -> None:
     """A file put in the wrong place would mint tokens that IVS refuses."""
     record = stage.generate()
     stage.vault.remove(record.id)
@@ -116,7 +116,7 @@ def test_a_private_half_that_is_not_the_keys_own_never_signs(stage: Stage, worke
     assert record.id in slot.problems
 
 
-def test_a_damaged_public_half_is_trouble_in_its_slot_alone(stage: Stage, worker: Worker) -> None:
+def test_a_damaged_public_half_is_trouble_in_its_slot_alone(stage: InMemoryDeployment, worker: CountingWorker) -> None:
     bad, good = stage.bring(EAST), stage.bring(WEST)
     with stage.store.engine.begin() as connection:
         connection.execute(sa.text("UPDATE key_pairs SET public_der = x'00' WHERE id = :id"), {"id": bad.id})
@@ -129,7 +129,7 @@ def test_a_damaged_public_half_is_trouble_in_its_slot_alone(stage: Stage, worker
     assert west.key_id == good.id
 
 
-def test_a_disabled_caller_is_gone_with_the_next_refresh(stage: Stage, worker: Worker) -> None:
+def test_a_disabled_caller_is_gone_with_the_next_refresh(stage: InMemoryDeployment, worker: CountingWorker) -> None:
     stage.store.callers.add("shop", POLICY, stored("one"))
     stage.store.callers.add("other", POLICY, stored("two"))
     worker.refresh.run_once()
@@ -140,7 +140,7 @@ def test_a_disabled_caller_is_gone_with_the_next_refresh(stage: Stage, worker: W
     assert set(worker.refresh.current.secrets) == {"two"}
 
 
-def test_callers_with_equal_policies_share_one(stage: Stage, worker: Worker) -> None:
+def test_callers_with_equal_policies_share_one(stage: InMemoryDeployment, worker: CountingWorker) -> None:
     for name, policy in {"one": POLICY, "two": POLICY, "three": replace(POLICY, max_ttl_seconds=60)}.items():
         stage.store.callers.add(name, policy, stored(name))
     worker.refresh.run_once()
@@ -150,7 +150,7 @@ def test_callers_with_equal_policies_share_one(stage: Stage, worker: Worker) -> 
     assert policies["three"].max_ttl_seconds == 60
 
 
-def test_both_keys_of_a_caller_are_known_while_one_is_rotated_out(stage: Stage, worker: Worker) -> None:
+def test_both_keys_of_a_caller_are_known_while_one_is_rotated_out(stage: InMemoryDeployment, worker: CountingWorker) -> None:
     until = ManualClock().at()
     stage.store.callers.add("shop", POLICY, stored("one"))
     stage.store.callers.rotate_secret("shop", "one", stored("two"), until)
@@ -159,11 +159,11 @@ def test_both_keys_of_a_caller_are_known_while_one_is_rotated_out(stage: Stage, 
     assert (secrets["one"].expires_at, secrets["two"].expires_at) == (until, None)
 
 
-def test_the_subject_key_is_made_once_by_two_who_race(stage: Stage, clock: ManualClock) -> None:
-    workers = [Worker(stage, clock) for _ in range(2)]
+def test_the_subject_key_is_made_once_by_two_who_race(stage: InMemoryDeployment, clock: ManualClock) -> None:
+    workers = [CountingWorker(stage, clock) for _ in range(2)]
     ready = threading.Barrier(2, timeout=5)
 
-    def race(worker: Worker) -> None:
+    def race(worker: CountingWorker) -> None:
         ready.wait()
         worker.refresh.run_once()
 
@@ -180,19 +180,19 @@ def test_the_subject_key_is_made_once_by_two_who_race(stage: Stage, clock: Manua
     assert len(workers[0].refresh.current.subject_key) == 32
 
 
-def test_another_passphrase_does_not_make_another_subject_key(stage: Stage, worker: Worker, clock: ManualClock) -> None:
+def test_another_passphrase_does_not_make_another_subject_key(stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock) -> None:
     worker.refresh.run_once()
-    stranger = Worker(stage, clock, SecretCipher(passphrase(NEW)))
+    stranger = CountingWorker(stage, clock, SecretCipher(passphrase(NEW)))
     with pytest.raises(WrappingKeyUnknown):
         stranger.refresh.run_once()
     assert len(stage.store.deployment.subject_keys()) == 1
 
 
 def test_the_subject_key_is_opened_once_so_a_worker_that_runs_does_without_its_wrapping_key(
-    stage: Stage, clock: ManualClock
+    stage: InMemoryDeployment, clock: ManualClock
 ) -> None:
-    kms = DataKeys()
-    worker = Worker(stage, clock, SecretCipher(kms))
+    kms = FakeKms()
+    worker = CountingWorker(stage, clock, SecretCipher(kms))
     worker.refresh.run_once()
     subject_key = worker.refresh.current.subject_key
     kms.away = True
@@ -201,10 +201,10 @@ def test_the_subject_key_is_opened_once_so_a_worker_that_runs_does_without_its_w
     assert worker.refresh.current.max_ttl_seconds == 60
     assert worker.refresh.current.subject_key == subject_key
     with pytest.raises(WrappingKeyUnavailable):
-        Worker(stage, clock, SecretCipher(kms)).refresh.run_once()
+        CountingWorker(stage, clock, SecretCipher(kms)).refresh.run_once()
 
 
-def test_the_lease_counts_from_the_beginning_of_the_refresh(stage: Stage, worker: Worker, clock: ManualClock) -> None:
+def test_the_lease_counts_from_the_beginning_of_the_refresh(stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock) -> None:
     began = clock.monotonic()
     versions = stage.store.versions.read
 
@@ -221,7 +221,7 @@ def test_the_lease_counts_from_the_beginning_of_the_refresh(stage: Stage, worker
         require_fresh_at(worker.refresh.current, began + 901, 900)
 
 
-def fresh(worker: Worker, clock: ManualClock) -> bool:
+def fresh(worker: CountingWorker, clock: ManualClock) -> bool:
     try:
         require_fresh(worker.refresh.current, clock.now(), clock.monotonic(), 900)
     except SnapshotStale:
@@ -231,7 +231,7 @@ def fresh(worker: Worker, clock: ManualClock) -> bool:
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0])
 def test_a_clock_that_jumps_is_noticed_before_the_next_refresh_and_again_by_it(
-    stage: Stage, worker: Worker, clock: ManualClock, jump: float
+    stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock, jump: float
 ) -> None:
     """The store's clock has not moved; when it has, as on a machine that keeps its own store, the time is confirmed."""
     worker.refresh.versions = AtTime(stage.store.versions, lambda: START + clock.monotonic() - MONOTONIC_START)
@@ -253,7 +253,7 @@ def test_a_clock_that_jumps_is_noticed_before_the_next_refresh_and_again_by_it(
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0])
 def test_a_clock_that_jumps_while_the_store_is_asked_is_not_what_the_store_confirmed(
-    stage: Stage, worker: Worker, clock: ManualClock, jump: float
+    stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock, jump: float
 ) -> None:
     def now() -> float:
         before = clock.now()
@@ -268,7 +268,7 @@ def test_a_clock_that_jumps_while_the_store_is_asked_is_not_what_the_store_confi
 
 
 def test_a_lost_subject_key_keeps_nothing_else_from_being_read_and_is_taken_up_when_it_is_back(
-    stage: Stage, worker: Worker
+    stage: InMemoryDeployment, worker: CountingWorker
 ) -> None:
     worker.refresh.run_once()
     subject_key = worker.refresh.current.subject_key

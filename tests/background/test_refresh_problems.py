@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.clocks import ManualClock, require_fresh_at
-from tests.support.in_memory_deployment import EAST, Stage
-from tests.support.refresh_worker import POLICY, Worker, channel, stored
+from tests.support.in_memory_deployment import EAST, InMemoryDeployment
+from tests.support.refresh_worker import POLICY, CountingWorker, channel, stored
 from tokensvc.background import refresh as module
 from tokensvc.deployment.versions import Position, StoreVersions, Version, Versioned, Versions
 from tokensvc.errors import SnapshotStale, StoreUnavailable
@@ -20,7 +20,7 @@ from tokensvc.tokens.channels import FULL_RELOAD_AFTER_SECONDS
 from tokensvc.tokens.snapshot import Snapshot
 
 
-def test_a_store_that_is_away_leaves_the_snapshot_as_it_was(stage: Stage, worker: Worker, clock: ManualClock) -> None:
+def test_a_store_that_is_away_leaves_the_snapshot_as_it_was(stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock) -> None:
     stage.generate()
     worker.refresh.run_once()
     before = worker.refresh.current
@@ -37,7 +37,7 @@ def test_a_store_that_is_away_leaves_the_snapshot_as_it_was(stage: Stage, worker
 
 @pytest.mark.parametrize("away", ["deployment", "keys", "callers", "channels"])
 def test_a_store_that_goes_away_in_the_middle_changes_nothing_and_loses_nothing(
-    stage: Stage, worker: Worker, away: str
+    stage: InMemoryDeployment, worker: CountingWorker, away: str
 ) -> None:
     worker.refresh.run_once()
     before = worker.refresh.current
@@ -58,7 +58,7 @@ def test_a_store_that_goes_away_in_the_middle_changes_nothing_and_loses_nothing(
     assert any(slot.active for slot in now.keyring.region_keys.values())
 
 
-def test_channels_that_were_read_before_the_store_went_away_are_not_lost(stage: Stage, worker: Worker) -> None:
+def test_channels_that_were_read_before_the_store_went_away_are_not_lost(stage: InMemoryDeployment, worker: CountingWorker) -> None:
     """The first page was read, the second was not: the next refresh must give both."""
     for start in (0, 1000, 2000):
         stage.store.channels.record([channel(n) for n in range(start, start + 1000)])
@@ -70,7 +70,7 @@ def test_channels_that_were_read_before_the_store_went_away_are_not_lost(stage: 
     assert len(worker.refresh.current.channels) == 3000
 
 
-def test_channels_of_one_version_are_never_cut_apart(stage: Stage, worker: Worker) -> None:
+def test_channels_of_one_version_are_never_cut_apart(stage: InMemoryDeployment, worker: CountingWorker) -> None:
     """More rows were written under one version than a page holds, with others before and after."""
     stage.store.channels.record([channel(n) for n in range(700)])
     stage.store.channels.record([channel(n) for n in range(700, 3200)])
@@ -89,7 +89,7 @@ def test_a_reader_that_goes_on_from_the_last_version_sees_every_row(
     migrated: Path, limit: int, sizes: list[int]
 ) -> None:
     """The promise of `changed_since`, whatever the size of a page and of what is written under one version."""
-    stage = Stage(migrated, Path("unused"))
+    stage = InMemoryDeployment(migrated, Path("unused"))
     written = set()
     for version, size in enumerate(sizes):
         rows = [channel(100 * version + number) for number in range(size)]
@@ -128,7 +128,7 @@ TIMES = st.floats(0, 5)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=TIMES, after=TIMES, ahead=st.floats(-20, 20))
 def test_the_clock_error_has_the_right_sign_and_never_blames_a_slow_answer(
-    worker: Worker, stage: Stage, clock: ManualClock, before: float, after: float, ahead: float
+    worker: CountingWorker, stage: InMemoryDeployment, clock: ManualClock, before: float, after: float, ahead: float
 ) -> None:
     """Positive: our clock is ahead of the store's. What the answer's travel may explain is no error."""
     worker.refresh.versions = TravellingAnswer(stage.store.versions, clock, before, after, ahead)
@@ -138,7 +138,7 @@ def test_the_clock_error_has_the_right_sign_and_never_blames_a_slow_answer(
     assert found == pytest.approx(-certain, abs=1e-3)
 
 
-def test_a_clock_that_is_far_off_signs_nothing(stage: Stage, worker: Worker, clock: ManualClock) -> None:
+def test_a_clock_that_is_far_off_signs_nothing(stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock) -> None:
     stage.generate(EAST)
     for wrong in (6.5, -6.5):
         clock.wall = stage.store.versions.read().now + wrong
@@ -151,13 +151,13 @@ def test_a_clock_that_is_far_off_signs_nothing(stage: Stage, worker: Worker, clo
     require_fresh_at(worker.refresh.current, clock.monotonic(), 900)
 
 
-def test_a_worker_begins_with_a_snapshot_that_signs_nothing(worker: Worker, clock: ManualClock) -> None:
+def test_a_worker_begins_with_a_snapshot_that_signs_nothing(worker: CountingWorker, clock: ManualClock) -> None:
     assert worker.refresh.current == Snapshot()
     with pytest.raises(SnapshotStale):
         require_fresh_at(worker.refresh.current, clock.monotonic(), 86_400)
 
 
-def gone(stage: Stage, number: int) -> None:
+def gone(stage: InMemoryDeployment, number: int) -> None:
     """IVS says that a channel is no more, and its row is deleted some time later."""
     at = channel(9999).checked_at
     version = stage.store.channels.record([channel(number, url=None)._replace(checked_at=at)])
@@ -165,7 +165,7 @@ def gone(stage: Stage, number: int) -> None:
 
 
 def test_a_worker_that_could_not_read_for_long_misses_no_channel_that_is_gone(
-    stage: Stage, worker: Worker, clock: ManualClock
+    stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
     """The row that said so was deleted meanwhile: nothing newer than what the worker knows says it any more."""
     stage.store.channels.record([channel(1), channel(2)])
@@ -176,7 +176,7 @@ def test_a_worker_that_could_not_read_for_long_misses_no_channel_that_is_gone(
     assert set(worker.refresh.current.channels) == {channel(2).arn}
 
 
-def test_an_attempt_that_failed_is_no_reading(stage: Stage, worker: Worker, clock: ManualClock) -> None:
+def test_an_attempt_that_failed_is_no_reading(stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock) -> None:
     stage.store.channels.record([channel(1), channel(2)])
     worker.refresh.run_once()
     stage.store.channels.record([channel(3)])
@@ -192,7 +192,7 @@ def test_an_attempt_that_failed_is_no_reading(stage: Stage, worker: Worker, cloc
     assert set(worker.refresh.current.channels) == {channel(2).arn, channel(3).arn}
 
 
-def test_deleted_rows_leave_nothing_to_ask_for(stage: Stage, worker: Worker) -> None:
+def test_deleted_rows_leave_nothing_to_ask_for(stage: InMemoryDeployment, worker: CountingWorker) -> None:
     """The highest numbers may have no row any more."""
     stage.store.channels.record([channel(1)])
     gone(stage, 1)

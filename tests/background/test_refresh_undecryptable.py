@@ -9,9 +9,9 @@ import pytest
 import structlog
 
 from tests.support.clocks import ManualClock
-from tests.support.in_memory_deployment import EAST, POLICY, WEST, Stage
+from tests.support.in_memory_deployment import EAST, POLICY, WEST, InMemoryDeployment
 from tests.support.keks import NEW, WRAPPER, passphrase
-from tests.support.refresh_worker import Worker
+from tests.support.refresh_worker import CountingWorker
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.errors import NoSigningKey
@@ -32,7 +32,7 @@ def logged() -> Any:
 
 
 @pytest.fixture
-def rotated(stage: Stage, clock: ManualClock) -> Stage:
+def rotated(stage: InMemoryDeployment, clock: ManualClock) -> InMemoryDeployment:
     """A deployment, on the test's clock, whose second key is under a passphrase that this worker was not given."""
     stage.clock = clock
     stage.generate()
@@ -43,19 +43,19 @@ def rotated(stage: Stage, clock: ManualClock) -> Stage:
     return stage
 
 
-def east(stage: Stage, worker: Worker) -> RegionKeys:
+def east(stage: InMemoryDeployment, worker: CountingWorker) -> RegionKeys:
     """What the worker has for the region after a refresh."""
     worker.refresh.run_once()
     return worker.refresh.current.keyring.region_keys[AccountRegion(stage.ivs.account, EAST)]
 
 
-def retiring(stage: Stage) -> str:
+def retiring(stage: InMemoryDeployment) -> str:
     [(record, _)] = stage.placements(EAST, KeyState.RETIRING)
     return record.id
 
 
-def test_the_retiring_key_signs_and_the_trouble_is_told(rotated: Stage, clock: ManualClock) -> None:
-    slot = east(rotated, worker := Worker(rotated, clock))
+def test_the_retiring_key_signs_and_the_trouble_is_told(rotated: InMemoryDeployment, clock: ManualClock) -> None:
+    slot = east(rotated, worker := CountingWorker(rotated, clock))
     assert slot.active is not None
     assert slot.active.key_id == retiring(rotated)
     assert verify(slot.verification_keys[slot.active.key_id], b"data", slot.active.prepared.sign(digest(b"data")))
@@ -64,12 +64,12 @@ def test_the_retiring_key_signs_and_the_trouble_is_told(rotated: Stage, clock: M
     assert worker.refresh.current.keyring.undecryptable == {rotated.active()}
 
 
-def test_it_signs_no_longer_than_its_tokens_are_sure_to_be_admitted(rotated: Stage, clock: ManualClock) -> None:
+def test_it_signs_no_longer_than_its_tokens_are_sure_to_be_admitted(rotated: InMemoryDeployment, clock: ManualClock) -> None:
     """R after it began to retire, less the clock's skew; a snapshot that was taken before does not lengthen it."""
     [(_, there)] = rotated.placements(EAST, KeyState.RETIRING)
     assert there.retiring_at is not None
     last = there.retiring_at.timestamp() + POLICY.max_staleness_seconds - CLOCK_SKEW_SECONDS
-    worker = Worker(rotated, clock)
+    worker = CountingWorker(rotated, clock)
     clock.advance(last - clock.now() - 1)
     slot, ring = east(rotated, worker), worker.refresh.current.keyring
     assert slot.active is not None
@@ -83,9 +83,9 @@ def test_it_signs_no_longer_than_its_tokens_are_sure_to_be_admitted(rotated: Sta
     assert slot.problems == f"the active key {rotated.active()} cannot be opened by this worker"
 
 
-def test_every_token_that_it_signs_ends_before_its_pair_is_deleted(rotated: Stage, clock: ManualClock) -> None:
+def test_every_token_that_it_signs_ends_before_its_pair_is_deleted(rotated: InMemoryDeployment, clock: ManualClock) -> None:
     [(record, there)] = rotated.placements(EAST, KeyState.RETIRING)
-    slot = east(rotated, Worker(rotated, clock))
+    slot = east(rotated, CountingWorker(rotated, clock))
     assert slot.active is not None
     assert slot.active.longest_ttl_seconds == there.longest_ttl_seconds
     behind = slot.active.not_after + CLOCK_SKEW_SECONDS  # the store's clock, when this worker's shows the last moment
@@ -99,33 +99,33 @@ def test_every_token_that_it_signs_ends_before_its_pair_is_deleted(rotated: Stag
     assert record.id not in rotated.vault.key_ids()
 
 
-def test_only_while_it_is_retiring(rotated: Stage, clock: ManualClock) -> None:
+def test_only_while_it_is_retiring(rotated: InMemoryDeployment, clock: ManualClock) -> None:
     [(record, there)] = rotated.placements(EAST, KeyState.RETIRING)
     rotated.store.keys.record_deletion(record.id, there.account_region, clock.at())
-    slot = east(rotated, Worker(rotated, clock))
+    slot = east(rotated, CountingWorker(rotated, clock))
     assert slot.active is None
     assert "cannot be opened" in slot.problems
 
 
-def test_of_two_retiring_keys_the_one_that_signed_last(stage: Stage, clock: ManualClock) -> None:
+def test_of_two_retiring_keys_the_one_that_signed_last(stage: InMemoryDeployment, clock: ManualClock) -> None:
     stage.clock = clock
     stage.generate()
     second, third = stage.rotate(), stage.rotate()
     stage.vault.remove(third)
-    slot = east(stage, worker := Worker(stage, clock))
+    slot = east(stage, worker := CountingWorker(stage, clock))
     assert slot.active is not None
     assert slot.active.key_id == second
     stage.vault.remove(second)
-    worker.refresh = Worker(stage, clock).refresh
+    worker.refresh = CountingWorker(stage, clock).refresh
     slot = east(stage, worker)
     assert slot.active is not None
     assert slot.active.key_id not in (second, third)
     assert worker.refresh.current.keyring.undecryptable == {second, third}
 
 
-def test_a_worker_that_signed_with_it_before_needs_not_open_it_again(stage: Stage, clock: ManualClock) -> None:
+def test_a_worker_that_signed_with_it_before_needs_not_open_it_again(stage: InMemoryDeployment, clock: ManualClock) -> None:
     stage.clock = clock
-    first, worker = stage.generate(), Worker(stage, clock)
+    first, worker = stage.generate(), CountingWorker(stage, clock)
     worker.refresh.run_once()
     second = stage.rotate()
     for key_id in (first.id, second):
@@ -136,8 +136,8 @@ def test_a_worker_that_signed_with_it_before_needs_not_open_it_again(stage: Stag
     assert worker.signers == 1
 
 
-def test_the_active_key_signs_again_as_soon_as_it_opens(rotated: Stage, clock: ManualClock) -> None:
-    worker = Worker(rotated, clock)
+def test_the_active_key_signs_again_as_soon_as_it_opens(rotated: InMemoryDeployment, clock: ManualClock) -> None:
+    worker = CountingWorker(rotated, clock)
     assert east(rotated, worker).problems
     worker.refresh.vault = KeyFiles(_folder(rotated.vault), SecretCipher(passphrase(), passphrase(NEW)))
     slot = east(rotated, worker)
@@ -147,8 +147,8 @@ def test_the_active_key_signs_again_as_soon_as_it_opens(rotated: Stage, clock: M
     assert not worker.refresh.current.keyring.undecryptable
 
 
-def test_it_is_logged_once_for_each_change(rotated: Stage, clock: ManualClock, logged: Any) -> None:
-    worker = Worker(rotated, clock)
+def test_it_is_logged_once_for_each_change(rotated: InMemoryDeployment, clock: ManualClock, logged: Any) -> None:
+    worker = CountingWorker(rotated, clock)
     for _ in range(3):
         worker.refresh.run_once()
     [line] = [line for line in logged if line["log_level"] == "error"]
@@ -164,7 +164,7 @@ def test_it_is_logged_once_for_each_change(rotated: Stage, clock: ManualClock, l
     assert [line["log_level"] for line in logged] == ["error", "error", "info"]
 
 
-def test_a_key_of_two_regions_is_tried_once_a_refresh(stage: Stage, clock: ManualClock) -> None:
+def test_a_key_of_two_regions_is_tried_once_a_refresh(stage: InMemoryDeployment, clock: ManualClock) -> None:
     record = stage.generate(EAST, WEST)
     opened: list[str] = []
 
@@ -174,19 +174,19 @@ def test_a_key_of_two_regions_is_tried_once_a_refresh(stage: Stage, clock: Manua
             return super().open(key_id)
 
     stage.vault.remove(record.id)
-    worker = Worker(stage, clock)
+    worker = CountingWorker(stage, clock)
     worker.refresh.vault = Counting(_folder(stage.vault), WRAPPER)
     worker.refresh.run_once()
     assert opened == [record.id]
     assert all(slot.problems for slot in worker.refresh.current.keyring.region_keys.values())
 
 
-def test_workers_that_know_both_wrapping_keys_go_on_through_a_rewrap(stage: Stage, clock: ManualClock) -> None:
+def test_workers_that_know_both_wrapping_keys_go_on_through_a_rewrap(stage: InMemoryDeployment, clock: ManualClock) -> None:
     """One that ran before it, and one that starts after it."""
     stage.generate()
     both = SecretCipher(passphrase(NEW), passphrase())
     vault = KeyFiles(_folder(stage.vault), both)
-    before, after = Worker(stage, clock, both), Worker(stage, clock, both)
+    before, after = CountingWorker(stage, clock, both), CountingWorker(stage, clock, both)
     before.refresh.vault = after.refresh.vault = vault
     before.refresh.run_once()
     subject_key = before.refresh.current.subject_key
@@ -217,10 +217,10 @@ def _folder(vault: Vault) -> Path:
     return vault._directory
 
 
-def test_a_retiring_key_whose_pair_is_being_deleted_signs_no_more(rotated: Stage, clock: ManualClock) -> None:
+def test_a_retiring_key_whose_pair_is_being_deleted_signs_no_more(rotated: InMemoryDeployment, clock: ManualClock) -> None:
     """IVS may have deleted it already: somebody who went by another policy, or found it gone, has begun to."""
     [(_, there)] = rotated.placements(EAST, KeyState.RETIRING)
-    worker = Worker(rotated, clock)
+    worker = CountingWorker(rotated, clock)
     assert east(rotated, worker).active is not None
     rotated.store.keys.start_deletion(there, clock.at())
     assert east(rotated, worker).active is None

@@ -16,10 +16,10 @@ import pytest
 import structlog
 
 from tests.keys.test_leader import LEASE_SECONDS, Process
-from tests.support.in_memory_deployment import EAST, POLICY, WEST, Stage
+from tests.support.in_memory_deployment import EAST, POLICY, WEST, InMemoryDeployment
 from tests.support.problems import texts
-from tests.support.refresh_worker import Worker
-from tests.support.simulated_ivs import IvsSimulator, outage, throttle
+from tests.support.refresh_worker import CountingWorker
+from tests.support.simulated_ivs import SimulatedIvs, outage, throttle
 from tests.support.stores import restore, save
 from tokensvc.background.changes import ChangeNotifier, KnownVersions
 from tokensvc.background.refresh import INTERVAL_SECONDS as REFRESH_SECONDS
@@ -42,11 +42,11 @@ DENIED = ControlPlaneDenied(
 class Service:
     """A process that serves and performs: its refresh tells its rotation of changes, as `duties` puts them together."""
 
-    def __init__(self, stage: Stage, name: str) -> None:
+    def __init__(self, stage: InMemoryDeployment, name: str) -> None:
         stage.absences = AbsenceTracker()  # a process that starts was told nothing yet
         self._stage = stage
         self._process = Process(stage, EAST, WEST, name=name)
-        self._worker = Worker(stage, stage.clock)
+        self._worker = CountingWorker(stage, stage.clock)
         self._notifier = ChangeNotifier(KnownVersions(), on_keys_or_limits=[self._process.rotation.wake])
         self._since_refresh = REFRESH_SECONDS
 
@@ -75,7 +75,7 @@ class Service:
 class Watch:
     """For how long, and when, tokens were signed in the first region that IVS refuses, or none could be."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: InMemoryDeployment) -> None:
         self.refused_seconds = self.none_seconds = 0.0
         self.bad_at: list[float] = []
         self.problems: set[str] = set()
@@ -97,7 +97,7 @@ class Watch:
 
 
 @pytest.fixture
-def errors(stage: Stage) -> Iterator[Callable[[], list[float]]]:
+def errors(stage: InMemoryDeployment) -> Iterator[Callable[[], list[float]]]:
     """When an ERROR was logged, on the test's clock."""
     at: list[float] = []
 
@@ -113,18 +113,18 @@ def errors(stage: Stage) -> Iterator[Callable[[], list[float]]]:
 
 
 @pytest.fixture
-def stage(migrated: Path) -> Stage:
-    return Stage(migrated, None, POLICY)
+def stage(migrated: Path) -> InMemoryDeployment:
+    return InMemoryDeployment(migrated, None, POLICY)
 
 
-def two_retire(stage: Stage) -> None:
+def two_retire(stage: InMemoryDeployment) -> None:
     """All slots are filled, and there is no standby."""
     stage.generate(EAST, WEST)
     stage.rotate(EAST, WEST)
     stage.rotate(EAST, WEST)
 
 
-def one_stands_by(stage: Stage) -> None:
+def one_stands_by(stage: InMemoryDeployment) -> None:
     """All slots are filled."""
     stage.generate(EAST, WEST)
     stage.rotate(EAST, WEST)
@@ -132,7 +132,7 @@ def one_stands_by(stage: Stage) -> None:
     stage.clock.advance(POLICY.propagation_seconds)
 
 
-def only_one(stage: Stage) -> None:
+def only_one(stage: InMemoryDeployment) -> None:
     """There is nothing that could take over."""
     stage.generate(EAST, WEST)
     stage.clock.advance(POLICY.propagation_seconds)
@@ -142,10 +142,10 @@ def only_one(stage: Stage) -> None:
 @pytest.mark.parametrize("running", [True, False], ids=["workers running", "workers stopped"])
 @pytest.mark.parametrize("after_seconds", [0.0, 45.0, pytest.param(4000.0, marks=pytest.mark.long)])
 def test_no_token_that_ivs_refuses_is_issued_for_long_after_a_restore(
-    stage: Stage,
+    stage: InMemoryDeployment,
     tmp_path: Path,
     errors: Callable[[], list[float]],
-    before: Callable[[Stage], None],
+    before: Callable[[InMemoryDeployment], None],
     after_seconds: float,
     *,
     running: bool,
@@ -174,7 +174,7 @@ def test_no_token_that_ivs_refuses_is_issued_for_long_after_a_restore(
 
 
 def test_a_pair_that_somebody_deletes_signs_for_less_than_a_minute(
-    stage: Stage, errors: Callable[[], list[float]]
+    stage: InMemoryDeployment, errors: Callable[[], list[float]]
 ) -> None:
     """Nothing changes in the store, so that only the next look finds it."""
     two_retire(stage)
@@ -184,12 +184,12 @@ def test_a_pair_that_somebody_deletes_signs_for_less_than_a_minute(
     watch.run(service, 120)
     assert 5 < watch.refused_seconds <= 40
     assert not watch.none_seconds
-    assert any(f"{EAST}: IVS says that it does not hold key" in words for words in watch.problems)
+    assert any(f"{EAST}: IVS reports that it does not hold key" in words for words in watch.problems)
     assert errors()
 
 
 def test_while_no_key_can_take_over_nothing_is_signed_and_an_error_says_so(
-    stage: Stage, errors: Callable[[], list[float]]
+    stage: InMemoryDeployment, errors: Callable[[], list[float]]
 ) -> None:
     """Others fill every slot that a new key could have."""
     stage.store.deployment.bind("aws")
@@ -204,26 +204,26 @@ def test_while_no_key_can_take_over_nothing_is_signed_and_an_error_says_so(
     watch.run(service, FAULT_SECONDS)
     assert watch.refused_seconds <= LIMIT_SECONDS
     assert watch.none_seconds > FAULT_SECONDS - LIMIT_SECONDS
-    assert f"{EAST}: no key signs" in service.problems
+    assert f"{EAST}: there is no active key" in service.problems
     at = [seen for seen in errors() if seen > stage.clock.wall - FAULT_SECONDS + LIMIT_SECONDS]
     assert max(b - a for a, b in itertools.pairwise(at)) <= LIMIT_SECONDS
     del stage.ivs.pairs[third]
     watch.run(service, 30 + POLICY.propagation_seconds + 5)
     assert service.signing()[EAST] in {pair["tags"].get(KEY_TAG) for pair in stage.ivs.pairs.values()}
-    assert "no key signs" not in service.problems
+    assert "there is no active key" not in service.problems
 
 
 # --- and the reverse
 
 
-def _empty(ivs: IvsSimulator) -> None:
+def _empty(ivs: SimulatedIvs) -> None:
     def no_pairs(region: str, request: Mapping[str, Any]) -> dict[str, Any]:
         return {"keyPairs": []}
 
     ivs._ListPlaybackKeyPairs = no_pairs  # type: ignore[method-assign]
 
 
-def _cut(ivs: IvsSimulator) -> None:
+def _cut(ivs: SimulatedIvs) -> None:
     whole = ivs._ListPlaybackKeyPairs
 
     def first_page(region: str, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -232,7 +232,7 @@ def _cut(ivs: IvsSimulator) -> None:
     ivs._ListPlaybackKeyPairs = first_page  # type: ignore[method-assign]
 
 
-def _flapping(ivs: IvsSimulator) -> None:
+def _flapping(ivs: SimulatedIvs) -> None:
     """Each second answer is wrong."""
     whole, asked = ivs._GetPlaybackKeyPair, iter(range(1_000_000))
 
@@ -243,22 +243,22 @@ def _flapping(ivs: IvsSimulator) -> None:
     ivs._GetPlaybackKeyPair = every_second  # type: ignore[method-assign]
 
 
-def _other_account(ivs: IvsSimulator) -> None:
+def _other_account(ivs: SimulatedIvs) -> None:
     ivs.account = "210987654321"
 
 
-def _other_account_with_pairs(ivs: IvsSimulator) -> None:
+def _other_account_with_pairs(ivs: SimulatedIvs) -> None:
     ivs.account = "210987654321"
     for region in (EAST, WEST):
         ivs.add_foreign(region)
 
 
-def _empty_and_denied(ivs: IvsSimulator) -> None:
+def _empty_and_denied(ivs: SimulatedIvs) -> None:
     _empty(ivs)
     ivs.refuse.update({"GetPlaybackKeyPair": DENIED})
 
 
-FAULTS: dict[str, Callable[[IvsSimulator], Any]] = {
+FAULTS: dict[str, Callable[[SimulatedIvs], Any]] = {
     "an empty list": _empty,
     "a list that is cut": _cut,
     "an empty list, and wrong answers now and then": _flapping,
@@ -278,7 +278,7 @@ FAULTS: dict[str, Callable[[IvsSimulator], Any]] = {
 )
 @pytest.mark.parametrize("fault", FAULTS)
 def test_whatever_ivs_answers_for_ten_minutes_no_token_stops_and_nothing_is_forgotten(
-    stage: Stage, before: Callable[[Stage], None], fault: str
+    stage: InMemoryDeployment, before: Callable[[InMemoryDeployment], None], fault: str
 ) -> None:
     before(stage)
     service = Service(stage, "a")

@@ -26,7 +26,7 @@ def accounts() -> Iterator[Accounts]:
     """A local IVS behind a socket, in this process; a test's commands follow faster than IVS's rates allow."""
     resources = SqliteResourceStore(":memory:")
     credentials = {f"account{n}": AccessKeySecret(f"account{n}", str(200_000_000_000 + n)) for n in range(1, ACCOUNTS)}
-    parts = build(resources, LocalIvsSettings(credentials, rates=False), AdvanceableClock(SystemClock()))
+    parts = build(resources, LocalIvsSettings(credentials, rate_limits=False), AdvanceableClock(SystemClock()))
     with serving(parts.site) as url:
         yield Accounts(url)
     resources.close()

@@ -67,7 +67,7 @@ class Recorder:
 def ivs() -> Iterator[tuple[Recorder, str]]:
     resources = SqliteResourceStore(":memory:")
     credentials = {"test": AccessKeySecret("test", "200000000000")}
-    parts = build(resources, LocalIvsSettings(credentials, rates=False), AdvanceableClock(SystemClock()))
+    parts = build(resources, LocalIvsSettings(credentials, rate_limits=False), AdvanceableClock(SystemClock()))
     recorder = Recorder(parts.site)
     with serving(recorder) as url:
         yield recorder, url

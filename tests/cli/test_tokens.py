@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.cli.terminal import Terminal
-from tests.support.tokens import CHANNEL, HEADER, OTHER_CHANNEL, seal
+from tests.support.tokens import CHANNEL, HEADER, OTHER_CHANNEL, encode_token
 from tokensvc.jose.keypair import PrivateKey, generate, public_pem
 from tokensvc.tokens.validation import RULES
 
@@ -25,7 +25,7 @@ def public(private_key: PrivateKey, tmp_path: Path) -> str:
 
 def minted(key: PrivateKey, **claims: Any) -> str:
     """A token that is valid now, but for these claims."""
-    return seal(key, HEADER, {"aws:channel-arn": str(CHANNEL), "exp": int(time.time()) + 300} | claims)
+    return encode_token(key, HEADER, {"aws:channel-arn": str(CHANNEL), "exp": int(time.time()) + 300} | claims)
 
 
 def findings(said: Any) -> dict[str, str]:

@@ -12,8 +12,8 @@ import pytest
 
 from tests.storage.samples import HERE, REACH, denial, revocation
 from tests.support.clocks import ManualClock
-from tests.support.in_memory_deployment import EAST, Stage
-from tests.support.refresh_worker import Counting, Worker
+from tests.support.in_memory_deployment import EAST, InMemoryDeployment
+from tests.support.refresh_worker import CountingPort, CountingWorker
 from tokensvc.background.changes import NO_VERSIONS_READ
 from tokensvc.background.heartbeat import Heartbeats
 from tokensvc.container import service
@@ -44,11 +44,11 @@ SOON = 5.0
 
 
 @pytest.fixture
-def stage(migrated: Path, tmp_path: Path) -> Stage:
-    return Stage(migrated, tmp_path / "keys")
+def stage(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
+    return InMemoryDeployment(migrated, tmp_path / "keys")
 
 
-def duties(stage: Stage, *, performs: bool, undecryptable: frozenset[str] = frozenset()) -> BackgroundTasks:
+def duties(stage: InMemoryDeployment, *, performs: bool, undecryptable: frozenset[str] = frozenset()) -> BackgroundTasks:
     regions = ServedRegions(stage.store.keys, stage.store.deployment, lambda: [EAST])
     background = BackgroundConfig(
         reconciler=ReconcilerConfig(make_context=stage.context, regions=[EAST], lease_seconds=20.0),
@@ -78,12 +78,12 @@ def until(look: Callable[[], object]) -> None:
         threading.Event().wait(0.01)
 
 
-def test_only_who_performs_rotates_prunes_and_tells_ivs(stage: Stage) -> None:
+def test_only_who_performs_rotates_prunes_and_tells_ivs(stage: InMemoryDeployment) -> None:
     assert [loop.name for loop in duties(stage, performs=False).tasks] == ["heartbeat"]
     assert [loop.name for loop in duties(stage, performs=True).tasks] == ["heartbeat", "rotation", "prune", "dispatch"]
 
 
-def test_a_revocation_that_was_accepted_is_taken_up_at_once_and_the_lease_is_given_up(stage: Stage) -> None:
+def test_a_revocation_that_was_accepted_is_taken_up_at_once_and_the_lease_is_given_up(stage: InMemoryDeployment) -> None:
     """By who accepted it, and by who hears of it: in the loops' own threads, on a clock that stands still."""
     for number, tell in enumerate((_say_so, _hear_of_denials)):
         process = duties(stage, performs=True)
@@ -105,12 +105,12 @@ def _hear_of_denials(process: BackgroundTasks) -> Callable[[], None]:
     return lambda: process.notifier.update(NO_VERSIONS_READ._replace(denials=Version(99)))
 
 
-def test_where_nobody_dispatches_an_accepted_revocation_waits_for_who_does(stage: Stage) -> None:
+def test_where_nobody_dispatches_an_accepted_revocation_waits_for_who_does(stage: InMemoryDeployment) -> None:
     duties(stage, performs=False).on_accepted()
     assert duties(stage, performs=False).notifier._on_denials == ()
 
 
-def test_a_heartbeat_tells_the_lease_what_was_heard_and_what_could_not_be_opened(stage: Stage) -> None:
+def test_a_heartbeat_tells_the_lease_what_was_heard_and_what_could_not_be_opened(stage: InMemoryDeployment) -> None:
     process = duties(stage, performs=False, undecryptable=frozenset({"k2", "k1"}))
     versions = stage.store.versions.read()
     process.notifier.update(versions)
@@ -122,7 +122,7 @@ def test_a_heartbeat_tells_the_lease_what_was_heard_and_what_could_not_be_opened
     assert said.undecryptable == ("k1", "k2")
 
 
-def test_what_is_heard_is_acted_on_and_told_at_once_and_goodbye_is_said(stage: Stage) -> None:
+def test_what_is_heard_is_acted_on_and_told_at_once_and_goodbye_is_said(stage: InMemoryDeployment) -> None:
     """In the loops' own threads, whose pauses are far longer than this test."""
     stage.generate()
     process = duties(stage, performs=True)
@@ -139,17 +139,17 @@ def test_what_is_heard_is_acted_on_and_told_at_once_and_goodbye_is_said(stage: S
     assert stage.store.workers.list() == []
 
 
-def _has_looked(stage: Stage, process: BackgroundTasks) -> bool:
+def _has_looked(stage: InMemoryDeployment, process: BackgroundTasks) -> bool:
     process.heartbeats.run_once()
     return bool(the_heartbeat(stage.store).regions)
 
 
 def test_a_worker_knows_nothing_to_sign_with_before_the_store_has_heard_of_it(
-    stage: Stage, worker: Worker, clock: ManualClock
+    stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
     """Or a key could be deleted by a shorter lease than this worker signs by."""
     stage.generate()
-    process, away = duties(stage, performs=False), Counting(stage.store.workers)
+    process, away = duties(stage, performs=False), CountingPort(stage.store.workers)
     away.away_from = 0
     silent = replace(process, heartbeats=Heartbeats(away, lambda: Heartbeat("a", "here", 1, 900.0, 0, 0)))
     metrics = PrometheusMetrics()
@@ -164,21 +164,21 @@ def test_a_worker_knows_nothing_to_sign_with_before_the_store_has_heard_of_it(
 
 
 @pytest.fixture
-def worker(stage: Stage, clock: ManualClock) -> Worker:
+def worker(stage: InMemoryDeployment, clock: ManualClock) -> CountingWorker:
     clock.wall = stage.store.versions.read().now
-    return Worker(stage, clock)
+    return CountingWorker(stage, clock)
 
 
-def test_a_process_whose_own_clock_is_ahead_prunes_no_denial_that_is_in_force(stage: Stage) -> None:
+def test_a_process_whose_own_clock_is_ahead_prunes_no_denial_that_is_in_force(stage: InMemoryDeployment) -> None:
     now = stage.store.versions.read().now
     stage.store.denials.add("b", [denial("v", until=int(now) + 60)])
     stage.clock.wall = now + 86_400
     [pruning] = [loop for loop in duties(stage, performs=True).tasks if loop.name == "prune"]
-    pruning._once()
+    pruning._run_once()
     assert len(stage.store.denials.in_force(("*",), limit=10)) == 1
 
 
-def test_a_process_is_introduced_to_the_store_that_took_the_place_of_another(stage: Stage) -> None:
+def test_a_process_is_introduced_to_the_store_that_took_the_place_of_another(stage: InMemoryDeployment) -> None:
     """Or its lease would count in no drain until its next heartbeat."""
     process = duties(stage, performs=False)
     process.heartbeats.ensure_registered()
@@ -189,7 +189,7 @@ def test_a_process_is_introduced_to_the_store_that_took_the_place_of_another(sta
 
 
 def test_who_dispatches_asks_for_its_leases_again_when_the_store_was_replaced(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+    stage: InMemoryDeployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[RevocationScheduler] = []
     monkeypatch.setattr(RevocationScheduler, "reacquire_leases", lambda duty: asked.append(duty))

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.captured_log import WrittenLog
+from tests.support.captured_log import CapturedLog
 from tests.support.clocks import ManualClock
-from tests.support.processes import until
+from tests.support.processes import wait_until
 from tokensvc.container.log_writer import LINES_PER_WRITE, PAUSE_SECONDS, DescriptorSink, LogWriter, StreamSink, no_sink
 
 FULL_DISK = OSError(errno.ENOSPC, "no space left on device")
@@ -40,7 +40,7 @@ def report_of(text: str) -> dict[str, Any]:
 
 
 def test_lines_of_both_kinds_are_written_in_the_order_in_which_they_came() -> None:
-    writer = WrittenLog()
+    writer = CapturedLog()
     add = writer.accept(numbers)
     add(1)
     add(2)
@@ -52,7 +52,7 @@ def test_lines_of_both_kinds_are_written_in_the_order_in_which_they_came() -> No
 
 def test_the_thread_that_signs_gets_its_turn_while_many_lines_are_rendered() -> None:
     pauses = list[float]()
-    writer = WrittenLog(pause=pauses.append)
+    writer = CapturedLog(pause=pauses.append)
     add = writer.accept(numbers)
     for number in range(10 * LINES_PER_WRITE):
         add(number)
@@ -61,7 +61,7 @@ def test_the_thread_that_signs_gets_its_turn_while_many_lines_are_rendered() -> 
 
 
 def test_routine_lines_leave_the_reserved_room_to_others() -> None:
-    writer = WrittenLog(routine_lines_max=10, reserved_lines=5)
+    writer = CapturedLog(routine_lines_max=10, reserved_lines=5)
     add = writer.accept(numbers)
     for number in range(25):
         add(number)
@@ -75,7 +75,7 @@ def test_routine_lines_leave_the_reserved_room_to_others() -> None:
 
 
 def test_the_queue_is_bounded_in_characters_too() -> None:
-    writer = WrittenLog(characters_max=100)
+    writer = CapturedLog(characters_max=100)
     for _ in range(5):
         writer.put("x" * 39 + "\n")
     assert writer.text.count("x" * 39) == 2
@@ -87,7 +87,7 @@ def test_the_queue_is_bounded_in_characters_too() -> None:
 @pytest.mark.parametrize("problem", [FULL_DISK, ValueError("closed file"), BrokenPipeError()])
 def test_lines_that_cannot_be_written_are_counted_and_reported(problem: Exception) -> None:
     clock = ManualClock()
-    writer = WrittenLog(monotonic=clock.monotonic)
+    writer = CapturedLog(monotonic=clock.monotonic)
     writer.fails_with = [problem, problem]  # the lines, and the first attempt to report them
     writer.put("lost\n")
     writer.put("lost too\n")
@@ -103,7 +103,7 @@ def test_lines_that_cannot_be_written_are_counted_and_reported(problem: Exceptio
 
 def test_a_line_that_was_cut_off_is_ended_before_the_next() -> None:
     clock = ManualClock()
-    writer = WrittenLog(monotonic=clock.monotonic)
+    writer = CapturedLog(monotonic=clock.monotonic)
     writer.accepts, writer.fails_with = [8], [FULL_DISK, FULL_DISK]
     for line in ("first\n", "second\n", "third\n"):
         writer.put(line)
@@ -114,14 +114,14 @@ def test_a_line_that_was_cut_off_is_ended_before_the_next() -> None:
 
 
 def test_a_write_that_takes_only_a_part_is_continued() -> None:
-    writer = WrittenLog()
+    writer = CapturedLog()
     writer.accepts = [1, 2, 3]
     writer.put("grüße\n")
     assert writer.text == "grüße\n"
 
 
 def test_a_sink_that_takes_nothing_is_a_failure_and_not_tried_for_ever() -> None:
-    writer = WrittenLog()
+    writer = CapturedLog()
     writer.accepts = [0, 0]
     writer.put("line\n")
     assert writer.text == ""
@@ -129,7 +129,7 @@ def test_a_sink_that_takes_nothing_is_a_failure_and_not_tried_for_ever() -> None
 
 
 def test_entries_that_cannot_be_rendered_do_not_end_the_log() -> None:
-    writer = WrittenLog()
+    writer = CapturedLog()
     add = writer.accept(lambda entries: str(1 // len(entries[1:])))
     add(1)
     writer.put("next\n")
@@ -138,14 +138,14 @@ def test_entries_that_cannot_be_rendered_do_not_end_the_log() -> None:
 
 
 def test_lone_surrogates_do_not_end_the_log() -> None:
-    writer = WrittenLog()
+    writer = CapturedLog()
     writer.put("\udc80\n")
     assert writer.text == "\\udc80\n"
 
 
 def test_reports_are_at_most_one_a_second() -> None:
     clock = ManualClock()
-    writer = WrittenLog(monotonic=clock.monotonic, routine_lines_max=0, reserved_lines=1)
+    writer = CapturedLog(monotonic=clock.monotonic, routine_lines_max=0, reserved_lines=1)
     for step in range(5):
         writer.put("a\n")
         writer.put("b\n")
@@ -191,7 +191,7 @@ def test_nobody_waits_for_a_reader_and_what_was_dropped_is_reported_when_it_is_b
     assert writer.flush(10)
     writer.put("last\n")
     assert writer.flush(10)
-    until(lambda: got.endswith(b"last\n"), "everything is read", 5)
+    wait_until(lambda: got.endswith(b"last\n"), "everything is read", 5)
     lines = bytes(got).decode().splitlines()
     reported = sum(json.loads(line)["queue_full"] for line in lines if line.startswith("{"))
     written = sum(not line.startswith("{") for line in lines)
@@ -243,7 +243,7 @@ def test_a_descriptor_that_does_not_block_is_waited_for(pipe: tuple[int, int]) -
 
 
 def test_a_signal_handler_may_log_while_its_thread_is_logging() -> None:
-    writer = WrittenLog(routine_lines_max=0, reserved_lines=1_000_000)
+    writer = CapturedLog(routine_lines_max=0, reserved_lines=1_000_000)
     count = 0
 
     def log(_number: int, _frame: FrameType | None) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.keks import DataKeys
+from tests.support.keks import FakeKms
 from tests.test_settings import KMS_KEY_ARN
 from tokensvc.container import vault as vaulting
 from tokensvc.errors import SettingsError, WrappingKeyUnavailable, WrongPassphrase
@@ -116,7 +116,7 @@ def test_a_start_with_a_wrong_passphrase_fails_by_name_and_a_change_of_it_starts
 
 def test_a_wrapping_key_that_cannot_open_the_subject_key_stops_the_start(kept: Store) -> None:
     """Every worker must open it: better said once, before any is started."""
-    kms = DataKeys()
+    kms = FakeKms()
     cipher = SecretCipher(kms)
     vaulting.check_subject_key(kept, cipher)  # there is none yet
     kept.deployment.add_subject_key(1, cipher.encrypt_secret(SUBJECT_KEY_PURPOSE, b"secret"))

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.support.deployment import LocalIvs, Service, Site, local_ivs
+from tests.support.deployment import LocalIvs, Service, Deployment, local_ivs
 from tests.support.http_client import Client
 from tests.support.postgres import PostgresServer, postgres_server
-from tests.support.postgres import missing as why_no_postgres
+from tests.support.postgres import unavailable_reason as why_no_postgres
 from tests.support.processes import TOKENSVC, Process, environment, started
 
 
@@ -54,18 +54,18 @@ def ivs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalIvs]:
 
 
 class _Furnished(NamedTuple):
-    site: Site
+    site: Deployment
     key: str
 
 
 @pytest.fixture(scope="session")
 def _furnished(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> _Furnished:
-    site = Site(ivs, tmp_path_factory.mktemp("site"))
+    site = Deployment(ivs, tmp_path_factory.mktemp("site"))
     return _Furnished(site, site.furnish("--all-channels", "--allow-anonymous-viewers"))
 
 
 @pytest.fixture(scope="session")
-def site(_furnished: _Furnished) -> Site:
+def site(_furnished: _Furnished) -> Deployment:
     """A deployment with a key that signs."""
     return _furnished.site
 
@@ -77,14 +77,14 @@ def key(_furnished: _Furnished) -> str:
 
 
 @pytest.fixture(scope="session")
-def service(site: Site) -> Iterator[Service]:
+def service(site: Deployment) -> Iterator[Service]:
     """`tokensvc serve`, one worker."""
     with site.serve() as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def channel(site: Site) -> Any:
+def channel(site: Deployment) -> Any:
     """A private channel, as boto3 describes it."""
     return site.new_channel(name="shared")
 

@@ -21,7 +21,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from tests.support.crashes import Tripwire
+from tests.support.crashes import CrashPoint
 from tests.support.in_memory_deployment import READS
 from tokensvc.aws.control_plane import ControlPlane
 from tokensvc.clock import Clock, StoreClock
@@ -75,7 +75,7 @@ def opened(clock_offset_seconds: float, ivs: ControlPlane) -> KeysContext:
 def rotate(open_context: Callable[[], KeysContext], at: int | None) -> dict[str, Any]:
     """A whole rotation, unless it is killed before."""
     context = open_context()
-    wire = Tripwire(at, does=lambda: os.kill(os.getpid(), signal.SIGKILL))
+    wire = CrashPoint(at, does=lambda: os.kill(os.getpid(), signal.SIGKILL))
     watched = {
         name: wire.around(getattr(context, name), reads=READS)
         for name in ("keys", "deployment", "journal", "rotations", "vault", "control_plane")

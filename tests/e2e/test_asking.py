@@ -13,15 +13,15 @@ import termios
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
-from tests.support.deployment import LocalIvs, Site
-from tests.support.processes import TOKENSVC, until
+from tests.support.deployment import LocalIvs, Deployment
+from tests.support.processes import TOKENSVC, wait_until
 from tokensvc.jose import keypair
 
 
 class Screen:
     """A command that believes that somebody sits before it."""
 
-    def __init__(self, site: Site, *arguments: str) -> None:
+    def __init__(self, site: Deployment, *arguments: str) -> None:
         self._ours, theirs = pty.openpty()
         os.set_blocking(self._ours, False)
         self.shown = ""
@@ -38,11 +38,11 @@ class Screen:
         os.close(theirs)
 
     def awaits(self, words: str) -> None:
-        until(lambda: words in self._read(), f"it says {words}")
+        wait_until(lambda: words in self._read(), f"it says {words}")
 
     def awaits_secret(self) -> None:
         """Wait until nothing shows that is typed; what was typed before that is thrown away."""
-        until(lambda: not termios.tcgetattr(self._ours)[3] & termios.ECHO, "it hides what is typed")
+        wait_until(lambda: not termios.tcgetattr(self._ours)[3] & termios.ECHO, "it hides what is typed")
 
     def type(self, text: str) -> None:
         os.write(self._ours, text.encode() + b"\n")
@@ -50,7 +50,7 @@ class Screen:
     def ends(self, code: int) -> str:
         """All that it said, once it has ended with that code."""
         try:
-            until(lambda: (self._read(), self._process.poll() is not None)[1], "it ends")
+            wait_until(lambda: (self._read(), self._process.poll() is not None)[1], "it ends")
         finally:
             self._process.kill()
             self._process.wait()
@@ -66,13 +66,13 @@ class Screen:
 
 
 @pytest.fixture(scope="module")
-def home(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    made = Site(ivs, tmp_path_factory.mktemp("asking"))
+def home(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    made = Deployment(ivs, tmp_path_factory.mktemp("asking"))
     made.furnish()
     return made
 
 
-def test_the_passphrase_of_a_key_is_asked_for_and_does_not_show(home: Site) -> None:
+def test_the_passphrase_of_a_key_is_asked_for_and_does_not_show(home: Deployment) -> None:
     passphrase = secrets.token_hex(8)
     path = home.folder / "mine.pem"
     key = keypair.generate()
@@ -86,7 +86,7 @@ def test_the_passphrase_of_a_key_is_asked_for_and_does_not_show(home: Site) -> N
     assert passphrase not in shown
 
 
-def test_a_compromise_tells_what_it_brings_and_asks(home: Site) -> None:
+def test_a_compromise_tells_what_it_brings_and_asks(home: Deployment) -> None:
     (signing,) = [
         k["id"] for k in home.run("keys", "list", "--json").json["keys"] if k["placements"][0]["state"] == "active"
     ]

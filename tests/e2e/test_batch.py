@@ -8,9 +8,9 @@ from typing import Any
 
 import jwt
 
-from tests.support.deployment import Service, Site
+from tests.support.deployment import Service, Deployment
 from tests.support.http_client import Client
-from tests.support.processes import until
+from tests.support.processes import wait_until
 
 BATCH_MAX_ASKS = 500
 CALLERS = 8
@@ -57,7 +57,7 @@ def test_501_asks_none_and_no_list_are_refused(caller: Client, channel: Any) -> 
         assert [error["field"] for error in answer.json["errors"]] == ["requests"]
 
 
-def test_a_batch_waits_once_for_an_unknown_channel(site: Site, caller: Client) -> None:
+def test_a_batch_waits_once_for_an_unknown_channel(site: Deployment, caller: Client) -> None:
     """The wait of this service is 5 seconds at most: 50 asks that waited one by one would show."""
     arn = site.new_channel()["arn"]
     began_at = time.monotonic()
@@ -93,4 +93,4 @@ def test_a_single_token_is_not_stuck_behind_batches(service: Service, key: str, 
     assert len(batches) == CALLERS * ROUNDS, "a batch failed"
     assert len(singles) >= ROUNDS
     assert sorted(singles)[len(singles) // 2] < max(batches) / 3
-    assert until(lambda: caller.get("/readyz").status == 200, "ready", 2)
+    assert wait_until(lambda: caller.get("/readyz").status == 200, "ready", 2)

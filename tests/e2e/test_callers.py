@@ -10,16 +10,16 @@ from typing import Any
 import jwt
 import pytest
 
-from tests.support.deployment import Service, Site
-from tests.support.http_client import Answer, Client, of_each_worker
-from tests.support.processes import until
+from tests.support.deployment import Service, Deployment
+from tests.support.http_client import Response, Client, of_each_worker
+from tests.support.processes import wait_until
 
 HEARD_WITHIN_SECONDS = 2.0
 """How soon every worker must know of a change."""
 
 
 @pytest.fixture(scope="module")
-def pair(site: Site) -> Iterator[Service]:
+def pair(site: Deployment) -> Iterator[Service]:
     """The same deployment, served by two workers."""
     with site.serve(WORKERS="2") as running:
         yield running
@@ -56,7 +56,7 @@ def test_a_key_whose_secret_is_wrong_is_refused_as_an_unknown_one_is(service: Se
         assert wrong.ask(channelArn="x").body == unknown.ask(channelArn="x").body
 
 
-def test_a_key_is_shown_once_and_kept_nowhere(site: Site) -> None:
+def test_a_key_is_shown_once_and_kept_nowhere(site: Deployment) -> None:
     said = site.run("callers", "add", "once", "--all-channels")
     key = said.out.split()[0]
     assert key.startswith("tsk_")
@@ -79,7 +79,7 @@ def _everything(store: sqlite3.Connection) -> Iterator[Any]:
         yield from store.execute(f'SELECT * FROM "{name}"')
 
 
-def test_two_keys_are_valid_while_one_is_rotated(site: Site, service: Service, channel: Any) -> None:
+def test_two_keys_are_valid_while_one_is_rotated(site: Deployment, service: Service, channel: Any) -> None:
     old = site.run("callers", "add", "rotating", "--all-channels", "--json").json["apiKey"]
     new = site.run("callers", "rotate-secret", "rotating", "--overlap-seconds", "60", "--json").json["apiKey"]
     with service.client(old) as with_old, service.client(new) as with_new:
@@ -93,7 +93,7 @@ def test_two_keys_are_valid_while_one_is_rotated(site: Site, service: Service, c
 
 
 def test_a_disabled_caller_is_refused_by_every_worker_within_two_seconds(
-    site: Site, pair: Service, channel: Any
+    site: Deployment, pair: Service, channel: Any
 ) -> None:
     key = site.run("callers", "add", "leaving", "--all-channels", "--json").json["apiKey"]
     with of_each_worker(pair.url, key, 2) as workers:
@@ -107,7 +107,7 @@ def test_a_disabled_caller_is_refused_by_every_worker_within_two_seconds(
         assert time.monotonic() - disabled_at <= HEARD_WITHIN_SECONDS
 
 
-def test_patterns_scopes_lives_and_viewers_hold(site: Site, service: Service, channel: Any) -> None:
+def test_patterns_scopes_lives_and_viewers_hold(site: Deployment, service: Service, channel: Any) -> None:
     mine, other = channel["arn"], site.new_channel()["arn"]
     key = site.add_caller("--channels", mine, "--max-ttl", "60")
     may_not = site.add_caller("--all-channels", "--scope", "keys:read")
@@ -136,17 +136,17 @@ def test_who_is_allowed_anonymous_viewers_may_ask_for_the_whole_ceiling(caller: 
     _refused(caller.ask(channelArn=channel["arn"], ttlSeconds=3601), 422, "invalid_request")
 
 
-def _heard(client: Client, channel: Any, status: int) -> Answer:
+def _heard(client: Client, channel: Any, status: int) -> Response:
     """The first answer of that status; it must come as soon as every change must be heard of."""
 
-    def look() -> Answer | None:
+    def look() -> Response | None:
         answer = client.ask(channelArn=channel["arn"], viewerId="ada")
         return answer if answer.status == status else None
 
-    found = until(look, f"an answer {status}", HEARD_WITHIN_SECONDS)
+    found = wait_until(look, f"an answer {status}", HEARD_WITHIN_SECONDS)
     assert found is not None
     return found
 
 
-def _refused(answer: Answer, status: int, code: str) -> None:
+def _refused(answer: Response, status: int, code: str) -> None:
     assert (answer.status, answer.json["code"]) == (status, code)

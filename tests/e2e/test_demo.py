@@ -19,7 +19,7 @@ import pytest
 
 from tests.e2e.conftest import Demo
 from tests.support.http_client import Client, fetch
-from tests.support.processes import TOKENSVC, Process, Said, environment, run, started, until
+from tests.support.processes import TOKENSVC, Process, CommandResult, environment, run, started, wait_until
 from tests.support.published_keys import signers
 
 FACTS = {
@@ -50,7 +50,7 @@ def newcomer(demo: Demo, tmp_path: Path) -> dict[str, str]:
     return environment(tmp_path / "home") | {"PATH": f"{programs}:/usr/bin:/bin"}
 
 
-def shell(demo: Demo, environ: dict[str, str], script: str) -> Said:
+def shell(demo: Demo, environ: dict[str, str], script: str) -> CommandResult:
     return run(["sh", "-ec", script], demo.folder, environ)
 
 
@@ -197,7 +197,7 @@ def _started(folder: Path) -> Iterator[Process]:
         yield process
 
 
-def _rotate(folder: Path, code: int | None = None) -> Said:
+def _rotate(folder: Path, code: int | None = None) -> CommandResult:
     return run(["sh", "-ec", f". .demo/env; {TOKENSVC} keys rotate"], folder, environment(folder / "home"), code=code)
 
 
@@ -252,6 +252,6 @@ def _start_and_end(folder: Path, environ: dict[str, str], facts_file: Path, endi
         process.send(SIGINT if ending == SIGINT else SIGTERM)
         assert process.ends() == 0, process.err
         assert "Traceback" not in process.err
-    until(lambda: not facts_file.exists(), "its facts are gone", 0)
+    wait_until(lambda: not facts_file.exists(), "its facts are gone", 0)
     (signed_by,) = signers(answer.json["token"], published)
     return facts | {"signed by": signed_by}

@@ -22,7 +22,7 @@ import pytest
 from tests.storage.samples import REACH, make_due
 from tests.support.http_client import Client
 from tests.support.postgres import PostgresServer
-from tests.support.processes import Process, environment, started, until
+from tests.support.processes import Process, environment, started, wait_until
 from tests.support.recorded_ivs import BATCH, SINGLE, RecordedIvs, recorded_ivs
 from tokensvc.errors import StoreUnavailable
 from tokensvc.revocations.model import Priority, RevocationState
@@ -139,7 +139,7 @@ def on_sqlite(ivs: RecordedIvs, tmp_path: Path) -> Iterator[Deployment]:
 
 def leader(*processes: Process) -> Process:
     """The one that says that it tells IVS."""
-    [found] = until(lambda: [p for p in processes if "now dispatching revocations to IVS" in p.err], "somebody leads")
+    [found] = wait_until(lambda: [p for p in processes if "now dispatching revocations to IVS" in p.err], "somebody leads")
     return found
 
 
@@ -149,17 +149,17 @@ def test_one_of_two_dispatches_and_when_it_is_killed_the_other_goes_on_within_th
     deployment = on_postgresql
     with deployment.work("one") as one, deployment.work("two") as two:
         deployment.accept(200)
-        until(lambda: deployment.has_told(50), "some were told")
+        wait_until(lambda: deployment.has_told(50), "some were told")
         killed = leader(one, two)
         other = two if killed is one else one
         assert "tells IVS" not in other.err
         killed.kill()
         killed_at = time.monotonic()
-        until(deployment.has_told_more(), "the other goes on", LEASE_SECONDS + 4)
+        wait_until(deployment.has_told_more(), "the other goes on", LEASE_SECONDS + 4)
         went_on_at = min(call.at for call in deployment.ivs.calls if call.at > killed_at + 0.2)
         assert went_on_at - killed_at < LEASE_SECONDS * 7 / 6 + 1.5, "the lease, a sixth of it, and its first second"
         make_due(deployment.store)
-        until(deployment.is_drained, "all is told")
+        wait_until(deployment.is_drained, "all is told")
         other.stop()
         assert deployment.store.leases.held("dispatch:000000000000:us-east-1") is None, "given up at a clean stop"
     deployment.check()

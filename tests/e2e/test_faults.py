@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.deployment import REGION, LocalIvs, Site, local_ivs
+from tests.support.deployment import REGION, LocalIvs, Deployment, local_ivs
 from tests.support.http_client import Client
-from tests.support.processes import until
+from tests.support.processes import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def _break(ivs: LocalIvs, kind: str, operation: str) -> None:
 def test_a_key_whose_import_went_wrong_is_finished_by_the_next_run(
     failing: LocalIvs, tmp_path: Path, kind: str
 ) -> None:
-    site = Site(failing, tmp_path)
+    site = Deployment(failing, tmp_path)
     site.run("db", "upgrade")
     _break(failing, kind, "ImportPlaybackKeyPair")
     said = site.run("keys", "generate", code=1)
@@ -44,11 +44,11 @@ def test_a_key_whose_import_went_wrong_is_finished_by_the_next_run(
 def test_a_throttled_directory_costs_a_token_its_playback_url_and_nothing_more(
     failing: LocalIvs, tmp_path: Path
 ) -> None:
-    site = Site(failing, tmp_path)
+    site = Deployment(failing, tmp_path)
     key = site.furnish()
     channel = site.new_channel()
     _break(failing, "throttle", "BatchGetChannel")
     with site.serve() as service, service.client(key) as caller:
         first = caller.token(channelArn=channel["arn"], viewerId="ada")
         assert "playbackUrl" not in first
-        until(lambda: "playbackUrl" in caller.token(channelArn=channel["arn"], viewerId="ada"), "it is found")
+        wait_until(lambda: "playbackUrl" in caller.token(channelArn=channel["arn"], viewerId="ada"), "it is found")

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.deployment import Service, Site, free_port
+from tests.support.deployment import Service, Deployment, free_port
 from tests.support.http_client import Client
 
 HEAD_MAX_BYTES = 16 * 1024
@@ -194,7 +194,7 @@ def test_what_there_is_not_is_a_404_and_a_wrong_method_names_the_right_one(calle
     assert (wrong.status, wrong.json["code"], wrong.headers["allow"]) == (405, "method_not_allowed", "POST")
 
 
-def test_the_admin_port_takes_the_metrics_away_from_the_public_one(site: Site) -> None:
+def test_the_admin_port_takes_the_metrics_away_from_the_public_one(site: Deployment) -> None:
     port = free_port()
     with (
         site.serve(ADMIN_PORT=str(port)) as service,
@@ -225,7 +225,7 @@ def test_the_admin_port_takes_the_metrics_away_from_the_public_one(site: Site) -
         }
 
 
-def test_probes_and_scrapes_that_succeed_are_not_in_the_log(site: Site, key: str, channel: Any) -> None:
+def test_probes_and_scrapes_that_succeed_are_not_in_the_log(site: Deployment, key: str, channel: Any) -> None:
     port = free_port()
     with (
         site.serve(ADMIN_PORT=str(port)) as service,
@@ -246,7 +246,7 @@ def test_probes_and_scrapes_that_succeed_are_not_in_the_log(site: Site, key: str
 
 
 def test_behind_a_proxy_and_beside_an_admin_port_tokens_are_given_and_the_log_names_the_client(
-    site: Site, key: str, channel: Any
+    site: Deployment, key: str, channel: Any
 ) -> None:
     port = free_port()
     with (

@@ -10,16 +10,16 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from tests.support.deployment import LocalIvs, Site
+from tests.support.deployment import LocalIvs, Deployment
 from tests.support.postgres import PostgresServer
 from tests.support.processes import run
 
 ROOT = Path(__file__).parents[2]
 
 
-def new_site(ivs: LocalIvs, folder: Path, database_url: str = "") -> Site:
+def new_site(ivs: LocalIvs, folder: Path, database_url: str = "") -> Deployment:
     """A deployment without a key."""
-    site = Site(ivs, folder, database_url)
+    site = Deployment(ivs, folder, database_url)
     site.environ["TOKENSVC_KEY_STANDBY"] = "true"
     site.run("db", "upgrade")
     return site
@@ -34,7 +34,7 @@ def test_so_it_is_on_postgresql(ivs: LocalIvs, tmp_path: Path, postgres: Postgre
     kill_before_every(3, new_site(ivs, tmp_path, postgres.url(postgres.fresh())))
 
 
-def kill_before_every(stride: int, site: Site) -> set[str]:
+def kill_before_every(stride: int, site: Deployment) -> set[str]:
     """See that each rotation ends as it should; which kinds of steps were under way when one was killed."""
     environ = site.environ | {"PYTHONPATH": str(ROOT)}
     said = run([sys.executable, "-m", "tests.e2e.killed", str(stride)], site.folder, environ, within_seconds=180)

@@ -9,9 +9,9 @@ from signal import SIGKILL
 
 import pytest
 
-from tests.support.deployment import Service, Site
+from tests.support.deployment import Service, Deployment
 from tests.support.http_client import fetch
-from tests.support.processes import is_alive, until
+from tests.support.processes import is_alive, wait_until
 
 STOPS_WITHIN_SECONDS = 25
 
@@ -27,7 +27,7 @@ class Temporary:
 
 
 @pytest.fixture
-def temporary(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Temporary:
+def temporary(site: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Temporary:
     monkeypatch.setitem(site.environ, "TMPDIR", str(tmp_path))
     return Temporary(tmp_path)
 
@@ -36,24 +36,24 @@ def _counts(service: Service) -> bool:
     return b"tokensvc_snapshot_age_seconds" in fetch(f"{service.url}/metrics").body
 
 
-def test_it_is_removed_at_the_end(site: Site, temporary: Temporary) -> None:
+def test_it_is_removed_at_the_end(site: Deployment, temporary: Temporary) -> None:
     with site.serve(WORKERS="2") as service:
         assert len(temporary.directories()) == 1
         assert _counts(service)
     assert not temporary.directories()
 
 
-def test_when_the_parent_is_killed_the_last_worker_removes_it(site: Site, temporary: Temporary) -> None:
+def test_when_the_parent_is_killed_the_last_worker_removes_it(site: Deployment, temporary: Temporary) -> None:
     with site.serve(WORKERS="2") as service:
         workers = service.process.children()
         service.process.kill()
-        until(lambda: not any(map(is_alive, workers)), "the workers end with their parent", STOPS_WITHIN_SECONDS)
+        wait_until(lambda: not any(map(is_alive, workers)), "the workers end with their parent", STOPS_WITHIN_SECONDS)
         assert not temporary.directories()
 
 
 @pytest.mark.long
 def test_when_all_are_killed_the_next_start_removes_it_and_leaves_those_in_use(
-    site: Site, temporary: Temporary
+    site: Deployment, temporary: Temporary
 ) -> None:
     with site.serve(WORKERS="2") as running:
         in_use = temporary.directories()
@@ -63,7 +63,7 @@ def test_when_all_are_killed_the_next_start_removes_it_and_leaves_those_in_use(
             for worker in workers:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(worker, SIGKILL)
-            until(lambda: not any(map(is_alive, workers)), "all are dead", 10)
+            wait_until(lambda: not any(map(is_alive, workers)), "all are dead", 10)
             [left] = [path for path in temporary.directories() if path not in in_use]
         with site.serve(WORKERS="1"):
             assert temporary.directories() == in_use

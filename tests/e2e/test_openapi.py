@@ -24,9 +24,9 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from tests.support.deployment import LocalIvs, Service, Site
-from tests.support.http_client import Answer, Client
-from tests.support.processes import until
+from tests.support.deployment import LocalIvs, Service, Deployment
+from tests.support.http_client import Response, Client
+from tests.support.processes import wait_until
 
 EXAMPLES = 40
 CHECKS = [
@@ -61,7 +61,7 @@ class _Operated(NamedTuple):
 @contextmanager
 def _operating(ivs: LocalIvs, folder: Path) -> Iterator[_Operated]:
     """A service of its own, for its keys are rotated, and the API key of a caller that may do everything with them."""
-    site = Site(ivs, folder)
+    site = Deployment(ivs, folder)
     operator = site.furnish("--all-channels", "--scope", "keys:read", "--scope", "keys:admin")
     with site.serve() as service:
         yield _Operated(service.url, operator)
@@ -74,7 +74,7 @@ def operated(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture(scope="module")
-def moderator(service: Service, site: Site) -> str:
+def moderator(service: Service, site: Deployment) -> str:
     """The API key of a caller that may revoke and deny, which the service has heard of."""
     return site.add_heard_caller(service, "/v1/revocations", "revocations:read", "revocations:write")
 
@@ -149,7 +149,7 @@ def _make_sound(ask: dict[str, Any], channel_arn: str) -> None:
         ask.pop("denySeconds", None)
 
 
-Ask = Callable[[Client, str], Answer]
+Ask = Callable[[Client, str], Response]
 SAMPLES: dict[str, tuple[Ask, str, int]] = {
     "a token": (lambda c, arn: c.ask(channelArn=arn, viewerId="ada"), "post /v1/tokens", 201),
     "the least": (lambda c, arn: c.ask(channelArn=arn), "post /v1/tokens", 201),
@@ -248,7 +248,7 @@ def test_a_rotation_and_a_compromise_over_http(page: Any, ivs: LocalIvs, tmp_pat
         asked = client.request("POST", "/v1/keys/rotate", "{}")
         assert asked.status == 202
         _is_as_described(page, "POST", "/v1/keys/rotate", asked)
-        until(lambda: client.get(asked.headers["location"]).json["done"], "the rotation is done", 10)
+        wait_until(lambda: client.get(asked.headers["location"]).json["done"], "the rotation is done", 10)
         rotation = client.get(asked.headers["location"])
         _is_as_described(page, "GET", "/v1/keys/rotations/{id}", rotation)
         second = rotation.json["regions"][0]["activeKeyId"]
@@ -262,10 +262,10 @@ def test_a_rotation_and_a_compromise_over_http(page: Any, ivs: LocalIvs, tmp_pat
             (place,) = client.get(f"/v1/keys/{second}").json["placements"]
             return place["state"] == "compromised" and place["retiredAt"] is not None
 
-        until(is_gone, "its pair is deleted", 10)
+        wait_until(is_gone, "its pair is deleted", 10)
 
 
-def _is_as_described(page: Any, method: str, template: str, answer: Answer) -> None:
+def _is_as_described(page: Any, method: str, template: str, answer: Response) -> None:
     described = page["paths"][template][method.lower()]["responses"][str(answer.status)]["content"]
     ((media_type, content),) = described.items()
     assert answer.headers["content-type"] == media_type
@@ -298,9 +298,9 @@ def test_revocations_and_denials_are_of_the_form_that_the_page_gives(
         assert (gone.status, gone.body) == (204, b"")
 
 
-def test_the_status_is_of_the_form_that_the_page_gives(page: Any, service: Service, site: Site) -> None:
+def test_the_status_is_of_the_form_that_the_page_gives(page: Any, service: Service, site: Deployment) -> None:
     with service.client(site.add_caller("--all-channels", "--scope", "keys:read")) as caller:
-        answer = until(lambda: _given(caller.get("/v1/status")), "the service has heard of the caller", 5)
+        answer = wait_until(lambda: _given(caller.get("/v1/status")), "the service has heard of the caller", 5)
     assert answer is not None
     described = page["paths"]["/v1/status"]["get"]["responses"]["200"]["content"]["application/json"]
     validator = jsonschema_rs.validator_for({**described["schema"], "components": page["components"]})
@@ -309,7 +309,7 @@ def test_the_status_is_of_the_form_that_the_page_gives(page: Any, service: Servi
     assert answer.json["regions"]
 
 
-def _given(answer: Answer) -> Answer | None:
+def _given(answer: Response) -> Response | None:
     return answer if answer.status == 200 else None
 
 

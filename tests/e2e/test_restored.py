@@ -13,10 +13,10 @@ import pytest
 
 from tests.e2e.test_rotation import active, states, store_of
 from tests.storage.backups import Backups, PostgresDump, SqliteFile
-from tests.support.deployment import LocalIvs, Service, Site
+from tests.support.deployment import LocalIvs, Service, Deployment
 from tests.support.http_client import Client, fetch
 from tests.support.postgres import PostgresServer
-from tests.support.processes import until
+from tests.support.processes import wait_until
 from tokensvc.keys.lifecycle import KeyState
 
 LIMIT_SECONDS = 60.0
@@ -25,7 +25,7 @@ LIMIT_SECONDS = 60.0
 class Restorable(NamedTuple):
     """A deployment whose store can be backed up and restored."""
 
-    site: Site
+    site: Deployment
     backups: Backups
 
 
@@ -39,7 +39,7 @@ class Seen(NamedTuple):
 
 @pytest.fixture
 def on_sqlite(ivs: LocalIvs, tmp_path: Path) -> Restorable:
-    site = Site(ivs, tmp_path)
+    site = Deployment(ivs, tmp_path)
     site.environ["TOKENSVC_VAULT"] = "store"  # so that private keys are restored too
     return Restorable(site, SqliteFile(site.environ["TOKENSVC_DATABASE_URL"], tmp_path))
 
@@ -47,10 +47,10 @@ def on_sqlite(ivs: LocalIvs, tmp_path: Path) -> Restorable:
 @pytest.fixture
 def on_postgresql(ivs: LocalIvs, postgres: PostgresServer, tmp_path: Path) -> Restorable:
     url = postgres.url(postgres.fresh())
-    return Restorable(Site(ivs, tmp_path, url), PostgresDump(postgres, url, tmp_path))
+    return Restorable(Deployment(ivs, tmp_path, url), PostgresDump(postgres, url, tmp_path))
 
 
-def fill_slots(site: Site, *, standby: bool) -> str:
+def fill_slots(site: Deployment, *, standby: bool) -> str:
     """Three key pairs: one signs, one retires, and one retires too or stands by; which one signs."""
     site.run_all((["db", "upgrade"], {}), (["keys", "generate"], {}), (["keys", "rotate"], {}))
     site.run("keys", "generate" if standby else "rotate")
@@ -91,7 +91,7 @@ def check(seen: list[Seen], service: Service) -> None:
 
 
 @contextlib.contextmanager
-def serving(site: Site) -> Iterator[Service]:
+def serving(site: Deployment) -> Iterator[Service]:
     with site.serve(WORKERS="2") as service:
         yield service
 
@@ -150,14 +150,14 @@ def test_commands_see_a_restored_store_through(request: pytest.FixtureRequest, d
         assert active(store) == retiring
 
 
-def _change(site: Site, bad: str) -> None:
+def _change(site: Deployment, bad: str) -> None:
     """What the restore undoes."""
     site.run("callers", "add", "later", "--all-channels")
     site.run("keys", "compromise", bad, "--yes")
     site.run("keys", "reconcile")
 
 
-def _agrees(site: Site, service: Service, bad: str, operator: str, *, orphan: bool) -> None:
+def _agrees(site: Deployment, service: Service, bad: str, operator: str, *, orphan: bool) -> None:
     """What the store says is what IVS holds, and the status says what is left to do: a key that was brought after the
     compromise is an orphan."""
     with store_of(site) as store:
@@ -166,7 +166,7 @@ def _agrees(site: Site, service: Service, bad: str, operator: str, *, orphan: bo
         assert active(store) in {pair["tags"]["tokensvc:key"] for pair in held}
     with service.client(operator) as caller:
         if orphan:
-            until(lambda: "does not know" in _told(caller), "the status says which pair nobody knows", 20)
+            wait_until(lambda: "does not know" in _told(caller), "the status says which pair nobody knows", 20)
         assert caller.get("/readyz").status == 200
     assert "Traceback" not in service.process.err
 

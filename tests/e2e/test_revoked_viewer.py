@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.support.deployment import LocalIvs, Site
-from tests.support.http_client import Answer, Client, fetch
-from tests.support.processes import until
+from tests.support.deployment import LocalIvs, Deployment
+from tests.support.http_client import Response, Client, fetch
+from tests.support.processes import wait_until
 
 HEARD_WITHIN_SECONDS = 2.0
 TOLD_WITHIN_SECONDS = 10.0
@@ -24,7 +24,7 @@ class Backend(NamedTuple):
     client: Client
     channel_arn: str
 
-    def ask(self, viewer: str) -> Answer:
+    def ask(self, viewer: str) -> Response:
         return self.client.ask(channelArn=self.channel_arn, viewerId=viewer)
 
     def asks_until(self, viewer: str, status: int, within_seconds: float) -> Any:
@@ -34,7 +34,7 @@ class Backend(NamedTuple):
             answer = self.ask(viewer)
             return answer.json if answer.status == status else None
 
-        return until(look, f"an answer {status}", within_seconds)
+        return wait_until(look, f"an answer {status}", within_seconds)
 
     def revoke(self, viewer: str) -> Any:
         body = {"channelArn": self.channel_arn, "viewerId": viewer}
@@ -48,7 +48,7 @@ class Backend(NamedTuple):
 
 @pytest.fixture(scope="module")
 def backend(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    site = Site(ivs, tmp_path_factory.mktemp("revoked"))
+    site = Deployment(ivs, tmp_path_factory.mktemp("revoked"))
     scopes = ("tokens:issue", "revocations:read", "revocations:write")
     key = site.furnish("--all-channels", *(word for scope in scopes for word in ("--scope", scope)))
     channel = site.new_channel()
@@ -63,7 +63,7 @@ def test_a_revoked_viewer_is_out_until_the_answers_time_and_then_in_again(backen
 
     denied = backend.asks_until("ada", 403, HEARD_WITHIN_SECONDS)
     assert denied["code"] == "viewer_denied"
-    until(lambda: backend.state(said["id"]) == "sent", "IVS was told", TOLD_WITHIN_SECONDS)
+    wait_until(lambda: backend.state(said["id"]) == "sent", "IVS was told", TOLD_WITHIN_SECONDS)
     start = fetch(before["playbackUrl"])
     assert (start.status, start.json[0]["error"]) == (403, "viewer session is revoked")
     assert fetch(others["playbackUrl"]).status == 200, "nobody else is"
@@ -80,7 +80,7 @@ def test_who_is_readmitted_early_gets_a_token_that_the_revocation_spares(backend
     before = backend.ask("bob").json
     said = backend.revoke("bob")
     backend.asks_until("bob", 403, HEARD_WITHIN_SECONDS)  # who has not heard mints what dies with the rest
-    until(lambda: backend.state(said["id"]) == "sent", "IVS was told", TOLD_WITHIN_SECONDS)
+    wait_until(lambda: backend.state(said["id"]) == "sent", "IVS was told", TOLD_WITHIN_SECONDS)
     query = f"/v1/denials?channelArn={backend.channel_arn}&viewerId=bob"
     (denial,) = backend.client.get(query).json["denials"]
     assert backend.client.request("DELETE", f"/v1/denials/{denial['id']}").status == 204
@@ -89,4 +89,4 @@ def test_who_is_readmitted_early_gets_a_token_that_the_revocation_spares(backend
     assert fetch(before["playbackUrl"]).status == 403
 
     backend.revoke("bob")
-    until(lambda: fetch(again["playbackUrl"]).status == 403, "revoked once more", TOLD_WITHIN_SECONDS)
+    wait_until(lambda: fetch(again["playbackUrl"]).status == 403, "revoked once more", TOLD_WITHIN_SECONDS)

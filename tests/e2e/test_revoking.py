@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import tokensvc
-from tests.support.deployment import Service, Site
-from tests.support.processes import run, until
+from tests.support.deployment import Service, Deployment
+from tests.support.processes import run, wait_until
 
 README = (Path(tokensvc.__file__).parent.parent / "README.md").read_text("utf-8")
 SECTION = README.partition("### Revoking a viewer\n")[2].partition("\n### ")[0]
@@ -21,13 +21,13 @@ CURLS = [line for block in BLOCKS for line in re.split(r"\n(?=curl)", block)]
 
 
 @pytest.fixture(scope="module")
-def moderator(service: Service, site: Site) -> str:
+def moderator(service: Service, site: Deployment) -> str:
     """The API key of a caller that may revoke and deny, which the service has heard of."""
     return site.add_heard_caller(service, "/v1/denials", "revocations:read", "revocations:write")
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed: make system-packages")
-def test_the_readmes_commands_work_as_printed(site: Site, service: Service, moderator: str) -> None:
+def test_the_readmes_commands_work_as_printed(site: Deployment, service: Service, moderator: str) -> None:
     channel = site.new_channel(name="revoking")["arn"]
     environ = site.environ | {"TOKENS": service.url, "KEY": moderator, "CHANNEL": channel}
     answers = [json.loads(run(["bash", "-c", curl], site.folder, environ).out) for curl in CURLS]
@@ -50,10 +50,10 @@ def test_what_the_printed_answer_holds_is_what_comes(service: Service, moderator
     assert said.json.keys() == json.loads(printed).keys()
 
 
-def test_commands_and_requests_see_the_same(site: Site, service: Service, moderator: str, channel: Any) -> None:
+def test_commands_and_requests_see_the_same(site: Deployment, service: Service, moderator: str, channel: Any) -> None:
     added = site.run("revocations", "add", "--channel", channel["arn"], "--viewer", "by-command", "--json").json
     with service.client(moderator) as client:
         shown = client.get(f"/v1/revocations/{added['id']}").json
         assert shown["caller"] == "the command line"
         assert site.run("revocations", "show", added["id"], "--json").json.keys() == shown.keys()
-        until(lambda: client.get("/v1/denials").json["denials"], "the denial is in force", 5)
+        wait_until(lambda: client.get("/v1/denials").json["denials"], "the denial is in force", 5)

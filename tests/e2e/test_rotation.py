@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import jwt
 import pytest
 
-from tests.support.deployment import LocalIvs, Site, free_port
+from tests.support.deployment import LocalIvs, Deployment, free_port
 from tests.support.http_client import Client, fetch
 from tests.support.postgres import PostgresServer
-from tests.support.processes import TOKENSVC, Process, started, until
+from tests.support.processes import TOKENSVC, Process, started, wait_until
 from tests.support.published_keys import signers
 from tokensvc.keys.lifecycle import KeyState
 from tokensvc.storage.store import Store, open_store
@@ -61,7 +61,7 @@ class Viewers:
     def goes_on(self) -> None:
         """Wait until a fair number of tokens more was tried."""
         enough = len(self.tried) + 30
-        until(lambda: len(self.tried) >= enough, "asked for a while")
+        wait_until(lambda: len(self.tried) >= enough, "asked for a while")
 
     def stop(self) -> list[Tried]:
         self._stopping.set()
@@ -86,28 +86,28 @@ def signed_by(token: str, published: Any) -> str:
 
 
 @pytest.fixture
-def on_sqlite(ivs: LocalIvs, tmp_path: Path) -> Site:
-    return Site(ivs, tmp_path)
+def on_sqlite(ivs: LocalIvs, tmp_path: Path) -> Deployment:
+    return Deployment(ivs, tmp_path)
 
 
 @pytest.fixture
-def on_postgresql(ivs: LocalIvs, postgres: PostgresServer, tmp_path: Path) -> Site:
-    return Site(ivs, tmp_path, postgres.url(postgres.fresh()))
+def on_postgresql(ivs: LocalIvs, postgres: PostgresServer, tmp_path: Path) -> Deployment:
+    return Deployment(ivs, tmp_path, postgres.url(postgres.fresh()))
 
 
 @contextlib.contextmanager
-def store_of(site: Site) -> Iterator[Store]:
+def store_of(site: Deployment) -> Iterator[Store]:
     store = open_store(site.environ["TOKENSVC_DATABASE_URL"])
     yield store
     store.close()
 
 
-def working(site: Site, name: str) -> AbstractContextManager[Process]:
+def working(site: Deployment, name: str) -> AbstractContextManager[Process]:
     """A process that does the background duties."""
     return started([sys.executable, "-c", WORK], site.folder, site.environ, name)
 
 
-def rotate(site: Site) -> str:
+def rotate(site: Deployment) -> str:
     """Have another key sign, and which one."""
     [there] = site.run("keys", "rotate", "--json").json["regions"]
     return str(there["activeKeyId"])
@@ -135,13 +135,13 @@ def leader(store: Store) -> int:
     return int(held.holder.split(":")[1]) if held is not None else 0
 
 
-def test_no_request_fails_and_no_token_is_refused_while_keys_rotate(on_sqlite: Site) -> None:
+def test_no_request_fails_and_no_token_is_refused_while_keys_rotate(on_sqlite: Deployment) -> None:
     site = on_sqlite
     site.run("db", "upgrade")
     key, channel = site.add_caller("--all-channels"), site.new_channel()
     with site.serve(WORKERS="2") as service, store_of(site) as store:
-        signed = [until(lambda: active(store), "the first key is made by itself")]
-        until(lambda: all_have_heard(store, 2), "both workers know the keys")
+        signed = [wait_until(lambda: active(store), "the first key is made by itself")]
+        wait_until(lambda: all_have_heard(store, 2), "both workers know the keys")
         viewers = Viewers(service.url, key, channel)
         viewers.goes_on()
         for _ in range(2):
@@ -156,14 +156,14 @@ def test_no_request_fails_and_no_token_is_refused_while_keys_rotate(on_sqlite: S
         assert "Traceback" not in service.process.err
 
 
-def test_a_compromise_fails_no_request_and_refuses_no_tokens_but_those_of_the_key(on_sqlite: Site) -> None:
+def test_a_compromise_fails_no_request_and_refuses_no_tokens_but_those_of_the_key(on_sqlite: Deployment) -> None:
     site = on_sqlite
     site.run("db", "upgrade", KEY_STANDBY="true")
     key, channel = site.add_caller("--all-channels"), site.new_channel()
     with site.serve(WORKERS="2") as service, store_of(site) as store:
-        bad = str(until(lambda: active(store), "the first key is made by itself"))
-        until(lambda: KeyState.PREPARED in states(store).values(), "a standby is ready")
-        until(lambda: all_have_heard(store, 2), "both workers know the keys")
+        bad = str(wait_until(lambda: active(store), "the first key is made by itself"))
+        wait_until(lambda: KeyState.PREPARED in states(store).values(), "a standby is ready")
+        wait_until(lambda: all_have_heard(store, 2), "both workers know the keys")
         viewers = Viewers(service.url, key, channel)
         viewers.goes_on()
         said = site.run("keys", "compromise", bad, "--yes", "--json").json
@@ -181,17 +181,17 @@ def test_a_compromise_fails_no_request_and_refuses_no_tokens_but_those_of_the_ke
 
 @pytest.mark.parametrize("database", ["on_postgresql", "on_sqlite"])
 def test_when_the_one_that_performs_is_killed_another_goes_on(request: pytest.FixtureRequest, database: str) -> None:
-    site: Site = request.getfixturevalue(database)
+    site: Deployment = request.getfixturevalue(database)
     site.run("db", "upgrade")
     with store_of(site) as store, working(site, "one") as one, working(site, "two") as two:
         processes = {process.pid: process for process in (one, two)}
-        first = until(lambda: active(store), "the first key is made by itself")
-        until(lambda: len(store.workers.list()) == 2, "both tell that they are there")
+        first = wait_until(lambda: active(store), "the first key is made by itself")
+        wait_until(lambda: len(store.workers.list()) == 2, "both tell that they are there")
         victim = processes.pop(leader(store))
         [other] = processes.values()
         victim.send(SIGKILL)
         killed_at = time.monotonic()
-        until(lambda: leader(store) == other.pid, "the other performs", LEASE_SECONDS + BEHIND_SECONDS)
+        wait_until(lambda: leader(store) == other.pid, "the other performs", LEASE_SECONDS + BEHIND_SECONDS)
         assert time.monotonic() - killed_at > LEASE_SECONDS / 2, "a lease that runs is nobody else's"
         second = rotate(site)
         assert second == active(store) != first
@@ -202,7 +202,7 @@ def test_when_the_one_that_performs_is_killed_another_goes_on(request: pytest.Fi
         assert len(site.ivs.client(site.access_key).list_playback_key_pairs()["keyPairs"]) == 2, "and left no orphan"
 
 
-def test_work_answers_its_figures_and_little_else(on_sqlite: Site) -> None:
+def test_work_answers_its_figures_and_little_else(on_sqlite: Deployment) -> None:
     site, port = on_sqlite, free_port()
     site.run("db", "upgrade")
     environ = site.environ | {"TOKENSVC_ADMIN_PORT": str(port)}
@@ -210,22 +210,22 @@ def test_work_answers_its_figures_and_little_else(on_sqlite: Site) -> None:
         process.awaits(lambda: '"working"' in process.err, "it works")
         with Client(f"http://127.0.0.1:{port}") as client:
             assert client.get("/livez").status == 200
-            until(lambda: b"tokensvc_rotation_leader 1.0" in client.get("/metrics").body, "its figures")
+            wait_until(lambda: b"tokensvc_rotation_leader 1.0" in client.get("/metrics").body, "its figures")
             assert client.get("/readyz").status == 404
             assert set(client.get("/openapi.json").json["paths"]) == {"/livez", "/metrics", "/openapi.json"}
             assert client.get("/v1/status").json["code"] == "route_not_found"
 
 
-def test_the_status_is_where_the_figures_are_and_says_who_performs(on_sqlite: Site) -> None:
+def test_the_status_is_where_the_figures_are_and_says_who_performs(on_sqlite: Deployment) -> None:
     site, port = on_sqlite, free_port()
     key = site.furnish("--all-channels", "--scope", "keys:read")
     with site.serve() as service, service.client(key) as caller:
-        said = until(lambda: _performing(caller), "it performs")
+        said = wait_until(lambda: _performing(caller), "it performs")
     assert said["regions"][0]["activeKey"]
     with site.serve(ADMIN_PORT=str(port), BACKGROUND_TASKS="false") as service, service.client(key) as caller:
         assert caller.get("/v1/status").status == 404
         with Client(f"http://127.0.0.1:{port}", key) as operator:
-            [worker] = until(lambda: operator.get("/v1/status").json["workers"], "it has told that it is there")
+            [worker] = wait_until(lambda: operator.get("/v1/status").json["workers"], "it has told that it is there")
             assert worker["pid"] == service.process.pid
             assert operator.get("/v1/status").json["leader"] is None, "and nobody performs"
 

@@ -18,9 +18,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.support.deployment import LocalIvs, Site
+from tests.support.deployment import LocalIvs, Deployment
 from tests.support.http_client import Client, fetch
-from tests.support.processes import Process, until
+from tests.support.processes import Process, wait_until
 
 PIECE_CHARS = 24
 SUBJECT = "grace.hopper+private@example.com"
@@ -80,7 +80,7 @@ def _everything_pasted(caller: Client, url: str, pem: str, token: str, arn: str)
     yield fetch(f"{url.replace('.m3u8', 'x.m3u8')}?token={token}")
 
 
-def _commands(site: Site, key: str, pem: str, token: str) -> str:
+def _commands(site: Deployment, key: str, pem: str, token: str) -> str:
     """Run commands well and wrong; all that they said."""
     (site.folder / "key.pem").write_text(pem)
     away = {"DATABASE_URL": f"postgresql://tokensvc:{DATABASE_PASSWORD}@127.0.0.1:9/tokensvc", "VAULT": "store"}
@@ -112,7 +112,7 @@ def _commands(site: Site, key: str, pem: str, token: str) -> str:
 def busy(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The busy run, its service and its commands in Python's development mode, which says the most."""
     folder = tmp_path_factory.mktemp("busy")
-    site = Site(ivs, folder)
+    site = Deployment(ivs, folder)
     site.environ |= {"PYTHONDEVMODE": "1", "PYTHONASYNCIODEBUG": "1"}
     key, arn = site.furnish(), site.new_channel()["arn"]
     pem, tokens, written = _pasted_key(), [], {}
@@ -127,7 +127,7 @@ def busy(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Run:
         assert all(a.status >= 400 or b"problem" in a.body or a.status == 200 for a in refusals)
         written["refusals"] = "\n".join(f"{a.headers}\n{a.body.decode()}" for a in refusals)
         written["commands"] = _commands(site, key, pem, tokens[0])
-        until(lambda: len(caller.get("/.well-known/jwks.json").json["keys"]) == 2, "it heard of the rotation", 3)
+        wait_until(lambda: len(caller.get("/.well-known/jwks.json").json["keys"]) == 2, "it heard of the rotation", 3)
         written["metrics"] = caller.get("/metrics").body.decode()
     written |= _logs(service.process, "service") | _logs(ivs.process, "local IVS")
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".out"):

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from tests.storage import prerelease
-from tests.support.deployment import LocalIvs, Service, Site, free_port
+from tests.support.deployment import LocalIvs, Service, Deployment, free_port
 from tests.support.http_client import Client, load, of_each_worker
 from tests.support.postgres import PostgresServer
-from tests.support.processes import TOKENSVC, environment, is_alive, run, until
+from tests.support.processes import TOKENSVC, environment, is_alive, run, wait_until
 from tokensvc.storage.store import open_store
 from tokensvc.vault import envelope
 from tokensvc.vault.envelope import Envelope
@@ -33,14 +33,14 @@ def test_without_the_least_it_refuses_and_says_all_at_once(tmp_path: Path) -> No
     assert "Traceback" not in said.err
 
 
-def test_bad_and_unknown_variables_are_refused_together_each_by_name(site: Site) -> None:
+def test_bad_and_unknown_variables_are_refused_together_each_by_name(site: Deployment) -> None:
     said = site.run("serve", code=2, WORKRES="2", PORT="http", SIGNER="none", SNAPSHOT_LEASE_SECONDS="1")
     assert "TOKENSVC_WORKRES: is not a setting; the nearest one is TOKENSVC_WORKERS" in said.err
     for variable in ("TOKENSVC_PORT", "TOKENSVC_SIGNER", "TOKENSVC_SNAPSHOT_LEASE_SECONDS"):
         assert f"{variable}: " in said.err
 
 
-def test_a_wrong_passphrase_is_refused_by_name_and_not_repeated(site: Site) -> None:
+def test_a_wrong_passphrase_is_refused_by_name_and_not_repeated(site: Deployment) -> None:
     wrong = secrets.token_hex(32)
     said = site.run("serve", code=1, PASSPHRASE=wrong)
     assert "the passphrase is not the passphrase that this store's secrets are wrapped with" in said.err
@@ -51,7 +51,7 @@ def test_a_wrong_passphrase_is_refused_by_name_and_not_repeated(site: Site) -> N
 def test_a_subject_key_that_does_not_open_is_told_before_a_worker_serves(
     ivs: LocalIvs, tmp_path: Path, workers: str
 ) -> None:
-    site = Site(ivs, tmp_path)
+    site = Deployment(ivs, tmp_path)
     site.run("db", "upgrade")
     with closing(open_store(site.environ["TOKENSVC_DATABASE_URL"])) as store:
         store.deployment.add_subject_key(1, envelope.write(Envelope("passphrase:of-yesterday", b"", b"sealed")))
@@ -61,7 +61,7 @@ def test_a_subject_key_that_does_not_open_is_told_before_a_worker_serves(
     assert "Traceback" not in said.err
 
 
-def test_a_store_that_is_not_there_is_refused_and_not_made(site: Site, tmp_path: Path) -> None:
+def test_a_store_that_is_not_there_is_refused_and_not_made(site: Deployment, tmp_path: Path) -> None:
     path = tmp_path / "absent.db"
     assert "tokensvc db upgrade" in site.run("serve", code=1, DATABASE_URL=f"sqlite:///{path}").err
     assert not path.exists()
@@ -69,7 +69,7 @@ def test_a_store_that_is_not_there_is_refused_and_not_made(site: Site, tmp_path:
     assert "tokensvc db upgrade" in site.run("serve", code=1, DATABASE_URL=f"sqlite:///{path}").err
 
 
-def test_a_store_of_a_development_version_is_refused(site: Site, tmp_path: Path) -> None:
+def test_a_store_of_a_development_version_is_refused(site: Deployment, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'old.db'}"
     prerelease.restore(url)
     said = site.run("serve", code=1, DATABASE_URL=url)
@@ -78,7 +78,7 @@ def test_a_store_of_a_development_version_is_refused(site: Site, tmp_path: Path)
     assert "Traceback" not in said.err
 
 
-def test_another_control_plane_than_the_store_s_is_refused(site: Site) -> None:
+def test_another_control_plane_than_the_store_s_is_refused(site: Deployment) -> None:
     environ = {name: value for name, value in site.environ.items() if name != "AWS_ENDPOINT_URL_IVS"}
     environ["TOKENSVC_CONTROL_PLANE"] = "aws"
     said = run([TOKENSVC, "serve"], site.folder, environ, code=4)
@@ -86,19 +86,19 @@ def test_another_control_plane_than_the_store_s_is_refused(site: Site) -> None:
     assert "aws" in said.err
 
 
-def test_a_taken_port_is_refused_by_name(site: Site, service: Service) -> None:
+def test_a_taken_port_is_refused_by_name(site: Deployment, service: Service) -> None:
     said = site.run("serve", code=2, PORT=service.url.rpartition(":")[2])
     assert "TOKENSVC_PORT: cannot listen on" in said.err
 
 
-def test_told_to_stop_it_is_unready_at_once_and_fails_nobody(site: Site, key: str, channel: Any) -> None:
+def test_told_to_stop_it_is_unready_at_once_and_fails_nobody(site: Deployment, key: str, channel: Any) -> None:
     with site.serve(WORKERS="2", SHUTDOWN_DELAY_SECONDS=str(DELAY_SECONDS)) as service:
         with service.client() as watcher, load(service.url, key, channel["arn"]) as asking:
             assert watcher.get("/readyz").status == 200
-            until(lambda: len(asking.asked) > 20, "asked for a while")
+            wait_until(lambda: len(asking.asked) > 20, "asked for a while")
             told_at = time.monotonic()
             service.process.send(SIGTERM)
-            until(lambda: watcher.get("/readyz").status == 503, "unready", DELAY_SECONDS / 2)
+            wait_until(lambda: watcher.get("/readyz").status == 503, "unready", DELAY_SECONDS / 2)
             assert watcher.get("/readyz").json["code"] == "draining"
             code = service.process.ends(STOPS_WITHIN_SECONDS)
             finished_at = time.monotonic()
@@ -110,17 +110,17 @@ def test_told_to_stop_it_is_unready_at_once_and_fails_nobody(site: Site, key: st
         assert "Traceback" not in service.process.err
 
 
-def test_a_killed_worker_is_replaced_and_killed_with_its_parent(site: Site, key: str, channel: Any) -> None:
+def test_a_killed_worker_is_replaced_and_killed_with_its_parent(site: Deployment, key: str, channel: Any) -> None:
     with site.serve(WORKERS="2") as service:
         victim, other = service.process.children()
         os.kill(victim, SIGKILL)
-        after = until(lambda: _two_without(service, victim), "the worker is replaced", 20)
+        after = wait_until(lambda: _two_without(service, victim), "the worker is replaced", 20)
         assert other in after
         with service.client(key) as caller:
-            until(lambda: caller.ask(channelArn=channel["arn"], viewerId="ada").status == 201, "it goes on", 2)
-        until(lambda: service.process.err.count('"event": "serving"') == 3, "the new worker serves", 20)
+            wait_until(lambda: caller.ask(channelArn=channel["arn"], viewerId="ada").status == 201, "it goes on", 2)
+        wait_until(lambda: service.process.err.count('"event": "serving"') == 3, "the new worker serves", 20)
         service.process.kill()
-        until(lambda: not any(map(is_alive, after)), "the workers end with their parent", STOPS_WITHIN_SECONDS)
+        wait_until(lambda: not any(map(is_alive, after)), "the workers end with their parent", STOPS_WITHIN_SECONDS)
         assert "worker ended and is replaced" in service.process.err
 
 
@@ -129,25 +129,25 @@ def _two_without(service: Service, victim: int) -> list[int]:
     return children if len(children) == 2 and victim not in children else []
 
 
-def test_it_logs_one_line_a_request_and_no_path_that_it_does_not_know(site: Site) -> None:
+def test_it_logs_one_line_a_request_and_no_path_that_it_does_not_know(site: Deployment) -> None:
     with site.serve() as service, service.client() as client:
         request_id = client.get("/.well-known/jwks.json?token=eyJhbGciOiJFUzM4NCJ9.e30.x").headers["x-request-id"]
         client.get("/someone/pasted/this")
-        until(lambda: service.process.err.count('"request"') == 2, "both lines", 5)
+        wait_until(lambda: service.process.err.count('"request"') == 2, "both lines", 5)
         known, unknown = [json.loads(line) for line in service.process.err.splitlines() if '"request"' in line]
         assert (known["path"], known["status"], known["request_id"]) == ("/.well-known/jwks.json", 200, request_id)
         assert (unknown["path"], unknown["status"]) == ("-", 404)
 
 
 def test_two_workers_on_postgresql(ivs: LocalIvs, postgres: PostgresServer, tmp_path: Path) -> None:
-    site = Site(ivs, tmp_path, postgres.url(postgres.fresh()))
+    site = Deployment(ivs, tmp_path, postgres.url(postgres.fresh()))
     key, channel, admin_port = site.furnish(), site.new_channel(), free_port()
     more = {"WORKERS": "2", "ADMIN_PORT": str(admin_port)}
     with site.serve(**more) as service, of_each_worker(service.url, key, 2) as callers:
         for caller in callers.values():
             assert caller.ask(channelArn=channel["arn"], viewerId="ada").status == 201
         site.run("keys", "rotate")
-        until(lambda: all(map(_publishes_two, callers.values())), "both heard of the new key", 2)
+        wait_until(lambda: all(map(_publishes_two, callers.values())), "both heard of the new key", 2)
     assert site.run("doctor", "--json").json["well"] is True
 
 

@@ -11,9 +11,9 @@ from signal import SIGHUP, SIGUSR1, SIGUSR2
 
 import pytest
 
-from tests.support.deployment import Site, free_port
+from tests.support.deployment import Deployment, free_port
 from tests.support.http_client import fetch
-from tests.support.processes import TOKENSVC, Process, environment, started, until
+from tests.support.processes import TOKENSVC, Process, environment, started, wait_until
 
 SIGNALS = (SIGHUP, SIGUSR1, SIGUSR2)
 
@@ -34,26 +34,26 @@ def _logged(process: Process, count: int) -> Callable[[], bool]:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_serve_goes_on(site: Site, workers: str) -> None:
+def test_serve_goes_on(site: Deployment, workers: str) -> None:
     with site.serve(WORKERS=workers) as service:
         _survives(service.process, f"{service.url}/livez")
         assert '"level": "info"' in next(line for line in service.process.err.splitlines() if "signal ignored" in line)
 
 
-def test_each_worker_goes_on(site: Site) -> None:
+def test_each_worker_goes_on(site: Deployment) -> None:
     """A terminal that is closed sends SIGHUP to all processes of its foreground group."""
     with site.serve(WORKERS="2") as service:
         before = service.process.children()
         for pid in before:
             for number in SIGNALS:
                 os.kill(pid, number)
-            until(_logged(service.process, 3 * (1 + before.index(pid))), "each signal is logged", 10)
+            wait_until(_logged(service.process, 3 * (1 + before.index(pid))), "each signal is logged", 10)
             os.kill(pid, SIGHUP)
         assert service.process.children() == before
         assert fetch(f"{service.url}/livez").status == 200
 
 
-def test_work_goes_on(site: Site) -> None:
+def test_work_goes_on(site: Deployment) -> None:
     port = free_port()
     environ = site.environ | {"TOKENSVC_ADMIN_PORT": str(port)}
     with started([TOKENSVC, "worker"], site.folder, environ, "work-signals") as process:

@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 import pytest
 import urllib3
 
-from tests.support.deployment import LocalIvs, Site, free_port
+from tests.support.deployment import LocalIvs, Deployment, free_port
 from tests.support.http_client import Client
-from tests.support.processes import TOKENSVC, environment, until
+from tests.support.processes import TOKENSVC, environment, wait_until
 
 MALFORMED_REQUESTS = 600
 PIPE_BYTES = 4096
@@ -33,7 +33,7 @@ ENDS_WITHIN_SECONDS = 20
 class Unread:
     """`tokensvc serve` whose standard output and error are one pipe that nobody reads until `read` is called."""
 
-    def __init__(self, site: Site, **settings: str) -> None:
+    def __init__(self, site: Deployment, **settings: str) -> None:
         port = free_port()
         environ = site.environ | {"TOKENSVC_PORT": str(port)} | {f"TOKENSVC_{n}": v for n, v in settings.items()}
         self._read_end, write_end = os.pipe()
@@ -80,7 +80,7 @@ class Unread:
 
 
 @contextlib.contextmanager
-def without_log(site: Site, redirections: str, **settings: str) -> Iterator[str]:
+def without_log(site: Deployment, redirections: str, **settings: str) -> Iterator[str]:
     """`tokensvc serve` while the block runs, started by a shell with these redirections; its URL."""
     port = free_port()
     environ = site.environ | {"TOKENSVC_PORT": str(port)} | {f"TOKENSVC_{n}": v for n, v in settings.items()}
@@ -89,7 +89,7 @@ def without_log(site: Site, redirections: str, **settings: str) -> Iterator[str]
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        until(lambda: _is_ready(process, url), "it is ready")
+        wait_until(lambda: _is_ready(process, url), "it is ready")
         yield url
         process.send_signal(SIGTERM)
         assert process.wait(ENDS_WITHIN_SECONDS) == 0
@@ -106,10 +106,10 @@ def _is_ready(process: subprocess.Popen[bytes], url: str) -> bool:
 
 
 @contextlib.contextmanager
-def unread(site: Site, **settings: str) -> Iterator[Unread]:
+def unread(site: Deployment, **settings: str) -> Iterator[Unread]:
     running = Unread(site, **settings)
     try:
-        until(running.is_ready, "it is ready")
+        wait_until(running.is_ready, "it is ready")
         yield running
     finally:
         running.close()
@@ -124,7 +124,7 @@ def _send_malformed(running: Unread) -> None:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_tokens_are_issued_while_nobody_reads_the_log(
-    site: Site, key: str, channel: Any, workers: str, tmp_path: Path
+    site: Deployment, key: str, channel: Any, workers: str, tmp_path: Path
 ) -> None:
     with unread(site, WORKERS=workers) as running:
         _send_malformed(running)
@@ -135,19 +135,19 @@ def test_tokens_are_issued_while_nobody_reads_the_log(
         assert running.process.wait(ENDS_WITHIN_SECONDS) == 0
 
 
-def test_malformed_requests_do_not_fill_the_log(site: Site) -> None:
+def test_malformed_requests_do_not_fill_the_log(site: Deployment) -> None:
     """One anonymous client decides how many there are, so each of them must not be a line."""
     with unread(site) as running:
         running.read()
         _send_malformed(running)
         running.process.send_signal(SIGTERM)
         assert running.process.wait(ENDS_WITHIN_SECONDS) == 0
-        until(lambda: not running._reader.is_alive(), "everything is read")
+        wait_until(lambda: not running._reader.is_alive(), "everything is read")
         assert running.text.count("Invalid HTTP request") <= 2
 
 
 @pytest.mark.long
-def test_what_was_dropped_is_counted_in_the_log_and_as_a_metric(site: Site, key: str, channel: Any) -> None:
+def test_what_was_dropped_is_counted_in_the_log_and_as_a_metric(site: Deployment, key: str, channel: Any) -> None:
     requests, a_time = 60_000, 30
     head = f"GET /.well-known/jwks.json HTTP/1.1\r\nhost: {urlsplit(site.ivs.endpoint).netloc}\r\n\r\n".encode()
     with unread(site) as running:
@@ -164,10 +164,10 @@ def test_what_was_dropped_is_counted_in_the_log_and_as_a_metric(site: Site, key:
         assert counted
         assert float(counted[1]) > 1000
         running.read()
-        until(lambda: "log lines dropped" in running.text, "the log reports what was dropped")
+        wait_until(lambda: "log lines dropped" in running.text, "the log reports what was dropped")
         running.process.send_signal(SIGTERM)
         assert running.process.wait(ENDS_WITHIN_SECONDS) == 0
-        until(lambda: not running._reader.is_alive(), "everything is read")
+        wait_until(lambda: not running._reader.is_alive(), "everything is read")
         lines = [json.loads(line) for line in running.text.splitlines()]
         written = sum(line["event"] == "request" and line["path"] == "/.well-known/jwks.json" for line in lines)
         dropped = sum(line["lines"] for line in lines if line["event"] == "log lines dropped")
@@ -185,7 +185,7 @@ def test_what_was_dropped_is_counted_in_the_log_and_as_a_metric(site: Site, key:
     ],
 )
 def test_a_full_disk_and_a_closed_standard_error_stop_nothing(
-    site: Site, key: str, channel: Any, redirections: str, workers: str
+    site: Deployment, key: str, channel: Any, redirections: str, workers: str
 ) -> None:
     with without_log(site, redirections, WORKERS=workers) as url, Client(url, key) as caller:
         for _ in range(10):
@@ -196,7 +196,7 @@ def test_a_full_disk_and_a_closed_standard_error_stop_nothing(
                 metrics = caller.get("/metrics").body.decode()
                 return bool(re.search(r'dropped_total\{reason="write_failed"\} [1-9]', metrics))
 
-            until(is_counted, "lines that could not be written are counted", 5)
+            wait_until(is_counted, "lines that could not be written are counted", 5)
 
 
 @pytest.mark.parametrize("command", [["serve"], ["worker"], ["callers", "list"]])
@@ -219,16 +219,16 @@ def test_a_refusal_to_start_is_not_held_up_by_an_unread_log(command: list[str], 
 
 @pytest.mark.long
 def test_a_worker_that_cannot_start_logs_why_and_no_traceback(ivs: LocalIvs, tmp_path: Path) -> None:
-    site = Site(ivs, tmp_path)
+    site = Deployment(ivs, tmp_path)
     site.furnish()
     with site.serve(WORKERS="2") as service:
         site.store.write_bytes(b"no database " * 1000)
         os.kill(service.process.children()[0], SIGKILL)
-        until(lambda: '"worker cannot start"' in service.process.err, "the reason is logged", 20)
+        wait_until(lambda: '"worker cannot start"' in service.process.err, "the reason is logged", 20)
         assert "Traceback" not in service.process.err
 
 
-def test_a_request_target_is_never_in_the_log(site: Site) -> None:
+def test_a_request_target_is_never_in_the_log(site: Deployment) -> None:
     pasted = "viewer-4711-pasted"
     with unread(site) as running:
         running.read()
@@ -242,7 +242,7 @@ def test_a_request_target_is_never_in_the_log(site: Site) -> None:
                         pass
         running.process.send_signal(SIGTERM)
         assert running.process.wait(ENDS_WITHIN_SECONDS) == 0
-        until(lambda: not running._reader.is_alive(), "everything is read")
+        wait_until(lambda: not running._reader.is_alive(), "everything is read")
         assert "serving" in running.text
         assert pasted not in running.text
         assert "Traceback" not in running.text

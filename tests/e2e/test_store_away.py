@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.deployment import LocalIvs, Site
+from tests.support.deployment import LocalIvs, Deployment
 from tests.support.http_client import load
 from tests.support.postgres import PostgresServer
-from tests.support.processes import environment, started, until
+from tests.support.processes import environment, started, wait_until
 
 AWAY_SECONDS = 1.0
 """How long the store is away while nobody may notice."""
@@ -44,13 +44,13 @@ the store for itself and hangs: nobody reads, nobody writes."""
 class Away(NamedTuple):
     """A deployment whose store can be taken away."""
 
-    site: Site
+    site: Deployment
     taken: Callable[[], AbstractContextManager[None]]
 
 
 @pytest.fixture
 def on_sqlite(ivs: LocalIvs, tmp_path: Path) -> Away:
-    site = Site(ivs, tmp_path)
+    site = Deployment(ivs, tmp_path)
 
     @contextlib.contextmanager
     def taken() -> Iterator[None]:
@@ -73,7 +73,7 @@ def on_postgresql(ivs: LocalIvs, postgres: PostgresServer, tmp_path: Path) -> Aw
         finally:
             postgres.start()
 
-    return Away(Site(ivs, tmp_path, postgres.url(postgres.fresh())), taken)
+    return Away(Deployment(ivs, tmp_path, postgres.url(postgres.fresh())), taken)
 
 
 @pytest.mark.parametrize("database", ["on_sqlite", "on_postgresql"])
@@ -85,20 +85,20 @@ def test_no_token_fails_for_the_lease_and_all_is_well_after(request: pytest.Fixt
         "STORE_TIMEOUT_SECONDS": str(STORE_TIMEOUT_SECONDS),
     }
     with site.serve(**settings) as service, load(service.url, key, arn, pause_seconds=0.005) as asking:
-        until(lambda: len(asking.asked) > 100, "asked for a while")
+        wait_until(lambda: len(asking.asked) > 100, "asked for a while")
         with taken():
             taken_at = time.monotonic()
-            until(lambda: asking.asked[-1].status != 201, "a refusal", LEASE_SECONDS + 1)
+            wait_until(lambda: asking.asked[-1].status != 201, "a refusal", LEASE_SECONDS + 1)
             stale_at = time.monotonic()
             with service.client() as watcher:
-                until(lambda: watcher.get("/readyz").status == 503, "unready", 2)
+                wait_until(lambda: watcher.get("/readyz").status == 503, "unready", 2)
                 assert watcher.get("/readyz").json["code"] == "snapshot_stale"
                 assert watcher.get("/livez").status == 200
-            until(lambda: time.monotonic() > stale_at + 1, "refused for a while", 2)
+            wait_until(lambda: time.monotonic() > stale_at + 1, "refused for a while", 2)
         back_at = time.monotonic()
-        until(lambda: asking.asked[-1].status == 201, "issues again", BACK_WITHIN_SECONDS)
+        wait_until(lambda: asking.asked[-1].status == 201, "issues again", BACK_WITHIN_SECONDS)
         again_at = time.monotonic()
-        until(lambda: time.monotonic() > again_at + 0.5, "served for a while", 10)
+        wait_until(lambda: time.monotonic() > again_at + 0.5, "served for a while", 10)
     assert stale_at - taken_at > AWAY_SECONDS
     assert asking.statuses(began_before=taken_at + AWAY_SECONDS) == {201}
     assert asking.statuses(stale_at + 0.1, back_at - 0.1) == {503}

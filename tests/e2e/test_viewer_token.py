@@ -14,15 +14,15 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from tests.support.deployment import Service, Site, local_ivs
-from tests.support.http_client import Answer, Client, fetch
-from tests.support.processes import run, until
+from tests.support.deployment import Service, Deployment, local_ivs
+from tests.support.http_client import Response, Client, fetch
+from tests.support.processes import run, wait_until
 from tests.support.published_keys import signers
 
 ERROR_CODE = "invalid_playback_auth_token"
 
 
-def assert_refused(answer: Answer, words: str, code: str = ERROR_CODE) -> None:
+def assert_refused(answer: Response, words: str, code: str = ERROR_CODE) -> None:
     """IVS's own 403: an array with one object."""
     assert answer.status == 403, answer.body
     (found,) = answer.json
@@ -31,20 +31,20 @@ def assert_refused(answer: Answer, words: str, code: str = ERROR_CODE) -> None:
     assert "token" not in found["url"]
 
 
-def assert_opened(answer: Answer) -> None:
+def assert_opened(answer: Response) -> None:
     assert answer.status == 200, answer.body
     assert answer.body.startswith(b"#EXTM3U\n")
 
 
 @pytest.fixture(scope="module")
-def boto(site: Site) -> Iterator[Any]:
+def boto(site: Deployment) -> Iterator[Any]:
     client = site.ivs.client(site.access_key)
     yield client
     client.close()
 
 
 def test_boto3_makes_tags_and_lists_a_private_channel_and_the_service_opens_it(
-    boto: Any, site: Site, caller: Client
+    boto: Any, site: Deployment, caller: Client
 ) -> None:
     channel = boto.create_channel(name="opened", authorized=True, tags={"made": "by-boto3"})["channel"]
     boto.tag_resource(resourceArn=channel["arn"], tags={"season": "2"})
@@ -90,7 +90,7 @@ def test_without_a_token_or_with_a_tampered_one_ivs_s_own_403(caller: Client, ch
     assert_opened(fetch(f"{url}?token={token}"))
 
 
-def test_a_token_opens_no_other_channel(caller: Client, site: Site, channel: Any) -> None:
+def test_a_token_opens_no_other_channel(caller: Client, site: Deployment, channel: Any) -> None:
     other = site.new_channel(name="other")
     token = caller.token(channelArn=channel["arn"], viewerId="ada")["token"]
     assert_refused(fetch(f"{other['playbackUrl']}?token={token}"), "token is not for this channel")
@@ -128,7 +128,7 @@ def test_pyjwt_verifies_with_the_published_keys(service: Service, caller: Client
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed: make system-packages")
-def test_openssl_verifies_the_raw_signature(caller: Client, site: Site, channel: Any, tmp_path: Path) -> None:
+def test_openssl_verifies_the_raw_signature(caller: Client, site: Deployment, channel: Any, tmp_path: Path) -> None:
     token = caller.token(channelArn=channel["arn"], viewerId="ada")["token"]
     signed, _, signature = token.rpartition(".")
     raw = base64.urlsafe_b64decode(signature)
@@ -144,17 +144,17 @@ def test_openssl_verifies_the_raw_signature(caller: Client, site: Site, channel:
 def test_rotation_deletion_and_time_end_what_they_should(tmp_path: Path) -> None:
     """On an IVS of its own, for keys come and go and its clock is put forward."""
     with local_ivs(tmp_path) as ivs:
-        site = Site(ivs, tmp_path)
+        site = Deployment(ivs, tmp_path)
         key, channel, boto = site.furnish(), site.new_channel(), ivs.client(site.access_key)
         with site.serve() as service, service.client(key) as caller:
             old = caller.token(channelArn=channel["arn"], viewerId="ada")["playbackUrl"]
             first = site.run("keys", "list", "--json").json["keys"][0]["placements"][0]["arn"]
             site.run("keys", "rotate")
-            accepted = until(lambda: _published(caller, 2), "the worker heard of the rotation", 2)
+            accepted = wait_until(lambda: _published(caller, 2), "the worker heard of the rotation", 2)
             (second,) = {pair["arn"] for pair in boto.list_playback_key_pairs()["keyPairs"]} - {first}
             ask = {"channelArn": channel["arn"], "viewerId": "ada"}
             # the worker may hear of the import and of the activation one after the other
-            new = until(lambda: _signed_anew(caller, ask, old, accepted), "the new key signs", 2)
+            new = wait_until(lambda: _signed_anew(caller, ask, old, accepted), "the new key signs", 2)
             assert_opened(fetch(old))
             assert_opened(fetch(new))
 
@@ -171,7 +171,7 @@ def test_rotation_deletion_and_time_end_what_they_should(tmp_path: Path) -> None
         boto.close()
 
 
-def _signing_key(site: Site) -> Any:
+def _signing_key(site: Deployment) -> Any:
     """The key that signs, as `keys list` shows it: another test of this run may have rotated it."""
     keys = site.run("keys", "list", "--json").json["keys"]
     (active,) = (key for key in keys if key["placements"][0]["state"] == "active")

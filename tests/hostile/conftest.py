@@ -16,7 +16,7 @@ import pytest
 from tests.hostile.messages import token, unique
 from tests.hostile.proxies import haproxy, nginx
 from tests.hostile.wire import Address, exchange
-from tests.support.deployment import LocalIvs, Service, Site, local_ivs
+from tests.support.deployment import LocalIvs, Service, Deployment, local_ivs
 
 SCOPES = ("tokens:issue", "revocations:read", "revocations:write")
 OPTIONS = ("--all-channels", "--allow-anonymous-viewers", *(word for scope in SCOPES for word in ("--scope", scope)))
@@ -31,21 +31,21 @@ def ivs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalIvs]:
 
 
 @pytest.fixture(scope="session")
-def site(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Site:
+def site(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
     """A deployment on SQLite whose settings trust a proxy on the loopback."""
-    made = Site(ivs, tmp_path_factory.mktemp("site"))
+    made = Deployment(ivs, tmp_path_factory.mktemp("site"))
     made.environ["TOKENSVC_TRUSTED_PROXIES"] = "127.0.0.1"
     return made
 
 
 @pytest.fixture(scope="session")
-def key(site: Site) -> str:
+def key(site: Deployment) -> str:
     """The API key of a caller that may issue tokens for every channel and revoke them."""
     return site.furnish(*OPTIONS)
 
 
 @pytest.fixture(scope="session")
-def service(site: Site, key: str) -> Iterator[Service]:
+def service(site: Deployment, key: str) -> Iterator[Service]:
     """`tokensvc serve`, one worker."""
     with site.serve() as running:
         yield running
@@ -58,7 +58,7 @@ def direct(service: Service) -> Address:
 
 
 @pytest.fixture(scope="session")
-def channel(site: Site, direct: Address, key: str) -> str:
+def channel(site: Deployment, direct: Address, key: str) -> str:
     """The ARN of a private channel that the service knows."""
     arn = str(site.new_channel(name="hostile")["arn"])
     assert exchange(direct, token(arn, unique("first"), key)).status == 201

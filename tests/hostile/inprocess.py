@@ -21,7 +21,7 @@ from uvicorn.server import ServerState
 
 from tests.hostile.wire import Address, parse_responses
 from tests.hostile.wire import Response as ParsedResponse
-from tests.support.processes import until
+from tests.support.processes import wait_until
 from tokensvc.http.problem_details import JSON, Response
 from tokensvc.web.context import Respond
 from tokensvc.web.protocol import Protocol
@@ -229,7 +229,7 @@ def served(application: ASGIApp) -> Iterator[Address]:
         running = make_server(application, lambda: None, delay_seconds=0)
         thread = threading.Thread(target=running.run, args=([listener],), daemon=True)
         thread.start()
-        until(lambda: running.started, "the server starts")
+        wait_until(lambda: running.started, "the server starts")
         try:
             yield Address("127.0.0.1", listener.getsockname()[1])
         finally:

@@ -24,7 +24,7 @@ from tests.hostile.inprocess import Connected, Echo
 from tests.hostile.messages import bearer, get, post, unique
 from tests.hostile.observed import memory_of, steadily_served
 from tests.hostile.wire import LIVE, Address, Connection, Response, exchange, parse_responses
-from tests.support.deployment import Service, Site
+from tests.support.deployment import Service, Deployment
 
 MILLION = 1_000_000
 STALLED_SECONDS = 3
@@ -37,7 +37,7 @@ PIPELINED = {
 
 
 @pytest.fixture
-def own(site: Site, key: str, channel: str) -> Iterator[Service]:
+def own(site: Deployment, key: str, channel: str) -> Iterator[Service]:
     """A service of the test's own, warmed up: its memory is measured."""
     with site.serve(ACCESS_LOG="false") as service:
         for number in range(50):

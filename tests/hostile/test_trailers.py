@@ -15,7 +15,7 @@ from tests.hostile import messages
 from tests.hostile.messages import SENTINEL, bearer, token_body, unique
 from tests.hostile.wire import OPEN, Address, Connection, exchange, send_in_parts, settle
 from tests.support.deployment import Service
-from tests.support.processes import until
+from tests.support.processes import wait_until
 
 FORGED = "203.0.113.77"
 
@@ -130,7 +130,7 @@ def test_trailers_are_limited(direct: Address, key: str, channel: str, count: in
 
 def _line_of(service: Service, request_id: str) -> dict[str, object]:
     """The access log's line of one request."""
-    until(lambda: request_id in service.process.err, "the request is in the log", 10)
+    wait_until(lambda: request_id in service.process.err, "the request is in the log", 10)
     (line,) = [line for line in service.process.err.splitlines() if request_id in line and '"request"' in line]
     found: dict[str, object] = json.loads(line)
     return found

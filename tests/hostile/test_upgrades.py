@@ -19,7 +19,7 @@ from tests.hostile import messages
 from tests.hostile.messages import bearer, token_body, unique
 from tests.hostile.observed import revoked_viewers
 from tests.hostile.wire import CLOSED, LIVE, Address, Connection, exchange, pause, send_in_parts, settle
-from tests.support.deployment import Site
+from tests.support.deployment import Deployment
 from tests.support.processes import run
 
 ROUNDS = 20
@@ -110,7 +110,7 @@ def test_the_body_of_one_that_is_refused_is_no_request(direct: Address, path: st
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed: make system-packages")
-def test_curls_upgrade_to_http2_gets_its_answer(entry: Address, site: Site, key: str, channel: str) -> None:
+def test_curls_upgrade_to_http2_gets_its_answer(entry: Address, site: Deployment, key: str, channel: str) -> None:
     viewer = unique("curl")
     body = token_body(channel, viewer).decode()
     url = f"http://{entry.host}:{entry.port}/v1/tokens"
@@ -155,7 +155,7 @@ def test_an_anonymous_body_sent_late_is_no_request(
 @pytest.mark.long
 @pytest.mark.parametrize("framing_header", [b"Content-Length", b"Transfer-Encoding"])
 def test_no_anonymous_body_acts_with_the_key_of_the_next_caller(
-    proxy: Address, direct: Address, site: Site, key: str, framing_header: bytes
+    proxy: Address, direct: Address, site: Deployment, key: str, framing_header: bytes
 ) -> None:
     """The attack through a proxy: the body is the beginning of a revocation, which the next caller's head completes."""
     channel = str(site.new_channel(name="attacked")["arn"])

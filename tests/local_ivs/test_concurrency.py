@@ -15,7 +15,7 @@ from tokensvc.aws.arn import AccountRegion
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.http import random_string
 from tokensvc.local_ivs.model import ServiceModel
-from tokensvc.local_ivs.resources.types import RESOURCE_TYPES
+from tokensvc.local_ivs.resources.registry import RESOURCE_TYPES
 from tokensvc.local_ivs.service import LocalIvs
 from tokensvc.local_ivs.storage import SqliteResourceStore
 

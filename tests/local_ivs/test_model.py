@@ -18,7 +18,7 @@ def test_an_arn_in_a_path_may_be_encoded_or_not(model: ServiceModel, piece: str)
     match = model.route("GET", f"/tags/{piece}".encode())
     assert match is not None
     assert match.operation.name == "ListTagsForResource"
-    assert model.gather(match, b"", b"") == {"resourceArn": ARN}
+    assert model.parse_request(match, b"", b"") == {"resourceArn": ARN}
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_body_that_is_no_object_is_a_validation(model: ServiceModel, body: byt
     match = model.route("POST", b"/GetChannel")
     assert match is not None
     with pytest.raises(IvsError, match="ValidationException: The request body"):
-        model.gather(match, b"", body)
+        model.parse_request(match, b"", body)
 
 
 def test_members_in_path_and_query_come_from_there_alone(model: ServiceModel) -> None:
@@ -62,8 +62,8 @@ def test_members_in_path_and_query_come_from_there_alone(model: ServiceModel) ->
     assert match is not None
     body = b'{"resourceArn": "forged", "tagKeys": ["forged"]}'
     query = b"tagKeys=a%2Bb+c&other=1&tagKeys=d%20e&tagKeys="
-    assert model.gather(match, query, body) == {"resourceArn": "a/b", "tagKeys": ["a+b c", "d e", ""]}
-    assert model.gather(match, b"", body)["tagKeys"] is None
+    assert model.parse_request(match, query, body) == {"resourceArn": "a/b", "tagKeys": ["a+b c", "d e", ""]}
+    assert model.parse_request(match, b"", body)["tagKeys"] is None
 
 
 @pytest.mark.parametrize(("path", "query"), [(b"/tags/%ff", b"tagKeys=a"), (b"/tags/a", b"tagKeys=%ff")])
@@ -71,7 +71,7 @@ def test_bytes_that_are_no_text_are_a_validation(model: ServiceModel, path: byte
     match = model.route("DELETE", path)
     assert match is not None
     with pytest.raises(IvsError, match="ValidationException"):
-        model.gather(match, query, b"")
+        model.parse_request(match, query, b"")
 
 
 def test_the_status_of_an_error_is_the_models(model: ServiceModel) -> None:

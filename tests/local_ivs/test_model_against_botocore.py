@@ -76,7 +76,7 @@ def test_what_botocore_writes_is_read_as_it_was_meant(name: str, model: ServiceM
         assert match is not None
         assert match.operation.name == name
         query = percent_encode_sequence(sent["query_string"]).encode()
-        gathered = model.gather(match, query, sent["body"] or b"")
+        gathered = model.parse_request(match, query, sent["body"] or b"")
         assert match.operation.check(gathered) == request
 
     holds()

@@ -8,7 +8,8 @@ from tests.local_ivs.conftest import CallIvs
 from tests.local_ivs.environment import HERE, OTHER_ACCOUNT, OTHER_REGION, StandingClock, everything, start_stream
 from tests.local_ivs.factories import MAKERS, make
 from tokensvc.local_ivs.errors import IvsError
-from tokensvc.local_ivs.resources.types import CHANNEL, RESOURCE_TYPES
+from tokensvc.local_ivs.resources.channels import CHANNEL
+from tokensvc.local_ivs.resources.registry import RESOURCE_TYPES
 from tokensvc.local_ivs.storage import SqliteResourceStore
 
 REFERENCES = sorted(CHANNEL.references.items())

@@ -8,7 +8,7 @@ import pytest
 
 from tests.local_ivs.conftest import CallIvs
 from tests.local_ivs.environment import StandingClock, counting_token
-from tests.support.case_ids import spelled
+from tests.support.case_ids import stable_repr
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.simulator import Simulator
 from tokensvc.local_ivs.storage import SqliteResourceStore
@@ -96,7 +96,7 @@ def test_what_the_encoder_sends_is_shown_in_both_forms(call: CallIvs, source: Si
         ("STANDARD", {"videoWidth": 1921, "videoHeight": 1}, "Ingest Resolution"),
         ("STANDARD", {"videoWidth": 1900, "videoHeight": 1900}, "Ingest Resolution"),
     ],
-    ids=spelled,
+    ids=stable_repr,
 )
 def test_a_breach_of_a_channels_limits_is_an_error_event(
     call: CallIvs, source: Simulator, channel_type: str, video: dict[str, Any], limit: str | None
@@ -118,7 +118,7 @@ def test_a_breach_of_a_channels_limits_is_an_error_event(
         ("SD", {"videoWidth": 864, "videoHeight": 480}, None),
         ("FULL_HD", {"targetBitrate": 15_000_001}, "Ingest Bitrate"),
     ],
-    ids=spelled,
+    ids=stable_repr,
 )
 def test_multitrack_input_has_limits_of_its_own(
     call: CallIvs, source: Simulator, resolution: str, video: dict[str, Any], limit: str | None

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.storage.samples import CHANNEL, EVERYONE, HERE, REACH, channel, revocation
-from tests.support.crashes import Crash, Tripwire
+from tests.support.crashes import Crash, CrashPoint
 from tokensvc.callers.policy import Caller, CallerPolicy
 from tokensvc.errors import ChannelNotAllowed, InvalidRequest
 from tokensvc.revocations.dispatcher import TARGETS_MAX, accept_revocations
@@ -103,7 +103,7 @@ def test_more_than_a_transaction_should_hold_is_refused(store: Store) -> None:
 
 @pytest.mark.parametrize("after", [False, True], ids=["before its effect", "after its effect"])
 def test_whoever_hears_no_answer_asks_again_and_it_is_accepted_once(store: Store, after: bool) -> None:
-    wire = Tripwire(0, after=after)
+    wire = CrashPoint(0, after=after)
     with pytest.raises(Crash):
         accept_revocations(
             wire.around(store.revocations), BACKEND, [revocation("r1", "v")], NOW, REACH, [HERE].__contains__, KEY

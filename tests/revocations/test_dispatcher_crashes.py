@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.storage.samples import make_due
-from tests.support.crashes import Crash, Tripwire
-from tests.support.dispatchers import Dispatch
+from tests.support.crashes import Crash, CrashPoint
+from tests.support.dispatchers import DispatchScenario
 from tests.support.stores import store_in_memory
 from tokensvc.local_ivs.faults import Fault, FaultKind
 from tokensvc.revocations.model import Priority, RevocationState
@@ -22,9 +22,9 @@ pytestmark = pytest.mark.slow
 
 
 @contextmanager
-def dispatching(migrated: Path) -> Iterator[Dispatch]:
+def dispatching(migrated: Path) -> Iterator[DispatchScenario]:
     store = store_in_memory(migrated)
-    dispatch = Dispatch(store)
+    dispatch = DispatchScenario(store)
     try:
         yield dispatch
     finally:
@@ -41,7 +41,7 @@ def test_killed_at_any_step_nothing_is_lost(after: bool, migrated: Path) -> None
             for number in range(3):
                 names += dispatch.accept([f"a{number}"], Priority.INTERACTIVE)
             try:
-                dispatch.run(dispatch.dispatcher(wire=Tripwire(at, after=after)), 1.5)
+                dispatch.run(dispatch.dispatcher(wire=CrashPoint(at, after=after)), 1.5)
             except Crash:
                 crashes += 1
             else:
@@ -81,7 +81,7 @@ def test_whatever_the_history_all_is_told_in_the_end(
                 dispatch.accept([f"v{number}"], Priority.INTERACTIVE)
             elif step == "killed":
                 with suppress(Crash):
-                    dispatch.run(dispatch.dispatcher(wire=Tripwire(number, after=after)), 2)
+                    dispatch.run(dispatch.dispatcher(wire=CrashPoint(number, after=after)), 2)
                 dispatcher = dispatch.dispatcher()
             elif step == "works":
                 dispatch.run(dispatcher, number)

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from tests.storage.samples import EVERYONE, make_due
-from tests.support.dispatchers import Dispatch
+from tests.support.dispatchers import DispatchScenario
 from tests.support.local_control_plane import PLACE
 from tokensvc.errors import ControlPlaneDenied, StoreUnavailable
 from tokensvc.local_ivs.faults import Fault, FaultKind
@@ -25,8 +25,8 @@ SINGLE, BATCH = "StartViewerSessionRevocation", "BatchStartViewerSessionRevocati
 
 
 @pytest.fixture
-def dispatch(store: Store) -> Iterator[Dispatch]:
-    made = Dispatch(store)
+def dispatch(store: Store) -> Iterator[DispatchScenario]:
+    made = DispatchScenario(store)
     yield made
     made.close()
 
@@ -35,7 +35,7 @@ def viewers(count: int, prefix: str = "v") -> list[str]:
     return [f"{prefix}{number}" for number in range(count)]
 
 
-def called(dispatch: Dispatch, operation: str) -> list[float]:
+def called(dispatch: DispatchScenario, operation: str) -> list[float]:
     return [at for at, name, _ in dispatch.ivs.calls if name == operation]
 
 
@@ -43,7 +43,7 @@ def busiest_second(times: list[float]) -> int:
     return max((sum(at <= other < at + 1 for other in times) for at in times), default=0)
 
 
-def test_ten_thousand_drain_at_nearly_ivs_full_rate(dispatch: Dispatch) -> None:
+def test_ten_thousand_drain_at_nearly_ivs_full_rate(dispatch: DispatchScenario) -> None:
     """At least 95 % of 50 a second, no throttle caused, none lost, none repeated."""
     dispatch.accept(viewers(10_000))
     dispatch.run(dispatch.dispatcher(rate_fraction=1.0), 10_000 / (0.95 * VIEWERS_PER_SECOND))
@@ -54,7 +54,7 @@ def test_ten_thousand_drain_at_nearly_ivs_full_rate(dispatch: Dispatch) -> None:
 
 
 @pytest.mark.parametrize("rate_fraction", [0.8, 0.3])
-def test_no_second_sees_more_than_the_share_of_each_rate(dispatch: Dispatch, rate_fraction: float) -> None:
+def test_no_second_sees_more_than_the_share_of_each_rate(dispatch: DispatchScenario, rate_fraction: float) -> None:
     """A call a second at least, however small the share."""
     dispatch.accept(viewers(600))
     dispatch.run(dispatch.dispatcher(rate_fraction), 10)
@@ -64,7 +64,7 @@ def test_no_second_sees_more_than_the_share_of_each_rate(dispatch: Dispatch, rat
     assert 0.9 * 9 * rate_fraction * VIEWERS_PER_SECOND <= told <= 10 * rate_fraction * VIEWERS_PER_SECOND
 
 
-def test_a_new_leader_waits_until_the_last_ones_second_is_over(dispatch: Dispatch) -> None:
+def test_a_new_leader_waits_until_the_last_ones_second_is_over(dispatch: DispatchScenario) -> None:
     dispatch.accept(viewers(600))
     for _ in range(3):
         began = dispatch.clock.monotonic()
@@ -74,7 +74,7 @@ def test_a_new_leader_waits_until_the_last_ones_second_is_over(dispatch: Dispatc
     assert busiest_second(called(dispatch, SINGLE)) <= 10
 
 
-def test_the_oldest_go_first(dispatch: Dispatch) -> None:
+def test_the_oldest_go_first(dispatch: DispatchScenario) -> None:
     dispatch.accept(viewers(200))
     dispatch.run(dispatch.dispatcher(), 3)
     told = sorted(int(viewer[1:]) for viewer in dispatch.ivs.told)
@@ -82,7 +82,7 @@ def test_the_oldest_go_first(dispatch: Dispatch) -> None:
     assert 50 <= len(told) < 200
 
 
-def test_a_fresh_one_is_not_stuck_behind_a_storm(dispatch: Dispatch) -> None:
+def test_a_fresh_one_is_not_stuck_behind_a_storm(dispatch: DispatchScenario) -> None:
     dispatch.accept(viewers(2_000))
     dispatcher = dispatch.dispatcher()
     dispatch.run(dispatcher, 5)
@@ -92,7 +92,7 @@ def test_a_fresh_one_is_not_stuck_behind_a_storm(dispatch: Dispatch) -> None:
     assert dispatch.queued() > 1_000
 
 
-def test_many_who_ask_alone_do_not_hold_up_a_storm(dispatch: Dispatch) -> None:
+def test_many_who_ask_alone_do_not_hold_up_a_storm(dispatch: DispatchScenario) -> None:
     """Each keeps the allowance that is its own."""
     storm = dispatch.accept(viewers(80, "s"))
     for name in viewers(INTERACTIVE_MAX, "a"):
@@ -102,7 +102,7 @@ def test_many_who_ask_alone_do_not_hold_up_a_storm(dispatch: Dispatch) -> None:
     assert len([v for v in dispatch.ivs.told if v.startswith("a")]) == 20
 
 
-def test_what_one_lane_leaves_idle_the_other_takes(dispatch: Dispatch) -> None:
+def test_what_one_lane_leaves_idle_the_other_takes(dispatch: DispatchScenario) -> None:
     for name in viewers(50):
         dispatch.accept([name], Priority.INTERACTIVE)
     dispatch.run(dispatch.dispatcher(), 1.1)
@@ -115,14 +115,14 @@ def test_what_one_lane_leaves_idle_the_other_takes(dispatch: Dispatch) -> None:
     assert len(called(dispatch, SINGLE)) == 20
 
 
-def test_an_empty_queue_is_looked_at_now_and_then(dispatch: Dispatch) -> None:
+def test_an_empty_queue_is_looked_at_now_and_then(dispatch: DispatchScenario) -> None:
     dispatcher = dispatch.dispatcher()
     dispatch.clock.advance(5)
     assert dispatcher.run_once() == (0, 0, 0, {}, IDLE_POLL_SECONDS)
     assert not dispatch.ivs.calls
 
 
-def test_ivs_is_always_told_the_version(dispatch: Dispatch) -> None:
+def test_ivs_is_always_told_the_version(dispatch: DispatchScenario) -> None:
     """A call without one revokes version 0 alone."""
     dispatch.accept(["alone"], Priority.INTERACTIVE)
     dispatch.accept(viewers(3))
@@ -131,7 +131,7 @@ def test_ivs_is_always_told_the_version(dispatch: Dispatch) -> None:
         assert dispatch.ivs.revoked(channel, viewer) == version > 1_000_000_000
 
 
-def test_a_missing_channel_ends_as_failed_with_ivs_own_code(dispatch: Dispatch) -> None:
+def test_a_missing_channel_ends_as_failed_with_ivs_own_code(dispatch: DispatchScenario) -> None:
     missing = dispatch.channel[:-3] + "xyz"
     [alone] = dispatch.accept(["alone"], Priority.INTERACTIVE, channel=missing)
     lost = dispatch.accept(viewers(3), channel=missing)
@@ -153,7 +153,7 @@ def denied(code: str) -> ControlPlaneDenied:
     return ControlPlaneDenied("no", operation="", ivs_code=code)
 
 
-def test_where_batches_are_forbidden_each_goes_by_itself(dispatch: Dispatch) -> None:
+def test_where_batches_are_forbidden_each_goes_by_itself(dispatch: DispatchScenario) -> None:
     """As for a role that may make single calls alone."""
     dispatch.ivs.refuse = {BATCH: denied("AccessDeniedException")}
     names = dispatch.accept(viewers(100))
@@ -162,14 +162,14 @@ def test_where_batches_are_forbidden_each_goes_by_itself(dispatch: Dispatch) -> 
     dispatch.check_nothing_lost()
 
 
-def test_access_denied_to_a_single_call_ends_as_failed(dispatch: Dispatch) -> None:
+def test_access_denied_to_a_single_call_ends_as_failed(dispatch: DispatchScenario) -> None:
     dispatch.ivs.refuse = dict.fromkeys((SINGLE, BATCH), denied("AccessDeniedException"))
     names = dispatch.accept(viewers(30))
     dispatch.drain(dispatch.dispatcher(), within_seconds=60)
     assert {dispatch.state(name) for name in names} == {RevocationState.FAILED}
 
 
-def test_credentials_that_do_not_hold_fail_nobody(dispatch: Dispatch) -> None:
+def test_credentials_that_do_not_hold_fail_nobody(dispatch: DispatchScenario) -> None:
     """They say nothing about a revocation: it waits, as when nothing answers."""
     dispatch.ivs.refuse = dict.fromkeys((SINGLE, BATCH), denied("ExpiredTokenException"))
     names, dispatcher = dispatch.accept(viewers(30)), dispatch.dispatcher()
@@ -180,7 +180,7 @@ def test_credentials_that_do_not_hold_fail_nobody(dispatch: Dispatch) -> None:
     dispatch.check_nothing_lost()
 
 
-def test_when_others_use_the_account_it_slows_and_then_recovers(dispatch: Dispatch) -> None:
+def test_when_others_use_the_account_it_slows_and_then_recovers(dispatch: DispatchScenario) -> None:
     """We kept the rate and are throttled all the same."""
     dispatcher = dispatch.dispatcher()
     dispatch.ivs.faults.plan(Fault(FaultKind.THROTTLE))
@@ -199,7 +199,7 @@ def test_when_others_use_the_account_it_slows_and_then_recovers(dispatch: Dispat
     dispatch.check_nothing_lost()
 
 
-def test_while_nothing_answers_ivs_is_asked_less_and_less_but_at_least_every_few_seconds(dispatch: Dispatch) -> None:
+def test_while_nothing_answers_ivs_is_asked_less_and_less_but_at_least_every_few_seconds(dispatch: DispatchScenario) -> None:
     dispatch.ivs.faults.plan(Fault(FaultKind.DROP_BEFORE))
     dispatch.accept(viewers(1_000))
     dispatcher = dispatch.dispatcher()
@@ -216,7 +216,7 @@ def test_while_nothing_answers_ivs_is_asked_less_and_less_but_at_least_every_few
     dispatch.check_nothing_lost()
 
 
-def test_a_faulty_entry_rests_longer_each_time_and_holds_up_nobody(dispatch: Dispatch) -> None:
+def test_a_faulty_entry_rests_longer_each_time_and_holds_up_nobody(dispatch: DispatchScenario) -> None:
     dispatcher = dispatch.dispatcher()
     dispatch.ivs.faults.plan(Fault(FaultKind.ERROR, operation=SINGLE))
     [poison] = dispatch.accept(["poison"], Priority.INTERACTIVE)
@@ -239,7 +239,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_with_a_third_of_the_calls_at_fault_nothing_is_lost(dispatch: Dispatch, fault: str) -> None:
+def test_with_a_third_of_the_calls_at_fault_nothing_is_lost(dispatch: DispatchScenario, fault: str) -> None:
     dispatch.ivs.faults.plan(FAULTS[fault])
     names = dispatch.accept(viewers(400))
     for name in viewers(20, "a"):
@@ -251,7 +251,7 @@ def test_with_a_third_of_the_calls_at_fault_nothing_is_lost(dispatch: Dispatch, 
 
 
 @pytest.mark.parametrize("code", ["InternalServerException", "500", "ThrottlingException", "never seen before"])
-def test_entries_of_a_batch_that_are_refused_for_a_while_settle_by_themselves(dispatch: Dispatch, code: str) -> None:
+def test_entries_of_a_batch_that_are_refused_for_a_while_settle_by_themselves(dispatch: DispatchScenario, code: str) -> None:
     dispatch.ivs.entry_errors = (0.3, code)
     names = dispatch.accept(viewers(300))
     dispatch.drain(dispatch.dispatcher())
@@ -261,7 +261,7 @@ def test_entries_of_a_batch_that_are_refused_for_a_while_settle_by_themselves(di
 
 
 @pytest.mark.parametrize("code", ["AccessDeniedException", "403"])
-def test_entries_of_a_batch_that_are_refused_for_good_fail_by_themselves(dispatch: Dispatch, code: str) -> None:
+def test_entries_of_a_batch_that_are_refused_for_good_fail_by_themselves(dispatch: DispatchScenario, code: str) -> None:
     dispatch.ivs.entry_errors = (0.3, code)
     names = dispatch.accept(viewers(200))
     dispatch.drain(dispatch.dispatcher())
@@ -293,7 +293,7 @@ class SettlingFails:
         self._queue.record_outcomes(outcomes)
 
 
-def test_what_was_told_while_the_store_was_away_is_settled_and_not_repeated(dispatch: Dispatch) -> None:
+def test_what_was_told_while_the_store_was_away_is_settled_and_not_repeated(dispatch: DispatchScenario) -> None:
     names = dispatch.accept(viewers(40))
     dispatcher = Dispatcher(
         replace(dispatch.context(), queue=SettlingFails(dispatch.store.revocation_queue, 3)), PLACE, 1.0
@@ -307,7 +307,7 @@ def test_what_was_told_while_the_store_was_away_is_settled_and_not_repeated(disp
     assert set(dispatch.ivs.told.values()) == {1}
 
 
-def test_one_that_is_raised_while_its_call_is_under_way_is_told_again(dispatch: Dispatch) -> None:
+def test_one_that_is_raised_while_its_call_is_under_way_is_told_again(dispatch: DispatchScenario) -> None:
     dispatch.accept(["v"])
     dispatch.ivs.meanwhile = lambda: len(dispatch.ivs.calls) == 1 and dispatch.accept(["v"])
     dispatch.drain(dispatch.dispatcher())
@@ -315,7 +315,7 @@ def test_one_that_is_raised_while_its_call_is_under_way_is_told_again(dispatch: 
     dispatch.check_nothing_lost()
 
 
-def test_batches_are_full_when_there_is_enough(dispatch: Dispatch) -> None:
+def test_batches_are_full_when_there_is_enough(dispatch: DispatchScenario) -> None:
     dispatch.accept(viewers(500))
     dispatch.run(dispatch.dispatcher(), 5)
     assert {size for _, name, size in dispatch.ivs.calls if name == BATCH} == {BATCH_VIEWERS}

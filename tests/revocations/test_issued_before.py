@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.storage.samples import EVERYONE, make_due
-from tests.support.dispatchers import Dispatch
+from tests.support.dispatchers import DispatchScenario
 from tests.support.local_control_plane import PLACE, LocalPlane
 from tests.support.tokens import Prepared, raw_sign
 from tokensvc.aws.arn import parse_arn
@@ -66,7 +66,7 @@ class History:
     """What happens to one viewer of one channel. Time is the test's, for the store too; all of it lies in the past, so
     that whatever is queued is due."""
 
-    def __init__(self, dispatch: Dispatch, key: PrivateKey) -> None:
+    def __init__(self, dispatch: DispatchScenario, key: PrivateKey) -> None:
         self.dispatch = dispatch
         self.store = dispatch.store
         self.viewer = f"viewer-{next(_names)}"
@@ -181,8 +181,8 @@ steps = st.one_of(
 
 
 @pytest.fixture
-def dispatch(store: Store) -> Iterator[Dispatch]:
-    made = Dispatch(store)
+def dispatch(store: Store) -> Iterator[DispatchScenario]:
+    made = DispatchScenario(store)
     yield made
     made.close()
 
@@ -190,7 +190,7 @@ def dispatch(store: Store) -> Iterator[Dispatch]:
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(history=st.lists(steps, min_size=3, max_size=25))
 def test_what_a_request_covers_is_ended_and_what_was_issued_after_every_cut_plays(
-    dispatch: Dispatch, private_key: PrivateKey, history: list[tuple[Any, ...]]
+    dispatch: DispatchScenario, private_key: PrivateKey, history: list[tuple[Any, ...]]
 ) -> None:
     happens = History(dispatch, private_key)
     for what, *how in history:
@@ -211,7 +211,7 @@ def test_what_a_request_covers_is_ended_and_what_was_issued_after_every_cut_play
 
 
 def test_the_login_that_logs_out_all_others_plays_whatever_was_revoked_before(
-    dispatch: Dispatch, private_key: PrivateKey
+    dispatch: DispatchScenario, private_key: PrivateKey
 ) -> None:
     """Everything is revoked and the viewer is back at once; later it signs in anew and ends what it had before."""
     happens = History(dispatch, private_key)
@@ -227,7 +227,7 @@ def test_the_login_that_logs_out_all_others_plays_whatever_was_revoked_before(
     assert [happens.plays(issued) for issued in happens.issued] == [False, False, True]
 
 
-def test_an_instant_long_ago_ends_no_token_of_seconds_ago(dispatch: Dispatch, private_key: PrivateKey) -> None:
+def test_an_instant_long_ago_ends_no_token_of_seconds_ago(dispatch: DispatchScenario, private_key: PrivateKey) -> None:
     happens = History(dispatch, private_key)
     happens.revoke(None, 0)
     happens.deliver()

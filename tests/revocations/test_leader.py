@@ -11,7 +11,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from tests.storage.samples import make_due
-from tests.support.dispatchers import Dispatch
+from tests.support.dispatchers import DispatchScenario
 from tests.support.leases import ManualLeases
 from tests.support.local_control_plane import PLACE
 from tests.support.problems import texts
@@ -35,7 +35,7 @@ class Stage:
     """A store, the local IVS with its rates on, and processes that may lead, all on one clock."""
 
     def __init__(self, store: Store) -> None:
-        self.dispatch = Dispatch(store)
+        self.dispatch = DispatchScenario(store)
         self.clock = self.dispatch.clock
         self.ivs = self.dispatch.ivs
         self.leases = ManualLeases(self.clock)
@@ -218,7 +218,7 @@ def test_an_hour_without_ivs_is_trouble_and_then_everything_is_delivered(stage: 
         for _ in range(60):
             make_due(stage.dispatch.store)
             stage.run(60, one)
-    assert texts(one.problems) == [f"{PLACE.region}: IVS takes no revocations: ConnectionClosedError"]
+    assert texts(one.problems) == [f"{PLACE.region}: IVS rejects all revocations: ConnectionClosedError"]
     told = [line for line in lines if line["event"] == "IVS did not accept every revocation"]
     assert 50 <= len(told) <= 3600 / REMINDER_INTERVAL_SECONDS + 1
     assert {code for line in told for code in line["codes"]} == {"ConnectionClosedError"}

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokensvc.aws.arn import AccountRegion
-from tokensvc.local_ivs.rate_limits import RATES, OperationRateLimiter
+from tokensvc.local_ivs.rate_limits import OperationRateLimiter
+from tokensvc.local_ivs.service import HANDLERS
 from tokensvc.revocations.rate_limit import (
     GUARD_SECONDS,
     MAX_BACKOFF_SECONDS,
@@ -75,9 +76,9 @@ def test_ivs_throttles_nothing_however_unlike_the_ways_of_its_calls_are(
         for end in sorted(now + seconds for seconds, _ in begun):
             allowance.record_call(end)
             now = end
-    rates = OperationRateLimiter()
+    limiter = OperationRateLimiter()
     for at in sorted(counted):
-        rates.take(operation, AccountRegion("1" * 12, "us-east-1"), {}, at)  # raises IvsError when it comes too soon
+        limiter.acquire(operation, HANDLERS[operation].rate_limits, AccountRegion("1" * 12, "us-east-1"), {}, at)  # raises IvsError when it comes too soon
 
 
 @given(rate=rates, moves=st.lists(st.tuples(st.floats(0, 3), st.booleans()), max_size=60))

@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 
 from tests.support.clocks import ManualClock
-from tests.support.dispatchers import Dispatch as Plane
+from tests.support.dispatchers import DispatchScenario as Plane
 from tests.support.leases import ManualLeases
 from tests.support.local_control_plane import PLACE
-from tests.support.problems import problem_of, texts
-from tests.support.processes import until
+from tests.support.problems import make_problem, texts
+from tests.support.processes import wait_until
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.cli.remedies import problem_sentence
 from tokensvc.container.prometheus import PrometheusMetrics
@@ -91,7 +91,7 @@ class Process:
         self.queue.there = {AccountRegion("123456789012", region.replace("_", "-")): w for region, w in waiting.items()}
         self.dispatch.wake()
         self.dispatch.run_once()
-        until(lambda: all(leading.is_leader for leading in self.led), "somebody leads", 5)
+        wait_until(lambda: all(leading.is_leader for leading in self.led), "somebody leads", 5)
 
     def close(self) -> None:
         self.dispatch.stop()
@@ -154,7 +154,7 @@ def test_an_entry_that_waits_long_is_trouble_of_who_leads(process: Process, cloc
     process.serve(us_west_2=Backlog(3, LATE_SECONDS))
     assert not process.dispatch.problems
     process.serve(us_west_2=Backlog(5000, LATE_SECONDS + 1))
-    assert texts(process.dispatch.problems) == ["us-west-2: 5000 revocations wait for IVS, the oldest for 61 s"]
+    assert texts(process.dispatch.problems) == ["us-west-2: 5000 revocations are queued, the oldest for 61 s"]
     process.serve()
     assert not process.dispatch.problems
 
@@ -170,7 +170,7 @@ def test_a_place_where_nothing_waited_for_a_while_is_given_up_and_taken_again(
     assert first.is_leader, "the next revocation need not wait for an election"
     process.clock.advance(FOLLOWER_COUNT_SECONDS)
     process.dispatch.run_once()
-    until(lambda: not first.is_leader, "it was given up", 5)
+    wait_until(lambda: not first.is_leader, "it was given up", 5)
     process.led.clear()
     process.serve(us_west_2=Backlog(1, 0.0))
     assert leases.held(lease(PLACE)) is not None
@@ -198,12 +198,12 @@ def test_a_place_whose_ivs_takes_nothing_gives_way_to_one_that_waits(process: Pr
     process.serve(**misspelt)
     process.serve(**misspelt, us_west_2=Backlog(1, 0.0))
     assert len(process.led) == REGIONS_MAX, "as long as each has its use nobody gives way"
-    process.led[7].problems = (problem_of("IVS takes no revocations"),)
+    process.led[7].problems = (make_problem("IVS takes no revocations"),)
     process.dispatch.wake()
     process.dispatch.run_once()
-    until(lambda: leases.held(lease(PLACE)) is not None, "its turn has come", 5)
-    until(lambda: not process.led[7].is_leader, "it gave way", 5)
-    until(lambda: sum(leading.is_leader for leading in process.led) == REGIONS_MAX, "all others lead", 5)
+    wait_until(lambda: leases.held(lease(PLACE)) is not None, "its turn has come", 5)
+    wait_until(lambda: not process.led[7].is_leader, "it gave way", 5)
+    wait_until(lambda: sum(leading.is_leader for leading in process.led) == REGIONS_MAX, "all others lead", 5)
 
 
 def test_a_place_where_nothing_waits_gives_way_at_once(process: Process, leases: ManualLeases) -> None:
@@ -215,8 +215,8 @@ def test_a_place_where_nothing_waits_gives_way_at_once(process: Process, leases:
     }
     process.dispatch.wake()
     process.dispatch.run_once()
-    until(lambda: leases.held(lease(PLACE)) is not None, "its turn has come", 5)
-    until(lambda: leases.held(lease(AccountRegion("123456789012", "r3"))) is None, "it gave way", 5)
+    wait_until(lambda: leases.held(lease(PLACE)) is not None, "its turn has come", 5)
+    wait_until(lambda: leases.held(lease(AccountRegion("123456789012", "r3"))) is None, "it gave way", 5)
 
 
 def test_a_region_of_no_key_and_no_setting_gets_no_thread_and_no_lease_and_is_reported(
@@ -231,10 +231,10 @@ def test_a_region_of_no_key_and_no_setting_gets_no_thread_and_no_lease_and_is_re
     assert {thread.name for thread in threading.enumerate()} - threads <= {"task-dispatch"}
     assert len(process.dispatch.problems) == UNSERVED_REPORTED_MAX
     assert problem_sentence(process.dispatch.problems[0]) == (
-        "invented-0: 1 revocations wait for account 123456789012, where this deployment has no key; "
+        "invented-0: 1 revocations are queued for account 123456789012, where this deployment has no key; "
         "add the region to TOKENSVC_REGIONS, or cancel them: tokensvc revocations cancel"
     )
     process.nowhere.remove("invented-7")
     process.dispatch.wake()
     process.dispatch.run_once()
-    until(lambda: len(leases.all_held("dispatch:")) == 2, "the region is served once it is configured", 5)
+    wait_until(lambda: len(leases.all_held("dispatch:")) == 2, "the region is served once it is configured", 5)

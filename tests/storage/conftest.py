@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.storage.racers import ProcessRacers, Racers, Ring, ThreadRacers
-from tests.support.postgres import PostgresServer, missing, postgres_server
+from tests.support.postgres import PostgresServer, unavailable_reason, postgres_server
 from tokensvc.storage import migrate, schema
 from tokensvc.storage.engine import make_engine, read_transaction, write_transaction
 from tokensvc.storage.store import Store, open_store
@@ -22,7 +22,7 @@ DATABASES = ("sqlite", "postgresql")
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL server for the whole run."""
-    if reason := missing():
+    if reason := unavailable_reason():
         pytest.skip(reason)
     with postgres_server() as server:
         yield server

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.storage.samples import EVERYONE, HERE, make_due
-from tests.support.crashes import Crash, Tripwire
-from tests.support.dispatchers import Dispatch
+from tests.support.crashes import Crash, CrashPoint
+from tests.support.dispatchers import DispatchScenario
 from tokensvc.deployment.versions import Position
 from tokensvc.local_ivs.faults import Fault, FaultKind
 from tokensvc.revocations.model import Priority
@@ -23,13 +23,13 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def dispatch(store: Store) -> Iterator[Dispatch]:
-    made = Dispatch(store)
+def dispatch(store: Store) -> Iterator[DispatchScenario]:
+    made = DispatchScenario(store)
     yield made
     made.close()
 
 
-def test_with_every_fault_at_once_and_dispatchers_that_are_killed_nothing_is_lost(dispatch: Dispatch) -> None:
+def test_with_every_fault_at_once_and_dispatchers_that_are_killed_nothing_is_lost(dispatch: DispatchScenario) -> None:
     for seed, kind in enumerate((FaultKind.DROP_BEFORE, FaultKind.DROP_AFTER, FaultKind.THROTTLE, FaultKind.ERROR)):
         dispatch.ivs.faults.plan(Fault(kind, rate=0.1, seed=seed))
     dispatch.ivs.entry_errors = (0.3, "InternalServerException")
@@ -38,7 +38,7 @@ def test_with_every_fault_at_once_and_dispatchers_that_are_killed_nothing_is_los
         dispatch.accept([f"v{dice.randrange(200)}" for _ in range(50)])
         dispatch.accept([f"a{batch}"], Priority.INTERACTIVE)
         with suppress(Crash):
-            dispatch.run(dispatch.dispatcher(wire=Tripwire(dice.randrange(40), after=batch % 2 == 0)), 5)
+            dispatch.run(dispatch.dispatcher(wire=CrashPoint(dice.randrange(40), after=batch % 2 == 0)), 5)
         if batch % 3 == 0:
             make_due(dispatch.store)
     dispatch.drain(dispatch.dispatcher())

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from tests.storage import samples
 from tests.storage.samples import AT, channel, secret
-from tests.support.postgres import PostgresServer, missing, postgres_server
+from tests.support.postgres import PostgresServer, unavailable_reason, postgres_server
 from tokensvc.cli.remedies import failure_text
 from tokensvc.deployment.versions import Position
 from tokensvc.errors import Conflict, SchemaMismatch, StoreError, StoreUnavailable
@@ -44,7 +44,7 @@ def fails_in_time(match: str | None = None) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def own_postgres() -> Iterator[PostgresServer]:
     """A server that these tests may stop."""
-    if reason := missing():
+    if reason := unavailable_reason():
         pytest.skip(reason)
     with postgres_server() as server:
         yield server

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.clocks import ManualClock
 from tests.support.leases import ManualLeases
-from tests.support.simulated_ivs import IvsSimulator
+from tests.support.simulated_ivs import SimulatedIvs
 from tokensvc.deployment.leases import Leases
 from tokensvc.storage.store import Store
 from tokensvc.tokens.channel_cache import ChannelCache
@@ -19,12 +19,12 @@ Make = Callable[..., ChannelCache]
 
 
 @pytest.fixture
-def ivs() -> IvsSimulator:
-    return IvsSimulator()
+def ivs() -> SimulatedIvs:
+    return SimulatedIvs()
 
 
 @pytest.fixture
-def make(store: Store, ivs: IvsSimulator, clock: ManualClock) -> Make:
+def make(store: Store, ivs: SimulatedIvs, clock: ManualClock) -> Make:
     """Makes directories, as workers of one deployment have them; leases run on the test's clock unless told."""
     shared = ManualLeases(clock)
 

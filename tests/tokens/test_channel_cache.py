@@ -8,14 +8,14 @@ import threading
 import pytest
 
 from tests.support.clocks import ManualClock
-from tests.support.simulated_ivs import IvsSimulator
+from tests.support.simulated_ivs import SimulatedIvs
 from tests.support.simulated_ivs import channel_arn as arn
 from tests.tokens.conftest import WAIT, Make
 from tokensvc.storage.store import Store
 from tokensvc.tokens.channel_cache import DUE_INTERVAL_SECONDS, RECHECK_SECONDS, ChannelCache
 
 
-def test_an_unknown_channel_is_found(directory: ChannelCache, ivs: IvsSimulator, store: Store) -> None:
+def test_an_unknown_channel_is_found(directory: ChannelCache, ivs: SimulatedIvs, store: Store) -> None:
     ivs.add_channels([arn(1)])
     question, seconds = directory.look_up(arn(1), "shop")
     assert not question.done()
@@ -34,7 +34,7 @@ def test_asking_pokes_whoever_finds_out(make: Make) -> None:
     assert poked.is_set()
 
 
-def test_all_who_ask_share_one_question_and_one_call(directory: ChannelCache, ivs: IvsSimulator) -> None:
+def test_all_who_ask_share_one_question_and_one_call(directory: ChannelCache, ivs: SimulatedIvs) -> None:
     ivs.add_channels([arn(1)])
     ready, questions = threading.Barrier(8, timeout=5), []
 
@@ -63,7 +63,7 @@ def test_the_deadline_is_the_first_ones_and_everyones(directory: ChannelCache, c
     assert directory.look_up(arn(1), "shop")[1] == 0, "it goes on being asked, and nobody waits again"
 
 
-def test_what_another_worker_found_is_taken_from_the_store(make: Make, ivs: IvsSimulator) -> None:
+def test_what_another_worker_found_is_taken_from_the_store(make: Make, ivs: SimulatedIvs) -> None:
     ivs.add_channels([arn(1)])
     one, other = make(), make()
     one.look_up(arn(1), "shop")
@@ -75,7 +75,7 @@ def test_what_another_worker_found_is_taken_from_the_store(make: Make, ivs: IvsS
 
 
 def test_an_answer_is_remembered_until_every_refresh_has_it(
-    directory: ChannelCache, ivs: IvsSimulator, clock: ManualClock
+    directory: ChannelCache, ivs: SimulatedIvs, clock: ManualClock
 ) -> None:
     ivs.add_channels([arn(1)])
     directory.look_up(arn(1), "shop")
@@ -87,7 +87,7 @@ def test_an_answer_is_remembered_until_every_refresh_has_it(
 
 
 def test_a_call_asks_about_50_channels_at_most_and_all_are_answered(
-    directory: ChannelCache, ivs: IvsSimulator, clock: ManualClock
+    directory: ChannelCache, ivs: SimulatedIvs, clock: ManualClock
 ) -> None:
     everyone = [arn(n) for n in range(120)]
     ivs.add_channels(everyone)
@@ -101,7 +101,7 @@ def test_a_call_asks_about_50_channels_at_most_and_all_are_answered(
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_the_whole_deployment_makes_one_call_a_second_in_a_region(
-    make: Make, ivs: IvsSimulator, clock: ManualClock, workers: int
+    make: Make, ivs: SimulatedIvs, clock: ManualClock, workers: int
 ) -> None:
     directories = [make() for _ in range(workers)]
     called_at: list[float] = []
@@ -118,14 +118,14 @@ def test_the_whole_deployment_makes_one_call_a_second_in_a_region(
     assert all(later - earlier >= 0.999 for earlier, later in itertools.pairwise(called_at))
 
 
-def test_regions_have_a_pace_of_their_own(directory: ChannelCache, ivs: IvsSimulator) -> None:
+def test_regions_have_a_pace_of_their_own(directory: ChannelCache, ivs: SimulatedIvs) -> None:
     for region in ("us-east-1", "eu-west-1"):
         directory.look_up(arn(1, region), "shop")
     directory.run_once()
     assert [region for region, _, _ in ivs.calls] == ["us-east-1", "eu-west-1"]
 
 
-def test_the_pace_is_kept_through_the_store(make: Make, ivs: IvsSimulator, store: Store) -> None:
+def test_the_pace_is_kept_through_the_store(make: Make, ivs: SimulatedIvs, store: Store) -> None:
     """As above, with the leases that serve."""
     one, other = make(store.leases), make(store.leases)
     for number, directory in enumerate((one, other, one, other)):
@@ -135,7 +135,7 @@ def test_the_pace_is_kept_through_the_store(make: Make, ivs: IvsSimulator, store
 
 
 def test_what_is_known_is_looked_at_again_in_the_background(
-    directory: ChannelCache, ivs: IvsSimulator, store: Store, clock: ManualClock
+    directory: ChannelCache, ivs: SimulatedIvs, store: Store, clock: ManualClock
 ) -> None:
     ivs.add_channels([arn(1), arn(2)])
     for number in (1, 2):

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.clocks import ManualClock
-from tests.support.in_memory_deployment import Stage
+from tests.support.in_memory_deployment import InMemoryDeployment
 from tests.support.leases import ManualLeases
-from tests.support.refresh_worker import Worker
-from tests.support.simulated_ivs import IvsSimulator, outage
+from tests.support.refresh_worker import CountingWorker
+from tests.support.simulated_ivs import SimulatedIvs, outage
 from tests.support.simulated_ivs import channel_arn as arn
 from tests.tokens.conftest import Make
 from tokensvc.deployment.versions import Position
@@ -55,7 +55,7 @@ def has_url(question: Future[KnownChannel | None]) -> bool:
 
 
 def test_another_callers_new_channel_is_found_in_the_next_call_during_a_flood(
-    directory: ChannelCache, ivs: IvsSimulator, clock: ManualClock
+    directory: ChannelCache, ivs: SimulatedIvs, clock: ManualClock
 ) -> None:
     ivs.add_channels([NEW])
     for number in range(INVENTED):
@@ -69,7 +69,7 @@ def test_another_callers_new_channel_is_found_in_the_next_call_during_a_flood(
 
 
 def test_it_is_found_within_a_few_calls_when_every_worker_is_flooded(
-    make: Make, ivs: IvsSimulator, clock: ManualClock
+    make: Make, ivs: SimulatedIvs, clock: ManualClock
 ) -> None:
     ivs.add_channels([NEW])
     workers = [make() for _ in range(4)]
@@ -85,7 +85,7 @@ def test_it_is_found_within_a_few_calls_when_every_worker_is_flooded(
 
 
 def test_a_channel_that_another_caller_asked_for_first_is_found_in_its_own_callers_turn(
-    directory: ChannelCache, ivs: IvsSimulator, clock: ManualClock
+    directory: ChannelCache, ivs: SimulatedIvs, clock: ManualClock
 ) -> None:
     """Otherwise a caller could delay the others' channels by naming them at the end of its own queue."""
     ivs.add_channels([NEW])
@@ -99,7 +99,7 @@ def test_a_channel_that_another_caller_asked_for_first_is_found_in_its_own_calle
 
 
 def test_many_callers_have_one_channel_each_before_any_has_another(
-    directory: ChannelCache, ivs: IvsSimulator, clock: ManualClock
+    directory: ChannelCache, ivs: SimulatedIvs, clock: ManualClock
 ) -> None:
     callers = 120
     for caller in range(callers):
@@ -141,7 +141,7 @@ def test_where_all_queues_together_are_full_the_longest_makes_room(directory: Ch
 
 
 def test_known_channels_are_looked_at_again_during_a_flood(
-    directory: ChannelCache, ivs: IvsSimulator, store: Store, clock: ManualClock
+    directory: ChannelCache, ivs: SimulatedIvs, store: Store, clock: ManualClock
 ) -> None:
     known = [arn(700_000 + number) for number in range(30)]
     ivs.add_channels(known)
@@ -163,7 +163,7 @@ def test_known_channels_are_looked_at_again_during_a_flood(
 
 
 def test_unknown_channels_are_found_while_thousands_of_known_ones_are_due(
-    directory: ChannelCache, ivs: IvsSimulator, store: Store, clock: ManualClock
+    directory: ChannelCache, ivs: SimulatedIvs, store: Store, clock: ManualClock
 ) -> None:
     known = [arn(700_000 + number) for number in range(2_000)]
     ivs.add_channels([*known, *(arn(number) for number in range(40))])
@@ -180,7 +180,7 @@ def test_unknown_channels_are_found_while_thousands_of_known_ones_are_due(
 
 
 def test_two_workers_do_not_both_look_at_a_known_channel_again(
-    make: Make, ivs: IvsSimulator, clock: ManualClock
+    make: Make, ivs: SimulatedIvs, clock: ManualClock
 ) -> None:
     ivs.add_channels([arn(number) for number in range(20)])
     one, other = make(), make()
@@ -195,7 +195,7 @@ def test_two_workers_do_not_both_look_at_a_known_channel_again(
 
 
 def test_the_known_channels_of_a_region_that_is_down_take_no_others_place(
-    directory: ChannelCache, ivs: IvsSimulator, store: Store, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+    directory: ChannelCache, ivs: SimulatedIvs, store: Store, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "DUE_MAX", 10)
     here = [arn(number, "eu-west-1") for number in range(5)]
@@ -215,13 +215,13 @@ def test_the_known_channels_of_a_region_that_is_down_take_no_others_place(
 
 
 def test_what_a_caller_invents_leaves_no_row_and_fills_no_snapshot(
-    migrated: Path, tmp_path: Path, ivs: IvsSimulator, clock: ManualClock
+    migrated: Path, tmp_path: Path, ivs: SimulatedIvs, clock: ManualClock
 ) -> None:
     """Four minutes of a flood, in which IVS is asked about as many invented channels."""
-    stage = Stage(migrated, tmp_path / "keys")
+    stage = InMemoryDeployment(migrated, tmp_path / "keys")
     store = stage.store
     clock.wall = store.versions.read().now
-    worker = Worker(stage, clock)
+    worker = CountingWorker(stage, clock)
     directory = ChannelCache(
         store=store.channels,
         leases=ManualLeases(clock),
@@ -245,7 +245,7 @@ def test_what_a_caller_invents_leaves_no_row_and_fills_no_snapshot(
 
 
 def test_memory_of_absent_channels_is_bounded_whatever_the_rate(store: Store, clock: ManualClock) -> None:
-    ivs = IvsSimulator()
+    ivs = SimulatedIvs()
     directory = ChannelCache(
         store=store.channels,
         leases=ManualLeases(clock),
@@ -278,7 +278,7 @@ def test_whatever_is_asked_in_whatever_order_everyone_has_an_answer_and_no_queue
     with monkeypatch.context() as patched:
         for name, bound in {"PENDING_MAX": 12, "PENDING_PER_CALLER_MAX": 5, "CHANNELS_PER_CALL": 3}.items():
             patched.setattr(module, name, bound)
-        clock, ivs = ManualClock(), IvsSimulator()
+        clock, ivs = ManualClock(), SimulatedIvs()
         ivs.add_channels(arn(number, region) for number in range(0, 30, 2) for region in ("us-east-1", "eu-west-1"))
         directory = ChannelCache(
             store=store.channels,

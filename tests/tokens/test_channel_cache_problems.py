@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.support.clocks import ManualClock
-from tests.support.simulated_ivs import IvsSimulator, outage, throttle
+from tests.support.simulated_ivs import SimulatedIvs, outage, throttle
 from tests.support.simulated_ivs import channel_arn as arn
 from tests.tokens.conftest import WAIT, Make
 from tokensvc.errors import ControlPlaneError, ControlPlaneThrottled, ControlPlaneUnavailable, StoreUnavailable
@@ -23,7 +23,7 @@ from tokensvc.tokens.snapshot import KnownChannel
 
 @pytest.mark.parametrize("failure", [throttle(), outage()], ids=["a throttle", "an outage"])
 def test_when_ivs_gives_no_answer_nobody_gets_one_and_nobody_waits_again(
-    directory: ChannelCache, ivs: IvsSimulator, clock: ManualClock, failure: ControlPlaneError
+    directory: ChannelCache, ivs: SimulatedIvs, clock: ManualClock, failure: ControlPlaneError
 ) -> None:
     ivs.add_channels([arn(1)])
     ivs.refuse["BatchGetChannel"] = failure
@@ -43,7 +43,7 @@ def test_when_ivs_gives_no_answer_nobody_gets_one_and_nobody_waits_again(
     assert later.result(0) is not None
 
 
-def test_trouble_in_one_region_keeps_no_other_waiting(directory: ChannelCache, ivs: IvsSimulator) -> None:
+def test_trouble_in_one_region_keeps_no_other_waiting(directory: ChannelCache, ivs: SimulatedIvs) -> None:
     ivs.add_channels([arn(2, "eu-west-1"), arn(3, "us-west-2")])
     ivs.refuse["us-east-1"] = outage()
     down, fine, too = (directory.look_up(a, "shop")[0] for a in (arn(1), arn(2, "eu-west-1"), arn(3, "us-west-2")))
@@ -55,7 +55,7 @@ def test_trouble_in_one_region_keeps_no_other_waiting(directory: ChannelCache, i
 
 
 def test_a_channel_that_ivs_does_not_know_is_unknown_for_a_minute(
-    directory: ChannelCache, ivs: IvsSimulator, clock: ManualClock
+    directory: ChannelCache, ivs: SimulatedIvs, clock: ManualClock
 ) -> None:
     question, _ = directory.look_up(arn(1), "shop")
     directory.run_once()
@@ -78,14 +78,14 @@ def test_a_channel_that_ivs_does_not_know_is_unknown_for_a_minute(
 
 
 @pytest.mark.parametrize("code", ["ResourceNotFoundException", "404"])
-def test_both_spellings_of_absence_are_understood(directory: ChannelCache, ivs: IvsSimulator, code: str) -> None:
+def test_both_spellings_of_absence_are_understood(directory: ChannelCache, ivs: SimulatedIvs, code: str) -> None:
     ivs.absent_code = code
     question, _ = directory.look_up(arn(1), "shop")
     directory.run_once()
     assert question.result(0) is not None
 
 
-def test_any_other_error_of_a_channel_is_no_absence(directory: ChannelCache, ivs: IvsSimulator, store: Store) -> None:
+def test_any_other_error_of_a_channel_is_no_absence(directory: ChannelCache, ivs: SimulatedIvs, store: Store) -> None:
     """Calling it 404 would refuse tokens for a channel that is there."""
     ivs.absent_code = "AccessDeniedException"
     question, _ = directory.look_up(arn(1), "shop")
@@ -96,7 +96,7 @@ def test_any_other_error_of_a_channel_is_no_absence(directory: ChannelCache, ivs
     assert [line["code"] for line in lines] == ["AccessDeniedException"]
 
 
-def test_an_old_absence_in_the_store_answers_nobody(make: Make, ivs: IvsSimulator, clock: ManualClock) -> None:
+def test_an_old_absence_in_the_store_answers_nobody(make: Make, ivs: SimulatedIvs, clock: ManualClock) -> None:
     one, other = make(), make()
     ivs.add_channels([arn(1)])
     one.look_up(arn(1), "shop")
@@ -127,7 +127,7 @@ class AwayStore:
 
 
 def test_without_a_store_nobody_waits_twice_and_it_is_found_when_it_is_back(
-    make: Make, store: Store, ivs: IvsSimulator, clock: ManualClock
+    make: Make, store: Store, ivs: SimulatedIvs, clock: ManualClock
 ) -> None:
     channels = AwayStore(store.channels)
     directory = make(channels=channels)
@@ -144,7 +144,7 @@ def test_without_a_store_nobody_waits_twice_and_it_is_found_when_it_is_back(
     assert question.result(0) is not None
 
 
-def test_no_question_is_ever_left_open(directory: ChannelCache, ivs: IvsSimulator, clock: ManualClock) -> None:
+def test_no_question_is_ever_left_open(directory: ChannelCache, ivs: SimulatedIvs, clock: ManualClock) -> None:
     """Many ask while answers, refusals and outages come: in the end each has its answer."""
     ivs.add_channels(arn(n) for n in range(0, 300, 2))
     questions: list[Future[KnownChannel | None]] = []
@@ -170,7 +170,7 @@ def test_no_question_is_ever_left_open(directory: ChannelCache, ivs: IvsSimulato
 
 
 def test_an_outage_of_ivs_is_over_when_a_call_succeeds_and_not_by_a_run_without_one(
-    directory: ChannelCache, ivs: IvsSimulator, clock: ManualClock
+    directory: ChannelCache, ivs: SimulatedIvs, clock: ManualClock
 ) -> None:
     """The loop's log would report the end of an outage that lasts, and its start again at the next call."""
     ivs.add_channels([arn(1), arn(2)])
@@ -187,7 +187,7 @@ def test_an_outage_of_ivs_is_over_when_a_call_succeeds_and_not_by_a_run_without_
 
 
 def test_a_channel_that_ivs_does_not_describe_is_logged_once_a_minute(
-    directory: ChannelCache, ivs: IvsSimulator, clock: ManualClock
+    directory: ChannelCache, ivs: SimulatedIvs, clock: ManualClock
 ) -> None:
     ivs.absent_code = "AccessDeniedException"
     with capture_logs() as lines:

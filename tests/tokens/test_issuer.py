@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from hypothesis import example, given, settings
 
-from tests.support.token_requests import asks, origin_for
+from tests.support.token_requests import token_requests, origin_for
 from tests.support.tokens import CHANNEL, NOW, OTHER_CHANNEL, Prepared, snapshot_of
 from tokensvc.callers.api_keys import KnownSecret
 from tokensvc.callers.policy import Caller, CallerPolicy
@@ -51,7 +51,7 @@ def claims_of(made: UnsignedToken) -> dict[str, Any]:
 
 
 @settings(max_examples=250)
-@given(asks())
+@given(token_requests())
 @example({"channelArn": str(CHANNEL), "ads": {"playerParams": {}}})
 @example({"channelArn": str(CHANNEL), "viewerId": "\u2028" * 40, "ttlSeconds": 600})
 def test_whatever_is_minted_is_admitted(fields: dict[str, Any]) -> None:
@@ -74,7 +74,7 @@ def test_whatever_is_minted_is_admitted(fields: dict[str, Any]) -> None:
     assert "makes a token of" in too_large.message
 
 
-@given(asks())
+@given(token_requests())
 def test_the_token_says_what_was_asked_and_no_more(fields: dict[str, Any]) -> None:
     made = minted(**fields)
     ads = fields.get("ads", {})

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.tokens import CHANNEL, NOW, Prepared, ring_of
+from tests.support.tokens import CHANNEL, NOW, Prepared, keyring_of
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.errors import Action, InvalidRequest, NoSigningKey, Remedy
 from tokensvc.jose.keypair import PrivateKey
@@ -18,13 +18,13 @@ ELSEWHERE = (AccountRegion("123456789012", "eu-west-1"), AccountRegion("99999999
 
 
 def test_the_active_key_of_the_place_signs(private_key: PrivateKey) -> None:
-    assert ring_of(private_key).signing_key(CHANNEL.account_region, NOW).key_id == "k1"
+    assert keyring_of(private_key).signing_key(CHANNEL.account_region, NOW).key_id == "k1"
 
 
 @pytest.mark.parametrize("account_region", ELSEWHERE)
 def test_a_key_never_signs_in_another_region_or_account(private_key: PrivateKey, account_region: AccountRegion) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        ring_of(private_key).signing_key(account_region, NOW)
+        keyring_of(private_key).signing_key(account_region, NOW)
     assert [e.field for e in refused.value.errors] == ["channelArn"]
     assert account_region.account in refused.value.message
     assert account_region.region in refused.value.message
@@ -51,7 +51,7 @@ def test_the_trouble_of_a_slot_is_told() -> None:
 
 
 def test_trouble_in_one_place_spoils_no_other(private_key: PrivateKey) -> None:
-    ring = Keyring({**ring_of(private_key).region_keys, ELSEWHERE[0]: RegionKeys(None, {}, problems="x")})
+    ring = Keyring({**keyring_of(private_key).region_keys, ELSEWHERE[0]: RegionKeys(None, {}, problems="x")})
     assert ring.signing_key(CHANNEL.account_region, NOW).key_id == "k1"
 
 

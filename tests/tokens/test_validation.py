@@ -8,7 +8,7 @@ from typing import Any
 import jwt
 import pytest
 
-from tests.support.tokens import CHANNEL, HEADER, NOW, OTHER_CHANNEL, seal, with_claims
+from tests.support.tokens import CHANNEL, HEADER, NOW, OTHER_CHANNEL, encode_token, with_claims
 from tokensvc.jose import keypair
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.tokens import claims as c
@@ -145,7 +145,7 @@ def test_a_well_signed_bad_claim_is_refused_by_its_rule(
 def test_a_claim_that_is_null_is_refused(private_key: PrivateKey, name: str) -> None:
     """IVS documents types, and null is none of them; `explain` must not take it for absent."""
     payload = json.dumps({c.CHANNEL_ARN: str(CHANNEL), c.EXP: NOW + 300, name: None}).encode()
-    assert judged(private_key, seal(private_key, HEADER, payload)).outcome is Outcome.DENY
+    assert judged(private_key, encode_token(private_key, HEADER, payload)).outcome is Outcome.DENY
 
 
 @pytest.mark.parametrize(
@@ -170,27 +170,27 @@ def test_a_claim_that_is_null_is_refused(private_key: PrivateKey, name: str) -> 
 )
 def test_a_well_signed_bad_header_is_refused_by_its_rule(private_key: PrivateKey, rule: str, header: bytes) -> None:
     payload = {c.CHANNEL_ARN: str(CHANNEL), c.EXP: NOW + 300}
-    assert judged(private_key, seal(private_key, header, payload)).denied_by == rule
+    assert judged(private_key, encode_token(private_key, header, payload)).denied_by == rule
 
 
 def test_header_fields_beyond_the_documented_ones_are_tolerated(private_key: PrivateKey) -> None:
     payload = {c.CHANNEL_ARN: str(CHANNEL), c.EXP: NOW + 300}
     for header in ({"typ": "JWT", "alg": "ES384"}, {"alg": "ES384"}, {"alg": "ES384", "kid": "x", "jwk": {}}):
-        assert judged(private_key, seal(private_key, header, payload)).outcome is Outcome.ALLOW
+        assert judged(private_key, encode_token(private_key, header, payload)).outcome is Outcome.ALLOW
 
 
 @pytest.mark.parametrize("payload", [b"[]", b"null", b"{", b'{"exp":1,"exp":1}', b'{"exp":NaN}', b"\xff"])
 def test_a_well_signed_bad_payload_is_refused_by_its_rule(private_key: PrivateKey, payload: bytes) -> None:
-    verdict = judged(private_key, seal(private_key, HEADER, payload))
+    verdict = judged(private_key, encode_token(private_key, HEADER, payload))
     assert verdict.denied_by == "payload"
     assert verdict.claims == {}
 
 
 def test_a_member_twice_is_refused_even_when_both_say_the_same(private_key: PrivateKey) -> None:
     payload = f'{{"aws:channel-arn":"{CHANNEL}","exp":{NOW + 300},"exp":{NOW + 300}}}'.encode()
-    assert judged(private_key, seal(private_key, HEADER, payload)).denied_by == "payload"
+    assert judged(private_key, encode_token(private_key, HEADER, payload)).denied_by == "payload"
     nested = f'{{"aws:channel-arn":"{CHANNEL}","exp":{NOW + 300},"x":{{"a":1,"a":1}}}}'.encode()
-    assert judged(private_key, seal(private_key, HEADER, nested)).denied_by == "payload"
+    assert judged(private_key, encode_token(private_key, HEADER, nested)).denied_by == "payload"
 
 
 def test_missing_and_oversized_tokens_are_refused_by_form(private_key: PrivateKey) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.tokens import CHANNEL, HEADER, NOW, seal, with_claims
+from tests.support.tokens import CHANNEL, HEADER, NOW, encode_token, with_claims
 from tokensvc.jose import keypair
 from tokensvc.tokens import claims as c
 from tokensvc.tokens.validation import (
@@ -141,7 +141,7 @@ def test_well_signed_nonsense_is_judged_and_never_raises(claims: dict[str, Any],
     """Somebody with the key may put anything into a token; the judge must stand it."""
     for head in (HEADER, header):
         for given_claims in (claims, {c.CHANNEL_ARN: str(CHANNEL), c.EXP: NOW + 60} | claims):
-            token = seal(KEY, head, given_claims)
+            token = encode_token(KEY, head, given_claims)
             verdict = judged(token)
             assert len(verdict.rule_results) == len(RULES)
             if verdict.outcome is Outcome.ALLOW:
@@ -152,7 +152,7 @@ def test_well_signed_nonsense_is_judged_and_never_raises(claims: dict[str, Any],
 
 @given(st.binary(max_size=60), st.binary(max_size=60))
 def test_well_signed_bytes_are_judged_and_never_raise(header: bytes, payload: bytes) -> None:
-    assert judged(seal(KEY, header or b" ", payload or b" ")).outcome is Outcome.DENY
+    assert judged(encode_token(KEY, header or b" ", payload or b" ")).outcome is Outcome.DENY
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_well_signed_bytes_are_judged_and_never_raise(header: bytes, payload: by
 @pytest.mark.parametrize("name", ["exp", "nbf", "iat", c.VIEWER_SESSION_VERSION, c.VIEWER_ID, c.ADS_PLAYER_PARAMS])
 def test_numbers_at_the_edge_are_judged_and_never_raise(name: str, value: str) -> None:
     payload = f'{{"aws:channel-arn":"{CHANNEL}","{name}":{value}}}'.encode()
-    assert judged(seal(KEY, HEADER, payload)).outcome is Outcome.DENY
+    assert judged(encode_token(KEY, HEADER, payload)).outcome is Outcome.DENY
 
 
 @given(st.floats(), st.integers(-(2**63), 2**63 - 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from tests.support.keks import OLD, WRAPPER, DataKeys, passphrase
+from tests.support.keks import OLD, WRAPPER, FakeKms, passphrase
 from tokensvc.errors import SubjectKeyLost
 from tokensvc.storage import schema
 from tokensvc.storage.engine import write_transaction
@@ -34,7 +34,7 @@ def test_who_is_named_by_viewer_id_is_that_viewer_and_no_key_is_read(store: Stor
 
 
 def test_a_version_that_comes_later_is_seen_and_each_is_opened_once(store: Store) -> None:
-    keys = DataKeys()
+    keys = FakeKms()
     cipher = SecretCipher(keys, passphrase(OLD))
     subjects = ViewerIdResolver(store.deployment, lambda: cipher)
     [first] = subjects.for_namespace("apps")(None, "ada")
@@ -46,7 +46,7 @@ def test_a_version_that_comes_later_is_seen_and_each_is_opened_once(store: Store
 
 
 def test_new_tokens_are_issued_with_the_newest_version_and_share_what_was_opened(store: Store) -> None:
-    keys = DataKeys()
+    keys = FakeKms()
     cipher = SecretCipher(keys, passphrase(OLD))
     subjects = ViewerIdResolver(store.deployment, lambda: cipher)
     for version, key in enumerate((FIRST, SECOND), 1):

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from tests.support.dispatchers import Dispatch
+from tests.support.dispatchers import DispatchScenario
 from tests.support.local_control_plane import PLACE
-from tests.support.multi_tenant_app import Counter
+from tests.support.multi_tenant_app import MultiTenantApp
 from tests.support.token_requests import VIEWER_IDS
 from tests.support.tokens import Prepared, raw_sign
 from tokensvc.aws.arn import parse_arn
@@ -36,8 +36,8 @@ ANY = st.text(st.characters(), max_size=42) | VIEWER_IDS | ODD
 class Deployment(NamedTuple):
     """The routes for revocations and denials, the local IVS, and a key that signs for its place."""
 
-    counter: Counter
-    dispatch: Dispatch
+    counter: MultiTenantApp
+    dispatch: DispatchScenario
     key: PrivateKey
     seen: set[str]
     """The viewers of earlier examples, who are revoked by now."""
@@ -69,8 +69,8 @@ class Deployment(NamedTuple):
 
 @pytest.fixture
 def deployment(store: Store, private_key: PrivateKey) -> Iterator[Deployment]:
-    dispatch = Dispatch(store)
-    counter = Counter(store)
+    dispatch = DispatchScenario(store)
+    counter = MultiTenantApp(store)
     counter.configured = [parse_arn(dispatch.channel, "channel").account_region.region]
     yield Deployment(counter, dispatch, private_key, set())
     dispatch.close()

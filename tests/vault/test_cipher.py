@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.keks import NEW, OLD, SALT, DataKeys, passphrase
+from tests.support.keks import NEW, OLD, SALT, FakeKms, passphrase
 from tokensvc.errors import (
     Action,
     InvalidKey,
@@ -30,7 +30,7 @@ def names(store: Store) -> set[str]:
 
 
 def test_the_current_key_wraps_and_all_open(private_key: PrivateKey) -> None:
-    old, new = passphrase(OLD), DataKeys()
+    old, new = passphrase(OLD), FakeKms()
     before = SecretCipher(old)
     kept = before.encrypt_key(private_key), before.encrypt_secret(PURPOSE, b"secret")
     now = SecretCipher(new, old)
@@ -43,7 +43,7 @@ def test_the_current_key_wraps_and_all_open(private_key: PrivateKey) -> None:
 
 
 def test_each_secret_has_a_data_key_of_its_own(private_key: PrivateKey) -> None:
-    cipher = SecretCipher(DataKeys())
+    cipher = SecretCipher(FakeKms())
     data_keys = {envelope.read(cipher.encrypt_key(private_key)).data_key for _ in range(3)}
     assert len(data_keys) == 3
     assert b"" not in data_keys
@@ -52,14 +52,14 @@ def test_each_secret_has_a_data_key_of_its_own(private_key: PrivateKey) -> None:
 def test_a_secret_of_the_release_before_names_no_key_and_is_tried_with_each_passphrase() -> None:
     kept = DerivedKeys(OLD, SALT).encrypt(PURPOSE, b"secret", bytes(12))
     assert kek_name(kept) == UNNAMED
-    assert SecretCipher(DataKeys(), passphrase(NEW), passphrase(OLD)).decrypt_secret(PURPOSE, kept) == b"secret"
-    for cipher in (SecretCipher(passphrase(NEW)), SecretCipher(DataKeys())):
+    assert SecretCipher(FakeKms(), passphrase(NEW), passphrase(OLD)).decrypt_secret(PURPOSE, kept) == b"secret"
+    for cipher in (SecretCipher(passphrase(NEW)), SecretCipher(FakeKms())):
         with pytest.raises(WrongPassphrase, match=PURPOSE):
             cipher.decrypt_secret(PURPOSE, kept)
 
 
 def test_a_key_that_is_not_given_is_named_with_what_to_do(private_key: PrivateKey) -> None:
-    kept = SecretCipher(DataKeys("kms:two")).encrypt_secret(PURPOSE, b"secret")
+    kept = SecretCipher(FakeKms("kms:two")).encrypt_secret(PURPOSE, b"secret")
     with pytest.raises(WrappingKeyUnknown, match="kms:two") as refused:
         SecretCipher(passphrase()).decrypt_secret(PURPOSE, kept)
     assert refused.value.remedy == Remedy(Action.ADD_PREVIOUS_KMS_KEY, {"arn": "two"})
@@ -67,7 +67,7 @@ def test_a_key_that_is_not_given_is_named_with_what_to_do(private_key: PrivateKe
 
 def test_a_secret_that_was_altered_is_damaged_not_a_wrong_passphrase(private_key: PrivateKey) -> None:
     """The key that it names is there and is right, so nobody should look for another passphrase."""
-    for key in (passphrase(), DataKeys()):
+    for key in (passphrase(), FakeKms()):
         cipher = SecretCipher(key)
         found = envelope.read(cipher.encrypt_secret(PURPOSE, b"secret"))
         altered = envelope.write(found._replace(body=found.body[:-1] + bytes([found.body[-1] ^ 1])))
@@ -76,7 +76,7 @@ def test_a_secret_that_was_altered_is_damaged_not_a_wrong_passphrase(private_key
         with pytest.raises(InvalidKey, match="is damaged"):
             cipher.decrypt_secret("webhook secret", envelope.write(found))
     with pytest.raises(InvalidKey, match="another's"):
-        SecretCipher(DataKeys()).decrypt_secret(PURPOSE, envelope.write(Envelope("kms:one", b"x", b"")))
+        SecretCipher(FakeKms()).decrypt_secret(PURPOSE, envelope.write(Envelope("kms:one", b"x", b"")))
 
 
 def test_nothing_secret_shows(private_key: PrivateKey) -> None:
@@ -93,9 +93,9 @@ def test_a_new_store_takes_its_first_key_and_then_no_other(store: Store) -> None
     with pytest.raises(WrongPassphrase, match="the passphrase is not the passphrase"):
         register_kek(store.kek_registry, passphrase(NEW))
     with pytest.raises(WrappingKeyUnknown, match=rf"wrapped by {passphrase(OLD).name}, not by kms:one"):
-        register_kek(store.kek_registry, DataKeys())
+        register_kek(store.kek_registry, FakeKms())
     with pytest.raises(WrongPassphrase):
-        register_kek(store.kek_registry, passphrase(NEW), passphrase("0c" * 32), DataKeys())
+        register_kek(store.kek_registry, passphrase(NEW), passphrase("0c" * 32), FakeKms())
     assert names(store) == {passphrase(OLD).name}, "nothing was changed"
 
 
@@ -103,7 +103,7 @@ def test_a_change_of_key_starts_when_the_one_before_is_right(store: Store) -> No
     register_kek(store.kek_registry, passphrase(OLD))
     assert register_kek(store.kek_registry, passphrase(NEW), passphrase(OLD)).current == passphrase(NEW).name
     assert names(store) == {passphrase(OLD).name, passphrase(NEW).name}
-    register_kek(store.kek_registry, DataKeys(), passphrase(NEW))
+    register_kek(store.kek_registry, FakeKms(), passphrase(NEW))
     assert len(names(store)) == 3
     for keys in ([passphrase(OLD)], [passphrase(NEW)], [passphrase(NEW), passphrase("0c" * 32)]):
         register_kek(store.kek_registry, *keys)  # a worker that has not been told yet goes on
@@ -120,7 +120,7 @@ def test_a_passphrase_that_has_another_ones_name_is_not_it(store: Store) -> None
 
 
 def test_a_key_that_does_not_answer_joins_no_list(store: Store) -> None:
-    kms = DataKeys()
+    kms = FakeKms()
     kms.away = True
     with pytest.raises(WrappingKeyUnavailable):
         register_kek(store.kek_registry, kms)

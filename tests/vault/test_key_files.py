@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.keks import NEW, OLD, WRAPPER, DataKeys, passphrase
+from tests.support.keks import NEW, OLD, WRAPPER, FakeKms, passphrase
 from tests.vault.vault_contract import *  # noqa: F403 - the suite's tests become this module's
 from tests.vault.vault_contract import VaultUnder
 from tokensvc.cli.remedies import failure_text
@@ -94,9 +94,9 @@ def test_a_file_of_the_release_before_names_no_key_and_is_under_a_passphrase(
     directory.mkdir(parents=True, mode=0o700)
     directory.joinpath("k1.pem").touch(0o600)
     directory.joinpath("k1.pem").write_bytes(keypair.private_pem(private_key, OLD.encode()))
-    for cipher in (WRAPPER, SecretCipher(passphrase(NEW), passphrase()), SecretCipher(DataKeys(), passphrase())):
+    for cipher in (WRAPPER, SecretCipher(passphrase(NEW), passphrase()), SecretCipher(FakeKms(), passphrase())):
         assert KeyFiles(directory, cipher).open("k1").private_numbers() == private_key.private_numbers()
-    for cipher in (SecretCipher(passphrase(NEW)), SecretCipher(DataKeys())):
+    for cipher in (SecretCipher(passphrase(NEW)), SecretCipher(FakeKms())):
         with pytest.raises(WrongPassphrase):
             KeyFiles(directory, cipher).open("k1")
 
@@ -295,7 +295,7 @@ def test_a_directory_of_another_user_is_refused_with_the_command_that_fixes_it(
         lambda: vault.put("k2", private_key),
         lambda: vault.replace("k1", seen, seen),
     ):
-        with pytest.raises(InsecureKeyFile, match=rf"{directory} belongs to uid {OTHER_UID}.*: chown 0 {directory}$"):
+        with pytest.raises(InsecureKeyFile, match=rf"{directory} is owned by uid {OTHER_UID}.*: chown 0 {directory}$"):
             act()
     assert [path.name for path in directory.iterdir()] == ["k1.pem"]
     assert directory.joinpath("k1.pem").read_bytes() == seen
@@ -311,7 +311,7 @@ def test_a_key_file_of_another_user_is_refused_with_the_command_that_fixes_it(
     seen, path = vault.read_envelope("k1"), directory / "k1.pem"
     os.chown(path, OTHER_UID, -1)
     for act in (lambda: vault.open("k1"), lambda: vault.replace("k1", seen, seen)):
-        with pytest.raises(InsecureKeyFile, match=rf"{path} belongs to uid {OTHER_UID}.*: chown 0 {path}$"):
+        with pytest.raises(InsecureKeyFile, match=rf"{path} is owned by uid {OTHER_UID}.*: chown 0 {path}$"):
             act()
     assert path.stat().st_uid == OTHER_UID
     vault.remove("k1")

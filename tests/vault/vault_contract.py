@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.keks import NEW, OLD, WRAPPER, DataKeys, passphrase
+from tests.support.keks import NEW, OLD, WRAPPER, FakeKms, passphrase
 from tokensvc.errors import PrivateKeyMissing, VaultError, WrappingKeyUnavailable, WrappingKeyUnknown
 from tokensvc.jose import keypair
 from tokensvc.jose.keypair import PrivateKey, public_der
@@ -97,7 +97,7 @@ def test_a_key_rests_encrypted_and_names_its_wrapping_key(vault: Vault, private_
 def test_what_an_earlier_wrapping_key_wrapped_is_opened_while_it_is_given(
     vault_under: VaultUnder, private_key: PrivateKey, kind: str
 ) -> None:
-    earlier, current = (passphrase() if kind == "a passphrase" else DataKeys()), passphrase(NEW)
+    earlier, current = (passphrase() if kind == "a passphrase" else FakeKms()), passphrase(NEW)
     vault_under(SecretCipher(earlier)).put("k1", private_key)
     both = vault_under(SecretCipher(current, earlier))
     assert both.open("k1").private_numbers() == private_key.private_numbers()
@@ -110,7 +110,7 @@ def test_what_an_earlier_wrapping_key_wrapped_is_opened_while_it_is_given(
 def test_a_wrapping_key_that_does_not_answer_keeps_and_opens_nothing(
     vault_under: VaultUnder, private_key: PrivateKey
 ) -> None:
-    key = DataKeys()
+    key = FakeKms()
     vault = vault_under(SecretCipher(key))
     vault.put("k1", private_key)
     key.away = True

@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
-from tests.support.processes import until
+from tests.support.processes import wait_until
 from tokensvc.web.acceptor import ACCEPTS_PER_ITERATION, Acceptor
 from tokensvc.web.server import Server, make_server
 
@@ -192,7 +192,7 @@ def test_workers_share_an_inherited_socket_and_one_that_does_nothing_holds_no_co
     try:
         pids = {worker.pid for worker in workers}
         seen: set[int] = set()
-        until(lambda: seen.update(_who_answers(listener)) or seen == pids, "both serve")  # type: ignore[func-returns-value]
+        wait_until(lambda: seen.update(_who_answers(listener)) or seen == pids, "both serve")  # type: ignore[func-returns-value]
         for worker, other in zip(workers, workers[::-1], strict=True):
             os.kill(_pid(worker), signal.SIGSTOP)
             with waiting(listener, 2 * ACCEPTS_PER_ITERATION) as clients:
@@ -253,9 +253,9 @@ def test_without_descriptors_it_pauses_and_says_so_once(listener: socket.socket)
                 acceptor = Acceptor(listener, made.create, backlog=BACKLOG, pause_seconds=3600)
                 await turns(50)
             assert [(line["event"], line["log_level"]) for line in logged] == [
-                ("no connections can be accepted for now", "error")
+                ("accepting connections failed", "error")
             ]
-            assert logged[0]["problem"] == "Too many open files"
+            assert logged[0]["error"] == "Too many open files"
             assert not made
             acceptor.close()
 
@@ -327,7 +327,7 @@ def test_a_connection_that_cannot_be_set_up_is_closed_and_the_next_one_is_not(li
             acceptor = Acceptor(listener, create, backlog=BACKLOG)
             assert await until_turn(10, lambda: len(made) == 2 and made[1].transport is not None)
             assert clients[0].recv(1) == b""
-            assert [line["event"] for line in logged] == ["an accepted connection could not be set up"]
+            assert [line["event"] for line in logged] == ["connection setup failed"]
             acceptor.close()
             await acceptor.wait_closed()
             made.close()

@@ -12,8 +12,8 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
-from tests.support.asgi_client import Reply, ask, receiving, scope_of
-from tests.support.captured_log import WrittenLog
+from tests.support.asgi_client import AsgiResponse, receiving, request, scope_of
+from tests.support.captured_log import CapturedLog
 from tests.support.clocks import ManualClock
 from tokensvc.errors import NotAllowed, RequestTimeout
 from tokensvc.http.body import ClientDisconnected, read_json
@@ -80,13 +80,13 @@ class Door:
     """A front door and what it wrote to its log."""
 
     def __init__(self) -> None:
-        self.writer = WrittenLog()
+        self.writer = CapturedLog()
         clock = ManualClock()
         self.log = AccessLog(self.writer, clock, as_json=True)
         self.app = Application(ROUTES, behind, clock, self.log)
 
-    def ask(self, method: str, path: str, body: bytes = b"") -> Reply:
-        return asyncio.run(ask(self.app, scope_of(method, path), body))
+    def request(self, method: str, path: str, body: bytes = b"") -> AsgiResponse:
+        return asyncio.run(request(self.app, scope_of(method, path), body))
 
     def lines(self) -> str:
         return self.writer.text
@@ -116,7 +116,7 @@ def test_a_probe_that_succeeds_is_not_logged_and_one_that_fails_is(door: Door) -
 
 
 def test_the_clients_own_id_is_not_taken(door: Door) -> None:
-    reply = asyncio.run(ask(door.app, scope_of("GET", "/good", x_request_id="theirs\r\nset-cookie: x")))
+    reply = asyncio.run(request(door.app, scope_of("GET", "/good", x_request_id="theirs\r\nset-cookie: x")))
     assert "theirs" not in reply.headers["x-request-id"]
 
 

@@ -23,7 +23,7 @@ from tokensvc.web.protocol import (
     Reading,
     Responding,
 )
-from tokensvc.web.request_head import HEAD_MAX_BYTES, ENCODED_BODY_MAX_BYTES
+from tokensvc.web.request_head import ENCODED_BODY_MAX_BYTES, HEAD_MAX_BYTES
 
 GET = b"GET /other HTTP/1.1\r\nHost: x\r\n\r\n"
 HELD = GET.replace(b"/other", b"/held")
@@ -721,7 +721,7 @@ def test_a_stopping_server_closes_what_is_idle_at_once() -> None:
 async def looks(protocol: Any, connection: Any, times: int) -> None:
     for _ in range(times):
         if not connection.closed:
-            protocol._look()
+            protocol._check_progress()
     await settle()
 
 
@@ -777,12 +777,12 @@ def test_a_response_that_is_still_being_read_outlives_the_close_of_its_connectio
         connection.protocol = None  # what is unsent delays the end of the connection
         connection.unsent_bytes = 900
         connection.close()
-        protocol._look()
+        protocol._check_progress()
         assert not connection.aborted
         connection.unsent_bytes = 800
-        protocol._look()
+        protocol._check_progress()
         assert not connection.aborted
-        protocol._look()
+        protocol._check_progress()
         assert connection.aborted
 
     run(test())

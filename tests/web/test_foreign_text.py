@@ -12,10 +12,10 @@ from urllib.parse import quote
 import pytest
 
 from tests.storage.samples import CHANNEL
-from tests.support.asgi_client import Reply, ask, scope_of
-from tests.support.in_memory_deployment import EAST, Stage
-from tests.support.multi_tenant_app import Counter
-from tests.support.postgres import PostgresServer, missing, postgres_server
+from tests.support.asgi_client import AsgiResponse, request, scope_of
+from tests.support.in_memory_deployment import EAST, InMemoryDeployment
+from tests.support.multi_tenant_app import MultiTenantApp
+from tests.support.postgres import PostgresServer, postgres_server, unavailable_reason
 from tests.support.stores import store_in_memory
 from tests.web.endpoints.test_keys import ADMIN, Service
 from tokensvc.keys.requests import KeyQuery
@@ -52,7 +52,7 @@ IDS = [junk for junk in JUNK if junk not in ("0", "-1")]
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[PostgresServer]:
-    if reason := missing():
+    if reason := unavailable_reason():
         pytest.skip(reason)
     with postgres_server() as server:
         yield server
@@ -76,17 +76,17 @@ class Deployment:
     """Every route but the tokens', on one store."""
 
     def __init__(self, store: Store, migrated: Path, folder: Path) -> None:
-        self.counter = Counter(store)
-        stage = Stage(migrated, folder)
+        self.counter = MultiTenantApp(store)
+        stage = InMemoryDeployment(migrated, folder)
         stage.store = store
         stage.generate(EAST)
         self.keys = Service(stage)
 
-    def key_route(self, method: str, path: str, body: object = None, query: str = "") -> Reply:
+    def key_route(self, method: str, path: str, body: object = None, query: str = "") -> AsgiResponse:
         scope = scope_of(method, path, authorization=f"Bearer {ADMIN}") | {"query_string": query.encode()}
-        return asyncio.run(ask(self.keys._front, scope, b"" if body is None else json.dumps(body).encode()))
+        return asyncio.run(request(self.keys._front, scope, b"" if body is None else json.dumps(body).encode()))
 
-    def route(self, method: str, path: str, body: object = None, query: str = "", **headers: str) -> Reply:
+    def route(self, method: str, path: str, body: object = None, query: str = "", **headers: str) -> AsgiResponse:
         if path.startswith("/v1/keys"):
             return self.key_route(method, path, body, query)
         return self.counter.ask(method, f"{path}?{query}", body, **headers)

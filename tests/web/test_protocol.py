@@ -13,11 +13,11 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tests.support.processes import until
+from tests.support.processes import wait_until
 from tokensvc.http.problem_details import JSON, Response
 from tokensvc.web import protocol
 from tokensvc.web.context import Respond
-from tokensvc.web.request_head import HEAD_MAX_BYTES, ENCODED_BODY_MAX_BYTES
+from tokensvc.web.request_head import ENCODED_BODY_MAX_BYTES, HEAD_MAX_BYTES
 from tokensvc.web.server import make_server
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
@@ -82,7 +82,7 @@ def served(application: ASGIApp) -> Iterator[int]:
         running = make_server(application, lambda: None, delay_seconds=0)
         thread = threading.Thread(target=running.run, args=([listener],), daemon=True)
         thread.start()
-        until(lambda: running.started, "the server starts")
+        wait_until(lambda: running.started, "the server starts")
         yield listener.getsockname()[1]
         running.should_exit = True
         thread.join(10)

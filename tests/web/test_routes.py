@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.support.asgi_client import answer_of, scope_of
+from tests.support.asgi_client import response_of, scope_of
 from tokensvc.callers.policy import SCOPES
 from tokensvc.container.prometheus import PrometheusMetrics
 from tokensvc.web.operations import routes_of
@@ -28,6 +28,6 @@ def test_a_path_has_one_route_per_method() -> None:
 
 def test_a_listener_describes_exactly_what_it_serves() -> None:
     table = worker_routes(PrometheusMetrics())
-    page = json.loads(answer_of(table["/openapi.json"][0].endpoint, scope_of("GET"), b"").body)
+    page = json.loads(response_of(table["/openapi.json"][0].endpoint, scope_of("GET"), b"").body)
     assert set(page["paths"]) == set(table) == {"/livez", "/metrics", "/openapi.json"}
     assert set(page["paths"]["/metrics"]) == {"get"}

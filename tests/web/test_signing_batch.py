@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.support.asgi_client import scope_of
-from tests.support.captured_log import WrittenLog
+from tests.support.captured_log import CapturedLog
 from tests.support.clocks import ManualClock
 from tests.support.tokens import Prepared
 from tokensvc.errors import NotAllowed
@@ -27,7 +27,7 @@ class Counter:
 
     def __init__(self) -> None:
         self.events: list[str] = []
-        self.writer = WrittenLog()
+        self.writer = CapturedLog()
         self.log = AccessLog(self.writer, ManualClock(), as_json=True)
         self.front = Application(
             {"/quick": [Route("POST", self._never, self._begin)]}, self._never, ManualClock(), self.log

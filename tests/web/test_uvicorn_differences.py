@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from tests.support.connections import Application, feed, protocol_of, request, settle
 from tokensvc.web.protocol import Protocol
-from tokensvc.web.request_head import HEAD_MAX_BYTES, ENCODED_BODY_MAX_BYTES
+from tokensvc.web.request_head import ENCODED_BODY_MAX_BYTES, HEAD_MAX_BYTES
 
 OK = request(path="/other")
 UPGRADE = b"Connection: Upgrade\r\nUpgrade: x\r\n"

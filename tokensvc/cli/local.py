@@ -37,16 +37,16 @@ def run_local_ivs(
     prefix: str,
     public_url: str | None,
     management_port: int,
-    rates: bool,
+    rate_limits: bool,
     any_region: bool = False,
 ) -> Iterator[RunningLocalIvs]:
     """Open the local IVS (in memory if `database` is None) and serve its management listener until the block ends."""
     print_progress(NOT_AWS)
     print_progress(
-        "IVS's rate limits are enforced; --no-rate-limits turns them off." if rates else "IVS's rate limits are off."
+        "IVS's rate limits are enforced; --no-rate-limits turns them off." if rate_limits else "IVS's rate limits are off."
     )
     resources = SqliteResourceStore(str(database) if database else ":memory:")
-    settings = LocalIvsSettings(credentials, prefix, public_url, rates, any_region)
+    settings = LocalIvsSettings(credentials, prefix, public_url, rate_limits, any_region)
     clock = stored_clock(resources, SystemClock())
     if clock.offset_seconds:
         print_progress(

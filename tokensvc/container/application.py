@@ -1,12 +1,11 @@
-"""Service -> the ASGI application, top to bottom.
+"""Builds the ASGI application from a Service.
 
-`build_application` is the whole service as `serve` runs it. `demo` gives it the local IVS to stand beside it. `build_worker_application` is the
-background alone.
+`build_application` builds the whole service for `serve`; `demo` adds the local IVS's routes to it.
+`build_worker_application` builds the application of `worker`, which only runs background tasks.
 
 Invariants
-- Start: every background loop is started, then the first run of the first one is waited for (the snapshot), then
-  requests are served. Stop: once no request is served any more, all loops are stopped side by side; each gives up its
-  lease after its last run.
+- Start: start every background task, wait for the first run of the first one (the snapshot), then serve requests.
+  Stop: once no request is being served, stop all tasks concurrently; each releases its lease after its last run.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ from tokensvc.web.routes import admin_operations, admin_routes, public_routes, w
 
 @dataclass(frozen=True)
 class AsgiService:
-    """The service as one ASGI application, and the switch that a stopping worker throws."""
+    """The service as one ASGI application, and its readiness, which a stopping worker turns off."""
 
     asgi: ASGIApp
     readiness: Readiness
@@ -54,34 +53,39 @@ class AsgiService:
 def build_application(
     service: Service, *, admin_port: int | None = None, extra_routes: Sequence[BaseRoute] = ()
 ) -> AsgiService:
-    """Put the service together. `admin_port` is the bound port that serves the admin routes, if any."""
+    """Build the application. `admin_port` is the bound port that serves the admin routes, if any."""
     settings, snapshot = service.settings, service.snapshots.read
-    lease, sign_many = settings.snapshot_lease_seconds, service.signer_choice.signer.sign_many
-    authorized = RequestAuthenticator(snapshot, service.clock, lease_seconds=lease)
+    lease_seconds, sign_many = settings.snapshot_lease_seconds, service.signer_choice.signer.sign_many
+    authenticator = RequestAuthenticator(snapshot, service.clock, lease_seconds=lease_seconds)
     tokens = TokenRoutes(
-        authenticator=authorized,
+        authenticator=authenticator,
         channel_cache=service.channel_cache,
         metrics=service.metrics,
         sign_many=sign_many,
         new_uuid=uuid.uuid4,
     )
     readiness = Readiness(
-        snapshot=snapshot, clock=service.clock, problems=service.tasks.heartbeats.problems, lease_seconds=lease
+        snapshot=snapshot, clock=service.clock, problems=service.tasks.heartbeats.problems, lease_seconds=lease_seconds
     )
     keys = KeyRoutes(
-        authenticator=authorized,
+        authenticator=authenticator,
         make_context=service.make_context,
         workers=service.store.workers,
         versions=service.store.versions,
         regions=service.regions,
     )
-    means = service.revocation_service
-    revocations = RevocationRoutes(authorized, means)
+    revocation_service = service.revocation_service
+    revocations = RevocationRoutes(authenticator, revocation_service)
     denials = DenialRoutes(
-        authorized,
-        DenialService(store=service.store.denials, subjects=means.subjects, clock=means.clock, regions=means.regions),
+        authenticator,
+        DenialService(
+            store=service.store.denials,
+            subjects=revocation_service.subjects,
+            clock=revocation_service.clock,
+            regions=revocation_service.regions,
+        ),
     )
-    admin = admin_operations(service.metrics, StatusRoute(authorized, service.status_data), keys)
+    admin = admin_operations(service.metrics, StatusRoute(authenticator, service.status_data), keys)
     access_log = (
         AccessLog(process_log.writer, service.clock, as_json=settings.log_format == "json")
         if settings.access_log
@@ -93,19 +97,19 @@ def build_application(
         lifespan=lambda _app: _run(service.lifecycle),
     )
     public = public_routes(tokens, revocations, denials, readiness, snapshot, [] if admin_port else admin)
-    front = Application(
+    public_app = Application(
         routes=public, fallback=fallback, clock=service.clock, access_log=access_log, sign_many=sign_many
     )
     if admin_port is None:
-        return AsgiService(front, readiness)
-    at_admin = Application(
+        return AsgiService(public_app, readiness)
+    admin_app = Application(
         routes=admin_routes(admin, readiness), fallback=fallback, clock=service.clock, access_log=access_log
     )
-    return AsgiService(_ByPort(front, admin_port, at_admin), readiness)
+    return AsgiService(_ByPort(public_app, admin_port, admin_app), readiness)
 
 
 def build_worker_application(service: WorkerService) -> ASGIApp:
-    """The background tasks alone, with the few routes that belong to them."""
+    """Build the application of a process that only runs background tasks, with its few routes."""
     fallback = Starlette(
         exception_handlers={HTTPException: _route_not_found}, lifespan=lambda _app: _run(service.lifecycle)
     )
@@ -113,7 +117,7 @@ def build_worker_application(service: WorkerService) -> ASGIApp:
 
 
 class _ByPort:
-    """Two listeners in one server: what comes in at the admin port gets the admin routes, all else the public ones."""
+    """Two listeners in one server: requests to the admin port get the admin routes, all others the public ones."""
 
     def __init__(self, public: Application, admin_port: int, admin: Application) -> None:
         self._public = public
@@ -121,23 +125,23 @@ class _ByPort:
         self._admin = admin
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._front(scope)(scope, receive, send)
+        await self._app(scope)(scope, receive, send)
 
     def handle_nowait(self, scope: Scope, body: bytes, respond: Respond) -> bool:
-        return self._front(scope).handle_nowait(scope, body, respond)
+        return self._app(scope).handle_nowait(scope, body, respond)
 
     def flush(self) -> None:
         self._public.flush()
         self._admin.flush()
 
-    def _front(self, scope: Scope) -> Application:
-        at_admin = scope["type"] == "http" and scope["server"][1] == self._admin_port
-        return self._admin if at_admin else self._public
+    def _app(self, scope: Scope) -> Application:
+        is_admin = scope["type"] == "http" and scope["server"][1] == self._admin_port
+        return self._admin if is_admin else self._public
 
 
 @asynccontextmanager
 async def _run(lifecycle: Lifecycle) -> AsyncIterator[None]:
-    """From the start of the background loops to their stop; the server serves while this is suspended."""
+    """Run the background tasks while the server serves, which it does while this is suspended."""
     lifecycle.start()
     await anyio.to_thread.run_sync(lifecycle.wait_until_started)
     freeze_gc()
@@ -145,8 +149,8 @@ async def _run(lifecycle: Lifecycle) -> AsyncIterator[None]:
     await anyio.to_thread.run_sync(lifecycle.stop)
 
 
-def _route_not_found(_request: Request, problem: Exception) -> Response:
-    status = problem.status_code if isinstance(problem, HTTPException) else 500
+def _route_not_found(_request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
     code = {404: "route_not_found", 405: "method_not_allowed"}.get(status, "refused")
-    answer = problem_response(status, code, "There is no such route; /openapi.json lists those there are.")
-    return Response(answer.body, answer.status, media_type="application/problem+json")
+    response = problem_response(status, code, "Unknown route; see /openapi.json.")
+    return Response(response.body, response.status, media_type="application/problem+json")

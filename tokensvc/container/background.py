@@ -1,11 +1,11 @@
-"""Assembly of a process's background tasks: beside `serve`'s routes, and in `worker`, which does nothing else.
+"""Assembles the background tasks of a `serve` or `worker` process.
 
 Invariants
-- Every process has a heartbeat. It is notified of changes by whoever reads the store's versions anyway: the refresh of
-  the snapshot, or a loop that only polls the versions.
-- A process that rotates keys also dispatches revocations to IVS, and prunes what is old.
-- Each thing is given what it needs when it is made: first the versions that heartbeats report, then the tasks, then
-  their loops, and last the notifier, which calls tasks and loops. Nothing is started here (`runner.Lifecycle`).
+- Every process has a heartbeat. Changes are noticed where the store's versions are read: in the refresh of the
+  snapshot, or in a task that only polls the versions.
+- A process that rotates keys also dispatches revocations to IVS and prunes old rows.
+- Every object gets its dependencies when it is created: first the versions that heartbeats report, then the leaders,
+  then the tasks that run them, and last the notifier, which wakes tasks. Nothing is started here (`runner.Lifecycle`).
 """
 
 from __future__ import annotations
@@ -48,32 +48,32 @@ BACKOFF_MAX_SECONDS = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class BackgroundTasks:
-    """The background tasks of one process, apart from its own snapshot's."""
+    """The background tasks of one process, except the refresh of its snapshot."""
 
     notifier: ChangeNotifier
-    """To be given the store's versions whenever they were read."""
+    """Give it the store's versions whenever they were read."""
     heartbeats: Heartbeats
     tasks: tuple[BackgroundTask, ...]
-    """What runs the tasks, in the order in which they are to be started."""
+    """In the order in which they start."""
     on_accepted: Callable[[], None]
-    """To be called when a revocation was accepted, so that it is dispatched at once. Returns at once."""
+    """Call it when a revocation was accepted, so that it is dispatched immediately. Returns immediately."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerIdentity:
-    """Who this process is among those that work on one store, and what it reports of itself."""
+    """What a process reports about itself to the other processes of the deployment."""
 
     worker_id: str
     lease_seconds: float
-    """How long it signs without the store; 0 for one that never signs."""
+    """How long it signs without reaching the store; 0 if it never signs."""
     store_timeout_seconds: float
     undecryptable: Callable[[], frozenset[str]]
-    """The keys that it cannot open."""
+    """The ids of keys whose private keys it cannot decrypt."""
     signer_choice: Chosen | None = None
-    """What signs here; None in a process that signs nothing."""
+    """None in a process that signs nothing."""
 
     def signer_problems(self) -> tuple[Problem, ...]:
-        """What is wrong with the signer, as all workers show it."""
+        """The signer's problem, if it has one."""
         reason = self.signer_choice.signer.problem() if self.signer_choice is not None else ""
         if not reason:
             return ()
@@ -87,14 +87,14 @@ class DispatchConfig:
 
     control_plane: ControlPlane
     rate_fraction: float
-    """How much of IVS's documented rates is ours."""
+    """The fraction of IVS's documented rates to use."""
     regions: ServedRegions
     lease_seconds: float = DISPATCH_LEASE_SECONDS
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackgroundConfig:
-    """What the tasks need that not every process runs: rotation, dispatch and pruning."""
+    """Configuration of the tasks that not every process runs: rotation, dispatch and pruning."""
 
     reconciler: ReconcilerConfig
     dispatch: DispatchConfig
@@ -109,20 +109,24 @@ def make_background_tasks(
     metrics: Metrics,
     failure_log: FailureLog | None = None,
 ) -> BackgroundTasks:
-    """The background tasks of a process; without `background` other processes rotate, dispatch and prune.
-    `failure_log` is the one that the process's other loops have."""
+    """Create the background tasks of a process. Without `config`, other processes rotate, dispatch and prune.
+    `failure_log` is shared with the process's other tasks."""
     known, log = KnownVersions(), failure_log or FailureLog(clock.monotonic)
-    loop = partial(_make_loop, metrics=metrics, failure_log=log)
+    make_task = partial(_make_task, metrics=metrics, failure_log=log)
     if config is None:
         heartbeats = Heartbeats(store.workers, lambda: _heartbeat(identity, known))
-        beating = loop(
+        heartbeat_task = make_task(
             "heartbeat",
-            partial(_beat, store, heartbeats, metrics),
+            partial(_run_heartbeat, store, heartbeats, metrics),
             every_seconds=BEAT_INTERVAL_SECONDS,
             on_stop=heartbeats.deregister,
         )
-        notifier = ChangeNotifier(known, on_keys_or_limits=[beating.wake], on_replacement=[heartbeats.register_again])
-        return BackgroundTasks(notifier=notifier, heartbeats=heartbeats, tasks=(beating,), on_accepted=_nothing)
+        notifier = ChangeNotifier(
+            known, on_keys_or_limits=[heartbeat_task.wake], on_replacement=[heartbeats.register_again]
+        )
+        return BackgroundTasks(
+            notifier=notifier, heartbeats=heartbeats, tasks=(heartbeat_task,), on_accepted=_no_local_dispatch
+        )
     reconciler = config.reconciler
     rotation = RotationLeader(
         make_context=reconciler.make_context,
@@ -131,7 +135,7 @@ def make_background_tasks(
         metrics=metrics,
         lease_seconds=reconciler.lease_seconds,
     )
-    dispatch = _make_revocation_scheduler(
+    scheduler = _make_revocation_scheduler(
         store=store, identity=identity, config=config.dispatch, clock=clock, metrics=metrics, failure_log=log
     )
     prune = Prune(
@@ -147,27 +151,31 @@ def make_background_tasks(
 
     def report() -> Heartbeat:
         return _heartbeat(
-            identity, known, problems=(*rotation.problems, *dispatch.problems), regions=rotation.region_statuses
+            identity, known, problems=(*rotation.problems, *scheduler.problems), regions=rotation.region_statuses
         )
 
     heartbeats = Heartbeats(store.workers, report)
-    beating = loop(
+    heartbeat_task = make_task(
         "heartbeat",
-        partial(_beat, store, heartbeats, metrics),
+        partial(_run_heartbeat, store, heartbeats, metrics),
         every_seconds=BEAT_INTERVAL_SECONDS,
         on_stop=heartbeats.deregister,
     )
-    rotating = loop("rotation", rotation.run_once, every_seconds=ROTATION_INTERVAL_SECONDS, on_stop=rotation.stop)
-    pruning = loop("prune", prune.run_once, every_seconds=PRUNE_INTERVAL_SECONDS)
-    dispatching = loop("dispatch", dispatch.run_once, every_seconds=DISPATCH_INTERVAL_SECONDS, on_stop=dispatch.stop)
+    rotation_task = make_task(
+        "rotation", rotation.run_once, every_seconds=ROTATION_INTERVAL_SECONDS, on_stop=rotation.stop
+    )
+    prune_task = make_task("prune", prune.run_once, every_seconds=PRUNE_INTERVAL_SECONDS)
+    dispatch_task = make_task(
+        "dispatch", scheduler.run_once, every_seconds=DISPATCH_INTERVAL_SECONDS, on_stop=scheduler.stop
+    )
     notifier = ChangeNotifier(
         known,
-        on_keys_or_limits=[beating.wake, rotation.wake, rotating.wake],
-        on_denials=[dispatch.wake],
-        on_replacement=[heartbeats.register_again, dispatch.reacquire_leases],
+        on_keys_or_limits=[heartbeat_task.wake, rotation.wake, rotation_task.wake],
+        on_denials=[scheduler.wake],
+        on_replacement=[heartbeats.register_again, scheduler.reacquire_leases],
     )
-    loops = (beating, rotating, pruning, dispatching)
-    return BackgroundTasks(notifier=notifier, heartbeats=heartbeats, tasks=loops, on_accepted=dispatch.wake)
+    tasks = (heartbeat_task, rotation_task, prune_task, dispatch_task)
+    return BackgroundTasks(notifier=notifier, heartbeats=heartbeats, tasks=tasks, on_accepted=scheduler.wake)
 
 
 def _heartbeat(
@@ -177,8 +185,8 @@ def _heartbeat(
     problems: Sequence[Problem] = (),
     regions: Sequence[RegionStatus] = (),
 ) -> Heartbeat:
-    """What this process reports of itself now; `trouble` and `regions` are those of its tasks."""
-    versions, chosen = known.current, identity.signer_choice
+    """The process's heartbeat now; `problems` and `regions` come from its tasks."""
+    versions, signer_choice = known.current, identity.signer_choice
     return Heartbeat(
         worker_id=identity.worker_id,
         host=socket.gethostname(),
@@ -192,12 +200,12 @@ def _heartbeat(
         regions=tuple(regions),
         keys_tag=versions.keys.tag,
         deployment_tag=versions.deployment.tag,
-        signer=chosen.signer.name if chosen is not None else "",
-        fallback_reason=chosen.fallback_reason if chosen is not None else "",
+        signer=signer_choice.signer.name if signer_choice is not None else "",
+        fallback_reason=signer_choice.fallback_reason if signer_choice is not None else "",
     )
 
 
-def _beat(store: Store, heartbeats: Heartbeats, metrics: Metrics) -> None:
+def _run_heartbeat(store: Store, heartbeats: Heartbeats, metrics: Metrics) -> None:
     heartbeats.run_once()
     metrics.workers(*heartbeats.count(store.versions.read().keys))
 
@@ -221,7 +229,7 @@ def _make_revocation_scheduler(
             account_region=account_region,
             context=context,
             leases=store.leases,
-            holder=f"{identity.worker_id}:{next(numbers)}",  # one that ends never gives up its successor's lease
+            holder=f"{identity.worker_id}:{next(numbers)}",  # never a successor's lease is released
             metrics=metrics,
             rate_fraction=config.rate_fraction,
             lease_seconds=config.lease_seconds,
@@ -237,11 +245,11 @@ def _make_revocation_scheduler(
     )
 
 
-def _nothing() -> None:
-    """Others are told by the store."""
+def _no_local_dispatch() -> None:
+    """The processes that dispatch notice the revocation by the store's versions."""
 
 
-def _make_loop(
+def _make_task(
     name: str,
     run_once: RunFunction,
     *,

@@ -1,8 +1,8 @@
-"""Assembly of what the key lifecycle works with: store, vault and IVS -> KeysContext, for one command or for a process.
+"""Assembles the key lifecycle's KeysContext from store, vault and IVS, for one command or for a process.
 
-Rules of the file
-- Whoever performs is named, since one performs at a time: the lease is the deployment's, and the name the process's.
-- What several machines date and judge by each other's dates is dated by the store's clock.
+Invariants
+- One process at a time is the rotation leader: it holds the deployment's rotation lease under its own name.
+- Timestamps that several machines write and compare are taken from the store's clock.
 """
 
 from __future__ import annotations
@@ -28,24 +28,32 @@ from tokensvc.vault.store import Vault
 
 ROTATION_LEASE = "rotation"
 ROTATION_LEASE_SECONDS = 20.0
-"""Longer than any single step takes: a call to IVS ends after 7 seconds, one to the store after its timeout."""
+"""Longer than any single step: a call to IVS ends after 7 seconds, a call to the store after its timeout."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReconcilerConfig:
-    """What a process that goes on performing works with."""
+    """What a process that reconciles keys continuously needs."""
 
     make_context: Callable[[], KeysContext]
-    """Makes a context with the store's clock as it is now. Raises StoreError."""
+    """Creates a context with the store's current time. Raises StoreError."""
     regions: Sequence[str]
     lease_seconds: float
 
 
 def deployment_max_staleness(settings: Settings, store: Store) -> float:
-    """R: as far as our own settings reach, or further if those of any worker of the last day do."""
-    ours = max_staleness_seconds(settings.snapshot_lease_seconds, settings.store_timeout_seconds)
-    told = (worker.heartbeat for worker in store.workers.list())
-    return max([ours, *(max_staleness_seconds(said.lease_seconds, said.store_timeout_seconds) for said in told)])
+    """max_staleness of the deployment in seconds: the largest of this process's and those of the last day's workers."""
+    own = max_staleness_seconds(settings.snapshot_lease_seconds, settings.store_timeout_seconds)
+    heartbeats = (worker.heartbeat for worker in store.workers.list())
+    return max(
+        [
+            own,
+            *(
+                max_staleness_seconds(heartbeat.lease_seconds, heartbeat.store_timeout_seconds)
+                for heartbeat in heartbeats
+            ),
+        ]
+    )
 
 
 def make_keys_context(
@@ -61,10 +69,10 @@ def make_keys_context(
     absences: AbsenceTracker | None = None,
     private_keys: PrivateKeyChecks | None = None,
 ) -> KeysContext:
-    """What the key lifecycle works with; `lease_holder` is the name that the rotation lease is acquired under.
+    """Create a KeysContext; `lease_holder` is the name under which it acquires the rotation lease.
 
-    A process that makes more than one context shares IVS's answers (`absences`) and the verdicts on private keys
-    between them.
+    A process that creates several contexts shares `absences` and `private_keys`, which remember IVS's responses and
+    checked private keys, between them.
     """
     return KeysContext(
         keys=store.keys,
@@ -97,8 +105,7 @@ def make_reconciler_config(
     regions: Sequence[str],
     lease_seconds: float = ROTATION_LEASE_SECONDS,
 ) -> ReconcilerConfig:
-    """What this process rotates with, on the store's clock as each run finds it."""
-
+    """The configuration with which this process rotates keys; each context takes the store's time when created."""
     absences, private_keys = AbsenceTracker(), PrivateKeyChecks()
 
     def make_context() -> KeysContext:
@@ -119,17 +126,19 @@ def make_reconciler_config(
 
 
 def _leader_problems(store: Store) -> Sequence[Problem]:
-    """A command that performs says nothing: it has no heartbeat."""
+    """The problems in the leader's heartbeat. A leader that is a command has none: it sends no heartbeats."""
     held = store.leases.held(ROTATION_LEASE)
-    told = (worker.heartbeat for worker in store.workers.list())
-    return next((said.problems for said in told if held is not None and said.worker_id == held.holder), ())
+    heartbeats = (worker.heartbeat for worker in store.workers.list())
+    return next(
+        (heartbeat.problems for heartbeat in heartbeats if held is not None and heartbeat.worker_id == held.holder), ()
+    )
 
 
 def new_worker_id() -> str:
-    """Names this process among all that work on one store."""
+    """A new id for this process, unique among all that use the store."""
     return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
 def new_key_id() -> str:
-    """Our own id of a key pair: 12 random hex digits after a letter, fit for a file name and a tag."""
+    """A new id of a key pair: a letter and 12 random hex digits, valid as a file name and as a tag."""
     return "k" + secrets.token_hex(6)

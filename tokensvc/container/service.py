@@ -1,11 +1,11 @@
-"""Assembly: settings -> Service, top to bottom. The only place that knows which adapter stands behind which port.
+"""Assembles the Service from settings. The only place that chooses the implementation behind each protocol.
 
 Invariants
-- Each function makes one layer from the one before; nothing is looked up from afar, nothing is global.
-- Everything gets what it needs when it is made; nothing is set on it afterwards. What is needed in both directions is
-  made first: the holder of the snapshot, and the event that wakes the channel cache's task.
-- Nothing runs before `Lifecycle.start`: the application starts and stops the loops (`app.py`).
-- What a command cannot do without is required here, by name, before anything is opened.
+- Each function builds one layer from the one before; there are no globals and no service locator.
+- Every object gets its dependencies when it is created; nothing is set afterwards. Shared objects are created first:
+  the snapshot holder, and the event that wakes the channel cache's task.
+- Nothing runs before `Lifecycle.start`: the application starts and stops the tasks (`application.py`).
+- Required settings are checked here, by name, before anything is opened.
 """
 
 from __future__ import annotations
@@ -66,56 +66,55 @@ METRICS_INTERVAL_SECONDS = 0.25
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """Everything that `app.py` serves with."""
+    """Everything that the application of `serve` needs."""
 
     settings: Settings
     clock: Clock
     metrics: Metrics
     store: Store
     snapshots: SnapshotHolder
-    """Where this worker's snapshot is read."""
+    """Holds this worker's current snapshot."""
     refresh: Refresh
     channel_cache: ChannelCache
     tasks: BackgroundTasks
     lifecycle: Lifecycle
-    """Every background loop of the process, those of `tasks` among them. Its first is the refresh of the snapshot."""
+    """All background tasks of the process, including `tasks`. The first is the refresh of the snapshot."""
     signer_choice: Chosen
-    """What signs."""
     revocation_service: RevocationService
     make_context: Callable[[], KeysContext]
-    """What wishes about keys are stored with, on the store's clock as it is now."""
+    """Creates a context for rotation requests, with the store's current time."""
     regions: tuple[str, ...]
-    """The regions to hold keys in, as far as this process was told."""
+    """The configured regions to hold keys in; empty if this process does not know them."""
 
     def snapshot(self) -> Snapshot:
-        """What this worker knows at the moment."""
+        """The current snapshot."""
         return self.snapshots.current
 
     def refresh_soon(self) -> None:
-        """Let the snapshot be refreshed without waiting for its next turn. Returns at once."""
+        """Start a refresh of the snapshot now. Returns immediately."""
         self.lifecycle.first.wake()
 
     def status_data(self) -> StatusData:
-        """What the store says of the deployment. Raises StoreError."""
+        """Read the deployment's status from the store. Raises StoreError."""
         store = self.store
         workers = store.workers.list()  # before the versions: see `Heartbeat.holds_keys`
         versions = store.versions.read()
         leader = store.leases.held(ROTATION_LEASE)
-        waiting, telling = store.revocation_queue.backlogs(), read_leaders(store.leases)
+        backlogs, leaders = store.revocation_queue.backlogs(), read_leaders(store.leases)
         return StatusData(
             versions=versions,
             deployment=store.deployment.read(),
             keys=store.keys.list(),
             workers=workers,
             leader=leader,
-            waiting=waiting,
-            dispatchers=telling,
+            waiting=backlogs,
+            dispatchers=leaders,
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerService:
-    """Everything that `worker` runs with."""
+    """Everything that the application of `worker` needs."""
 
     clock: Clock
     metrics: Metrics
@@ -124,28 +123,33 @@ class WorkerService:
 
 
 def open_configured_store(settings: Settings) -> Store:
-    """Open the store that the settings name; its schema must be the one that this version reads and writes."""
+    """Open the store that the settings name. Raises StoreError, also if its schema is not this version's."""
     require(settings, "database_url")
-    assert settings.database_url is not None  # noqa: S101 - `require` has just seen to it
+    assert settings.database_url is not None  # noqa: S101 - `require` has just checked it
     return open_store(settings.database_url.get_secret_value(), timeout_seconds=settings.store_timeout_seconds)
 
 
 def make_control_plane(settings: Settings, observe: CallObserver = ignore_calls) -> AwsControlPlane:
-    """IVS, as the settings name it. Raises SettingsError when boto3's endpoint is of the other kind."""
+    """The control plane of the settings. Raises SettingsError if boto3's endpoint belongs to the other kind."""
     control_plane = AwsControlPlane(str(settings.control_plane), observe)
     control_plane.check(next(iter(settings.regions), None) or default_region() or "us-east-1")
     return control_plane
 
 
 def configured_regions(settings: Settings) -> tuple[str, ...]:
-    """The regions to hold keys in: the setting, else boto3's own region. Raises SettingsError when there is neither, or
-    the latter has no IVS (the setting was checked when it was read)."""
+    """The regions to hold keys in: the setting, else boto3's default region. Raises SettingsError if there is neither,
+    or IVS is not available in the latter (the setting was checked when it was read)."""
     regions = _known_regions(settings)
     if not regions:
-        raise SettingsError([FieldError("TOKENSVC_REGIONS", "must name a region, or boto3's AWS_REGION must")])
+        raise SettingsError(
+            [FieldError("TOKENSVC_REGIONS", "must be set, because boto3 has no default region (AWS_REGION) either")]
+        )
     if not settings.regions and regions[0] not in ivs_regions():
         known = ", ".join(sorted(ivs_regions()))
-        rule = f"must name a region of Amazon IVS, since boto3's own, {regions[0]}, is none; these are: {known}"
+        rule = (
+            f"must be set, because Amazon IVS is not available in boto3's default region {regions[0]}; its regions "
+            f"are: {known}"
+        )
         raise SettingsError([FieldError("TOKENSVC_REGIONS", rule)])
     return regions
 
@@ -155,44 +159,48 @@ def _known_regions(settings: Settings) -> tuple[str, ...]:
 
 
 def apply_deployment_settings(settings: Settings, store: Store) -> Deployment:
-    """Write what the settings say of the whole deployment into the store; what they leave out stays as it is.
+    """Write the settings that concern the whole deployment to the store; settings that are not given stay unchanged.
 
-    Raises InvalidRotationPolicy, and then nothing was changed.
+    Raises InvalidRotationPolicy, in which case nothing was changed.
     """
-    now_set = store.deployment.read()
-    ceiling = now_set.max_ttl_seconds if settings.max_ttl_seconds is None else settings.max_ttl_seconds
-    if ceiling < 1:
-        raise RowUnreadable(f"{now_set.damage}; set it anew: TOKENSVC_MAX_TTL_SECONDS=3600 tokensvc db upgrade")
-    lead = (
-        now_set.key_propagation_seconds
+    deployment = store.deployment.read()
+    max_ttl_seconds = deployment.max_ttl_seconds if settings.max_ttl_seconds is None else settings.max_ttl_seconds
+    if max_ttl_seconds < 1:
+        raise RowUnreadable(
+            f"{deployment.damage}; set it again with: TOKENSVC_MAX_TTL_SECONDS=3600 tokensvc db upgrade"
+        )
+    propagation_seconds = (
+        deployment.key_propagation_seconds
         if settings.key_propagation_seconds is None
         else settings.key_propagation_seconds
     )
-    standby = now_set.key_standby if settings.key_standby is None else settings.key_standby
-    max_age = now_set.key_max_age_seconds
+    standby = deployment.key_standby if settings.key_standby is None else settings.key_standby
+    max_age = deployment.key_max_age_seconds
     if settings.key_max_age_days is not None:
         max_age = settings.key_max_age_days * 86_400 or None
     policy = RotationPolicy(
-        propagation_seconds=lead,
+        propagation_seconds=propagation_seconds,
         max_staleness_seconds=deployment_max_staleness(settings, store),
         max_age_seconds=max_age,
         standby=standby,
     )
-    check_policy(policy, ceiling)
-    if lead == 0 and "aws" in (settings.control_plane, now_set.control_plane):
+    check_policy(policy, max_ttl_seconds)
+    if propagation_seconds == 0 and "aws" in (settings.control_plane, deployment.control_plane):
         raise InvalidRotationPolicy(
-            "a propagation delay of 0 s is for the local IVS only: workers need up to "
-            f"{PROPAGATION_SECONDS:g} s to learn of a new key, and AWS needs time too"
+            "a propagation delay of 0 s is allowed only with the local IVS: workers need up to "
+            f"{PROPAGATION_SECONDS:g} s to load a new key, and AWS needs time to distribute it"
         )
-    store.deployment.set_max_ttl_seconds(ceiling)
-    return store.deployment.set_rotation(propagation_seconds=lead, max_age_seconds=max_age, standby=standby)
+    store.deployment.set_max_ttl_seconds(max_ttl_seconds)
+    return store.deployment.set_rotation(
+        propagation_seconds=propagation_seconds, max_age_seconds=max_age, standby=standby
+    )
 
 
 def open_deployment(
     settings: Settings, observe: CallObserver = ignore_calls
 ) -> tuple[AwsControlPlane, Store, SecretCipher]:
-    """IVS, the store bound to it, and the wrapping keys: the way in for whoever signs or keeps keys. Endpoint and vault
-    are looked at first, so that a store is never bound to a control plane that boto3 would not call."""
+    """Open IVS, the store bound to it, and the cipher, for everything that signs or stores keys. Endpoint and vault are
+    checked first, so that a store is never bound to a control plane that boto3 would not call."""
     require(settings, "control_plane", "database_url", *required_kek_settings(settings))
     vault_location(settings)
     control_plane = make_control_plane(settings, observe)
@@ -206,7 +214,7 @@ def open_deployment(
 
 
 def open_keys_context(settings: Settings, report: Callable[[str], None]) -> KeysContext:
-    """What a command works on keys with."""
+    """Open the deployment and create a KeysContext for a command."""
     control_plane, store, cipher = open_deployment(settings)
     clock = StoreClock(store.versions.read().now)
     return make_keys_context(
@@ -221,7 +229,7 @@ def open_keys_context(settings: Settings, report: Callable[[str], None]) -> Keys
 
 
 def make_served_regions(settings: Settings, store: Store) -> ServedRegions:
-    """Where this deployment works. boto3's own region is looked up when there is no other way to answer."""
+    """The regions that this deployment serves. boto3's default region is looked up only if nothing else decides."""
     return ServedRegions(store.keys, store.deployment, lambda: _known_regions(settings))
 
 
@@ -233,7 +241,7 @@ def make_revocation_service(
     clock: Clock,
     on_accepted: Callable[[], None] = lambda: None,
 ) -> RevocationService:
-    """What revocations are accepted with; `accepted` is called after each acceptance, and returns at once."""
+    """Create the service; `on_accepted` is called after each acceptance and must return immediately."""
     return RevocationService(
         store=store.revocations,
         subjects=subjects,
@@ -246,19 +254,19 @@ def make_revocation_service(
 
 
 def open_revocation_service(settings: Settings, store: Store) -> RevocationService:
-    """The same for a command. What wraps is asked for when there is a subject."""
+    """The same for a command. A KEK is required only when a subject is given."""
     subjects = ViewerIdResolver(store.deployment, lambda: make_cipher(settings, store))
     clock = StoreClock(store.versions.read().now)
     return make_revocation_service(settings=settings, store=store, subjects=subjects, clock=clock)
 
 
 def new_revocation_id() -> str:
-    """Names a revocation; nobody else's, however many there are, and nothing that could be guessed."""
+    """A new random id of a revocation: unique and not guessable."""
     return "r" + secrets.token_hex(8)
 
 
 def new_api_key() -> tuple[str, StoredSecret]:
-    """A fresh API key, a public id that finds it and 256 random bits, and what the store keeps of it."""
+    """A new API key, made of a public id and 256 random bits, and the record that the store keeps of it."""
     key = f"{KEY_PREFIX}{secrets.token_hex(6)}_{secrets.token_urlsafe(32)}"
     return key, StoredSecret(
         key_id=key_id_of(key), digest=key_digest(key), created_at=datetime.now(UTC), expires_at=None
@@ -266,7 +274,7 @@ def new_api_key() -> tuple[str, StoredSecret]:
 
 
 def check_startup(settings: Settings) -> None:
-    """See that a worker could start: once, in the parent, so that what is wrong is said once."""
+    """Check that a worker can start: once, in the parent, so that an error is reported once. Raises as `assemble`."""
     from tokensvc.jose.signing.choice import choose_signer
 
     choose_signer(settings.signer)
@@ -280,7 +288,7 @@ def check_startup(settings: Settings) -> None:
 
 
 def assemble(settings: Settings, *, checked: bool = False) -> Service:
-    """Everything that serving needs. `checked`: this deployment has passed `check_startup` a moment ago.
+    """Assemble the service of `serve`. `checked`: `check_startup` has just passed for this deployment.
 
     Raises SettingsError, StoreError, WrongPassphrase or ForeignDeployment.
     """
@@ -288,8 +296,8 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
     from tokensvc.jose.signing.choice import choose_signer
 
     clock, metrics = SystemClock(), PrometheusMetrics(process_log.writer.take_dropped)
-    chosen = choose_signer(settings.signer, metrics)
-    metrics.signer_chosen(chosen.signer.name, chosen.fallback_reason)
+    signer_choice = choose_signer(settings.signer, metrics)
+    metrics.signer_chosen(signer_choice.signer.name, signer_choice.fallback_reason)
     control_plane, store, cipher = open_deployment(settings, metrics.ivs_request)
     if not checked:
         check_subject_key(store, cipher)
@@ -312,7 +320,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
         lease_seconds=settings.snapshot_lease_seconds,
         store_timeout_seconds=settings.store_timeout_seconds,
         undecryptable=lambda: snapshots.current.keyring.undecryptable,
-        signer_choice=chosen,
+        signer_choice=signer_choice,
     )
     reconciler = make_reconciler_config(
         settings=settings,
@@ -344,13 +352,13 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
         denials=DenylistSync(store.denials),
         vault=vault,
         subjects=subjects,
-        signer=chosen.signer,
+        signer=signer_choice.signer,
         clock=clock,
         max_staleness_seconds=max_staleness_seconds(settings.snapshot_lease_seconds, settings.store_timeout_seconds),
         snapshots=snapshots,
         on_replacement=tasks.notifier.store_was_replaced,
     )
-    refreshing = BackgroundTask(
+    refresh_task = BackgroundTask(
         "refresh",
         lambda: _refresh_and_notify(refresh=refresh, tasks=tasks, metrics=metrics, clock=clock),
         every_seconds=REFRESH_INTERVAL_SECONDS,
@@ -358,7 +366,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
         on_failure=metrics.task_failed,
         failure_log=failure_log,
     )
-    finding = BackgroundTask(
+    channels_task = BackgroundTask(
         "channels",
         channel_cache.run_once,
         every_seconds=CHANNELS_INTERVAL_SECONDS,
@@ -367,7 +375,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
         failure_log=failure_log,
         wake_event=channels_wanted,
     )
-    counting = BackgroundTask(
+    metrics_task = BackgroundTask(
         "metrics",
         metrics.flush,
         every_seconds=METRICS_INTERVAL_SECONDS,
@@ -384,8 +392,8 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
         refresh=refresh,
         channel_cache=channel_cache,
         tasks=tasks,
-        lifecycle=Lifecycle(first=refreshing, others=(finding, counting, *tasks.tasks)),
-        signer_choice=chosen,
+        lifecycle=Lifecycle(first=refresh_task, others=(channels_task, metrics_task, *tasks.tasks)),
+        signer_choice=signer_choice,
         revocation_service=make_revocation_service(
             settings=settings,
             store=store,
@@ -404,7 +412,7 @@ def assemble_worker(
     rotation_lease_seconds: float = ROTATION_LEASE_SECONDS,
     dispatch_lease_seconds: float = DISPATCH_LEASE_SECONDS,
 ) -> WorkerService:
-    """Everything that background tasks need without HTTP. Raises as `assemble` does."""
+    """Assemble the service of `worker`: background tasks without a snapshot. Raises as `assemble` does."""
     from tokensvc.container.prometheus import PrometheusMetrics
 
     clock, metrics, worker_id = SystemClock(), PrometheusMetrics(process_log.writer.take_dropped), new_worker_id()
@@ -439,7 +447,7 @@ def assemble_worker(
         metrics=metrics,
         failure_log=failure_log,
     )
-    polling = BackgroundTask(
+    versions_task = BackgroundTask(
         "versions",
         lambda: tasks.notifier.poll(store.versions),
         every_seconds=REFRESH_INTERVAL_SECONDS,
@@ -448,18 +456,22 @@ def assemble_worker(
         failure_log=failure_log,
     )
     return WorkerService(
-        clock=clock, metrics=metrics, store=store, lifecycle=Lifecycle(first=polling, others=tasks.tasks)
+        clock=clock, metrics=metrics, store=store, lifecycle=Lifecycle(first=versions_task, others=tasks.tasks)
     )
 
 
 def _refresh_and_notify(*, refresh: Refresh, tasks: BackgroundTasks, metrics: Metrics, clock: Clock) -> None:
-    """One refresh of the snapshot, and what follows from it. A worker that the store does not know of signs nothing."""
+    """Refresh the snapshot, then notify the tasks of changes. Registers first: an unregistered worker must not sign."""
     tasks.heartbeats.ensure_registered()
     try:
         refresh.run_once()
     finally:
         metrics.snapshot_age(clock.monotonic() - refresh.current.refresh_started_at)
     tasks.notifier.update(refresh.loaded_versions)
-    for place, slot in refresh.current.keyring.region_keys.items():
-        age = clock.now() - slot.active.activated_at.timestamp() if slot.active and slot.active.activated_at else None
-        metrics.keys(place.region, age, len(slot.verification_keys))
+    for account_region, region_keys in refresh.current.keyring.region_keys.items():
+        age = (
+            clock.now() - region_keys.active.activated_at.timestamp()
+            if region_keys.active and region_keys.active.activated_at
+            else None
+        )
+        metrics.keys(account_region.region, age, len(region_keys.verification_keys))

@@ -1,8 +1,8 @@
-"""Assembly of what keeps secrets: settings and store -> wrapping keys, vault.
+"""Assembles the vault and its key-encryption keys (KEKs) from settings and store.
 
-Rules of the file
-- What wraps: the KMS key when one is set, else the passphrase. Whatever else is set only opens.
-- Several machines means one vault: with PostgreSQL it is the store, or a directory that is said to be shared.
+Invariants
+- The KMS key encrypts if one is set, else the passphrase. All other KEKs that are set only decrypt.
+- All machines use one vault: with PostgreSQL it is the store, or a directory that is declared shared.
 """
 
 from __future__ import annotations
@@ -29,70 +29,69 @@ IN_STORE, FILES, SHARED_FILES = "store", "file:", "shared-file:"
 DEFAULT_FILES = f"{FILES}keys"
 
 ACTIVE_KEK_SETTINGS = ("kms_key_arn", "passphrase")
-"""The first of these that is set wraps."""
+"""The first of these that is set encrypts."""
 PREVIOUS_KEK_SETTINGS = ("previous_kms_key_arn", "previous_passphrase")
 
 
 def active_kek_setting(settings: Settings) -> str | None:
-    """The setting whose key wraps."""
+    """The setting whose KEK encrypts, if any is set."""
     return next((name for name in ACTIVE_KEK_SETTINGS if getattr(settings, name) is not None), None)
 
 
 def decrypt_only_settings(settings: Settings) -> list[str]:
-    """The settings whose keys open what they wrapped before."""
+    """The settings whose KEKs only decrypt what they encrypted before."""
     return [
-        n
-        for n in (*ACTIVE_KEK_SETTINGS, *PREVIOUS_KEK_SETTINGS)
-        if n != active_kek_setting(settings) and getattr(settings, n) is not None
+        name
+        for name in (*ACTIVE_KEK_SETTINGS, *PREVIOUS_KEK_SETTINGS)
+        if name != active_kek_setting(settings) and getattr(settings, name) is not None
     ]
 
 
 def required_kek_settings(settings: Settings) -> tuple[str, ...]:
-    """What `require` must find so that something wraps: nothing more where something does."""
+    """The settings to `require` so that a KEK can encrypt: none if one is set already."""
     return () if active_kek_setting(settings) else ("passphrase",)
 
 
 def vault_location(settings: Settings) -> str:
-    """Where private keys rest, as the setting would say it.
+    """Where private keys are stored, in the syntax of TOKENSVC_VAULT.
 
-    Raises SettingsError for a directory of one machine where the store may have several.
+    Raises SettingsError for a directory of one machine when the store is PostgreSQL, which several machines may use.
     """
     url = settings.database_url.get_secret_value() if settings.database_url else ""
-    many_machines = url.startswith("postgres")
-    chosen = settings.vault or (IN_STORE if many_machines else DEFAULT_FILES)
-    if many_machines and chosen.startswith(FILES):
-        shared = SHARED_FILES + chosen.removeprefix(FILES)
+    is_postgres = url.startswith("postgres")
+    location = settings.vault or (IN_STORE if is_postgres else DEFAULT_FILES)
+    if is_postgres and location.startswith(FILES):
+        shared = SHARED_FILES + location.removeprefix(FILES)
         rule = (
-            "must be a vault that every machine reads, since the store is PostgreSQL: `store`, or "
+            "must be a vault that every machine can read, because the store is PostgreSQL: set it to `store`, or to "
             f"`{shared}` if all machines share that directory"
         )
         raise SettingsError([FieldError("TOKENSVC_VAULT", rule)])
-    return chosen
+    return location
 
 
 def open_vault(settings: Settings, store: Store, cipher: SecretCipher) -> Vault:
-    """The vault that the settings name. Raises SettingsError."""
+    """Open the vault that the settings name. Raises SettingsError."""
     return open_vault_at(vault_location(settings), store, cipher)
 
 
-def open_vault_at(signer_choice: str, store: Store, cipher: SecretCipher) -> Vault:
-    """The vault that is named as the setting names it."""
-    if signer_choice == IN_STORE:
+def open_vault_at(location: str, store: Store, cipher: SecretCipher) -> Vault:
+    """Open the vault at a location as `vault_location` returns it."""
+    if location == IN_STORE:
         return SqlVault(store.engine, cipher)
-    return KeyFiles(Path(signer_choice.partition(":")[2]), cipher)
+    return KeyFiles(Path(location.partition(":")[2]), cipher)
 
 
 def make_cipher(settings: Settings, store: Store) -> SecretCipher:
-    """The wrapping keys in force, proven against the store's list.
+    """The cipher of the configured KEKs, verified against the store's KEK registry; registers a new active KEK.
 
-    Raises SettingsError when nothing is set to wrap with, WrongPassphrase, WrappingKeyUnknown or
-    WrappingKeyUnavailable.
+    Raises SettingsError when no KEK is set, WrongPassphrase, WrappingKeyUnknown or WrappingKeyUnavailable.
     """
     return register_kek(store.kek_registry, *_keks(settings, store))
 
 
 def make_read_only_cipher(settings: Settings, store: Store) -> SecretCipher:
-    """The same for whoever only looks: a current key that is new to the store does not join its list."""
+    """The same for read-only commands: requires the KEKs to be registered already, and registers none."""
     keys = _keks(settings, store)
     require_registered_kek(store.kek_registry.list(), *keys)
     return SecretCipher(*keys)
@@ -101,7 +100,7 @@ def make_read_only_cipher(settings: Settings, store: Store) -> SecretCipher:
 def make_rewrap_context(
     settings: Settings, store: Store, cipher: SecretCipher, report: Callable[[str], None]
 ) -> rewrap.RewrapContext:
-    """What secrets are moved to the current wrapping key with."""
+    """The context for moving secrets to the active KEK."""
     return rewrap.RewrapContext(
         vault=open_vault(settings, store, cipher),
         deployment=store.deployment,
@@ -112,15 +111,15 @@ def make_rewrap_context(
 
 
 def check_subject_key(store: Store, cipher: SecretCipher) -> None:
-    """Open the newest subject key, which every worker must: a KMS that refuses is told at the start, by name."""
+    """Decrypt the newest subject key, as every worker must, so that a KMS that refuses is reported at startup."""
     try:
-        kept = store.deployment.subject_keys()
-    except SubjectKeyLost:  # readiness says it; what needs no subject is served all the same
+        subject_keys = store.deployment.subject_keys()
+    except SubjectKeyLost:  # readiness reports it, and requests without a subject are still served
         return
-    for key in kept[:1]:
+    for key in subject_keys[:1]:
         try:
             cipher.decrypt_secret(SUBJECT_KEY_PURPOSE, key.wrapped)
-        except (InvalidKey, WrappingKeyUnknown) as failure:  # they speak of "it"
+        except (InvalidKey, WrappingKeyUnknown) as failure:  # name the secret
             raise type(failure)(f"the store's {SUBJECT_KEY_PURPOSE}: {failure.message}") from None
 
 

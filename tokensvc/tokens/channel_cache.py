@@ -8,9 +8,9 @@ Rules of the file
 - No caller delays another: unknown channels are taken from the callers' queues in turns, one channel each. A queue is
   bounded; where all together are full, the longest gives up its newest question. A channel that several callers ask
   for is in the queue of each.
-- The order of a call: RECHECKS_PER_CALL of its places are for known channels that are due for another look, as far as there
-  are any; the others are for unknown channels; what these leave free is for more of the known ones. So neither kind can
-  keep the other from IVS for ever.
+- The order of a call: RECHECKS_PER_CALL of its places are for known channels that are due for another look, as far as
+  there are any; the others are for unknown channels; what these leave free is for more of the known ones. So neither
+  kind can keep the other from IVS for ever.
 - What was found goes to the store, from where every worker's refresh takes it. That there is no such channel is
   remembered here alone, bounded and for a minute, unless it was there before: names that a caller invents leave no row.
 """

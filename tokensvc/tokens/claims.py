@@ -1,11 +1,11 @@
 """The claims of a playback token: their names, types and limits.
 
-Rules of the file
+Invariants
 - Every rule that IVS documents for a claim (user guide, "Generate and Sign Playback Tokens", and "Server-Side Ad
-  Insertion" for `ads-reporting-mode`) is one `check_…` function here. Asks are checked by it before signing, the local
-  edge and `explain` check foreign tokens by the same one: there is no second opinion.
+  Insertion" for `ads-reporting-mode`) is one `check_…` function here. Token requests are checked with it before
+  signing; the local edge and `explain` check other people's tokens with the same function.
 - A check returns the value or raises ValueError with the rule, never with the value.
-- `exp` is whole seconds, and set by us: AWS's own sample writes milliseconds, which the text forbids.
+- `exp` is in whole seconds and set by the server: AWS's own sample writes milliseconds, which the text forbids.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ ADS_REPORTING_MODE = "aws:ads-reporting-mode"
 EXP = "exp"
 
 VIEWER_ID_MAX_CHARS = 40
-"""INFERRED: a character is a Unicode code point, as Smithy, the language of IVS's API model, counts the length of a
-string. The model and the user guide say 40 characters and not what one is."""
+"""INFERRED: a character is a Unicode code point, which is how Smithy, the language of IVS's API model, counts a
+string's length. The model and the user guide say 40 characters without defining one."""
 ADS_PLAYER_PARAMS_MAX_BYTES = 1000
 MAXIMUM_RESOLUTIONS = ("SD", "HD", "FULL_HD")
 ADS_REPORTING_MODES = ("CLIENT", "SERVER")
@@ -40,14 +40,15 @@ TEN_MINUTES_SECONDS = 600
 """With a viewer id or a single use, `exp` may be at most this far ahead."""
 
 DEFAULT_VIEWER_SESSION_VERSION = 0
-"""The session version of a token that has a viewer id and names no version."""
+"""The session version of a token that has a viewer id and no version."""
 
 EXP_SKEW_ALLOWANCE_SECONDS = 10
-"""INFERRED: how IVS's clock differs from ours, and how long a token travels, is not documented; a token minted for the
-full ten minutes by a clock that runs ahead would be refused. So `exp` stays this much below the limit."""
+"""INFERRED: how far IVS's clock may differ from ours, and how long a token takes to reach it, is not documented. A
+token issued for the full ten minutes by a clock that is ahead would be refused, so `exp` stays this much below the
+limit."""
 
 TOKEN_MAX_BYTES = 2000
-"""The quota says 2 KB for the whole token and not whether that is 2,000 or 2,048. INFERRED: the lower one is safe."""
+"""The quota is 2 KB for the whole token, without saying whether that is 2,000 or 2,048. INFERRED: the lower is safe."""
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _INT64 = 1 << 63
@@ -126,11 +127,12 @@ CHECKS: dict[str, Callable[[object], object]] = {
     ADS_REPORTING_MODE: check_ads_reporting_mode,
     EXP: check_exp,
 }
-"""Every documented claim and the check of its type and value."""
+"""Every documented claim, with the check of its type and value."""
 
 
 def check_strict_origins(strict: bool, entries: int) -> None:
-    """With strict enforcement IVS takes at most five origins."""
+    """Raise ValueError for more than five origins with strict enforcement (IVS user guide, "Generate and Sign Playback
+    Tokens")."""
     if strict and entries > STRICT_MAX_ENTRIES:
         raise ValueError(f"must have at most {STRICT_MAX_ENTRIES} origins with strict origin enforcement")
 

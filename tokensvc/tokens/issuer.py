@@ -19,7 +19,7 @@ import orjson
 from tokensvc.aws.arn import parse_arn
 from tokensvc.callers.policy import DEFAULT_TTL_SECONDS
 from tokensvc.errors import FieldError, InvalidRequest, SubjectKeyLost
-from tokensvc.jose.es384 import SIGNATURE_CHARS, PreparedKey, jws_compact, digest, signing_input
+from tokensvc.jose.es384 import SIGNATURE_CHARS, PreparedKey, digest, jws_compact, signing_input
 from tokensvc.tokens import claims as c
 from tokensvc.tokens.authorization import TokenLimits
 from tokensvc.tokens.denylist import session_version

@@ -1,15 +1,14 @@
 """Web origins, as a playback token lists them and as a player sends them.
 
-Rules of the file
+Invariants
 - An entry is `*`, or `scheme://host[:port]` whose host may begin with `*` (IVS user guide, "Generate and Sign
   Playback Tokens", access-control-allow-origin). No path, no trailing slash, no comma: a browser sends none.
 - The token carries the entries in one string, joined by commas without spaces.
-- How IVS compares is not documented. INFERRED here, in `matches`: an `Origin` header is parsed first, and one that is
-  not a serialized origin is covered by no entry, not even by `*`; then scheme, host and port are compared exactly. A
-  `*` at the front of the host stands for one or more characters of a host name, never of an IP literal, so that
-  `https://*.example.com` does not cover `https://example.com`. Therefore an entry that no browser could ever send
-  (capitals, a default port, port 99999) is refused before it is signed.
-"""
+- How IVS compares origins is not documented. INFERRED here, in `matches`: an `Origin` header is parsed first, and a
+  header that is not a serialized origin matches no entry, not even `*`; then scheme, host and port are compared
+  exactly. A `*` at the start of the host stands for one or more characters of a host name, never of an IP literal, so
+  that `https://*.example.com` does not match `https://example.com`. Therefore an entry that no browser could ever send
+  (capitals, a default port, port 99999) is rejected before it is signed."""
 
 from __future__ import annotations
 
@@ -33,34 +32,34 @@ def check_origin(entry: str) -> str:
     if entry == "*":
         return entry
     if entry != entry.lower():
-        raise ValueError("must be in lower case, as browsers send it")
-    found = _ORIGIN.fullmatch(entry)
-    if found is None:
+        raise ValueError("must be in lower case, as browsers send origins")
+    match = _ORIGIN.fullmatch(entry)
+    if match is None:
         raise ValueError("must be * or scheme://host[:port], without path or trailing slash; the host may begin with *")
-    if found[3] and (found[3].startswith("0") or int(found[3]) > PORT_MAX):
+    if match[3] and (match[3].startswith("0") or int(match[3]) > PORT_MAX):
         raise ValueError(f"must have a port from 1 to {PORT_MAX}, without leading zeros")
-    if _DEFAULT_PORTS.get(found[1]) == found[3] and found[3]:
-        raise ValueError(f"must leave out :{found[3]}, the default port of {found[1]}, as browsers do")
+    if _DEFAULT_PORTS.get(match[1]) == match[3] and match[3]:
+        raise ValueError(f"must leave out :{match[3]}, the default port of {match[1]}, as browsers do")
     return entry
 
 
 def join_origins(entries: Sequence[str]) -> str:
-    """The claim's one string."""
+    """The entries as the claim's single string."""
     return ",".join(entries)
 
 
 def split_origins(claim: str) -> list[str]:
-    """The entries of the claim's one string; spaces are not trimmed."""
+    """The entries of the claim's single string; spaces are not trimmed."""
     return claim.split(",")
 
 
 class Origin(NamedTuple):
-    """A serialized origin, taken apart."""
+    """A parsed serialized origin."""
 
     scheme: str
     host: str
     port: str
-    """"" where it is the scheme's default."""
+    """"" for the scheme's default port."""
 
 
 OPAQUE_ORIGIN = Origin("null", "", "")
@@ -68,29 +67,29 @@ OPAQUE_ORIGIN = Origin("null", "", "")
 
 
 def parse_origin(header: str) -> Origin | None:
-    """Take an `Origin` header apart; None when it is not the serialization of one origin.
+    """Parse an `Origin` header; None when it is not the serialization of one origin.
 
     RFC 6454, sections 6.2 and 7: `null`, or scheme `://` host, and the port unless it is the scheme's default. No path,
     no user, no list of several. Browsers send scheme and host in lower case and host names in their ASCII form.
     """
     if header == "null":
         return OPAQUE_ORIGIN
-    found = _SERIALIZED.fullmatch(header)
-    if found is None:
+    match = _SERIALIZED.fullmatch(header)
+    if match is None:
         return None
-    origin = Origin(found[1], found[2], found[3] or "")
+    origin = Origin(match[1], match[2], match[3] or "")
     if origin.port and (int(origin.port) > PORT_MAX or _DEFAULT_PORTS.get(origin.scheme) == origin.port):
         return None
     return origin
 
 
 def matches(header: str, entries: Sequence[str]) -> bool:
-    """Whether an `Origin` header is covered by one of the entries."""
+    """Whether an `Origin` header matches one of the entries."""
     origin = parse_origin(header)
-    return origin is not None and any(_covers(entry, origin) for entry in entries)
+    return origin is not None and any(_matches_entry(entry, origin) for entry in entries)
 
 
-def _covers(entry: str, origin: Origin) -> bool:
+def _matches_entry(entry: str, origin: Origin) -> bool:
     if entry == "*":
         return True
     allowed = _ORIGIN.fullmatch(entry)

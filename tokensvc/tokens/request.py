@@ -37,7 +37,9 @@ class Ads(RequestModel):
     playback_config_name: Annotated[
         str | None, Field(min_length=1, description="One of the channel's ad configurations")
     ] = None
-    reporting_mode: Literal["CLIENT", "SERVER"] | None = Field(None, description="Whether the client or the server reports ad tracking events")
+    reporting_mode: Literal["CLIENT", "SERVER"] | None = Field(
+        None, description="Which side reports ad tracking events"
+    )
 
 
 ChannelArn = Annotated[str, AfterValidator(lru_cache(maxsize=8192)(c.check_channel_arn))]
@@ -60,8 +62,8 @@ class TokenRequest(RequestModel):
         Field(
             ge=1,
             description="How long the token can start playback, in seconds; default: the smaller of 300 and the "
-            "policy's limit. More than the policy's limit is rejected. With viewerId, subject or singleUse at most 600, "
-            "of which 591 to 600 become 590, as expiresAt shows: IVS rejects more than ten minutes by its own clock",
+            "policy's limit. More than the policy's limit is rejected. With viewerId, subject or singleUse at "
+            "most 600, of which 591 to 600 become 590, as expiresAt shows: IVS allows ten minutes by its own clock",
         ),
     ] = None
     allowed_origins: Annotated[
@@ -98,7 +100,12 @@ def parse_token_request(fields: object) -> TokenRequest:
     if request.subject is None and request.ttl_seconds is None and request.allowed_origins is None:
         return request  # most requests: no rule on two fields applies
     if errors := _combined_field_errors(
-        request.viewer_id, request.subject, request.single_use, request.ttl_seconds, request.strict_origin_enforcement, request.allowed_origins
+        request.viewer_id,
+        request.subject,
+        request.single_use,
+        request.ttl_seconds,
+        request.strict_origin_enforcement,
+        request.allowed_origins,
     ):
         raise InvalidRequest(errors)
     return request

@@ -1,19 +1,15 @@
-"""THE RULES by which a player is let in: one ordered table, and its interpreter.
+"""THE PLAYBACK RULES: one ordered table that decides whether a token may start playback, and its interpreter.
 
-Rules of the file
-- `RULES` is the order of judgement; the first rule that fails names the refusal. The edge applies the table, `explain`
-  prints it, readiness runs it over a probe. No one else decides about a token.
-- Form and signature come before the payload: a changed byte is refused for its form or by the signature, never for what
-  it would have claimed. Every rule is judged all the same, so that `explain` shows all that is wrong at once; where the
-  signature cannot be judged (the public half is not known here) the verdict stays undecided.
-- Where nothing fails and only IVS can say the rest (revoked sessions, spent single uses), the outcome is conditional.
-- Strict where IVS is silent: a token that IVS might refuse is refused here, since a tester learns more from that than
-  from the opposite. What is INFERRED says so at its rule.
-
-What goes into a judgement of a playback token, and what comes out of it.
-
-Rules of the file
-- None in an attempt stands for what the judge cannot know; it never means "none".
+Invariants
+- The rules are applied in the order of `RULES`, and the first one that fails names the denial. The edge applies the
+  table, `explain` prints it, readiness runs it on a probe. Nothing else decides about a token.
+- Form and signature come before the payload: a token with a changed byte is denied for its form or its signature, never
+  for what it claims. All the same, every rule is evaluated, so that `explain` shows everything that is wrong at once;
+  while the signature cannot be verified (the public key is not known here) the outcome stays indeterminate.
+- When no rule fails and only IVS knows the rest (revoked sessions, used single-use tokens), the outcome is conditional.
+- Strict where IVS's documentation is silent: a token that IVS might refuse is denied here, because that shows a tester
+  more than the opposite. Every inferred rule is marked INFERRED.
+- None in an attempt means that the value is unknown; it never means "none".
 - A message says what a rule found without repeating the token, a key or a viewer id.
 """
 
@@ -31,11 +27,11 @@ from tokensvc.tokens import claims as c
 from tokensvc.tokens.origins import matches, parse_origin, split_origins
 
 NOTHING_REVOKED = -(2**63) - 1
-"""Below every session version (a signed integer of 64 bits), so that no comparison needs another case."""
+"""Below every session version (a signed 64-bit integer), so that comparisons need no special case."""
 
 
 class RuleStatus(StrEnum):
-    """What one rule says."""
+    """The status of one rule."""
 
     PASS = "pass"  # noqa: S105
     FAIL = "fail"
@@ -44,48 +40,49 @@ class RuleStatus(StrEnum):
 
 
 class Reason(StrEnum):
-    """Which of several ways a rule failed in. Error texts and programs depend on these, never on the message."""
+    """Why a rule failed, where it can fail in several ways. Error texts and programs depend on it, never on the
+    message."""
 
     UNSPECIFIED = ""
-    """What the rule's name says, as for a rule that fails in one way only."""
+    """The reason that the rule's name states, as for a rule that can fail in only one way."""
     EMPTY = "empty"
     MISSING = "missing"
     MALFORMED = "malformed"
-    """A claim of another type or form than documented."""
+    """A claim whose type or form is not the documented one."""
     MILLISECONDS = "milliseconds"
     UNSIGNED = "unsigned"
 
 
 class Outcome(StrEnum):
-    """What all rules say together."""
+    """The combined result of all rules."""
 
     ALLOW = "allow"
     DENY = "deny"
     CONDITIONAL = "conditional"
-    """Admitted unless `ValidationResult.unless`, which only IVS knows."""
+    """Allowed unless one of `ValidationResult.unless` holds, which only IVS knows."""
     INDETERMINATE = "indeterminate"
     """A rule needs a fact that was not supplied: a public key, or the player's Origin header."""
 
 
 class PlaybackAttempt(NamedTuple):
-    """One try to start playback. None stands for what the judge cannot know."""
+    """One attempt to start playback. None stands for what is unknown."""
 
     token: str
     now: float
     channel: Arn | None = None
-    """The channel whose playlist is asked for."""
+    """The channel whose playlist is requested."""
     keys: Sequence[PublicKey] | None = None
-    """The public halves that IVS holds in the channel's account and region."""
+    """The public keys that IVS holds in the channel's account and region."""
     origin: str | None = None
     """The `Origin` header; "" when none was sent."""
     spent: bool | None = None
-    """Whether the token's single use was spent before."""
+    """Whether the single-use token was used before."""
     revoked_version: int | None = None
     """The highest session version of the token's viewer that was revoked on the channel, or NOTHING_REVOKED."""
 
 
 class RuleResult(NamedTuple):
-    """What one rule found."""
+    """The result of one rule."""
 
     rule: str
     result: RuleStatus
@@ -94,30 +91,30 @@ class RuleResult(NamedTuple):
 
 
 class ValidationResult(NamedTuple):
-    """The outcome, the rule that refused, and every finding in the table's order."""
+    """The outcome, the rule that denied playback, and the result of every rule in the table's order."""
 
     outcome: Outcome
     denied_by: str | None
     message: str
     rule_results: tuple[RuleResult, ...]
     claims: dict[str, Any]
-    """The payload, as far as it could be read; trust it only when the outcome is ADMITTED."""
+    """The payload as far as it could be parsed; trust it only when the outcome is ALLOW."""
     unless: tuple[str, ...] = ()
-    """With CONDITIONAL: the conditions, as a sentence has them after "unless"."""
+    """With CONDITIONAL: the conditions, worded to follow "unless"."""
 
     @property
     def failed_rule(self) -> RuleResult | None:
-        """The finding that refused: the first failed one."""
-        return next((finding for finding in self.rule_results if finding.result is RuleStatus.FAIL), None)
+        """The result of the rule that denied playback: the first that failed."""
+        return next((result for result in self.rule_results if result.status is RuleStatus.FAIL), None)
 
 
 MILLISECONDS_THRESHOLD = 10**11
-"""As seconds this is in the year 5138, as milliseconds in 1973, so it is never meant as seconds. IVS documents seconds,
-while AWS's own sample writes milliseconds. INFERRED: such an `exp` is refused; IVS may take it for a date far ahead."""
+"""In seconds this is in the year 5138, in milliseconds in 1973, so it is never meant as seconds. IVS documents seconds,
+while AWS's own sample writes milliseconds. INFERRED: such an `exp` is denied; IVS may read it as a date far ahead."""
 
 
-class _Validation:
-    """One attempt while it is judged: each rule may read what the rules before it took apart."""
+class _State:
+    """An attempt during validation: each rule may read what the rules before it parsed."""
 
     def __init__(self, attempt: PlaybackAttempt) -> None:
         self.attempt = attempt
@@ -127,17 +124,17 @@ class _Validation:
         self.claims: dict[str, Any] | None = None
 
     def claim(self, name: str) -> Any:
-        """A claim's value, checked by its rule; None when it is absent or nothing could be read."""
+        """A claim's value after its check; None when it is absent or the payload could not be parsed."""
         if not self.claims or name not in self.claims:
             return None
         try:
             return c.CHECKS[name](self.claims[name])
-        except ValueError as problem:
-            raise _Failed(f"{name} {problem}", Reason.MALFORMED) from None
+        except ValueError as error:
+            raise _Failed(f"{name} {error}", Reason.MALFORMED) from None
 
 
 class _Failed(Exception):
-    """A rule fails; the message says why, without the token's content."""
+    """A rule failed; the message says why, without the token's content."""
 
     def __init__(self, message: str, reason: Reason = Reason.UNSPECIFIED) -> None:
         super().__init__(message)
@@ -148,215 +145,215 @@ class _Unknown(Exception):
     """A rule needs a fact that was not supplied."""
 
 
-_Rule = Callable[[_Validation], str | None]
-"""Returns what it found, or None when it does not apply. Raises _Failed or _Unknown."""
+_Rule = Callable[[_State], str | None]
+"""Returns a message, or None when the rule does not apply. Raises _Failed or _Unknown."""
 
 
-def _size(case: _Validation) -> str:
-    size = len(case.attempt.token.encode(errors="surrogatepass"))
+def _size(state: _State) -> str:
+    size = len(state.attempt.token.encode(errors="surrogatepass"))
     if size > c.TOKEN_MAX_BYTES:
-        raise _Failed(f"the token has {size} bytes; at most {c.TOKEN_MAX_BYTES} are safe")
+        raise _Failed(f"the token has {size} bytes; IVS accepts at most {c.TOKEN_MAX_BYTES}")
     return f"{size} bytes"
 
 
-def _segments(case: _Validation) -> str:
-    """An empty signature is left to the rules of algorithm and signature: it is what an unsigned token has."""
-    if not case.attempt.token:
-        raise _Failed("there is no token")
-    segments = case.attempt.token.encode(errors="surrogatepass").split(b".")
+def _segments(state: _State) -> str:
+    """Leaves an empty signature to the algorithm and signature rules: unsigned tokens have one."""
+    if not state.attempt.token:
+        raise _Failed("the token is empty")
+    segments = state.attempt.token.encode(errors="surrogatepass").split(b".")
     if len(segments) != 3:
-        raise _Failed(f"the token has {len(segments)} segment{'s' * (len(segments) != 1)}; 3 are needed")
+        raise _Failed(f"the token has {len(segments)} segment{'s' * (len(segments) != 1)}; it must have 3")
     for name, segment in zip(("header", "payload"), segments, strict=False):
         if not segment:
             raise _Failed(f"the token's {name} is empty", Reason.EMPTY)
-    case.segments = segments
+    state.segments = segments
     return "header, payload and signature"
 
 
-def _encoding(case: _Validation) -> str | None:
-    if not case.segments:
+def _encoding(state: _State) -> str | None:
+    if not state.segments:
         return None
     parts = []
-    for name, segment in zip(("header", "payload", "signature"), case.segments, strict=True):
+    for name, segment in zip(("header", "payload", "signature"), state.segments, strict=True):
         try:
             parts.append(es384.base64url_decode(segment))
-        except ValueError as problem:
-            raise _Failed(f"the {name} {problem}") from None
-    case.parts = parts
+        except ValueError as error:
+            raise _Failed(f"the {name} {error}") from None
+    state.parts = parts
     return "base64url without padding"
 
 
-def _header(case: _Validation) -> str | None:
-    if not case.parts:
+def _header(state: _State) -> str | None:
+    if not state.parts:
         return None
-    header = _object(case.parts[0], "header")
+    header = _object(state.parts[0], "header")
     if not isinstance(header.get("alg"), str):
         raise _Failed("the header's alg must be a string")
-    if header.get("typ", "JWT") != "JWT":  # INFERRED: IVS shows "JWT" and does not say that it looks
+    if header.get("typ", "JWT") != "JWT":  # INFERRED: IVS documents "JWT" and not whether it checks it
         raise _Failed("the header's typ must be JWT")
-    if "crit" in header:  # RFC 7515, 4.1.11: what is not understood must be refused
-        raise _Failed("the header's crit names extensions that nobody here understands")
-    case.header = header
+    if "crit" in header:  # RFC 7515, 4.1.11: extensions that are not understood must be rejected
+        raise _Failed("the header's crit names extensions that are not supported")
+    state.header = header
     return "a JSON object"
 
 
-def _algorithm(case: _Validation) -> str | None:
-    if case.header is None:
+def _algorithm(state: _State) -> str | None:
+    if state.header is None:
         return None
-    if case.header["alg"].lower() == "none":
-        raise _Failed("the header's alg is none: the token is not signed, and IVS takes ES384 only", Reason.UNSIGNED)
-    if case.header["alg"] != es384.ALGORITHM:
-        raise _Failed("the header's alg is not ES384, the only one that IVS takes")
+    if state.header["alg"].lower() == "none":
+        raise _Failed("the header's alg is none: the token is not signed; IVS accepts ES384 only", Reason.UNSIGNED)
+    if state.header["alg"] != es384.ALGORITHM:
+        raise _Failed("the header's alg is not ES384, the only algorithm that IVS accepts")
     return es384.ALGORITHM
 
 
-def _signature(case: _Validation) -> str | None:
-    if case.header is None or case.header["alg"] != es384.ALGORITHM:
-        return None  # the rule before refused it
-    if len(case.parts[2]) != es384.SIGNATURE_BYTES:
-        raise _Failed(f"the signature has {len(case.parts[2])} bytes; raw r||s of P-384 has {es384.SIGNATURE_BYTES}")
-    if case.attempt.keys is None:
-        raise _Unknown("the public halves that IVS holds there are not known here")
-    signed = case.segments[0] + b"." + case.segments[1]
-    # INFERRED: the token names no key, so each of the channel's account and region is tried.
-    if not any(es384.verify(key, signed, case.parts[2]) for key in case.attempt.keys):
-        raise _Failed("no playback key pair of the channel's account and region made this signature")
+def _signature(state: _State) -> str | None:
+    if state.header is None or state.header["alg"] != es384.ALGORITHM:
+        return None  # the algorithm rule failed
+    if len(state.parts[2]) != es384.SIGNATURE_BYTES:
+        raise _Failed(f"the signature has {len(state.parts[2])} bytes; raw r||s of P-384 has {es384.SIGNATURE_BYTES}")
+    if state.attempt.keys is None:
+        raise _Unknown("the public keys that IVS holds for the channel are not known here")
+    signed = state.segments[0] + b"." + state.segments[1]
+    # INFERRED: the token names no key, so every key of the channel's account and region is tried.
+    if not any(es384.verify(key, signed, state.parts[2]) for key in state.attempt.keys):
+        raise _Failed("the signature was not made by a playback key pair of the channel's account and region")
     return "made by a playback key pair of the channel's account and region"
 
 
-def _payload(case: _Validation) -> str | None:
-    if not case.parts:
+def _payload(state: _State) -> str | None:
+    if not state.parts:
         return None
-    case.claims = _object(case.parts[1], "payload")
+    state.claims = _object(state.parts[1], "payload")
     return "a JSON object"
 
 
-def _channel(case: _Validation) -> str | None:
-    if case.claims is None:
+def _channel(state: _State) -> str | None:
+    if state.claims is None:
         return None
-    arn = case.claim(c.CHANNEL_ARN)
+    arn = state.claim(c.CHANNEL_ARN)
     if arn is None:
         raise _Failed(f"{c.CHANNEL_ARN} is missing", Reason.MISSING)
-    if case.attempt.channel is None:
-        return "a channel's ARN"
-    if arn != str(case.attempt.channel):  # INFERRED: that they must be equal
-        raise _Failed(f"{c.CHANNEL_ARN} names another channel than the one that is played")
-    return "the channel that is played"
+    if state.attempt.channel is None:
+        return "a channel ARN"
+    if arn != str(state.attempt.channel):  # INFERRED: that they must be equal
+        raise _Failed(f"{c.CHANNEL_ARN} is not the requested channel")
+    return "the requested channel"
 
 
-def _expiry(case: _Validation) -> str | None:
-    if case.claims is None:
+def _expiry(state: _State) -> str | None:
+    if state.claims is None:
         return None
-    exp = case.claim(c.EXP)
-    if exp is None:  # INFERRED: listed without "optional", so required
+    exp = state.claim(c.EXP)
+    if exp is None:  # INFERRED: not marked optional in the user guide, so required
         raise _Failed("exp is missing", Reason.MISSING)
     if exp >= MILLISECONDS_THRESHOLD:
         raise _in_milliseconds(c.EXP)
-    if exp <= case.attempt.now:  # INFERRED: no leeway
-        raise _Failed(f"exp passed {case.attempt.now - exp:.0f} seconds ago")
-    return f"{exp - case.attempt.now:.0f} seconds left"
+    if exp <= state.attempt.now:  # INFERRED: no leeway
+        raise _Failed(f"the token expired {state.attempt.now - exp:.0f} seconds ago")
+    return f"expires in {exp - state.attempt.now:.0f} seconds"
 
 
-def _not_yet(case: _Validation) -> str | None:
-    """INFERRED from the parser whose error text the edge shows: a start or issue time ahead of now is refused."""
-    if not case.claims or not (present := [n for n in ("nbf", "iat") if n in case.claims]):
+def _not_yet(state: _State) -> str | None:
+    """INFERRED from the parser whose error text the edge shows: `nbf` or `iat` in the future is denied."""
+    if not state.claims or not (present := [n for n in ("nbf", "iat") if n in state.claims]):
         return None
     for name in present:
-        value = case.claims[name]
+        value = state.claims[name]
         if not isinstance(value, int | float) or isinstance(value, bool):
-            raise _Failed(f"{name} must be a number of seconds; better leave it out", Reason.MALFORMED)
+            raise _Failed(f"{name} must be a number of seconds; omit it", Reason.MALFORMED)
         if value >= MILLISECONDS_THRESHOLD:
             raise _in_milliseconds(name)
-        if value > case.attempt.now:
-            raise _Failed(f"{name} must not be ahead of now; better leave it out")
-    return "not ahead of now"
+        if value > state.attempt.now:
+            raise _Failed(f"{name} must not be in the future; omit it")
+    return "not in the future"
 
 
 def _in_milliseconds(name: str) -> _Failed:
     text = (
-        f"{name} is in milliseconds, as JavaScript's Date.now() gives them; IVS counts Unix seconds: divide it by 1000"
+        f"{name} is in milliseconds, as returned by JavaScript's Date.now(); IVS expects Unix seconds: divide it by 1000"
     )
     return _Failed(text, Reason.MILLISECONDS)
 
 
-def _ten_minutes(case: _Validation) -> str | None:
-    if not case.claims or not {c.VIEWER_ID, c.SINGLE_USE_UUID} & case.claims.keys():
+def _ten_minutes(state: _State) -> str | None:
+    if not state.claims or not {c.VIEWER_ID, c.SINGLE_USE_UUID} & state.claims.keys():
         return None
-    exp = case.claim(c.EXP)
-    if exp is not None and exp > case.attempt.now + c.TEN_MINUTES_SECONDS:
-        raise _Failed("with a viewer id or a single use, exp must be at most ten minutes (in seconds) ahead")
-    return "at most ten minutes ahead"
+    exp = state.claim(c.EXP)
+    if exp is not None and exp > state.attempt.now + c.TEN_MINUTES_SECONDS:
+        raise _Failed("with a viewer id or a single-use UUID, exp must be at most 600 seconds in the future")
+    return "at most 600 seconds in the future"
 
 
-def _viewer(case: _Validation) -> str | None:
-    viewer_id, version = case.claim(c.VIEWER_ID), case.claim(c.VIEWER_SESSION_VERSION)
+def _viewer(state: _State) -> str | None:
+    viewer_id, version = state.claim(c.VIEWER_ID), state.claim(c.VIEWER_SESSION_VERSION)
     if viewer_id is None:
-        return None if version is None else f"{c.VIEWER_SESSION_VERSION} means nothing without {c.VIEWER_ID}"
+        return None if version is None else f"{c.VIEWER_SESSION_VERSION} has no effect without {c.VIEWER_ID}"
     return "can be revoked"
 
 
-def _revoked(case: _Validation) -> str | None:
+def _revoked(state: _State) -> str | None:
     """IVS user guide, "Start a Viewer Session Revocation": versions up to and including the revoked one.
 
-    INFERRED: it refuses new tokens too, for what is revoked is a version and not a token.
+    INFERRED: it refuses new tokens too, because a version is revoked and not a token.
     """
     try:
-        viewer_id, version = case.claim(c.VIEWER_ID), case.claim(c.VIEWER_SESSION_VERSION)
+        viewer_id, version = state.claim(c.VIEWER_ID), state.claim(c.VIEWER_SESSION_VERSION)
     except _Failed:
-        return None  # the rule before said so
+        return None  # the viewer rule failed
     if viewer_id is None:
         return None
-    if case.attempt.revoked_version is None:
-        raise _Unknown("only IVS knows whether the viewer's sessions of this version were revoked")
-    if (c.DEFAULT_VIEWER_SESSION_VERSION if version is None else version) <= case.attempt.revoked_version:
-        raise _Failed("the viewer's sessions of this version were revoked")
+    if state.attempt.revoked_version is None:
+        raise _Unknown("only IVS knows whether the viewer's sessions with this version were revoked")
+    if (c.DEFAULT_VIEWER_SESSION_VERSION if version is None else version) <= state.attempt.revoked_version:
+        raise _Failed("the viewer's sessions with this version were revoked")
     return "not revoked"
 
 
-def _single_use(case: _Validation) -> str | None:
-    if case.claim(c.SINGLE_USE_UUID) is None:
+def _single_use(state: _State) -> str | None:
+    if state.claim(c.SINGLE_USE_UUID) is None:
         return None
-    if case.attempt.spent is None:
-        raise _Unknown("only IVS knows whether the single use was spent")
-    if case.attempt.spent:
-        raise _Failed("the single use was spent before")
-    return "not spent yet"
+    if state.attempt.spent is None:
+        raise _Unknown("only IVS knows whether the single-use token was already used")
+    if state.attempt.spent:
+        raise _Failed("the single-use token was already used")
+    return "not used yet"
 
 
-def _origins(case: _Validation) -> str | None:
-    allowed, strict = case.claim(c.ALLOW_ORIGIN), case.claim(c.STRICT_ORIGIN)
+def _origins(state: _State) -> str | None:
+    allowed, strict = state.claim(c.ALLOW_ORIGIN), state.claim(c.STRICT_ORIGIN)
     if allowed is None:
         return None
     entries = split_origins(allowed)
     try:
         c.check_strict_origins(bool(strict), len(entries))
-    except ValueError as problem:
-        raise _Failed(f"{c.ALLOW_ORIGIN} {problem}") from None
+    except ValueError as error:
+        raise _Failed(f"{c.ALLOW_ORIGIN} {error}") from None
     return f"{len(entries)} entries"
 
 
-def _strict_origin(case: _Validation) -> str | None:
-    if not case.claim(c.STRICT_ORIGIN):
+def _strict_origin(state: _State) -> str | None:
+    if not state.claim(c.STRICT_ORIGIN):
         return None
-    if case.attempt.origin is None:
-        raise _Unknown("the Origin header that the player sends is not known here")
-    if not case.attempt.origin:
-        raise _Failed("the player sent no Origin header, and the token enforces origins strictly", Reason.MISSING)
-    if parse_origin(case.attempt.origin) is None:  # INFERRED: what no browser sends is never an allowed origin
-        raise _Failed("the player's Origin header is not the form of an origin: scheme://host[:port]")
-    allowed = case.claim(c.ALLOW_ORIGIN)
-    if allowed is not None and not matches(case.attempt.origin, split_origins(allowed)):
-        raise _Failed("the player's Origin header is none of the allowed origins")
+    if state.attempt.origin is None:
+        raise _Unknown("the Origin header that the player sends is unknown")
+    if not state.attempt.origin:
+        raise _Failed("the player sent no Origin header, which strict origin enforcement requires", Reason.MISSING)
+    if parse_origin(state.attempt.origin) is None:  # INFERRED: a header that no browser sends is never allowed
+        raise _Failed("the player's Origin header is not an origin: scheme://host[:port]")
+    allowed = state.claim(c.ALLOW_ORIGIN)
+    if allowed is not None and not matches(state.attempt.origin, split_origins(allowed)):
+        raise _Failed("the player's Origin header is not one of the allowed origins")
     return "the Origin header is allowed"
 
 
-def _resolution(case: _Validation) -> str | None:
-    return case.claim(c.MAXIMUM_RESOLUTION) and f"at most {case.claim(c.MAXIMUM_RESOLUTION)}"
+def _resolution(state: _State) -> str | None:
+    return state.claim(c.MAXIMUM_RESOLUTION) and f"at most {state.claim(c.MAXIMUM_RESOLUTION)}"
 
 
-def _ads(case: _Validation) -> str | None:
+def _ads(state: _State) -> str | None:
     names = (c.ADS_OPT_OUT, c.ADS_PLAYER_PARAMS, c.ADS_PLAYBACK_CONFIG_NAME, c.ADS_REPORTING_MODE)
-    present = [name for name in names if case.claim(name) is not None]
+    present = [name for name in names if state.claim(name) is not None]
     return ", ".join(present) or None
 
 
@@ -383,40 +380,40 @@ RULES: tuple[tuple[str, _Rule], ...] = (
 
 
 _CONDITIONS = {"revoked": "revoked", "single-use": "already used"}
-"""The rules that only IVS can decide, and what a token that passes all others is then admitted unless."""
+"""The rules that only IVS can decide, and the condition under which IVS then denies the token."""
 
 
 def validate(attempt: PlaybackAttempt) -> ValidationResult:
-    """Apply the table and return the verdict. Never raises, whatever the token is."""
-    case = _Validation(attempt)
-    findings = tuple(_apply(name, rule, case) for name, rule in RULES)
-    claims = case.claims or {}
-    refused = next((f for f in findings if f.result is RuleStatus.FAIL), None)
-    if refused is not None:
-        return ValidationResult(Outcome.DENY, refused.rule, refused.message, findings, claims)
-    unknown = [f for f in findings if f.result is RuleStatus.UNKNOWN]
+    """Apply all rules and return the result. Never raises, whatever the token is."""
+    state = _State(attempt)
+    results = tuple(_apply(name, rule, state) for name, rule in RULES)
+    claims = state.claims or {}
+    failed = next((f for f in results if f.result is RuleStatus.FAIL), None)
+    if failed is not None:
+        return ValidationResult(Outcome.DENY, failed.rule, failed.message, results, claims)
+    unknown = [f for f in results if f.result is RuleStatus.UNKNOWN]
     if not unknown:
-        return ValidationResult(Outcome.ALLOW, None, "the player is let in", findings, claims)
-    undecided = next((f for f in unknown if f.rule not in _CONDITIONS), None)
-    if undecided is not None:
-        return ValidationResult(Outcome.INDETERMINATE, None, undecided.message, findings, claims)
+        return ValidationResult(Outcome.ALLOW, None, "playback is allowed", results, claims)
+    open_rule = next((f for f in unknown if f.rule not in _CONDITIONS), None)
+    if open_rule is not None:
+        return ValidationResult(Outcome.INDETERMINATE, None, open_rule.message, results, claims)
     unless = tuple(_CONDITIONS[f.rule] for f in unknown)
     message = f"allowed unless {' or '.join(unless)}: {unknown[0].message}"
-    return ValidationResult(Outcome.CONDITIONAL, None, message, findings, claims, unless)
+    return ValidationResult(Outcome.CONDITIONAL, None, message, results, claims, unless)
 
 
-def _apply(name: str, rule: _Rule, case: _Validation) -> RuleResult:
+def _apply(name: str, rule: _Rule, state: _State) -> RuleResult:
     try:
-        found = rule(case)
-    except _Failed as failure:
-        return RuleResult(name, RuleStatus.FAIL, str(failure), failure.reason)
-    except _Unknown as missing_fact:
-        return RuleResult(name, RuleStatus.UNKNOWN, str(missing_fact))
-    return RuleResult(name, RuleStatus.PASS if found is not None else RuleStatus.NOT_APPLICABLE, found or "")
+        detail = rule(state)
+    except _Failed as failed:
+        return RuleResult(name, RuleStatus.FAIL, str(failed), failed.reason)
+    except _Unknown as unknown:
+        return RuleResult(name, RuleStatus.UNKNOWN, str(unknown))
+    return RuleResult(name, RuleStatus.PASS if detail is not None else RuleStatus.NOT_APPLICABLE, detail or "")
 
 
 def _object(data: bytes, name: str) -> dict[str, Any]:
     try:
         return read_object(data)
-    except ValueError as problem:
-        raise _Failed(f"the {name} {problem}") from None
+    except ValueError as error:
+        raise _Failed(f"the {name} {error}") from None

@@ -1,20 +1,17 @@
-"""Viewer ids: which ones there are, and how a subject becomes one.
+"""Viewer ids: what a valid one is, and how a subject is mapped to viewer ids.
 
-Rules of the file
-- `check_viewer_id` is the one definition of a viewer id: tokens are issued for these, and these can be revoked and
-  denied, over HTTP and by the commands. It is narrower than IVS's own rule (`claims.check_viewer_id`), by which foreign
-  tokens are judged: IVS's model does not restrict the characters.
-- A viewer id is base64url of the first 30 bytes of HMAC-SHA-256 over (namespace, subject): exactly the 40 characters
-  that IVS takes, and no personal data leaves.
-- The namespace's length is part of what is hashed, so that no two pairs are spelled alike.
-
-Every viewer id that a subject was ever given: revocations and denials reach all of them.
-
-Rules of the file
-- The subject key is versioned: a token of yesterday may carry the id of an older version.
-- A key is opened once and kept; which versions there are is asked each time. A worker has one `ViewerIdResolver`, which its
-  snapshot and its revocations share, so this holds for the whole process. Threads may share it.
-- The first to want a subject key makes it, by compare-and-set.
+Invariants
+- `check_viewer_id` is the only definition of a viewer id that this service accepts, for tokens, revocations and
+  denials, over HTTP and in the CLI. It is narrower than IVS's own rule (`claims.check_viewer_id`), which validates
+  other people's tokens: IVS's model does not restrict the characters.
+- The viewer id of a subject is base64url of the first 30 bytes of HMAC-SHA-256 over (namespace, subject): exactly the
+  40 characters that IVS accepts, and no personal data leaves the service.
+- The hash includes the namespace's length, so that no two (namespace, subject) pairs give the same input.
+- The subject key is versioned: a token issued yesterday may carry the viewer id of an older version. Revocations and
+  denials therefore apply to the viewer ids of all versions.
+- Each key version is decrypted once and cached; the list of versions is read every time. A worker has one
+  `ViewerIdResolver`, shared by its snapshot and its revocations. It may be used from several threads.
+- The first worker that needs a subject key creates it, by compare-and-set.
 """
 
 from __future__ import annotations
@@ -36,7 +33,7 @@ from tokensvc.vault.cipher import SecretCipher
 
 SUBJECT_MAX_CHARS = 1024
 SUBJECT_KEY_PURPOSE = "subject key"
-"""What it is wrapped as."""
+"""The purpose under which the subject key is encrypted."""
 SUBJECT_KEY_BYTES = 32
 _DIGEST_BYTES = 30
 _MAX_CHARS = claims.VIEWER_ID_MAX_CHARS
@@ -45,7 +42,7 @@ _MAX_CHARS = claims.VIEWER_ID_MAX_CHARS
 def check_viewer_id(value: object) -> str:
     """Return the viewer id. Raises ValueError with the rule that it breaks."""
     if isinstance(value, str) and value.isascii() and value.isprintable() and 0 < len(value) <= _MAX_CHARS:
-        return value  # nearly every one, and this runs for each token
+        return value  # the common case, without further calls: this runs for each token
     return check_no_controls(check_unicode(claims.check_viewer_id(value)))
 
 
@@ -59,48 +56,50 @@ ViewerId = Annotated[
 """A viewer id as a field of a request."""
 
 Subject = Annotated[str, Field(min_length=1, max_length=SUBJECT_MAX_CHARS)]
-"""A viewer in the caller's own words, as a field of a request. Only its keyed hash is stored, so any text will do."""
+"""A viewer's id in the caller's system, as a field of a request. Only its keyed hash is stored, so any text will do."""
 
 
 def viewer_id(subject_key: bytes, namespace: str, subject: str) -> str:
-    """The viewer id of a subject: the same for ever under one subject key, and not to be turned back."""
+    """The viewer id of a subject: stable under one subject key, and not reversible."""
     name = namespace.encode()
     message = len(name).to_bytes(4, "big") + name + subject.encode()
     return base64url_encode(hmac.digest(subject_key, message, hashlib.sha256)[:_DIGEST_BYTES]).decode("ascii")
 
 
 ResolveViewerIds = Callable[[str | None, str | None], tuple[str, ...]]
-"""All ids of a viewer that is named by its id or by a subject. Raises StoreError, or VaultError's leaves."""
+"""Takes a viewer id or a subject; returns all viewer ids of that viewer. Raises StoreError and subclasses of
+VaultError."""
 
 
 class ViewerIdResolver:
-    """Turns subjects into viewer ids."""
+    """Maps subjects to viewer ids."""
 
     def __init__(self, deployment: DeploymentStore, cipher: Callable[[], SecretCipher]) -> None:
-        """`cipher` is asked for when a key is to be opened or made: who names no subject needs none."""
+        """`cipher` is called only to decrypt or create a key: without subjects none is needed."""
         self._deployment = deployment
         self._cipher = cipher
-        self._opened: dict[tuple[int, datetime], bytes] = {}
+        self._secrets: dict[tuple[int, datetime], bytes] = {}
 
     def keys(self) -> list[bytes]:
-        """Every version of the subject key, newest first. Raises StoreError, or VaultError's leaves."""
-        return [self._decrypted(key) for key in self._stored()]
+        """Every version of the subject key, newest first. Raises StoreError and subclasses of VaultError."""
+        return [self._decrypt(key) for key in self._stored()]
 
     def newest_key(self) -> bytes:
-        """The one that new tokens are issued with. Raises as `keys` does."""
-        return self._decrypted(self._stored()[0])
+        """The version that new tokens are issued with. Raises as `keys` does."""
+        return self._decrypt(self._stored()[0])
 
     def _stored(self) -> list[WrappedSubjectKey]:
-        """Every version as the store has it, newest first; never empty."""
+        """Every version as stored, newest first; never empty."""
         return self._deployment.subject_keys() or [create_subject_key(self._deployment, self._cipher())]
 
-    def _decrypted(self, key: WrappedSubjectKey) -> bytes:
-        if (secret := self._opened.get(key.identity)) is None:
-            secret = self._opened[key.identity] = self._cipher().decrypt_secret(SUBJECT_KEY_PURPOSE, key.wrapped)
+    def _decrypt(self, key: WrappedSubjectKey) -> bytes:
+        if (secret := self._secrets.get(key.identity)) is None:
+            secret = self._secrets[key.identity] = self._cipher().decrypt_secret(SUBJECT_KEY_PURPOSE, key.wrapped)
         return secret
 
     def for_namespace(self, namespace: str) -> ResolveViewerIds:
-        """Names viewers of one namespace; the keys are read when the first subject comes, and then no more."""
+        """A function that resolves viewers of one namespace. It reads the keys for the first subject and then never
+        again, so make a new one for each request."""
         keys: list[bytes] = []
 
         def viewer_ids(viewer: str | None, subject: str | None) -> tuple[str, ...]:
@@ -113,6 +112,6 @@ class ViewerIdResolver:
 
 
 def create_subject_key(deployment: DeploymentStore, cipher: SecretCipher) -> WrappedSubjectKey:
-    """Make the subject key of a new store; the one that is kept, which may be another's who was first."""
-    fresh = secrets.token_bytes(SUBJECT_KEY_BYTES)
-    return deployment.add_subject_key(1, cipher.encrypt_secret(SUBJECT_KEY_PURPOSE, fresh))
+    """Create the subject key of a new store and return the stored one: another worker may have been first."""
+    secret = secrets.token_bytes(SUBJECT_KEY_BYTES)
+    return deployment.add_subject_key(1, cipher.encrypt_secret(SUBJECT_KEY_PURPOSE, secret))

@@ -1,1 +1,1 @@
-"""The HTTP interface of the service; `routes.py` has every URL."""
+"""The HTTP interface of the service; `routes.py` lists every operation."""

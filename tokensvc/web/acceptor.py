@@ -1,16 +1,17 @@
-"""Accepting connections: many in one turn of the event loop, so that a new connection is served as soon as a busy one.
+"""Accepts connections, several in one iteration of the event loop, so that new ones are served as soon as busy ones.
 
 Invariants
-- A turn in which connections wait takes up to ACCEPTS_PER_ITERATION of them. libuv, and uvloop on top of it, takes one a
-  turn; a turn of a loaded worker lasts as long as it takes to serve every connection that has sent something, so that
-  a crowd of new connections, health checks among them, would wait for as many of those as there are new connections.
-- No turn takes more than that: several workers share one listening socket, and what one of them leaves in the queue
-  is there for the others. A worker with much to do has longer turns, and so takes fewer connections than an idle one.
-- When `accept` fails because no file descriptor or no memory is left, the listening socket is left alone for
-  PAUSE_SECONDS and one line is logged. It stays readable meanwhile, so that without the pause each turn would try again
-  and fail again. The connections wait in the kernel's queue, and none of them is reset.
-- Once closed, an acceptor accepts nothing, and when `wait_closed` returns, every connection that it did accept has its
-  protocol, which can then be shut down.
+- One iteration accepts up to ACCEPTS_PER_ITERATION connections. libuv, and so uvloop, accepts one per iteration. An
+  iteration of a loaded worker lasts as long as serving every connection that has sent something; with one accept
+  each, many new connections, health checks among them, would wait for as many iterations as there are of them.
+- No iteration accepts more than that: several workers share one listening socket, and connections that one of them
+  leaves in the queue are available to the others. A busy worker has longer iterations, and so accepts fewer connections
+  than an idle one.
+- When `accept` fails for lack of file descriptors or memory, the listening socket is left alone for PAUSE_SECONDS and
+  one line is logged. The socket stays readable meanwhile, so without the pause every iteration would fail again. The
+  connections wait in the kernel's queue, and none of them is reset.
+- A closed acceptor accepts nothing. When `wait_closed` returns, every connection that it accepted has its protocol,
+  which can then be shut down.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from tokensvc.log import structlog
 
 ACCEPTS_PER_ITERATION = 32
 PAUSE_SECONDS = 1.0
-"""As long as asyncio's own server pauses."""
+"""The same as in asyncio's own server."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Acceptor:
-    """Accepts the connections of one listening socket, from when it is made until it is closed.
+    """Accepts the connections of one listening socket, from construction until `close`.
 
-    The socket stays its owner's to close, after the acceptor.
+    The owner of the socket closes it after the acceptor.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Acceptor:
         self._resume()
 
     def close(self) -> None:
-        """Stop accepting. What was accepted goes on."""
+        """Stop accepting. Accepted connections continue."""
         if self._closed:
             return
         self._closed = True
@@ -77,10 +78,10 @@ class Acceptor:
                 connection, _address = self._listener.accept()
             except BlockingIOError:  # the queue is empty, or another worker was faster
                 return
-            except ConnectionAbortedError:  # the client left while it waited
+            except ConnectionAbortedError:  # the client disconnected while it waited
                 continue
-            except OSError as problem:
-                self._pause_after(problem)
+            except OSError as error:
+                self._pause_after(error)
                 return
             connection.setblocking(False)
             task = self._loop.create_task(self._connect(connection))
@@ -90,15 +91,15 @@ class Acceptor:
     async def _connect(self, connection: socket.socket) -> None:
         try:
             await self._loop.connect_accepted_socket(self._create_protocol, connection)
-        except Exception:  # noqa: BLE001 - one connection less; the others go on
-            _log.exception("an accepted connection could not be set up")
+        except Exception:  # noqa: BLE001 - only this connection is lost
+            _log.exception("connection setup failed")
             connection.close()
 
-    def _pause_after(self, problem: OSError) -> None:
+    def _pause_after(self, error: OSError) -> None:
         _log.error(
-            "no connections can be accepted for now",
-            problem=problem.strerror,
-            errno=problem.errno,
+            "accepting connections failed",
+            error=error.strerror,
+            errno=error.errno,
             retry_seconds=self._pause_seconds,
         )
         self._loop.remove_reader(self._listener)

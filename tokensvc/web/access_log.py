@@ -1,9 +1,9 @@
-"""One line a request.
+"""The access log: one line per request.
 
-Rules of the file
-- A line holds when, what route, which caller, the outcome and how long: no query, no body, no token, no viewer.
-- The loop queues a tuple. The thread that writes the log makes the text, in batches; when it cannot keep up, lines are
-  dropped and counted there.
+Invariants
+- A line has the time, route, caller, client, status, code and duration: no query, no body, no token and no viewer.
+- The event loop only queues a tuple. The log writer's thread renders the text, in batches; when it cannot keep up, it
+  drops lines and counts them.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _ADDRESS = re.compile(r"[0-9a-fA-F.:]{2,45}")
 
 
 class LogEntry(NamedTuple):
-    """One request. On the hot path a plain tuple of the same members stands for it."""
+    """One request. The hot path queues a plain tuple of the same members."""
 
     finished_at: float
-    """On the monotonic clock."""
+    """Monotonic clock, in seconds."""
     method: str
     path: str
     status: int
@@ -35,7 +35,7 @@ class LogEntry(NamedTuple):
 
 
 class LineQueue(Protocol):
-    """Where lines are queued for writing."""
+    """Queues entries for writing on another thread."""
 
     def accept(self, render: Callable[[Sequence[Any]], str], /) -> Callable[[Any], None]:
         """The function that queues one entry without waiting; `render` makes the text of several, on another thread."""
@@ -43,41 +43,41 @@ class LineQueue(Protocol):
 
 
 class AccessLog:
-    """Queues lines, and makes their text."""
+    """Queues entries, and renders them."""
 
     def __init__(self, queue: LineQueue, clock: Clock, *, as_json: bool) -> None:
         self._clock = clock
         self._render = _json if as_json else _text
-        self.add = queue.accept(self._text_of)
-        """Take one line; never waits."""
+        self.add = queue.accept(self._render_all)
+        """Queue one entry; never waits."""
 
-    def _text_of(self, entries: Sequence[tuple[float, str, str, int, str, str, str, str, float]]) -> str:
+    def _render_all(self, entries: Sequence[tuple[float, str, str, int, str, str, str, str, float]]) -> str:
         wall_ahead = self._clock.now() - self._clock.monotonic()
-        lines = [LogEntry(*entry) for entry in entries]
-        return "".join([self._render(line, line.finished_at + wall_ahead) for line in lines])
+        named = [LogEntry(*entry) for entry in entries]
+        return "".join([self._render(entry, entry.finished_at + wall_ahead) for entry in named])
 
 
-def _json(line: LogEntry, at: float) -> str:
-    """Written by hand, for speed: every value is ours or was checked (a caller's name), so none needs escaping."""
+def _json(entry: LogEntry, at: float) -> str:
+    """Formatted by hand for speed: every value is ours or validated (a caller's name), so none needs escaping."""
     return (
-        f'{{"timestamp":"{_instant(at)}","level":"info","event":"request","method":"{line.method}",'
-        f'"path":"{line.path}","status":{line.status},"code":"{line.code}","caller":"{line.caller}",'
-        f'"client":"{_address(line.client)}",'
-        f'"request_id":"{line.request_id}","ms":{line.seconds * 1000:.3f}}}\n'
+        f'{{"timestamp":"{_instant(at)}","level":"info","event":"request","method":"{entry.method}",'
+        f'"path":"{entry.path}","status":{entry.status},"code":"{entry.code}","caller":"{entry.caller}",'
+        f'"client":"{_address(entry.client)}",'
+        f'"request_id":"{entry.request_id}","duration_ms":{entry.seconds * 1000:.3f}}}\n'
     )
 
 
-def _text(line: LogEntry, at: float) -> str:
+def _text(entry: LogEntry, at: float) -> str:
     return (
-        f"{_instant(at)} {line.method} {line.path} {line.status} {line.code} caller={line.caller or '-'} "
-        f"client={_address(line.client)} "
-        f"{line.seconds * 1000:.1f}ms {line.request_id}\n"
+        f"{_instant(at)} {entry.method} {entry.path} {entry.status} {entry.code} caller={entry.caller or '-'} "
+        f"client={_address(entry.client)} "
+        f"{entry.seconds * 1000:.1f}ms {entry.request_id}\n"
     )
 
 
 @lru_cache(maxsize=1024)
 def _address(client: str) -> str:
-    """The client's address; a trusted proxy may have passed on anything in its place."""
+    """The client's address, or "-": a trusted proxy may forward any text as the address."""
     return client if _ADDRESS.fullmatch(client) else "-"
 
 

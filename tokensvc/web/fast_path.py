@@ -1,12 +1,12 @@
-"""What a connection answers without a task: whole requests, and heads that come again.
+"""Responds to a connection's requests without a task: to complete requests, and to repeated heads without parsing.
 
 Invariants
 - The application is offered a request only when its body is complete, its head names no content coding, and no earlier
-  response of the connection is still to come from a task. A request that it takes is answered in the same iteration of
-  the event loop, in order.
+  response of the connection is still due from a task. An accepted request is answered in the same iteration of the
+  event loop, in order.
 - A client that keeps its connection sends the same head again and again. A head that equals the last one is not parsed
-  again, but everything that it asks for is judged again: who the caller is, and what it may have.
-- A head holds its caller's secret, so it is compared in constant time.
+  again, but everything that it requests is decided again: authentication, authorization and limits.
+- A head contains its caller's secret, so it is compared in constant time.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ class FastPath:
         self._close = close
         self._keep_alive = True
         self._head = b""
-        """The head of the last request, when that request was all that arrived; else empty."""
+        """The head of the last request if nothing else arrived with that request, otherwise empty."""
         self._length = 0
-        """The length of that request with its body."""
+        """The length of that request, body included."""
         self._scope: Scope = {}
         self.pending = False
-        """Whether a request was taken whose response is still to come."""
+        """Whether an accepted request still waits for its response."""
 
     def offer(self, scope: Scope, body: bytes, *, keep_alive: bool) -> bool:
-        """Offer a whole request to the application. True when it was taken."""
+        """Offer a complete request to the application. True when it was accepted."""
         if self._flow.write_paused:
             return False
         self.flush()
@@ -63,22 +63,22 @@ class FastPath:
         return True
 
     def remember(self, head: bytes, length: int, scope: Scope) -> None:
-        """Answer requests with this head, and a body that makes them as long as this one, without parsing them."""
+        """Accept later requests of this length that start with this head without parsing them."""
         self._head, self._length, self._scope = head, length, scope
 
     def forget(self) -> None:
-        """Parse the next head, whatever it is."""
+        """Have the next head parsed, whatever it is."""
         self._head = b""
 
-    def take_repeated(self, data: bytes) -> bool:
-        """Take what differs from the last request in its body alone. False when it has to be parsed."""
+    def accept_repeated(self, data: bytes) -> bool:
+        """Accept a request that differs from the last one only in its body. False when it has to be parsed."""
         head = self._head
         if not head or len(data) != self._length or not hmac.compare_digest(data[: len(head)], head):
             return False
         return self.offer(self._scope, data[len(head) :], keep_alive=True)
 
     def flush(self) -> None:
-        """Have the request that was taken answered now, if there is one."""
+        """Respond now to the accepted request, if there is one."""
         if self.pending:
             self._app.flush()
 
@@ -93,7 +93,7 @@ class FastPath:
 def response_bytes(
     response: Response, request_id: str, default_headers: list[tuple[bytes, bytes]], *, close: bool
 ) -> bytes:
-    """A whole response as it is sent."""
+    """A complete response as it is sent."""
     return b"%b%b%b%bcontent-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (
         STATUS_LINE[response.status],
         _lines(response.headers),
@@ -107,5 +107,5 @@ def response_bytes(
 
 @lru_cache(maxsize=64)
 def _lines(headers: Headers) -> bytes:
-    """Headers as they are sent. There are few different ones: each route's own, and the date of a second."""
+    """Header lines as they are sent. Few differ: those of each route, and the date of each second."""
     return b"".join(b"%b: %b\r\n" % header for header in headers)

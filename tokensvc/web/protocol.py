@@ -1,25 +1,25 @@
-"""One HTTP/1.1 connection: httptools finds the grammar, two tables of states decide what may happen next.
+"""One HTTP/1.1 connection: httptools parses the grammar, and two state tables decide what may happen next.
 
     reading     IDLE -> HEAD -> BUFFERING -> (STREAMING ->) IDLE -> ... -> ENDED
     responding  READY -> TASK -> READY -> ... -> CLOSED
 
 Invariants
-- The parser is fed one section at a time: a head, a body of known length, or chunks up to a blank line. No call of the
-  parser can therefore begin one request and complete another, and parsing can stop between any two.
-- Responses leave in the order of their requests. The response to input that cannot be read comes after those that are
-  owed, and is the last: a request that was accepted is answered whatever follows it, the end of the input included.
-- Memory is bounded, and so is the time of one connection. Parsing stops while MAX_QUEUED requests or MAX_QUEUED_BYTES
+- The parser is fed one section at a time: a head, a body of known length, or chunks up to a blank line. So no call of
+  the parser can begin one request and complete another, and parsing can stop between any two calls.
+- Responses leave in the order of their requests. The response to input that cannot be parsed follows those that are
+  still due, and is the last: an accepted request is answered whatever follows it, the end of the input included.
+- Memory and the time spent on one connection are bounded. Parsing stops while MAX_QUEUED requests or MAX_QUEUED_BYTES
   of their bodies wait, and after MAX_QUEUED requests or MAX_SECTIONS in one iteration of the event loop. Nothing is
   read from the socket while input waits to be parsed.
 - `Upgrade` is ignored, as RFC 9110, section 7.8 allows: the request is parsed again without it, body included, and is
-  the last one of its connection.
+  the last of its connection.
 - Nothing that arrives after a head changes it: trailers are dropped.
-- A client is given KEEP_ALIVE_SECONDS to complete a request, and as long to read what it was sent.
+- A client has KEEP_ALIVE_SECONDS to complete a request, and as long to read its responses.
 - A connection whose client may still be sending is not reset: its output ends first, and what arrives within
-  LINGER_SECONDS is discarded, so that the last response can be read (RFC 9112, section 9.6).
+  LINGER_SECONDS is discarded, so that the client can read the last response (RFC 9112, section 9.6).
 
-The task side of a request is uvicorn's own (`request_cycle.py`); tests/web/test_uvicorn_contract.py names all that is
-relied on, and tests/web/test_uvicorn_differences.py where this protocol differs from uvicorn's on purpose.
+The task side of a request is uvicorn's own (`request_cycle.py`). tests/web/test_uvicorn_contract.py lists everything
+of uvicorn that this relies on, and tests/web/test_uvicorn_differences.py every intended difference in behaviour.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ from tokensvc.log import exception_fields, structlog
 from tokensvc.web.fast_path import FastPath, response_bytes
 from tokensvc.web.request_cycle import CycleTransport, Flow, disconnect, new_cycle
 from tokensvc.web.request_head import (
+    ENCODED_BODY_MAX_BYTES,
     HEAD_MAX_BYTES,
     HEAD_TOO_LARGE,
     HTTP_1_1,
     NOT_HTTP,
-    ENCODED_BODY_MAX_BYTES,
     TOO_LARGE,
     InvalidHead,
     read_head,
@@ -57,15 +57,15 @@ from tokensvc.web.request_head import (
 KEEP_ALIVE_SECONDS = 75
 LINGER_SECONDS = 2
 LINGER_MAX_BYTES = 8 * 1024 * 1024
-"""More than most clients send in that time: one that is cut off may not see its response."""
+"""More than most clients send in that time; a client that is cut off may lose its response."""
 MAX_QUEUED = 32
-"""Requests of one connection that wait for the ones before them."""
+"""Requests of one connection that wait for earlier ones."""
 MAX_QUEUED_BYTES = 64 * 1024
-"""Of the bodies of those requests; a body that a task reads is held back at the same number."""
+"""For the bodies of those requests together, and for the unread part of a body that a task reads."""
 MAX_SECTIONS = 1024
-"""That one connection may have parsed in one iteration of the event loop: chunks can be cut into very many."""
+"""Parsed for one connection in one iteration of the event loop: a body can be cut into very many chunks."""
 MAX_UNPARSED_BYTES = 256 * 1024
-"""What one read from the socket may bring; a transport that goes on reading after it was paused is closed."""
+"""More than one read from the socket returns; a transport that keeps reading after it was paused is aborted."""
 _BLANK_LINE = b"\r\n\r\n"
 _LINE_ENDS = b"\r\n"
 _NOT_LINE_END = re.compile(rb"[^\r\n]|\Z")
@@ -80,32 +80,32 @@ class Reading(IntEnum):
     IDLE = auto()
     """The next request, if there is one."""
     HEAD = auto()
-    """The head of a request, parts of which are here."""
+    """The head of a request, parts of which have arrived."""
     BUFFERING = auto()
-    """A body that may be complete within the data at hand; until then nobody knows of the request."""
+    """A body that may be complete within the data at hand; until then the application does not see the request."""
     STREAMING = auto()
-    """A body whose request is being answered, or waits to be."""
+    """A body whose request is handled by a task, or waits for one."""
     ENDED = auto()
-    """Nothing: the input is over, and what still arrives is discarded."""
+    """Nothing: the input has ended, and what still arrives is discarded."""
 
 
 class Input(IntEnum):
-    """What happens to the reading side."""
+    """Events of the reading side."""
 
     REQUEST_STARTED = auto()
     UPGRADE_IGNORED = auto()
-    """The head is parsed again, as that of a plain request."""
+    """The head is parsed again as that of a plain request."""
     HEAD_COMPLETE = auto()
     BODY_INCOMPLETE = auto()
-    """The data at hand ends before the body does, or the fast path may not take the request."""
+    """The data at hand ends before the body does, or the request is not eligible for the fast path."""
     MESSAGE_COMPLETE = auto()
     INPUT_OVER = auto()
-    """The client ended it, the request was the last one, it cannot be read any further, or the server stops."""
+    """The client closed it, the request was the last, the input cannot be parsed further, or the server stops."""
 
 
 IDLE, HEAD, BUFFERING, STREAMING, ENDED = Reading
 REQUEST_STARTED, UPGRADE_IGNORED, HEAD_COMPLETE, BODY_INCOMPLETE, MESSAGE_COMPLETE, INPUT_OVER = Input
-# Names of the module: a member looked up in its enumeration costs ten times as much, and a request needs thirty.
+# Module-level names: looking up an enumeration member costs ten times as much, and a request needs thirty lookups.
 
 READING: Mapping[Reading, Mapping[Input, Reading]] = {
     IDLE: {REQUEST_STARTED: HEAD, INPUT_OVER: ENDED},
@@ -125,22 +125,22 @@ READING: Mapping[Reading, Mapping[Input, Reading]] = {
 
 
 class Responding(IntEnum):
-    """Who writes the next response. The fast path writes while it is READY, and is flushed before it changes."""
+    """What writes the next response. The fast path writes only in READY, and is flushed before that changes."""
 
     READY = auto()
     TASK = auto()
-    """The task of the oldest request that is not answered yet."""
+    """The task of the oldest request without a complete response."""
     CLOSED = auto()
-    """Nobody: the last response was written."""
+    """Nothing: the last response was written."""
 
 
 class Output(IntEnum):
-    """What happens to the responding side."""
+    """Events of the responding side."""
 
     TASK_STARTED = auto()
     RESPONSE_COMPLETE = auto()
     TASK_ABANDONED = auto()
-    """Its request turned out to be bad before its response began."""
+    """Its request turned out to be invalid before its response started."""
     OUTPUT_OVER = auto()
 
 
@@ -158,7 +158,7 @@ class Protocol(asyncio.Protocol):
     """One connection. The constructor and `shutdown` are what uvicorn's server calls."""
 
     extensions: Mapping[str, Any] | None = None
-    """What the server offers its applications beside HTTP (`hangup.py`)."""
+    """ASGI extensions that the server offers (`http/abort_connection.py`)."""
 
     def __init__(
         self,
@@ -178,26 +178,26 @@ class Protocol(asyncio.Protocol):
         self._reading = IDLE
         self._responding = READY
         self._active: RequestResponseCycle | None = None
-        """The request that a task is answering."""
+        """The request that a task is handling."""
         self._waiting: deque[RequestResponseCycle | Response] = deque()
-        """The requests behind it, and the response to bad input behind those."""
+        """The requests after it, and finally the response to invalid input."""
         self._received: RequestResponseCycle | None = None
         """The request whose body is arriving (STREAMING)."""
         self._unparsed, self._parsed_to = b"", 0
-        """Data that waits until earlier requests are answered, and how far it was parsed."""
+        """Data that waits for earlier responses, and how far it has been parsed."""
         self._parse_scheduled = False
         self._input_closed = False
-        """The client ended its side; what is unparsed may still hold requests."""
+        """The client closed its side; unparsed data may still contain requests."""
         self._head = b""
-        """As much of the present head as was fed to the parser."""
+        """The part of the current head that the parser has been fed."""
         self._may_be_sending = False
-        """The client may go on although the input is over: with a request that could not be read, or with others."""
+        """The client may still be sending although the input has ended: an invalid request, or further ones."""
         self._section_end = b""
-        """The last bytes of incomplete chunks, where a blank line may have begun."""
+        """The last bytes of incomplete chunks, where a blank line may start."""
         self._bytes = 0
-        """Of the present head, or of what followed it."""
+        """The size of the current head, or of what followed it."""
         self._body_left: int | None = 0
-        """Bytes of the body that are still to come; None in chunks."""
+        """Bytes of the body that have not arrived; None for a chunked body."""
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._scope: Scope = {}
@@ -208,14 +208,14 @@ class Protocol(asyncio.Protocol):
         self._upgrade_offered = False
         self._has_trailers = False
         self._requests = 0
-        """How many requests arrived completely."""
-        self._was_taken = False
-        """The last of them was taken by the fast path."""
-        self._watch: asyncio.TimerHandle | None = None
+        """The number of requests that arrived completely."""
+        self._fast_path_taken = False
+        """The fast path accepted the last of them."""
+        self._watchdog: asyncio.TimerHandle | None = None
         self._progress = (0, False, 0)
-        """At the last look: complete requests, whether one was arriving, and bytes that the client had not read."""
+        """At the last check: complete requests, whether one was arriving, and bytes that the client had not read."""
 
-    # The transport's side
+    # Callbacks of the transport
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # always a stream here
         self._state.connections.add(self)  # type: ignore[arg-type] # uvicorn lists its own protocols; `shutdown` is all it needs
@@ -226,20 +226,20 @@ class Protocol(asyncio.Protocol):
         self._scheme = "https" if is_ssl(transport) else "http"
         if hasattr(self._app, "handle_nowait"):
             self._fast = FastPath(self._app, self._state, self._flow, self._write, self._end_output)
-        self._watch = self.loop.call_later(KEEP_ALIVE_SECONDS, self._look)
+        self._watchdog = self.loop.call_later(KEEP_ALIVE_SECONDS, self._check_progress)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the loop calls it so
         self._state.connections.discard(self)
-        self._forget()
+        self._forget_head()
         self._reading = READING[self._reading][INPUT_OVER]
         for cycle in (self._active, self._received):
             if cycle is not None:
                 disconnect(cycle)
         self._waiting.clear()
-        self._put_off(b"")
+        self._defer_parsing(b"")
         self._flow.resume_writing()
-        if self._watch is not None:
-            self._watch.cancel()
+        if self._watchdog is not None:
+            self._watchdog.cancel()
 
     def pause_writing(self) -> None:
         self._flow.pause_writing()
@@ -250,41 +250,41 @@ class Protocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         fast = self._fast
         if fast is not None:
-            if fast.take_repeated(data):
+            if fast.accept_repeated(data):
                 self._requests += 1
                 return
             fast.forget()
         if self._reading is ENDED:
             self._discard(len(data))
         elif self._unparsed:
-            self._put_off(self._unparsed[self._parsed_to :] + data)
+            self._defer_parsing(self._unparsed[self._parsed_to :] + data)
             if len(self._unparsed) > MAX_UNPARSED_BYTES:
                 self.transport.abort()
         else:
             self._parse(data)
 
     def _discard(self, length: int) -> None:
-        """Ignore what arrives behind the end of the input; a client that never stops sending is not waited for."""
+        """Ignore what arrives after the end of the input, and close on a client that never stops sending."""
         self._bytes += length
         if self._responding is CLOSED and self._bytes > LINGER_MAX_BYTES:
             self.transport.close()
 
     def eof_received(self) -> bool:
-        """Answer what was received completely, then close."""
+        """Respond to the complete requests, then close."""
         self._flush()
-        self._forget()
+        self._forget_head()
         self._input_closed = True
         if not self._unparsed:
             self._end_input()
         return not self.transport.is_closing()
 
     def shutdown(self) -> None:
-        """Close when the requests that were received are answered. Called by the server when it stops."""
+        """Close once the received requests have their responses. The server calls this when it stops."""
         self._flush()
-        self._forget()
+        self._forget_head()
         self._keep_alive = False
         if self._reading in (IDLE, HEAD):
-            self._put_off(b"")  # but not the rest of a body, which would be read on with a part of it missing
+            self._defer_parsing(b"")  # not within a body: reading it on would miss a part
             self._reading = READING[self._reading][INPUT_OVER]
         last = self._waiting[-1] if self._waiting else self._active
         if self._responding is not TASK:
@@ -295,37 +295,37 @@ class Protocol(asyncio.Protocol):
     # Parsing
 
     def _parse(self, data: bytes, position: int = 0) -> None:
-        """Parse until the data ends, or until it has to wait for responses or for the other connections."""
+        """Parse to the end of the data, or until it has to wait for responses or for other connections."""
         requests, sections, length = self._requests, 0, len(data)
-        from_its_start = position == 0 and self._reading is IDLE
-        self._was_taken = False
+        from_the_start = position == 0 and self._reading is IDLE
+        self._fast_path_taken = False
         while position < length and self._reading is not ENDED:
             if self._reading is IDLE:
                 if data[position] in _LINE_ENDS:
                     position = _NOT_LINE_END.search(data, position).start()  # type: ignore[union-attr] # matches the end
                     continue
                 if self._must_wait(self._requests - requests):
-                    self._put_off(data, position)
+                    self._defer_parsing(data, position)
                     return
             elif sections == MAX_SECTIONS:
                 if self._reading is BUFFERING:
                     self._stream()
-                self._put_off(data, position)
+                self._defer_parsing(data, position)
                 self._schedule_parsing()
                 return
             sections += 1
             position = self._parse_section(data, position)
         if self._unparsed:
-            self._put_off(b"")
+            self._defer_parsing(b"")
         if self._reading is BUFFERING:
             self._stream()
-        elif self._was_taken and from_its_start and self._requests == requests + 1:
-            self._remember(data)
+        elif self._fast_path_taken and from_the_start and self._requests == requests + 1:
+            self._remember_head(data)
         if self._input_closed:
             self._end_input()
 
     def _must_wait(self, parsed: int) -> bool:
-        """Whether the next request has to wait. What ends the wait is a response, or the next turn of the loop."""
+        """Whether the next request has to wait, for a response or for the next iteration of the event loop."""
         if self._responding is TASK:
             waiting = self._waiting
             if len(waiting) >= MAX_QUEUED or self._flow.write_paused:
@@ -337,15 +337,15 @@ class Protocol(asyncio.Protocol):
             return True
         return False
 
-    def _put_off(self, data: bytes, position: int = 0) -> None:
-        """Parse this later, from `position` on, and read nothing until then. Without data: nothing is left to parse."""
+    def _defer_parsing(self, data: bytes, position: int = 0) -> None:
+        """Parse `data` later, from `position` on, and read nothing until then. Empty data: nothing is left to parse."""
         self._unparsed, self._parsed_to = data, position
-        self._hold()
+        self._update_hold()
         if data:
             self._flow.pause_reading()
 
-    def _hold(self) -> None:
-        """Hold reading while input waits to be parsed, and while enough of a body is here that no task reads yet."""
+    def _update_hold(self) -> None:
+        """Hold reading while input waits to be parsed, or enough of a body has arrived that no task reads yet."""
         cycle = self._received
         self._flow.reading_held = bool(self._unparsed) or (
             cycle is not None
@@ -357,10 +357,10 @@ class Protocol(asyncio.Protocol):
     def _schedule_parsing(self) -> None:
         if not self._parse_scheduled:
             self._parse_scheduled = True
-            self.loop.call_soon(self._parse_rest)
+            self.loop.call_soon(self._parse_deferred)
 
-    def _parse_rest(self) -> None:
-        """Go on with what had to wait; read on when nothing is left of it."""
+    def _parse_deferred(self) -> None:
+        """Parse the deferred data; resume reading when none is left."""
         self._parse_scheduled = False
         if self.transport.is_closing() or self._reading is ENDED:
             return
@@ -370,7 +370,7 @@ class Protocol(asyncio.Protocol):
             self._flow.resume_reading()
 
     def _parse_section(self, data: bytes, position: int) -> int:
-        """Feed the parser up to the end of a section, or of the data. The position behind it."""
+        """Feed the parser up to the end of a section or of the data. Returns the position after it."""
         if self._reading is IDLE:
             self._head = b""
         if self._reading is IDLE or self._reading is HEAD:
@@ -411,7 +411,7 @@ class Protocol(asyncio.Protocol):
             self._reject(NOT_HTTP)
 
     def _parse_without_upgrade(self) -> None:
-        """Parse the head at hand again, as that of a plain request; its body is then framed as it says."""
+        """Parse the current head again as that of a plain request, which then determines how its body is framed."""
         method, url, headers = self._parser.get_method(), self._url, self._headers
         version = self._parser.get_http_version().encode()
         lines = b"".join(b"%b: %b\r\n" % header for header in headers if header[0] != b"upgrade")
@@ -420,7 +420,7 @@ class Protocol(asyncio.Protocol):
         self._head = b"%b %b HTTP/%b\r\n%b\r\n" % (method, url, version, lines)
         self._feed(self._head)
 
-    # What the parser calls
+    # Callbacks of the parser
 
     def on_message_begin(self) -> None:
         self._reading = READING[self._reading][REQUEST_STARTED]
@@ -447,8 +447,8 @@ class Protocol(asyncio.Protocol):
         self._bytes = 0
         try:
             head = read_head(version, method, self._url, self._headers)
-        except InvalidHead as bad:
-            self._reject(bad.answer)
+        except InvalidHead as error:
+            self._reject(error.response)
             return
         self._scope = {
             "type": "http",
@@ -481,7 +481,7 @@ class Protocol(asyncio.Protocol):
         elif cycle is not None and not cycle.response_complete:
             cycle.body += body
             if len(cycle.body) > MAX_QUEUED_BYTES:
-                self._hold()
+                self._update_hold()
                 self._flow.pause_reading()
             cycle.message_event.set()
 
@@ -498,22 +498,22 @@ class Protocol(asyncio.Protocol):
         if not self._keep_alive:
             self._reading = READING[self._reading][INPUT_OVER]
         if buffered:
-            self._was_taken = self._take()
-            if self._was_taken:
+            self._fast_path_taken = self._offer_to_fast_path()
+            if self._fast_path_taken:
                 return
-            cycle = self._start()
+            cycle = self._start_cycle()
         if cycle is not None:
             cycle.more_body = False
             cycle.message_event.set()
 
-    def _take(self) -> bool:
-        """Have the fast path answer the request that was buffered, if it can."""
+    def _offer_to_fast_path(self) -> bool:
+        """Offer the buffered request to the fast path. True when it was accepted."""
         fast = self._fast
         return fast is not None and fast.offer(self._scope, b"".join(self._body), keep_alive=self._keep_alive)
 
-    def _remember(self, data: bytes) -> None:
-        """Keep the head of the request that was just taken, when it and its body are all of the data: then nothing was
-        sent in chunks, and whatever begins with the same head has a body of the same length."""
+    def _remember_head(self, data: bytes) -> None:
+        """Remember the head of the request that was just accepted, if head and body are all of the data: then the body
+        was not chunked, and any request with the same head has a body of the same length."""
         length = len(self._head) + sum(map(len, self._body))
         if self._fast is not None and self._keep_alive and length == len(data):
             self._fast.remember(self._head, len(data), self._scope)
@@ -521,12 +521,12 @@ class Protocol(asyncio.Protocol):
     # Responding
 
     def _stream(self) -> None:
-        """Have the request that is arriving answered while its body arrives, or when its turn comes."""
+        """Hand the arriving request to a task before its body is complete, now or after the earlier requests."""
         self._reading = READING[self._reading][BODY_INCOMPLETE]
-        self._received = self._start()
+        self._received = self._start_cycle()
 
-    def _start(self) -> RequestResponseCycle:
-        """Hand a request to a task of its own, now or when its turn comes."""
+    def _start_cycle(self) -> RequestResponseCycle:
+        """Hand a request to a task of its own, now or after the earlier requests."""
         self._flush()
         cycle = new_cycle(
             self._scope,
@@ -555,13 +555,13 @@ class Protocol(asyncio.Protocol):
             return
         self._responding = RESPONDING[self._responding][TASK_STARTED]
         self._active = entry
-        self._hold()
+        self._update_hold()
         task = self.loop.create_task(entry.run_asgi(self._app))
         task.add_done_callback(self._state.tasks.discard)
         self._state.tasks.add(task)
 
     def _on_response_complete(self) -> None:
-        """What a cycle calls when it has written its response, after closing the connection if it was the last."""
+        """Called by a cycle when it has written its response, after closing the connection if that was the last."""
         self._state.total_requests += 1
         if self._responding is CLOSED:
             return
@@ -570,7 +570,7 @@ class Protocol(asyncio.Protocol):
         self._advance()
 
     def _advance(self) -> None:
-        """Go on after a response: with the next one, with parsing, or to the end."""
+        """Continue after a response: with the next one, with parsing, or with the end of the connection."""
         if self.transport.is_closing():
             return
         if self._waiting:
@@ -582,13 +582,13 @@ class Protocol(asyncio.Protocol):
         else:
             self._flow.resume_reading()
 
-    def _reject(self, answer: Response) -> None:
-        """Read no further; `answer` is the last response, and the only one of a request that was being received."""
+    def _reject(self, response: Response) -> None:
+        """Stop reading. `response` is the last one, and replaces that of a request that was still arriving."""
         self._flush()
         self._may_be_sending = True
         cycle, self._received = self._received, None
         self._reading = READING[self._reading][INPUT_OVER]
-        self._put_off(b"")
+        self._defer_parsing(b"")
         if cycle is not None:
             disconnect(cycle)
             if cycle.response_started:
@@ -599,10 +599,10 @@ class Protocol(asyncio.Protocol):
                 self._responding = RESPONDING[self._responding][TASK_ABANDONED]
             else:
                 self._waiting.remove(cycle)
-        self._enqueue(answer)
+        self._enqueue(response)
 
     def _end_input(self) -> None:
-        """The client sends no more. A request that is incomplete stays so, and gets no response."""
+        """The client sends no more. An incomplete request gets no response."""
         self._flush()
         cycle, self._received = self._received, None
         self._reading = READING[self._reading][INPUT_OVER]
@@ -614,31 +614,31 @@ class Protocol(asyncio.Protocol):
             self.transport.close()
 
     def _end_output_of(self, transport: CycleTransport) -> None:
-        """Close for the cycle with this transport, unless its response is complete: then others may have begun."""
+        """Close for the cycle with this transport, unless its response is complete: others may have started then."""
         if self._active is not None and self._active.transport is transport:  # type: ignore[comparison-overlap] # it is
             self._end_output()
 
     def _end_output(self) -> None:
-        """The last response was written: close, at once where the client has nothing more to send."""
+        """The last response was written: close, at once if the client has nothing more to send."""
         if self._responding is CLOSED or self.transport.is_closing():
             return
         self._responding = RESPONDING[self._responding][OUTPUT_OVER]
         self._waiting.clear()
         between_requests = self._reading is ENDED and self._received is None and not self._bytes
-        goes_on = self._may_be_sending or self._upgrade_offered
-        has_sent_all = self._input_closed or (between_requests and not goes_on)
+        may_continue = self._may_be_sending or self._upgrade_offered
+        has_sent_all = self._input_closed or (between_requests and not may_continue)
         if has_sent_all or not self.transport.can_write_eof():
             self.transport.close()
             return
         self._reading = READING[self._reading][INPUT_OVER]
         self._received = None
-        self._put_off(b"")
+        self._defer_parsing(b"")
         self._flow.resume_reading()
         self.transport.write_eof()
         self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
     def _fail(self, error: BaseException) -> None:
-        """End the connection after a fault of ours. The error's message is not logged: it may repeat what was sent."""
+        """Abort the connection after an internal error. Its message is not logged: it may repeat the input."""
         _log.error("internal error on a connection", **exception_fields(error))
         self._reading = READING[self._reading][INPUT_OVER]
         self.transport.abort()
@@ -651,14 +651,14 @@ class Protocol(asyncio.Protocol):
         if self._fast is not None:
             self._fast.flush()
 
-    def _forget(self) -> None:
+    def _forget_head(self) -> None:
         if self._fast is not None:
             self._fast.forget()
 
-    # The watch
+    # The watchdog
 
-    def _look(self) -> None:
-        """Close the connection when it is idle, or still at the request or the unread response of the last look."""
+    def _check_progress(self) -> None:
+        """Close the connection if it is idle, or has made no progress since the last check."""
         active, unsent = self._active, self.transport.get_write_buffer_size()
         progress = self._requests, self._reading is not IDLE, unsent
         stuck, self._progress = progress == self._progress, progress
@@ -668,11 +668,11 @@ class Protocol(asyncio.Protocol):
             return
         if stuck and (active is None or active.more_body):
             self.transport.close()
-        self._watch = self.loop.call_later(KEEP_ALIVE_SECONDS, self._look)
+        self._watchdog = self.loop.call_later(KEEP_ALIVE_SECONDS, self._check_progress)
 
 
 def _end_of_section(before: bytes, data: bytes, position: int) -> int:
-    """The position behind the first blank line from `position` on, which may begin in `before`; -1 without one."""
+    """The position after the first blank line from `position` on, which may start in `before`; -1 if there is none."""
     if before:
         found = (before + data[position : position + 3]).find(_BLANK_LINE)
         if found >= 0:

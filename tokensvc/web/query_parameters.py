@@ -1,7 +1,7 @@
 """Reads the query string of a request.
 
 Invariants
-- A name that is unknown, or given twice, is rejected by name, as a field of a body is.
+- An unknown or repeated parameter is rejected by name, like a field of a body.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ _Query = TypeVar("_Query", bound=PageQuery)
 
 
 def reject_parameters(scope: Scope) -> None:
-    """Raise InvalidRequest naming each parameter of a request that takes none."""
+    """For a request without parameters. Raises InvalidRequest naming each that was sent."""
     if errors := _read(scope, ())[1]:
         raise InvalidRequest(errors)
 
 
 def read_model(scope: Scope, model: type[_Query]) -> _Query:
-    """The query as a model. Raises InvalidRequest naming every bad parameter."""
+    """The query as a model. Raises InvalidRequest naming every invalid parameter."""
     query, errors = _read(scope, [str(field.alias) for field in model.model_fields.values()])
     return validated_query(query, model, errors)
 
 
 def _read(scope: Scope, known: Sequence[str]) -> tuple[dict[str, str], list[FieldError]]:
-    """The known parameters that are given once, and what is wrong with the names of the rest."""
+    """The known parameters that were sent once, and errors for the rest."""
     try:
         given = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=100)
     except ValueError:

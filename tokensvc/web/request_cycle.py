@@ -1,9 +1,9 @@
-"""uvicorn's `RequestResponseCycle`: a request that a task answers, as our protocol uses it.
+"""Adapts uvicorn's `RequestResponseCycle`, which runs the task side of a request, to our protocol.
 
 Invariants
-- A cycle never closes the transport itself: the protocol does, which knows whether the client is still sending, and
-  whether it is still this cycle that responds (an application may fail behind its complete response).
-- A cycle that wants its body does not resume reading while what is behind it has to wait.
+- A cycle never closes the transport itself. The protocol does: it knows whether the client is still sending, and
+  whether the cycle is still the one that responds (an application may fail after its complete response).
+- A cycle that wants its body does not resume reading while what follows it has to wait.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Flow(FlowControl):
     """uvicorn's flow control of one connection, with a hold on reading."""
 
     reading_held = False
-    """Reading stays paused, whatever asks to resume it."""
+    """While true, reading stays paused and `resume_reading` does nothing."""
 
     def pause_reading(self) -> None:
         if not self._transport.is_closing():
@@ -38,8 +38,8 @@ class Flow(FlowControl):
 class _Expecting(RequestResponseCycle):
     """A request whose client may wait for `100 Continue` before it sends the body.
 
-    Without that, but with a response, the client may send the body or go on with its next request; nothing that comes
-    then can be read safely, so such a response is the last.
+    If it gets a response instead, the client may send the body or its next request. What it sends then cannot be parsed
+    safely, so such a response is the last.
     """
 
     async def send(self, message: ASGISendEvent) -> None:
@@ -49,7 +49,7 @@ class _Expecting(RequestResponseCycle):
 
 
 class CycleTransport:
-    """All of a transport that a cycle uses."""
+    """The part of a transport that a cycle uses."""
 
     __slots__ = ("_on_close", "is_closing", "write")
 
@@ -78,7 +78,7 @@ def new_cycle(
     expects_continue: bool,
     keep_alive: bool,
 ) -> RequestResponseCycle:
-    """The cycle of a request of whose body this much has arrived."""
+    """The cycle of a request; `body` is the part of its body that has arrived."""
     cycle = (_Expecting if expects_continue else RequestResponseCycle)(
         scope=scope,  # type: ignore[arg-type] # starlette's name for the same mapping
         transport=transport,  # type: ignore[arg-type] # all of it that is used
@@ -99,8 +99,8 @@ def new_cycle(
 
 
 def disconnect(cycle: RequestResponseCycle) -> None:
-    """Let the application know that its client sends no more, unless it has responded completely."""
+    """Tell the application that its client has disconnected, unless its response is complete."""
     if not cycle.response_complete:
         cycle.disconnected = True
-        cycle.waiting_for_100_continue = False  # or it would still write that when its body is asked for
+        cycle.waiting_for_100_continue = False  # or it would still write that when the body is requested
     cycle.message_event.set()

@@ -1,9 +1,9 @@
-"""What the head of a request must be, beside the grammar that llhttp enforces.
+"""Checks the head of a request, beyond the grammar that llhttp enforces.
 
 Invariants
-- Two readers of one connection (a proxy and this server) must agree on where each request ends and what it asks for. A
-  head that they could read differently is refused, never repaired (RFC 9112, sections 3.2, 6.1 and 6.3).
-- A refused head is the last thing read from its connection.
+- Two recipients of one connection (a proxy and this server) must agree on where each request ends and what it requests.
+  A head that they could interpret differently is rejected, never repaired (RFC 9112, sections 3.2, 6.1 and 6.3).
+- A rejected head is the last thing that is read from its connection.
 - No message repeats what the client sent.
 """
 
@@ -18,27 +18,29 @@ import httptools
 from tokensvc.http.problem_details import Response, problem_response
 
 HTTP_1_1, HTTP_1_0 = b" HTTP/1.1", b" HTTP/1.0"
-"""How a request line ends."""
+"""The end of a request line."""
 HEAD_MAX_BYTES = 16 * 1024
-"""Of the request line and the headers together."""
+"""For the request line and the headers together."""
 ENCODED_BODY_MAX_BYTES = 2 * 1024 * 1024
-"""Of what follows a head, chunk sizes, chunk extensions and trailers included: more than any route's body."""
+"""For all that follows a head, chunk sizes, extensions and trailers included: more than any route's body."""
 _LENGTH_MAX_DIGITS = 20
-"""Of a Content-Length: 64 bits. llhttp lets any number of leading zeros pass; others may not, `int` among them."""
+"""For a Content-Length: 64 bits. llhttp accepts any number of leading zeros; other parsers, and `int`, may not."""
 
 NOT_HTTP = problem_response(400, "malformed_request", "The request is not valid HTTP/1.1.")
 HEAD_TOO_LARGE = problem_response(
-    431, "headers_too_large", f"The request line and headers together may have at most {HEAD_MAX_BYTES} bytes."
+    431, "headers_too_large", f"The request line and the headers together must not exceed {HEAD_MAX_BYTES} bytes."
 )
-TOO_LARGE = problem_response(413, "request_too_large", f"A request may have at most {ENCODED_BODY_MAX_BYTES} bytes.")
-_VERSION = problem_response(
-    505, "http_version_not_supported", "This server speaks HTTP/1.1 and HTTP/1.0; use one of them."
+TOO_LARGE = problem_response(
+    413, "request_too_large", f"A request body must not exceed {ENCODED_BODY_MAX_BYTES} bytes, including its framing."
 )
+_VERSION = problem_response(505, "http_version_not_supported", "This server supports HTTP/1.1 and HTTP/1.0 only.")
 _TRANSFER_CODING = problem_response(
     501, "transfer_coding_not_supported", "The only supported Transfer-Encoding is chunked."
 )
-_TRANSFER_CODING_IN_1_0 = problem_response(400, "malformed_request", "HTTP/1.0 has no Transfer-Encoding; use HTTP/1.1.")
-_HOST = problem_response(400, "malformed_request", "An HTTP/1.1 request needs a Host header, with a valid host.")
+_TRANSFER_CODING_IN_1_0 = problem_response(
+    400, "malformed_request", "HTTP/1.0 does not define Transfer-Encoding; use HTTP/1.1."
+)
+_HOST = problem_response(400, "malformed_request", "An HTTP/1.1 request must have a Host header with a valid host.")
 _TARGET = problem_response(
     400, "malformed_request", "The request target must be a path beginning with /, or an absolute http URL."
 )
@@ -54,7 +56,7 @@ SINGLE_HEADERS = frozenset(
         b"transfer-encoding",
     }
 )
-"""Headers that a request may have once at most: of two, one reader takes the first and another the last."""
+"""Headers that may appear only once: of two, one recipient uses the first and another the last."""
 _REPEATED = {
     name: problem_response(400, "malformed_request", f"The header {name.decode().title()} may appear only once.")
     for name in SINGLE_HEADERS
@@ -64,29 +66,29 @@ _HOST_VALUE = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(
 
 
 class InvalidHead(Exception):
-    """The head cannot be accepted; `answer` is the response to send before the connection closes."""
+    """The head is invalid; `response` is the one to send before the connection closes."""
 
-    def __init__(self, answer: Response) -> None:
+    def __init__(self, response: Response) -> None:
         super().__init__()
-        self.answer = answer
+        self.response = response
 
 
 class Head(NamedTuple):
-    """What a valid head says about the request."""
+    """The meaning of a valid head."""
 
     path: str
     """Percent-decoded."""
     raw_path: bytes
     query: bytes
     body_bytes: int | None
-    """The length of the body; None when it is sent in chunks."""
+    """The length of the body; None when it is chunked."""
     expects_continue: bool
     is_coded: bool
-    """It may have a content coding, so the body is not what it stands for."""
+    """The body may have a content coding, so its bytes may not be the JSON itself."""
 
 
 def read_head(version: bytes, method: str, target: bytes, headers: list[tuple[bytes, bytes]]) -> Head:
-    """Check a head whose header names are in lower case; `version` is the end of its request line. Raises InvalidHead."""
+    """Check a head whose header names are in lower case; `version` ends its request line. Raises InvalidHead."""
     if version not in (HTTP_1_1, HTTP_1_0):
         raise InvalidHead(_VERSION)
     found: dict[bytes, bytes] = {}
@@ -105,7 +107,7 @@ def read_head(version: bytes, method: str, target: bytes, headers: list[tuple[by
     if b"content-length" in found:
         if len(found[b"content-length"]) > _LENGTH_MAX_DIGITS:
             raise InvalidHead(NOT_HTTP)
-        body_bytes = int(found[b"content-length"])  # llhttp lets digits alone pass, and no Transfer-Encoding beside it
+        body_bytes = int(found[b"content-length"])  # llhttp accepts only digits, and no Transfer-Encoding
         if body_bytes > ENCODED_BODY_MAX_BYTES:
             raise InvalidHead(TOO_LARGE)
     elif b"transfer-encoding" in found:
@@ -121,7 +123,7 @@ def read_head(version: bytes, method: str, target: bytes, headers: list[tuple[by
 
 
 def _target(method: str, target: bytes) -> tuple[bytes, bytes]:
-    """The path and query of a request target (RFC 9112, section 3.2). Nobody is tunnelled to, so CONNECT has none."""
+    """The path and query of a request target (RFC 9112, section 3.2). Raises InvalidHead; CONNECT is not supported."""
     if method == "CONNECT":
         raise InvalidHead(_TARGET)
     try:

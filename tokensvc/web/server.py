@@ -1,11 +1,11 @@
-"""uvicorn, as this service runs it.
+"""Configures uvicorn for this service.
 
-Rules of the file
-- Told to stop, a worker is unready at once, serves on for the delay so that balancers notice, then finishes what is in
-  flight, for 15 seconds at most. A second signal ends the delay.
-- Idle connections are kept for 75 seconds, longer than the 60 of AWS's load balancers, which must be the ones to close.
+Invariants
+- On SIGTERM a worker is unready at once, keeps serving for the delay so that load balancers notice, and then finishes
+  the requests in flight, within 15 seconds. A second signal ends the delay.
+- Idle connections are kept for 75 seconds: longer than the 60 of AWS's load balancers, which must close first.
 - Connections are accepted by `web/acceptor.py`, not by uvloop's server. On shutdown, accepting ends first; then every
-  connection that was accepted, however shortly before, is among those that uvicorn shuts down.
+  accepted connection, however recent, is among those that uvicorn shuts down.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ class Server(uvicorn.Server):
         self._acceptors: list[Acceptor] = []
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn does, but with acceptors of our own on the sockets."""
+        """As in uvicorn, but with our own acceptors on the sockets."""
         await super().startup(sockets=[])
         self._acceptors = [
             Acceptor(listener, self._create_protocol, backlog=self.config.backlog) for listener in sockets or ()
         ]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn does, once what was accepted is among the connections that it shuts down."""
+        """As in uvicorn, once every accepted connection is among those that it shuts down."""
         for acceptor in self._acceptors:
             acceptor.close()
         for acceptor in self._acceptors:
@@ -57,7 +57,7 @@ class Server(uvicorn.Server):
         return create(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn calls it so
-        """SIGTERM: unready now, closed after the delay. SIGINT, or a second signal: closed now, without the delay."""
+        """SIGTERM: unready now, shutdown after the delay. SIGINT or a second signal: shutdown without the delay."""
         self._on_stop()
         if self._stopping or sig == signal.SIGINT:
             self.should_exit = True
@@ -73,7 +73,7 @@ class Server(uvicorn.Server):
 def make_server(
     asgi: ASGIApp, on_stop: Callable[[], None], *, delay_seconds: float, trusted_proxies: tuple[str, ...] = ()
 ) -> Server:
-    """A server for this application; give it bound sockets."""
+    """A server for this application, to be run with bound sockets."""
     config = uvicorn.Config(
         TrustedProxies(asgi, trusted_proxies) if trusted_proxies else asgi,
         http=Protocol,
@@ -98,5 +98,5 @@ class _AbortableProtocol(Protocol):
 
 
 def allow_abort(config: uvicorn.Config) -> None:
-    """Let the server's applications abort connections (`http/abort_connection.py`). Call it before the server runs."""
+    """Let the applications abort connections (`http/abort_connection.py`). Call this before the server runs."""
     config.http = _AbortableProtocol

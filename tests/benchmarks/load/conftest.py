@@ -14,7 +14,7 @@ import pytest
 
 from tests.benchmarks.load.sample_records import keys_line
 from tests.support.servers import serving
-from tests.support.tokens import CHANNEL, HEADER, seal
+from tests.support.tokens import CHANNEL, HEADER, encode_token
 from tokensvc.jose.keypair import PrivateKey
 
 NEVER = 3600.0
@@ -78,7 +78,7 @@ def signing(private_key: PrivateKey) -> Iterator[Signing]:
             connections.add(tuple(scope["client"]))
             ask = json.loads((await receive())["body"])
             claims = {"aws:channel-arn": ask["channelArn"], "aws:viewer-id": ask["viewerId"]}
-            token = seal(private_key, HEADER, claims | {"exp": int(time.time()) + 300})
+            token = encode_token(private_key, HEADER, claims | {"exp": int(time.time()) + 300})
             status, answer = 201, json.dumps({"token": token}, separators=(",", ":"))
         headers = [(b"content-length", str(len(answer)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})

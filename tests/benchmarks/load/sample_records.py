@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.load.records import Generator, Keys, KindOf, Line, Reading, Run, Sample, SecondOf
 from tests.support.clocks import START
-from tests.support.tokens import HEADER, NOW, seal
+from tests.support.tokens import HEADER, NOW, encode_token
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.web.endpoints.jwks import _jwk
 
@@ -39,7 +39,7 @@ def second_line(number: int, **changes: Any) -> SecondOf:
 def sample_line(key: PrivateKey, **claims: Any) -> Sample:
     """A good token, unless these claims of it are other ones."""
     good = {"aws:channel-arn": CHANNEL_ARN, "aws:viewer-id": "viewer-1", "exp": NOW + 300}
-    token = seal(key, HEADER, {name: value for name, value in (good | claims).items() if value is not None})
+    token = encode_token(key, HEADER, {name: value for name, value in (good | claims).items() if value is not None})
     return Sample(token=token, channel_arn=CHANNEL_ARN, viewer_id="viewer-1", came_at=NOW)
 
 

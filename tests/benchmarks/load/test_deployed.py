@@ -17,7 +17,7 @@ import benchmarks
 from benchmarks import servers
 from benchmarks.load.deployment import Standing, deployed
 from benchmarks.load.server_stats import find
-from tests.support.processes import Process, Said, environment, run, started, until
+from tests.support.processes import Process, CommandResult, environment, run, started, wait_until
 
 pytest.importorskip("hdrh", reason="hdrhistogram comes with the benchmarks: make bench-packages")
 pytest.importorskip("matplotlib", reason="matplotlib comes with the benchmarks: make bench-packages")
@@ -61,7 +61,7 @@ def test_the_cost_of_a_token_is_that_of_all_workers(
     service: Standing, supervisor: psutil.Process, tmp_path: Path
 ) -> None:
     before = servers.cpu_seconds(supervisor.pid)
-    said: Said = run(
+    said: CommandResult = run(
         command(service, tmp_path, service.target.api_key, "--rate", "400", "--duration", "8"),
         tmp_path,
         environ(tmp_path),
@@ -86,7 +86,7 @@ def test_a_worker_that_is_replaced_is_reported_and_the_cost_stays_whole(
         before = watched.reading(0)
         worker = max(supervisor.children(), key=lambda one: sum(one.cpu_times()[:2]))
         os.kill(worker.pid, signal.SIGKILL)
-        until(lambda: len(supervisor.children()) > WORKERS, "it is replaced")
+        wait_until(lambda: len(supervisor.children()) > WORKERS, "it is replaced")
         after = watched.reading(1)
         assert process.ends(60) in {0, 1}, process.err
     assert after.cpu_seconds >= before.cpu_seconds

@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks.load.server_stats import Watched, find
 from benchmarks.load.wire import Target
-from tests.support.processes import until
+from tests.support.processes import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -54,7 +54,7 @@ def test_a_supervisor_and_all_its_workers_are_one_server() -> None:
     with forking("parent-listens", 3) as (server, target, workers):
         watched = found(target)
         assert watched.pid == server.pid, "the topmost process that holds the socket"
-        until(lambda: all(used(pid) > 0.1 for pid in workers), "each worker has used CPU")
+        wait_until(lambda: all(used(pid) > 0.1 for pid in workers), "each worker has used CPU")
         least = used(server.pid) + sum(used(pid) for pid in workers)
         reading = watched.reading(0)
         most = used(server.pid) + sum(used(pid) for pid in workers)
@@ -66,7 +66,7 @@ def test_workers_whose_parent_closed_the_socket_are_all_counted() -> None:
     """The system lists one of them; nothing but their common parent connects them."""
     with forking("parent-closes", 3) as (_, target, workers):
         watched = found(target)
-        until(lambda: all(used(pid) > 0.1 for pid in workers), "each worker has used CPU")
+        wait_until(lambda: all(used(pid) > 0.1 for pid in workers), "each worker has used CPU")
         reading = watched.reading(0)
         assert reading.processes == 3
         assert reading.cpu_seconds >= 0.3
@@ -76,17 +76,17 @@ def test_workers_whose_parent_closed_the_socket_are_all_counted() -> None:
 def test_the_cpu_time_of_a_worker_that_died_stays_in_the_sum(mode: str) -> None:
     with forking(mode, 2) as (server, target, (victim, survivor)):
         watched = found(target)
-        until(lambda: used(victim) > 0.3, "the worker has used CPU")
+        wait_until(lambda: used(victim) > 0.3, "the worker has used CPU")
         before, survivor_before = watched.reading(0), used(survivor)
         os.kill(victim, signal.SIGKILL)
         if mode == "parent-listens":
             assert server.stdout is not None
             replacement = int(server.stdout.readline())
-            until(lambda: used(replacement) > 0.1, "the replacement has used CPU")
+            wait_until(lambda: used(replacement) > 0.1, "the replacement has used CPU")
         else:
-            until(lambda: psutil.Process(victim).status() == psutil.STATUS_ZOMBIE, "the worker has ended")
+            wait_until(lambda: psutil.Process(victim).status() == psutil.STATUS_ZOMBIE, "the worker has ended")
             os.kill(server.pid, signal.SIGKILL)
-            until(lambda: not psutil.pid_exists(victim), "nobody has it on record any longer")
+            wait_until(lambda: not psutil.pid_exists(victim), "nobody has it on record any longer")
         replaced_by = 0.1 if mode == "parent-listens" else 0.0
         grown = used(survivor) - survivor_before
         assert watched.reading(1).cpu_seconds >= before.cpu_seconds + grown + replaced_by - ROUNDING
@@ -106,11 +106,11 @@ def test_replaced_workers_are_reported() -> None:
 def test_a_server_that_ended_keeps_its_last_figures() -> None:
     with forking("parent-listens", 1) as (server, target, workers):
         watched = found(target)
-        until(lambda: used(workers[0]) > 0.1, "the worker has used CPU")
+        wait_until(lambda: used(workers[0]) > 0.1, "the worker has used CPU")
         before = watched.reading(0)
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
-        until(lambda: not psutil.pid_exists(workers[0]), "the worker is gone")
+        wait_until(lambda: not psutil.pid_exists(workers[0]), "the worker is gone")
         after = watched.reading(1)
         assert (after.processes, after.rss_bytes, after.ended) == (0, 0, 2)
         assert after.cpu_seconds == before.cpu_seconds

@@ -117,7 +117,7 @@ def test_in_the_store_no_file_is_written(terminal: Terminal) -> None:
 def test_with_postgresql_a_directory_of_one_machine_is_refused_before_anything_is_opened(terminal: Terminal) -> None:
     url = "postgresql://tokensvc@127.0.0.1:9/tokensvc"
     refused = terminal("keys", "generate", "--json", code=2, DATABASE_URL=url).error
-    assert "TOKENSVC_VAULT: must be a vault that every machine reads" in refused["message"]
+    assert "TOKENSVC_VAULT: must be a vault that every machine can read" in refused["message"]
     assert f"`shared-file:{terminal.vault}` if all machines share" in refused["message"]
     elsewhere = terminal("keys", "generate", "--json", code=1, DATABASE_URL=url, VAULT=f"shared-file:{terminal.vault}")
     assert elsewhere.error["code"] == "store_unavailable"

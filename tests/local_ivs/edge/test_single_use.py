@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.local_ivs.environment import HERE, START, everything
 from tokensvc.aws.arn import Arn
-from tokensvc.local_ivs.edge.single_use import REMEMBERED_SECONDS, SingleUses
+from tokensvc.local_ivs.edge.single_use import RETENTION_SECONDS, SingleUses
 from tokensvc.local_ivs.storage import SqliteResourceStore
 
 CHANNEL = Arn(HERE, "channel", "abc")
@@ -38,8 +38,8 @@ def test_old_uses_are_cleared_away_as_new_ones_come() -> None:
     uses = SingleUses(resources)
     for number in range(25):
         assert uses.spend(CHANNEL, f"u{number}", START)
-    assert not uses.spend(CHANNEL, "u0", START + REMEMBERED_SECONDS)
+    assert not uses.spend(CHANNEL, "u0", START + RETENTION_SECONDS)
     for number in range(3):
-        assert uses.spend(CHANNEL, f"later{number}", START + REMEMBERED_SECONDS + 1)
+        assert uses.spend(CHANNEL, f"later{number}", START + RETENTION_SECONDS + 1)
     assert sum(len(page) for page in everything(resources)) == 3
     resources.close()

@@ -62,7 +62,7 @@ def running(request: pytest.FixtureRequest) -> Iterator[Running]:
     """One server for the session; each test uses channels of its own, and `nothing_there` where it counts them."""
     prefix = str(request.param)
     resources = SqliteResourceStore(":memory:")
-    parts = build(resources, LocalIvsSettings(CREDENTIALS, prefix, rates=False), AdvanceableClock(SystemClock()))
+    parts = build(resources, LocalIvsSettings(CREDENTIALS, prefix, rate_limits=False), AdvanceableClock(SystemClock()))
     with serving(mounted(prefix, parts)) as base_url:
         yield Running(base_url, base_url + prefix, resources, parts)
     resources.close()

@@ -54,10 +54,10 @@ class Staged(NamedTuple):
 
 
 @contextlib.contextmanager
-def staged(database: str = ":memory:", *, rates: bool = False) -> Iterator[Staged]:
+def staged(database: str = ":memory:", *, rate_limits: bool = False) -> Iterator[Staged]:
     """Serve it while the block runs."""
     resources = SqliteResourceStore(database)
-    parts = build(resources, LocalIvsSettings(rates=rates), stored_clock(resources, SystemClock()))
+    parts = build(resources, LocalIvsSettings(rate_limits=rate_limits), stored_clock(resources, SystemClock()))
     with serving(parts.site) as url, serving(parts.management) as management_url:
         try:
             yield Staged(url, management_url, parts, resources)

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
 from tests.local_ivs.http.own_servers import Staged, staged
-from tests.support.case_ids import spelled
+from tests.support.case_ids import stable_repr
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,7 @@ def test_what_is_planned_is_shown_until_it_is_cleared(stage: Staged, client: Any
         ({"kind": "entry-error", "operation": "CreateChannel"}, {"operation"}),
         ({"kind": "error", "probability": 1}, {"probability"}),
     ],
-    ids=spelled,
+    ids=stable_repr,
 )
 def test_a_bad_plan_is_refused_by_field(stage: Staged, body: dict[str, Any], fields: set[str]) -> None:
     reply = stage.manage("POST", "/faults", body)

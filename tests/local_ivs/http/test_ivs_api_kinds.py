@@ -14,7 +14,7 @@ import pytest
 from tests.local_ivs.http.conftest import Running
 from tests.local_ivs.http.own_servers import staged
 from tokensvc.local_ivs.api_model import SERVED
-from tokensvc.local_ivs.resources.types import RESOURCE_TYPES
+from tokensvc.local_ivs.resources.registry import RESOURCE_TYPES
 
 MISSING = "arn:aws:ivs:us-west-2:000000000000:{}/nothingThere"
 MEDIATAILOR = [{"playbackConfigurationArn": "arn:aws:mediatailor:us-west-2:000000000000:playbackConfiguration/ads"}]

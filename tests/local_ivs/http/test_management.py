@@ -12,7 +12,7 @@ import pytest
 from tests.local_ivs.environment import START, StandingClock
 from tests.local_ivs.http.own_servers import Staged, staged
 from tests.local_ivs.http.signed_requests import Reply, send
-from tests.support.case_ids import spelled
+from tests.support.case_ids import stable_repr
 from tests.support.servers import serving
 from tokensvc.local_ivs.clock import AdvanceableClock
 from tokensvc.local_ivs.http import LocalIvsSettings, build
@@ -54,7 +54,7 @@ def test_the_clock_goes_forward(url: str, clock: AdvanceableClock) -> None:
 @pytest.mark.parametrize(
     "body",
     [{}, *({"advanceSeconds": bad} for bad in (0, -1, "5", True, None, [1], MAX_ADVANCE_SECONDS + 1))],
-    ids=spelled,
+    ids=stable_repr,
 )
 def test_anything_but_a_positive_number_is_refused_by_name(url: str, clock: AdvanceableClock, body: Any) -> None:
     before = clock.offset_seconds

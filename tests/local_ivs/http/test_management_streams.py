@@ -9,7 +9,7 @@ import pytest
 
 from tests.local_ivs.environment import everything
 from tests.local_ivs.http.own_servers import Staged, staged
-from tests.support.case_ids import spelled
+from tests.support.case_ids import stable_repr
 
 MISSING = "arn:aws:ivs:us-west-2:000000000000:channel/nothingThere"
 TRACKS: dict[str, list[Any]] = {"videoConfigurations": [], "audioConfigurations": []}
@@ -54,7 +54,7 @@ def channel(stage: Staged) -> str:
         ("viewers", {"count": 1.5}, {"count"}),
         ("viewers", {"count": True}, {"count"}),
     ],
-    ids=spelled,
+    ids=stable_repr,
 )
 def test_bad_input_is_refused_by_field_and_changes_nothing(
     stage: Staged, channel: str, path: str, more: dict[str, Any], fields: set[str]

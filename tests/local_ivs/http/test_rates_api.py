@@ -10,7 +10,7 @@ from tests.local_ivs.http.own_servers import staged
 
 
 def test_metadata_is_throttled_until_the_clock_goes_on() -> None:
-    with staged(rates=True) as stage:
+    with staged(rate_limits=True) as stage:
         client = stage.client()
         channel = client.create_channel()["channel"]["arn"]
         stage.start_stream(channel)
@@ -33,7 +33,7 @@ def test_metadata_is_throttled_until_the_clock_goes_on() -> None:
 
 
 def test_boto3s_own_retries_get_through() -> None:
-    with staged(rates=True) as stage:
+    with staged(rate_limits=True) as stage:
         client = stage.client(attempts=5)
         made = {client.create_channel()["channel"]["arn"] for _ in range(8)}
         client.close()

@@ -9,7 +9,7 @@ import pytest
 from tests.local_ivs.conftest import CallIvs
 from tests.local_ivs.environment import StandingClock
 from tokensvc.local_ivs.errors import IvsError
-from tokensvc.local_ivs.streams.failover_slates import CREATING_SECONDS, QUOTA, UPDATING_SECONDS
+from tokensvc.local_ivs.resources.failover_slates import CREATING_SECONDS, QUOTA, UPDATING_SECONDS
 
 
 def create(call: CallIvs, **request: Any) -> dict[str, Any]:

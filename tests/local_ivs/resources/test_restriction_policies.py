@@ -8,7 +8,6 @@ import pytest
 
 from tests.local_ivs.conftest import CallIvs
 from tests.local_ivs.environment import OTHER_REGION
-from tokensvc.local_ivs.countries import COUNTRIES
 from tokensvc.local_ivs.errors import IvsError
 
 SOME = {

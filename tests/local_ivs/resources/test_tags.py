@@ -8,7 +8,7 @@ from tests.local_ivs.conftest import CallIvs
 from tests.local_ivs.environment import HERE, OTHER_REGION
 from tests.local_ivs.factories import MAKERS, make
 from tokensvc.local_ivs.errors import IvsError
-from tokensvc.local_ivs.resources.types import RESOURCE_TYPES
+from tokensvc.local_ivs.resources.registry import RESOURCE_TYPES
 
 AWKWARD = {"größe/a b+c": "x=y@z", "日本語": "", "a:b/c": "1"}
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.local_ivs.conftest import CallIvs
 from tests.local_ivs.environment import START, StandingClock, everything, start_stream
-from tests.support.case_ids import spelled
+from tests.support.case_ids import stable_repr
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.storage import SqliteResourceStore
 
@@ -49,7 +49,7 @@ def test_the_caller_may_choose_id_and_time(call: CallIvs, channel: str) -> None:
         insert(call, channel, adBreakId="hSi2o1WIVgij", targetStartAt=in_seconds(900))
 
 
-@pytest.mark.parametrize("long_ago", [in_seconds(-60), "0001-01-01T00:00:00Z", 0], ids=spelled)
+@pytest.mark.parametrize("long_ago", [in_seconds(-60), "0001-01-01T00:00:00Z", 0], ids=stable_repr)
 def test_a_time_that_has_passed_is_now(call: CallIvs, channel: str, long_ago: Any) -> None:
     assert insert(call, channel, targetStartAt=long_ago)["targetStartAt"] == "2027-01-15T08:00:00Z"
 
@@ -94,7 +94,7 @@ def test_it_wants_a_live_stream_and_an_ad_configuration(
         {"durationSeconds": 1, "targetStartAt": "tomorrow"},
         {},
     ],
-    ids=spelled,
+    ids=stable_repr,
 )
 def test_what_breaks_the_models_rules_is_refused(
     call: CallIvs, channel: str, resources: SqliteResourceStore, request_: dict[str, Any]

@@ -13,7 +13,7 @@ from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.simulator import Simulator
 from tokensvc.local_ivs.storage import SqliteResourceStore
 from tokensvc.local_ivs.streams import events
-from tokensvc.local_ivs.streams.lifecycle import CONCURRENT_STREAMS
+from tokensvc.local_ivs.streams.lifecycle import MAX_CONCURRENT_STREAMS
 from tokensvc.local_ivs.transaction import TxContext
 
 NO_METADATA = "a secret of the show"
@@ -136,7 +136,7 @@ def test_a_breach_of_an_ingest_limit_is_told(call: CallIvs, source: Simulator, r
 def test_too_many_streams_are_told_of_no_channel(
     call: CallIvs, source: Simulator, resources: SqliteResourceStore
 ) -> None:
-    for _ in range(CONCURRENT_STREAMS):
+    for _ in range(MAX_CONCURRENT_STREAMS):
         source.start(call("CreateChannel")["channel"]["arn"])
     one_more = call("CreateChannel")["channel"]["arn"]
     with pytest.raises(IvsError, match="ServiceQuotaExceededException"):
@@ -173,7 +173,7 @@ def test_the_log_keeps_the_newest_and_numbers_go_on(resources: SqliteResourceSto
     token = counting_token()
     for number in range(50):
         with resources.begin(write=True) as transaction:
-            events.append(TxContext(transaction, 0, token), HERE, "test", "", {"number": number}, kept=20)
+            events.append(TxContext(transaction, 0, token), HERE, "test", "", {"number": number}, max_events=20)
     with resources.begin(write=False) as transaction:
         kept = events.events_after(transaction, 0, 100)
         assert [numbered.event["detail"]["number"] for numbered in kept] == list(range(30, 50))

@@ -169,7 +169,7 @@ def test_metadata_is_kept_nowhere(call: CallIvs, source: Simulator, channel: str
 
 def test_more_than_a_hundred_streams_are_refused_and_told(call: CallIvs, source: Simulator) -> None:
     """IVS user guide, "Service Quotas": concurrent streams 100; excess streams are rejected."""
-    assert lifecycle.CONCURRENT_STREAMS == 100
+    assert lifecycle.MAX_CONCURRENT_STREAMS == 100
     arns = [call("CreateChannel")["channel"]["arn"] for _ in range(101)]
     for arn in arns[:100]:
         source.start(arn)

@@ -7,9 +7,9 @@ import json
 import orjson
 import pytest
 
-from tests.support.asgi_client import answer_of, scope_of
+from tests.support.asgi_client import response_of, scope_of
 from tests.support.clocks import ManualClock
-from tests.support.problems import problem_of
+from tests.support.problems import make_problem
 from tests.support.tokens import CHANNEL, Prepared, raw_sign, snapshot_of
 from tokensvc.aws.arn import AccountRegion, Arn
 from tokensvc.http.problem_details import Response
@@ -34,7 +34,7 @@ class Worker:
         self.readiness = Readiness(lambda: self.snapshot, self.clock, lambda: self.problems, lease_seconds=900)
 
     def ask(self) -> Response:
-        return answer_of(self.readiness.readyz, scope_of("GET", "/readyz"), b"")
+        return response_of(self.readiness.readyz, scope_of("GET", "/readyz"), b"")
 
     def code(self) -> str:
         answer = self.ask()
@@ -50,7 +50,7 @@ def worker(private_key: PrivateKey) -> Worker:
 
 
 def test_the_process_answers() -> None:
-    assert answer_of(livez, scope_of("GET", "/livez"), b"").status == 200
+    assert response_of(livez, scope_of("GET", "/livez"), b"").status == 200
 
 
 def test_a_worker_that_can_sign_is_ready(worker: Worker) -> None:
@@ -112,7 +112,7 @@ def test_a_retiring_key_in_the_stead_of_the_active_one_is_ready_and_a_warning(wo
 
 
 def test_what_the_background_duties_say_is_a_warning(worker: Worker) -> None:
-    worker.problems = [problem_of("us-east-1: IVS did not answer")]
+    worker.problems = [make_problem("us-east-1: IVS did not answer")]
     answer = worker.ask()
     assert answer.status == 200
     assert json.loads(answer.body)["warnings"] == ["us-east-1: IVS did not answer"]

@@ -7,9 +7,9 @@ import json
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.support.asgi_client import answer_of, scope_of
+from tests.support.asgi_client import response_of, scope_of
 from tests.support.clocks import START
-from tests.support.tokens import CHANNEL, HEADER, ring_of, seal
+from tests.support.tokens import CHANNEL, HEADER, encode_token, keyring_of
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.jose import keypair
 from tokensvc.jose.keypair import PrivateKey
@@ -19,7 +19,7 @@ from tokensvc.web.endpoints.jwks import JwksRoute
 
 
 def answered(keyring: Keyring) -> dict[str, list[dict[str, str]]]:
-    answer = answer_of(JwksRoute(lambda: Snapshot(keyring=keyring)).jwks, scope_of("GET"), b"")
+    answer = response_of(JwksRoute(lambda: Snapshot(keyring=keyring)).jwks, scope_of("GET"), b"")
     assert answer.status == 200
     assert (b"cache-control", b"max-age=60") in answer.headers
     body: dict[str, list[dict[str, str]]] = json.loads(answer.body)
@@ -27,8 +27,8 @@ def answered(keyring: Keyring) -> dict[str, list[dict[str, str]]]:
 
 
 def test_pyjwt_verifies_a_token_with_a_key_of_the_set(private_key: PrivateKey) -> None:
-    token = seal(private_key, HEADER, {"aws:channel-arn": str(CHANNEL), "exp": int(START) + 10**9})
-    [key] = jwt.PyJWKSet.from_dict(answered(ring_of(private_key))).keys
+    token = encode_token(private_key, HEADER, {"aws:channel-arn": str(CHANNEL), "exp": int(START) + 10**9})
+    [key] = jwt.PyJWKSet.from_dict(answered(keyring_of(private_key))).keys
     assert jwt.decode(token, key, algorithms=["ES384"])["aws:channel-arn"] == str(CHANNEL)
 
 

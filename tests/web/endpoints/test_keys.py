@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.asgi_client import ask, receiving, scope_of
-from tests.support.in_memory_deployment import EAST, WEST, Stage
+from tests.support.asgi_client import receiving, request, scope_of
+from tests.support.in_memory_deployment import EAST, WEST, InMemoryDeployment
 from tokensvc.callers.api_keys import KnownSecret, key_digest
 from tokensvc.callers.policy import Caller, CallerPolicy
 from tokensvc.deployment.workers import Heartbeat
@@ -30,7 +30,7 @@ READER, ADMIN = "tsk_reader_secret", "tsk_admin_secret"
 class Service:
     """The routes, with a caller that may read and one that may do everything."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: InMemoryDeployment) -> None:
         secrets = {
             name: KnownSecret(key_digest(key), None, Caller(name, CallerPolicy((), frozenset(scopes))))
             for name, key, scopes in (
@@ -66,27 +66,27 @@ class Service:
     def post_slowly(self, path: str, meanwhile: Callable[[], object]) -> Any:
         """A request of the admin whose last byte comes after something happened; the reply."""
         scope = scope_of("POST", path, authorization=f"Bearer {ADMIN}")
-        return asyncio.run(ask(self._front, scope, receive=receiving([b"{", b"}"], meanwhile)))
+        return asyncio.run(request(self._front, scope, receive=receiving([b"{", b"}"], meanwhile)))
 
     def _ask(self, method: str, path: str, status: int, key: str, body: bytes, query: str) -> Any:
         scope = scope_of(method, path, authorization=f"Bearer {key}") | {"query_string": query.encode()}
-        reply = asyncio.run(ask(self._front, scope, body))
+        reply = asyncio.run(request(self._front, scope, body))
         assert reply.status == status, reply.body
         assert status >= 400 or reply.headers["cache-control"] == "no-store"
         return reply.json
 
 
 @pytest.fixture
-def stage(migrated: Path, tmp_path: Path) -> Stage:
-    return Stage(migrated, tmp_path / "keys")
+def stage(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
+    return InMemoryDeployment(migrated, tmp_path / "keys")
 
 
 @pytest.fixture
-def service(stage: Stage) -> Service:
+def service(stage: InMemoryDeployment) -> Service:
     return Service(stage)
 
 
-def test_a_key_is_shown_with_its_state_and_age_in_each_region(stage: Stage, service: Service) -> None:
+def test_a_key_is_shown_with_its_state_and_age_in_each_region(stage: InMemoryDeployment, service: Service) -> None:
     first = stage.generate(EAST, WEST)
     stage.rotate(EAST)
     stage.clock.advance(100)
@@ -100,7 +100,7 @@ def test_a_key_is_shown_with_its_state_and_age_in_each_region(stage: Stage, serv
     assert [place["region"] for place in new["placements"]] == [EAST]
 
 
-def test_lists_have_pages(stage: Stage, service: Service) -> None:
+def test_lists_have_pages(stage: InMemoryDeployment, service: Service) -> None:
     made = [stage.generate().id for _ in range(3)]
     first = service.get("/v1/keys", query="maxResults=2")
     second = service.get("/v1/keys", query=f"maxResults=2&nextToken={first['nextToken']}")
@@ -109,7 +109,7 @@ def test_lists_have_pages(stage: Stage, service: Service) -> None:
     assert service.get("/v1/keys", 422, query="limit=2")["errors"][0]["field"] == "limit"
 
 
-def test_one_key_tells_its_history_and_who_has_not_heard(stage: Stage, service: Service) -> None:
+def test_one_key_tells_its_history_and_who_has_not_heard(stage: InMemoryDeployment, service: Service) -> None:
     key = stage.generate()
     number, tag = stage.store.versions.read().keys
     stage.clock.wall = stage.store.versions.read().now  # heartbeats are dated by the store
@@ -135,7 +135,7 @@ def test_what_is_not_there_is_not_found_and_not_repeated(service: Service) -> No
     assert service.get("/v1/keys/rotations/r1", 404)["code"] == "rotation_not_found"
 
 
-def test_a_rotation_is_a_wish_that_whoever_performs_makes_true(stage: Stage, service: Service) -> None:
+def test_a_rotation_is_a_wish_that_whoever_performs_makes_true(stage: InMemoryDeployment, service: Service) -> None:
     key = stage.generate(EAST, WEST)
     asked = service.post("/v1/keys/rotate", {"regions": [WEST]})
     assert (asked["done"], asked["requestedBy"]) == (False, "caller admin")
@@ -148,7 +148,7 @@ def test_a_rotation_is_a_wish_that_whoever_performs_makes_true(stage: Stage, ser
     assert stage.active(EAST) == key.id
 
 
-def test_without_regions_it_is_all_of_them(stage: Stage, service: Service) -> None:
+def test_without_regions_it_is_all_of_them(stage: InMemoryDeployment, service: Service) -> None:
     stage.generate(EAST, WEST)
     assert [region["region"] for region in service.post("/v1/keys/rotate")["regions"]] == [EAST, WEST]
 
@@ -163,7 +163,7 @@ def test_without_regions_it_is_all_of_them(stage: Stage, service: Service) -> No
         ("/v1/keys/k1/compromise", {"includeStandby": "yes"}, "includeStandby"),
     ],
 )
-def test_bad_fields_are_refused_by_name(stage: Stage, service: Service, path: str, body: object, field: str) -> None:
+def test_bad_fields_are_refused_by_name(stage: InMemoryDeployment, service: Service, path: str, body: object, field: str) -> None:
     stage.generate(EAST, WEST)
     before = stage.store.versions.read().keys.number
     said = service.post(path, body, 422)
@@ -171,7 +171,7 @@ def test_bad_fields_are_refused_by_name(stage: Stage, service: Service, path: st
     assert stage.store.versions.read().keys.number == before
 
 
-def test_a_policy_that_cannot_hold_is_said_with_the_arithmetic(stage: Stage, service: Service) -> None:
+def test_a_policy_that_cannot_hold_is_said_with_the_arithmetic(stage: InMemoryDeployment, service: Service) -> None:
     stage.generate()
     stage.store.deployment.set_rotation(propagation_seconds=30, max_age_seconds=60, standby=False)
     said = service.post("/v1/keys/rotate", status=409)
@@ -179,7 +179,7 @@ def test_a_policy_that_cannot_hold_is_said_with_the_arithmetic(stage: Stage, ser
     assert "propagation delay + drain" in said["detail"]
 
 
-def test_a_compromise_is_done_when_it_is_answered_and_its_pairs_go_next(stage: Stage, service: Service) -> None:
+def test_a_compromise_is_done_when_it_is_answered_and_its_pairs_go_next(stage: InMemoryDeployment, service: Service) -> None:
     key = stage.generate()
     ready = stage.generate()
     stage.clock.advance(60)
@@ -200,14 +200,14 @@ def test_a_compromise_is_done_when_it_is_answered_and_its_pairs_go_next(stage: S
     assert (again["compromisedAt"], again["regions"]) == (said["compromisedAt"], [])
 
 
-def test_a_standby_may_be_distrusted_too(stage: Stage, service: Service) -> None:
+def test_a_standby_may_be_distrusted_too(stage: InMemoryDeployment, service: Service) -> None:
     key, ready = stage.generate(), stage.generate()
     (region,) = service.post(f"/v1/keys/{key.id}/compromise", {"includeStandby": True})["regions"]
     assert (region["successor"], region["outageSeconds"]) == (None, 30.0)
     assert {record.id for record, _ in stage.placements(EAST, KeyState.COMPROMISED)} == {key.id, ready.id}
 
 
-def test_only_an_admin_changes_anything_and_nobody_else_sees_anything(stage: Stage, service: Service) -> None:
+def test_only_an_admin_changes_anything_and_nobody_else_sees_anything(stage: InMemoryDeployment, service: Service) -> None:
     key = stage.generate()
     before = stage.store.versions.read().keys.number
     for path in ("/v1/keys/rotate", f"/v1/keys/{key.id}/compromise"):
@@ -218,7 +218,7 @@ def test_only_an_admin_changes_anything_and_nobody_else_sees_anything(stage: Sta
     assert stage.store.versions.read().keys.number == before
 
 
-def test_a_caller_disabled_while_its_body_arrives_changes_nothing(stage: Stage, service: Service) -> None:
+def test_a_caller_disabled_while_its_body_arrives_changes_nothing(stage: InMemoryDeployment, service: Service) -> None:
     key = stage.generate()
     enabled, rotations = service.snapshot, stage.store.rotations.newest(10)
     for path in ("/v1/keys/rotate", f"/v1/keys/{key.id}/compromise"):
@@ -234,7 +234,7 @@ def test_a_caller_disabled_while_its_body_arrives_changes_nothing(stage: Stage, 
     assert stage.store.rotations.newest(10) == rotations
 
 
-def test_a_scope_withdrawn_while_the_body_arrives_is_missing(stage: Stage, service: Service) -> None:
+def test_a_scope_withdrawn_while_the_body_arrives_is_missing(stage: InMemoryDeployment, service: Service) -> None:
     stage.generate()
     reader = service.snapshot.secrets["admin"]._replace(caller=service.snapshot.secrets["reader"].caller)
 

@@ -12,10 +12,10 @@ import pytest
 import sqlalchemy as sa
 
 from tests.storage.samples import CHANNEL, REACH, revocation
-from tests.support.asgi_client import answer_of, receiving, scope_of
-from tests.support.in_memory_deployment import EAST, WEST, Stage
-from tests.support.problems import problem_of
-from tests.support.simulated_ivs import IvsSimulator
+from tests.support.asgi_client import receiving, response_of, scope_of
+from tests.support.in_memory_deployment import EAST, WEST, InMemoryDeployment
+from tests.support.problems import make_problem
+from tests.support.simulated_ivs import SimulatedIvs
 from tokensvc.aws.arn import AccountRegion, parse_arn
 from tokensvc.background.heartbeat import UNRESPONSIVE_AFTER_SECONDS
 from tokensvc.callers.api_keys import KnownSecret, key_digest
@@ -44,7 +44,7 @@ SECRETS = {
 class Deployment:
     """A deployment whose store a test fills, and the route over it."""
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: InMemoryDeployment) -> None:
         self.stage, self.store = stage, stage.store
         stage.clock.wall = self.store.versions.read().now
         self.route = StatusRoute(RequestAuthenticator(self.snapshot, stage.clock, lease_seconds=10**9), self.facts)
@@ -72,7 +72,7 @@ class Deployment:
         return heartbeat
 
     def answer(self, key: str = DASHBOARD) -> Any:
-        answer = answer_of(self.route.status, scope_of("GET", "/v1/status", authorization=f"Bearer {key}"), b"")
+        answer = response_of(self.route.status, scope_of("GET", "/v1/status", authorization=f"Bearer {key}"), b"")
         assert answer.status == 200
         assert (b"cache-control", b"no-store") in answer.headers
         said = json.loads(answer.body)
@@ -82,7 +82,7 @@ class Deployment:
 
 @pytest.fixture
 def deployment(migrated: Path, tmp_path: Path) -> Deployment:
-    return Deployment(Stage(migrated, tmp_path / "keys"))
+    return Deployment(InMemoryDeployment(migrated, tmp_path / "keys"))
 
 
 def test_a_new_deployment_has_nothing_to_show(deployment: Deployment) -> None:
@@ -119,7 +119,7 @@ def test_who_tells_ivs_is_shown_where_something_waits_and_where_nothing_does(dep
 def test_it_needs_the_scope_and_reads_nothing_without(deployment: Deployment) -> None:
     for authorization, refusal in ((f"Bearer {SHOP}", InsufficientScope), ("", Unauthenticated)):
         with pytest.raises(refusal):
-            answer_of(deployment.route.status, scope_of("GET", "/v1/status", authorization=authorization), b"")
+            response_of(deployment.route.status, scope_of("GET", "/v1/status", authorization=authorization), b"")
 
 
 def test_each_region_shows_its_keys_its_slots_and_what_comes_next(deployment: Deployment) -> None:
@@ -155,7 +155,7 @@ def test_the_age_of_the_active_key_is_on_the_store_s_clock(deployment: Deploymen
 
 
 def test_who_works_who_leads_and_who_has_not_heard(deployment: Deployment) -> None:
-    deployment.record_heartbeat("cut-off", problems=(problem_of("old news"),))
+    deployment.record_heartbeat("cut-off", problems=(make_problem("old news"),))
     with write_transaction(deployment.store.engine) as connection:
         connection.execute(
             sa.update(schema.workers).values(
@@ -163,8 +163,8 @@ def test_who_works_who_leads_and_who_has_not_heard(deployment: Deployment) -> No
             )
         )
     commands.request_rotation(deployment.stage.context(), [EAST], "a test")
-    deployment.record_heartbeat("leader", problems=(problem_of("IVS is down"), problem_of("full")))
-    full = (problem_of("full"),)
+    deployment.record_heartbeat("leader", problems=(make_problem("IVS is down"), make_problem("full")))
+    full = (make_problem("full"),)
     deployment.record_heartbeat("cannot-open", undecryptable=("k1",), problems=full, signer="aws-lc", fallback_reason="no AVX-512")
     deployment.store.leases.acquire("rotation", "leader", 20)
     said = deployment.answer()
@@ -183,7 +183,7 @@ def test_who_works_who_leads_and_who_has_not_heard(deployment: Deployment) -> No
 
 def test_ivs_is_not_asked(deployment: Deployment) -> None:
     deployment.stage.generate()
-    ivs: IvsSimulator = deployment.stage.ivs
+    ivs: SimulatedIvs = deployment.stage.ivs
     ivs.calls.clear()
     deployment.answer()
     assert not ivs.calls

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.asgi_client import answer_of, receiving, scope_of
+from tests.support.asgi_client import receiving, response_of, scope_of
 from tests.support.clocks import START, ManualClock
 from tests.support.leases import ManualLeases
-from tests.support.simulated_ivs import IvsSimulator, outage
+from tests.support.simulated_ivs import SimulatedIvs, outage
 from tests.support.tokens import CHANNEL, OTHER_CHANNEL, snapshot_of
 from tokensvc.callers.api_keys import KnownSecret, key_digest
 from tokensvc.callers.policy import Caller, CallerPolicy
@@ -57,7 +57,7 @@ class Worker:
     def __init__(self, store: Store, *, awaited: bool = True) -> None:
         self._awaited = awaited
         self.clock = ManualClock()
-        self.ivs = IvsSimulator()
+        self.ivs = SimulatedIvs()
         self.leases = ManualLeases(self.clock)
         self.wake: Callable[[], object] = lambda: None
         """What runs when a request asks for a channel that is not known."""
@@ -97,7 +97,7 @@ class Worker:
             begun = self.routes.single_nowait(scope, content, exchange)
             if begun is not None:
                 return begun.complete(begun.key.sign(begun.digest), 0.0)
-        return answer_of(endpoint, scope, body, began_at=self.clock.monotonic(), **kwargs)
+        return response_of(endpoint, scope, body, began_at=self.clock.monotonic(), **kwargs)
 
     def outcomes(self) -> dict[str, float]:
         lines = self.metrics.render().decode().splitlines()

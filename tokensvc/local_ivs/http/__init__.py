@@ -1,7 +1,7 @@
-"""The local IVS's and the edge's URLs, which `serve` never mounts.
+"""The HTTP interfaces of the local IVS: API, playback edge and management listener. `serve` never mounts them.
 
-`build` makes all of it from a store, settings and a clock. `tokensvc demo` mounts its `routes` beside the service;
-`tokensvc ivs serve` listens with `site`. `management_app` gets a loopback listener of its own in both.
+`build` makes all of them from a store, settings and a clock. `tokensvc demo` mounts the `routes` beside the service;
+`tokensvc ivs serve` serves `site`. In both, `management` has a loopback listener of its own.
 """
 
 from __future__ import annotations
@@ -22,71 +22,72 @@ from tokensvc.local_ivs.faults import Faults
 from tokensvc.local_ivs.http.edge import PATHS as EDGE_PATHS
 from tokensvc.local_ivs.http.edge import EdgeApp
 from tokensvc.local_ivs.http.ivs_api import IvsApi
-from tokensvc.local_ivs.http.lifespan import run_lifespan
+from tokensvc.local_ivs.http.asgi import run_lifespan
 from tokensvc.local_ivs.http.management import ManagementContext, management_app
+from tokensvc.local_ivs.live_streams import StreamSource
 from tokensvc.local_ivs.rate_limits import OperationRateLimiter
 from tokensvc.local_ivs.resource_store import ResourceStore
 from tokensvc.local_ivs.service import LocalIvs
 from tokensvc.local_ivs.sigv4 import Credentials, AccessKeySecret, SignatureVerifier
 from tokensvc.local_ivs.simulator import Simulator
-from tokensvc.local_ivs.stream_store import StreamSource
 from tokensvc.local_ivs.viewers import Viewers
 
 NOT_AWS = "This is tokensvc's local IVS, a stand-in for development and tests. It is not AWS, and not for production."
 DEFAULT_CREDENTIALS: Mapping[str, AccessKeySecret] = {"test": AccessKeySecret("test", "000000000000")}
 PAGE_SECRET_BYTES = 32
-_CLOCK = "clock_offset_seconds"
+_CLOCK_OFFSET = "clock_offset_seconds"
 
 
 @dataclass(frozen=True)
 class LocalIvsSettings:
-    """What whoever starts the local IVS may choose."""
+    """Settings of the local IVS."""
 
     credentials: Credentials = field(default_factory=lambda: DEFAULT_CREDENTIALS)
     prefix: str = ""
-    """Where the API is mounted: "" or "/ivs"."""
+    """The path under which the API is mounted: "" or "/ivs"."""
     public_url: str | None = None
-    """What playback URLs begin with; None for the Host that the caller used."""
-    rates: bool = True
-    """Whether callers are held to IVS's own rates."""
+    """The URL with which playback URLs begin; None uses the Host header of the request."""
+    rate_limits: bool = True
+    """Whether IVS's rate limits are enforced."""
     any_region: bool = False
-    """Whether calls may be signed for regions in which there is no IVS."""
+    """Whether requests for regions without IVS are accepted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalIvsComponents:
-    """The applications, and the local IVS itself for whoever is in the same process."""
+    """The ASGI applications, and the objects behind them for users in the same process."""
 
     api: ASGIApp
     edge: ASGIApp
     site: ASGIApp
-    """Both on one listener."""
-    management_app: ASGIApp
+    """API and edge on one listener."""
+    management: ASGIApp
     ivs: LocalIvs
     clock: AdvanceableClock
     streams: StreamSource
     closing: threading.Event
-    """To be set before the management listener is closed: whoever listens to events is let go."""
+    """Set this before closing the management listener, to end its event streams."""
 
 
 def build(resources: ResourceStore, settings: LocalIvsSettings, clock: AdvanceableClock) -> LocalIvsComponents:
-    """Put the local IVS together. `clock` is its own time; signatures are dated by the clock that it stands on."""
+    """Build the local IVS. `clock` is its time; the dates of signatures are checked against the base of that clock."""
     model, viewers, faults, closing = api_model.load(), Viewers(), Faults(), threading.Event()
-    page_secret = resources.secret("pages", lambda: secrets.token_bytes(PAGE_SECRET_BYTES))
-    rates = OperationRateLimiter() if settings.rates else None
+    page_secret = resources.get_or_create_secret("pages", lambda: secrets.token_bytes(PAGE_SECRET_BYTES))
+    rate_limiter = OperationRateLimiter() if settings.rate_limits else None
     ivs = LocalIvs(
         model=model,
         resources=resources,
         clock=clock,
-        token=random_string,
+        random_string=random_string,
         page_secret=page_secret,
         viewers=viewers,
-        rates=rates,
+        rate_limiter=rate_limiter,
         faults=faults,
     )
-    verifier = SignatureVerifier(api_model.SERVICE, settings.credentials, None if settings.any_region else api_model.regions())
+    regions = None if settings.any_region else api_model.regions()
+    verifier = SignatureVerifier(api_model.SERVICE, settings.credentials, regions)
     api = IvsApi(
-        local=ivs,
+        local_ivs=ivs,
         model=model,
         verifier=verifier,
         wall_clock=clock.base,
@@ -96,12 +97,14 @@ def build(resources: ResourceStore, settings: LocalIvsSettings, clock: Advanceab
     )
     edge = EdgeApp(PlaybackHandler(resources, random_string, viewers), clock, public_url=settings.public_url)
     streams = Simulator(resources, clock, random_string)
-    managed = ManagementContext(model=model, resources=resources, clock=clock, streams=streams, faults=faults, closing=closing)
+    context = ManagementContext(
+        model=model, resources=resources, clock=clock, streams=streams, faults=faults, closing=closing
+    )
     return LocalIvsComponents(
         api=api,
         edge=edge,
         site=_site(api, edge),
-        management=management_app(managed),
+        management=management_app(context),
         ivs=ivs,
         clock=clock,
         streams=streams,
@@ -110,17 +113,17 @@ def build(resources: ResourceStore, settings: LocalIvsSettings, clock: Advanceab
 
 
 def stored_clock(resources: ResourceStore, base: Clock) -> AdvanceableClock:
-    """The local IVS's own time, as far ahead of `base` as it was when these resources were last used."""
-    return AdvanceableClock(base, resources.number(_CLOCK), lambda offset: resources.store_number(_CLOCK, offset))
+    """The clock of the local IVS, as far ahead of `base` as it was when this store was last used."""
+    return AdvanceableClock(base, resources.get_number(_CLOCK_OFFSET), lambda offset: resources.set_number(_CLOCK_OFFSET, offset))
 
 
-def routes(parts: LocalIvsComponents, prefix: str) -> list[Mount]:
-    """API and edge for an application that has other routes too; `prefix` as in the settings."""
-    return [Mount(prefix, app=parts.api), *(Mount(path.rstrip("/"), app=parts.edge) for path in EDGE_PATHS)]
+def routes(components: LocalIvsComponents, prefix: str) -> list[Mount]:
+    """Routes of API and edge for an application that has other routes too; `prefix` as in the settings."""
+    return [Mount(prefix, app=components.api), *(Mount(path.rstrip("/"), app=components.edge) for path in EDGE_PATHS)]
 
 
 def random_string(alphabet: str, length: int) -> str:
-    """Characters that nobody can guess."""
+    """A cryptographically random string of characters of the alphabet."""
     return "".join(secrets.choice(alphabet) for _ in range(length))
 
 

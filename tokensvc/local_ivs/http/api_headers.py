@@ -1,11 +1,11 @@
-"""The response headers of the local IVS's API that browsers look at.
+"""The response headers of the local IVS's API that browsers evaluate.
 
 Invariants
-- Every response to a request with an Origin has them, errors included: the model gives them to all errors and to the
-  Batch answers, and an SDK in a browser can read no response that lacks Access-Control-Allow-Origin.
-- Other clients get none of them: the AWS CLI would print those of Batch answers, and its published examples have none.
-- Which headers are exposed is read from the model: all that an SDK reads from a response, and the request id.
-- INFERRED: every value, and that the answers for which the model names no headers have them too. AWS documents none.
+- Every response to a request with an Origin has them, errors included: the model defines them for all errors and for
+  the Batch responses, and an SDK in a browser cannot read a response without Access-Control-Allow-Origin.
+- Other clients do not get them: the AWS CLI would print those of Batch responses, and its published examples have none.
+- The exposed headers are read from the model: all that an SDK reads from a response, and the request id.
+- INFERRED: every value, and that responses for which the model names no headers have them too. AWS documents none.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _REQUEST_HEADERS = (
     *("authorization", "content-type", "x-amz-date", "x-amz-security-token", "x-amz-user-agent"),
     *("x-amz-content-sha256", "amz-sdk-invocation-id", "amz-sdk-request"),
 )
-"""What AWS's SDK for JavaScript sends; `*` would not cover `authorization` (Fetch, "CORS protocol")."""
+"""The request headers that AWS's SDK for JavaScript sends; `*` would not cover `authorization` (Fetch, "CORS protocol")."""
 _METHODS = "GET, POST, DELETE, OPTIONS"
 
 PREFLIGHT_HEADERS = (
@@ -29,7 +29,7 @@ PREFLIGHT_HEADERS = (
 
 
 def response_headers(model: ServiceModel) -> tuple[tuple[str, str], ...]:
-    """What a response to a page's request carries, unless that is a preflight."""
+    """The headers of a response to a web page's request, other than a preflight."""
     return (
         ("access-control-allow-origin", "*"),
         ("access-control-expose-headers", ", ".join((_REQUEST_ID, *sorted(model.response_headers)))),

@@ -1,4 +1,4 @@
-"""What the management listener may be asked: the body of each route, checked whole, every bad field named."""
+"""The request bodies of the management listener. Every invalid field is reported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tokensvc.local_ivs.model import ServiceModel
 from tokensvc.validation_errors import field_errors
 
 MAX_ADVANCE_SECONDS = 366 * 24 * 3600
-"""Enough for everything that IVS remembers; more is surely a slip."""
+"""Longer than IVS stores anything; more is surely a mistake."""
 MAX_DELAY_SECONDS = 60
 MAX_VIEWERS = 10_000_000
 INGEST_SHAPE = "IngestConfigurations"
@@ -28,7 +28,7 @@ class AdvanceClockRequest(RequestModel):
 
 
 class StreamRequest(RequestModel):
-    """Every step of a stream says on which channel."""
+    """A request about the stream of a channel."""
 
     channel_arn: str
 
@@ -64,7 +64,7 @@ class PlanFaultRequest(RequestModel):
 
 
 def read_as(model: type[_M], body: dict[str, Any]) -> _M:
-    """The body as this model. Raises InvalidRequest naming every bad field."""
+    """Parse a body. Raises InvalidRequest naming every invalid field."""
     try:
         return model.model_validate(body)
     except ValidationError as invalid:
@@ -72,23 +72,23 @@ def read_as(model: type[_M], body: dict[str, Any]) -> _M:
 
 
 def read_ingest(model: ServiceModel, value: dict[str, Any]) -> dict[str, Any]:
-    """Tracks as IVS's own model has them. Raises InvalidRequest naming every bad field."""
-    ingest, report = model.read_shape(INGEST_SHAPE, value, "ingestConfigurations")
-    if report:
-        raise InvalidRequest([FieldError(violation.path, violation.constraint) for violation in report])
-    checked: dict[str, Any] = ingest
-    return checked
+    """Validate tracks by IVS's service model. Raises InvalidRequest naming every invalid field."""
+    ingest, violations = model.validate_shape(INGEST_SHAPE, value, "ingestConfigurations")
+    if violations:
+        raise InvalidRequest([FieldError(violation.path, violation.constraint) for violation in violations])
+    validated: dict[str, Any] = ingest
+    return validated
 
 
-def read_fault(model: ServiceModel, ask: PlanFaultRequest) -> Fault:
-    """A fault that makes sense. Raises InvalidRequest."""
+def read_fault(model: ServiceModel, request: PlanFaultRequest) -> Fault:
+    """The requested fault. Raises InvalidRequest naming every invalid field."""
     errors = []
-    if ask.operation != ALL_OPERATIONS and ask.operation not in model.operations:
-        errors.append(FieldError("operation", f"must be an operation of IVS, or {ALL_OPERATIONS}"))
-    if (ask.kind is FaultKind.DELAY) != (ask.delay_seconds is not None):
-        errors.append(FieldError("delaySeconds", f"must be given for kind {FaultKind.DELAY}, and for no other"))
-    if ask.kind is FaultKind.ENTRY_ERROR and ask.operation not in (BATCH_REVOCATION, ALL_OPERATIONS):
+    if request.operation != ALL_OPERATIONS and request.operation not in model.operations:
+        errors.append(FieldError("operation", f"must be an operation of IVS or {ALL_OPERATIONS}"))
+    if (request.kind is FaultKind.DELAY) != (request.delay_seconds is not None):
+        errors.append(FieldError("delaySeconds", f"must be set for kind {FaultKind.DELAY} and for no other kind"))
+    if request.kind is FaultKind.ENTRY_ERROR and request.operation not in (BATCH_REVOCATION, ALL_OPERATIONS):
         errors.append(FieldError("operation", f"must be {BATCH_REVOCATION} for kind {FaultKind.ENTRY_ERROR}"))
     if errors:
         raise InvalidRequest(errors)
-    return Fault(ask.kind, ask.operation, ask.rate, ask.count, ask.delay_seconds or 0.0, ask.seed)
+    return Fault(request.kind, request.operation, request.rate, request.count, request.delay_seconds or 0.0, request.seed)

@@ -1,4 +1,4 @@
-"""What the local faces share of HTTP: an answer, and where a caller reached us."""
+"""What the ASGI applications of the local IVS share: responses, the lifespan protocol, the base URL of a request."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ _HOST = re.compile(r"[A-Za-z0-9._-]+(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]
 
 
 class HttpResponse(NamedTuple):
-    """Status, headers and body, ready to be sent."""
+    """Status, headers and body."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
 
 
-async def send_response(send: Send, answer: HttpResponse, *, with_body: bool = True) -> None:
-    """Send it; without its body for a HEAD, whose headers are those of the GET."""
-    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
-    if answer.status != 204:
-        headers.append((b"content-length", str(len(answer.body)).encode()))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body if with_body else b""})
+async def send_response(send: Send, response: HttpResponse, *, with_body: bool = True) -> None:
+    """Send a response; for a HEAD without its body, with the headers of the GET."""
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
+    if response.status != 204:
+        headers.append((b"content-length", str(len(response.body)).encode()))
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body if with_body else b""})
 
 
 async def run_lifespan(receive: Receive, send: Send) -> None:
-    """ASGI's lifespan for an application that has nothing to start or stop."""
+    """ASGI's lifespan protocol for an application that has nothing to start or stop."""
     while True:
         message = await receive()
         await send({"type": f"{message['type']}.complete"})
@@ -39,7 +39,7 @@ async def run_lifespan(receive: Receive, send: Send) -> None:
 
 
 def base_url(scope: Scope, public_url: str | None) -> str:
-    """Scheme, host and port under which the caller reached us, unless a public URL is set."""
+    """The public URL if one is set, else the scheme, host and port of the request."""
     if public_url is not None:
         return public_url.rstrip("/")
     host = header(scope, b"host")
