@@ -1,4 +1,4 @@
-"""Failures and problems are data, and only the edges put them into commands and words."""
+"""Errors and problems are data; only the command line and HTTP put them into words and commands."""
 
 from __future__ import annotations
 
@@ -20,27 +20,26 @@ from tokensvc.http import problem_details
 from tokensvc.problems import TEXTS, Problem, ProblemCode, problem_text
 
 ROOT = Path(tokensvc.__file__).parent
-WORDING = {"cli", "settings", "supervisor", "container", "local_ivs", "__init__", "__main__"}
-"""The rooms that put remedies into words, or that know commands and settings because they are run by them."""
+USER_INTERFACES = {"cli", "settings", "supervisor", "container", "local_ivs", "__init__", "__main__"}
+"""The packages that put remedies into words, or that implement commands and settings."""
 FILES = sorted(
-    path for path in ROOT.rglob("*.py") if path.relative_to(ROOT).parts[0].removesuffix(".py") not in WORDING
+    path for path in ROOT.rglob("*.py") if path.relative_to(ROOT).parts[0].removesuffix(".py") not in USER_INTERFACES
 )
-OPERATED = re.compile(rf"\btokensvc ({'|'.join(COMMANDS)})\b|\bTOKENSVC_[A-Z]")
-"""A command, or a setting's variable."""
+COMMAND_OR_VARIABLE = re.compile(rf"\btokensvc ({'|'.join(COMMANDS)})\b|\bTOKENSVC_[A-Z]")
 
 ALLOWED = {
-    "jose/signing/native/build_backend.py": "a switch of the build, which no setting of the service is",
+    "jose/signing/native/build_backend.py": "a switch of the build, not a setting of the service",
 }
-"""Which files may name one, and why."""
+"""The files that may name one, with the reason."""
 
-EVERYTHING = {
+ALL_PARAMETERS = {
     name: name
     for name in ("key_id", "arn", "region", "target", "path", "key_ids", "foreign", "candidates", "signer", "reason")
 }
 
 
 def strings(tree: ast.AST) -> Iterator[str]:
-    """Every string of a program that is not a docstring."""
+    """Every string literal of a module that is not a docstring."""
     docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
@@ -48,22 +47,22 @@ def strings(tree: ast.AST) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_core_or_use_case_names_a_command_or_a_setting(path: Path) -> None:
-    found = [text for text in strings(ast.parse(path.read_text("utf-8"))) if OPERATED.search(text)]
+def test_no_command_or_variable_is_named_outside_the_user_interfaces(path: Path) -> None:
+    found = [text for text in strings(ast.parse(path.read_text("utf-8"))) if COMMAND_OR_VARIABLE.search(text)]
     assert bool(found) == (str(path.relative_to(ROOT)) in ALLOWED), found
 
 
 @pytest.mark.parametrize("action", Action)
-def test_every_remedy_has_a_command_whatever_it_is_about(action: Action) -> None:
-    remedy = Remedy(action, EVERYTHING)
+def test_every_remedy_has_a_command(action: Action) -> None:
+    remedy = Remedy(action, ALL_PARAMETERS)
     assert re.fullmatch(r"[^()\n]+(\(id -un\)\S* ?[^()\n]*)?(   \(.+\))?", command_of(remedy))
     assert hint_of(remedy) == "" or hint_of(remedy)[0] in ".,;:"
 
 
 @pytest.mark.parametrize("action", Action)
-def test_http_words_a_remedy_without_a_command(action: Action) -> None:
-    for remedy in (Remedy(action), Remedy(action, EVERYTHING)):
-        assert not OPERATED.search(problems.remedy_text(remedy))
+def test_http_describes_a_remedy_without_a_command(action: Action) -> None:
+    for remedy in (Remedy(action), Remedy(action, ALL_PARAMETERS)):
+        assert not COMMAND_OR_VARIABLE.search(problems.remedy_text(remedy))
 
 
 def test_a_parameter_is_quoted_in_the_command_and_plain_in_the_note() -> None:
@@ -71,38 +70,39 @@ def test_a_parameter_is_quoted_in_the_command_and_plain_in_the_note() -> None:
     assert command_of(Remedy(Action.FREE_DISK_SPACE, {"target": "SQLite: a b"})).endswith("the store is: SQLite: a b)")
 
 
-def test_a_failure_is_a_sentence_with_its_remedy_before_the_detail() -> None:
+def test_an_error_is_a_sentence_with_its_remedy_before_the_detail() -> None:
     failure = SchemaMismatch("the store is empty", detail="SQLite: x", remedy=Remedy(Action.UPGRADE_SCHEMA))
     assert failure_text(failure) == "the store is empty; run `tokensvc db upgrade`: SQLite: x"
-    assert problem_details.problem_details(failure)["detail"] == "the store is empty; its schema has to be upgraded"
+    assert problem_details.problem_details(failure)["detail"] == "the store is empty; its schema must be upgraded"
     assert failure_text(SettingsError([FieldError("signer", "is bad"), FieldError("--port", "is bad")])) == (
         "TOKENSVC_SIGNER: is bad\n--port: is bad"
     )
 
 
-def test_slots_are_freed_by_what_can_be_deleted() -> None:
+def test_the_remedy_for_a_full_quota_names_the_deletable_key_pairs() -> None:
     def hint(**parameters: str) -> str:
         return hint_of(Remedy(Action.FREE_KEY_SLOT, {"key_ids": "", **parameters}))
 
     assert hint() == ". To free a slot: tokensvc keys list --ivs"
     assert hint(key_ids="k1,k2", foreign="true") == (
-        ". To free a slot: tokensvc keys delete k1, or tokensvc keys delete k2, or delete a key pair of another application"
+        ". To free a slot: tokensvc keys delete k1, or tokensvc keys delete k2, or delete a key pair of another "
+        "application"
     )
 
 
-def test_one_of_several_pairs_may_be_the_one_to_adopt() -> None:
+def test_the_remedy_for_an_unowned_key_pair_names_the_candidates() -> None:
     hint = hint_of(Remedy(Action.ADOPT_KEY_PAIR, {"key_id": "k1", "candidates": "a,b"}))
     assert hint == ". If it is yours, adopt it: tokensvc keys adopt k1 --arn ARN, one of a, b"
 
 
-def tree(kind: type[errors.TokensvcError]) -> Iterator[type[errors.TokensvcError]]:
-    yield kind
-    for child in kind.__subclasses__():
-        yield from tree(child)
+def subclasses(error: type[errors.TokensvcError]) -> Iterator[type[errors.TokensvcError]]:
+    yield error
+    for child in error.__subclasses__():
+        yield from subclasses(child)
 
 
-def test_every_failure_has_a_code_of_its_own() -> None:
-    codes = [kind.code for kind in tree(errors.TokensvcError)]
+def test_every_error_has_a_code_of_its_own() -> None:
+    codes = [error.code for error in subclasses(errors.TokensvcError)]
     assert len(codes) == len(set(codes))
 
 
@@ -110,16 +110,16 @@ def test_every_problem_has_a_text() -> None:
     assert set(TEXTS) == set(ProblemCode)
 
 
-def test_a_problem_of_another_version_is_shown_by_its_code() -> None:
-    assert problem_text(Problem("unheard_of", "us-east-1", {"a": "b"})) == "us-east-1: unheard_of"
+def test_a_problem_of_another_release_is_displayed_by_its_code() -> None:
+    assert problem_text(Problem("unknown", "us-east-1", {"a": "b"})) == "us-east-1: unknown"
     assert problem_text(Problem(ProblemCode.ACTIVE_KEY_LOST, "us-east-1")) == "us-east-1: active_key_lost"
 
 
-def test_a_problem_is_worded_for_the_command_line_and_for_http() -> None:
+def test_a_problem_has_a_sentence_for_the_command_line_and_one_for_http() -> None:
     parameters = {"queued": "3", "account": "123456789012"}
     remedy = Remedy(Action.CONFIGURE_REGION, {"region": "us-west-2"})
     problem = Problem(ProblemCode.REVOCATIONS_UNSERVED, "us-west-2", parameters, remedy)
-    plain = "us-west-2: 3 revocations wait for account 123456789012, where this deployment has no key"
+    plain = "us-west-2: 3 revocations are queued for account 123456789012, where this deployment has no key"
     assert problem_text(problem) == plain
     assert problem_sentence(problem) == (
         f"{plain}; add the region to TOKENSVC_REGIONS, or cancel them: tokensvc revocations cancel"
@@ -130,5 +130,5 @@ def test_a_problem_is_worded_for_the_command_line_and_for_http() -> None:
     assert problem_sentence(make_problem("said")) == problems.problem_sentence(make_problem("said")) == "said"
 
 
-def test_equal_problems_are_one() -> None:
+def test_equal_problems_have_equal_hashes() -> None:
     assert len({make_problem("a"), make_problem("a"), make_problem("b")}) == 2

@@ -286,7 +286,9 @@ def test_a_file_of_another_user_is_refused_with_the_command_that_fixes_it(tmp_pa
     path.write_text(SECRET)
     os.chown(path, 4242, -1)
     said = faults(**{f"TOKENSVC_{name}_FILE": str(path)})[f"TOKENSVC_{name}_FILE"]
-    assert said.endswith(f"{path} is owned by uid 4242; it must be owned by this process's user or by root: chown 0 {path}")
+    assert said.endswith(
+        f"{path} is owned by uid 4242; it must be owned by this process's user or by root: chown 0 {path}"
+    )
     assert SECRET not in said
 
 

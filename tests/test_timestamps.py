@@ -1,4 +1,4 @@
-"""Instants in JSON."""
+"""Timestamps in JSON."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from tokensvc.timestamps import rfc3339, unix_seconds
 
 
 @given(st.integers(0, 32_503_680_000))
-def test_an_instant_is_rfc_3339_in_utc_with_whole_seconds(seconds: int) -> None:
+def test_a_timestamp_is_rfc_3339_in_utc_with_whole_seconds(seconds: int) -> None:
     text = rfc3339(seconds)
     assert datetime.fromisoformat(text) == datetime.fromtimestamp(seconds, UTC)
     assert text.endswith("Z")
     assert len(text) == 20
 
 
-def test_the_form_is_the_one_that_the_interface_shows() -> None:
+def test_the_format_is_the_documented_one() -> None:
     assert rfc3339(1_800_000_000) == "2027-01-15T08:00:00Z"
 
 
 @given(st.integers(0, 32_503_680_000))
-def test_what_is_written_is_read_again(seconds: int) -> None:
+def test_a_timestamp_is_parsed_back_to_its_seconds(seconds: int) -> None:
     assert unix_seconds(rfc3339(seconds)) == seconds
 
 
@@ -39,11 +39,11 @@ def test_what_is_written_is_read_again(seconds: int) -> None:
         "2027-01-14 23:00:00-09:00",
     ],
 )
-def test_every_form_of_rfc_3339_is_read_to_the_whole_second(text: str) -> None:
+def test_every_form_of_rfc_3339_is_parsed_to_the_whole_second(text: str) -> None:
     assert unix_seconds(text) == 1_800_000_000
 
 
-NOT_INSTANTS = [
+NOT_TIMESTAMPS = [
     "",
     "2027-01-15",
     "2027-01-15T08:00:00",
@@ -59,14 +59,14 @@ NOT_INSTANTS = [
 ]
 
 
-@pytest.mark.parametrize("text", NOT_INSTANTS)
-def test_anything_else_is_refused_with_the_form(text: object) -> None:
+@pytest.mark.parametrize("text", NOT_TIMESTAMPS)
+def test_anything_else_is_rejected_with_an_example(text: object) -> None:
     with pytest.raises(ValueError, match="2026-11-21T10:00:00Z"):
         unix_seconds(text)
 
 
 @given(st.datetimes(timezones=st.timezones()))
-def test_whatever_day_it_is_in_whatever_zone_it_is_read(at: datetime) -> None:
-    """Offsets of odd seconds, from before there were zones, are in no RFC 3339."""
+def test_any_date_in_any_time_zone_is_parsed(at: datetime) -> None:
+    """RFC 3339 cannot express offsets with odd seconds, from before there were time zones."""
     assume(at.utcoffset() is not None and at.utcoffset().total_seconds() % 60 == 0)  # type: ignore[union-attr]
     assert unix_seconds(at.isoformat(timespec="microseconds")) == at.replace(microsecond=0).timestamp()
