@@ -64,7 +64,7 @@ def demo(
     ignore_signals(closed_terminal_ends=True)
     FOLDER.mkdir(mode=0o700, exist_ok=True)
     with _single_demo_lock():
-        _run_demo(port, rates=not no_rates)
+        _run_demo(port, rate_limits=not no_rates)
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def _single_demo_lock() -> Iterator[None]:
         os.close(handle)
 
 
-def _run_demo(port: int, *, rates: bool) -> None:
+def _run_demo(port: int, *, rate_limits: bool) -> None:
     listener = bind_listener("--port", "127.0.0.1", port)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     environ = _environ(url)
@@ -97,7 +97,7 @@ def _run_demo(port: int, *, rates: bool) -> None:
         prefix=IVS_PREFIX,
         public_url=None,
         management_port=0,
-        rates=rates,
+        rate_limits=rate_limits,
     ) as running:
         parts = service.assemble(settings)
         application = build_application(parts, extra_routes=routes(running.parts, IVS_PREFIX))

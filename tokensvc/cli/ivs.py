@@ -62,7 +62,7 @@ def serve(
         prefix="",
         public_url=public_url,
         management_port=management_port,
-        rates=not no_rates,
+        rate_limits=not no_rates,
         any_region=any_region,
     ) as running:
         server = make_server(running.parts.site, lambda: None, delay_seconds=0)

@@ -50,7 +50,7 @@ def find_signing_key(attempt: PlaybackAttempt, account_region: AccountRegion, re
     for record in records:
         key = read_public_der(record.public_der)
         results = validate(attempt._replace(keys=[key])).rule_results
-        if any(r.rule == "signature" and r.result is RuleStatus.PASS for r in results):
+        if any(r.rule == "signature" and r.status is RuleStatus.PASS for r in results):
             placement = next((p for p in record.placements if p.account_region == account_region), None)
             return SigningKeyMatch(record.id, key, placement)
     return None

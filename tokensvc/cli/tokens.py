@@ -66,11 +66,11 @@ def explain(
         "message": validation.message,
         "signedBy": signed_by,
         "rules": [
-            {"rule": r.rule, "result": r.result.value, "reason": r.reason.value, "message": r.message}
+            {"rule": r.rule, "result": r.status.value, "reason": r.reason.value, "message": r.message}
             for r in validation.rule_results
         ],
     }
-    rows = [(r.rule, r.result.value.replace("_", " "), r.message) for r in validation.rule_results]
+    rows = [(r.rule, r.status.value.replace("_", " "), r.message) for r in validation.rule_results]
     is_conditional = validation.outcome is Outcome.CONDITIONAL
     summary = validation.message if is_conditional else f"{validation.outcome.value}: {validation.message}"
     print_result(data, as_json, *format_table(("RULE", "RESULT", "DETAIL"), rows), "", summary)
@@ -92,7 +92,7 @@ def _extract_token(pasted: str) -> tuple[str, Arn | None]:
 
 def _signature_is_unknown(validation: ValidationResult) -> bool:
     """Whether the signature could not be verified because no public key was supplied."""
-    return any(r.rule == "signature" and r.result is RuleStatus.UNKNOWN for r in validation.rule_results)
+    return any(r.rule == "signature" and r.status is RuleStatus.UNKNOWN for r in validation.rule_results)
 
 
 def _validate_with_own_keys(

@@ -1,9 +1,8 @@
-"""`tokensvc keys …`: the signing key pairs.
+"""`tokensvc keys …`: signing keys.
 
-Rules of the room
-- Verbs that belong together share a file; each registers itself with `app`.
-- What changes anything goes through `rotate/`, which notes each step, so that any command may be killed and run again.
-- Durations are reckoned on the store's clock, not on this machine's.
+Invariants
+- Every change goes through `tokensvc.keys`, which journals each step, so any command may be killed and run again.
+- Ages and deadlines are computed with the store's clock, not this machine's.
 """
 
 from __future__ import annotations
@@ -11,21 +10,21 @@ from __future__ import annotations
 import typer
 
 from tokensvc.cli.keys import create, inspect
-from tokensvc.cli.keys import retire as ending
-from tokensvc.cli.keys import rewrap as rewrapping
-from tokensvc.cli.keys import rotate as rotating
+from tokensvc.cli.keys import retire as retire_module
+from tokensvc.cli.keys import rewrap as rewrap_module
+from tokensvc.cli.keys import rotate as rotate_module
 
-app = typer.Typer(help="The signing key pairs.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(help="Manage signing keys.", no_args_is_help=True, add_completion=False)
 app.command()(create.generate)
 app.command("import")(create.import_)
 app.command()(create.adopt)
 app.command("list")(inspect.list_)
 app.command()(inspect.show)
-app.command()(rotating.rotate)
-app.command()(rotating.reconcile)
-app.command()(rotating.activate)
-app.command()(ending.retire)
-app.command()(ending.delete)
-app.command()(ending.compromise)
+app.command()(rotate_module.rotate)
+app.command()(rotate_module.reconcile)
+app.command()(rotate_module.activate)
+app.command()(retire_module.retire)
+app.command()(retire_module.delete)
+app.command()(retire_module.compromise)
 app.command()(inspect.public)
-app.command()(rewrapping.rewrap)
+app.command()(rewrap_module.rewrap)

@@ -1,4 +1,4 @@
-"""What a command on keys works with: the store alone, a look that changes nothing, or everything to act with."""
+"""Opens what the key commands need: the store alone, or store, vault and IVS for reading or for writing."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ from tokensvc.vault.cipher import SecretCipher
 
 PROGRESS_INTERVAL_SECONDS = 10.0
 
-KeyId = Annotated[str, typer.Argument(metavar="KEY", help="The key, as `tokensvc keys list` shows it.")]
+KeyId = Annotated[str, typer.Argument(metavar="KEY", help="Key id, as shown by `tokensvc keys list`.")]
 OnlyRegions = Annotated[
-    list[str] | None, typer.Option("--region", help="Only in this region; may be repeated. All that are set, unless.")
+    list[str] | None, typer.Option("--region", help="Region; may be repeated. Default: all configured regions.")
 ]
 
 
 class OpenDeployment(NamedTuple):
-    """A deployment at hand."""
+    """An opened deployment."""
 
     settings: Settings
     store: Store
     context: KeysContext
     regions: tuple[str, ...]
-    """Those that keys are to be held in."""
+    """The configured regions, into which keys are imported."""
 
 
 @contextmanager
 def open_store() -> Iterator[tuple[Settings, Store]]:
-    """The store: for what needs neither IVS nor the vault."""
+    """Open the store only, for commands that need neither IVS nor the vault."""
     settings = read_settings(os.environ)
     store = open_configured_store(settings)
     try:
@@ -58,7 +58,7 @@ def open_store() -> Iterator[tuple[Settings, Store]]:
 
 @contextmanager
 def open_for_write() -> Iterator[OpenDeployment]:
-    """Everything, the store bound to the control plane."""
+    """Open store, vault and IVS; binds the store to the control plane and registers a new wrapping key."""
     settings = read_settings(os.environ)
     control_plane, store, cipher = open_deployment(settings)
     try:
@@ -69,7 +69,7 @@ def open_for_write() -> Iterator[OpenDeployment]:
 
 @contextmanager
 def open_read_only() -> Iterator[OpenDeployment]:
-    """Everything, but nothing is bound or noted by the opening itself."""
+    """Open store, vault and IVS without changing anything: nothing is bound or registered."""
     settings = read_settings(os.environ)
     require(settings, "control_plane", "database_url", *required_kek_settings(settings))
     control_plane = make_control_plane(settings)
@@ -77,29 +77,29 @@ def open_read_only() -> Iterator[OpenDeployment]:
     try:
         bound = store.deployment.read().control_plane
         if bound not in (None, settings.control_plane):
-            raise ForeignDeployment(f"this store's keys live in {bound}, not in {settings.control_plane}")
+            raise ForeignDeployment(f"the keys of this store are in {bound}, not in {settings.control_plane}")
         yield _open_deployment(settings, store, control_plane, make_read_only_cipher(settings, store))
     finally:
         store.close()
 
 
 def select_regions(regions: Sequence[str], given: Sequence[str] | None) -> tuple[str, ...]:
-    """The regions that were asked for, or all. Raises InvalidRequest for one that no keys are held in."""
-    strange = [region for region in given or () if region not in regions]
-    if strange:
+    """The given regions, or all by default. Raises InvalidRequest for a region that is not one of `regions`."""
+    unknown = [region for region in given or () if region not in regions]
+    if unknown:
         known = ", ".join(regions)
-        raise InvalidRequest([FieldError("--region", f"{region} is none of {known}") for region in strange])
+        raise InvalidRequest([FieldError("--region", f"{region} is not one of {known}") for region in unknown])
     return tuple(dict.fromkeys(given)) if given else tuple(regions)
 
 
 def reference_time(settings: Settings, store: Store) -> ReferenceTime:
-    """Now, by the store's clock, and the policy that ends are reckoned by."""
+    """The store's current time, and the rotation policy from which deadlines are computed."""
     policy = store.deployment.read().rotation_policy(deployment_max_staleness(settings, store))
     return ReferenceTime(datetime.fromtimestamp(store.versions.read().now, UTC), policy)
 
 
 def list_stale_workers(store: Store, at: ReferenceTime) -> list[StaleWorker]:
-    """The workers that may not have heard of the newest keys."""
+    """The workers that may still use an older key set."""
     return find_stale_workers(store.workers.list(), store.versions.read().keys, at.now)
 
 
@@ -119,13 +119,13 @@ def _open_deployment(settings: Settings, store: Store, control_plane: ControlPla
 
 
 def _report_failure(region: str, error: TokensvcError) -> None:
-    print_progress(f"{region} is left as it is for now: {failure_text(error)}")
+    print_progress(f"{region}: skipped, will retry: {failure_text(error)}")
 
 
 def _sleep(seconds: float) -> None:
-    """Wait, and tell now and then how long it takes still."""
+    """Wait, and print the remaining time at intervals."""
     ends_at = time.monotonic() + seconds
-    while (left := ends_at - time.monotonic()) > 0:
-        if left < seconds - 1:
-            print_progress(f"  {left:.0f} seconds more")
-        time.sleep(min(left, PROGRESS_INTERVAL_SECONDS))
+    while (remaining := ends_at - time.monotonic()) > 0:
+        if remaining < seconds - 1:
+            print_progress(f"  {remaining:.0f} s remaining")
+        time.sleep(min(remaining, PROGRESS_INTERVAL_SECONDS))

@@ -1,4 +1,4 @@
-"""`tokensvc keys generate`, `import`, `adopt`: keys that come to be, or come from elsewhere."""
+"""`tokensvc keys generate`, `import`, `adopt`: creates keys, or takes over existing ones."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from tokensvc.secret_files import InsecureFile, check_private, read_private_file
 Arns = Annotated[
     list[str] | None,
     typer.Option(
-        "--arn", help="A key pair that IVS holds already and that is this key; may be repeated, one a region."
+        "--arn", help="ARN of a key pair of this key that is already in IVS; may be repeated, once per region."
     ),
 ]
 
 
 def generate(as_json: AsJson = False) -> None:
-    """Make a P-384 key pair, keep the private half encrypted, import the public half into IVS.
+    """Create a P-384 key pair, store the private key encrypted and import the public key into IVS.
 
-    Where no key signs it does, and a standby for the next rotation is made too, unless the policy says otherwise;
-    elsewhere it stands ready.
+    In regions without an active key the new key becomes active, and a standby for the next rotation is created too
+    (see TOKENSVC_KEY_STANDBY). In other regions the new key stays prepared until a rotation uses it.
     """
     with open_for_write() as opened:
         before = {record.id for record in opened.context.keys.list()}
@@ -43,33 +43,36 @@ def generate(as_json: AsJson = False) -> None:
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="The private key's file; - reads standard input.")],
+    file: Annotated[Path, typer.Argument(help="File with the private key; - reads standard input.")],
     passphrase_file: Annotated[
         Path | None,
-        typer.Option(help="What opens it when it is encrypted; else a terminal is asked."),
+        typer.Option(help="File with the passphrase of an encrypted key. Default: prompt on a terminal."),
     ] = None,
     arn: Arns = None,
     longest_ttl: Annotated[
         int,
         typer.Option(
-            min=0, max=31_536_000, metavar="SECONDS", help="How long tokens that others minted with it may live."
+            min=0,
+            max=31_536_000,
+            metavar="SECONDS",
+            help="Maximum lifetime of tokens that other applications have signed with the key.",
         ),
     ] = 0,
     detailed_exit_code: DetailedExitCode = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take over a P-384 private key in whatever form it is: PEM or DER, SEC1 or PKCS#8, encrypted, escaped, base64.
+    """Import an existing P-384 private key: PEM or DER, SEC1 or PKCS#8, encrypted, escaped or base64-encoded.
 
-    Where IVS holds its public half already, that pair is adopted; elsewhere it is imported. From then on it stands
-    ready.
+    Where its public key is already in IVS, that key pair is adopted; elsewhere it is imported. The key is then
+    prepared.
     """
-    pasted = _read_key_file(file, passphrase_file)
-    print_progress(f"found {pasted.description}")
+    parsed = _read_key_file(file, passphrase_file)
+    print_progress(f"found {parsed.description}")
     with open_for_write() as opened:
         arns = _validated_arns(arn or [], opened.regions)
         before = opened.context.keys.list()
-        record = importing.import_key(opened.context, pasted.private_key, opened.regions, arns, longest_ttl)
-        _print_key(opened, record, as_json, pasted.description)
+        record = importing.import_key(opened.context, parsed.private_key, opened.regions, arns, longest_ttl)
+        _print_key(opened, record, as_json, parsed.description)
     if detailed_exit_code and record in before:
         raise typer.Exit(NOTHING_TO_DO)
 
@@ -80,9 +83,9 @@ def adopt(
     detailed_exit_code: DetailedExitCode = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take over key pairs that IVS holds already as this key's: they get our tags and are recorded."""
+    """Adopt key pairs of this key that are already in IVS: they are tagged and recorded."""
     if not arn:
-        raise InvalidRequest([FieldError("--arn", "must be given: the key pair to adopt")])
+        raise InvalidRequest([FieldError("--arn", "is required: the key pair to adopt")])
     with open_for_write() as opened:
         arns = _validated_arns(arn, opened.regions)
         before = require_key(opened.context.keys.list(), key_id)
@@ -93,10 +96,10 @@ def adopt(
 
 
 def _read_key_file(file: Path, passphrase_file: Path | None) -> ParsedKey:
-    """The key in the file; a terminal is asked for the passphrase that it needs.
+    """The key in the file; prompts for a passphrase on a terminal if the key needs one.
 
-    A key in the clear is refused when others may use its file; one that is encrypted may lie anywhere, its passphrase
-    may not.
+    An unencrypted key is rejected if other users can access its file. The file of an encrypted key is not checked, that
+    of its passphrase is.
     """
     if str(file) == "-":
         data, status = sys.stdin.buffer.read(MAX_BYTES + 1), None
@@ -104,13 +107,13 @@ def _read_key_file(file: Path, passphrase_file: Path | None) -> ParsedKey:
         with _as_parameter_error("FILE"), file.open("rb") as opened:
             data, status = opened.read(MAX_BYTES + 1), os.fstat(opened.fileno())
     try:
-        pasted = parse_private_key(data)
+        parsed = parse_private_key(data)
     except WrongPassphrase as failure:
         return parse_private_key(data, _read_passphrase(passphrase_file, failure))
     if status is not None:
         with _as_parameter_error("FILE"):
             check_private(file, status)
-    return pasted
+    return parsed
 
 
 def _read_passphrase(file: Path | None, needed: WrongPassphrase) -> bytes:
@@ -118,24 +121,24 @@ def _read_passphrase(file: Path | None, needed: WrongPassphrase) -> bytes:
         with _as_parameter_error("--passphrase-file"):
             return read_private_file(file).rstrip(b"\r\n")
     if not sys.stdin.isatty():
-        raise WrongPassphrase(f"{needed.message}; give --passphrase-file")
-    asked: str = typer.prompt("Passphrase of this private key", hide_input=True, err=True)
-    return asked.encode()
+        raise WrongPassphrase(f"{needed.message}; pass --passphrase-file")
+    passphrase: str = typer.prompt("Passphrase of the private key", hide_input=True, err=True)
+    return passphrase.encode()
 
 
 @contextmanager
 def _as_parameter_error(parameter: str) -> Iterator[None]:
-    """A file that is insecure, or cannot be read, is a wrong value of this parameter."""
+    """Turn the error of an insecure or unreadable file into one of this parameter. Raises InvalidRequest."""
     try:
         yield
     except InsecureFile as insecure:
-        raise InvalidRequest([FieldError(parameter, f"names a file that is not safe: {insecure}")]) from None
+        raise InvalidRequest([FieldError(parameter, f"names an insecure file: {insecure}")]) from None
     except OSError as problem:
         raise InvalidRequest([FieldError(parameter, f"names a file that cannot be read: {problem}")]) from None
 
 
 def _validated_arns(arns: list[str], regions: tuple[str, ...]) -> list[str]:
-    """These ARNs of key pairs. Raises InvalidRequest naming each that is none, or of no region of ours."""
+    """The same ARNs. Raises InvalidRequest naming each that is malformed or not in a configured region."""
     errors, seen = [], set()
     for arn in arns:
         try:
@@ -143,8 +146,8 @@ def _validated_arns(arns: list[str], regions: tuple[str, ...]) -> list[str]:
             select_regions(regions, [region])
         except ValueError as rule:
             errors.append(FieldError("--arn", str(rule)))
-        except InvalidRequest as strange:
-            errors.append(strange.errors[0]._replace(field="--arn"))
+        except InvalidRequest as invalid:
+            errors.append(invalid.errors[0]._replace(field="--arn"))
         else:
             if region in seen:
                 errors.append(FieldError("--arn", f"names two key pairs in {region}"))
@@ -155,19 +158,18 @@ def _validated_arns(arns: list[str], regions: tuple[str, ...]) -> list[str]:
 
 
 def _describe_standby(record: KeyRecord) -> str:
-    """What became of a key that was made although nobody asked for it."""
-    places = ", ".join(f"{placement.state} in {placement.account_region.region}" for placement in record.placements) or "not imported yet"
-    return f"Key {record.id} is {places}: a standby for the next rotation (TOKENSVC_KEY_STANDBY)."
+    """One line about a standby key, which was created without being requested."""
+    states = ", ".join(f"{placement.state} in {placement.account_region.region}" for placement in record.placements) or "not imported yet"
+    return f"Key {record.id} is {states}: a standby for the next rotation (TOKENSVC_KEY_STANDBY)."
 
 
 def _print_key(opened: OpenDeployment, record: KeyRecord, as_json: bool, description: str, *more: str) -> None:
     shown = key_view(record, reference_time(opened.settings, opened.store))
     lines = []
     for placement in record.placements:
-        stands = "signs" if placement.state is KeyState.ACTIVE else f"is {placement.state}"
-        lines.append(f"Key {record.id} {stands} in {placement.account_region.region} as {placement.arn}.")
-    lines.append(f"Fingerprint {record.fingerprint}.")
+        lines.append(f"Key {record.id} is {placement.state} in {placement.account_region.region}: {placement.arn}")
+    lines.append(f"Fingerprint: {record.fingerprint}")
     if any(placement.state is KeyState.PREPARED for placement in record.placements):
-        lines.append(f"To sign with it: tokensvc keys activate {record.id}")
+        lines.append(f"To make it the active key: tokensvc keys activate {record.id}")
     data = shown.model_dump(mode="json") | ({"found": description} if description else {})
     print_result(data, as_json, *lines, *more)

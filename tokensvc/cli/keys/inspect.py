@@ -1,4 +1,4 @@
-"""`tokensvc keys list`, `show`, `public`: what there is."""
+"""`tokensvc keys list`, `show`, `public`: shows keys."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _PLACEMENT_COLUMNS = ("REGION", "STATE", "SINCE", "AGE", "DRAINS UNTIL", "ARN")
 
 
 def list_(
-    ivs: Annotated[bool, typer.Option("--ivs", help="Ask IVS too: also pairs that are not ours.")] = False,
+    ivs: Annotated[bool, typer.Option("--ivs", help="Also list IVS's key pairs that tokensvc did not create, and report mismatches.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the key pairs and their state in each region."""
+    """List the keys and their state in each region."""
     with open_store() as (settings, store):
         at = reference_time(settings, store)
         keys = [key_view(record, at) for record in store.keys.list()]
@@ -39,7 +39,7 @@ def list_(
 
 
 def show(key_id: KeyId, as_json: AsJson = False) -> None:
-    """Show one key: its state in each region, what was done with it, and which workers have not heard of the newest."""
+    """Show one key: its state in each region, its history, and the workers that are not in sync."""
     with open_store() as (settings, store):
         record = require_key(store.keys.list(), key_id)
         at = reference_time(settings, store)
@@ -53,7 +53,7 @@ def show(key_id: KeyId, as_json: AsJson = False) -> None:
 
 
 def public(key_id: KeyId) -> None:
-    """Print a key's public half as PEM."""
+    """Print the public key as PEM."""
     with open_store() as (_, store):
         record = require_key(store.keys.list(), key_id)
     typer.echo(keypair.public_pem(keypair.read_public_der(record.public_der)), nl=False)
@@ -63,7 +63,7 @@ def _placement_rows(key: KeyView) -> list[tuple[str, ...]]:
     if not key.placements and key.damage:
         return [(key.id, "-", "damaged", "-", "-", "-", key.damage)]
     if not key.placements:
-        return [(key.id, "-", "made", key.created_at, "-", "-", "not imported yet")]
+        return [(key.id, "-", "created", key.created_at, "-", "-", "not imported yet")]
     return [
         (key.id, p.region, p.state, p.since, _format_age(p.age_seconds), p.drains_at or "-", p.arn) for p in key.placements
     ]
@@ -71,56 +71,57 @@ def _placement_rows(key: KeyView) -> list[tuple[str, ...]]:
 
 def _describe(record: KeyRecord, detail: KeyDetailView) -> list[str]:
     compromised = f", compromised {detail.compromised_at}" if detail.compromised_at else ""
-    lines = [f"Key {record.id}, made {detail.created_at}{compromised}; fingerprint {detail.fingerprint}", ""]
+    lines = [f"Key {record.id}, created {detail.created_at}{compromised}; fingerprint {detail.fingerprint}", ""]
     if record.damage:
-        lines += [f"It cannot be read, and is left as it is: {record.damage}", ""]
+        lines += [f"The record of this key cannot be read, so the key is not touched: {record.damage}", ""]
     lines += format_table(_PLACEMENT_COLUMNS, [row[1:] for row in _placement_rows(detail)])
     steps = [
         (s.started_at, s.finished_at or "open", s.step, s.region or "-", s.outcome or "-", s.reason)
         for s in detail.history
     ]
-    lines += ["", *format_table(("BEGUN", "ENDED", "STEP", "REGION", "OUTCOME", "WHY"), steps)]
+    lines += ["", *format_table(("STARTED", "FINISHED", "STEP", "REGION", "OUTCOME", "REASON"), steps)]
     lines += [
         "",
-        *(f"{w.worker_id} may not have heard of the newest keys until {w.until}" for w in detail.stale_workers),
+        *(f"Worker {w.worker_id} may use an older key set until {w.until}." for w in detail.stale_workers),
     ]
     lines += [
-        f"{worker_id} cannot open its private half: tokensvc doctor" for worker_id in detail.workers_unable_to_decrypt
+        f"Worker {worker_id} cannot decrypt the private key: run `tokensvc doctor`."
+        for worker_id in detail.workers_unable_to_decrypt
     ]
     if not detail.stale_workers:
-        lines.append("Every worker has heard of the newest keys.")
+        lines.append("All workers are in sync.")
     return lines
 
 
 def _inspect_region(context: KeysContext, region: str) -> dict[str, Any]:
-    """What IVS holds in a region that is not ours, and what is strange there."""
+    """The slots used in a region, the foreign key pairs there, and mismatches with the store."""
     try:
-        seen = take_inventory(context, region)
+        inventory = take_inventory(context, region)
     except (ControlPlaneError, ForeignDeployment) as failure:
         return {"region": region, "error": {"code": failure.code, "message": failure_text(failure)}}
-    foreign = [pair for pair in seen.pairs if ownership(pair, seen.deployment_id) == "foreign"]
+    foreign = [pair for pair in inventory.pairs if ownership(pair, inventory.deployment_id) == "foreign"]
     return {
         "region": region,
-        "slotsUsed": len(seen.pairs),
-        "slots": KEY_PAIRS_MAX,
+        "slotsUsed": len(inventory.pairs),
+        "slotsLimit": KEY_PAIRS_MAX,
         "foreign": [
             {"arn": pair["arn"], "name": pair.get("name", ""), "tags": pair.get("tags", {})} for pair in foreign
         ],
-        "findings": [problem_sentence(problem) for problem in seen.problems],
+        "problems": [problem_sentence(problem) for problem in inventory.problems],
     }
 
 
-def _describe_region(seen: dict[str, Any]) -> list[str]:
-    if "error" in seen:
-        return [f"{seen['region']}: {seen['error']['message']}"]
-    theirs = [f"  not ours: {pair['arn']} {pair['name']}".rstrip() for pair in seen["foreign"]]
-    used = f"{seen['region']}: IVS holds {seen['slotsUsed']} of {seen['slots']} key pairs"
-    return [used, *theirs, *(f"  {finding}" for finding in seen["findings"])]
+def _describe_region(region: dict[str, Any]) -> list[str]:
+    if "error" in region:
+        return [f"{region['region']}: {region['error']['message']}"]
+    foreign = [f"  other application: {pair['arn']} {pair['name']}".rstrip() for pair in region["foreign"]]
+    used = f"{region['region']}: {region['slotsUsed']} of {region['slotsLimit']} key slots used"
+    return [used, *foreign, *(f"  problem: {problem}" for problem in region["problems"])]
 
 
 def _format_age(seconds: int) -> str:
-    """A duration as people say it, in its two largest units."""
+    """A duration in its two largest units, such as `3d 4h`."""
     units = (("d", seconds // 86_400), ("h", seconds // 3600 % 24), ("m", seconds // 60 % 60), ("s", seconds % 60))
-    said = [f"{count}{unit}" for unit, count in units]
+    parts = [f"{count}{unit}" for unit, count in units]
     first = next((i for i, (_, count) in enumerate(units) if count), len(units) - 1)
-    return " ".join(said[first : first + 2])
+    return " ".join(parts[first : first + 2])

@@ -1,7 +1,7 @@
-"""`tokensvc keys retire`, `delete`, `compromise`: keys that end.
+"""`tokensvc keys retire`, `delete`, `compromise`: takes keys out of use.
 
-Rules of the file
-- Each asks on a terminal and wants `--yes` elsewhere; what it will do is said first.
+Invariants
+- Each command asks for confirmation on a terminal and requires `--yes` elsewhere; it first says what it will do.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import typer
 
 from tokensvc.cli.keys.context import KeyId, OnlyRegions, OpenDeployment, select_regions, list_stale_workers, reference_time, open_for_write, open_read_only
 from tokensvc.cli.keys.rotate import REQUESTED_BY, WaitOption, print_rotation
-from tokensvc.cli.output import NOTHING_TO_DO, AsJson, DetailedExitCode, DryRun, Yes, confirm, instant_or_none, print_progress, print_result
+from tokensvc.cli.output import NOTHING_TO_DO, AsJson, DetailedExitCode, DryRun, Yes, confirm, count_of, instant_or_none, print_progress, print_result
 from tokensvc.keys import commands, retirement
 from tokensvc.keys.lifecycle import KeyRecord, require_key
 from tokensvc.keys.stale_workers import StaleWorker
 from tokensvc.keys.views import CompromiseImpactView, compromise_impact_view, key_view, stale_worker_view
 
 SYNC_TIMEOUT_SECONDS = 10
-"""How long a compromise waits for its workers to say that they have heard: they tell every five seconds."""
+"""How long a compromise waits for the workers to confirm; each writes a heartbeat every five seconds."""
 
 
 def retire(
@@ -31,14 +31,14 @@ def retire(
     detailed_exit_code: DetailedExitCode = False,
     as_json: AsJson = False,
 ) -> None:
-    """Stop signing with a key: another takes over where it signs; where it only stands ready its pair is deleted."""
+    """Stop using a key. Where it is active, another key replaces it; where it is only prepared, its pair is deleted."""
     with open_for_write() as opened:
         regions = select_regions(opened.regions, region)
         before = require_key(opened.context.keys.list(), key_id)
         confirm(f"Stop signing with key {key_id} in {', '.join(regions)}?", yes)
         rotation = retirement.retire(opened.context, key_id, regions, REQUESTED_BY)
         if rotation is None:
-            changed = _print_change(opened, before, as_json, f"Key {key_id} stands ready nowhere any more.")
+            changed = _print_change(opened, before, as_json, f"Key {key_id} is no longer prepared in any region.")
         else:
             changed = True
             if wait is not False:
@@ -49,25 +49,26 @@ def retire(
 
 
 def delete(
-    what: Annotated[str, typer.Argument(metavar="KEY|ARN", help="A key, or one key pair by its ARN.")],
+    target: Annotated[str, typer.Argument(metavar="KEY|ARN", help="Key id, or the ARN of one key pair.")],
     region: OnlyRegions = None,
     yes: Yes = False,
     detailed_exit_code: DetailedExitCode = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete a key's pairs from IVS. Refused while it signs, while its tokens may live, and for pairs of others."""
+    """Delete a key's pairs from IVS. Rejected while the key is active or its tokens may be valid, and for foreign pairs."""
     with open_for_write() as opened:
-        if what.startswith("arn:"):
-            confirm(f"Delete {what} from IVS?", yes)
-            retirement.delete_pair(opened.context, what)
-            print_result({"deleted": what}, as_json, f"{what} is deleted.")
+        if target.startswith("arn:"):
+            confirm(f"Delete {target} from IVS?", yes)
+            retirement.delete_pair(opened.context, target)
+            print_result({"deleted": target}, as_json, f"{target} deleted.")
             return
-        before = require_key(opened.context.keys.list(), what)
-        held = [p.account_region.region for p in before.placements if p.is_imported]
-        regions = select_regions(held, region) if held else ()
-        confirm(f"Delete key {what} from IVS in {', '.join(regions) or 'no region, since it is in none'}?", yes)
-        commands.delete(opened.context, what, regions)
-        changed = _print_change(opened, before, as_json, f"Key {what} is deleted in {', '.join(regions) or 'the vault'}.")
+        before = require_key(opened.context.keys.list(), target)
+        imported = [p.account_region.region for p in before.placements if p.is_imported]
+        regions = select_regions(imported, region) if imported else ()
+        where = f"IVS in {', '.join(regions)}" if regions else "the vault"
+        confirm(f"Delete key {target} from {where}?", yes)
+        commands.delete(opened.context, target, regions)
+        changed = _print_change(opened, before, as_json, f"Key {target} deleted from {where}.")
     if detailed_exit_code and not changed:
         raise typer.Exit(NOTHING_TO_DO)
 
@@ -75,60 +76,60 @@ def delete(
 def compromise(
     key_id: KeyId,
     include_standby: Annotated[
-        bool, typer.Option("--include-standby", help="Keys that never signed are compromised too; new ones are made.")
+        bool, typer.Option("--include-standby", help="Also compromise keys that have never been active, and create new ones.")
     ] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Never sign with a key again, and delete its pairs at once: every token of it dies.
+    """Stop using a compromised key for good and delete its pairs now: all tokens signed by it become invalid.
 
-    Leaves with 1 while a pair could not be deleted yet; workers that perform go on trying.
+    Exits with 1 if a pair could not be deleted yet; the workers keep retrying.
     """
     with open_read_only() if dry_run else open_for_write() as opened:
         record = require_key(opened.context.keys.list(), key_id)
-        foreseen = commands.preview_compromise(opened.context, key_id, include_standby=include_standby)
-        outlook = [compromise_impact_view(record, prospect) for prospect in foreseen]
-        lines = _describe_impact(record, outlook)
+        preview = commands.preview_compromise(opened.context, key_id, include_standby=include_standby)
+        impact = [compromise_impact_view(record, region_impact) for region_impact in preview]
+        lines = _describe_impact(record, impact)
         if dry_run:
-            data = {"id": key_id, "dryRun": True, "outlook": _impact_json(outlook)}
+            data = {"id": key_id, "dryRun": True, "impact": _impact_json(impact)}
             print_result(data, as_json, *lines, "Nothing was changed.")
             return
         for line in lines:
             print_progress(line)
-        confirm(f"Compromise key {key_id}? It cannot be undone.", yes)
+        confirm(f"Mark key {key_id} as compromised? This cannot be undone.", yes)
         commands.compromise(opened.context, key_id, opened.regions, include_standby=include_standby)
         retirement.wait_until_deleted(opened.context, key_id, opened.regions)
         stale = _wait_for_workers(opened)
-        done = _print_compromise(opened, key_id, outlook, stale, as_json)
+        done = _print_compromise(opened, key_id, impact, stale, as_json)
     if not done:
         raise typer.Exit(1)
 
 
-def _describe_impact(record: KeyRecord, outlook: Sequence[CompromiseImpactView]) -> list[str]:
-    """Whose tokens die, and how long nobody gets one."""
+def _describe_impact(record: KeyRecord, impact: Sequence[CompromiseImpactView]) -> list[str]:
+    """Which tokens become invalid, and for how long no token can be signed."""
     lines = []
-    for region in outlook:
-        dies = f"{region.region}: key {record.id} has signed no token"
+    for region in impact:
+        tokens = f"{region.region}: key {record.id} has signed no token"
         if region.affected_token_seconds:
             seconds = region.affected_token_seconds
-            dies = f"{region.region}: every token dies that key {record.id} signed in the last {seconds} seconds"
+            tokens = f"{region.region}: all tokens that key {record.id} signed in the last {seconds} s become invalid"
         if not region.was_active:
-            lines.append(f"{dies}; another key signs")
+            lines.append(f"{tokens}; another key is active")
         elif region.successor:
-            lines.append(f"{dies}; key {region.successor} takes over at once")
+            lines.append(f"{tokens}; key {region.successor} takes over immediately")
         else:
-            lines.append(f"{dies}; then no token can be signed for about {region.outage_seconds:.0f} seconds")
-    return lines or [f"IVS holds key {record.id} nowhere: no token of it is alive"]
+            lines.append(f"{tokens}; then no token can be signed for about {region.outage_seconds:.0f} s")
+    return lines or [f"Key {record.id} is not in IVS in any region, so no token is affected."]
 
 
 def _wait_for_workers(opened: OpenDeployment) -> list[StaleWorker]:
-    """The workers that have not said within some seconds that they heard."""
+    """Wait for the workers to confirm; returns those that have not within SYNC_TIMEOUT_SECONDS."""
     for _ in range(SYNC_TIMEOUT_SECONDS):
-        left = _stale_workers(opened)
-        if not left:
+        stale = _stale_workers(opened)
+        if not stale:
             return []
-        print_progress(f"{len(left)} workers have not said yet that they heard")
+        print_progress(f"Waiting for {count_of(len(stale), 'worker')} to confirm")
         opened.context.sleep(1)
     return _stale_workers(opened)
 
@@ -138,54 +139,54 @@ def _stale_workers(opened: OpenDeployment) -> list[StaleWorker]:
 
 
 def _print_compromise(
-    opened: OpenDeployment, key_id: str, outlook: Sequence[CompromiseImpactView], stale: Sequence[StaleWorker], as_json: bool
+    opened: OpenDeployment, key_id: str, impact: Sequence[CompromiseImpactView], stale: Sequence[StaleWorker], as_json: bool
 ) -> bool:
-    """Tell what is left of the key; whether nothing is."""
+    """Print the state of the compromised key in each region; returns whether all its pairs are deleted."""
     record = require_key(opened.context.keys.list(), key_id)
-    left = retirement.compromise_report(record, opened.context.policy())
-    done = all(region.deleted_at for region in left)
+    report = retirement.compromise_report(record, opened.context.policy())
+    done = all(region.deleted_at for region in report)
     lines = []
-    for region in left:
+    for region in report:
+        valid_until = instant_or_none(region.valid_until)
         if region.deleted_at:
-            lines.append(f"{region.region}: deleted; its tokens were valid until {instant_or_none(region.valid_until)}")
+            lines.append(f"{region.region}: deleted; its tokens were valid until {valid_until}")
         else:
-            lines.append(
-                f"{region.region}: not deleted yet; its tokens are valid until then, or {instant_or_none(region.valid_until)}"
-            )
+            lines.append(f"{region.region}: not deleted yet; its tokens stay valid until then, at most to {valid_until}")
     lines += [
-        f"{u.worker.heartbeat.worker_id} has not heard and may sign with it until {instant_or_none(u.until)}" for u in stale
+        f"Worker {s.worker.heartbeat.worker_id} is not in sync and may sign with it until {instant_or_none(s.until)}."
+        for s in stale
     ]
     lines.append(
-        f"Key {key_id} is gone." if done else "A worker that performs goes on deleting; or run: tokensvc keys reconcile"
+        f"Key {key_id} deleted." if done else "The workers keep trying to delete it; or run: tokensvc keys reconcile"
     )
     data = {
         "id": key_id,
         "compromisedAt": instant_or_none(record.compromised_at),
         "done": done,
-        "outlook": _impact_json(outlook),
+        "impact": _impact_json(impact),
         "regions": [
             {
                 "region": region.region,
                 "deletedAt": instant_or_none(region.deleted_at),
                 "tokensValidUntil": instant_or_none(region.valid_until),
             }
-            for region in left
+            for region in report
         ],
-        "staleWorkers": [stale_worker_view(u).model_dump(mode="json") for u in stale],
+        "staleWorkers": [stale_worker_view(s).model_dump(mode="json") for s in stale],
     }
     print_result(data, as_json, *lines)
     return done
 
 
-def _impact_json(outlook: Sequence[CompromiseImpactView]) -> list[dict[str, Any]]:
-    return [region.model_dump(mode="json") for region in outlook]
+def _impact_json(impact: Sequence[CompromiseImpactView]) -> list[dict[str, Any]]:
+    return [region.model_dump(mode="json") for region in impact]
 
 
-def _print_change(opened: OpenDeployment, before: KeyRecord, as_json: bool, lines: str) -> bool:
-    """Show a key as it is by now; whether it changed."""
+def _print_change(opened: OpenDeployment, before: KeyRecord, as_json: bool, message: str) -> bool:
+    """Print a key's current state; returns whether it changed."""
     records = [record for record in opened.context.keys.list() if record.id == before.id]
     at = reference_time(opened.settings, opened.store)
-    shown = key_view(records[0], at).model_dump(mode="json") if records else {"id": before.id, "forgotten": True}
+    shown = key_view(records[0], at).model_dump(mode="json") if records else {"id": before.id, "deleted": True}
     changed = records != [before]
-    print_result(shown, as_json, lines if changed else "Nothing to do.")
+    print_result(shown, as_json, message if changed else "Nothing to do.")
     return changed

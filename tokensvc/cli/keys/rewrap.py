@@ -1,4 +1,4 @@
-"""`tokensvc keys rewrap`: secrets moved to another wrapping key."""
+"""`tokensvc keys rewrap`: re-encrypts stored secrets with the current wrapping key."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from tokensvc.cli.keys.context import open_store
-from tokensvc.cli.output import NOTHING_TO_DO, AsJson, DetailedExitCode, DryRun, print_progress, print_result
+from tokensvc.cli.output import NOTHING_TO_DO, AsJson, DetailedExitCode, DryRun, count_of, print_progress, print_result
 from tokensvc.container.vault import FILES, IN_STORE, SHARED_FILES, make_rewrap_context, open_vault_at, make_cipher, make_read_only_cipher
 from tokensvc.errors import FieldError, InvalidRequest
-from tokensvc.keys import rewrap as moving
+from tokensvc.keys import rewrap as rewrap_service
 from tokensvc.storage.store import Store
 
 SourceVault = Annotated[
@@ -19,44 +19,44 @@ SourceVault = Annotated[
     typer.Option(
         "--from",
         metavar="VAULT",
-        help="Another vault, as TOKENSVC_VAULT names one: what it has of our private keys moves into ours first.",
+        help="First copy this deployment's private keys from another vault; same syntax as TOKENSVC_VAULT.",
     ),
 ]
 
 
 def rewrap(
-    other: SourceVault = None,
+    source: SourceVault = None,
     dry_run: DryRun = False,
     detailed_exit_code: DetailedExitCode = False,
     as_json: AsJson = False,
 ) -> None:
-    """Move every private key and subject key to the current passphrase or KMS key, until none is under another one.
+    """Re-encrypt every private key and subject key with the current passphrase or KMS key.
 
-    Workers go on meanwhile, if their settings give both the current key and the one before.
+    Workers keep running if their settings contain both the current and the previous wrapping key.
     """
-    if other is not None and other != IN_STORE and not _is_directory(other):
-        raise InvalidRequest([FieldError("--from", "must be `store`, or `keys:` and a directory that there is")])
+    if source is not None and source != IN_STORE and not _is_directory(source):
+        raise InvalidRequest([FieldError("--from", "must be `store`, or `file:` followed by an existing directory")])
     with open_store() as (settings, store):
         cipher = (make_read_only_cipher if dry_run else make_cipher)(settings, store)
         context = make_rewrap_context(settings, store, cipher, print_progress)
-        moved_in = _import_missing(store, context, other, dry_run) if other else []
-        moved = moving.pending_secrets(context) if dry_run else moving.rewrap(context)
+        copied = _import_missing(store, context, source, dry_run) if source else []
+        rewrapped = rewrap_service.pending_secrets(context) if dry_run else rewrap_service.rewrap(context)
     current = context.cipher.current
     data = {
         "dryRun": dry_run,
         "current": current,
-        "movedIn": moved_in,
-        "secrets": [{"secret": secret.name, "wrappedBy": secret.kek_name} for secret in moved],
+        "copied": copied,
+        "secrets": [{"secret": secret.name, "wrappedBy": secret.kek_name} for secret in rewrapped],
     }
-    lines = [f"private key {key_id}: {'to be ' if dry_run else ''}moved in from {other}" for key_id in moved_in]
-    lines += [f"{secret.name}: under {secret.kek_name}" for secret in moved] if dry_run else []
-    if dry_run and (moved or moved_in):
-        lines.append(f"{len(moved)} to be moved to {current}; nothing was changed.")
+    lines = [f"private key {key_id}: {'would be ' if dry_run else ''}copied from {source}" for key_id in copied]
+    lines += [f"{secret.name}: encrypted with {secret.kek_name}" for secret in rewrapped] if dry_run else []
+    if dry_run and (rewrapped or copied):
+        lines.append(f"{count_of(len(rewrapped), 'secret')} would be re-encrypted with {current}. Nothing was changed.")
     else:
-        was = f"{len(moved)} moved" if moved else "Nothing to do"
-        lines.append(f"{was}: everything is under {current}. The previous one may be taken out of the settings.")
+        done = f"{count_of(len(rewrapped), 'secret')} re-encrypted" if rewrapped else "Nothing to do"
+        lines.append(f"{done}: all secrets are encrypted with {current}. Any other key can be removed from the settings.")
     print_result(data, as_json, *lines)
-    if detailed_exit_code and not moved and not moved_in:
+    if detailed_exit_code and not rewrapped and not copied:
         raise typer.Exit(NOTHING_TO_DO)
 
 
@@ -64,6 +64,7 @@ def _is_directory(vault: str) -> bool:
     return vault.startswith((FILES, SHARED_FILES)) and Path(vault.partition(":")[2]).is_dir()
 
 
-def _import_missing(store: Store, context: moving.RewrapContext, other: str, dry_run: bool) -> list[str]:
-    move = moving.missing_keys if dry_run else moving.import_missing
-    return move(context, open_vault_at(other, store, context.cipher), store.keys.list())
+def _import_missing(store: Store, context: rewrap_service.RewrapContext, source: str, dry_run: bool) -> list[str]:
+    """Copy the private keys that our vault lacks; returns their ids. A dry run only lists them."""
+    function = rewrap_service.missing_keys if dry_run else rewrap_service.import_missing
+    return function(context, open_vault_at(source, store, context.cipher), store.keys.list())

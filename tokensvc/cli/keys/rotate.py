@@ -1,4 +1,4 @@
-"""`tokensvc keys rotate`, `reconcile`, `activate`: which key signs."""
+"""`tokensvc keys rotate`, `reconcile`, `activate`: which key is active."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ WaitOption = Annotated[
     bool | None,
     typer.Option(
         "--wait/--no-wait",
-        help="Wait for drains too, where all slots are filled; or for nothing, and leave it to the workers.",
-        show_default="waits for leads",
+        help="--wait also waits for a retiring key to drain if all slots are full; --no-wait leaves the rotation to "
+        "the workers.",
+        show_default="wait for propagation only",
     ),
 ]
 
 
 def rotate(region: OnlyRegions = None, wait: WaitOption = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
-    """Put another key to work; IVS keeps admitting the tokens of the one before it until they have ended."""
+    """Replace the active key with another one. Tokens of the previous key stay valid until they expire."""
     if dry_run:
         _print_plan(region, replace=True, as_json=as_json, detailed=False)
         return
@@ -48,7 +49,7 @@ def reconcile(
     detailed_exit_code: DetailedExitCode = False,
     as_json: AsJson = False,
 ) -> None:
-    """Go on with what was begun or asked for: every step that is due, until a key signs in each region."""
+    """Take every key-lifecycle step that is due, finishing what was interrupted, until each region has an active key."""
     if dry_run:
         _print_plan(region, replace=False, as_json=as_json, detailed=detailed_exit_code)
         return
@@ -62,12 +63,12 @@ def reconcile(
         records = opened.context.keys.list()
         keys = [key_view(record, reference_time(opened.settings, opened.store)) for record in records]
     changed = records != before
-    signing = {r: active_placement([p for k in records for p in k.placements if p.account_region.region == r]) for r in regions}
+    active = {r: active_placement([p for k in records for p in k.placements if p.account_region.region == r]) for r in regions}
     lines = [
-        f"Key {placement.key_id} signs in {name}." if placement else f"No key signs in {name}."
-        for name, placement in signing.items()
+        f"Key {placement.key_id} is active in {name}." if placement else f"No key is active in {name}."
+        for name, placement in active.items()
     ]
-    lines.append("Gone on with." if changed else "Nothing to do.")
+    lines.append("Reconciled." if changed else "Nothing to do.")
     print_result({"changed": changed, "keys": [k.model_dump(mode="json") for k in keys]}, as_json, *lines)
     if detailed_exit_code and not changed:
         raise typer.Exit(NOTHING_TO_DO)
@@ -76,64 +77,66 @@ def reconcile(
 def activate(
     key_id: KeyId, region: OnlyRegions = None, detailed_exit_code: DetailedExitCode = False, as_json: AsJson = False
 ) -> None:
-    """Sign with this key, which stands ready or is retiring, as soon as IVS has held it for the lead; also where its
-    fingerprint differs."""
+    """Make a prepared or retiring key the active one, once its import has propagated.
+
+    Also activates a key whose fingerprint in IVS differs, which rotation never does by itself.
+    """
     with open_for_write() as opened:
         before = require_key(opened.context.keys.list(), key_id)
-        ready = [p.account_region.region for p in before.placements if p.state in {KeyState.PREPARED, KeyState.RETIRING}]
-        regions = select_regions(opened.regions, region) if region else [r for r in opened.regions if r in ready]
+        candidates = [p.account_region.region for p in before.placements if p.state in {KeyState.PREPARED, KeyState.RETIRING}]
+        regions = select_regions(opened.regions, region) if region else [r for r in opened.regions if r in candidates]
         active = [p.account_region.region for p in before.placements if p.state is KeyState.ACTIVE]
-        todo = [r for r in regions or opened.regions if r not in active]
-        record = commands.activate(opened.context, key_id, todo)
+        pending = [r for r in regions or opened.regions if r not in active]
+        record = commands.activate(opened.context, key_id, pending)
         shown = key_view(record, reference_time(opened.settings, opened.store))
-    lines = [f"Key {key_id} signs in {p.region}." for p in shown.placements if p.state == KeyState.ACTIVE]
+    lines = [f"Key {key_id} is active in {p.region}." for p in shown.placements if p.state == KeyState.ACTIVE]
     print_result(shown.model_dump(mode="json"), as_json, *lines)
     if detailed_exit_code and record == before:
         raise typer.Exit(NOTHING_TO_DO)
 
 
 def print_rotation(opened: OpenDeployment, rotation: RotationRequest, as_json: bool) -> None:
-    """Show how far a rotation is."""
+    """Print the progress of a rotation."""
     shown = rotation_view(rotation, commands.replacement_keys(opened.context.keys.list(), rotation))
     lines = [
-        f"Key {r.active_key_id} signs now in {r.region}."
+        f"Key {r.active_key_id} is now active in {r.region}."
         if r.active_key_id
-        else f"Asked for in {r.region}; the workers go on with it."
+        else f"Rotation requested in {r.region}; the workers will carry it out."
         for r in shown.regions
     ]
     print_result(shown.model_dump(mode="json"), as_json, *lines)
 
 
 def _print_plan(region: Sequence[str] | None, *, replace: bool, as_json: bool, detailed: bool) -> None:
-    """Print what would be done in each region."""
+    """Print the steps that would be taken in each region."""
     with open_read_only() as opened:
         regions = [_plan_region(opened, r, replace) for r in select_regions(opened.regions, region)]
     lines = []
-    for coming in regions:
-        lines.append(f"{coming['region']}:")
-        lines += [f"  {_describe_step(said)}: {said['why']}" for said in coming["steps"]]
-        lines += [] if coming["steps"] else ["  nothing to do"]
+    for planned in regions:
+        lines.append(f"{planned['region']}:")
+        lines += [f"  {_describe_step(step)}: {step['reason']}" for step in planned["steps"]]
+        lines += [] if planned["steps"] else ["  nothing to do"]
     print_result({"dryRun": True, "regions": regions}, as_json, *lines, "Nothing was changed.")
-    if detailed and not any(coming["steps"] for coming in regions):
+    if detailed and not any(planned["steps"] for planned in regions):
         raise typer.Exit(NOTHING_TO_DO)
 
 
 def _plan_region(opened: OpenDeployment, region: str, replace: bool) -> dict[str, Any]:
-    standing = take_inventory(opened.context, region).region_state
-    active = active_placement(standing.placements)
+    state = take_inventory(opened.context, region).region_state
+    active = active_placement(state.placements)
     if replace and active is not None:
-        standing = standing._replace(to_replace=standing.to_replace | {active.key_id})
-    steps = plan(standing, opened.context.now(), opened.context.policy())
+        state = state._replace(to_replace=state.to_replace | {active.key_id})
+    steps = plan(state, opened.context.now(), opened.context.policy())
     return {"region": region, "steps": [_step_json(step) for step in steps]}
 
 
-def _step_json(coming: Step | Wait) -> dict[str, Any]:
-    if isinstance(coming, Wait):
-        return {"step": None, "key": None, "until": instant_or_none(coming.until), "reason": coming.reason}
-    return {"step": coming.kind.value, "key": coming.key_id, "until": None, "reason": coming.reason}
+def _step_json(step: Step | Wait) -> dict[str, Any]:
+    if isinstance(step, Wait):
+        return {"step": None, "key": None, "until": instant_or_none(step.until), "reason": step.reason}
+    return {"step": step.kind.value, "key": step.key_id, "until": None, "reason": step.reason}
 
 
-def _describe_step(said: dict[str, Any]) -> str:
-    if said["step"]:
-        return f"{said['step']} {said['key']}"
-    return f"wait until {said['until']}" if said["until"] else "wait"
+def _describe_step(step: dict[str, Any]) -> str:
+    if step["step"]:
+        return f"{step['step']} {step['key']}"
+    return f"wait until {step['until']}" if step["until"] else "wait"
