@@ -50,7 +50,7 @@ _deed = st.one_of(
 _event = st.one_of(
     st.tuples(st.just("pass"), st.sampled_from(SPANS)),
     st.tuples(st.just("wish")),
-    st.tuples(st.just("take_by_hand"), _index),
+    st.tuples(st.just("delete_manually"), _index),
     st.tuples(st.just("foreign_comes"), _region),
     st.tuples(st.just("foreign_goes"), _region),
     st.tuples(st.just("policy"), st.sampled_from(LEADS), st.sampled_from([None, MAX_AGE, 3 * MAX_AGE]), st.booleans()),
@@ -159,8 +159,8 @@ class Histories(RuleBasedStateMachine):
             return
         history = self.history
         self._let(("up",))
-        for arn in history.left_to_operators(self.wanted):
-            history.take_by_hand(history.ivs.pairs[arn])
+        for arn in history.left_for_operators(self.wanted):
+            history.delete_manually(history.ivs.pairs[arn])
         for region in REGIONS:
             for _ in range(2):
                 self._let(("foreign_goes", region))
@@ -190,7 +190,7 @@ class Histories(RuleBasedStateMachine):
         expected = TokensvcError if deed[0] != "advance" else StoreUnavailable
         with contextlib.suppress(expected):
             getattr(self, f"_do_{deed[0]}")(context, *deed[1:])
-        history.hear()
+        history.refresh()
 
     def _do_advance(self, context: KeysContext) -> None:
         reconcile(context, self.wanted)
@@ -222,7 +222,7 @@ class Histories(RuleBasedStateMachine):
 
     def _let(self, event: tuple[Any, ...]) -> None:
         getattr(self, f"_on_{event[0]}")(*event[1:])
-        self.history.hear()
+        self.history.refresh()
 
     def _on_pass(self, seconds: float) -> None:
         self.history.pass_time(seconds)
@@ -231,9 +231,9 @@ class Histories(RuleBasedStateMachine):
         with contextlib.suppress(TokensvcError):
             commands.request_rotation(self.history.context(), self.wanted, "a test")
 
-    def _on_take_by_hand(self, index: int) -> None:
+    def _on_delete_manually(self, index: int) -> None:
         if ours := self.history.ours():
-            self.history.take_by_hand(ours[index % len(ours)])
+            self.history.delete_manually(ours[index % len(ours)])
 
     def _on_foreign_comes(self, region: str) -> None:
         if sum(region_of(arn) == region for arn in self.history.ivs.pairs) < 3:

@@ -1,4 +1,4 @@
-"""An ASGI application asked without a server: the tests see each message."""
+"""Calls an ASGI application without a server, so that tests see each message."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tokensvc.web.context import RequestContext
 
 
 class AsgiResponse:
-    """What came back."""
+    """The response."""
 
     def __init__(self, sent: list[Message]) -> None:
         self.sent = sent
@@ -28,7 +28,7 @@ class AsgiResponse:
 
 
 def scope_of(method: str = "POST", path: str = "/v1/tokens", **headers: str) -> dict[str, Any]:
-    """A request's head."""
+    """The scope of a request."""
     return {
         "type": "http",
         "method": method,
@@ -45,7 +45,7 @@ def scope_of(method: str = "POST", path: str = "/v1/tokens", **headers: str) -> 
 def receiving(
     body: bytes | Sequence[bytes], then: Callable[[], object] = lambda: None
 ) -> Callable[[], Awaitable[Message]]:
-    """A body in one piece, or in several; `then` happens before the last piece comes."""
+    """A body in one part, or in several; `then` is called before the last part is received."""
     pieces = [body] if isinstance(body, bytes) else list(body)
 
     async def receive() -> Message:
@@ -65,7 +65,7 @@ async def request(
     body: bytes = b"",
     receive: Callable[[], Awaitable[Message]] | None = None,
 ) -> AsgiResponse:
-    """The application's answer."""
+    """The application's response."""
     sent: list[Message] = []
 
     async def send(message: Message) -> None:
@@ -79,7 +79,7 @@ Endpoint = Callable[..., Awaitable[Response]]
 
 
 def response_of(endpoint: Endpoint, scope: dict[str, Any] | None = None, body: Any = None, **kwargs: Any) -> Response:
-    """An endpoint's answer, or what it raises."""
+    """An endpoint's response, or the error that it raises, as a response."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     exchange = RequestContext("request-1", kwargs.pop("began_at", 1000.0))
     receive = kwargs.pop("receive", None) or receiving(content)

@@ -1,4 +1,4 @@
-"""The writer of a log whose lines a test reads."""
+"""A log writer that writes to memory, for tests that read log lines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tokensvc.container.log_writer import LogWriter
 
 
 class CapturedLog(LogWriter):
-    """Writes to memory, in the test's own thread and when the test asks for the text."""
+    """Writes to memory, in the test's own thread, when the test reads the text."""
 
     def __init__(self, **options: Any) -> None:
         self.written = bytearray()
@@ -21,7 +21,7 @@ class CapturedLog(LogWriter):
         super().__init__(self._take_bytes, _report, **options)
 
     def start(self) -> None:
-        """Start no thread."""
+        """Does not start a thread."""
 
     @property
     def text(self) -> str:

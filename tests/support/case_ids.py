@@ -1,8 +1,8 @@
-"""Names of parametrized cases: the same in every process, so that tests may be dealt out to several."""
+"""Ids of parametrized cases that are the same in every process, as pytest-xdist requires."""
 
 from __future__ import annotations
 
 
 def stable_repr(value: object) -> str:
-    """`str`, but that a set's members stand in order."""
+    """As `str`, with the members of a set in a stable order."""
     return str(sorted(map(str, value)) if isinstance(value, set | frozenset) else value)

@@ -1,4 +1,4 @@
-"""Time as a test wants it."""
+"""Clocks that tests control."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OFFSET = START - MONOTONIC_START
 
 
 class ManualClock:
-    """Both clocks of a machine; they stand still until they are told to go on."""
+    """Both clocks of a machine; they stand still until a test advances them."""
 
     def __init__(self, now: float = START, monotonic: float = MONOTONIC_START) -> None:
         self.wall = now
@@ -29,26 +29,26 @@ class ManualClock:
         return self._monotonic
 
     def advance(self, seconds: float) -> None:
-        """Let time pass on both clocks."""
+        """Advance both clocks."""
         self.wall += seconds
         self._monotonic += seconds
 
     def at(self) -> datetime:
-        """The wall clock as an instant."""
+        """The wall clock as a datetime."""
         return datetime.fromtimestamp(self.wall, UTC)
 
     def jump(self, seconds: float) -> None:
-        """Set the wall clock, as an administrator or a time server does; the monotonic clock goes on undisturbed."""
+        """Set the wall clock, as an administrator or a time server does; the monotonic clock is unaffected."""
         self.wall += seconds
 
 
 def require_fresh_at(snapshot: Snapshot, monotonic: float, lease_seconds: float) -> None:
-    """`require_fresh` at this reading of the monotonic clock, with a wall clock that did not jump."""
+    """`require_fresh` at this reading of the monotonic clock, with a wall clock that has not jumped."""
     require_fresh(snapshot, monotonic + snapshot.wall_offset_seconds, monotonic, lease_seconds)
 
 
 class AtTime:
-    """A store's versions, read when its clock says something else."""
+    """A store's versions, with a different reading of its clock."""
 
     def __init__(self, versions: Versions, now: Callable[[], float]) -> None:
         self._versions = versions

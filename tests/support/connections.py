@@ -1,4 +1,4 @@
-"""One connection without a network: an application that records, a transport that keeps what was written."""
+"""One connection without a network: an application that records requests, a transport that records responses."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Application:
 
 
 class Connection(asyncio.Transport):
-    """The other end."""
+    """The client's end of the connection."""
 
     def __init__(self) -> None:
         super().__init__({"peername": ("192.0.2.7", 5000), "sockname": ("127.0.0.1", 80)})
@@ -125,12 +125,12 @@ class Connection(asyncio.Transport):
 
     @property
     def is_over(self) -> bool:
-        """Whether the client has received all that it ever will."""
+        """Whether the client will receive nothing more."""
         return self.closed or self.output_ended
 
     @property
     def statuses(self) -> list[int]:
-        """Of every response so far."""
+        """The status codes of all responses so far."""
         return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+)", self.written)]
 
 
@@ -153,7 +153,7 @@ def connected() -> tuple[Protocol, Connection, Application]:
 
 
 async def settle(turns: int = 40) -> None:
-    """Let everything run that can."""
+    """Run the event loop until nothing is ready."""
     for _ in range(turns):
         await asyncio.sleep(0)
 

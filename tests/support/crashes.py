@@ -1,11 +1,11 @@
-"""Crashes at any step: everything that a use case asks of the world is counted, and at one question something happens.
+"""Crashes at any step: counts a use case's calls to its dependencies and triggers an action at a chosen call.
 
-Rules of the file
-- A crash is no `Exception`: nothing on the way may catch it, as nothing catches SIGKILL.
-- Instead of a crash there may be anything else: a failure, or all that others do while this process is frozen.
-- It happens before the question's effect, or after it and before its answer is heard.
-- A process leaves nothing behind but effects: a crash after one question is the crash before the next, and a crash at a
-  question without an effect is the one at the next with one. So questions that only read may be left off the wire.
+Invariants
+- A crash is no `Exception`, so nothing catches it, as nothing catches SIGKILL.
+- The action may also be a failure, or whatever others do while this process is suspended.
+- It happens before the call's effect, or after the effect and before the result is returned.
+- Only effects outlive a process: a crash after one call equals the crash before the next call, and a crash at a call
+  without effects equals the one at the next call with effects. So calls that only read need not be counted.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any
 
 
 class Crash(BaseException):
-    """The process is gone."""
+    """The process has died."""
 
 
 def crash() -> None:
-    """End the process."""
+    """Kill the process."""
     raise Crash
 
 
 class CrashPoint:
-    """Counts questions, and does something at one of them: crashes, unless told otherwise."""
+    """Counts calls, and triggers an action at one of them; by default a crash."""
 
     def __init__(
         self,
@@ -42,11 +42,11 @@ class CrashPoint:
         """Called once each question has had its effect."""
 
     def around(self, target: Any, *, reads: frozenset[str] = frozenset()) -> Any:
-        """The same object with every call of a method on the wire, but for those that only read."""
+        """The same object with every method call counted, except those that only read."""
         return _Watched(self, target, reads)
 
     def watched(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The same function with every call on the wire."""
+        """The same function with every call counted."""
 
         def call(*args: Any, **kwargs: Any) -> Any:
             mine, self.count = self.count, self.count + 1
@@ -79,7 +79,7 @@ class _Watched:
 
 
 class Before:
-    """An object that does something else before one of its methods is called for the first time."""
+    """An object that runs an action before the first call of one of its methods."""
 
     def __init__(self, target: Any, method: str, does: Callable[[], None]) -> None:
         self._target = target

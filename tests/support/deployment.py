@@ -1,8 +1,8 @@
-"""A whole deployment for a test: local IVS, store, vault, and the service on top of them, all real processes.
+"""A whole deployment for a test: local IVS, store, vault and the service, all as real processes.
 
-Rules of the file
-- Everything goes the way the README goes: `db upgrade`, `keys generate`, `callers add`, `serve`; channels by boto3.
-- Each deployment has an AWS account of its own, so that several share one local IVS and none meets another's quota.
+Invariants
+- It is set up as the README says: `db upgrade`, `keys generate`, `callers add`, `serve`; channels with boto3.
+- Each deployment has its own AWS account, so that several can share one local IVS without sharing quotas.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import boto3
 from botocore.config import Config
 
 from tests.support.http_client import Client
-from tests.support.processes import TOKENSVC, Process, CommandResult, environment, run, started, wait_until
+from tests.support.processes import TOKENSVC, CommandResult, Process, environment, run, started, wait_until
 
 REGION = "us-east-1"
 ACCOUNTS = 24
@@ -45,7 +45,7 @@ for line in sys.stdin:
 
 
 class LocalIvs:
-    """A local IVS that runs."""
+    """A running local IVS."""
 
     def __init__(self, process: Process, facts: dict[str, str]) -> None:
         self.process = process
@@ -54,7 +54,7 @@ class LocalIvs:
         self._accounts = itertools.count(1)
 
     def new_account(self) -> str:
-        """An access key whose account nobody else uses; its secret is the same text."""
+        """An access key of an unused account; its secret is the same string."""
         number = next(self._accounts)
         assert number <= ACCOUNTS, "ACCOUNTS is too small"
         return f"account{number}"
@@ -71,7 +71,7 @@ class LocalIvs:
         )
 
     def start_stream(self, channel_arn: str) -> None:
-        """Let a channel go live; without that its playback URL answers 404."""
+        """Start a channel's stream; until then its playback URL returns 404."""
         with Client(self.management_url) as management:
             started = management.request("POST", "/streams/start", json.dumps({"channelArn": channel_arn}))
             assert started.status == 201, started
@@ -92,12 +92,12 @@ def local_ivs(folder: Path) -> Iterator[LocalIvs]:
         *(f"--access-key={key}" for key in keys),
     ]
     with started([TOKENSVC, "ivs", "serve", *options], folder, environment(folder / "home"), "ivs") as process:
-        process.awaits(facts.exists, "it wrote its facts")
+        process.wait_until(facts.exists, "it wrote its facts")
         yield LocalIvs(process, json.loads(facts.read_text()))
 
 
 class Service(NamedTuple):
-    """The service while it runs."""
+    """The running service."""
 
     url: str
     process: Process
@@ -107,7 +107,7 @@ class Service(NamedTuple):
 
 
 class Deployment:
-    """One deployment's store, vault and settings."""
+    """The store, vault and settings of one deployment."""
 
     def __init__(self, ivs: LocalIvs, folder: Path, database_url: str = "") -> None:
         self.ivs = ivs
@@ -137,27 +137,27 @@ class Deployment:
         self._names = itertools.count(1)
 
     def run(self, *arguments: str, code: int | None = 0, stdin: str = "", **settings: str) -> CommandResult:
-        """A `tokensvc` command on this deployment; `settings` by their names without the prefix."""
+        """Run a `tokensvc` command on this deployment; `settings` are named without their prefix."""
         return run([TOKENSVC, *arguments], self.folder, self._with(settings), stdin=stdin, code=code)
 
     def run_all(self, *commands: tuple[list[str], dict[str, str]]) -> CommandResult:
-        """Several commands, each with its settings, one after the other; whatever they say."""
+        """Run several commands in turn, each with its settings, whatever their exit codes."""
         lines = [json.dumps((arguments, _prefixed(settings))) for arguments, settings in commands]
         return run([sys.executable, "-c", SEVERAL], self.folder, self.environ, stdin="\n".join(lines))
 
-    def furnish(self, *options: str) -> str:
-        """Make the store, a key that signs and a caller; its API key."""
+    def set_up(self, *options: str) -> str:
+        """Create the store, an active key and a caller; return its API key."""
         add = ["callers", "add", "first", *(options or ("--all-channels",))]
         said = self.run_all((["db", "upgrade"], {}), (["keys", "generate"], {}), (add, {}))
         assert said.err.count("ended with 0") == 3, said.err
         return next(word for word in said.out.split() if word.startswith("tsk_"))
 
     def add_caller(self, *options: str) -> str:
-        """A new caller; its API key."""
+        """Add a caller; return its API key."""
         name = f"caller-{next(self._names)}"
         return str(self.run("callers", "add", name, "--json", *(options or ("--all-channels",))).json["apiKey"])
 
-    def add_heard_caller(self, service: Service, path: str, *scopes: str) -> str:
+    def add_caller_and_wait(self, service: Service, path: str, *scopes: str) -> str:
         """A new caller for all channels, with these scopes, that the service has heard of, as that path shows; its API
         key."""
         api_key = self.add_caller("--all-channels", *(word for scope in scopes for word in ("--scope", scope)))
@@ -166,7 +166,7 @@ class Deployment:
         return api_key
 
     def new_channel(self, **fields: object) -> Any:
-        """A private channel, made by boto3, whose stream is live."""
+        """Create a private channel with boto3 and start its stream."""
         ivs = self.ivs.client(self.access_key)
         channel = ivs.create_channel(authorized=True, **fields)["channel"]
         ivs.close()
@@ -175,12 +175,12 @@ class Deployment:
 
     @contextlib.contextmanager
     def serve(self, **settings: str) -> Iterator[Service]:
-        """`tokensvc serve` while the block runs."""
+        """Run `tokensvc serve` while the block runs."""
         environ = self._with(settings)
         workers = int(environ.get("TOKENSVC_WORKERS", "1"))
         name = f"serve{next(self._names)}"
         with started([TOKENSVC, "serve"], self.folder, environ, name) as process:
-            process.awaits(lambda: process.err.count('"event": "serving"') >= workers, "all workers serve")
+            process.wait_until(lambda: process.err.count('"event": "serving"') >= workers, "all workers serve")
             lines = [json.loads(line) for line in process.err.splitlines() if '"serving"' in line]
             yield Service(f"http://127.0.0.1:{lines[0]['port']}", process)
 
@@ -193,7 +193,7 @@ def _prefixed(settings: dict[str, str]) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port that nobody listened on a moment ago, and that the system gives to nobody who asks for any."""
+    """A port that was free a moment ago and is outside the range of ephemeral ports."""
     while True:
         port = random.SystemRandom().randint(15_000, 32_000)
         with socket.socket() as probe, contextlib.suppress(OSError):

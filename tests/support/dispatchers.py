@@ -1,4 +1,4 @@
-"""A store, a local IVS with its real rates on, and dispatchers between them, on a clock that a test moves."""
+"""A store, a local IVS with real rate limits, and dispatchers between them, on a manual clock."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AT_ONCE = 1000
 
 
 class DispatchScenario:
-    """One deployment's revocations in one place."""
+    """The revocations of one deployment in one account and region."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -36,7 +36,7 @@ class DispatchScenario:
         self.ivs.close()
 
     def accept(self, viewers: Sequence[str], priority: Priority = Priority.BULK, channel: str = "") -> list[str]:
-        """Revocations of these viewers, one each; their ids."""
+        """Accept one revocation for each viewer; return their ids."""
         where, ids = channel or self.channel, []
         for start in range(0, len(viewers), AT_ONCE):
             some = viewers[start : start + AT_ONCE]
@@ -47,17 +47,17 @@ class DispatchScenario:
         return ids
 
     def context(self, wire: CrashPoint | None = None) -> DispatchContext:
-        """What a dispatcher works with, everything on the wire when there is one."""
+        """A dispatcher's dependencies, counted by the crash point if there is one."""
         wire = wire or CrashPoint()
         queue, ivs = wire.around(self.store.revocation_queue), wire.around(self.ivs)
         return DispatchContext(queue=queue, control_plane=ivs, clock=self.clock, jitter=self._dice.random)
 
     def dispatcher(self, rate_fraction: float = 1.0, wire: CrashPoint | None = None) -> Dispatcher:
-        """A new leader."""
+        """A dispatcher of a new leader."""
         return Dispatcher(self.context(wire), PLACE, rate_fraction)
 
     def run(self, dispatcher: Dispatcher, seconds: float) -> None:
-        """Let it work for so long, as its loop would: a pass whenever it says that one can do something."""
+        """Run it for so long, as its background task would: a pass whenever one is due."""
         ends_at = self.clock.monotonic() + seconds
         while True:
             self.passes.append(dispatcher.run_once())
@@ -78,11 +78,11 @@ class DispatchScenario:
         return self.clock.monotonic() - began
 
     def queued(self) -> int:
-        """How many entries wait."""
+        """The number of queued entries."""
         return sum(waiting.queued for waiting in self.store.revocation_queue.backlogs().values())
 
     def check_nothing_lost(self) -> None:
-        """Whatever was answered 202 and is not queued, IVS recorded."""
+        """Check that IVS recorded every accepted revocation that is not queued."""
         for (channel, viewer), version in self.asked.items():
             assert self.ivs.revoked(channel, viewer) >= version, viewer
 

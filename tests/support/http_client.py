@@ -1,8 +1,8 @@
-"""A caller as a stranger writes one: urllib3, one kept connection, no retries.
+"""An independent API client: urllib3, one keep-alive connection, no retries.
 
-Rules of the file
-- Nothing of the service's own code is used here.
-- A request that got no answer is an answer of status 0 under load, and an exception elsewhere.
+Invariants
+- It uses none of the service's code.
+- Under load, a request without a response counts as a response with status 0; elsewhere it raises an exception.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from urllib3.exceptions import HTTPError
 
 
 class Response(NamedTuple):
-    """What came back."""
+    """A response."""
 
     status: int
     headers: Any
@@ -31,7 +31,7 @@ class Response(NamedTuple):
 
     @property
     def worker(self) -> str:
-        """What is the same in the ids of all answers of one worker."""
+        """The part of the request id that identifies the worker."""
         return str(self.headers["x-request-id"]).partition("-")[0]
 
 
@@ -56,7 +56,7 @@ class Client:
     def request(
         self, method: str, path: str, body: bytes | str | None = None, headers: dict[str, str] | None = None
     ) -> Response:
-        """Send a request as it is."""
+        """Send a request unchanged."""
         sent = self._headers | (headers or {})
         got = self._pool.request(method, path, body=body, headers=sent, redirect=False)
         return Response(got.status, got.headers, got.data)
@@ -65,15 +65,15 @@ class Client:
         return self.request("GET", path)
 
     def ask(self, **fields: object) -> Response:
-        """Ask for one token."""
+        """Request one token."""
         return self.request("POST", "/v1/tokens", json.dumps(fields))
 
-    def ask_batch(self, asks: list[Any]) -> Response:
-        """Ask for several."""
+    def request_batch(self, asks: list[Any]) -> Response:
+        """Request a batch of tokens."""
         return self.request("POST", "/v1/tokens/batch", json.dumps({"requests": asks}))
 
     def token(self, **fields: object) -> Any:
-        """Ask for one token, which must be given: the answer's body."""
+        """Request one token, which must be issued; return the response body."""
         answer = self.ask(**fields)
         assert answer.status == 201, answer.body
         return answer.json
@@ -81,7 +81,7 @@ class Client:
 
 @contextmanager
 def of_each_worker(url: str, key: str, count: int) -> Iterator[dict[str, Client]]:
-    """Clients whose kept connections lead to that many different workers, by worker."""
+    """Clients with keep-alive connections to that many different workers, by worker."""
     opened: list[Client] = []
     found: dict[str, Client] = {}
     ends_at = time.monotonic() + 10
@@ -97,7 +97,7 @@ def of_each_worker(url: str, key: str, count: int) -> Iterator[dict[str, Client]
 
 
 def fetch(url: str, headers: dict[str, str] | None = None) -> Response:
-    """Open a URL once, as a player does."""
+    """Request a URL once, as a player does."""
     got = urllib3.request("GET", url, headers=headers, retries=False, timeout=30)
     return Response(got.status, got.headers, got.data)
 
@@ -114,14 +114,14 @@ class TimedRequest(NamedTuple):
 
 
 class Load:
-    """Callers that ask for one token after the other until told to stop."""
+    """Callers that request tokens continuously until stopped."""
 
     def __init__(self) -> None:
         self.asked: list[TimedRequest] = []
         self._stopping = threading.Event()
 
     def statuses(self, began_after: float = 0.0, began_before: float = float("inf")) -> set[int]:
-        """Every status of the requests that began then."""
+        """The statuses of all requests that started in that time."""
         return {a.status for a in self.asked if began_after <= a.began_at < began_before}
 
     def stop(self) -> None:
@@ -143,7 +143,7 @@ class Load:
 
 @contextmanager
 def load(url: str, key: str, channel_arn: str, *, callers: int = 4, pause_seconds: float = 0.01) -> Iterator[Load]:
-    """Keep asking while the block runs; `asked` is complete after it."""
+    """Request tokens while the block runs; the list of requests is complete after it."""
     running = Load()
     threads = [
         threading.Thread(target=running.keep_asking, args=(url, key, channel_arn, pause_seconds), daemon=True)

@@ -1,4 +1,4 @@
-"""A deployment in memory, to perform the lifecycle of keys on: a real store, a real vault, a simulated IVS."""
+"""A deployment in memory for tests of the key lifecycle: a real store, a real vault, a simulated IVS."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EAST, WEST = "us-east-1", "us-west-2"
 
 
 class InMemoryDeployment:
-    """What outlives a process: the store, the vault and IVS. `context` is what one process works with."""
+    """What outlives a process: the store, the vault and IVS. `context` makes the dependencies of one process."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class InMemoryDeployment:
         ivs: SimulatedIvs | None = None,
         clock: ManualClock | None = None,
     ) -> None:
-        """`vault` is where the files of private halves lie; None: they lie in the store."""
+        """`vault` is the directory of private keys; None: they are in the store."""
         self.store = store_in_memory(migrated)
         self.policy = policy
         self.store.deployment.set_rotation(
@@ -117,36 +117,36 @@ class InMemoryDeployment:
         return commands.generate(self.context(), regions or (EAST,))
 
     def lose_pair(self, key_id: str) -> None:
-        """IVS loses a key's pairs, or held none when the store was restored."""
+        """Delete a key's pairs in IVS, as after a restore of the store."""
         arns = {there.arn for record in self.store.keys.list() if record.id == key_id for there in record.placements}
         self.lost_arns |= arns
         for arn in arns:
             del self.ivs.pairs[arn]
 
     def damage(self, key_id: str) -> None:
-        """Let something else lie in the place of a private key."""
+        """Replace a private key with something else."""
         self.damaged |= {key_id}
         assert self.vault.replace(key_id, self.vault.read_envelope(key_id), b"junk")
 
     def bring(self, region: str) -> KeyRecord:
-        """A key of its own, brought by somebody, that signs in this region alone."""
+        """An imported key that is active in this region only."""
         record = import_key(self.context(), self.new_key(), [region])
         self.clock.advance(self.policy.propagation_seconds)
         commands.activate(self.context(), record.id, [region])
         return record
 
     def rotate(self, *regions: str) -> str:
-        """Rotate, and the key that signs in the first region since."""
+        """Rotate; return the new active key of the first region."""
         regions = regions or (EAST,)
         wish = commands.rotate(self.context(), regions, "a test")
         return str(commands.replacement_keys(self.store.keys.list(), wish)[regions[0]])
 
     def drain(self) -> None:
-        """Let so much time pass that every retiring key has drained."""
+        """Advance the clock until every retiring key has drained."""
         self.clock.advance(self.policy.max_staleness_seconds + 86_400)
 
     def placements(self, region: str, *states: KeyState) -> list[tuple[KeyRecord, KeyPlacement]]:
-        """Our keys in a region in one of these states."""
+        """The placements of our keys in a region that are in one of these states."""
         return [
             (record, there)
             for record in self.store.keys.list()
@@ -155,12 +155,12 @@ class InMemoryDeployment:
         ]
 
     def active(self, region: str = EAST) -> str:
-        """The id of the one key that signs in a region."""
+        """The id of the only active key of a region."""
         [(record, _)] = self.placements(region, KeyState.ACTIVE)
         return record.id
 
     def check_always(self) -> None:
-        """What must hold at any moment, also between a crash and the next run."""
+        """Check what must hold at any time, also between a crash and the next run."""
         deployment_id = self.store.deployment.read().id
         kept = self.vault.key_ids()
         for pair in self.ivs.tagged(DEPLOYMENT_TAG, deployment_id):
@@ -181,7 +181,7 @@ class InMemoryDeployment:
                 )
 
     def check_settled(self, *regions: str) -> None:
-        """What must hold once a run went through: one key signs, and nothing is left over anywhere."""
+        """Check what must hold after a complete run: one active key, and nothing left over anywhere."""
         self.check_always()
         for region in regions:
             assert len(self.placements(region, KeyState.ACTIVE)) == 1
@@ -193,7 +193,7 @@ class InMemoryDeployment:
         assert all(r.placements for r in self.store.keys.list()), "no record of a key that never was"
 
     def _still_needed(self, region: str) -> list[tuple[KeyRecord, KeyPlacement]]:
-        """Our keys in a region that sign, or whose tokens may still start playback."""
+        """Our keys in a region that are active, or whose tokens may still start playback."""
         draining = [
             (record, there)
             for record, there in self.placements(region, KeyState.RETIRING)

@@ -1,4 +1,4 @@
-"""Wrapping keys for tests, and a key management service that is a dictionary."""
+"""Wrapping keys for tests, and a key management service in a dictionary."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import secrets
 
 from tokensvc.errors import InvalidKey, WrappingKeyUnavailable
 from tokensvc.vault.cipher import SecretCipher
-from tokensvc.vault.kek import PassphraseKey, DerivedKeys
+from tokensvc.vault.kek import DerivedKeys, PassphraseKey
 
 SALT = b"salt of this store"
 OLD, NEW = "0a" * 32, "0b" * 32
 
 
 def passphrase(text: str = OLD) -> PassphraseKey:
-    """A passphrase of 256 bits, or one that is typed."""
+    """A passphrase of 256 random bits, or a typed one."""
     return PassphraseKey(text, SALT)
 
 
 class FakeKms:
-    """A wrapping key that makes a data key for each secret, as KMS does, and may be away."""
+    """A wrapping key that makes a data key for each secret, as KMS does, and may be unavailable."""
 
     check_value: bytes | None = None
 

@@ -1,4 +1,4 @@
-"""Keys in the forms that other programs write, the wrong ones among them."""
+"""Keys in the formats that other programs write, including unsupported ones."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def same(one: PrivateKey, other: PrivateKey) -> bool:
 
 
 def shows_nothing(failure: TokensvcError, pem: bytes) -> bool:
-    """No line of the PEM's body is in what the failure says."""
+    """Check that the error contains no line of the PEM's body."""
     said = f"{failure.message} {failure.detail} {failure!r} {failure.__cause__} {failure.__suppress_context__}"
     return not any(line.decode("latin-1") in said for line in pem.split() if len(line) > 20)
 
@@ -68,7 +68,7 @@ def public(key: PrivateKeyTypes) -> bytes:
 
 
 def der(pem: bytes) -> bytes:
-    """The bytes that a PEM's body spells; not for a body with headers."""
+    """The bytes that a PEM body encodes; not for a body with headers."""
     return base64.b64decode(b"".join(line for line in pem.splitlines() if not line.startswith(b"-")))
 
 
@@ -81,7 +81,7 @@ def jwk(key: PrivateKey) -> dict[str, str]:
 
 
 def swapped(key: PrivateKey, other: PrivateKey, encoded: bytes) -> bytes:
-    """The same DER, but that the public half is the other key's."""
+    """The same DER with the public key of another key."""
     mine, others = (k.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint) for k in (key, other))
     assert mine in encoded
     return encoded.replace(mine, others)

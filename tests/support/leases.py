@@ -1,4 +1,4 @@
-"""Leases on a clock that a test moves."""
+"""Leases on a manual clock."""
 
 from __future__ import annotations
 

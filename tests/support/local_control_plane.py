@@ -1,10 +1,10 @@
-"""The local IVS in this process as a control plane: no wire, its own rates on a clock that a test moves, faults drawn
-from a seed, and a look at what it recorded.
+"""The local IVS in this process as a control plane: no HTTP, its own rate limits on a manual clock, faults drawn from
+a seed, and access to what it recorded.
 
-Rules of the file
-- A refusal becomes what boto3's adapter would make of it; a dropped connection becomes Unavailable, before or after the
-  effect.
-- Errors of single entries of a batch are drawn too: such an entry does not reach the local IVS.
+Invariants
+- An IVS error becomes the exception that the boto3 adapter would raise; a dropped connection becomes
+  ControlPlaneUnavailable, before or after the effect.
+- Errors of single batch entries are drawn too: such an entry does not reach the local IVS.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ class LocalPlane:
         self._resources.close()
 
     def channel(self) -> str:
-        """A new channel's ARN."""
+        """Create a channel; return its ARN."""
         return str(self._ivs.call(PLACE, "CreateChannel", {}, "")["channel"]["arn"])
 
     def revoked(self, channel: str, viewer: str) -> int:
-        """The highest version that was revoked; below 0 when none was."""
+        """The highest revoked version; negative if none was revoked."""
         with self._resources.begin(write=False) as transaction:
             return revoked_version(transaction, channel, viewer)
 

@@ -1,4 +1,4 @@
-"""moto's KMS behind a socket: a stranger's implementation, for boto3 to speak to as to AWS."""
+"""moto's KMS on a socket: an independent implementation for boto3 to connect to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from moto.server import ThreadedMotoServer
 
 
 class MotoKms:
-    """A running KMS and what a process needs to reach it."""
+    """A running KMS, and the environment that a process needs to reach it."""
 
     def __init__(self, url: str) -> None:
         self.environ = {

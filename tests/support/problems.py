@@ -1,4 +1,4 @@
-"""Problems in tests: made of a sentence, and put into words."""
+"""Problems for tests: made from a sentence, and rendered as text."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from tokensvc.problems import Problem, ProblemCode, problem_text
 
 
 def make_problem(text: str) -> Problem:
-    """A problem whose text this is, of no region."""
+    """A problem with this text and no region."""
     return Problem(ProblemCode.INVALID_ROTATION_POLICY, parameters={"reason": text})
 
 
 def texts(problems: Iterable[Problem]) -> list[str]:
-    """Each problem in words."""
+    """The text of each problem."""
     return [problem_text(problem) for problem in problems]

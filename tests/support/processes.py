@@ -1,10 +1,10 @@
-"""Real processes for a test, as a stranger would start them.
+"""Real processes for tests, started as users start them.
 
-Rules of the file
-- Nothing of the machine's own environment reaches a process but PATH: HOME is an empty folder, and no AWS_… or
-  TOKENSVC_… is there but what the test gives.
-- What a process says goes to files; one that does not do in time what is awaited fails the test with its own words.
-- Whatever is started here is ended here, by its own handle.
+Invariants
+- Processes inherit only PATH from the machine's environment: HOME is an empty directory, and AWS_… and TOKENSVC_…
+  variables come from the test alone.
+- Output goes to files. If a process does not do in time what a test waits for, the test fails with its output.
+- Every process that is started here is also stopped here, by its own handle.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 
 
 def wait_until(look: Callable[[], _T], what: str, within_seconds: float = STARTS_WITHIN_SECONDS) -> _T:
-    """Look again and again until there is something; its value. Fails when the time is over."""
+    """Poll until the value is true, and return it. Fails after a time limit."""
     ends_at = time.monotonic() + within_seconds
     while not (found := look()):
         assert time.monotonic() < ends_at, f"not within {within_seconds} seconds: {what}"
@@ -36,7 +36,7 @@ def wait_until(look: Callable[[], _T], what: str, within_seconds: float = STARTS
 
 
 def environment(home: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """An environment that says nothing but where programs are, and `more`."""
+    """An environment with only PATH and HOME, and `more`."""
     home.mkdir(parents=True, exist_ok=True)
     plain = {
         "HOME": str(home),
@@ -49,7 +49,7 @@ def environment(home: Path, more: Mapping[str, str] | None = None) -> dict[str, 
 
 
 class CommandResult(NamedTuple):
-    """What a command that has ended said."""
+    """The result of a finished command."""
 
     code: int
     out: str
@@ -69,7 +69,7 @@ def run(
     code: int | None = 0,
     within_seconds: float = 60,
 ) -> CommandResult:
-    """Run a command to its end; its exit code must be the one expected, unless None is."""
+    """Run a command to completion and check its exit code, unless `code` is None."""
     done = subprocess.run(
         arguments,
         cwd=folder,
@@ -86,7 +86,7 @@ def run(
 
 
 class Process:
-    """A process that goes on until it is told to stop."""
+    """A long-running process."""
 
     def __init__(self, arguments: list[str], folder: Path, environ: Mapping[str, str], name: str) -> None:
         self._out, self._err = folder / f"{name}.out", folder / f"{name}.err"
@@ -112,11 +112,11 @@ class Process:
         return self._popen.poll() is None
 
     def children(self) -> list[int]:
-        """Its child processes that serve (multiprocessing keeps one more, which tracks resources)."""
+        """Its worker processes (without multiprocessing's resource tracker)."""
         listed = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         return [pid for pid in map(int, listed) if "spawn_main" in _command(pid)]
 
-    def awaits(self, look: Callable[[], _T], what: str, within_seconds: float = STARTS_WITHIN_SECONDS) -> _T:
+    def wait_until(self, look: Callable[[], _T], what: str, within_seconds: float = STARTS_WITHIN_SECONDS) -> _T:
         """As `wait_until`, but fails at once, with the process's own words, when it ends."""
 
         def look_while_it_runs() -> _T:
@@ -129,11 +129,11 @@ class Process:
         self._popen.send_signal(number)
 
     def ends(self, within_seconds: float = 25) -> int:
-        """Wait for its end; its exit code."""
+        """Wait until it exits; return its exit code."""
         return self._popen.wait(within_seconds)
 
     def stop(self, number: Signals = SIGTERM) -> int:
-        """Tell it to stop and wait for that; its exit code."""
+        """Stop it with SIGTERM and wait; return its exit code."""
         if self.is_running:
             self.send(number)
         return self.ends()
@@ -146,7 +146,7 @@ class Process:
 
 @contextlib.contextmanager
 def started(arguments: list[str], folder: Path, environ: Mapping[str, str], name: str) -> Iterator[Process]:
-    """A process while the block runs."""
+    """Run a process while the block runs."""
     process = Process(arguments, folder, environ, name)
     try:
         yield process
@@ -156,7 +156,7 @@ def started(arguments: list[str], folder: Path, environ: Mapping[str, str], name
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process with that number runs; a zombie does not."""
+    """Whether a process with this id is running; a zombie is not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:

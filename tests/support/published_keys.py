@@ -1,4 +1,4 @@
-"""Who signed a token, as a stranger finds it: by trying the keys that `/.well-known/jwks.json` publishes."""
+"""Finds the key that signed a token by trying the keys that `/.well-known/jwks.json` publishes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jwt
 
 
 def signers(token: str, keys: Sequence[jwt.PyJWK]) -> list[str]:
-    """The keys that verify it, one at most: a token names none, as IVS documents no `kid`."""
+    """The ids of the keys that verify it, at most one: tokens do not name their key, since IVS documents no `kid`."""
     found = []
     for key in keys:
         with suppress(jwt.InvalidSignatureError):

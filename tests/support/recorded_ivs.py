@@ -1,4 +1,4 @@
-"""A local IVS with its real rates on, which writes down every revocation call that comes in and what it answered."""
+"""A local IVS with real rate limits that records every revocation request and its response."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SINGLE, BATCH = "StartViewerSessionRevocation", "BatchStartViewerSessionRevocati
 
 
 class RecordedCall(NamedTuple):
-    """One call that was answered."""
+    """One recorded request with its response."""
 
     at: float
     """On this machine's monotonic clock."""
@@ -33,7 +33,7 @@ class RecordedCall(NamedTuple):
 
 
 class RecordedIvs:
-    """Where it is, and what it saw."""
+    """Its address and its records."""
 
     def __init__(self, resources: SqliteResourceStore) -> None:
         self.url = ""
@@ -42,7 +42,7 @@ class RecordedIvs:
         self._resources = resources
 
     def channel(self) -> str:
-        """A new channel's ARN, made by boto3."""
+        """Create a channel with boto3; return its ARN."""
         ivs = boto3.client(
             "ivs",
             region_name="us-east-1",
@@ -55,25 +55,25 @@ class RecordedIvs:
         return arn
 
     def revoked(self, channel: str, viewer: str) -> int:
-        """The highest version that was revoked; below 0 when none was."""
+        """The highest revoked version; negative if none was revoked."""
         with self._resources.begin(write=False) as transaction:
             return revoked_version(transaction, channel, viewer)
 
     def told(self) -> Counter[str]:
-        """How often each viewer came in and was taken."""
+        """How often each viewer was received and accepted."""
         return Counter(viewer for call in list(self.calls) if call.status == 200 for viewer in call.viewers)
 
     def throttled(self) -> int:
-        """How many calls came too soon."""
+        """The number of throttled requests."""
         return sum(call.status == 429 for call in self.calls)
 
     def busiest_second(self, operation: str) -> int:
-        """The most calls of an operation in any second."""
+        """The highest number of requests of an operation in any second."""
         times = [call.at for call in self.calls if call.operation == operation]
         return max((sum(at <= other < at + 1 for other in times) for at in times), default=0)
 
     def record(self, site: ASGIApp) -> ASGIApp:
-        """The same application, written down."""
+        """The same application, with its requests recorded."""
 
         async def recorded(scope: Scope, receive: Receive, send: Send) -> None:
             operation = scope.get("path", "").strip("/")
@@ -104,7 +104,7 @@ def _viewers(request: Any) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def recorded_ivs() -> Iterator[RecordedIvs]:
-    """One that runs while the block does."""
+    """Run a recording local IVS while the block runs."""
     resources = SqliteResourceStore(":memory:")
     ivs = RecordedIvs(resources)
     parts = build(resources, LocalIvsSettings(), AdvanceableClock(SystemClock()))

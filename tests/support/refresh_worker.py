@@ -1,4 +1,4 @@
-"""A worker's refresh over ports that count, and that may be away."""
+"""A worker's refresh over dependencies that count calls and may be unavailable."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ POLICY = CallerPolicy(channels=("*",))
 
 
 class CountingPort:
-    """A port that counts what is asked of it, and may be away."""
+    """A dependency that counts the calls to it and may be unavailable."""
 
     def __init__(self, port: Any) -> None:
         self.port = port
@@ -56,7 +56,7 @@ class CountingSigner(OpenSslSigner):
 
 
 class CountingWorker:
-    """A refresh over counting ports of a deployment."""
+    """A refresh over counting dependencies of a deployment."""
 
     def __init__(self, stage: InMemoryDeployment, clock: ManualClock, cipher: SecretCipher = WRAPPER) -> None:
         ports = ("versions", "deployment", "keys", "callers", "channels", "denials")
@@ -79,11 +79,11 @@ class CountingWorker:
 
     @property
     def signers(self) -> int:
-        """How many keys were prepared."""
+        """The number of prepared keys."""
         return self.signer.prepared
 
     def asked(self) -> dict[str, list[str]]:
-        """What was asked of each port since last time."""
+        """The calls to each dependency since the last time."""
         asked = {name: port.asked[:] for name, port in self.ports.items() if port.asked}
         for port in self.ports.values():
             port.asked.clear()

@@ -1,4 +1,4 @@
-"""A real server for a test: uvicorn in a thread, on a port that the system chose."""
+"""A real server for a test: uvicorn in a thread, on a free port."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STARTS_WITHIN_SECONDS = 10
 
 @contextlib.contextmanager
 def serving(app: ASGIApp) -> Iterator[str]:
-    """Serve the application while the block runs; gives its base URL."""
+    """Serve the application while the block runs; yields its base URL."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.bind(("127.0.0.1", 0))
         config = uvicorn.Config(app, ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=2)

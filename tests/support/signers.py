@@ -1,4 +1,4 @@
-"""Which signers this machine and this build can run, fastest first; and what tests of the extension skip for."""
+"""The signers that this machine and build support, fastest first, and why tests of the extension are skipped."""
 
 from __future__ import annotations
 

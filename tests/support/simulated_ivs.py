@@ -1,8 +1,8 @@
-"""IVS's key pairs and channels in memory, as a control plane, with IVS's own refusals and the faults of a network.
+"""IVS's key pairs and channels in memory, as a control plane, with IVS's errors and network faults.
 
-Rules of the file
-- Pairs belong to one account and a region; three at most; the same public half twice is a conflict; lists have pages.
-- A fault is a call that is lost before it has an effect, or whose answer is lost after it had one: none can tell which.
+Invariants
+- Key pairs belong to one account and region; at most three; a duplicate public key is a conflict; lists are paged.
+- A fault loses a request before its effect, or the response after it; callers cannot tell which.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeVar
 
 from tokensvc.errors import (
+    ControlPlaneConflict,
     ControlPlaneError,
     ControlPlaneQuotaExceeded,
     ControlPlaneRejected,
-    ControlPlaneConflict,
     ControlPlaneResourceMissing,
     ControlPlaneThrottled,
     ControlPlaneUnavailable,
@@ -62,18 +62,18 @@ class SimulatedIvs:
         return answer
 
     def twin(self) -> SimulatedIvs:
-        """Another account's worth of the same pairs, under the same ARNs, apart from this one."""
+        """An independent copy with the same key pairs and ARNs."""
         twin = SimulatedIvs(self.account, self._page)
         twin.pairs, twin._numbers = copy.deepcopy(self.pairs), copy.copy(self._numbers)
         twin.lose = dict(self.lose)
         return twin
 
     def asked(self, operation: str) -> list[dict[str, Any]]:
-        """The requests of every call to an operation."""
+        """The requests of all calls to an operation."""
         return [request for _, called, request in self.calls if called == operation]
 
     def add_foreign(self, region: str, count: int = 1, tags: Mapping[str, str] | None = None) -> list[str]:
-        """Key pairs that others imported."""
+        """Add key pairs that others imported."""
         arns = [self._arn(region, "playback-key") for _ in range(count)]
         for arn in arns:
             self.pairs[arn] = {
@@ -86,17 +86,17 @@ class SimulatedIvs:
         return arns
 
     def add_pair(self, region: str, key: PublicKey, tags: Mapping[str, str] | None = None) -> str:
-        """A key pair that somebody imported by hand; its ARN."""
+        """Add a manually imported key pair; return its ARN."""
         request = {"publicKeyMaterial": public_pem(key), "name": "by hand", "tags": dict(tags or {})}
         return str(self._ImportPlaybackKeyPair(region, request)["keyPair"]["arn"])
 
     def add_channels(self, arns: Iterable[str]) -> None:
-        """Private channels with a playback URL."""
+        """Add private channels with a playback URL."""
         for arn in arns:
             self.channels[arn] = {"arn": arn, "playbackUrl": f"https://edge.test/{arn[-6:]}.m3u8", "authorized": True}
 
     def tagged(self, key: str, value: str) -> list[dict[str, Any]]:
-        """The pairs with this tag."""
+        """The key pairs with this tag."""
         return [pair for pair in self.pairs.values() if pair["tags"].get(key) == value]
 
     def _ImportPlaybackKeyPair(self, region: str, request: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
@@ -160,12 +160,12 @@ def channel_arn(number: int, region: str = "us-east-1") -> str:
 
 
 def outage(operation: str = "*") -> ControlPlaneUnavailable:
-    """What a lost call looks like."""
+    """The error of a lost request."""
     return ControlPlaneUnavailable("IVS did not answer", operation=operation, ivs_code="ReadTimeoutError")
 
 
 def throttle(operation: str = "*") -> ControlPlaneThrottled:
-    """What too many calls look like."""
+    """The error of a throttled request."""
     return _refusal(ControlPlaneThrottled, operation, "ThrottlingException", 429)
 
 

@@ -1,4 +1,4 @@
-"""New stores in memory: the code that serves, over a database that no one else has."""
+"""New stores in memory: the production code over a private database."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def store_in_memory(migrated: Path) -> Store:
 
 
 def save(store: Store, path: Path) -> None:
-    """Write a store in memory into a new file."""
+    """Write a store in memory to a new file."""
     connection, target = store.engine.raw_connection(), sqlite3.connect(path)
     assert isinstance(connection.driver_connection, sqlite3.Connection)
     connection.driver_connection.backup(target)
@@ -35,7 +35,7 @@ def save(store: Store, path: Path) -> None:
 
 
 def restore(store: Store, path: Path) -> None:
-    """Put a store that `save` wrote back into a store in memory, in the place of everything that it holds."""
+    """Replace the content of a store in memory with a store that `save` wrote."""
     connection, source = store.engine.raw_connection(), sqlite3.connect(path)
     assert isinstance(connection.driver_connection, sqlite3.Connection)
     source.backup(connection.driver_connection)
@@ -44,7 +44,7 @@ def restore(store: Store, path: Path) -> None:
 
 
 def dump(store: Store) -> dict[str, list[tuple[object, ...]]]:
-    """Every row of every table of a store, by table: equal dumps mean that nothing was written in between."""
+    """Every row of every table of a store, by table: equal dumps mean that nothing was written meanwhile."""
     inspector = sa.inspect(store.engine)
     with store.engine.connect() as connection:
         return {

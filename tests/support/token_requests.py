@@ -1,4 +1,4 @@
-"""Asks of every valid kind, for property tests: what the interface takes, nothing that it refuses."""
+"""Valid token requests of every kind, for property tests."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _ADS = st.fixed_dictionaries(
 
 @st.composite
 def token_requests(draw: st.DrawFn) -> dict[str, Any]:
-    """The fields of a valid ask for CHANNEL."""
+    """The fields of a valid token request for CHANNEL."""
     ask: dict[str, Any] = {"channelArn": str(CHANNEL)}
     match draw(st.sampled_from(["viewer", "subject", "anonymous"])):
         case "viewer":
@@ -63,6 +63,6 @@ def token_requests(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def origin_for(ask: dict[str, Any]) -> str:
-    """An `Origin` header that a player under this ask may send."""
+    """An `Origin` header that a player may send under this request."""
     first: str = ask.get("allowedOrigins", ["*"])[0]
     return "https://any.example" if first == "*" else first.replace("*", "front")

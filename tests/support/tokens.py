@@ -1,4 +1,4 @@
-"""Tokens and rings as a test wants them: any header, payload and key. `cryptography` signs, none of our signers."""
+"""Tokens and keyrings for tests, with any header, payload and key. `cryptography` signs, not our signers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, decode_ds
 
 from tests.support.clocks import OFFSET, START
 from tokensvc.aws.arn import parse_arn
-from tokensvc.jose.es384 import digest, base64url_encode
+from tokensvc.jose.es384 import base64url_encode, digest
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.tokens import claims as c
-from tokensvc.tokens.keyring import Keyring, SigningKey, RegionKeys
+from tokensvc.tokens.keyring import Keyring, RegionKeys, SigningKey
 from tokensvc.tokens.snapshot import Snapshot
 
 CHANNEL = parse_arn("arn:aws:ivs:us-east-1:123456789012:channel/AbCdEf123456", "channel")
@@ -26,7 +26,7 @@ SUBJECT_KEY = bytes(range(32))
 
 
 class Prepared(NamedTuple):
-    """A prepared key that signs as it is told to (`jose.es384.PreparedKey`)."""
+    """A prepared key with a given signing function (`jose.es384.PreparedKey`)."""
 
     sign: Callable[[bytes], bytes]
 
@@ -38,7 +38,7 @@ def raw_sign(key: PrivateKey, digest: bytes) -> bytes:
 
 
 def encode_token(key: PrivateKey, header: object, payload: object) -> str:
-    """A token of this header and payload: bytes as they are, anything else as JSON."""
+    """A token with this header and payload: bytes unchanged, anything else as JSON."""
     signed = b".".join(
         base64url_encode(part if isinstance(part, bytes) else json.dumps(part).encode()) for part in (header, payload)
     )
@@ -46,19 +46,19 @@ def encode_token(key: PrivateKey, header: object, payload: object) -> str:
 
 
 def with_claims(key: PrivateKey, claims: dict[str, Any]) -> str:
-    """A well-signed token of the least that is admitted and these claims besides; None takes one away."""
+    """A correctly signed token with the minimal allowed claims and these; None removes a claim."""
     least: dict[str, Any] = {c.CHANNEL_ARN: str(CHANNEL), c.EXP: NOW + 300}
     return encode_token(key, HEADER, {name: value for name, value in (least | claims).items() if value is not None})
 
 
 def keyring_of(key: PrivateKey, longest_ttl_seconds: int = 86_400) -> Keyring:
-    """A ring in which this key signs for CHANNEL's place."""
+    """A keyring in which this key is active in CHANNEL's account and region."""
     signing = SigningKey("k1", Prepared(lambda digest: raw_sign(key, digest)), longest_ttl_seconds)
     return Keyring({CHANNEL.account_region: RegionKeys(signing, {"k1": key.public_key()})})
 
 
 def snapshot_of(key: PrivateKey, *, max_ttl_seconds: int = 86_400, longest_ttl_seconds: int = 86_400) -> Snapshot:
-    """A fresh snapshot in which this key signs for CHANNEL's place."""
+    """A fresh snapshot in which this key is active in CHANNEL's account and region."""
     return Snapshot(
         keyring=keyring_of(key, longest_ttl_seconds),
         subject_key=SUBJECT_KEY,
