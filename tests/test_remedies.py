@@ -125,7 +125,7 @@ def test_a_problem_has_a_sentence_for_the_command_line_and_one_for_http() -> Non
         f"{plain}; add the region to TOKENSVC_REGIONS, or cancel them: tokensvc revocations cancel"
     )
     assert problems.problem_sentence(problem) == (
-        f"{plain}; configure the region, or cancel them: POST /v1/revocations/{{id}}/cancel"
+        f"{plain}; configure the region, or cancel the revocations: POST /v1/revocations/{{id}}/cancel"
     )
     assert problem_sentence(make_problem("said")) == problems.problem_sentence(make_problem("said")) == "said"
 

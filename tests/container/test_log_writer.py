@@ -41,7 +41,7 @@ def report_of(text: str) -> dict[str, Any]:
 
 def test_lines_of_both_kinds_are_written_in_the_order_in_which_they_came() -> None:
     writer = CapturedLog()
-    add = writer.accept(numbers)
+    add = writer.queue_for(numbers)
     add(1)
     add(2)
     writer.put("a\n")
@@ -53,7 +53,7 @@ def test_lines_of_both_kinds_are_written_in_the_order_in_which_they_came() -> No
 def test_the_thread_that_signs_gets_its_turn_while_many_lines_are_rendered() -> None:
     pauses = list[float]()
     writer = CapturedLog(pause=pauses.append)
-    add = writer.accept(numbers)
+    add = writer.queue_for(numbers)
     for number in range(10 * LINES_PER_WRITE):
         add(number)
     assert writer.text.count("\n") == 10 * LINES_PER_WRITE
@@ -62,7 +62,7 @@ def test_the_thread_that_signs_gets_its_turn_while_many_lines_are_rendered() -> 
 
 def test_routine_lines_leave_the_reserved_room_to_others() -> None:
     writer = CapturedLog(routine_lines_max=10, reserved_lines=5)
-    add = writer.accept(numbers)
+    add = writer.queue_for(numbers)
     for number in range(25):
         add(number)
     for letter in "abcdefg":
@@ -130,7 +130,7 @@ def test_a_sink_that_takes_nothing_is_a_failure_and_not_tried_for_ever() -> None
 
 def test_entries_that_cannot_be_rendered_do_not_end_the_log() -> None:
     writer = CapturedLog()
-    add = writer.accept(lambda entries: str(1 // len(entries[1:])))
+    add = writer.queue_for(lambda entries: str(1 // len(entries[1:])))
     add(1)
     writer.put("next\n")
     assert writer.text.startswith("next\n")
@@ -177,7 +177,7 @@ def read_until(descriptor: int, end: bytes) -> bytes:
 def test_nobody_waits_for_a_reader_and_what_was_dropped_is_reported_when_it_is_back(pipe: tuple[int, int]) -> None:
     read_end, write_end = pipe
     writer = writing_to(write_end, routine_lines_max=50, reserved_lines=50)
-    add = writer.accept(numbers)
+    add = writer.queue_for(numbers)
     began_at = time.monotonic()
     for number in range(10_000):
         add(number)
@@ -202,7 +202,7 @@ def test_nobody_waits_for_a_reader_and_what_was_dropped_is_reported_when_it_is_b
 def test_lines_of_many_threads_are_written_once_and_whole(pipe: tuple[int, int]) -> None:
     read_end, write_end = pipe
     writer = writing_to(write_end)
-    add = writer.accept(pairs)
+    add = writer.queue_for(pairs)
 
     def log(name: str) -> None:
         for number in range(500):

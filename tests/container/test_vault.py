@@ -55,7 +55,7 @@ def test_a_directory_of_one_machine_is_refused_where_there_may_be_several() -> N
         vaulting.vault_location(settings(DATABASE_URL=POSTGRES, VAULT="file:/srv/keys"))
     [error] = refused.value.errors
     assert error.field == "TOKENSVC_VAULT"
-    assert "`store`, or `shared-file:/srv/keys` if all machines share" in error.message
+    assert "`store`, or to `shared-file:/srv/keys` if all machines share" in error.message
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ class LogWriter:
         """Forget the parent's lines and its thread."""
         self._start_anew()
 
-    def accept(self, render: Render) -> Callable[[Any], None]:
+    def queue_for(self, render: Render) -> Callable[[Any], None]:
         """The function that takes one routine entry, anything but text, of which `render` makes a line on the thread.
 
         It is on the hot path: a comparison and an append.

@@ -107,8 +107,8 @@ class Service:
             keys=store.keys.list(),
             workers=workers,
             leader=leader,
-            waiting=backlogs,
-            dispatchers=leaders,
+            backlogs=backlogs,
+            dispatch_leaders=leaders,
         )
 
 

@@ -1,9 +1,9 @@
 """The status of the deployment, for people and dashboards.
 
 Invariants
-- It is made from the store alone, never from IVS: what IVS holds is what the rotation leader last saw there.
-- Out of sync is a worker whose keys are older than the store's. One that is silent may be cut off from the store, and
-  then signs for the rest of its lease.
+- It is read from the store alone, never from IVS: it reports what the rotation leader last observed in IVS.
+- A worker is stale if its keys are older than the store's. An unresponsive worker may have lost its connection to the
+  store, in which case it signs for the rest of its lease.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from tokensvc.timestamps import rfc3339, rfc3339_of
 
 
 class LeaderView(ViewModel):
-    """A worker that does what only one may do at a time."""
+    """The worker that holds a lease."""
 
     worker_id: str
     lease_seconds_left: float
 
 
 class WorkerView(ViewModel):
-    """A process that works on the store, as its last heartbeat said."""
+    """A process of the deployment, as of its last heartbeat."""
 
     worker_id: str
     host: str
@@ -44,15 +44,15 @@ class WorkerView(ViewModel):
     started_at: Timestamp
     last_heartbeat_at: Timestamp
     unresponsive: bool = Field(
-        description="It has not been heard for six heartbeats: killed, or cut off from the store"
+        description="Whether six heartbeats are missing: the worker was killed, or cannot reach the store"
     )
     is_leader: bool
-    lease_seconds: float = Field(description="How long it signs without the store; 0: it never signs")
+    lease_seconds: float = Field(description="How long it signs without reaching the store; 0: it never signs")
     keys_version: int
-    in_sync: bool = Field(description="Whether it knows the keys as they are now")
-    undecryptable_keys: list[str] = Field(description="Keys that should sign and that it cannot open")
-    signer: str | None = Field(description="The library that signs its tokens; null: it signs none")
-    fallback_reason: str | None = Field(description="Why no faster signer does; null: there is none")
+    in_sync: bool = Field(description="Whether it has loaded the current keys")
+    undecryptable_keys: list[str] = Field(description="Keys that should sign but whose private keys it cannot decrypt")
+    signer: str | None = Field(description="The library that signs its tokens; null: it never signs")
+    fallback_reason: str | None = Field(description="Why it does not use a faster signer; null: there is none")
     problems: list[str]
 
 
@@ -65,10 +65,10 @@ class RegionKeyView(ViewModel):
 
 
 class SlotsView(ViewModel):
-    """What fills a region."""
+    """The use of a region's key pair quota."""
 
     ours: int
-    foreign: int | None = Field(description="Key pairs that others hold there; null: nobody has looked lately")
+    foreign: int | None = Field(description="Key pairs of other applications; null: not observed recently")
     limit: int
 
 
@@ -77,100 +77,103 @@ class RegionView(ViewModel):
 
     region: str
     active_key: str | None
-    active_seconds: int | None = Field(description="How long it has been signing")
+    active_seconds: int | None = Field(description="How long it has been active")
     keys: list[RegionKeyView]
     slots: SlotsView
-    next_action: str | None = Field(description="What comes next there, or what it waits for")
+    next_action: str | None = Field(description="The next lifecycle step in the region, or what blocks it")
     next_action_at: Timestamp | None
-    observed_at: Timestamp | None = Field(description="When whoever performs last looked at IVS there")
+    observed_at: Timestamp | None = Field(description="When the rotation leader last inspected IVS there")
 
 
 class DispatchView(ViewModel):
-    """What waits to be told to IVS in one account and region, and who tells it. Where nothing waits and nobody leads
-    there is no entry."""
+    """The revocation queue of one account and region, and the worker that dispatches it. There is an entry wherever
+    something is queued or a worker is the leader."""
 
     account: str
     region: str
-    queued: int = Field(description="Viewers of channels whose revocation IVS has yet to be told")
-    oldest_seconds: int = Field(description="How long the oldest of them waits")
-    leader: LeaderView | None = Field(description="Who tells IVS of revocations there; null: nobody at the moment")
+    queued: int = Field(description="Viewers of channels whose revocation is not yet delivered to IVS")
+    oldest_seconds: int = Field(description="How long the oldest of them has been queued")
+    leader: LeaderView | None = Field(
+        description="The worker that dispatches revocations there; null: none at the moment"
+    )
 
 
 class StatusView(ViewModel):
-    """How the deployment does."""
+    """The status of the deployment."""
 
     deployment_id: str
     control_plane: str | None
     account: str | None
     keys_version: int
-    problems: list[str] = Field(description="What the background duties have to say, in words")
-    leader: LeaderView | None = Field(description="Who performs rotations")
+    problems: list[str] = Field(description="Problems of the background tasks, as text")
+    leader: LeaderView | None = Field(description="The rotation leader; null: none at the moment")
     workers: list[WorkerView]
-    stale_workers: list[str] = Field(description="Workers that do not know the keys as they are now")
+    stale_workers: list[str] = Field(description="Workers that have not loaded the current keys")
     revocations: list[DispatchView]
     regions: list[RegionView]
 
 
 class StatusData(NamedTuple):
-    """What the store says at one moment."""
+    """The store's data for one status."""
 
     versions: StoreVersions
     deployment: Deployment
     keys: Sequence[KeyRecord]
     workers: Sequence[Worker]
     leader: HeldLease | None
-    waiting: Mapping[AccountRegion, Backlog]
-    """Viewers whose revocation has not reached IVS yet."""
-    dispatchers: Mapping[AccountRegion, HeldLease]
-    """Which worker sends revocations to IVS there."""
+    backlogs: Mapping[AccountRegion, Backlog]
+    """Viewers whose revocation is not yet delivered to IVS."""
+    dispatch_leaders: Mapping[AccountRegion, HeldLease]
+    """The worker that dispatches revocations there."""
 
 
-def status_view(facts: StatusData) -> StatusView:
-    """The facts as they are presented."""
-    now, leader = facts.versions.now, facts.leader
-    present = [w for w in facts.workers if not _is_unresponsive(w, now)]
-    imported = [there for record in facts.keys for there in record.placements if there.is_imported]
-    news = {reported.region: reported for worker in present for reported in worker.heartbeat.regions}
+def status_view(data: StatusData) -> StatusView:
+    """The status view of the data."""
+    now, leader = data.versions.now, data.leader
+    responsive = [w for w in data.workers if not _is_unresponsive(w, now)]
+    imported = [placement for record in data.keys for placement in record.placements if placement.is_imported]
+    region_statuses = {reported.region: reported for worker in responsive for reported in worker.heartbeat.regions}
+    problems = dict.fromkeys(problem for w in responsive for problem in w.heartbeat.problems)
     return StatusView(
-        deployment_id=facts.deployment.id,
-        control_plane=facts.deployment.control_plane,
-        account=facts.deployment.account,
-        keys_version=facts.versions.keys.number,
-        problems=[problem_sentence(one) for one in dict.fromkeys(one for w in present for one in w.heartbeat.problems)],
-        leader=_leader(leader),
-        workers=[_worker(w, facts.versions, leader) for w in facts.workers],
-        stale_workers=[w.heartbeat.worker_id for w in facts.workers if not _is_in_sync(w, facts.versions)],
+        deployment_id=data.deployment.id,
+        control_plane=data.deployment.control_plane,
+        account=data.deployment.account,
+        keys_version=data.versions.keys.number,
+        problems=[problem_sentence(problem) for problem in problems],
+        leader=_leader_view(leader),
+        workers=[_worker_view(w, data.versions, leader) for w in data.workers],
+        stale_workers=[w.heartbeat.worker_id for w in data.workers if not _is_in_sync(w, data.versions)],
         revocations=[
-            _dispatch(place, facts.waiting.get(place), facts.dispatchers.get(place))
-            for place in sorted(facts.waiting.keys() | facts.dispatchers.keys())
+            _dispatch_view(found, data.backlogs.get(found), data.dispatch_leaders.get(found))
+            for found in sorted(data.backlogs.keys() | data.dispatch_leaders.keys())
         ],
         regions=[
-            _region(
-                region, [there for there in imported if there.account_region.region == region], news.get(region), now
+            _region_view(
+                region, [p for p in imported if p.account_region.region == region], region_statuses.get(region), now
             )
-            for region in sorted({there.account_region.region for there in imported} | news.keys())
+            for region in sorted({p.account_region.region for p in imported} | region_statuses.keys())
         ],
     )
 
 
-def _leader(leader: HeldLease | None) -> LeaderView | None:
+def _leader_view(leader: HeldLease | None) -> LeaderView | None:
     if leader is None:
         return None
     return LeaderView(worker_id=leader.holder, lease_seconds_left=round(leader.seconds_left, 1))
 
 
-def _dispatch(account_region: AccountRegion, waiting: Backlog | None, leader: HeldLease | None) -> DispatchView:
-    queued, oldest_seconds, _ = waiting or Backlog(0, 0.0)
+def _dispatch_view(account_region: AccountRegion, backlog: Backlog | None, leader: HeldLease | None) -> DispatchView:
+    queued, oldest_seconds, _ = backlog or Backlog(0, 0.0)
     return DispatchView(
         account=account_region.account,
         region=account_region.region,
         queued=queued,
         oldest_seconds=int(oldest_seconds),
-        leader=_leader(leader),
+        leader=_leader_view(leader),
     )
 
 
-def _worker(worker: Worker, versions: StoreVersions, leader: HeldLease | None) -> WorkerView:
+def _worker_view(worker: Worker, versions: StoreVersions, leader: HeldLease | None) -> WorkerView:
     reported = worker.heartbeat
     return WorkerView(
         worker_id=reported.worker_id,
@@ -190,18 +193,18 @@ def _worker(worker: Worker, versions: StoreVersions, leader: HeldLease | None) -
     )
 
 
-def _region(region: str, imported: Sequence[KeyPlacement], news: RegionStatus | None, now: float) -> RegionView:
+def _region_view(region: str, imported: Sequence[KeyPlacement], status: RegionStatus | None, now: float) -> RegionView:
     active = active_placement(imported)
     since = active.activated_at if active is not None else None
     return RegionView(
         region=region,
         active_key=active and active.key_id,
         active_seconds=None if since is None else max(0, int(now - since.timestamp())),
-        keys=[RegionKeyView(id=there.key_id, state=there.state.value, arn=there.arn) for there in imported],
-        slots=SlotsView(ours=len(imported), foreign=news and news.foreign, limit=KEY_PAIRS_MAX),
-        next_action=news.next_action or None if news is not None else None,
-        next_action_at=_timestamp_or_none(news.next_action_at) if news is not None else None,
-        observed_at=_timestamp_or_none(news.observed_at) if news is not None else None,
+        keys=[RegionKeyView(id=p.key_id, state=p.state.value, arn=p.arn) for p in imported],
+        slots=SlotsView(ours=len(imported), foreign=status and status.foreign, limit=KEY_PAIRS_MAX),
+        next_action=status.next_action or None if status is not None else None,
+        next_action_at=_timestamp_or_none(status.next_action_at) if status is not None else None,
+        observed_at=_timestamp_or_none(status.observed_at) if status is not None else None,
     )
 
 

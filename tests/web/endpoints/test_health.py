@@ -72,7 +72,7 @@ def test_with_a_clock_that_is_off_it_is_not(worker: Worker) -> None:
 def test_without_any_key_it_is_not_and_says_what_to_do(worker: Worker) -> None:
     worker.snapshot = worker.snapshot._replace(keyring=EMPTY_KEYRING)
     assert worker.code() == "no_signing_key"
-    assert "no key exists yet; an operator has to generate one" in worker.ask().body.decode()
+    assert "no key exists yet; an operator must generate one" in worker.ask().body.decode()
 
 
 def test_a_key_whose_signature_ivs_would_refuse_is_none(worker: Worker, private_key: PrivateKey) -> None:
