@@ -40,7 +40,7 @@ def test_a_good_token_is_admitted(bare: Terminal, private_key: PrivateKey, publi
     assert list(findings(said)) == [name for name, _ in RULES]
     assert set(findings(said).values()) == {"pass", "not_applicable"}
     words = bare("tokens", "explain", "-", *options[:-1], stdin=token + "\n").out
-    assert words.splitlines()[-1] == "admitted: the player is let in"
+    assert words.splitlines()[-1] == "allow: playback is allowed"
     assert token not in words
 
 
@@ -138,7 +138,7 @@ def test_a_pasted_playback_url_has_its_token_taken_out(
 def test_a_url_without_a_token_or_with_two_is_refused(bare: Terminal, private_key: PrivateKey) -> None:
     url = f"https://x.example{CHANNEL.playback_path}"
     said = bare("tokens", "explain", url, "--json", code=4).json
-    assert (said["deniedBy"], said["message"]) == ("segments", "there is no token")
+    assert (said["deniedBy"], said["message"]) == ("segments", "the token is empty")
     token = minted(private_key)
     refused = bare("tokens", "explain", f"{url}?token={token}&token={token}", code=2)
     assert "2 token parameters" in refused.err

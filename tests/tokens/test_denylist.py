@@ -159,5 +159,5 @@ def test_neither_a_slice_nor_a_sweep_keeps_anyone_waiting(full: tuple[Denylist, 
 
 
 def test_no_digest_shows_in_a_repr(full: tuple[Denylist, int]) -> None:
-    assert repr(full[0]).startswith("Denied(")
+    assert repr(full[0]).startswith("Denylist(")
     assert len(repr(full[0])) < 20

@@ -66,7 +66,7 @@ def test_whatever_is_minted_is_admitted(fields: dict[str, Any]) -> None:
             made.signed(), NOW, CHANNEL, keys, origin, spent=False, revoked_version=NOTHING_REVOKED
         )
         verdict = validate(attempt)
-        assert (verdict.outcome, verdict.message) == (Outcome.ALLOW, "the player is let in")
+        assert (verdict.outcome, verdict.message) == (Outcome.ALLOW, "playback is allowed")
         assert validate(attempt._replace(now=made.exp - 1)).outcome is Outcome.ALLOW
         assert validate(attempt._replace(now=made.exp)).denied_by == "expiry"
         assert validate(attempt._replace(channel=OTHER_CHANNEL)).denied_by == "channel"

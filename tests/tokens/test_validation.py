@@ -43,7 +43,7 @@ def judged(key: PrivateKey, token: str, **known: Any) -> ValidationResult:
 
 
 def found(verdict: ValidationResult, rule: str) -> RuleStatus:
-    return next(f.result for f in verdict.rule_results if f.rule == rule)
+    return next(f.status for f in verdict.rule_results if f.rule == rule)
 
 
 def test_the_order_of_judgement_is_this_one() -> None:
@@ -78,8 +78,8 @@ def test_the_order_of_judgement_is_this_one() -> None:
 )  # fmt: skip
 def test_what_is_documented_is_let_in(private_key: PrivateKey, claims: dict[str, Any]) -> None:
     verdict = judged(private_key, with_claims(private_key, claims))
-    assert (verdict.outcome, verdict.denied_by, verdict.message) == (Outcome.ALLOW, None, "the player is let in")
-    assert {f.result for f in verdict.rule_results} <= {RuleStatus.PASS, RuleStatus.NOT_APPLICABLE}
+    assert (verdict.outcome, verdict.denied_by, verdict.message) == (Outcome.ALLOW, None, "playback is allowed")
+    assert {f.status for f in verdict.rule_results} <= {RuleStatus.PASS, RuleStatus.NOT_APPLICABLE}
     assert verdict.claims.items() >= claims.items()
 
 
@@ -198,7 +198,7 @@ def test_missing_and_oversized_tokens_are_refused_by_form(private_key: PrivateKe
     header, payload, signature = whole.split(".")
     for token in ("", ".", "..", "a.b", f"{header}..{signature}", f".{payload}.{signature}", f"{whole}.", whole + ".x"):
         assert judged(private_key, token).denied_by == "segments"
-    assert judged(private_key, "").message == "there is no token"
+    assert judged(private_key, "").message == "the token is empty"
     assert judged(private_key, "a.b").message == "the token has 2 segments; 3 are needed"
     assert judged(private_key, f"{header}..{signature}").message == "the token's payload is empty"
     assert judged(private_key, f"{header}.{payload}.").denied_by == "signature"
@@ -392,4 +392,4 @@ def test_the_first_rule_that_fails_names_the_refusal_and_all_findings_are_told(p
     verdict = judged(private_key, token)
     assert verdict.denied_by == "expiry"
     assert [f.rule for f in verdict.rule_results] == [name for name, _ in RULES]
-    assert [f.rule for f in verdict.rule_results if f.result is RuleStatus.FAIL] == ["expiry", "viewer", "resolution"]
+    assert [f.rule for f in verdict.rule_results if f.status is RuleStatus.FAIL] == ["expiry", "viewer", "resolution"]

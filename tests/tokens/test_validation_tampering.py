@@ -174,6 +174,6 @@ def test_no_message_repeats_what_the_token_says() -> None:
     marks = {c.VIEWER_ID: "hunter2" * 7, c.ALLOW_ORIGIN: "hunter2", c.MAXIMUM_RESOLUTION: "hunter2", "nbf": "hunter2",
              c.CHANNEL_ARN: "hunter2", c.SINGLE_USE_UUID: "hunter2", c.ADS_REPORTING_MODE: "hunter2"}  # fmt: skip
     verdict = judged(with_claims(KEY, marks))
-    assert sum(f.result is RuleStatus.FAIL for f in verdict.rule_results) >= 6
+    assert sum(f.status is RuleStatus.FAIL for f in verdict.rule_results) >= 6
     assert not any("hunter2" in f.message for f in verdict.rule_results)
     assert "hunter2" not in verdict.message

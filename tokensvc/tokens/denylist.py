@@ -73,7 +73,9 @@ def viewer_digest(channel: str, viewer_id: str) -> bytes:
 
 def pack(restriction: ViewerRestriction) -> int:
     """The restriction as one integer."""
-    return (restriction.denied_until << _BITS | restriction.minimum_version) << _BITS | restriction.minimum_ahead_seconds
+    return (
+        restriction.denied_until << _BITS | restriction.minimum_version
+    ) << _BITS | restriction.minimum_ahead_seconds
 
 
 def expires_at(packed: int) -> int:

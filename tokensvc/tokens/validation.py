@@ -85,7 +85,7 @@ class RuleResult(NamedTuple):
     """The result of one rule."""
 
     rule: str
-    result: RuleStatus
+    status: RuleStatus
     message: str
     reason: Reason = Reason.UNSPECIFIED
 
@@ -270,9 +270,7 @@ def _not_yet(state: _State) -> str | None:
 
 
 def _in_milliseconds(name: str) -> _Failed:
-    text = (
-        f"{name} is in milliseconds, as returned by JavaScript's Date.now(); IVS expects Unix seconds: divide it by 1000"
-    )
+    text = f"{name} is in milliseconds, as JavaScript's Date.now() returns it; IVS expects Unix seconds: divide it by 1000"
     return _Failed(text, Reason.MILLISECONDS)
 
 
@@ -388,10 +386,10 @@ def validate(attempt: PlaybackAttempt) -> ValidationResult:
     state = _State(attempt)
     results = tuple(_apply(name, rule, state) for name, rule in RULES)
     claims = state.claims or {}
-    failed = next((f for f in results if f.result is RuleStatus.FAIL), None)
+    failed = next((f for f in results if f.status is RuleStatus.FAIL), None)
     if failed is not None:
         return ValidationResult(Outcome.DENY, failed.rule, failed.message, results, claims)
-    unknown = [f for f in results if f.result is RuleStatus.UNKNOWN]
+    unknown = [f for f in results if f.status is RuleStatus.UNKNOWN]
     if not unknown:
         return ValidationResult(Outcome.ALLOW, None, "playback is allowed", results, claims)
     open_rule = next((f for f in unknown if f.rule not in _CONDITIONS), None)
