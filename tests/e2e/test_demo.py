@@ -80,7 +80,7 @@ def test_a_shell_with_its_env_acts_on_the_demo(demo: Demo, newcomer: dict[str, s
     assert demo.facts["channelArn"] in [channel["arn"] for channel in listed["channels"]]
     keys = shell(demo, newcomer, ". .demo/env; tokensvc keys list --json").json["keys"]
     assert [there["state"] for key in keys for there in key["placements"]].count("active") == 1
-    assert shell(demo, newcomer, ". .demo/env; tokensvc doctor --json").json["well"] is True
+    assert shell(demo, newcomer, ". .demo/env; tokensvc doctor --json").json["ok"] is True
 
 
 def test_its_facts_are_complete_and_its_owner_s_alone(demo: Demo) -> None:
@@ -143,7 +143,7 @@ def test_a_restarted_demo_takes_the_key_of_the_first_start_at_once(tmp_path: Pat
     port = first["url"].rpartition(":")[2]
     command = [TOKENSVC, "demo", "--port", port]
     with started(command, tmp_path, environment(tmp_path / "home"), "demo") as process:
-        process.awaits((tmp_path / ".demo" / "demo.json").exists, "it wrote its facts")
+        process.wait_until((tmp_path / ".demo" / "demo.json").exists, "it wrote its facts")
         with Client(first["url"], first["apiKey"]) as caller:
             assert caller.ask(channelArn=first["channelArn"], viewerId="ada").status == 201
 
@@ -193,7 +193,7 @@ def test_after_the_drain_the_rotation_that_was_refused_works(tmp_path: Path) -> 
 def _started(folder: Path) -> Iterator[Process]:
     """A demo of the test's own that is ready."""
     with started([TOKENSVC, "demo", "--port", "0"], folder, environment(folder / "home"), "demo") as process:
-        process.awaits((folder / ".demo" / "demo.json").exists, "it wrote its facts")
+        process.wait_until((folder / ".demo" / "demo.json").exists, "it wrote its facts")
         yield process
 
 
@@ -214,7 +214,7 @@ def _rotate_until_refused(folder: Path) -> datetime:
 def test_a_second_demo_in_the_same_folder_is_refused(demo: Demo) -> None:
     """It would take the first one's caller and facts away."""
     said = run([TOKENSVC, "demo", "--port", "0"], demo.folder, environment(demo.folder / "home"), code=4)
-    assert "runs in this folder already" in said.err
+    assert "already running in this folder" in said.err
     with Client(demo.facts["url"], demo.facts["apiKey"]) as caller:
         assert caller.ask(channelArn=demo.facts["channelArn"], viewerId="ada").status == 201
 
@@ -242,7 +242,7 @@ def _start_and_end(folder: Path, environ: dict[str, str], facts_file: Path, endi
     """Start a demo, open a token's URL as soon as its facts are there, end it. Its facts and the id of the key that
     signed."""
     with started([TOKENSVC, "demo", "--port", "0"], folder, environment(folder / "home", environ), "demo") as process:
-        process.awaits(facts_file.exists, "it wrote its facts")
+        process.wait_until(facts_file.exists, "it wrote its facts")
         facts: dict[str, str] = json.loads(facts_file.read_text())
         with Client(facts["url"], facts["apiKey"]) as caller:
             answer = caller.ask(channelArn=facts["channelArn"], viewerId="ada")

@@ -38,7 +38,7 @@ def served(folder: Path, *options: str) -> Iterator[Served]:
     facts_file = folder / "facts.json"
     arguments = [TOKENSVC, "ivs", "serve", "--port", "0", "--info-file", str(facts_file), *options]
     with started(arguments, folder, environment(folder / "home"), "ivs") as process:
-        process.awaits(facts_file.exists, "it wrote its facts")
+        process.wait_until(facts_file.exists, "it wrote its facts")
         facts = json.loads(facts_file.read_text())
         client = boto3.client(
             "ivs",
@@ -75,7 +75,7 @@ def test_rates_and_regions_hold_unless_switched_off_and_a_restart_keeps_what_is_
         assert there.create_channel()["channel"]["arn"].startswith("arn:aws:ivs:mars-north-9:")
         there.close()
         assert "rates are off" in ivs.process.err
-        assert "Its clock is 60 seconds ahead" in ivs.process.err
+        assert "clock is 60 seconds ahead" in ivs.process.err
         for _ in range(100):
             (after,) = ivs.client.list_streams()["streams"]
         assert (after["streamId"], after["startTime"]) == (before["streamId"], before["startTime"])

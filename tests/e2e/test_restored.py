@@ -137,9 +137,9 @@ def test_commands_see_a_restored_store_through(request: pytest.FixtureRequest, d
     _change(site, bad)
     backups.restore(backup)
     said = site.run("doctor", "--json", code=1).json
-    first = next(finding for finding in said["findings"] if not finding["well"])
-    assert f"{bad} signs and IVS does not hold it" in first["found"]
-    site.run(*first["mend"].split()[1:])
+    first = next(finding for finding in said["findings"] if not finding["ok"])
+    assert f"{bad} is active but not in IVS" in first["detail"]
+    site.run(*first["fix"].split()[1:])
     with store_of(site) as store:
         signing = str(active(store))
         held = site.ivs.client(site.access_key).list_playback_key_pairs()["keyPairs"]

@@ -171,7 +171,7 @@ def test_a_compromise_fails_no_request_and_refuses_no_tokens_but_those_of_the_ke
         viewers.goes_on()
         tried = viewers.stop()
         assert (said["done"], said["staleWorkers"]) == (True, [])
-        assert said["outlook"][0]["successor"] == active(store)
+        assert said["impact"][0]["successor"] == active(store)
         assert {t.asked for t in tried} == {201}
         assert {t.signed_by for t in tried if t.played != 200} <= {bad, ""}
         assert {(t.played, t.signed_by) for t in tried if t.began_at > done_at} == {(200, active(store))}
@@ -207,7 +207,7 @@ def test_work_answers_its_figures_and_little_else(on_sqlite: Deployment) -> None
     site.run("db", "upgrade")
     environ = site.environ | {"TOKENSVC_ADMIN_PORT": str(port)}
     with started([TOKENSVC, "worker"], site.folder, environ, "worker") as process:
-        process.awaits(lambda: '"working"' in process.err, "it works")
+        process.wait_until(lambda: '"working"' in process.err, "it works")
         with Client(f"http://127.0.0.1:{port}") as client:
             assert client.get("/livez").status == 200
             wait_until(lambda: b"tokensvc_rotation_leader 1.0" in client.get("/metrics").body, "its figures")
@@ -218,7 +218,7 @@ def test_work_answers_its_figures_and_little_else(on_sqlite: Deployment) -> None
 
 def test_the_status_is_where_the_figures_are_and_says_who_performs(on_sqlite: Deployment) -> None:
     site, port = on_sqlite, free_port()
-    key = site.furnish("--all-channels", "--scope", "keys:read")
+    key = site.set_up("--all-channels", "--scope", "keys:read")
     with site.serve() as service, service.client(key) as caller:
         said = wait_until(lambda: _performing(caller), "it performs")
     assert said["regions"][0]["activeKey"]

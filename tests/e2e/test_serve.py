@@ -141,14 +141,14 @@ def test_it_logs_one_line_a_request_and_no_path_that_it_does_not_know(site: Depl
 
 def test_two_workers_on_postgresql(ivs: LocalIvs, postgres: PostgresServer, tmp_path: Path) -> None:
     site = Deployment(ivs, tmp_path, postgres.url(postgres.fresh()))
-    key, channel, admin_port = site.furnish(), site.new_channel(), free_port()
+    key, channel, admin_port = site.set_up(), site.new_channel(), free_port()
     more = {"WORKERS": "2", "ADMIN_PORT": str(admin_port)}
     with site.serve(**more) as service, of_each_worker(service.url, key, 2) as callers:
         for caller in callers.values():
             assert caller.ask(channelArn=channel["arn"], viewerId="ada").status == 201
         site.run("keys", "rotate")
         wait_until(lambda: all(map(_publishes_two, callers.values())), "both heard of the new key", 2)
-    assert site.run("doctor", "--json").json["well"] is True
+    assert site.run("doctor", "--json").json["ok"] is True
 
 
 def _publishes_two(caller: Client) -> bool:

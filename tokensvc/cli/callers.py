@@ -20,13 +20,15 @@ from tokensvc.callers.policy import (
     check_scope,
 )
 from tokensvc.callers.store import CallerRecord, CallerStore
-from tokensvc.cli.output import AsJson, Yes, confirm, instant_or_none, print_progress, print_result, format_table
+from tokensvc.cli.output import AsJson, Yes, confirm, format_table, instant_or_none, print_progress, print_result
 from tokensvc.container.service import new_api_key, open_configured_store
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.settings import read_settings
 
 app = typer.Typer(help="Manage callers of the HTTP API and their API keys.", no_args_is_help=True, add_completion=False)
-Name = Annotated[str, typer.Argument(help="Name of the caller: at most 64 letters, digits, dots, underscores and dashes.")]
+Name = Annotated[
+    str, typer.Argument(help="Name of the caller: at most 64 letters, digits, dots, underscores and dashes.")
+]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -35,18 +37,25 @@ _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 def add(
     name: Name,
     channels: Annotated[list[str] | None, typer.Option(help="Channel ARN, may contain *; may be repeated.")] = None,
-    all_channels: Annotated[bool, typer.Option("--all-channels", help="Allow every channel of the deployment.")] = False,
+    all_channels: Annotated[
+        bool, typer.Option("--all-channels", help="Allow every channel of the deployment.")
+    ] = False,
     scope: Annotated[
         list[str] | None, typer.Option(help="Scope to grant; may be repeated. Default: tokens:issue.")
     ] = None,
     max_ttl: Annotated[
-        int | None, typer.Option(min=1, max=MAX_CONFIGURABLE_TTL_SECONDS, help="Maximum lifetime of its tokens, in seconds.")
+        int | None,
+        typer.Option(min=1, max=MAX_CONFIGURABLE_TTL_SECONDS, help="Maximum lifetime of its tokens, in seconds."),
     ] = None,
     allow_anonymous_viewers: Annotated[
         bool,
-        typer.Option("--allow-anonymous-viewers", help="Allow requests without a viewer; such tokens cannot be revoked."),
+        typer.Option(
+            "--allow-anonymous-viewers", help="Allow requests without a viewer; such tokens cannot be revoked."
+        ),
     ] = False,
-    namespace: Annotated[str, typer.Option(help="Namespace of its subjects; two namespaces never share a viewer id.")] = "default",
+    namespace: Annotated[
+        str, typer.Option(help="Namespace of its subjects; two namespaces never share a viewer id.")
+    ] = "default",
     as_json: AsJson = False,
 ) -> None:
     """Add a caller and print its API key. The key is shown only once."""
@@ -78,7 +87,11 @@ def list_(as_json: AsJson = False) -> None:
         )
         for r in records
     ]
-    print_result({"callers": [_caller_view(r) for r in records]}, as_json, *format_table(("NAME", "STATE", "SCOPES", "CHANNELS"), rows))
+    print_result(
+        {"callers": [_caller_view(r) for r in records]},
+        as_json,
+        *format_table(("NAME", "STATE", "SCOPES", "CHANNELS"), rows),
+    )
 
 
 @app.command("rotate-secret")
@@ -135,7 +148,11 @@ def _policy(
 ) -> CallerPolicy:
     errors = []
     if not _NAME.fullmatch(name):
-        errors.append(FieldError("NAME", "must be 1 to 64 letters, digits, dots, underscores or dashes, not starting with punctuation"))
+        errors.append(
+            FieldError(
+                "NAME", "must be 1 to 64 letters, digits, dots, underscores or dashes, not starting with punctuation"
+            )
+        )
     if not patterns:
         errors.append(FieldError("--channels", "is required", alternative="--all-channels"))
     if not _NAMESPACE.fullmatch(namespace):

@@ -15,7 +15,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from tokensvc.callers.policy import ALL_CHANNELS, Caller, CallerPolicy
-from tokensvc.container.service import open_revocation_service, open_configured_store
+from tokensvc.container.service import open_configured_store, open_revocation_service
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.revocations.denials import DenialService
 from tokensvc.revocations.service import RevocationService
@@ -26,7 +26,8 @@ COMMAND_LINE = "the command line"
 """The caller shown in lists; no real caller can have this name, since it contains spaces."""
 Viewer = Annotated[str | None, typer.Option(help="The viewer id, as in its tokens.")]
 Subject = Annotated[
-    str | None, typer.Option(help="The viewer's id in your own system; tokensvc derives the viewer id. Not with --viewer.")
+    str | None,
+    typer.Option(help="The viewer's id in your own system; tokensvc derives the viewer id. Not with --viewer."),
 ]
 Namespace = Annotated[
     str, typer.Option(help="Namespace of --subject: that of the caller that requests the viewer's tokens.")

@@ -1,11 +1,11 @@
-"""`tokensvc demo`: the service, the local IVS and its edge in one process, furnished and ready to be tried.
+"""`tokensvc demo`: the service, the local IVS and its edge in one process, with everything needed to try them.
 
-Rules of the file
-- It is the only command that chooses the local control plane by itself, and it never reaches AWS: endpoint, region and
-  credentials are set here over whatever the shell has.
-- Private keys lie in `keys/`, everything else, the API key too, in `.demo/`, readable by its owner alone. A second
-  start finds its state again; what was deleted of it meanwhile is made anew, but for the passphrase, without which the
-  rest is worth nothing.
+Invariants
+- It is the only command that chooses the local control plane by itself, and it never calls AWS: endpoint, region and
+  credentials are set here and override those of the shell.
+- Private keys are in `keys/`, everything else including the API key in `.demo/`, readable by the owner only. A second
+  start continues with the same state and recreates what was deleted meanwhile, except the passphrase, without which the
+  rest is useless.
 """
 
 from __future__ import annotations
@@ -54,28 +54,26 @@ _UNSET = (
 
 
 def demo(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8080,
-    no_rates: Annotated[
-        bool, typer.Option("--no-rate-limits", help="Do not hold callers to IVS's own call rates.")
-    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 8080,
+    no_rate_limits: Annotated[bool, typer.Option("--no-rate-limits", help="Do not enforce IVS's rate limits.")] = False,
 ) -> None:
-    """Start everything embedded, with a channel, a key and a caller, and print four commands to try."""
+    """Start the service with a local IVS, a live channel, a key and a caller, and print four commands to try."""
     configure("console")
     ignore_signals(closed_terminal_ends=True)
     FOLDER.mkdir(mode=0o700, exist_ok=True)
     with _single_demo_lock():
-        _run_demo(port, rate_limits=not no_rates)
+        _run_demo(port, rate_limits=not no_rate_limits)
 
 
 @contextmanager
 def _single_demo_lock() -> Iterator[None]:
-    """One demo in a folder: two would take each other's caller and facts away. The lock ends with the process."""
+    """Allow one demo per folder: two would overwrite each other's caller and files. The lock ends with the process."""
     handle = os.open(FOLDER / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Conflict("a demo runs in this folder already; Ctrl-C in its shell ends it") from None
+            raise Conflict("a demo is already running in this folder; stop it with Ctrl-C in its shell") from None
         yield
     finally:
         os.close(handle)
@@ -98,30 +96,30 @@ def _run_demo(port: int, *, rate_limits: bool) -> None:
         public_url=None,
         management_port=0,
         rate_limits=rate_limits,
-    ) as running:
-        parts = service.assemble(settings)
-        application = build_application(parts, extra_routes=routes(running.parts, IVS_PREFIX))
+    ) as local_ivs:
+        assembled = service.assemble(settings)
+        application = build_application(assembled, extra_routes=routes(local_ivs.components, IVS_PREFIX))
         try:
-            _serve(application, parts, listener, url, environ, running)
+            _serve(application, assembled, listener, url, environ, local_ivs)
         finally:
-            parts.store.close()
+            assembled.store.close()
 
 
 def _serve(
     application: AsgiService,
-    parts: service.Service,
+    assembled: service.Service,
     listener: socket.socket,
     url: str,
     environ: Mapping[str, str],
-    running: RunningLocalIvs,
+    local_ivs: RunningLocalIvs,
 ) -> None:
     server = make_server(application.asgi, application.readiness.drain, delay_seconds=0)
     allow_abort(server.config)
     failures: list[TokensvcError] = []
-    guide = threading.Thread(
-        target=_seed_and_print, args=(server, parts, url, environ, running, failures), name="guide", daemon=True
+    seeder = threading.Thread(
+        target=_seed_and_print, args=(server, assembled, url, environ, local_ivs, failures), name="guide", daemon=True
     )
-    guide.start()
+    seeder.start()
     try:
         server.run([listener])
     finally:
@@ -132,31 +130,34 @@ def _serve(
 
 def _seed_and_print(
     server: Server,
-    parts: service.Service,
+    assembled: service.Service,
     url: str,
     environ: Mapping[str, str],
-    running: RunningLocalIvs,
+    local_ivs: RunningLocalIvs,
     failures: list[TokensvcError],
 ) -> None:
-    """Once the server answers: furnish, wait until it knows, write down how to reach it, print what to try."""
+    """Once the server is up: seed it, wait until its snapshot has the data, write the files, print the commands."""
     while not server.started:
         if server.should_exit:
             return
         threading.Event().wait(0.02)
     try:
-        furniture = seed(_settings_of(environ), REGION, print_progress, FOLDER / "api-key")
-        with contextlib.suppress(IvsError):  # it is live already: the demo was killed, not ended
-            running.parts.streams.start(furniture.channel_arn)
+        resources = seed(_settings_of(environ), REGION, print_progress, FOLDER / "api-key")
+        with contextlib.suppress(IvsError):  # already live: the previous demo was killed
+            local_ivs.components.streams.start(resources.channel_arn)
     except TokensvcError as failure:
         failures.append(failure)
         server.should_exit = True
         return
-    furnished_at = parts.clock.monotonic()
-    # A snapshot of before may know the caller already, and still sign with a key that is gone.
-    while parts.snapshot().refresh_started_at < furnished_at or key_id_of(furniture.api_key) not in parts.snapshot().secrets:
+    seeded_at = assembled.clock.monotonic()
+    # An earlier snapshot may already have the caller but still sign with a key that has been deleted.
+    while (
+        assembled.snapshot().refresh_started_at < seeded_at
+        or key_id_of(resources.api_key) not in assembled.snapshot().secrets
+    ):
         if server.should_exit:
             return
-        parts.refresh_soon()
+        assembled.refresh_soon()
         threading.Event().wait(0.02)
     write_private_file(FOLDER / "env", _shell_script(environ).encode())
     write_connection_info(
@@ -164,30 +165,32 @@ def _seed_and_print(
         {
             "url": url,
             "ivsEndpoint": f"{url}{IVS_PREFIX}",
-            "managementUrl": running.management_url,
+            "managementUrl": local_ivs.management_url,
             "region": REGION,
             "accessKeyId": environ["AWS_ACCESS_KEY_ID"],
             "secretAccessKey": environ["AWS_SECRET_ACCESS_KEY"],
-            "apiKey": furniture.api_key,
-            "channelArn": furniture.channel_arn,
-            "playbackUrl": furniture.playback_url,
+            "apiKey": resources.api_key,
+            "channelArn": resources.channel_arn,
+            "playbackUrl": resources.playback_url,
         },
     )
-    typer.echo(f"Tokens are signed with {parts.signer_choice.in_words()}.")
-    typer.echo(_commands(url, furniture))
+    typer.echo(f"Signer in use: {assembled.signer_choice.in_words()}.")
+    typer.echo(_commands(url, resources))
 
 
 def _environ(url: str) -> dict[str, str]:
-    """What the demo runs with, and what `. .demo/env` gives to a shell."""
+    """The demo's environment, which `. .demo/env` also exports to a shell."""
     here = Path.cwd()
     passphrase, store = here / FOLDER / "passphrase", here / FOLDER / "tokensvc.db"
     if not passphrase.exists():
         if store.exists():
-            rule = f"is {passphrase}, which is gone, and {store} is wrapped with it; put it back, or `rm -r {FOLDER}`"
+            rule = (
+                f"is {passphrase}, which is missing, and {store} is encrypted with it; restore it or `rm -r {FOLDER}`"
+            )
             raise SettingsError([FieldError("TOKENSVC_PASSPHRASE_FILE", rule)])
         write_private_file(passphrase, secrets.token_hex(32).encode())
     (here / "keys").mkdir(mode=0o700, exist_ok=True)
-    (here / "keys").chmod(0o700)  # git made it as the umask says
+    (here / "keys").chmod(0o700)  # git created it with the umask's mode
     key_id, secret = next(iter(DEFAULT_CREDENTIALS.items()))
     return {
         "TOKENSVC_CONTROL_PLANE": "local",
@@ -195,7 +198,7 @@ def _environ(url: str) -> dict[str, str]:
         "TOKENSVC_PASSPHRASE_FILE": str(passphrase),
         "TOKENSVC_VAULT": f"file:{here / 'keys'}",
         "TOKENSVC_KEY_PROPAGATION_SECONDS": "2",
-        # With these a key drains in two and a half minutes, not in 75, so that there is room for the next rotation.
+        # With these a key drains in two and a half minutes instead of 75, which frees a slot for the next rotation.
         "TOKENSVC_MAX_TTL_SECONDS": "120",
         "TOKENSVC_SNAPSHOT_LEASE_SECONDS": "15",
         "TOKENSVC_CHANNEL_LOOKUP_TIMEOUT_SECONDS": "2",
@@ -218,38 +221,38 @@ def _settings_of(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _set_aws_environment(environ: Mapping[str, str]) -> None:
-    """Make boto3, in this process, see the local IVS and nothing else."""
+    """Point boto3 in this process at the local IVS only."""
     for name in _UNSET:
         os.environ.pop(name, None)
     os.environ.update({name: value for name, value in environ.items() if not name.startswith("TOKENSVC_")})
 
 
 def _shell_script(environ: Mapping[str, str]) -> str:
-    lines = ["# Read by a shell: `. .demo/env`. Every tokensvc and aws command in it then acts on the demo."]
+    lines = ["# For a shell: `. .demo/env`. Every tokensvc and aws command in that shell then acts on the demo."]
     lines += [f"unset {name}" for name in _UNSET]
     lines += [f"export {name}={shlex.quote(value)}" for name, value in environ.items()]
     lines.append(f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"')
     return "\n".join(lines) + "\n"
 
 
-def _commands(url: str, furniture: DemoResources) -> str:
-    ask = (
-        f"curl -s {url}/v1/tokens -H 'authorization: Bearer {furniture.api_key}' "
-        f"""-d '{{"channelArn":"{furniture.channel_arn}","viewerId":"ada"}}'"""
+def _commands(url: str, resources: DemoResources) -> str:
+    request = (
+        f"curl -s {url}/v1/tokens -H 'authorization: Bearer {resources.api_key}' "
+        f"""-d '{{"channelArn":"{resources.channel_arn}","viewerId":"ada"}}'"""
     )
-    playback_url = f"""{ask} | python3 -c 'import json,sys; print(json.load(sys.stdin)["playbackUrl"])'"""
+    playback_url = f"""{request} | python3 -c 'import json,sys; print(json.load(sys.stdin)["playbackUrl"])'"""
     return f"""
-The demo runs at {url}; Ctrl-C ends it. In another shell, in this folder:
+The demo is running at {url}; Ctrl-C stops it. In another shell, in this folder:
 
-# 1. ask for a token
-{ask}
+# 1. request a token
+{request}
 
-# 2. open its playback URL: the local edge admits it
+# 2. open its playback URL: the local edge accepts the token
 curl -si "$({playback_url})"
 
-# 3. open it with a tampered token: IVS's own 403
+# 3. open it with a tampered token: the edge returns IVS's 403
 curl -si "$({playback_url} | sed 's/....$/AAAA/')"
 
-# 4. rotate the key; tokens of the one before it go on being admitted
+# 4. rotate the key; tokens of the previous key stay valid
 . .demo/env && tokensvc keys rotate
 """

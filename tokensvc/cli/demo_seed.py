@@ -1,11 +1,10 @@
-"""Puts into a fresh demo what a newcomer needs: a private channel, a signing key, a caller.
+"""Seeds a demo with a private channel, a signing key and a caller.
 
-Rules of the file
-- Everything goes the way a user's would: the channel by boto3, the key by the lifecycle, the caller by the store.
-- What is there already is found again. A key whose private half, or whose pair in the local IVS, was deleted is
-  followed by a new one.
-- The store has only the API key's digest. The key itself is in a file of mode 0600, and is replaced when that file is
-  gone, others could read it, or the store no longer accepts what it holds.
+Invariants
+- Everything is created as a user would: the channel with boto3, the key by the lifecycle, the caller in the store.
+- Existing resources are reused. A key whose private key, or whose pair in the local IVS, was deleted is replaced.
+- The store has only the API key's digest. The key itself is in a file of mode 0600, and is replaced if that file is
+  missing, other users could read it, or the store no longer accepts its content.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ _Response = TypeVar("_Response")
 
 
 class DemoResources(NamedTuple):
-    """What is there now."""
+    """The demo's resources."""
 
     channel_arn: str
     playback_url: str
@@ -53,13 +52,13 @@ class DemoResources(NamedTuple):
 
 
 def seed(environ: Mapping[str, str], region: str, report: Callable[[str], None], api_key_file: Path) -> DemoResources:
-    """Make or find everything. Raises TokensvcError."""
+    """Create or find all resources. Raises TokensvcError."""
     settings = read_settings(environ)
     channel = _channel(region)
     context = service.open_keys_context(settings, report)
-    place = parse_arn(channel["arn"], "channel").account_region
-    if not _has_usable_key(context, place):
-        _record_absent_pairs(context, place)
+    account_region = parse_arn(channel["arn"], "channel").account_region
+    if not _has_usable_key(context, account_region):
+        _record_absent_pairs(context, account_region)
         rotate(context, [region], "the demo")
     store = service.open_configured_store(settings)
     try:
@@ -70,29 +69,29 @@ def seed(environ: Mapping[str, str], region: str, report: Callable[[str], None],
 
 
 def _api_key(callers: CallerStore, file: Path) -> str:
-    """The API key of the demo's caller: that of the file while it is accepted, else a new one."""
+    """The API key of the demo's caller: the stored one while it is valid, else a new one. Raises Conflict."""
     try:
-        present = callers.get(CALLER_NAME)
+        caller = callers.get(CALLER_NAME)
     except CallerNotFound:
-        present = None
-    if present is not None:
-        if present.disabled_at is not None:
-            raise Conflict(f"the caller {CALLER_NAME} is disabled, so nobody could ask for a token here; `rm -r .demo`")
-        stored = _stored_key(file)
-        lasting = [secret.digest for secret in present.secrets if secret.expires_at is None]
-        if stored and key_digest(stored) in lasting:
-            return stored
+        caller = None
+    if caller is not None:
+        if caller.disabled_at is not None:
+            raise Conflict(f"the caller {CALLER_NAME} is disabled, so no token can be requested; run `rm -r .demo`")
+        stored_key = _stored_key(file)
+        lasting_digests = [secret.digest for secret in caller.secrets if secret.expires_at is None]
+        if stored_key and key_digest(stored_key) in lasting_digests:
+            return stored_key
     api_key, secret = service.new_api_key()
-    if present is None:
+    if caller is None:
         callers.add(CALLER_NAME, CallerPolicy((ALL_CHANNELS,), allow_anonymous_viewers=True), secret)
     else:
-        callers.rotate_secret(CALLER_NAME, present.secrets[0].key_id, secret, datetime.now(UTC))
+        callers.rotate_secret(CALLER_NAME, caller.secrets[0].key_id, secret, datetime.now(UTC))
     write_private_file(file, api_key.encode())
     return api_key
 
 
 def _stored_key(file: Path) -> str:
-    """What the file holds; "" when it is gone, or others may have read it."""
+    """The content of the file; "" if it is missing or other users may have read it."""
     try:
         return read_private_file(file).decode("ascii", "replace").strip()
     except (InsecureFile, OSError):
@@ -100,10 +99,14 @@ def _stored_key(file: Path) -> str:
 
 
 def _has_usable_key(context: KeysContext, account_region: AccountRegion) -> bool:
-    """Whether a key signs there whose private half is in the vault and whose public half IVS holds."""
-    places = ((r.id, t) for r in context.keys.list() for t in r.placements)
+    """Whether there is an active key whose private key is in the vault and whose public key is in the local IVS."""
+    placements = ((r.id, t) for r in context.keys.list() for t in r.placements)
     active = next(
-        ((key_id, t.arn) for key_id, t in places if t.account_region == account_region and t.state is KeyState.ACTIVE),
+        (
+            (key_id, t.arn)
+            for key_id, t in placements
+            if t.account_region == account_region and t.state is KeyState.ACTIVE
+        ),
         None,
     )
     if active is None:
@@ -114,47 +117,49 @@ def _has_usable_key(context: KeysContext, account_region: AccountRegion) -> bool
         _retry_throttled(
             context, lambda: context.control_plane.call(account_region.region, "GetPlaybackKeyPair", {"arn": arn})
         )
-    except (PrivateKeyMissing, InvalidKey, ControlPlaneResourceMissing) as gone:
-        context.report(f"key {key_id} is of no use any more: {gone.message}")
+    except (PrivateKeyMissing, InvalidKey, ControlPlaneResourceMissing) as absent:
+        context.report(f"key {key_id} can no longer be used: {absent.message}")
         return False
     return True
 
 
 def _record_absent_pairs(context: KeysContext, account_region: AccountRegion) -> None:
-    """Record which keys the local IVS lost with its database. No proof is needed as elsewhere: it is this demo's own
-    IVS, whose list is complete."""
+    """Record the keys that the local IVS lost with its database.
+
+    Unlike elsewhere no verification is needed: this demo's own IVS returns a complete list.
+    """
     pairs = _retry_throttled(
         context, lambda: list_pairs(context.control_plane, account_region.region, account_region.account)
     )
     arns = {str(pair["arn"]) for pair in pairs}
     records = context.keys.list()
-    gone = [
+    absent = [
         t
         for r in records
         for t in r.placements
         if t.account_region == account_region and t.is_imported and t.arn not in arns
     ]
-    unable = {placement.key_id for placement in gone} | ({record.id for record in records} - context.vault.key_ids())
-    for placement in gone:
+    unable = {placement.key_id for placement in absent} | ({record.id for record in records} - context.vault.key_ids())
+    for placement in absent:
         context.keys.record_absence(placement, context.now(), context.policy().propagation_seconds, unable=unable)
 
 
-def _retry_throttled(context: KeysContext, ask: Callable[[], _Response]) -> _Response:
-    """The answer of IVS, whose rates the service that starts beside us may use up for a second."""
+def _retry_throttled(context: KeysContext, call: Callable[[], _Response]) -> _Response:
+    """Call IVS, retrying throttles: the service that starts at the same time may use up its rate limits for a second."""
     for _ in range(THROTTLES_MAX):
         try:
-            return ask()
+            return call()
         except ControlPlaneThrottled:
             context.sleep(1.0)
-    return ask()
+    return call()
 
 
 def _channel(region: str) -> Mapping[str, str]:
     control_plane = AwsControlPlane("local")
     found = control_plane.call(region, "ListChannels", {"filterByName": CHANNEL_NAME})["channels"]
     if found:
-        answer = control_plane.call(region, "GetChannel", {"arn": found[0]["arn"]})
+        response = control_plane.call(region, "GetChannel", {"arn": found[0]["arn"]})
     else:
-        answer = control_plane.call(region, "CreateChannel", {"name": CHANNEL_NAME, "authorized": True})
-    channel: Mapping[str, str] = answer["channel"]
+        response = control_plane.call(region, "CreateChannel", {"name": CHANNEL_NAME, "authorized": True})
+    channel: Mapping[str, str] = response["channel"]
     return channel

@@ -9,8 +9,8 @@ import typer
 
 from tokensvc.callers.policy import ALL_CHANNELS
 from tokensvc.cli.context import AdminContext, Namespace, Reason, Subject, Viewer, admin_context
-from tokensvc.cli.output import AsJson, Yes, confirm, print_result, format_table
-from tokensvc.cli.paging import Fetch, MaxResults, NextToken, read_all, read_list, print_truncated
+from tokensvc.cli.output import AsJson, Yes, confirm, format_table, print_result
+from tokensvc.cli.paging import Fetch, MaxResults, NextToken, print_truncated, read_all, read_list
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.pagination import validated_query
 from tokensvc.revocations.requests import DenialQuery, read_denial
@@ -88,7 +88,9 @@ def remove(
             confirm(f"Remove {', '.join(names)} and let the viewer get tokens again?", yes)
         for name in names:
             admin.denials.remove(admin.caller, name)
-    print_result({"removed": names}, as_json, *([f"Denial {name} removed." for name in names] or ["No denial in force."]))
+    print_result(
+        {"removed": names}, as_json, *([f"Denial {name} removed." for name in names] or ["No denial in force."])
+    )
 
 
 def _filters(channel: str | None, all_channels: bool, viewer: str | None, subject: str | None) -> dict[str, Any]:

@@ -58,7 +58,9 @@ def _run_checks() -> Iterator[Finding]:
     yield finding if chosen is None else Finding(True, "signer", chosen.in_words())
     if settings.database_url is None or settings.control_plane is not None:
         yield _check_setting(settings, "control_plane", SET_CONTROL_PLANE)
-    yield _check_setting(settings, "database_url", "export TOKENSVC_DATABASE_URL=postgresql://…   (or sqlite:////path.db)")
+    yield _check_setting(
+        settings, "database_url", "export TOKENSVC_DATABASE_URL=postgresql://…   (or sqlite:////path.db)"
+    )
     if settings.database_url is None:
         yield from _check_kek_settings(settings, None)
         return

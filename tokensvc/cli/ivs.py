@@ -1,4 +1,4 @@
-"""`tokensvc ivs serve`: the local IVS alone."""
+"""`tokensvc ivs serve`: runs the local IVS by itself."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from tokensvc.errors import FieldError, SettingsError
 from tokensvc.http.garbage_collection import freeze_gc
 from tokensvc.local_ivs.http import DEFAULT_CREDENTIALS
 from tokensvc.local_ivs.sigv4 import AccessKeySecret, parse_access_key
-from tokensvc.supervisor import ignore_signals, bind_listener
+from tokensvc.supervisor import bind_listener, ignore_signals
 from tokensvc.web.server import allow_abort, make_server
 
-app = typer.Typer(help="The local IVS.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="Run the local IVS, a stand-in for development and tests.", no_args_is_help=True, add_completion=False
+)
 REGION = "us-east-1"
 
 
@@ -30,27 +32,33 @@ def _ivs() -> None:
 
 @app.command()
 def serve(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 4599,
-    host: Annotated[str, typer.Option(help="Address to listen on; loopback unless told.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 4599,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     access_key: Annotated[
         list[str] | None,
-        typer.Option(help="Id, secret and account, joined by colons; beside test:test:000000000000. May be repeated."),
+        typer.Option(
+            metavar="ID:SECRET:ACCOUNT", help="Access key to accept besides test:test:000000000000; may be repeated."
+        ),
     ] = None,
     public_url: Annotated[
-        str | None, typer.Option(help="What playback URLs begin with; else the Host that the caller used.")
+        str | None, typer.Option(help="Base URL of playback URLs. Default: the Host header of the request.")
     ] = None,
-    database: Annotated[Path, typer.Option(help="Its own database, a SQLite file.")] = Path(".local-ivs.db"),
-    memory: Annotated[bool, typer.Option("--memory", help="Keep nothing; no database file.")] = False,
-    info_file: Annotated[Path | None, typer.Option(help="Write how to reach it to this file, when ready.")] = None,
-    management_port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 0,
-    no_rates: Annotated[
-        bool, typer.Option("--no-rate-limits", help="Do not hold callers to IVS's own call rates.")
+    database: Annotated[Path, typer.Option(help="SQLite file of the local IVS.")] = Path(".local-ivs.db"),
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Keep all state in memory, without a database file.")
     ] = False,
+    info_file: Annotated[
+        Path | None, typer.Option(help="Write endpoint and credentials to this file once ready.")
+    ] = None,
+    management_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the management listener; 0 picks a free one.")
+    ] = 0,
+    no_rate_limits: Annotated[bool, typer.Option("--no-rate-limits", help="Do not enforce IVS's rate limits.")] = False,
     any_region: Annotated[
-        bool, typer.Option("--any-region", help="Take calls for regions that have no IVS, too.")
+        bool, typer.Option("--any-region", help="Also accept calls for regions where IVS does not exist.")
     ] = False,
 ) -> None:
-    """Serve the local IVS: its API at the root, the playback edge beside it. It is not AWS."""
+    """Serve the local IVS: its API at the root and the playback edge. It is not AWS."""
     configure("console")
     ignore_signals()
     credentials = {**DEFAULT_CREDENTIALS, **dict(map(_credential, access_key or ()))}
@@ -62,20 +70,22 @@ def serve(
         prefix="",
         public_url=public_url,
         management_port=management_port,
-        rate_limits=not no_rates,
+        rate_limits=not no_rate_limits,
         any_region=any_region,
-    ) as running:
-        server = make_server(running.parts.site, lambda: None, delay_seconds=0)
+    ) as local_ivs:
+        server = make_server(local_ivs.components.site, lambda: None, delay_seconds=0)
         allow_abort(server.config)
         url = f"http://{_url_host(bound_host)}:{bound_port}"
-        print_progress(f"Endpoint {url}, region {REGION}, access key test, secret test. Managed at {running.management_url}")
+        print_progress(
+            f"Endpoint {url}, region {REGION}, access key test, secret test. Management API: {local_ivs.management_url}"
+        )
         if info_file is not None:
             key_id, secret = next(iter(credentials.items()))
             write_connection_info(
                 info_file,
                 {
                     "ivsEndpoint": url,
-                    "managementUrl": running.management_url,
+                    "managementUrl": local_ivs.management_url,
                     "region": REGION,
                     "accessKeyId": key_id,
                     "secretAccessKey": secret.secret_access_key,

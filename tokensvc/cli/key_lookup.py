@@ -45,7 +45,9 @@ def read_key_records() -> list[KeyRecord] | None:
         return None
 
 
-def find_signing_key(attempt: PlaybackAttempt, account_region: AccountRegion, records: Iterable[KeyRecord]) -> SigningKeyMatch | None:
+def find_signing_key(
+    attempt: PlaybackAttempt, account_region: AccountRegion, records: Iterable[KeyRecord]
+) -> SigningKeyMatch | None:
     """The key among these whose signature the token carries; None if none matches."""
     for record in records:
         key = read_public_der(record.public_der)

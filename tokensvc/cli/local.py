@@ -25,7 +25,7 @@ from tokensvc.web.server import make_server
 class RunningLocalIvs(NamedTuple):
     """A local IVS that is ready to be mounted, and the URL of its management listener."""
 
-    parts: LocalIvsComponents
+    components: LocalIvsComponents
     management_url: str
 
 
@@ -43,7 +43,9 @@ def run_local_ivs(
     """Open the local IVS (in memory if `database` is None) and serve its management listener until the block ends."""
     print_progress(NOT_AWS)
     print_progress(
-        "IVS's rate limits are enforced; --no-rate-limits turns them off." if rate_limits else "IVS's rate limits are off."
+        "IVS's rate limits are enforced; --no-rate-limits turns them off."
+        if rate_limits
+        else "IVS's rate limits are off."
     )
     resources = SqliteResourceStore(str(database) if database else ":memory:")
     settings = LocalIvsSettings(credentials, prefix, public_url, rate_limits, any_region)
@@ -52,15 +54,15 @@ def run_local_ivs(
         print_progress(
             f"The local IVS's clock is {clock.offset_seconds:.0f} seconds ahead: {database} keeps an earlier advance."
         )
-    parts = build(resources, settings, clock)
+    components = build(resources, settings, clock)
     listener = bind_listener("--management-port", "127.0.0.1", management_port)
-    server = make_server(parts.management, lambda: None, delay_seconds=0)
+    server = make_server(components.management, lambda: None, delay_seconds=0)
     thread = threading.Thread(target=server.run, args=([listener],), name="management", daemon=True)
     thread.start()
     try:
-        yield RunningLocalIvs(parts, f"http://127.0.0.1:{listener.getsockname()[1]}")
+        yield RunningLocalIvs(components, f"http://127.0.0.1:{listener.getsockname()[1]}")
     finally:
-        parts.closing.set()
+        components.closing.set()
         server.should_exit = True
         thread.join(5)
         resources.close()

@@ -24,9 +24,7 @@ from tokensvc.timestamps import rfc3339
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done without changing anything.")]
-DetailedExitCode = Annotated[
-    bool, typer.Option("--detailed-exit-code", help="Exit with 3 if there was nothing to do.")
-]
+DetailedExitCode = Annotated[bool, typer.Option("--detailed-exit-code", help="Exit with 3 if there was nothing to do.")]
 NOTHING_TO_DO = 3
 UsageError: type[Exception] = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 """What typer raises for wrong arguments: click's class, or from 0.29 on that of typer's own copy of click."""

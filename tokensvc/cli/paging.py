@@ -15,9 +15,12 @@ import typer
 from tokensvc.cli.output import print_progress
 from tokensvc.pagination import MAX_PAGE_SIZE
 
-MaxResults = Annotated[int, typer.Option("--max-results", "--max", min=1, max=100_000, help="Maximum number of entries to list.")]
+MaxResults = Annotated[
+    int, typer.Option("--max-results", "--max", min=1, max=100_000, help="Maximum number of entries to list.")
+]
 NextToken = Annotated[
-    str | None, typer.Option("--next-token", help="Continue a truncated list: the token printed with it.", metavar="TOKEN")
+    str | None,
+    typer.Option("--next-token", help="Continue a truncated list: the token printed with it.", metavar="TOKEN"),
 ]
 _Entry = TypeVar("_Entry")
 Fetch = Callable[[int, str | None], tuple[Sequence[_Entry], str | None]]

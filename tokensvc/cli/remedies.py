@@ -40,14 +40,13 @@ _WORDINGS: Mapping[Action, _Wording] = {
         "pip install --upgrade tokensvc", "to the release that created the store, or a later one"
     ),
     Action.CORRECT_DATABASE_URL: _Wording(_URL, "of the store"),
-    Action.REACH_STORE: _Wording(
-        _URL, "or start the server: {target}; for a file, give this user access to it"
-    ),
+    Action.REACH_STORE: _Wording(_URL, "or start the server: {target}; for a file, give this user access to it"),
     Action.RAISE_STORE_TIMEOUT: _Wording(
         "export TOKENSVC_STORE_TIMEOUT_SECONDS=20", "or find out what keeps the server busy: {target}"
     ),
     Action.WAIT_FOR_LOCK: _Wording(
-        "tokensvc doctor", "again, once the process that holds the lock has ended; for a file, `fuser FILE` shows it: {target}"
+        "tokensvc doctor",
+        "again, once the process that holds the lock has ended; for a file, `fuser FILE` shows it: {target}",
     ),
     Action.FREE_DISK_SPACE: _Wording("df -h", "and free space where the store is: {target}"),
     Action.USE_WRITABLE_STORE: _Wording(
@@ -77,7 +76,9 @@ _WORDINGS: Mapping[Action, _Wording] = {
         "export TOKENSVC_PREVIOUS_KMS_KEY_ARN={arn}",
         hint="; also set the old key, as TOKENSVC_PREVIOUS_KMS_KEY_ARN",
     ),
-    Action.CORRECT_AWS_SETTINGS: _Wording("env | grep ^AWS_", "and correct or unset the variable that the message refers to"),
+    Action.CORRECT_AWS_SETTINGS: _Wording(
+        "env | grep ^AWS_", "and correct or unset the variable that the message refers to"
+    ),
     Action.UNSET_IVS_ENDPOINT: _Wording(
         "unset AWS_ENDPOINT_URL AWS_ENDPOINT_URL_IVS", hint="; unset AWS_ENDPOINT_URL_IVS"
     ),

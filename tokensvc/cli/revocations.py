@@ -11,9 +11,9 @@ import typer
 
 from tokensvc.cli.bulk_file import submit_file
 from tokensvc.cli.context import AdminContext, Namespace, Reason, Subject, Viewer, admin_context
-from tokensvc.cli.output import AsJson, Yes, confirm, print_progress, print_result, format_table
-from tokensvc.cli.paging import Fetch, MaxResults, NextToken, read_all, read_list, print_truncated
-from tokensvc.cli.queue_status import queue_statuses, progress_line, queue_table
+from tokensvc.cli.output import AsJson, Yes, confirm, format_table, print_progress, print_result
+from tokensvc.cli.paging import Fetch, MaxResults, NextToken, print_truncated, read_all, read_list
+from tokensvc.cli.queue_status import progress_line, queue_statuses, queue_table
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.pagination import validated_query
 from tokensvc.revocations.model import RevocationState
@@ -21,7 +21,9 @@ from tokensvc.revocations.requests import RevocationQuery, read_revocation
 from tokensvc.revocations.store import Revocation
 from tokensvc.revocations.views import AcceptedRevocationView, RevocationView
 
-app = typer.Typer(help="Revoke viewers: end their sessions and block new tokens.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="Revoke viewers: end their sessions and block new tokens.", no_args_is_help=True, add_completion=False
+)
 Id = Annotated[str, typer.Argument(help="Revocation id, as shown by `add` and `list`.")]
 Ids = Annotated[list[str], typer.Argument(help="Revocation ids, as shown by `add` and `list`.")]
 
@@ -73,7 +75,9 @@ def add(
 
 @app.command("list")
 def list_(
-    state: Annotated[RevocationState | None, typer.Option(help="Only revocations of which a part is in this state.")] = None,
+    state: Annotated[
+        RevocationState | None, typer.Option(help="Only revocations of which a part is in this state.")
+    ] = None,
     channel: Annotated[str | None, typer.Option(help="Only revocations of this channel.")] = None,
     viewer: Viewer = None,
     subject: Subject = None,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 
-from tokensvc.cli.output import AsJson, print_result, format_table
+from tokensvc.cli.output import AsJson, format_table, print_result
 from tokensvc.cli.policy_values import NAMES as POLICY
 from tokensvc.cli.policy_values import policy_values
 from tokensvc.cli.remedies import failure_text
 from tokensvc.container.service import open_configured_store
-from tokensvc.container.vault import decrypt_only_settings, vault_location, active_kek_setting
+from tokensvc.container.vault import active_kek_setting, decrypt_only_settings, vault_location
 from tokensvc.deployment.record import Deployment
 from tokensvc.errors import SettingsError, TokensvcError
 from tokensvc.jose.signing.choice import choose_signer
@@ -65,7 +65,9 @@ def settings(as_json: AsJson = False) -> None:
 
 def _read_deployment(values: Settings) -> Deployment:
     """The stored limits, with a shorter timeout than commands that depend on the store use. Raises StoreError."""
-    store = open_configured_store(values.model_copy(update={"store_timeout_seconds": min(values.store_timeout_seconds, 1.0)}))
+    store = open_configured_store(
+        values.model_copy(update={"store_timeout_seconds": min(values.store_timeout_seconds, 1.0)})
+    )
     try:
         return store.deployment.read()
     finally:

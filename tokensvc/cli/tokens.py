@@ -11,13 +11,13 @@ from urllib.parse import urlsplit
 
 import typer
 
-from tokensvc.aws.arn import Arn, AccountRegion, channel_of_path, parse_arn
-from tokensvc.cli.output import AsJson, print_result, format_table
+from tokensvc.aws.arn import AccountRegion, Arn, channel_of_path, parse_arn
+from tokensvc.cli.output import AsJson, format_table, print_result
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.jose import keypair
 from tokensvc.local_ivs.edge.errors import token_parameters
 from tokensvc.tokens.claims import CHANNEL_ARN
-from tokensvc.tokens.validation import PlaybackAttempt, Outcome, RuleStatus, ValidationResult, validate
+from tokensvc.tokens.validation import Outcome, PlaybackAttempt, RuleStatus, ValidationResult, validate
 
 app = typer.Typer(help="Inspect playback tokens.", no_args_is_help=True, add_completion=False)
 

@@ -9,24 +9,24 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 from tokensvc.aws.ivs import AwsControlPlane
-from tokensvc.cli.checks.finding import Finding, try_check, failure_finding, needs_reconcile
+from tokensvc.cli.checks.finding import Finding, failure_finding, needs_reconcile, try_check
 from tokensvc.cli.checks.rows import FROM_BACKUP
 from tokensvc.cli.keys.context import reference_time
 from tokensvc.cli.output import count_of, format_duration
 from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.container import service
 from tokensvc.errors import (
-    ControlPlaneError,
     ControlPlaneDenied,
+    ControlPlaneError,
+    ControlPlaneThrottled,
+    ControlPlaneUnavailable,
     ForeignDeployment,
     SettingsError,
-    ControlPlaneThrottled,
     TokensvcError,
-    ControlPlaneUnavailable,
 )
 from tokensvc.keys.inventory import GRACE_SECONDS, PlaybackKeyPair, is_compromised, list_pairs, owner_tags
 from tokensvc.keys.lifecycle import KeyPlacement, KeyRecord, KeyState, active_placement
-from tokensvc.keys.rotation_policy import KEY_PAIRS_MAX, check_slots
+from tokensvc.keys.rotation_policy import MAX_KEY_PAIRS, check_slots
 from tokensvc.keys.views import ReferenceTime
 from tokensvc.settings import Settings
 from tokensvc.storage.store import Store
@@ -62,7 +62,12 @@ class Region(NamedTuple):
 def check_ivs(settings: Settings, store: Store) -> Iterator[Finding]:
     """Check every region. Changes nothing, neither in IVS nor in the store."""
     records = store.keys.list()
-    imported = {placement.account_region.region for record in records for placement in record.all_placements if placement.is_imported}
+    imported = {
+        placement.account_region.region
+        for record in records
+        for placement in record.all_placements
+        if placement.is_imported
+    }
     fix = f"export TOKENSVC_REGIONS={','.join(sorted(imported)) or 'us-east-1'}   (or set AWS_REGION)"
     regions, finding = try_check("regions", lambda: service.configured_regions(settings), fix)
     if regions is None:
@@ -73,7 +78,9 @@ def check_ivs(settings: Settings, store: Store) -> Iterator[Finding]:
         yield finding
         return
     for name in [*regions, *sorted(imported - set(regions))]:
-        region, finding = _try_ivs(f"IVS in {name}", partial(_read_region, settings, store, control_plane, name, records))
+        region, finding = _try_ivs(
+            f"IVS in {name}", partial(_read_region, settings, store, control_plane, name, records)
+        )
         if region is None:
             yield finding
             continue
@@ -98,7 +105,9 @@ def _fix_of(error: TokensvcError) -> str:
     if isinstance(error, ControlPlaneThrottled):
         return f"{RUN_AGAIN}   (in a moment: other applications share the account's rate limits)"
     if isinstance(error, ControlPlaneUnavailable):
-        return "export AWS_ENDPOINT_URL_IVS=URL   (of the local IVS; unset it for AWS; check that the host is reachable)"
+        return (
+            "export AWS_ENDPOINT_URL_IVS=URL   (of the local IVS; unset it for AWS; check that the host is reachable)"
+        )
     return f"{RUN_AGAIN}   (again, after fixing what the message names)"
 
 
@@ -107,7 +116,9 @@ def _read_region(
 ) -> Region:
     deployment = store.deployment.read()
     pairs = {str(pair["arn"]): pair for pair in list_pairs(control_plane, name, deployment.account)}
-    placements = {p.arn: p for record in records for p in record.placements if p.account_region.region == name and p.is_imported}
+    placements = {
+        p.arn: p for record in records for p in record.placements if p.account_region.region == name and p.is_imported
+    }
 
     def fingerprint(arn: str) -> str | None:
         pair = control_plane.call(name, "GetPlaybackKeyPair", {"arn": arn})["keyPair"]
@@ -115,13 +126,15 @@ def _read_region(
 
     by_id = {record.id: record for record in records}
     unreadable = frozenset(placement.arn for record in records for placement in record.unreadable)
-    return Region(name, pairs, placements, by_id, unreadable, deployment.id, reference_time(settings, store), fingerprint)
+    return Region(
+        name, pairs, placements, by_id, unreadable, deployment.id, reference_time(settings, store), fingerprint
+    )
 
 
 def _check_region(region: Region, *, is_configured: bool) -> Iterator[Finding]:
     unrecorded = [arn for arn in region.pairs if arn not in region.placements and arn not in region.unreadable]
     others = sum(owner_tags(region.pairs[arn])[0] != region.deployment_id for arn in unrecorded)
-    used = f"{len(region.pairs)} of {KEY_PAIRS_MAX} key slots used ({others} by other applications)"
+    used = f"{len(region.pairs)} of {MAX_KEY_PAIRS} key slots used ({others} by other applications)"
     yield Finding(True, f"IVS in {region.name}", f"reachable; {used}")
     orphans = [arn for arn in unrecorded if _is_orphan(region, arn)]
     first = orphans if is_configured and not _can_sign(region) else []  # the next active key needs one of their slots
@@ -155,14 +168,20 @@ def _check_active_key(region: Region) -> Iterator[Finding]:
     check, active = f"key in {region.name}", active_placement(list(region.placements.values()))
     if active is None:
         detail = "no key is active, so no token can be signed"
-        yield needs_reconcile(check, detail) if region.placements else Finding(False, check, detail, "tokensvc keys generate")
+        yield (
+            needs_reconcile(check, detail)
+            if region.placements
+            else Finding(False, check, detail, "tokensvc keys generate")
+        )
         return
     if active.arn not in region.pairs:
         detail = f"{active.key_id} is active but not in IVS: every token is rejected"
         yield needs_reconcile(check, detail)
         return
     if is_compromised(region.pairs[active.arn]):
-        detail = f"{active.key_id} is active but tagged as compromised in IVS: the store was restored from an older backup"
+        detail = (
+            f"{active.key_id} is active but tagged as compromised in IVS: the store was restored from an older backup"
+        )
         yield needs_reconcile(check, detail)
         return
     max_age, since = region.at.policy.max_age_seconds, active.activated_at or active.imported_at
@@ -179,7 +198,7 @@ def _can_sign(region: Region) -> bool:
     usable_states = {KeyState.ACTIVE, KeyState.PREPARED, KeyState.RETIRING}
     present = [p for arn, p in region.placements.items() if arn in region.pairs and p.state in usable_states]
     usable = [p for p in present if p.deleting_at is None and not is_compromised(region.pairs[p.arn])]
-    return bool(usable) or len(region.pairs) < KEY_PAIRS_MAX
+    return bool(usable) or len(region.pairs) < MAX_KEY_PAIRS
 
 
 def _is_orphan(region: Region, arn: str) -> bool:
@@ -235,7 +254,9 @@ def _check_recorded_pair(region: Region, placement: KeyPlacement) -> Iterator[Fi
     ours = region.records[placement.key_id].fingerprint
     if shown is None:
         yield finding
-    elif shown not in ("none", ours) and not (placement.fingerprint_differs and placement.state is not KeyState.PREPARED):
+    elif shown not in ("none", ours) and not (
+        placement.fingerprint_differs and placement.state is not KeyState.PREPARED
+    ):
         activate, delete = (f"tokensvc keys {verb} {placement.key_id}" for verb in ("activate", "delete"))
         fix = f"{activate}   (if {placement.arn} is the right pair; else {delete})"
         yield Finding(False, check, f"the fingerprint in IVS is {shown}, ours is {ours}", fix)

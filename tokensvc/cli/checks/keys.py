@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import partial
 
 from tokensvc.background.heartbeat import UNRESPONSIVE_AFTER_SECONDS
-from tokensvc.cli.checks.finding import Finding, try_check, needs_reconcile
+from tokensvc.cli.checks.finding import Finding, needs_reconcile, try_check
 from tokensvc.cli.keys.context import list_stale_workers, reference_time
 from tokensvc.cli.output import count_of, instant_or_none
 from tokensvc.cli.remedies import problem_sentence

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from tokensvc.cli.checks.finding import Finding, try_check, failure_finding, needs_reconcile
+from tokensvc.cli.checks.finding import Finding, failure_finding, needs_reconcile, try_check
 from tokensvc.cli.output import count_of
-from tokensvc.container.vault import vault_location, open_vault, make_read_only_cipher, required_kek_settings
+from tokensvc.container.vault import make_read_only_cipher, open_vault, required_kek_settings, vault_location
 from tokensvc.errors import InvalidKey, PrivateKeyMissing, VaultError
 from tokensvc.keys.lifecycle import KeyRecord, KeyState
 from tokensvc.keys.private_keys import open_private_key
@@ -21,7 +21,9 @@ RESET_SUBJECT_KEYS = (
     "SQL: DELETE FROM subject_keys; UPDATE deployment SET subject_keys_made = 0   (only without a backup to restore "
     "the row from: it voids every denial by subject; restart the workers, then deny those viewers again)"
 )
-USE_STORE_VAULT = "export TOKENSVC_VAULT=store   (or shared-file:DIR; tokensvc keys rewrap --from VAULT copies keys into it)"
+USE_STORE_VAULT = (
+    "export TOKENSVC_VAULT=store   (or shared-file:DIR; tokensvc keys rewrap --from VAULT copies keys into it)"
+)
 FIX_PERMISSIONS = 'chown -R "$(id -un)" DIR && chmod -R u+rwX,go= DIR   (as root; DIR is the vault)'
 DESCRIBE_KMS_KEY = (
     "aws kms describe-key --key-id ARN   (until it succeeds: check credentials, permissions and the key's state)"

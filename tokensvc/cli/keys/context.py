@@ -103,7 +103,9 @@ def list_stale_workers(store: Store, at: ReferenceTime) -> list[StaleWorker]:
     return find_stale_workers(store.workers.list(), store.versions.read().keys, at.now)
 
 
-def _open_deployment(settings: Settings, store: Store, control_plane: ControlPlane, cipher: SecretCipher) -> OpenDeployment:
+def _open_deployment(
+    settings: Settings, store: Store, control_plane: ControlPlane, cipher: SecretCipher
+) -> OpenDeployment:
     clock = StoreClock(store.versions.read().now)
     vault = open_vault(settings, store, cipher)
     context = make_keys_context(
@@ -115,7 +117,9 @@ def _open_deployment(settings: Settings, store: Store, control_plane: ControlPla
         lease_holder=new_worker_id(),
         report=print_progress,
     )
-    return OpenDeployment(settings, store, replace(context, sleep=_sleep, report_failure=_report_failure), configured_regions(settings))
+    return OpenDeployment(
+        settings, store, replace(context, sleep=_sleep, report_failure=_report_failure), configured_regions(settings)
+    )
 
 
 def _report_failure(region: str, error: TokensvcError) -> None:

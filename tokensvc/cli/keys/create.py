@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from tokensvc.aws.arn import parse_arn
-from tokensvc.cli.keys.context import KeyId, OpenDeployment, select_regions, reference_time, open_for_write
+from tokensvc.cli.keys.context import KeyId, OpenDeployment, open_for_write, reference_time, select_regions
 from tokensvc.cli.output import NOTHING_TO_DO, AsJson, DetailedExitCode, print_progress, print_result
 from tokensvc.errors import FieldError, InvalidRequest, WrongPassphrase
 from tokensvc.keys import commands, importing
@@ -159,7 +159,10 @@ def _validated_arns(arns: list[str], regions: tuple[str, ...]) -> list[str]:
 
 def _describe_standby(record: KeyRecord) -> str:
     """One line about a standby key, which was created without being requested."""
-    states = ", ".join(f"{placement.state} in {placement.account_region.region}" for placement in record.placements) or "not imported yet"
+    states = (
+        ", ".join(f"{placement.state} in {placement.account_region.region}" for placement in record.placements)
+        or "not imported yet"
+    )
     return f"Key {record.id} is {states}: a standby for the next rotation (TOKENSVC_KEY_STANDBY)."
 
 

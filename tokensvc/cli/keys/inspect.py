@@ -6,15 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
-from tokensvc.cli.keys.context import KeyId, list_stale_workers, reference_time, open_read_only, open_store
-from tokensvc.cli.output import AsJson, print_progress, print_result, format_table
+from tokensvc.cli.keys.context import KeyId, list_stale_workers, open_read_only, open_store, reference_time
+from tokensvc.cli.output import AsJson, format_table, print_progress, print_result
 from tokensvc.cli.remedies import failure_text, problem_sentence
 from tokensvc.errors import ControlPlaneError, ForeignDeployment
 from tokensvc.jose import keypair
 from tokensvc.keys.context import KeysContext
-from tokensvc.keys.inventory import take_inventory, ownership
+from tokensvc.keys.inventory import ownership, take_inventory
 from tokensvc.keys.lifecycle import KeyRecord, require_key
-from tokensvc.keys.rotation_policy import KEY_PAIRS_MAX
+from tokensvc.keys.rotation_policy import MAX_KEY_PAIRS
 from tokensvc.keys.views import KeyDetailView, KeyView, key_detail_view, key_view
 
 MAX_HISTORY = 50
@@ -22,7 +22,10 @@ _PLACEMENT_COLUMNS = ("REGION", "STATE", "SINCE", "AGE", "DRAINS UNTIL", "ARN")
 
 
 def list_(
-    ivs: Annotated[bool, typer.Option("--ivs", help="Also list IVS's key pairs that tokensvc did not create, and report mismatches.")] = False,
+    ivs: Annotated[
+        bool,
+        typer.Option("--ivs", help="Also list IVS's key pairs that tokensvc did not create, and report mismatches."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List the keys and their state in each region."""
@@ -46,7 +49,9 @@ def show(key_id: KeyId, as_json: AsJson = False) -> None:
         workers = store.workers.list()
         workers_unable_to_decrypt = [w.heartbeat.worker_id for w in workers if key_id in w.heartbeat.undecryptable]
         history = store.journal.history(key_id, MAX_HISTORY + 1)
-        detail = key_detail_view(record, at, history[:MAX_HISTORY], list_stale_workers(store, at), workers_unable_to_decrypt)
+        detail = key_detail_view(
+            record, at, history[:MAX_HISTORY], list_stale_workers(store, at), workers_unable_to_decrypt
+        )
     print_result(detail.model_dump(mode="json"), as_json, *_describe(record, detail))
     if len(history) > MAX_HISTORY:
         print_progress(f"Only the newest {MAX_HISTORY} steps are shown; older steps are left out.")
@@ -65,7 +70,8 @@ def _placement_rows(key: KeyView) -> list[tuple[str, ...]]:
     if not key.placements:
         return [(key.id, "-", "created", key.created_at, "-", "-", "not imported yet")]
     return [
-        (key.id, p.region, p.state, p.since, _format_age(p.age_seconds), p.drains_at or "-", p.arn) for p in key.placements
+        (key.id, p.region, p.state, p.since, _format_age(p.age_seconds), p.drains_at or "-", p.arn)
+        for p in key.placements
     ]
 
 
@@ -103,7 +109,7 @@ def _inspect_region(context: KeysContext, region: str) -> dict[str, Any]:
     return {
         "region": region,
         "slotsUsed": len(inventory.pairs),
-        "slotsLimit": KEY_PAIRS_MAX,
+        "slotsLimit": MAX_KEY_PAIRS,
         "foreign": [
             {"arn": pair["arn"], "name": pair.get("name", ""), "tags": pair.get("tags", {})} for pair in foreign
         ],

@@ -11,9 +11,29 @@ from typing import Annotated, Any
 
 import typer
 
-from tokensvc.cli.keys.context import KeyId, OnlyRegions, OpenDeployment, select_regions, list_stale_workers, reference_time, open_for_write, open_read_only
+from tokensvc.cli.keys.context import (
+    KeyId,
+    OnlyRegions,
+    OpenDeployment,
+    list_stale_workers,
+    open_for_write,
+    open_read_only,
+    reference_time,
+    select_regions,
+)
 from tokensvc.cli.keys.rotate import REQUESTED_BY, WaitOption, print_rotation
-from tokensvc.cli.output import NOTHING_TO_DO, AsJson, DetailedExitCode, DryRun, Yes, confirm, count_of, instant_or_none, print_progress, print_result
+from tokensvc.cli.output import (
+    NOTHING_TO_DO,
+    AsJson,
+    DetailedExitCode,
+    DryRun,
+    Yes,
+    confirm,
+    count_of,
+    instant_or_none,
+    print_progress,
+    print_result,
+)
 from tokensvc.keys import commands, retirement
 from tokensvc.keys.lifecycle import KeyRecord, require_key
 from tokensvc.keys.stale_workers import StaleWorker
@@ -76,7 +96,10 @@ def delete(
 def compromise(
     key_id: KeyId,
     include_standby: Annotated[
-        bool, typer.Option("--include-standby", help="Also compromise keys that have never been active, and create new ones.")
+        bool,
+        typer.Option(
+            "--include-standby", help="Also compromise keys that have never been active, and create new ones."
+        ),
     ] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -139,7 +162,11 @@ def _stale_workers(opened: OpenDeployment) -> list[StaleWorker]:
 
 
 def _print_compromise(
-    opened: OpenDeployment, key_id: str, impact: Sequence[CompromiseImpactView], stale: Sequence[StaleWorker], as_json: bool
+    opened: OpenDeployment,
+    key_id: str,
+    impact: Sequence[CompromiseImpactView],
+    stale: Sequence[StaleWorker],
+    as_json: bool,
 ) -> bool:
     """Print the state of the compromised key in each region; returns whether all its pairs are deleted."""
     record = require_key(opened.context.keys.list(), key_id)
@@ -151,7 +178,9 @@ def _print_compromise(
         if region.deleted_at:
             lines.append(f"{region.region}: deleted; its tokens were valid until {valid_until}")
         else:
-            lines.append(f"{region.region}: not deleted yet; its tokens stay valid until then, at most to {valid_until}")
+            lines.append(
+                f"{region.region}: not deleted yet; its tokens stay valid until then, at most to {valid_until}"
+            )
     lines += [
         f"Worker {s.worker.heartbeat.worker_id} is not in sync and may sign with it until {instant_or_none(s.until)}."
         for s in stale

@@ -9,7 +9,15 @@ import typer
 
 from tokensvc.cli.keys.context import open_store
 from tokensvc.cli.output import NOTHING_TO_DO, AsJson, DetailedExitCode, DryRun, count_of, print_progress, print_result
-from tokensvc.container.vault import FILES, IN_STORE, SHARED_FILES, make_rewrap_context, open_vault_at, make_cipher, make_read_only_cipher
+from tokensvc.container.vault import (
+    FILES,
+    IN_STORE,
+    SHARED_FILES,
+    make_cipher,
+    make_read_only_cipher,
+    make_rewrap_context,
+    open_vault_at,
+)
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.keys import rewrap as rewrap_service
 from tokensvc.storage.store import Store
@@ -54,7 +62,9 @@ def rewrap(
         lines.append(f"{count_of(len(rewrapped), 'secret')} would be re-encrypted with {current}. Nothing was changed.")
     else:
         done = f"{count_of(len(rewrapped), 'secret')} re-encrypted" if rewrapped else "Nothing to do"
-        lines.append(f"{done}: all secrets are encrypted with {current}. Any other key can be removed from the settings.")
+        lines.append(
+            f"{done}: all secrets are encrypted with {current}. Any other key can be removed from the settings."
+        )
     print_result(data, as_json, *lines)
     if detailed_exit_code and not rewrapped and not copied:
         raise typer.Exit(NOTHING_TO_DO)

@@ -7,7 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from tokensvc.cli.keys.context import KeyId, OnlyRegions, OpenDeployment, select_regions, reference_time, open_for_write, open_read_only
+from tokensvc.cli.keys.context import (
+    KeyId,
+    OnlyRegions,
+    OpenDeployment,
+    open_for_write,
+    open_read_only,
+    reference_time,
+    select_regions,
+)
 from tokensvc.cli.output import NOTHING_TO_DO, AsJson, DetailedExitCode, DryRun, instant_or_none, print_result
 from tokensvc.keys import commands
 from tokensvc.keys.forecast import plan
@@ -28,7 +36,9 @@ WaitOption = Annotated[
 ]
 
 
-def rotate(region: OnlyRegions = None, wait: WaitOption = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
+def rotate(
+    region: OnlyRegions = None, wait: WaitOption = None, dry_run: DryRun = False, as_json: AsJson = False
+) -> None:
     """Replace the active key with another one. Tokens of the previous key stay valid until they expire."""
     if dry_run:
         _print_plan(region, replace=True, as_json=as_json, detailed=False)
@@ -63,7 +73,9 @@ def reconcile(
         records = opened.context.keys.list()
         keys = [key_view(record, reference_time(opened.settings, opened.store)) for record in records]
     changed = records != before
-    active = {r: active_placement([p for k in records for p in k.placements if p.account_region.region == r]) for r in regions}
+    active = {
+        r: active_placement([p for k in records for p in k.placements if p.account_region.region == r]) for r in regions
+    }
     lines = [
         f"Key {placement.key_id} is active in {name}." if placement else f"No key is active in {name}."
         for name, placement in active.items()
@@ -83,7 +95,9 @@ def activate(
     """
     with open_for_write() as opened:
         before = require_key(opened.context.keys.list(), key_id)
-        candidates = [p.account_region.region for p in before.placements if p.state in {KeyState.PREPARED, KeyState.RETIRING}]
+        candidates = [
+            p.account_region.region for p in before.placements if p.state in {KeyState.PREPARED, KeyState.RETIRING}
+        ]
         regions = select_regions(opened.regions, region) if region else [r for r in opened.regions if r in candidates]
         active = [p.account_region.region for p in before.placements if p.state is KeyState.ACTIVE]
         pending = [r for r in regions or opened.regions if r not in active]
