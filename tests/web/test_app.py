@@ -98,7 +98,7 @@ def door() -> Door:
 
 
 def test_an_endpoint_answers_under_an_id_of_ours(door: Door) -> None:
-    first, second = door.ask("GET", "/good"), door.ask("GET", "/good")
+    first, second = door.request("GET", "/good"), door.request("GET", "/good")
     assert (first.status, first.json) == (200, {"ok": True})
     assert first.headers["content-length"] == str(len(first.body))
     assert first.headers["x-request-id"] != second.headers["x-request-id"]
@@ -107,10 +107,10 @@ def test_an_endpoint_answers_under_an_id_of_ours(door: Door) -> None:
 
 def test_a_probe_that_succeeds_is_not_logged_and_one_that_fails_is(door: Door) -> None:
     for method in ("GET", "HEAD"):
-        assert door.ask(method, "/probe").status == 200
+        assert door.request(method, "/probe").status == 200
     assert door.lines() == ""
-    statuses = [door.ask("GET", path).status for path in ("/failing-probe", "/broken-probe")]
-    statuses.append(door.ask("POST", "/probe").status)
+    statuses = [door.request("GET", path).status for path in ("/failing-probe", "/broken-probe")]
+    statuses.append(door.request("POST", "/probe").status)
     assert statuses == [403, 500, 405]
     assert [json.loads(line)["status"] for line in door.lines().splitlines()] == statuses
 
@@ -121,22 +121,22 @@ def test_the_clients_own_id_is_not_taken(door: Door) -> None:
 
 
 def test_a_wrong_method_is_405_with_the_right_one(door: Door) -> None:
-    reply = door.ask("DELETE", "/good")
+    reply = door.request("DELETE", "/good")
     assert (reply.status, reply.headers["allow"], reply.json["code"]) == (405, "GET", "method_not_allowed")
-    assert door.ask("HEAD", "/good").status == 200
-    assert door.ask("HEAD", "/refusing").status == 405
+    assert door.request("HEAD", "/good").status == 200
+    assert door.request("HEAD", "/refusing").status == 405
 
 
 def test_a_path_may_take_several_methods(door: Door) -> None:
-    assert door.ask("POST", "/several").status == 403
-    assert (door.ask("GET", "/several").status, door.ask("HEAD", "/several").status) == (200, 200)
-    reply = door.ask("DELETE", "/several")
+    assert door.request("POST", "/several").status == 403
+    assert (door.request("GET", "/several").status, door.request("HEAD", "/several").status) == (200, 200)
+    reply = door.request("DELETE", "/several")
     assert (reply.status, reply.headers["allow"]) == (405, "POST, GET")
 
 
 def test_a_refusal_is_rendered_and_its_detail_logged(door: Door) -> None:
     with capture_logs() as lines:
-        reply = door.ask("POST", "/refusing")
+        reply = door.request("POST", "/refusing")
     assert (reply.status, reply.json["code"]) == (403, "not_allowed")
     assert "for the log" not in reply.body.decode()
     assert [(line["code"], line["detail"]) for line in lines] == [("not_allowed", "why, for the log")]
@@ -146,7 +146,7 @@ def test_a_refusal_is_rendered_and_its_detail_logged(door: Door) -> None:
 @pytest.mark.parametrize("path", ["/failing", "/broken"])
 def test_what_nobody_foresaw_is_a_fixed_text_and_its_words_go_nowhere(door: Door, path: str) -> None:
     with capture_logs() as lines:
-        reply = door.ask("POST", path)
+        reply = door.request("POST", path)
     assert (reply.status, reply.json["code"]) == (500, "internal_error")
     assert reply.headers["x-request-id"] in reply.json["detail"]
     assert SECRET not in reply.body.decode() + str(lines) + door.lines()
@@ -156,7 +156,7 @@ def test_what_nobody_foresaw_is_a_fixed_text_and_its_words_go_nowhere(door: Door
 
 def test_an_answer_that_broke_off_is_not_answered_twice(door: Door) -> None:
     with capture_logs() as lines:
-        reply = door.ask("GET", "/late")
+        reply = door.request("GET", "/late")
     assert [message["type"] for message in reply.sent] == ["http.response.start"]
     assert lines[0]["error"] == "ValueError"
 
@@ -173,7 +173,7 @@ def test_a_client_that_left_gets_nothing(door: Door) -> None:
 
 
 def test_what_no_route_knows_goes_behind_and_gets_its_id_too(door: Door) -> None:
-    reply = door.ask("GET", f"/v1/{SECRET}")
+    reply = door.request("GET", f"/v1/{SECRET}")
     assert (reply.status, reply.body) == (404, b"from behind")
     assert reply.headers["x-request-id"]
     assert '"path":"-"' in door.lines()
@@ -181,8 +181,8 @@ def test_what_no_route_knows_goes_behind_and_gets_its_id_too(door: Door) -> None
 
 
 def test_a_line_says_who_what_and_how_it_ended(door: Door) -> None:
-    door.ask("GET", "/good")
-    door.ask("POST", "/reading", b"not json")
+    door.request("GET", "/good")
+    door.request("POST", "/reading", b"not json")
     first, second = door.lines().splitlines()
     for part in ('"path":"/good"', '"status":200', '"code":"ok"', '"caller":"shop"', '"client":"192.0.2.7"'):
         assert part in first
@@ -203,14 +203,14 @@ def test_a_line_says_who_what_and_how_it_ended(door: Door) -> None:
     ],
 )
 def test_bodies_are_objects_within_the_limit(door: Door, body: bytes, status: int, code: str) -> None:
-    reply = door.ask("POST", "/reading", body)
+    reply = door.request("POST", "/reading", body)
     assert reply.status == status
     assert reply.json.get("code", "") == code
 
 
 def test_an_unreadable_body_is_not_said_back(door: Door) -> None:
     for body in (b"tsk_paste", b'{"a":tsk', b"eyJhbG.x"):
-        reply = door.ask("POST", "/reading", body)
+        reply = door.request("POST", "/reading", body)
         assert "tsk" not in reply.body.decode()
         assert "eyJ" not in reply.body.decode()
 
@@ -279,21 +279,21 @@ def test_a_body_that_never_begins_is_refused_in_time() -> None:
 
 def test_a_part_in_braces_stands_for_an_id_and_never_for_nothing() -> None:
     door = Door()
-    assert door.ask("GET", "/things/k1.a_b-c:d").json == {"id": "k1.a_b-c:d"}
+    assert door.request("GET", "/things/k1.a_b-c:d").json == {"id": "k1.a_b-c:d"}
     for no_id in ("a b", "\0", "é", "a" * 65, "a\n"):
-        assert door.ask("GET", f"/things/{no_id}").json == {"id": ""}
-    assert door.ask("GET", "/things/7/parts/9").json == {"id": "7", "part": "9"}
+        assert door.request("GET", f"/things/{no_id}").json == {"id": ""}
+    assert door.request("GET", "/things/7/parts/9").json == {"id": "7", "part": "9"}
     for path in ("/things/", "/things/7/parts/", "/things/7/parts", "/things/7/8"):
-        assert door.ask("GET", path).body == b"from behind"
-    assert door.ask("POST", "/things/7").status == 405
+        assert door.request("GET", path).body == b"from behind"
+    assert door.request("POST", "/things/7").status == 405
 
 
 def test_a_whole_path_comes_before_one_with_a_part_in_braces() -> None:
-    assert Door().ask("POST", "/things/new").json == {"ok": True}
+    assert Door().request("POST", "/things/new").json == {"ok": True}
 
 
 def test_what_stands_for_a_part_in_braces_is_not_logged() -> None:
     door = Door()
-    door.ask("GET", f"/things/{SECRET}")
+    door.request("GET", f"/things/{SECRET}")
     assert '"path":"/things/{id}"' in door.lines()
     assert SECRET not in door.lines()

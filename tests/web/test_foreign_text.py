@@ -89,7 +89,7 @@ class Deployment:
     def route(self, method: str, path: str, body: object = None, query: str = "", **headers: str) -> AsgiResponse:
         if path.startswith("/v1/keys"):
             return self.key_route(method, path, body, query)
-        return self.counter.ask(method, f"{path}?{query}", body, **headers)
+        return self.counter.request(method, f"{path}?{query}", body, **headers)
 
 
 @pytest.fixture

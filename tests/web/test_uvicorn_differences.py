@@ -98,7 +98,10 @@ DIFFERENCES = {
         "it may send that body or not, so what follows cannot be read; the connection ends with the response",
     ),
     "a large length": Difference(
-        [request(b"", path="/early", length=ENCODED_BODY_MAX_BYTES + 1)], Outcome([401], [b""]), Outcome([413], []), "memory"
+        [request(b"", path="/early", length=ENCODED_BODY_MAX_BYTES + 1)],
+        Outcome([401], [b""]),
+        Outcome([413], []),
+        "memory",
     ),
 }
 

@@ -1,15 +1,15 @@
-"""How log lines leave the process: one bounded queue and one thread.
+"""Writes log lines from a bounded queue in one thread.
 
 Invariants
 - Logging never waits for the reader of the log: a line is appended to the queue, and only the thread writes. No lock is
   held during a write.
-- The queue is bounded, in lines and in characters. A line that does not fit or cannot be written is dropped and counted
-  by reason. The log reports the count as soon as lines can be written again; metrics get it from `take_dropped`.
-- Routine lines (one for each request) never use up the room that is reserved for all others.
+- The queue is bounded in lines and characters. A line that does not fit or cannot be written is dropped and counted by
+  reason. The log reports the count as soon as lines can be written again; metrics get it from `take_dropped`.
+- Routine lines (one for each request) never use the capacity that is reserved for all others.
 - `put` is reentrant: a signal handler or a finalizer may log while its own thread is logging.
 - `flush` waits for a bounded time only. The thread is a daemon that writes to a duplicate of the descriptor, so a write
-  that never returns keeps neither the process from exiting nor `sys.stderr` locked.
-- A forked child begins with an empty queue and starts a thread of its own; the parent writes what was queued before.
+  that never returns neither keeps the process from exiting nor keeps `sys.stderr` locked.
+- A forked child starts with an empty queue and its own thread; the parent writes what was queued before the fork.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from typing import Any, TextIO
 INTERVAL_SECONDS = 0.25
 """How often routine lines are written. Any other line wakes the thread."""
 LINES_PER_WRITE = 100
-"""Rendering so many takes a fifth of a millisecond, during which no token is signed."""
+"""Rendering this many takes a fifth of a millisecond, during which no token is signed."""
 PAUSE_SECONDS = 0.001
 ROUTINE_LINES_MAX = 50_000
 RESERVED_LINES = 10_000
 CHARACTERS_MAX = 8 * 1024 * 1024
-"""Of lines that are not routine; a routine line is small."""
+"""The limit for lines that are not routine; routine lines are small."""
 REPORT_INTERVAL_SECONDS = 1.0
 
 Sink = Callable[[memoryview], int]
 """Writes some of the bytes and returns how many. Raises OSError or ValueError."""
 Render = Callable[[Sequence[Any]], str]
-"""The text of some routine entries, a line for each."""
+"""Renders routine entries as text, one line each."""
 
 
 class LogWriter:
@@ -58,7 +58,7 @@ class LogWriter:
     ) -> None:
         self.sink = sink
         self.report = report
-        """The line that says how many lines were dropped, by reason."""
+        """Renders the line that reports how many lines were dropped, by reason."""
         self._routine_lines_max = routine_lines_max
         self._lines_max = routine_lines_max + reserved_lines
         self._characters_max = characters_max
@@ -68,9 +68,9 @@ class LogWriter:
         self._queue: deque[Any] = deque()
         self._is_mid_line = False
         self._reported_at = float("-inf")
-        self._start_anew()
+        self._reset()
 
-    def _start_anew(self) -> None:
+    def _reset(self) -> None:
         self._lock = threading.RLock()
         self._queue.clear()
         self._characters = 0
@@ -82,13 +82,13 @@ class LogWriter:
         self._uncounted: Counter[str] = Counter()
 
     def after_fork_in_child(self) -> None:
-        """Forget the parent's lines and its thread."""
-        self._start_anew()
+        """Discard the parent's lines and thread."""
+        self._reset()
 
     def queue_for(self, render: Render) -> Callable[[Any], None]:
-        """The function that takes one routine entry, anything but text, of which `render` makes a line on the thread.
+        """A function that queues one routine entry (any type but str), which `render` turns into a line on the thread.
 
-        It is on the hot path: a comparison and an append.
+        It is on the hot path: one comparison and one append.
         """
         self._render = render
         self._wake()
@@ -103,7 +103,7 @@ class LogWriter:
         return add
 
     def put(self, text: str) -> None:
-        """Take one line, with its line feed."""
+        """Queue one line, with its line feed."""
         with self._lock:
             fits = len(self._queue) < self._lines_max and self._characters + len(text) <= self._characters_max
             if fits:
@@ -114,13 +114,13 @@ class LogWriter:
         self._wake()
 
     def take_dropped(self) -> Mapping[str, int]:
-        """How many lines were dropped since the last call, by reason."""
+        """The number of lines dropped since the last call, by reason."""
         with self._lock:
             taken, self._uncounted = self._uncounted, Counter()
         return taken
 
     def flush(self, within_seconds: float) -> bool:
-        """Have everything that is queued written, and dropped lines reported. Whether that was done in time."""
+        """Wait until everything queued is written and dropped lines are reported. Returns whether it was in time."""
         if self._thread is None and not self._queue and not self._unreported:
             return True
         done = threading.Event()
@@ -133,24 +133,24 @@ class LogWriter:
             self._is_flushing = False
 
     def start(self) -> None:
-        """Start the thread, unless it runs. Where no thread can be started now, the next line tries again."""
+        """Start the thread unless it runs. If no thread can be started now, the next line tries again."""
         with self._lock, suppress(RuntimeError):
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
                 thread.start()
                 self._thread = thread
 
-    def write_out(self) -> None:
-        """Write what is queued at this moment. The thread calls it; a test may do so in its place."""
+    def write_queued(self) -> None:
+        """Write what is queued now. The thread calls it; a test may call it instead."""
         left, flushed = len(self._queue), list[threading.Event]()
         while left > 0:
             size = min(left, LINES_PER_WRITE)
             left -= size
-            text = self._take(size, flushed)
+            text = self._take_text(size, flushed)
             if text:
                 self._write(text)
             if left and not self._is_flushing:
-                self._pause(PAUSE_SECONDS)  # the thread that signs gets its turn
+                self._pause(PAUSE_SECONDS)  # let the signing thread run
         self._report_dropped(now=bool(flushed))
         for done in flushed:
             done.set()
@@ -168,27 +168,27 @@ class LogWriter:
             with suppress(Empty):
                 self._wakeups.get(timeout=INTERVAL_SECONDS if is_timed else None)
             self._is_woken = False
-            self.write_out()
+            self.write_queued()
 
-    def _take(self, size: int, flushed: list[threading.Event]) -> str:
-        """The text of the next entries."""
+    def _take_text(self, size: int, flushed: list[threading.Event]) -> str:
+        """Remove the next entries from the queue and return their text."""
         parts, routine, characters = list[str](), list[Any](), 0
         for _ in range(size):
             entry = self._queue.popleft()
             if isinstance(entry, str):
-                parts.append(self._rendered(routine))
+                parts.append(self._render_routine(routine))
                 parts.append(entry)
                 routine, characters = [], characters + len(entry)
             elif isinstance(entry, threading.Event):
                 flushed.append(entry)
             else:
                 routine.append(entry)
-        parts.append(self._rendered(routine))
+        parts.append(self._render_routine(routine))
         with self._lock:
             self._characters -= characters
         return "".join(parts)
 
-    def _rendered(self, entries: Sequence[Any]) -> str:
+    def _render_routine(self, entries: Sequence[Any]) -> str:
         if not entries or self._render is None:
             return ""
         try:
@@ -198,14 +198,14 @@ class LogWriter:
             return ""
 
     def _write(self, text: str, *, counted: bool = True) -> bool:
-        """Write all of the text. A line that a failed write has cut off is ended before the next one begins."""
+        """Write all of the text. A line that a failed write cut off is terminated before the next one starts."""
         start = 1 if self._is_mid_line else 0
         data = memoryview(b"\n" * start + text.encode("utf-8", "backslashreplace"))
         sent = 0
         try:
             while sent < len(data):
                 sent += self.sink(data[sent:]) or _nothing_written()
-        except (OSError, ValueError):  # a full disk, a reader that has gone, a closed stream
+        except (OSError, ValueError):  # a full disk, a closed pipe or stream
             if counted:
                 self._drop("write_failed", bytes(data[max(sent, start) :]).count(b"\n"))
         if sent:
@@ -229,7 +229,7 @@ class LogWriter:
 
 
 class DescriptorSink:
-    """Writes to a file descriptor, past every buffer and lock of Python's own streams."""
+    """Writes to a file descriptor, bypassing the buffers and locks of Python's own streams."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = os.dup(descriptor)
@@ -238,7 +238,7 @@ class DescriptorSink:
         while True:
             try:
                 return os.write(self._descriptor, data)
-            except BlockingIOError:  # another process that shares it has made it non-blocking
+            except BlockingIOError:  # another process that shares it made it non-blocking
                 poll = select.poll()
                 poll.register(self._descriptor, select.POLLOUT)
                 poll.poll()
@@ -260,7 +260,7 @@ class StreamSink:
 
 
 def no_sink(_data: memoryview) -> int:
-    """Stands for a standard error that was closed before the process started."""
+    """The sink for a standard error that was closed before the process started."""
     raise OSError(errno.EBADF, "standard error is closed")
 
 

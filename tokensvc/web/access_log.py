@@ -37,7 +37,7 @@ class LogEntry(NamedTuple):
 class LineQueue(Protocol):
     """Queues entries for writing on another thread."""
 
-    def accept(self, render: Callable[[Sequence[Any]], str], /) -> Callable[[Any], None]:
+    def queue_for(self, render: Callable[[Sequence[Any]], str], /) -> Callable[[Any], None]:
         """The function that queues one entry without waiting; `render` makes the text of several, on another thread."""
         ...
 
@@ -48,7 +48,7 @@ class AccessLog:
     def __init__(self, queue: LineQueue, clock: Clock, *, as_json: bool) -> None:
         self._clock = clock
         self._render = _json if as_json else _text
-        self.add = queue.accept(self._render_all)
+        self.add = queue.queue_for(self._render_all)
         """Queue one entry; never waits."""
 
     def _render_all(self, entries: Sequence[tuple[float, str, str, int, str, str, str, str, float]]) -> str:

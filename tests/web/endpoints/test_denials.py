@@ -24,7 +24,7 @@ def counter(store: Store) -> MultiTenantApp:
 
 
 def listed(counter: MultiTenantApp, query: str = "", **who: str) -> list[str]:
-    said = counter.ask("GET", f"/v1/denials?{query}", **who)
+    said = counter.request("GET", f"/v1/denials?{query}", **who)
     assert said.status == 200, said.body
     return [one["id"] for one in said.json["denials"]]
 
@@ -34,7 +34,7 @@ def test_a_viewer_is_denied_for_so_long_and_its_name_is_shown_to_nobody(counter:
     assert re.fullmatch("[0-9a-f]{32}", denial["id"])
     assert (denial["channelArn"], denial["reason"], denial["caller"]) == (CHANNEL, "banned", "all")
     assert unix_seconds(denial["until"]) - counter.clock.now() == pytest.approx(60, abs=2)
-    shown = counter.ask("GET", "/v1/denials")
+    shown = counter.request("GET", "/v1/denials")
     assert (shown.json["denials"], b"ada" in shown.body) == ([denial], False)
 
 
@@ -42,7 +42,7 @@ def test_nothing_that_is_shown_is_made_of_the_viewer(counter: MultiTenantApp) ->
     """A digest without a key would be found by trying viewer ids, which are short: ids and page tokens are random."""
     counter.deny(where="*")
     counter.deny()
-    page = counter.ask("GET", "/v1/denials?maxResults=1")
+    page = counter.request("GET", "/v1/denials?maxResults=1")
     assert page.json["nextToken"]
     for where in (CHANNEL, "*"):
         assert viewer_digest(where, "ada").hex().encode() not in page.body
@@ -51,7 +51,7 @@ def test_nothing_that_is_shown_is_made_of_the_viewer(counter: MultiTenantApp) ->
 def test_an_end_can_be_named(counter: MultiTenantApp) -> None:
     until = rfc3339(int(counter.clock.now()) + 3600)
     body = {"channelArn": CHANNEL, "viewerId": "ada", "until": until}
-    assert counter.ask("POST", "/v1/denials", body).json["denials"][0]["until"] == until
+    assert counter.request("POST", "/v1/denials", body).json["denials"][0]["until"] == until
 
 
 def test_one_that_ends_later_stays_as_it_is(counter: MultiTenantApp) -> None:
@@ -61,7 +61,7 @@ def test_one_that_ends_later_stays_as_it_is(counter: MultiTenantApp) -> None:
 
 def test_several_channels_or_all_may_be_meant(counter: MultiTenantApp) -> None:
     body = {"channelArns": [CHANNEL, OTHER], "viewerId": "ada", "denySeconds": 60}
-    kept = counter.ask("POST", "/v1/denials", body).json["denials"]
+    kept = counter.request("POST", "/v1/denials", body).json["denials"]
     assert [denial["channelArn"] for denial in kept] == [CHANNEL, OTHER]
     [everywhere] = counter.deny(where="*")
     assert listed(counter, "channelArn=*") == [everywhere["id"]]
@@ -69,11 +69,13 @@ def test_several_channels_or_all_may_be_meant(counter: MultiTenantApp) -> None:
     assert len(listed(counter)) == 3
 
 
-def test_a_subject_is_denied_under_every_viewer_id_that_it_was_ever_given(counter: MultiTenantApp, store: Store) -> None:
+def test_a_subject_is_denied_under_every_viewer_id_that_it_was_ever_given(
+    counter: MultiTenantApp, store: Store
+) -> None:
     for version, key in enumerate((b"1" * 32, b"2" * 32), 1):
         store.deployment.add_subject_key(version, WRAPPER.encrypt_secret(SUBJECT_KEY_PURPOSE, key))
     body = {"channelArn": CHANNEL, "subject": "ada", "denySeconds": 60}
-    kept = counter.ask("POST", "/v1/denials", body, key=TENANT_A).json["denials"]
+    kept = counter.request("POST", "/v1/denials", body, key=TENANT_A).json["denials"]
     assert len(kept) == 2
     assert sorted(listed(counter, f"channelArn={CHANNEL}&subject=ada", key=TENANT_A)) == sorted(d["id"] for d in kept)
     assert listed(counter, f"channelArn={CHANNEL}&subject=ada") == [], "another namespace's"
@@ -93,7 +95,7 @@ def test_a_subject_is_denied_under_every_viewer_id_that_it_was_ever_given(counte
     ],
 )
 def test_every_bad_field_is_named_at_once(counter: MultiTenantApp, body: dict[str, Any], fields: list[str]) -> None:
-    said = counter.ask("POST", "/v1/denials", body)
+    said = counter.request("POST", "/v1/denials", body)
     assert said.status == 422
     assert sorted(error["field"] for error in said.json["errors"]) == fields
     assert listed(counter) == []
@@ -101,7 +103,7 @@ def test_every_bad_field_is_named_at_once(counter: MultiTenantApp, body: dict[st
 
 def test_lists_come_in_pages_the_last_written_first(counter: MultiTenantApp) -> None:
     ids = [counter.deny(f"v{number}")[0]["id"] for number in range(3)]
-    page = counter.ask("GET", "/v1/denials?maxResults=2").json
+    page = counter.request("GET", "/v1/denials?maxResults=2").json
     assert [one["id"] for one in page["denials"]] == [ids[2], ids[1]]
     assert listed(counter, f"maxResults=2&nextToken={page['nextToken']}") == [ids[0]]
     assert listed(counter, f"channelArn={CHANNEL}&viewerId=v1") == [ids[1]]
@@ -111,21 +113,21 @@ def test_lists_come_in_pages_the_last_written_first(counter: MultiTenantApp) -> 
     ("query", "field"), [("viewerId=ada", "channelArn"), ("nextToken=1", "nextToken"), ("state=queued", "state")]
 )
 def test_a_bad_query_is_refused_by_name(counter: MultiTenantApp, query: str, field: str) -> None:
-    said = counter.ask("GET", f"/v1/denials?{query}")
+    said = counter.request("GET", f"/v1/denials?{query}")
     assert (said.status, [error["field"] for error in said.json["errors"]]) == (422, [field])
 
 
 def test_a_denial_can_be_taken_back(counter: MultiTenantApp) -> None:
     [denial] = counter.deny()
-    said = counter.ask("DELETE", f"/v1/denials/{denial['id']}")
+    said = counter.request("DELETE", f"/v1/denials/{denial['id']}")
     assert (said.status, said.body, listed(counter)) == (204, b"", [])
-    again = counter.ask("DELETE", f"/v1/denials/{denial['id']}")
+    again = counter.request("DELETE", f"/v1/denials/{denial['id']}")
     assert (again.status, again.json["code"]) == (404, "denial_not_found")
 
 
 @pytest.mark.parametrize("path", ["x", "0" * 32, "%00", "F" * 32])
 def test_what_is_not_there_is_404(counter: MultiTenantApp, path: str) -> None:
-    said = counter.ask("DELETE", f"/v1/denials/{path}")
+    said = counter.request("DELETE", f"/v1/denials/{path}")
     assert (said.status, said.json["code"]) == (404, "denial_not_found")
 
 
@@ -133,11 +135,11 @@ def test_no_tenant_denies_sees_or_readmits_anothers(counter: MultiTenantApp) -> 
     [theirs] = counter.deny(where=OTHER, key=TENANT_B)
     [everywhere] = counter.deny(where="*")
     for channel in (OTHER, "*"):
-        said = counter.ask("POST", "/v1/denials", LEAST | {"channelArn": channel}, key=TENANT_A)
+        said = counter.request("POST", "/v1/denials", LEAST | {"channelArn": channel}, key=TENANT_A)
         assert (said.status, said.json["code"]) == (403, "channel_not_allowed")
-        assert counter.ask("GET", f"/v1/denials?channelArn={channel}", key=TENANT_A).status == 403
+        assert counter.request("GET", f"/v1/denials?channelArn={channel}", key=TENANT_A).status == 403
     for denial in (theirs, everywhere):
-        assert counter.ask("DELETE", f"/v1/denials/{denial['id']}", key=TENANT_A).status == 404
+        assert counter.request("DELETE", f"/v1/denials/{denial['id']}", key=TENANT_A).status == 404
     assert listed(counter, key=TENANT_A) == []
     assert listed(counter) == [everywhere["id"], theirs["id"]]
 
@@ -149,6 +151,6 @@ def test_each_route_needs_its_scope(counter: MultiTenantApp) -> None:
         ("DELETE", f"/v1/denials/{denial['id']}", None, READER),
         ("GET", "/v1/denials", None, WRITER),
     ):
-        said = counter.ask(method, path, body, key=key)
+        said = counter.request(method, path, body, key=key)
         assert (said.status, said.json["code"]) == (403, "insufficient_scope")
     assert listed(counter) == [denial["id"]]

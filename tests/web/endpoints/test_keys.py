@@ -114,7 +114,9 @@ def test_one_key_tells_its_history_and_who_has_not_heard(stage: InMemoryDeployme
     number, tag = stage.store.versions.read().keys
     stage.clock.wall = stage.store.versions.read().now  # heartbeats are dated by the store
     stage.store.workers.record_heartbeat(Heartbeat("deaf:1:a", "deaf", 1, 900, number - 1, 1))
-    stage.store.workers.record_heartbeat(Heartbeat("blind:2:b", "blind", 2, 900, number, 1, undecryptable=(key.id,), keys_tag=tag))
+    stage.store.workers.record_heartbeat(
+        Heartbeat("blind:2:b", "blind", 2, 900, number, 1, undecryptable=(key.id,), keys_tag=tag)
+    )
     shown = service.get(f"/v1/keys/{key.id}")
     assert [(step["step"], step["outcome"]) for step in shown["history"]] == [
         ("activate", "done"),
@@ -163,7 +165,9 @@ def test_without_regions_it_is_all_of_them(stage: InMemoryDeployment, service: S
         ("/v1/keys/k1/compromise", {"includeStandby": "yes"}, "includeStandby"),
     ],
 )
-def test_bad_fields_are_refused_by_name(stage: InMemoryDeployment, service: Service, path: str, body: object, field: str) -> None:
+def test_bad_fields_are_refused_by_name(
+    stage: InMemoryDeployment, service: Service, path: str, body: object, field: str
+) -> None:
     stage.generate(EAST, WEST)
     before = stage.store.versions.read().keys.number
     said = service.post(path, body, 422)
@@ -179,7 +183,9 @@ def test_a_policy_that_cannot_hold_is_said_with_the_arithmetic(stage: InMemoryDe
     assert "propagation delay + drain" in said["detail"]
 
 
-def test_a_compromise_is_done_when_it_is_answered_and_its_pairs_go_next(stage: InMemoryDeployment, service: Service) -> None:
+def test_a_compromise_is_done_when_it_is_answered_and_its_pairs_go_next(
+    stage: InMemoryDeployment, service: Service
+) -> None:
     key = stage.generate()
     ready = stage.generate()
     stage.clock.advance(60)
@@ -207,7 +213,9 @@ def test_a_standby_may_be_distrusted_too(stage: InMemoryDeployment, service: Ser
     assert {record.id for record, _ in stage.placements(EAST, KeyState.COMPROMISED)} == {key.id, ready.id}
 
 
-def test_only_an_admin_changes_anything_and_nobody_else_sees_anything(stage: InMemoryDeployment, service: Service) -> None:
+def test_only_an_admin_changes_anything_and_nobody_else_sees_anything(
+    stage: InMemoryDeployment, service: Service
+) -> None:
     key = stage.generate()
     before = stage.store.versions.read().keys.number
     for path in ("/v1/keys/rotate", f"/v1/keys/{key.id}/compromise"):

@@ -56,41 +56,43 @@ def test_a_viewer_is_revoked_and_the_answer_says_when_it_may_come_back(counter: 
 def test_who_tells_ivs_is_told_of_what_was_accepted_and_of_nothing_else(counter: MultiTenantApp) -> None:
     counter.revoke()
     assert counter.pokes == 1
-    counter.ask("POST", "/v1/revocations/batch", {"revocations": [LEAST, LEAST]})
+    counter.request("POST", "/v1/revocations/batch", {"revocations": [LEAST, LEAST]})
     assert counter.pokes == 2
-    counter.ask("POST", "/v1/revocations", {"channelArn": CHANNEL})
-    counter.ask("POST", "/v1/revocations/batch", {"revocations": [{"channelArn": CHANNEL}]})
+    counter.request("POST", "/v1/revocations", {"channelArn": CHANNEL})
+    counter.request("POST", "/v1/revocations/batch", {"revocations": [{"channelArn": CHANNEL}]})
     assert counter.pokes == 2
 
 
 def test_several_channels_are_one_revocation(counter: MultiTenantApp) -> None:
     body = {"channelArns": [CHANNEL, OTHER], "viewerId": "ada"}
-    said = counter.ask("POST", "/v1/revocations", body).json
-    shown = counter.ask("GET", f"/v1/revocations/{said['id']}").json
+    said = counter.request("POST", "/v1/revocations", body).json
+    shown = counter.request("GET", f"/v1/revocations/{said['id']}").json
     assert [target["channelArn"] for target in shown["targets"]] == [CHANNEL, OTHER]
 
 
 def test_what_was_issued_before_an_instant_can_be_meant_and_then_nobody_is_denied(counter: MultiTenantApp) -> None:
     before = int(counter.clock.now()) - 3600
     said = counter.revoke(issuedBefore=rfc3339(before))
-    [target] = counter.ask("GET", f"/v1/revocations/{said['id']}").json["targets"]
+    [target] = counter.request("GET", f"/v1/revocations/{said['id']}").json["targets"]
     assert target["viewerSessionVersionsLessThanOrEqualTo"] == before - 1
-    assert counter.ask("GET", "/v1/denials").json["denials"] == []
+    assert counter.request("GET", "/v1/denials").json["denials"] == []
 
 
 def test_how_long_the_viewer_is_denied_can_be_said(counter: MultiTenantApp) -> None:
     counter.revoke(denySeconds=86_400, reason="banned")
-    [denial] = counter.ask("GET", "/v1/denials").json["denials"]
+    [denial] = counter.request("GET", "/v1/denials").json["denials"]
     assert denial["reason"] == "banned"
     assert unix_seconds(denial["until"]) - counter.clock.now() == pytest.approx(86_400, abs=3)
 
 
-def test_a_subject_is_revoked_under_every_viewer_id_that_it_was_ever_given(counter: MultiTenantApp, store: Store) -> None:
+def test_a_subject_is_revoked_under_every_viewer_id_that_it_was_ever_given(
+    counter: MultiTenantApp, store: Store
+) -> None:
     for version, key in enumerate((b"1" * 32, b"2" * 32), 1):
         store.deployment.add_subject_key(version, WRAPPER.encrypt_secret(SUBJECT_KEY_PURPOSE, key))
     body = {"channelArn": CHANNEL, "subject": "ada@example.com"}
-    said = counter.ask("POST", "/v1/revocations", body, key=TENANT_A).json
-    shown = counter.ask("GET", f"/v1/revocations/{said['id']}", key=TENANT_A).json
+    said = counter.request("POST", "/v1/revocations", body, key=TENANT_A).json
+    shown = counter.request("GET", f"/v1/revocations/{said['id']}", key=TENANT_A).json
     expected = {viewer_id(key, "a", "ada@example.com") for key in (b"1" * 32, b"2" * 32)}
     assert {target["viewerId"] for target in shown["targets"]} == expected
     assert counter.listed("subject=ada%40example.com", key=TENANT_A) == [said["id"]]
@@ -119,7 +121,7 @@ def test_a_subject_is_revoked_under_every_viewer_id_that_it_was_ever_given(count
 def test_every_bad_field_is_named_at_once_and_nothing_is_written(
     counter: MultiTenantApp, body: dict[str, Any], fields: list[str]
 ) -> None:
-    said = counter.ask("POST", "/v1/revocations", body)
+    said = counter.request("POST", "/v1/revocations", body)
     assert sorted(bad_fields(said)) == sorted(fields)
     assert counter.listed() == []
     assert counter.store.versions.read().denials.number == 0
@@ -127,39 +129,39 @@ def test_every_bad_field_is_named_at_once_and_nothing_is_written(
 
 def test_the_same_request_under_one_key_is_one_revocation_and_one_answer(counter: MultiTenantApp) -> None:
     body = LEAST | {"reason": "once"}
-    first = counter.ask("POST", "/v1/revocations", body, idempotency_key="k-1")
-    again = counter.ask("POST", "/v1/revocations", dict(reversed(body.items())), idempotency_key="k-1")
+    first = counter.request("POST", "/v1/revocations", body, idempotency_key="k-1")
+    again = counter.request("POST", "/v1/revocations", dict(reversed(body.items())), idempotency_key="k-1")
     assert (first.status, again.status, again.json) == (202, 202, first.json)
     assert counter.listed() == [first.json["id"]]
-    others = counter.ask("POST", "/v1/revocations", body, key=WRITER, idempotency_key="k-1")
+    others = counter.request("POST", "/v1/revocations", body, key=WRITER, idempotency_key="k-1")
     assert others.json["id"] != first.json["id"], "another caller's key is another key"
 
 
 def test_a_key_that_stands_for_another_request_is_refused(counter: MultiTenantApp) -> None:
-    counter.ask("POST", "/v1/revocations", LEAST, idempotency_key="k-1")
-    other = counter.ask("POST", "/v1/revocations", LEAST | {"viewerId": "eve"}, idempotency_key="k-1")
+    counter.request("POST", "/v1/revocations", LEAST, idempotency_key="k-1")
+    other = counter.request("POST", "/v1/revocations", LEAST | {"viewerId": "eve"}, idempotency_key="k-1")
     assert (other.status, other.json["code"]) == (422, "idempotency_key_reused")
-    route = counter.ask("POST", "/v1/revocations/batch", {"revocations": [LEAST]}, idempotency_key="k-1")
+    route = counter.request("POST", "/v1/revocations/batch", {"revocations": [LEAST]}, idempotency_key="k-1")
     assert (route.status, route.json["code"]) == (422, "idempotency_key_reused")
     assert len(counter.listed()) == 1
 
 
 def test_after_its_day_a_key_may_be_used_again(counter: MultiTenantApp, store: Store) -> None:
-    first = counter.ask("POST", "/v1/revocations", LEAST, idempotency_key="k-1").json
+    first = counter.request("POST", "/v1/revocations", LEAST, idempotency_key="k-1").json
     with write_transaction(store.engine) as connection:
         connection.execute(sa.update(idempotency_keys).values(used_at=idempotency_keys.c.used_at - 86_401))
-    second = counter.ask("POST", "/v1/revocations", LEAST | {"viewerId": "eve"}, idempotency_key="k-1")
+    second = counter.request("POST", "/v1/revocations", LEAST | {"viewerId": "eve"}, idempotency_key="k-1")
     assert (second.status, second.json["id"] != first["id"]) == (202, True)
 
 
 @pytest.mark.parametrize("name", ["x" * 256, "a b", "caf\xe9"], ids=["long", "blank", "not ASCII"])
 def test_a_key_of_no_known_form_is_refused(counter: MultiTenantApp, name: str) -> None:
-    assert bad_fields(counter.ask("POST", "/v1/revocations", LEAST, idempotency_key=name)) == ["Idempotency-Key"]
+    assert bad_fields(counter.request("POST", "/v1/revocations", LEAST, idempotency_key=name)) == ["Idempotency-Key"]
 
 
 def test_one_bad_revocation_of_a_batch_spoils_no_other(counter: MultiTenantApp, store: Store) -> None:
     asks = [LEAST, {}, LEAST | {"viewerId": "eve"}, LEAST | {"channelArn": OTHER}, "nothing"]
-    said = counter.ask("POST", "/v1/revocations/batch", {"revocations": asks}, key=TENANT_A)
+    said = counter.request("POST", "/v1/revocations/batch", {"revocations": asks}, key=TENANT_A)
     assert said.status == 202
     results = said.json["results"]
     assert [result.get("id") for result in results] == ["r1-0", None, "r1-2", None, None]
@@ -176,7 +178,7 @@ def test_one_bad_revocation_of_a_batch_spoils_no_other(counter: MultiTenantApp, 
 
 
 def test_a_batch_of_nothing_but_bad_ones_is_answered_likewise(counter: MultiTenantApp) -> None:
-    said = counter.ask("POST", "/v1/revocations/batch", {"revocations": [{}]})
+    said = counter.request("POST", "/v1/revocations/batch", {"revocations": [{}]})
     assert (said.status, said.json["results"][0]["problem"]["code"]) == (202, "invalid_request")
 
 
@@ -191,24 +193,24 @@ def test_a_batch_of_nothing_but_bad_ones_is_answered_likewise(counter: MultiTena
     ],
 )
 def test_a_batch_is_a_list_of_one_to_a_thousand(counter: MultiTenantApp, body: Any, fields: list[str]) -> None:
-    assert bad_fields(counter.ask("POST", "/v1/revocations/batch", body)) == fields
+    assert bad_fields(counter.request("POST", "/v1/revocations/batch", body)) == fields
 
 
 def test_a_thousand_are_one_batch(counter: MultiTenantApp) -> None:
     asks = [{"channelArn": CHANNEL, "viewerId": f"v{number}"} for number in range(1000)]
-    said = counter.ask("POST", "/v1/revocations/batch", {"revocations": asks})
+    said = counter.request("POST", "/v1/revocations/batch", {"revocations": asks})
     assert [result["id"] for result in said.json["results"]] == [f"r1-{number}" for number in range(1000)]
     more = [{"channelArns": [CHANNEL, OTHER] * 25, "viewerId": f"v{number}"} for number in range(101)]
-    said = counter.ask("POST", "/v1/revocations/batch", {"revocations": more})
+    said = counter.request("POST", "/v1/revocations/batch", {"revocations": more})
     assert (said.status, "5000" in said.json["detail"]) == (422, True)
 
 
 def test_a_repeated_batch_gets_each_first_answer_at_its_place_whatever_the_clock_says(counter: MultiTenantApp) -> None:
     soon = LEAST | {"issuedBefore": rfc3339(int(counter.clock.now()) + 60)}
     body = {"revocations": [soon, LEAST, {}]}
-    first = counter.ask("POST", "/v1/revocations/batch", body, idempotency_key="k").json["results"]
+    first = counter.request("POST", "/v1/revocations/batch", body, idempotency_key="k").json["results"]
     counter.clock.advance(120)
-    again = counter.ask("POST", "/v1/revocations/batch", body, idempotency_key="k").json["results"]
+    again = counter.request("POST", "/v1/revocations/batch", body, idempotency_key="k").json["results"]
     assert again[1:] == first[1:]
     assert first[0]["problem"]["errors"][0]["field"] == "issuedBefore"
     assert again[0]["problem"]["errors"][0]["field"] == "Idempotency-Key", "what was refused is refused again"
@@ -218,13 +220,13 @@ def test_a_repeated_batch_gets_each_first_answer_at_its_place_whatever_the_clock
 def test_a_revocation_shows_what_became_of_each_part(counter: MultiTenantApp, store: Store) -> None:
     said = counter.revoke()
     settle(store, RevocationState.QUEUED, "ThrottlingException")
-    shown = counter.ask("GET", f"/v1/revocations/{said['id']}").json
+    shown = counter.request("GET", f"/v1/revocations/{said['id']}").json
     assert (shown["state"], shown["caller"]) == ("queued", "all")
     [target] = shown["targets"]
     assert (target["viewerId"], target["attempts"], target["code"]) == ("ada", 1, "ThrottlingException")
     assert target["finishedAt"] is None
     settle(store, RevocationState.SENT)
-    [target] = counter.ask("GET", f"/v1/revocations/{said['id']}").json["targets"]
+    [target] = counter.request("GET", f"/v1/revocations/{said['id']}").json["targets"]
     assert (target["state"], target["attempts"], target["code"]) == ("sent", 2, None)
     assert target["finishedAt"] is not None
 
@@ -233,9 +235,9 @@ def test_lists_are_newest_first_in_pages_and_filtered(counter: MultiTenantApp, s
     sent = counter.revoke("v1")["id"]
     settle(store, RevocationState.SENT)
     ids = [sent, counter.revoke("v2")["id"], counter.revoke("v1", where=OTHER)["id"]]
-    page = counter.ask("GET", "/v1/revocations?maxResults=2").json
+    page = counter.request("GET", "/v1/revocations?maxResults=2").json
     assert [one["id"] for one in page["revocations"]] == [ids[2], ids[1]]
-    rest = counter.ask("GET", f"/v1/revocations?maxResults=2&nextToken={page['nextToken']}").json
+    rest = counter.request("GET", f"/v1/revocations?maxResults=2&nextToken={page['nextToken']}").json
     assert ([one["id"] for one in rest["revocations"]], rest["nextToken"]) == ([ids[0]], None)
     assert counter.listed("state=sent") == [sent]
     assert counter.listed(f"channelArn={OTHER}") == [ids[2]]
@@ -257,52 +259,52 @@ def test_lists_are_newest_first_in_pages_and_filtered(counter: MultiTenantApp, s
     ],
 )
 def test_a_bad_query_is_refused_by_name(counter: MultiTenantApp, query: str, fields: list[str]) -> None:
-    assert sorted(bad_fields(counter.ask("GET", f"/v1/revocations?{query}"))) == fields
-    many = counter.ask("GET", "/v1/revocations?" + "&".join(f"a{number}=" for number in range(101)))
+    assert sorted(bad_fields(counter.request("GET", f"/v1/revocations?{query}"))) == fields
+    many = counter.request("GET", "/v1/revocations?" + "&".join(f"a{number}=" for number in range(101)))
     assert many.status == 422
 
 
 def test_what_is_still_queued_can_be_given_up(counter: MultiTenantApp, store: Store) -> None:
     said = counter.revoke()
-    shown = counter.ask("POST", f"/v1/revocations/{said['id']}/cancel")
+    shown = counter.request("POST", f"/v1/revocations/{said['id']}/cancel")
     assert (shown.status, shown.json["state"]) == (200, "cancelled")
     assert store.revocation_queue.backlogs() == {}
-    assert counter.ask("POST", f"/v1/revocations/{said['id']}/cancel").json == shown.json
+    assert counter.request("POST", f"/v1/revocations/{said['id']}/cancel").json == shown.json
 
 
 def test_what_failed_can_be_tried_again(counter: MultiTenantApp, store: Store) -> None:
     said = counter.revoke()
     settle(store, RevocationState.FAILED, "AccessDeniedException")
-    shown = counter.ask("GET", f"/v1/revocations/{said['id']}").json
+    shown = counter.request("GET", f"/v1/revocations/{said['id']}").json
     assert (shown["state"], shown["targets"][0]["code"]) == ("failed", "AccessDeniedException")
-    again = counter.ask("POST", f"/v1/revocations/{said['id']}/retry")
+    again = counter.request("POST", f"/v1/revocations/{said['id']}/retry")
     assert (again.status, again.json["state"]) == (200, "queued")
 
 
 @pytest.mark.parametrize("path", ["r9", "r9/x", "%00", "a b", "r" * 65])
 def test_what_is_not_there_is_404(counter: MultiTenantApp, path: str) -> None:
-    assert counter.ask("GET", f"/v1/revocations/{path}").status == 404
+    assert counter.request("GET", f"/v1/revocations/{path}").status == 404
     if "/" not in path:
         for verb in ("retry", "cancel"):
-            answer = counter.ask("POST", f"/v1/revocations/{path}/{verb}")
+            answer = counter.request("POST", f"/v1/revocations/{path}/{verb}")
             assert (answer.status, answer.json["code"]) == (404, "revocation_not_found")
 
 
 def test_no_tenant_revokes_sees_or_stops_anothers(counter: MultiTenantApp) -> None:
     theirs = counter.revoke(where=OTHER, key=TENANT_B)["id"]
-    both = counter.ask("POST", "/v1/revocations", {"channelArns": [CHANNEL, OTHER], "viewerId": "ada"}).json["id"]
+    both = counter.request("POST", "/v1/revocations", {"channelArns": [CHANNEL, OTHER], "viewerId": "ada"}).json["id"]
     for body in (LEAST | {"channelArn": OTHER}, {"channelArns": [CHANNEL, OTHER], "viewerId": "ada"}):
-        answer = counter.ask("POST", "/v1/revocations", body, key=TENANT_A)
+        answer = counter.request("POST", "/v1/revocations", body, key=TENANT_A)
         assert (answer.status, answer.json["code"]) == (403, "channel_not_allowed")
     mine = counter.revoke(key=TENANT_A)["id"]
     assert (counter.listed(key=TENANT_A), counter.listed(key=TENANT_B)) == ([mine], [theirs])
     assert counter.listed("viewerId=ada", key=TENANT_A) == [mine]
-    assert counter.ask("GET", f"/v1/revocations?channelArn={OTHER}", key=TENANT_A).status == 403
+    assert counter.request("GET", f"/v1/revocations?channelArn={OTHER}", key=TENANT_A).status == 403
     for not_mine in (theirs, both):
-        assert counter.ask("GET", f"/v1/revocations/{not_mine}", key=TENANT_A).status == 404
+        assert counter.request("GET", f"/v1/revocations/{not_mine}", key=TENANT_A).status == 404
         for verb in ("retry", "cancel"):
-            assert counter.ask("POST", f"/v1/revocations/{not_mine}/{verb}", key=TENANT_A).status == 404
-    assert counter.ask("GET", f"/v1/revocations/{both}").json["state"] == "queued"
+            assert counter.request("POST", f"/v1/revocations/{not_mine}/{verb}", key=TENANT_A).status == 404
+    assert counter.request("GET", f"/v1/revocations/{both}").json["state"] == "queued"
 
 
 def test_each_route_needs_its_scope(counter: MultiTenantApp) -> None:
@@ -318,9 +320,9 @@ def test_each_route_needs_its_scope(counter: MultiTenantApp) -> None:
         (WRITER, [("GET", "/v1/revocations", None), ("GET", f"/v1/revocations/{said}", None)]),
     ):
         for method, path, body in requests:
-            answer = counter.ask(method, path, body, key=key)
+            answer = counter.request(method, path, body, key=key)
             assert (answer.status, answer.json["code"]) == (403, "insufficient_scope"), path
-    assert counter.ask("POST", "/v1/revocations", LEAST, key="tsk_0_0").status == 401
+    assert counter.request("POST", "/v1/revocations", LEAST, key="tsk_0_0").status == 401
     assert counter.listed() == [said]
 
 
@@ -329,9 +331,9 @@ def test_a_viewer_s_name_reaches_no_log_and_no_refusal(counter: MultiTenantApp) 
         counter.revoke(VIEWER, reason="fine")
         counter.listed(f"viewerId={VIEWER}")
         for body in (LEAST | {"viewerId": VIEWER * 3}, {"viewerId": VIEWER}, {VIEWER: 1}, {"subject": VIEWER, "x": 1}):
-            assert VIEWER not in json.dumps(counter.ask("POST", "/v1/revocations", body).json) or VIEWER in body
-        assert VIEWER not in counter.ask("GET", f"/v1/revocations/{VIEWER}").body.decode()
-        assert VIEWER not in counter.ask("GET", f"/v1/revocations?viewerId={VIEWER * 3}").body.decode()
+            assert VIEWER not in json.dumps(counter.request("POST", "/v1/revocations", body).json) or VIEWER in body
+        assert VIEWER not in counter.request("GET", f"/v1/revocations/{VIEWER}").body.decode()
+        assert VIEWER not in counter.request("GET", f"/v1/revocations?viewerId={VIEWER * 3}").body.decode()
     assert VIEWER not in str(lines) + counter.log()
     assert '"path":"/v1/revocations/{id}"' in counter.log()
 
@@ -347,28 +349,30 @@ def test_a_caller_that_is_disabled_while_its_body_comes_is_refused(counter: Mult
             return super().get(name, default) if self.looks == 1 else default
 
     counter.snapshot = counter.snapshot._replace(secrets=Dripping(counter.snapshot.secrets))
-    assert counter.ask("POST", "/v1/revocations", LEAST).status == 401
+    assert counter.request("POST", "/v1/revocations", LEAST).status == 401
     assert counter.store.revocations.list(EVERYONE, limit=9) == []
 
 
 def test_a_path_takes_its_methods_alone(counter: MultiTenantApp) -> None:
-    said = counter.ask("DELETE", "/v1/revocations")
+    said = counter.request("DELETE", "/v1/revocations")
     assert (said.status, said.headers["allow"]) == (405, "POST, GET")
-    assert counter.ask("HEAD", "/v1/revocations").status == 200
-    assert counter.ask("GET", "/v1/revocations/batch", key=EVERYTHING).status == 405
+    assert counter.request("HEAD", "/v1/revocations").status == 200
+    assert counter.request("GET", "/v1/revocations/batch", key=EVERYTHING).status == 405
 
 
-def test_who_owns_few_of_many_is_answered_in_short_pages(counter: MultiTenantApp, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_owns_few_of_many_is_answered_in_short_pages(
+    counter: MultiTenantApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However many others have, a page looks through a bounded number."""
     monkeypatch.setattr("tokensvc.revocations.service.MAX_SCANNED", 4)
-    mine = [counter.ask("POST", "/v1/revocations", LEAST, key=TENANT_A).json["id"]]
+    mine = [counter.request("POST", "/v1/revocations", LEAST, key=TENANT_A).json["id"]]
     for number in range(9):
         counter.revoke(channelArn=OTHER, viewerId=f"v{number}")
-    mine.append(counter.ask("POST", "/v1/revocations", LEAST, key=TENANT_A).json["id"])
+    mine.append(counter.request("POST", "/v1/revocations", LEAST, key=TENANT_A).json["id"])
     pages: list[list[str]] = []
     query = "maxResults=9"
     while True:
-        said = counter.ask("GET", f"/v1/revocations?{query}", key=TENANT_A).json
+        said = counter.request("GET", f"/v1/revocations?{query}", key=TENANT_A).json
         pages.append([shown["id"] for shown in said["revocations"]])
         if said["nextToken"] is None:
             break
@@ -383,20 +387,22 @@ INVENTED = [
 
 
 @pytest.mark.parametrize("invented", INVENTED, ids=["a region", "an account"])
-def test_a_channel_where_no_key_is_held_is_refused_by_name_and_leaves_no_row(counter: MultiTenantApp, invented: str) -> None:
+def test_a_channel_where_no_key_is_held_is_refused_by_name_and_leaves_no_row(
+    counter: MultiTenantApp, invented: str
+) -> None:
     counter.store.deployment.bind_account("123456789012")
     account_and_region = ", ".join(f"{kind} {invented.split(':')[n]}" for kind, n in (("account", 4), ("region", 3)))
     for path, body in (
         ("/v1/revocations", {"channelArns": [CHANNEL, invented], "viewerId": "ada"}),
         ("/v1/denials", {"channelArns": [CHANNEL, invented], "viewerId": "ada", "denySeconds": 60}),
     ):
-        said = counter.ask("POST", path, body)
+        said = counter.request("POST", path, body)
         assert (said.status, said.json["code"]) == (422, "invalid_request")
         assert said.json["errors"] == [
             {"field": "channelArns", "message": f"no signing key is configured for {account_and_region}"}
         ]
     batch = [{"channelArn": invented, "viewerId": "ada"}, {"channelArn": CHANNEL, "viewerId": "eve"}]
-    results = counter.ask("POST", "/v1/revocations/batch", {"revocations": batch}).json["results"]
+    results = counter.request("POST", "/v1/revocations/batch", {"revocations": batch}).json["results"]
     assert ("problem" in results[0], "problem" in results[1]) == (True, False)
     assert list(counter.store.revocation_queue.backlogs()) == [HERE]
     assert {denial.channel for denial in counter.store.denials.in_force(("*",), limit=9)} == {CHANNEL}
@@ -405,7 +411,7 @@ def test_a_channel_where_no_key_is_held_is_refused_by_name_and_leaves_no_row(cou
 def test_a_region_is_served_when_settings_name_it_or_a_key_is_or_was_there(counter: MultiTenantApp) -> None:
     counter.configured = []
     body = {"channelArn": CHANNEL, "viewerId": "ada"}
-    assert counter.ask("POST", "/v1/revocations", body).status == 422
+    assert counter.request("POST", "/v1/revocations", body).status == 422
     add_key(counter.store, "k1", HERE)
     counter.revoke()
     counter.configured = ["eu-west-1"]
@@ -414,12 +420,12 @@ def test_a_region_is_served_when_settings_name_it_or_a_key_is_or_was_there(count
 
 
 def test_a_caller_outside_its_patterns_does_not_learn_which_regions_are_served(counter: MultiTenantApp) -> None:
-    said = counter.ask("POST", "/v1/revocations", {"channelArn": INVENTED[0], "viewerId": "ada"}, key=TENANT_A)
+    said = counter.request("POST", "/v1/revocations", {"channelArn": INVENTED[0], "viewerId": "ada"}, key=TENANT_A)
     assert (said.status, said.json["code"]) == (403, "channel_not_allowed")
 
 
 def test_an_item_of_a_batch_that_is_no_object_is_named(counter: MultiTenantApp) -> None:
-    said = counter.ask("POST", "/v1/revocations/batch", {"revocations": [LEAST, 5, None, []]}).json["results"]
+    said = counter.request("POST", "/v1/revocations/batch", {"revocations": [LEAST, 5, None, []]}).json["results"]
     assert said[0]["state"] == "queued"
     assert [result["problem"]["errors"] for result in said[1:]] == [
         [{"field": f"revocations[{position}]", "message": "must be an object"}] for position in (1, 2, 3)
@@ -430,5 +436,5 @@ def test_an_item_of_a_batch_that_is_no_object_is_named(counter: MultiTenantApp) 
 def test_a_field_that_is_given_twice_is_refused_on_every_route(counter: MultiTenantApp, path: str) -> None:
     fields = b'"channelArn":"%b","viewerId":"ada","viewerId":"eve"' % CHANNEL.encode()
     body, name = (b'{"revocations":[{%b}]}', "revocations[0].viewerId") if "batch" in path else (b"{%b}", "viewerId")
-    assert bad_fields(counter.ask("POST", path, body % fields)) == [name]
+    assert bad_fields(counter.request("POST", path, body % fields)) == [name]
     assert counter.listed() == []

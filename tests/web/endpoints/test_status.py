@@ -165,7 +165,9 @@ def test_who_works_who_leads_and_who_has_not_heard(deployment: Deployment) -> No
     commands.request_rotation(deployment.stage.context(), [EAST], "a test")
     deployment.record_heartbeat("leader", problems=(make_problem("IVS is down"), make_problem("full")))
     full = (make_problem("full"),)
-    deployment.record_heartbeat("cannot-open", undecryptable=("k1",), problems=full, signer="aws-lc", fallback_reason="no AVX-512")
+    deployment.record_heartbeat(
+        "cannot-open", undecryptable=("k1",), problems=full, signer="aws-lc", fallback_reason="no AVX-512"
+    )
     deployment.store.leases.acquire("rotation", "leader", 20)
     said = deployment.answer()
     workers = {worker["workerId"]: worker for worker in said["workers"]}

@@ -66,7 +66,7 @@ class Worker:
             leases=self.leases,
             control_plane=self.ivs,
             clock=self.clock,
-            wait_seconds=0.3,
+            lookup_timeout_seconds=0.3,
             calls_per_second=1,
             wake=lambda: self.wake(),
         )
