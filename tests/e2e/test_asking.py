@@ -37,7 +37,7 @@ class Screen:
         )
         os.close(theirs)
 
-    def awaits(self, words: str) -> None:
+    def wait_until(self, words: str) -> None:
         wait_until(lambda: words in self._read(), f"it says {words}")
 
     def awaits_secret(self) -> None:
@@ -68,7 +68,7 @@ class Screen:
 @pytest.fixture(scope="module")
 def home(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
     made = Deployment(ivs, tmp_path_factory.mktemp("asking"))
-    made.furnish()
+    made.set_up()
     return made
 
 
@@ -78,7 +78,7 @@ def test_the_passphrase_of_a_key_is_asked_for_and_does_not_show(home: Deployment
     key = keypair.generate()
     path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase.encode())))
     screen = Screen(home, "keys", "import", str(path))
-    screen.awaits("Passphrase of this private key")
+    screen.wait_until("Passphrase of the private key")
     screen.awaits_secret()
     screen.type(passphrase)
     shown = screen.ends(0)
@@ -91,12 +91,12 @@ def test_a_compromise_tells_what_it_brings_and_asks(home: Deployment) -> None:
         k["id"] for k in home.run("keys", "list", "--json").json["keys"] if k["placements"][0]["state"] == "active"
     ]
     screen = Screen(home, "keys", "compromise", signing)
-    screen.awaits("It cannot be undone. [y/N]")
-    assert "every token dies" in screen.shown
+    screen.wait_until("This cannot be undone. [y/N]")
+    assert "become invalid" in screen.shown
     screen.type("n")
     assert "Aborted" in screen.ends(1)
     assert home.run("keys", "show", signing, "--json").json["compromisedAt"] is None
     screen = Screen(home, "keys", "compromise", signing)
-    screen.awaits("[y/N]")
+    screen.wait_until("[y/N]")
     screen.type("y")
-    assert f"Key {signing} is gone." in screen.ends(0)
+    assert f"Key {signing} deleted." in screen.ends(0)

@@ -70,7 +70,7 @@ def test_the_printed_commands_work_as_printed(demo: Demo, newcomer: dict[str, st
     assert refused.startswith("HTTP/1.1 403 ")
     assert json.loads(refused.splitlines()[-1])[0]["error_code"] == "invalid_playback_auth_token"
     before = shell(demo, newcomer, ask).json["playbackUrl"]
-    assert " signs now in " in shell(demo, newcomer, rotate).out
+    assert " is now active in " in shell(demo, newcomer, rotate).out
     assert fetch(before).status == 200, "tokens of the key before go on being admitted"
     assert shell(demo, newcomer, play).out.startswith("HTTP/1.1 200 ")
 

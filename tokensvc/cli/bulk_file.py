@@ -19,7 +19,7 @@ from tokensvc.revocations.store import Accepted
 from tokensvc.revocations.views import AcceptedRevocationView
 
 BATCH_SIZE = 100
-"""Lines per transaction: with 50 channels each, they make as many (channel, viewer) pairs as one transaction may have."""
+"""Lines per transaction. With 50 channels each, they reach the limit of (channel, viewer) pairs per transaction."""
 
 
 def submit_file(admin: AdminContext, file: Path, fields: Mapping[str, Any], as_json: bool) -> None:

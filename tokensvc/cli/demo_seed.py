@@ -145,7 +145,7 @@ def _record_absent_pairs(context: KeysContext, account_region: AccountRegion) ->
 
 
 def _retry_throttled(context: KeysContext, call: Callable[[], _Response]) -> _Response:
-    """Call IVS, retrying throttles: the service that starts at the same time may use up its rate limits for a second."""
+    """Call IVS, retrying throttles: the service, which starts at the same time, may use up the rate for a second."""
     for _ in range(THROTTLES_MAX):
         try:
             return call()

@@ -70,12 +70,8 @@ def _check_workers(store: Store, records: Sequence[KeyRecord], at: ReferenceTime
     for worker, until in stale:
         heartbeat, last = worker.heartbeat, instant_or_none(worker.last_heartbeat_at)
         detail = f"last heartbeat at {last}; may use an older key set until {instant_or_none(until)}"
-        yield Finding(
-            False,
-            f"worker {heartbeat.worker_id}",
-            detail,
-            f"kill {heartbeat.pid}   (on {heartbeat.host}; or restore its connection to the store: its log has the cause)",
-        )
+        note = f"on {heartbeat.host}; or restore its connection to the store: its log has the cause"
+        yield Finding(False, f"worker {heartbeat.worker_id}", detail, f"kill {heartbeat.pid}   ({note})")
     for worker in live:
         yield from _check_undecryptable(worker, signing)
     for problem in dict.fromkeys(problem for worker in live for problem in worker.heartbeat.problems):

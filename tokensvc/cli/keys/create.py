@@ -168,9 +168,7 @@ def _describe_standby(record: KeyRecord) -> str:
 
 def _print_key(opened: OpenDeployment, record: KeyRecord, as_json: bool, description: str, *more: str) -> None:
     shown = key_view(record, reference_time(opened.settings, opened.store))
-    lines = []
-    for placement in record.placements:
-        lines.append(f"Key {record.id} is {placement.state} in {placement.account_region.region}: {placement.arn}")
+    lines = [f"Key {record.id} is {p.state} in {p.account_region.region}: {p.arn}" for p in record.placements]
     lines.append(f"Fingerprint: {record.fingerprint}")
     if any(placement.state is KeyState.PREPARED for placement in record.placements):
         lines.append(f"To make it the active key: tokensvc keys activate {record.id}")

@@ -75,7 +75,10 @@ def delete(
     detailed_exit_code: DetailedExitCode = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete a key's pairs from IVS. Rejected while the key is active or its tokens may be valid, and for foreign pairs."""
+    """Delete a key's pairs from IVS.
+
+    Rejected while the key is active or its tokens may still be valid, and for key pairs of other applications.
+    """
     with open_for_write() as opened:
         if target.startswith("arn:"):
             confirm(f"Delete {target} from IVS?", yes)

@@ -59,7 +59,7 @@ def reconcile(
     detailed_exit_code: DetailedExitCode = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take every key-lifecycle step that is due, finishing what was interrupted, until each region has an active key."""
+    """Take every step that is due, including interrupted ones, until each region has an active key."""
     if dry_run:
         _print_plan(region, replace=False, as_json=as_json, detailed=detailed_exit_code)
         return
