@@ -10,7 +10,7 @@ import pytest
 from tests.local_ivs.environment import HERE, StandingClock, counting_token
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.local_ivs import api_model
-from tokensvc.local_ivs.model import ServiceModel
+from tokensvc.local_ivs.model import ApiModel
 from tokensvc.local_ivs.service import LocalIvs
 from tokensvc.local_ivs.storage import SqliteResourceStore
 
@@ -22,7 +22,7 @@ class CallIvs(Protocol):
 
 
 @pytest.fixture(scope="session")
-def model() -> ServiceModel:
+def model() -> ApiModel:
     return api_model.load()
 
 
@@ -39,7 +39,7 @@ def resources() -> Iterator[SqliteResourceStore]:
 
 
 @pytest.fixture
-def local(model: ServiceModel, resources: SqliteResourceStore, clock: StandingClock) -> LocalIvs:
+def local(model: ApiModel, resources: SqliteResourceStore, clock: StandingClock) -> LocalIvs:
     return LocalIvs(model, resources, clock, counting_token(), b"a secret of pages")
 
 

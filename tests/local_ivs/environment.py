@@ -14,11 +14,11 @@ from tokensvc.jose.keypair import public_pem
 from tokensvc.local_ivs import api_model, revocations
 from tokensvc.local_ivs.http import random_string
 from tokensvc.local_ivs.id_generators import RandomString
+from tokensvc.local_ivs.live_streams import STREAM
 from tokensvc.local_ivs.resources.registry import RESOURCE_TYPES
 from tokensvc.local_ivs.simulator import Simulator
 from tokensvc.local_ivs.storage import SqliteResourceStore
 from tokensvc.local_ivs.streams import events
-from tokensvc.local_ivs.live_streams import STREAM
 from tokensvc.local_ivs.streams.sessions import SESSION
 
 HERE = AccountRegion("000000000000", "us-west-2")

@@ -29,12 +29,14 @@ MAKERS: dict[str, Make] = {
         call("CreatePlaybackRestrictionPolicy", account_region)["playbackRestrictionPolicy"]["arn"]
     ),
     "recording-configuration": lambda call, account_region: str(
-        call("CreateRecordingConfiguration", account_region, destinationConfiguration=_S3)["recordingConfiguration"]["arn"]
-    ),
-    "ad-configuration": lambda call, account_region: str(
-        call("CreateAdConfiguration", account_region, mediaTailorPlaybackConfigurations=_mediatailor(account_region))["adConfiguration"][
+        call("CreateRecordingConfiguration", account_region, destinationConfiguration=_S3)["recordingConfiguration"][
             "arn"
         ]
+    ),
+    "ad-configuration": lambda call, account_region: str(
+        call("CreateAdConfiguration", account_region, mediaTailorPlaybackConfigurations=_mediatailor(account_region))[
+            "adConfiguration"
+        ]["arn"]
     ),
     "failover-slate-configuration": lambda call, account_region: str(
         call("CreateFailoverSlateConfiguration", account_region)["failoverSlateConfiguration"]["arn"]

@@ -19,7 +19,7 @@ from tests.local_ivs.test_model_against_botocore import SERVICE_MODEL, values
 from tests.local_ivs.test_service import outcome
 from tokensvc.aws.arn import AccountRegion, parse_arn
 from tokensvc.local_ivs.api_model import status_of
-from tokensvc.local_ivs.model import ServiceModel
+from tokensvc.local_ivs.model import ApiModel
 from tokensvc.local_ivs.service import LocalIvs
 from tokensvc.local_ivs.storage import SqliteResourceStore
 
@@ -32,7 +32,7 @@ BENT = st.sampled_from([None, "", 0, -1, True, [], {}, "x" * 200, 2**40, [None],
 class Furnished:
     """A local IVS that holds one of each kind, one live channel, and one configuration in use."""
 
-    def __init__(self, model: ServiceModel) -> None:
+    def __init__(self, model: ApiModel) -> None:
         self.resources = SqliteResourceStore(":memory:")
         self.local = LocalIvs(model, self.resources, StandingClock(), counting_token(), b"secret")
         self.arns = {kind: [make(self._call, kind)] for kind in MAKERS}
@@ -69,7 +69,7 @@ class Furnished:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_a_request_works_or_is_refused_and_then_changes_nothing(name: str, model: ServiceModel) -> None:
+def test_a_request_works_or_is_refused_and_then_changes_nothing(name: str, model: ApiModel) -> None:
     furnished = Furnished(model)
     requests = furnished.requests(SERVICE_MODEL.operation_model(name).input_shape)
 

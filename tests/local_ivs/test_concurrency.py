@@ -14,7 +14,7 @@ from tests.local_ivs.environment import StandingClock, pem
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.http import random_string
-from tokensvc.local_ivs.model import ServiceModel
+from tokensvc.local_ivs.model import ApiModel
 from tokensvc.local_ivs.resources.registry import RESOURCE_TYPES
 from tokensvc.local_ivs.service import LocalIvs
 from tokensvc.local_ivs.storage import SqliteResourceStore
@@ -69,12 +69,16 @@ class Actor:
 
     def list(self, account_region: AccountRegion) -> None:
         listed = self.call(account_region, "ListChannels", maxResults=30)["channels"]
-        assert all(channel["arn"].split(":")[3:5] == [account_region.region, account_region.account] for channel in listed)
+        assert all(
+            channel["arn"].split(":")[3:5] == [account_region.region, account_region.account] for channel in listed
+        )
 
     def tag(self, account_region: AccountRegion) -> None:
         """All threads tag one channel of each place: each its own key, counting."""
         arn = self.shared[account_region]
-        count = int(self.call(account_region, "ListTagsForResource", resourceArn=arn)["tags"].get(f"t{self.number}", "0"))
+        count = int(
+            self.call(account_region, "ListTagsForResource", resourceArn=arn)["tags"].get(f"t{self.number}", "0")
+        )
         self.call(account_region, "TagResource", resourceArn=arn, tags={f"t{self.number}": str(count + 1)})
         self.outcomes[f"tagged {PLACES.index(account_region)}"] += 1
 
@@ -84,17 +88,21 @@ class Actor:
             self.call(account_region, "DeleteChannel", arn=arn)
 
     def import_key(self, account_region: AccountRegion) -> None:
-        pair = self.call(account_region, "ImportPlaybackKeyPair", publicKeyMaterial=pem(self.dice.randrange(6)))["keyPair"]
+        pair = self.call(account_region, "ImportPlaybackKeyPair", publicKeyMaterial=pem(self.dice.randrange(6)))[
+            "keyPair"
+        ]
         self.call(account_region, "DeletePlaybackKeyPair", arn=pair["arn"])
 
     def slate(self, account_region: AccountRegion) -> None:
         made = self.call(account_region, "CreateFailoverSlateConfiguration")["failoverSlateConfiguration"]["arn"]
         self.call(account_region, "UpdateChannel", arn=self.shared[account_region], failoverSlateConfigurationArn=made)
-        self.call(account_region, "DeleteFailoverSlateConfiguration", arn=made)  # refused, unless another thread was faster
+        self.call(
+            account_region, "DeleteFailoverSlateConfiguration", arn=made
+        )  # refused, unless another thread was faster
 
 
 @pytest.mark.slow
-def test_ten_thousand_calls_at_once(model: ServiceModel) -> None:
+def test_ten_thousand_calls_at_once(model: ApiModel) -> None:
     resources = SqliteResourceStore(":memory:")
     local = LocalIvs(model, resources, StandingClock(), random_string, b"secret")
     shared = {place: local.call(place, "CreateChannel", {"name": "shared"}, "")["channel"]["arn"] for place in PLACES}
@@ -113,7 +121,8 @@ def test_ten_thousand_calls_at_once(model: ServiceModel) -> None:
             assert transaction.count(place, "stream-key") == len(expected)
             assert transaction.count(place, "playback-key") == 0
             assert (
-                transaction.count(place, "failover-slate-configuration") <= RESOURCE_TYPES["failover-slate-configuration"].quota
+                transaction.count(place, "failover-slate-configuration")
+                <= RESOURCE_TYPES["failover-slate-configuration"].quota
             )
         tags = local.call(place, "ListTagsForResource", {"resourceArn": shared[place]}, "")["tags"]
         assert tags == {

@@ -6,7 +6,7 @@ import pytest
 
 from tests.local_ivs.environment import OPERATIONS
 from tokensvc.local_ivs.errors import IvsError, Violation, invalid
-from tokensvc.local_ivs.model import ServiceModel, render_error
+from tokensvc.local_ivs.model import ApiModel, render_error
 
 ARN = "arn:aws:ivs:us-west-2:000000000000:channel/abcdABCDefgh"
 
@@ -14,7 +14,7 @@ ARN = "arn:aws:ivs:us-west-2:000000000000:channel/abcdABCDefgh"
 @pytest.mark.parametrize(
     "piece", ["arn%3Aaws%3Aivs%3Aus-west-2%3A000000000000%3Achannel%2FabcdABCDefgh", ARN, ARN.replace("/", "%2f")]
 )
-def test_an_arn_in_a_path_may_be_encoded_or_not(model: ServiceModel, piece: str) -> None:
+def test_an_arn_in_a_path_may_be_encoded_or_not(model: ApiModel, piece: str) -> None:
     match = model.route("GET", f"/tags/{piece}".encode())
     assert match is not None
     assert match.operation.name == "ListTagsForResource"
@@ -35,11 +35,11 @@ def test_an_arn_in_a_path_may_be_encoded_or_not(model: ServiceModel, piece: str)
         ("POST", b"/GetChannel\n"),
     ],
 )
-def test_other_paths_and_methods_are_no_operation(model: ServiceModel, method: str, path: bytes) -> None:
+def test_other_paths_and_methods_are_no_operation(model: ApiModel, method: str, path: bytes) -> None:
     assert model.route(method, path) is None
 
 
-def test_every_operation_is_routed(model: ServiceModel) -> None:
+def test_every_operation_is_routed(model: ApiModel) -> None:
     for name in OPERATIONS:
         operation = model.operations[name]
         match = model.route(operation.method, operation.path.replace("{resourceArn}", "x").encode())
@@ -50,14 +50,14 @@ def test_every_operation_is_routed(model: ServiceModel) -> None:
 @pytest.mark.parametrize(
     "body", [b"[]", b"1", b"{", b"null", b'"x"', b"\xff", b'{"a":1,"a":2}', b'{"a":NaN}', b"[" * 99999]
 )
-def test_a_body_that_is_no_object_is_a_validation(model: ServiceModel, body: bytes) -> None:
+def test_a_body_that_is_no_object_is_a_validation(model: ApiModel, body: bytes) -> None:
     match = model.route("POST", b"/GetChannel")
     assert match is not None
     with pytest.raises(IvsError, match="ValidationException: The request body"):
         model.parse_request(match, b"", body)
 
 
-def test_members_in_path_and_query_come_from_there_alone(model: ServiceModel) -> None:
+def test_members_in_path_and_query_come_from_there_alone(model: ApiModel) -> None:
     match = model.route("DELETE", b"/tags/a%2Fb")
     assert match is not None
     body = b'{"resourceArn": "forged", "tagKeys": ["forged"]}'
@@ -67,14 +67,14 @@ def test_members_in_path_and_query_come_from_there_alone(model: ServiceModel) ->
 
 
 @pytest.mark.parametrize(("path", "query"), [(b"/tags/%ff", b"tagKeys=a"), (b"/tags/a", b"tagKeys=%ff")])
-def test_bytes_that_are_no_text_are_a_validation(model: ServiceModel, path: bytes, query: bytes) -> None:
+def test_bytes_that_are_no_text_are_a_validation(model: ApiModel, path: bytes, query: bytes) -> None:
     match = model.route("DELETE", path)
     assert match is not None
     with pytest.raises(IvsError, match="ValidationException"):
         model.parse_request(match, query, b"")
 
 
-def test_the_status_of_an_error_is_the_models(model: ServiceModel) -> None:
+def test_the_status_of_an_error_is_the_models(model: ApiModel) -> None:
     assert model.error_status["ServiceQuotaExceededException"] == 402
     assert model.error_status["ThrottlingException"] == 429
     assert model.operations["DeleteChannel"].status == 204
@@ -102,4 +102,4 @@ def test_a_model_with_a_place_that_is_not_known_is_not_served() -> None:
     operation = {"http": {"method": "POST", "requestUri": "/A"}, "input": {"shape": "I"}}
     shapes = {"S": {"type": "string"}, "I": {"type": "structure", "members": {"m": member}}}
     with pytest.raises(ValueError, match="not known"):
-        ServiceModel({"shapes": shapes, "operations": {"A": operation}})
+        ApiModel({"shapes": shapes, "operations": {"A": operation}})

@@ -1,4 +1,4 @@
-"""Callers are held to IVS's published rates, and a call that came too soon has changed nothing."""
+"""Callers are limited to IVS's published rates, and a throttled call changes nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 
 from tests.local_ivs.environment import (
     HERE,
-    OPERATIONS,
     OTHER_ACCOUNT,
     OTHER_REGION,
     StandingClock,
@@ -18,31 +17,36 @@ from tests.local_ivs.environment import (
 )
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.local_ivs.errors import IvsError
-from tokensvc.local_ivs.model import ServiceModel
-from tokensvc.local_ivs.rate_limits import BUCKETS_BEFORE_CLEARING, RATES, WITHOUT_PUBLISHED_RATE, OperationRateLimiter
-from tokensvc.local_ivs.service import LocalIvs
+from tokensvc.local_ivs.model import ApiModel
+from tokensvc.local_ivs.rate_limits import MAX_BUCKETS, OperationRateLimiter
+from tokensvc.local_ivs.service import HANDLERS, LocalIvs
 from tokensvc.local_ivs.storage import SqliteResourceStore
 
 CHANNEL = "arn:aws:ivs:us-west-2:000000000000:channel/{}"
+WITHOUT_PUBLISHED_RATE = {
+    "UpdateAdConfiguration",
+    *("CreateFailoverSlateConfiguration", "GetFailoverSlateConfiguration", "UpdateFailoverSlateConfiguration"),
+    *("DeleteFailoverSlateConfiguration", "ListFailoverSlateConfigurations"),
+}
+"""The quota page has no row for these operations, so nothing limits them here; IVS surely limits them."""
 
 
 @pytest.fixture
-def limited(model: ServiceModel, resources: SqliteResourceStore, clock: StandingClock) -> LocalIvs:
-    return LocalIvs(model, resources, clock, counting_token(), b"secret", rates=OperationRateLimiter())
+def limited(model: ApiModel, resources: SqliteResourceStore, clock: StandingClock) -> LocalIvs:
+    return LocalIvs(model, resources, clock, counting_token(), b"secret", rate_limiter=OperationRateLimiter())
 
 
-def refusal(local: LocalIvs, operation: str, account_region: AccountRegion = HERE, /, **request: Any) -> str:
-    """The code of the refusal; "" where there is none."""
+def error_code(local: LocalIvs, operation: str, account_region: AccountRegion = HERE, /, **request: Any) -> str:
+    """The code of the call's error; "" if it succeeds."""
     try:
         local.call(account_region, operation, request, "")
-    except IvsError as refused:
-        return refused.code
+    except IvsError as error:
+        return error.code
     return ""
 
 
-def test_every_operation_has_its_rates_or_is_known_to_have_none() -> None:
-    assert set(OPERATIONS) == RATES.keys() | WITHOUT_PUBLISHED_RATE
-    assert set() == RATES.keys() & WITHOUT_PUBLISHED_RATE
+def test_every_operation_has_a_rate_limit_or_is_known_to_have_none_published() -> None:
+    assert {name for name, handler in HANDLERS.items() if not handler.rate_limits} == WITHOUT_PUBLISHED_RATE
 
 
 @pytest.mark.parametrize(
@@ -61,14 +65,14 @@ def test_every_operation_has_its_rates_or_is_known_to_have_none() -> None:
         ("UntagResource", 10),
     ],
 )
-def test_rates_are_those_of_the_quota_page(operation: str, per_second: int) -> None:
+def test_rate_limits_are_those_of_the_quota_page(operation: str, per_second: int) -> None:
     """IVS user guide, "Service Quotas"."""
-    assert [tuple(rate) for rate in RATES[operation]] == [(per_second, "")]
+    assert [tuple(limit) for limit in HANDLERS[operation].rate_limits] == [(per_second, "")]
 
 
-def test_a_second_holds_as_many_calls_as_the_rate_says(limited: LocalIvs, clock: StandingClock) -> None:
+def test_one_second_of_calls_is_allowed_at_once(limited: LocalIvs, clock: StandingClock) -> None:
     def burst() -> list[str]:
-        return [refusal(limited, "ListChannels") for _ in range(7)]
+        return [error_code(limited, "ListChannels") for _ in range(7)]
 
     throttled = "ThrottlingException"
     assert burst() == [""] * 5 + [throttled] * 2
@@ -76,28 +80,28 @@ def test_a_second_holds_as_many_calls_as_the_rate_says(limited: LocalIvs, clock:
     assert burst() == [""] * 2 + [throttled] * 5
     clock.at += 3600
     assert burst() == [""] * 5 + [throttled] * 2
-    assert refusal(limited, "GetChannel", arn=CHANNEL.format("x")) == "ResourceNotFoundException"
+    assert error_code(limited, "GetChannel", arn=CHANNEL.format("x")) == "ResourceNotFoundException"
     for elsewhere in (OTHER_ACCOUNT, OTHER_REGION):
-        assert refusal(limited, "ListChannels", elsewhere) == ""
+        assert error_code(limited, "ListChannels", elsewhere) == ""
 
 
-def test_the_message_is_the_observed_one_and_says_how_to_turn_it_off(limited: LocalIvs) -> None:
+def test_the_message_is_the_observed_one_and_names_the_switch(limited: LocalIvs) -> None:
     arn = CHANNEL.format("a")
     for _ in range(5):
-        assert refusal(limited, "PutMetadata", channelArn=arn, metadata="x") == "ResourceNotFoundException"
-    with pytest.raises(IvsError) as refused:
+        assert error_code(limited, "PutMetadata", channelArn=arn, metadata="x") == "ResourceNotFoundException"
+    with pytest.raises(IvsError) as raised:
         limited.call(HERE, "PutMetadata", {"channelArn": arn, "metadata": "x"}, "")
-    assert refused.value.message.startswith(
+    assert raised.value.message.startswith(
         f"Operation: ivs:PutMetadata exceeded call rate: 5 for resource: {arn} (the local IVS"
     )
-    assert "--no-rate-limits" in refused.value.message
+    assert "--no-rate-limits" in raised.value.message
 
 
-def test_metadata_has_a_rate_for_each_channel_and_one_for_the_account(limited: LocalIvs, clock: StandingClock) -> None:
-    """API reference, PutMetadata. A call that one of the two refuses takes nothing from the other."""
+def test_metadata_has_a_limit_per_channel_and_one_per_account(limited: LocalIvs, clock: StandingClock) -> None:
+    """API reference, PutMetadata. A call that exceeds one limit does not count for the other."""
 
     def put(number: int) -> str:
-        return refusal(limited, "PutMetadata", channelArn=CHANNEL.format(number), metadata="x")
+        return error_code(limited, "PutMetadata", channelArn=CHANNEL.format(number), metadata="x")
 
     for number in range(31):
         assert [put(number) for _ in range(5)] == ["ResourceNotFoundException"] * 5
@@ -112,28 +116,28 @@ def test_a_throttled_call_changes_nothing(limited: LocalIvs, resources: SqliteRe
     for _ in range(5):
         limited.call(HERE, "CreateChannel", {}, "")
     before = everything(resources)
-    assert refusal(limited, "CreateChannel") == "ThrottlingException"
+    assert error_code(limited, "CreateChannel") == "ThrottlingException"
     assert everything(resources) == before
 
 
-def test_what_breaks_the_models_rules_is_not_counted(limited: LocalIvs) -> None:
-    assert {refusal(limited, "GetChannel") for _ in range(20)} == {"ValidationException"}
-    assert refusal(limited, "GetChannel", arn=CHANNEL.format("x")) == "ResourceNotFoundException"
+def test_invalid_requests_are_not_counted(limited: LocalIvs) -> None:
+    assert {error_code(limited, "GetChannel") for _ in range(20)} == {"ValidationException"}
+    assert error_code(limited, "GetChannel", arn=CHANNEL.format("x")) == "ResourceNotFoundException"
 
 
-def test_without_rates_nobody_is_held_back(local: LocalIvs) -> None:
-    assert {refusal(local, "ListChannels") for _ in range(50)} == {""}
+def test_without_a_limiter_no_call_is_throttled(local: LocalIvs) -> None:
+    assert {error_code(local, "ListChannels") for _ in range(50)} == {""}
 
 
-def test_however_many_call_at_once_no_more_come_through(limited: LocalIvs) -> None:
+def test_concurrent_calls_do_not_exceed_the_limit(limited: LocalIvs) -> None:
     with ThreadPoolExecutor(8) as threads:
-        outcomes = list(threads.map(lambda _: refusal(limited, "ListStreams"), range(64)))
-    assert outcomes.count("") == 5
-    assert outcomes.count("ThrottlingException") == 59
+        codes = list(threads.map(lambda _: error_code(limited, "ListStreams"), range(64)))
+    assert codes.count("") == 5
+    assert codes.count("ThrottlingException") == 59
 
 
-def test_buckets_that_are_full_again_are_forgotten() -> None:
-    rates = OperationRateLimiter()
-    for number in range(BUCKETS_BEFORE_CLEARING + 100):
-        rates.take("PutMetadata", HERE, {"channelArn": f"c{number}"}, number / 2)
-    assert len(rates._buckets) < 200
+def test_full_buckets_are_dropped() -> None:
+    limiter, limits = OperationRateLimiter(), HANDLERS["PutMetadata"].rate_limits
+    for number in range(MAX_BUCKETS + 100):
+        limiter.acquire("PutMetadata", limits, HERE, {"channelArn": f"c{number}"}, number / 2)
+    assert len(limiter._buckets) < 200

@@ -35,7 +35,7 @@ def test_a_channel_refers_to_what_there_is_until_told_otherwise(call: CallIvs, m
 @pytest.mark.parametrize(("member", "kind"), REFERENCES)
 def test_what_is_in_use_is_not_deleted(call: CallIvs, resources: SqliteResourceStore, member: str, kind: str) -> None:
     """API reference, DeleteRecordingConfiguration: 409 while a channel refers to it. INFERRED for the other kinds."""
-    arn, delete = make(call, kind), RESOURCE_TYPES[kind].operations["delete"]
+    arn, delete = make(call, kind), RESOURCE_TYPES[kind].operations["delete"].name
     channel = call("CreateChannel", **{member: arn})["channel"]["arn"]
     before = everything(resources)
     with pytest.raises(IvsError, match=f"ConflictException: The {kind} is in use by a channel"):

@@ -24,7 +24,7 @@ from tests.local_ivs.environment import (
 )
 from tokensvc.local_ivs.api_model import SERVICE, patched, status_of
 from tokensvc.local_ivs.errors import IvsError
-from tokensvc.local_ivs.model import ServiceModel
+from tokensvc.local_ivs.model import ApiModel
 from tokensvc.local_ivs.service import LocalIvs
 from tokensvc.local_ivs.storage import SqliteResourceStore
 
@@ -61,7 +61,7 @@ def outcome(local: LocalIvs, name: str, request: dict[str, Any]) -> str | None:
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_whatever_is_sent_a_refusal_is_modelled_and_changes_nothing(
-    name: str, model: ServiceModel, local: LocalIvs, resources: SqliteResourceStore
+    name: str, model: ApiModel, local: LocalIvs, resources: SqliteResourceStore
 ) -> None:
     local.call(HERE, "CreateChannel", {"name": "there"}, "")
     members = sorted(model.operations[name].members)
@@ -83,10 +83,10 @@ def test_an_operation_that_a_newer_model_brings_says_so_after_its_request_was_ch
 ) -> None:
     newer = patched(Loader().load_service_model(SERVICE, "service-2"))
     newer["operations"]["MakeCoffee"] = {**newer["operations"]["GetChannel"], "name": "MakeCoffee"}
-    local = LocalIvs(ServiceModel(newer), resources, StandingClock(), counting_token(), b"secret")
+    local = LocalIvs(ApiModel(newer), resources, StandingClock(), counting_token(), b"secret")
     with pytest.raises(IvsError, match="ValidationException"):
         local.call(HERE, "MakeCoffee", {}, "")
-    with pytest.raises(IvsError, match="NotImplementedException: MakeCoffee is not offered by the local IVS yet"):
+    with pytest.raises(IvsError, match="NotImplementedException: MakeCoffee is not implemented by the local IVS"):
         local.call(HERE, "MakeCoffee", {"arn": SOME_ARNS[0]}, "")
 
 
@@ -130,7 +130,7 @@ def test_playback_urls_are_rendered_for_whoever_asks(local: LocalIvs) -> None:
 
 
 @pytest.mark.parametrize("where", ["memory", "file"])
-def test_however_many_import_at_once_three_key_pairs_are_the_most(where: str, model: ServiceModel, tmp_path: Path) -> None:
+def test_however_many_import_at_once_three_key_pairs_are_the_most(where: str, model: ApiModel, tmp_path: Path) -> None:
     kept = SqliteResourceStore(":memory:" if where == "memory" else str(tmp_path / "ivs.db"))
     local = LocalIvs(model, kept, StandingClock(), counting_token(), b"secret")
 

@@ -16,9 +16,12 @@ from hypothesis import strategies as st
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.raw_query import decoded_pairs
-from tokensvc.local_ivs.sigv4 import AccessKeySecret, SignedRequest, SignatureVerifier, canonical_path, parse_access_key
+from tokensvc.local_ivs.sigv4 import AccessKeySecret, SignatureVerifier, SignedRequest, canonical_path, parse_access_key
 
-SECRETS = {"AKIDTEST": AccessKeySecret("the/secret+key", "111122223333"), "other": AccessKeySecret("other", "444455556666")}
+SECRETS = {
+    "AKIDTEST": AccessKeySecret("the/secret+key", "111122223333"),
+    "other": AccessKeySecret("other", "444455556666"),
+}
 VERIFIER = SignatureVerifier("ivs", SECRETS)
 MODEST = settings(max_examples=60, deadline=None, database=None)
 

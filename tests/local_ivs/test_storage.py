@@ -26,7 +26,9 @@ def resources(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sqlite
     kept.close()
 
 
-def thing(name: str, /, *, account_region: AccountRegion = HERE, kind: str = "channel", parent: str = "", **body: object) -> Resource:
+def thing(
+    name: str, /, *, account_region: AccountRegion = HERE, kind: str = "channel", parent: str = "", **body: object
+) -> Resource:
     return Resource(f"arn:{account_region.region}:{kind}:{name}", account_region, kind, parent, "", body, 5.5)
 
 
@@ -95,12 +97,12 @@ def test_children_are_found_by_their_parent(resources: SqliteResourceStore) -> N
 
 
 def test_what_is_unique_is_found_by_it(resources: SqliteResourceStore) -> None:
-    one = thing("a")._replace(unique="digest")
+    one = thing("a")._replace(unique_key="digest")
     put(resources, one, thing("b"))
     with resources.begin(write=False) as transaction:
-        assert transaction.find(HERE, "channel", unique="digest") == [one]
-        assert transaction.find(HERE, "channel", unique="other") == []
-        assert transaction.find(THERE, "channel", unique="digest") == []
+        assert transaction.find(HERE, "channel", unique_key="digest") == [one]
+        assert transaction.find(HERE, "channel", unique_key="other") == []
+        assert transaction.find(THERE, "channel", unique_key="digest") == []
 
 
 def test_deleting_what_is_not_there_does_nothing(resources: SqliteResourceStore) -> None:
@@ -177,7 +179,7 @@ def test_readers_do_not_wait_for_a_writer(tmp_path: Path) -> None:
         (lambda t: t.page(HERE, "channel", after=5, limit=3, newest_first=True), "local_ivs_by_place"),
         (lambda t: t.count(HERE, "channel"), "local_ivs_by_place"),
         (lambda t: t.find(HERE, "stream-key", parent_arn="p"), "local_ivs_by_parent"),
-        (lambda t: t.find(HERE, "playback-key", unique="u"), "local_ivs_unique"),
+        (lambda t: t.find(HERE, "playback-key", unique_key="u"), "local_ivs_unique"),
         (lambda t: t.get("x"), "sqlite_autoindex_local_ivs_resources_1"),
     ],
     ids=["page", "backwards", "count", "children", "unique", "get"],
@@ -201,6 +203,6 @@ def test_a_secret_is_made_once_and_outlives_a_restart(tmp_path: Path) -> None:
     made = iter([b"first", b"second", b"third", b"fourth"])
     for _ in range(2):
         kept = SqliteResourceStore(path)
-        assert kept.secret("pages", lambda: next(made)) == b"first"
-        assert kept.secret("others", lambda: next(made)) == b"second"
+        assert kept.get_or_create_secret("pages", lambda: next(made)) == b"first"
+        assert kept.get_or_create_secret("others", lambda: next(made)) == b"second"
         kept.close()

@@ -13,7 +13,7 @@ from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.simulator import Simulator
 from tokensvc.local_ivs.storage import SqliteResourceStore
 from tokensvc.local_ivs.streams.ingest import DEFAULT_INGEST
-from tokensvc.local_ivs.streams.sessions import RETENTION_SECONDS, MAX_EVENTS
+from tokensvc.local_ivs.streams.sessions import MAX_EVENTS, RETENTION_SECONDS
 
 DAY = 24 * 3600
 

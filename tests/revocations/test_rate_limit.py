@@ -26,7 +26,8 @@ START = 1000.0
 
 
 def test_the_inferred_sum_is_of_the_documented_rates() -> None:
-    [single], [batch] = RATES["StartViewerSessionRevocation"], RATES["BatchStartViewerSessionRevocation"]
+    [single] = HANDLERS["StartViewerSessionRevocation"].rate_limits
+    [batch] = HANDLERS["BatchStartViewerSessionRevocation"].rate_limits
     assert single.per_second + batch.per_second * 20 == VIEWERS_PER_SECOND == 50
 
 
@@ -67,7 +68,7 @@ def test_ivs_throttles_nothing_however_unlike_the_ways_of_its_calls_are(
     operation: str, moves: list[tuple[float, list[tuple[float, float]]]]
 ) -> None:
     """At the whole of its rate, calls side by side, each held up on its way there and back for as long as it likes."""
-    [documented] = RATES[operation]
+    [documented] = HANDLERS[operation].rate_limits
     allowance, now, counted = RateLimiter(documented.per_second, START), START, [START] * documented.per_second
     for pause, calls in moves:
         now += pause

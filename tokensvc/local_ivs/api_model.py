@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from botocore.loaders import Loader
 
-from tokensvc.local_ivs.model import ServiceModel
+from tokensvc.local_ivs.model import ApiModel
 
 SERVICE = "ivs"
 
@@ -56,10 +56,10 @@ COMMON_ERRORS: dict[str, int] = {
 
 
 @cache
-def load() -> ServiceModel:
+def load() -> ApiModel:
     """Load the installed model, correct and compile it."""
     published = Loader().load_service_model(SERVICE, "service-2")
-    return ServiceModel(patched(published))
+    return ApiModel(patched(published))
 
 
 @cache
@@ -81,6 +81,6 @@ def patched(published: dict[str, Any]) -> dict[str, Any]:
     return model
 
 
-def status_of(model: ServiceModel, code: str) -> int:
+def status_of(model: ApiModel, code: str) -> int:
     """The HTTP status of an error."""
     return model.error_status.get(code) or COMMON_ERRORS[code]

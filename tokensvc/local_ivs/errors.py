@@ -3,8 +3,8 @@
 Invariants
 - An error has the code of IVS's API and a message; `api_model.py` and the model give its HTTP status.
 - A message never repeats a value of the request except a requested ARN, since values may be secrets.
-- Of IVS's own messages only those of `not_found` and `throttled` are known (they were observed); all others are INFERRED
-  in the style of AWS's services, since IVS documents none.
+- Of IVS's own messages only those of `not_found` and `throttled` are known (they were observed); all others are
+  INFERRED in the style of AWS's services, since IVS documents none.
 """
 
 from __future__ import annotations
@@ -66,9 +66,11 @@ def quota_exceeded(message: str) -> IvsError:
 
 
 def throttled(operation: str, per_second: int, resource: str) -> IvsError:
-    """Up to the parenthesis the text was observed, for PutMetadata and its channel. INFERRED: other operations use it."""
+    """Observed, up to the parenthesis, for PutMetadata and its channel. INFERRED: other operations use this text."""
     text = f"Operation: ivs:{operation} exceeded call rate: {per_second} for resource: {resource}"
-    return IvsError("ThrottlingException", f"{text} (the local IVS applies IVS's rate limits; --no-rate-limits turns them off)")
+    return IvsError(
+        "ThrottlingException", f"{text} (the local IVS applies IVS's rate limits; --no-rate-limits turns them off)"
+    )
 
 
 def not_broadcasting(channel_arn: str) -> IvsError:

@@ -1,4 +1,6 @@
-"""An interpreter of AWS service models (protocol rest-json): operations, routes, wire forms, errors. Knows nothing of IVS.
+"""An interpreter of AWS service models (protocol rest-json): operations, routes, wire forms, errors.
+
+It contains nothing that is specific to IVS.
 
 Invariants
 - Routes are matched on the raw path, as it was sent: an ARN in a path may be sent as `arn%3Aaws…%2Fid`, so the path is
@@ -63,7 +65,7 @@ class RouteMatch(NamedTuple):
     path_members: Mapping[str, bytes]
 
 
-class ServiceModel:
+class ApiModel:
     """All operations of a service, their routes and the HTTP statuses of its errors."""
 
     def __init__(self, description: Mapping[str, Any]) -> None:
@@ -79,7 +81,9 @@ class ServiceModel:
             member["locationName"].lower() for member in members if member.get("location") == "header"
         )
         """Every header that holds a member of a response or an error; `_operation` rejects such members in requests."""
-        self._fixed = {(o.method, o.path.encode()): RouteMatch(o, {}) for o in self.operations.values() if "{" not in o.path}
+        self._fixed = {
+            (o.method, o.path.encode()): RouteMatch(o, {}) for o in self.operations.values() if "{" not in o.path
+        }
         self._templates = [(o.method, _template(o.path), o) for o in self.operations.values() if "{" in o.path]
 
     def validate_shape(self, shape: str, value: Any, path: str) -> tuple[Any, Violations]:
@@ -118,7 +122,9 @@ class ErrorResponse(NamedTuple):
 
 def render_error(error: IvsError) -> ErrorResponse:
     """The error in every form that SDKs read."""
-    return ErrorResponse({"x-amzn-errortype": error.code}, {"exceptionMessage": error.message, "message": error.message})
+    return ErrorResponse(
+        {"x-amzn-errortype": error.code}, {"exceptionMessage": error.message, "message": error.message}
+    )
 
 
 def _operation(name: str, description: Mapping[str, Any], shapes: Mapping[str, Any]) -> Operation:

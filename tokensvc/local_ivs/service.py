@@ -18,7 +18,7 @@ from tokensvc.local_ivs import crud, revocations
 from tokensvc.local_ivs.errors import not_implemented, unknown_operation
 from tokensvc.local_ivs.faults import Faults
 from tokensvc.local_ivs.id_generators import RandomString
-from tokensvc.local_ivs.model import ServiceModel
+from tokensvc.local_ivs.model import ApiModel
 from tokensvc.local_ivs.pagination import PageTokens
 from tokensvc.local_ivs.rate_limits import OperationRateLimiter
 from tokensvc.local_ivs.resource_store import ResourceStore
@@ -46,7 +46,7 @@ class LocalIvs:
 
     def __init__(
         self,
-        model: ServiceModel,
+        model: ApiModel,
         resources: ResourceStore,
         clock: Clock,
         random_string: RandomString,

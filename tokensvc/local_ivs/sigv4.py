@@ -88,7 +88,9 @@ class SignatureVerifier:
         given = headers.get("authorization")
         if given is None:
             if b"X-Amz-Signature=" in request.raw_query:
-                raise _incomplete("Presigned requests are not supported; send the signature in the Authorization header")
+                raise _incomplete(
+                    "Presigned requests are not supported; send the signature in the Authorization header"
+                )
             raise IvsError("MissingAuthenticationTokenException", "Missing Authentication Token")
         found = _AUTHORIZATION.fullmatch(given)
         if found is None:

@@ -24,7 +24,7 @@ import sqlalchemy as sa
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.local_ivs.resource_store import Resource
 from tokensvc.storage.engine import make_engine, write_transaction
-from tokensvc.storage.errors import map_driver_error, map_db_errors
+from tokensvc.storage.errors import map_db_errors, map_driver_error
 
 _METADATA = sa.MetaData()
 _RESOURCES = sa.Table(

@@ -11,7 +11,7 @@ import pytest
 from tests.local_ivs.environment import HERE, START, StandingClock, counting_token, pem, private_key, start_stream
 from tokensvc.aws.arn import Arn, parse_arn
 from tokensvc.local_ivs import api_model
-from tokensvc.local_ivs.edge.playback import PlaybackResponse, PlaybackHandler, PlaybackRequest
+from tokensvc.local_ivs.edge.playback import PlaybackHandler, PlaybackRequest, PlaybackResponse
 from tokensvc.local_ivs.service import LocalIvs
 from tokensvc.local_ivs.storage import SqliteResourceStore
 from tokensvc.local_ivs.viewers import Viewers
@@ -33,7 +33,9 @@ class Stage(NamedTuple):
     def visit(self, query: str = "", channel: Arn | None = None, *, at: float = START, **more: Any) -> PlaybackResponse:
         """A player asks for a channel's playlist, the private one's unless told."""
         arn = channel or self.private
-        return self.gate.admit(PlaybackRequest(arn, arn.playback_path, query, **{"origin": "", "base_url": BASE, **more}), at)
+        return self.gate.handle(
+            PlaybackRequest(arn, arn.playback_path, query, **{"origin": "", "base_url": BASE, **more}), at
+        )
 
     def token(self, key: int = 1, /, **claims: Any) -> str:
         """A token for the private channel; underscores in names stand for what claims are spelt with, None for none."""

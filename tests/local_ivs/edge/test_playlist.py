@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tokensvc.local_ivs.edge.playlist import STANDARD_LADDER, renditions_up_to, render
+from tokensvc.local_ivs.edge.playlist import STANDARD_LADDER, render, renditions_up_to
 
 
 def test_every_rendition_has_its_media_attributes_and_address() -> None:

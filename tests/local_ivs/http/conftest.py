@@ -20,7 +20,10 @@ from tokensvc.local_ivs.http import LocalIvsComponents, LocalIvsSettings, build,
 from tokensvc.local_ivs.sigv4 import AccessKeySecret
 from tokensvc.local_ivs.storage import SqliteResourceStore
 
-CREDENTIALS = {"test": AccessKeySecret("test", "000000000000"), "other": AccessKeySecret("other-secret", "111122223333")}
+CREDENTIALS = {
+    "test": AccessKeySecret("test", "000000000000"),
+    "other": AccessKeySecret("other-secret", "111122223333"),
+}
 
 
 class Running(NamedTuple):

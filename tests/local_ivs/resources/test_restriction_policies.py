@@ -9,6 +9,7 @@ import pytest
 from tests.local_ivs.conftest import CallIvs
 from tests.local_ivs.environment import OTHER_REGION
 from tokensvc.local_ivs.errors import IvsError
+from tokensvc.local_ivs.resources.restriction_policies import COUNTRIES
 
 SOME = {
     "name": "eu",

@@ -160,7 +160,9 @@ def test_metadata_has_a_kilobyte_at_most(
     assert "xxx" not in problem.value.message
 
 
-def test_metadata_is_kept_nowhere(call: CallIvs, source: Simulator, channel: str, resources: SqliteResourceStore) -> None:
+def test_metadata_is_kept_nowhere(
+    call: CallIvs, source: Simulator, channel: str, resources: SqliteResourceStore
+) -> None:
     source.start(channel)
     before = everything(resources)
     call("PutMetadata", channelArn=channel, metadata="a secret of the show")

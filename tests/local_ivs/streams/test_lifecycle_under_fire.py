@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.local_ivs.conftest import CallIvs
 from tests.local_ivs.environment import everything, start_stream
 from tokensvc.local_ivs.errors import IvsError
-from tokensvc.local_ivs.model import ServiceModel
+from tokensvc.local_ivs.model import ApiModel
 from tokensvc.local_ivs.storage import SqliteResourceStore
 
 MODEST = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None)
@@ -25,7 +25,7 @@ INSTANTS = ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "9999-12-3
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_a_refusal_is_one_of_the_operations_own_and_changes_nothing(
-    name: str, model: ServiceModel, call: CallIvs, resources: SqliteResourceStore
+    name: str, model: ApiModel, call: CallIvs, resources: SqliteResourceStore
 ) -> None:
     configurations = [{"playbackConfigurationArn": MEDIATAILOR}]
     ads = call("CreateAdConfiguration", mediaTailorPlaybackConfigurations=configurations)["adConfiguration"]["arn"]

@@ -17,7 +17,7 @@ import json
 from typing import NamedTuple
 from urllib.parse import unquote_plus
 
-from tokensvc.tokens.validation import RuleResult, Reason, RuleStatus
+from tokensvc.tokens.validation import Reason, RuleResult, RuleStatus
 
 TOKEN_PARAMETER = "token"  # noqa: S105 - the name of a parameter
 INVALID_TOKEN = "invalid_playback_auth_token"  # noqa: S105 - an error code

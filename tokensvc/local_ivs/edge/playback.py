@@ -11,8 +11,8 @@ Invariants
 - INFERRED: authorization is checked first, and whether there is a stream second: a channel that is not live is answered
   with 404 only to those who may watch it. A channel that does not exist has nothing to protect, so it is 404 for all.
 - CORS: without strict enforcement the token's origins restrict only browsers (IVS user guide, "Generate and Sign
-  Playback Tokens"), so a player elsewhere gets a 200 without Access-Control-Allow-Origin (INFERRED). Any origin may read
-  a 403 or a 404, since players in browsers are documented to report both; tested with the IVS player 1.56.1.
+  Playback Tokens"), so a player elsewhere gets a 200 without Access-Control-Allow-Origin (INFERRED). Any origin may
+  read a 403 or a 404, since players in browsers are documented to report both; tested with the IVS player 1.56.1.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from tokensvc.aws.arn import Arn
 from tokensvc.local_ivs.edge import errors, playlist
 from tokensvc.local_ivs.edge.single_use import SingleUses
 from tokensvc.local_ivs.id_generators import ALPHANUMERIC, RandomString
+from tokensvc.local_ivs.live_streams import stream_of
 from tokensvc.local_ivs.resource_store import Resource, ResourceStore, ResourceTransaction
 from tokensvc.local_ivs.resources.playback_key_pairs import public_key
 from tokensvc.local_ivs.revocations import revoked_version
-from tokensvc.local_ivs.live_streams import stream_of
 from tokensvc.local_ivs.viewers import Viewers
 from tokensvc.tokens import claims
 from tokensvc.tokens.origins import matches, parse_origin, split_origins
-from tokensvc.tokens.validation import NOTHING_REVOKED, PlaybackAttempt, Outcome, ValidationResult, validate
+from tokensvc.tokens.validation import NOTHING_REVOKED, Outcome, PlaybackAttempt, ValidationResult, validate
 
 SESSION_ID_CHARS = 32
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
@@ -91,7 +91,9 @@ class PlaybackHandler:
         cors = _cors(request.origin, result.claims.get(claims.ALLOW_ORIGIN))
         return self._playlist(request, stream, now, resolution, *cors)
 
-    def _public(self, request: PlaybackRequest, stream: Resource | None, now: float, policy: Resource | None) -> PlaybackResponse:
+    def _public(
+        self, request: PlaybackRequest, stream: Resource | None, now: float, policy: Resource | None
+    ) -> PlaybackResponse:
         """A public channel needs no token; its restriction policy may require an origin."""
         origins: list[str] = policy.body["allowedOrigins"] if policy else []
         strict = bool(policy and policy.body["enableStrictOriginEnforcement"])
@@ -100,7 +102,9 @@ class PlaybackHandler:
             return _error(403, request, errors.strict_origin_error(request.origin))
         return self._playlist(request, stream, now, None, *_cors(request.origin, ",".join(origins) or None))
 
-    def _validate(self, request: PlaybackRequest, attempt: PlaybackAttempt, now: float, *, may_spend: bool) -> ValidationResult:
+    def _validate(
+        self, request: PlaybackRequest, attempt: PlaybackAttempt, now: float, *, may_spend: bool
+    ) -> ValidationResult:
         """The validation result. A valid single-use token is spent in the same step if `may_spend`."""
         result = validate(attempt)
         uuid = result.claims.get(claims.SINGLE_USE_UUID)
@@ -113,7 +117,12 @@ class PlaybackHandler:
         return validate(attempt._replace(spent=True)) if spent else result
 
     def _playlist(
-        self, request: PlaybackRequest, stream: Resource | None, now: float, resolution: str | None, *headers: tuple[str, str]
+        self,
+        request: PlaybackRequest,
+        stream: Resource | None,
+        now: float,
+        resolution: str | None,
+        *headers: tuple[str, str],
     ) -> PlaybackResponse:
         if stream is None:
             return _error(404, request, errors.OFFLINE)
@@ -121,12 +130,16 @@ class PlaybackHandler:
             self._viewers.add(stream.body["streamId"], now)
         renditions = playlist.renditions_up_to(playlist.STANDARD_LADDER, resolution)
         text = playlist.render(renditions, request.base_url, self._random_string(ALPHANUMERIC, SESSION_ID_CHARS))
-        return PlaybackResponse(200, (("content-type", PLAYLIST_TYPE), ("cache-control", "no-store"), *headers), text.encode())
+        return PlaybackResponse(
+            200, (("content-type", PLAYLIST_TYPE), ("cache-control", "no-store"), *headers), text.encode()
+        )
 
 
-def _build_attempt(transaction: ResourceTransaction, request: PlaybackRequest, token: str, now: float) -> PlaybackAttempt:
-    """The playback attempt with everything that IVS knows. The viewer id is read before the signature is verified, which
-    is harmless: a forged token is rejected by its signature in any case."""
+def _build_attempt(
+    transaction: ResourceTransaction, request: PlaybackRequest, token: str, now: float
+) -> PlaybackAttempt:
+    """The playback attempt with everything that IVS knows. The viewer id is read before the signature is verified,
+    which is harmless: a forged token is rejected by its signature in any case."""
     attempt = PlaybackAttempt(token, now, request.channel, None, request.origin)
     viewer_id = validate(attempt).claims.get(claims.VIEWER_ID)
     revoked = NOTHING_REVOKED
@@ -146,4 +159,6 @@ def _cors(origin: str, claim: str | None) -> tuple[tuple[str, str], ...]:
 
 def _error(status: int, request: PlaybackRequest, error: errors.EdgeError) -> PlaybackResponse:
     body = errors.error_body(request.path, request.query, error)
-    return PlaybackResponse(status, (("content-type", "application/json"), ("cache-control", "no-store"), ANY_ORIGIN), body)
+    return PlaybackResponse(
+        status, (("content-type", "application/json"), ("cache-control", "no-store"), ANY_ORIGIN), body
+    )

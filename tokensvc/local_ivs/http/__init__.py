@@ -19,16 +19,16 @@ from tokensvc.local_ivs import api_model
 from tokensvc.local_ivs.clock import AdvanceableClock
 from tokensvc.local_ivs.edge.playback import PlaybackHandler
 from tokensvc.local_ivs.faults import Faults
+from tokensvc.local_ivs.http.asgi import run_lifespan
 from tokensvc.local_ivs.http.edge import PATHS as EDGE_PATHS
 from tokensvc.local_ivs.http.edge import EdgeApp
 from tokensvc.local_ivs.http.ivs_api import IvsApi
-from tokensvc.local_ivs.http.asgi import run_lifespan
 from tokensvc.local_ivs.http.management import ManagementContext, management_app
 from tokensvc.local_ivs.live_streams import StreamSource
 from tokensvc.local_ivs.rate_limits import OperationRateLimiter
 from tokensvc.local_ivs.resource_store import ResourceStore
 from tokensvc.local_ivs.service import LocalIvs
-from tokensvc.local_ivs.sigv4 import Credentials, AccessKeySecret, SignatureVerifier
+from tokensvc.local_ivs.sigv4 import AccessKeySecret, Credentials, SignatureVerifier
 from tokensvc.local_ivs.simulator import Simulator
 from tokensvc.local_ivs.viewers import Viewers
 
@@ -114,7 +114,9 @@ def build(resources: ResourceStore, settings: LocalIvsSettings, clock: Advanceab
 
 def stored_clock(resources: ResourceStore, base: Clock) -> AdvanceableClock:
     """The clock of the local IVS, as far ahead of `base` as it was when this store was last used."""
-    return AdvanceableClock(base, resources.get_number(_CLOCK_OFFSET), lambda offset: resources.set_number(_CLOCK_OFFSET, offset))
+    return AdvanceableClock(
+        base, resources.get_number(_CLOCK_OFFSET), lambda offset: resources.set_number(_CLOCK_OFFSET, offset)
+    )
 
 
 def routes(components: LocalIvsComponents, prefix: str) -> list[Mount]:

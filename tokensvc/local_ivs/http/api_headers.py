@@ -10,14 +10,14 @@ Invariants
 
 from __future__ import annotations
 
-from tokensvc.local_ivs.model import ServiceModel
+from tokensvc.local_ivs.model import ApiModel
 
 _REQUEST_ID = "x-amzn-requestid"
 _REQUEST_HEADERS = (
     *("authorization", "content-type", "x-amz-date", "x-amz-security-token", "x-amz-user-agent"),
     *("x-amz-content-sha256", "amz-sdk-invocation-id", "amz-sdk-request"),
 )
-"""The request headers that AWS's SDK for JavaScript sends; `*` would not cover `authorization` (Fetch, "CORS protocol")."""
+"""The headers that AWS's SDK for JavaScript sends; `*` would not cover `authorization` (Fetch, "CORS protocol")."""
 _METHODS = "GET, POST, DELETE, OPTIONS"
 
 PREFLIGHT_HEADERS = (
@@ -28,7 +28,7 @@ PREFLIGHT_HEADERS = (
 )
 
 
-def response_headers(model: ServiceModel) -> tuple[tuple[str, str], ...]:
+def response_headers(model: ApiModel) -> tuple[tuple[str, str], ...]:
     """The headers of a response to a web page's request, other than a preflight."""
     return (
         ("access-control-allow-origin", "*"),

@@ -2,8 +2,8 @@
 
 Invariants
 - With `?after=N` the response is one JSON page of the events after number N. Otherwise it is a stream: it continues
-  after the number in `Last-Event-ID`, or starts with the next event if there is none (WHATWG HTML, "Server-sent events";
-  the `id` of each event is its number).
+  after the number in `Last-Event-ID`, or starts with the next event if there is none (WHATWG HTML, "Server-sent
+  events"; the `id` of each event is its number).
 - The log is polled every POLL_SECONDS, so a reader holds nothing that a call could wait for. A comment is sent while
   nothing happens, so that a disconnected reader is noticed.
 """
@@ -49,7 +49,11 @@ class EventLog:
             found = await anyio.to_thread.run_sync(self._after, after, limit)
             return JSONResponse({"events": [{"number": n.number, "event": n.event} for n in found]})
         last_event_id = request.headers.get("last-event-id")
-        start = await anyio.to_thread.run_sync(self._newest) if last_event_id is None else _number("Last-Event-ID", last_event_id)
+        start = (
+            await anyio.to_thread.run_sync(self._newest)
+            if last_event_id is None
+            else _number("Last-Event-ID", last_event_id)
+        )
         return StreamingResponse(
             self._stream(start), media_type="text/event-stream", headers={"cache-control": "no-store"}
         )

@@ -31,9 +31,9 @@ from tokensvc.local_ivs.errors import IvsError, unknown_operation
 from tokensvc.local_ivs.faults import Fault, FaultKind, Faults
 from tokensvc.local_ivs.http.api_headers import PREFLIGHT_HEADERS, response_headers
 from tokensvc.local_ivs.http.asgi import HttpResponse, base_url, run_lifespan, send_response
-from tokensvc.local_ivs.model import ServiceModel, Operation, render_error
+from tokensvc.local_ivs.model import ApiModel, Operation, render_error
 from tokensvc.local_ivs.service import READ_ONLY, LocalIvs
-from tokensvc.local_ivs.sigv4 import SignedRequest, SignatureVerifier
+from tokensvc.local_ivs.sigv4 import SignatureVerifier, SignedRequest
 from tokensvc.log import structlog
 
 BODY_MAX_BYTES = 1024 * 1024
@@ -70,7 +70,7 @@ class IvsApi:
     def __init__(
         self,
         local_ivs: LocalIvs,
-        model: ServiceModel,
+        model: ApiModel,
         verifier: SignatureVerifier,
         wall_clock: Clock,
         faults: Faults,
@@ -111,7 +111,7 @@ class IvsApi:
         return await send_response(send, response, with_body=scope["method"] != "HEAD")
 
     def _is_read_only(self, scope: Scope) -> bool:
-        """Whether the call only reads. Reads wait neither for the disk nor for a writer, so a thread would cost more."""
+        """Whether the call only reads. Reads wait neither for disk nor for a writer, so a thread would cost more."""
         match = self._model.route(scope["method"], scope["raw_path"].removeprefix(self._prefix))
         return match is not None and match.operation.name in READ_ONLY
 
@@ -132,7 +132,9 @@ class IvsApi:
             frames = " < ".join(
                 f"{frame.filename}:{frame.lineno}" for frame in reversed(traceback.extract_tb(failure.__traceback__))
             )
-            _log.error("request to the local IVS failed", request_id=request_id, error=type(failure).__name__, frames=frames)
+            _log.error(
+                "request to the local IVS failed", request_id=request_id, error=type(failure).__name__, frames=frames
+            )
             internal = IvsError("InternalServerException", "Internal failure; see the local IVS's log")
             response = self._error_response(internal)
         return self._with_common_headers(scope, response, request_id), fault

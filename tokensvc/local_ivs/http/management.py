@@ -23,16 +23,16 @@ from starlette.routing import Route
 
 from tokensvc.errors import TokensvcError
 from tokensvc.http.body import read_json
-from tokensvc.http.problem_details import problem_details, make_problem, status_of
+from tokensvc.http.problem_details import make_problem, problem_details, status_of
 from tokensvc.local_ivs.api_model import status_of as ivs_status_of
 from tokensvc.local_ivs.clock import AdvanceableClock
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.faults import Faults, PlannedFault
 from tokensvc.local_ivs.http import management_requests as requests
 from tokensvc.local_ivs.http.event_log import EventLog
-from tokensvc.local_ivs.model import ServiceModel
-from tokensvc.local_ivs.resource_store import ResourceStore
 from tokensvc.local_ivs.live_streams import StreamSource
+from tokensvc.local_ivs.model import ApiModel
+from tokensvc.local_ivs.resource_store import ResourceStore
 from tokensvc.timestamps import rfc3339
 
 BODY_MAX_BYTES = 64 * 1024
@@ -44,7 +44,7 @@ _T = TypeVar("_T")
 class ManagementContext(NamedTuple):
     """What the listener works on."""
 
-    model: ServiceModel
+    model: ApiModel
     resources: ResourceStore
     clock: AdvanceableClock
     streams: StreamSource
@@ -119,7 +119,9 @@ class Management:
 
     async def _plan_fault(self, request: Request) -> Response:
         body = requests.read_as(requests.PlanFaultRequest, await _body(request))
-        return JSONResponse(_render_fault(self._context.faults.plan(requests.read_fault(self._context.model, body))), 201)
+        return JSONResponse(
+            _render_fault(self._context.faults.plan(requests.read_fault(self._context.model, body))), 201
+        )
 
     async def _clear_faults(self, _: Request) -> Response:
         self._context.faults.clear()

@@ -10,7 +10,7 @@ from tokensvc.aws.arn import parse_arn
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.json_models import RequestModel
 from tokensvc.local_ivs.faults import ALL_OPERATIONS, Fault, FaultKind
-from tokensvc.local_ivs.model import ServiceModel
+from tokensvc.local_ivs.model import ApiModel
 from tokensvc.validation_errors import field_errors
 
 MAX_ADVANCE_SECONDS = 366 * 24 * 3600
@@ -71,7 +71,7 @@ def read_as(model: type[_M], body: dict[str, Any]) -> _M:
         raise InvalidRequest(field_errors(invalid)) from None
 
 
-def read_ingest(model: ServiceModel, value: dict[str, Any]) -> dict[str, Any]:
+def read_ingest(model: ApiModel, value: dict[str, Any]) -> dict[str, Any]:
     """Validate tracks by IVS's service model. Raises InvalidRequest naming every invalid field."""
     ingest, violations = model.validate_shape(INGEST_SHAPE, value, "ingestConfigurations")
     if violations:
@@ -80,7 +80,7 @@ def read_ingest(model: ServiceModel, value: dict[str, Any]) -> dict[str, Any]:
     return validated
 
 
-def read_fault(model: ServiceModel, request: PlanFaultRequest) -> Fault:
+def read_fault(model: ApiModel, request: PlanFaultRequest) -> Fault:
     """The requested fault. Raises InvalidRequest naming every invalid field."""
     errors = []
     if request.operation != ALL_OPERATIONS and request.operation not in model.operations:
@@ -91,4 +91,6 @@ def read_fault(model: ServiceModel, request: PlanFaultRequest) -> Fault:
         errors.append(FieldError("operation", f"must be {BATCH_REVOCATION} for kind {FaultKind.ENTRY_ERROR}"))
     if errors:
         raise InvalidRequest(errors)
-    return Fault(request.kind, request.operation, request.rate, request.count, request.delay_seconds or 0.0, request.seed)
+    return Fault(
+        request.kind, request.operation, request.rate, request.count, request.delay_seconds or 0.0, request.seed
+    )

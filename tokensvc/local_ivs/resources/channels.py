@@ -17,7 +17,7 @@ from tokensvc.local_ivs.resources.types import ResourceType, limited, render_sto
 from tokensvc.local_ivs.transaction import Body, OperationCall
 
 MULTITRACK_DEFAULTS: Mapping[str, Any] = {"enabled": False, "policy": "ALLOW", "maximumResolution": "FULL_HD"}
-"""Shown by the AWS CLI's examples if the request sets none. INFERRED: members that a request leaves out get them too."""
+"""Shown by the AWS CLI's examples if the request sets none. INFERRED: members that a request omits get them too."""
 PRESET_TYPES = ("ADVANCED_HD", "ADVANCED_SD")
 DEFAULT_PRESET = "HIGHER_BANDWIDTH_DELIVERY"
 

@@ -27,6 +27,7 @@ from tokensvc.local_ivs.transaction import Body, OperationCall
 _NAMED_CURVE = bytes.fromhex("06052b81040022")
 """secp384r1 as an object identifier in DER (RFC 5480, section 2.1.1.1)."""
 
+
 def read_public_key(_: OperationCall, __: Arn, ___: str, body: Body) -> str:
     """Replace the PEM by fingerprint and DER. Its digest is the unique key in the account and region."""
     try:

@@ -50,7 +50,11 @@ class FrameLimit(NamedTuple):
 
 
 _SINGLE_TRACK_FRAME = FrameLimit(2_100_000, 1920)
-_MULTITRACK_FRAMES = {"SD": FrameLimit(864 * 480, 864), "HD": FrameLimit(1280 * 720, 1280), "FULL_HD": _SINGLE_TRACK_FRAME}
+_MULTITRACK_FRAMES = {
+    "SD": FrameLimit(864 * 480, 864),
+    "HD": FrameLimit(1280 * 720, 1280),
+    "FULL_HD": _SINGLE_TRACK_FRAME,
+}
 
 
 class LimitBreach(NamedTuple):
