@@ -1,4 +1,4 @@
-"""What every test has: a modest hypothesis, an environment that says nothing, a key, and a store in memory."""
+"""Hooks and fixtures of all tests: markers, hypothesis settings, an empty environment, a key, a store in memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tokensvc.jose.keypair import PrivateKey
 from tokensvc.storage import migrate
 from tokensvc.storage.store import Store
 
-# Examples are drawn anew on each run, but in CI, where a change must not be refused for what another one brought.
+# Examples differ in each run, except in CI, where a change must not fail because of a bug that another one introduced.
 hypothesis.settings.register_profile(
     "tokensvc", max_examples=60, deadline=None, database=None, derandomize="CI" in os.environ
 )
@@ -28,18 +28,18 @@ hypothesis.settings.load_profile("tokensvc")
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: tests of whole deployments wait for a good part of their time."""
+    """One more than there are cores: end-to-end tests spend much of their time waiting."""
     return len(os.sched_getaffinity(0)) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole deployments first: they take longest, and what is short then fills the time of whichever core is done."""
+    """Run the end-to-end tests first: they take longest, and the short tests then keep all cores busy until the end."""
     items.sort(key=lambda item: "/e2e/" not in item.nodeid)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark what needs a whole deployment or a PostgreSQL server, so that no test has to be marked by hand."""
+    """Mark the end-to-end tests and those that need a PostgreSQL server, so that no test has to be marked by hand."""
     if item.nodeid.startswith(("tests/e2e/", "tests/hostile/")):
         item.add_marker(pytest.mark.e2e)
     callspec = getattr(item, "callspec", None)
@@ -52,22 +52,22 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Tell `tests.support.postgres` whether this test may use a server: `make test-fast` has to do without."""
+    """Tell `tests.support.postgres` whether this test may use a server: `make test-fast` runs without one."""
     postgres.permit(item.get_closest_marker("postgres") is not None)
 
 
 @pytest.fixture(autouse=True)
 def _uncached_loggers() -> None:
-    """A command that serves configures the log of the process, and loggers cache what was configured when they were
-    first used: without this, what a later test captures would not reach it."""
+    """Commands that serve configure the log of the process, and loggers cache the configuration of their first use:
+    without this, a later test could not capture their lines."""
     for name, module in list(sys.modules.items()):
         if name.startswith("tokensvc.") and (logger := getattr(module, "_log", None)) is not None:
             vars(logger).pop("bind", None)
 
 
 @pytest.fixture(autouse=True)
-def _silent_environment() -> Iterator[None]:
-    """No test sees, or leaves behind, what the machine's environment says about this service or about AWS."""
+def _empty_environment() -> Iterator[None]:
+    """No test sees the machine's TOKENSVC_* and AWS_* variables, and none leaves any behind."""
     before = dict(os.environ)
     for name in before:
         if name.startswith(("TOKENSVC_", "AWS_")):
@@ -78,8 +78,8 @@ def _silent_environment() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _own_hooks() -> Iterator[None]:
-    """What `logs.configure` sets up for a process to log what Python would print is taken down again."""
+def _restored_hooks() -> Iterator[None]:
+    """Undo the hooks that `logs.configure` installs to log what Python would print."""
     before = sys.excepthook, threading.excepthook, sys.unraisablehook, warnings.showwarning
     yield
     sys.excepthook, threading.excepthook, sys.unraisablehook, warnings.showwarning = before
@@ -93,13 +93,13 @@ def private_key() -> PrivateKey:
 
 @pytest.fixture
 def clock() -> ManualClock:
-    """A clock that stands still until it is told to go on."""
+    """A clock that only moves when a test advances it."""
     return ManualClock()
 
 
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new store in a file, to copy."""
+    """A file with a new store, to be copied."""
     path = tmp_path_factory.mktemp("migrated") / "store.db"
     migrate.upgrade(f"sqlite:///{path}")
     return path

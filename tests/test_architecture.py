@@ -1,4 +1,4 @@
-"""The map in `tokensvc/__init__.py` is true."""
+"""The map in `tokensvc/__init__.py` is correct: which packages there are, and which may import which."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import tokensvc
 
 ROOT = Path(tokensvc.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py") if (path.parent / "__init__.py").exists())
-"""What is installed: what builds the C extension is no package."""
+"""The installed files. The folder with the sources of the C extension is not a package."""
 
 LEVELS: tuple[tuple[str, ...], ...] = (
     (
@@ -51,18 +51,18 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("supervisor",),
     ("cli", "__main__"),
 )
-"""From left to right; a room may import from its own level and those before it. `settings` stands so far right because
-only assembly may know what the environment says."""
+"""From left to right; a package may import from its own level and those before it. `settings` is so far to the right
+because only the composition root may know the environment."""
 
-SIDE_BY_SIDE = ({"storage"}, {"aws.ivs", "aws.kms"}, {"web"}, {"local_ivs"})
-"""Rooms of one level that never import each other, in either direction."""
+INDEPENDENT = ({"storage"}, {"aws.ivs", "aws.kms"}, {"web"}, {"local_ivs"})
+"""Packages of one level that never import each other, in either direction."""
 
 STORAGE_OF_LOCAL_IVS = {"engine", "dialect", "errors"}
-"""What of `storage` the local IVS's own database uses: how to open one, not what is in the service's."""
+"""The modules of `storage` that the local IVS uses for its own database: how to open one, not the service's tables."""
 
 SUBJECTS = {"callers", "deployment", "vault", "tokens", "keys", "revocations"}
 SUBJECTS_OF_LOCAL_IVS = {"tokens.claims", "tokens.origins", "tokens.validation"}
-"""All that the local IVS uses of the service's subjects: the rules of playback."""
+"""All that the local IVS uses of the service's subjects: the playback rules."""
 
 THIRD_PARTY: dict[str, set[str]] = {
     "errors": set(),
@@ -102,7 +102,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "cli": {"click", "rich", "typer"},
     "__main__": set(),
 }
-"""What a room may use of other people's code."""
+"""The third-party libraries that a package may import."""
 
 PURE = (
     *(f"tokens/{name}.py" for name in ("request", "claims", "origins", "authorization", "issuer", "keyring")),
@@ -113,7 +113,7 @@ PURE = (
     *("aws/arn.py", "callers/policy.py", "vault/envelope.py", "printable.py", "timestamps.py", "problems.py"),
     *("errors.py", "validation_errors.py"),
 )
-"""Values in, values out."""
+"""Modules whose functions depend only on their arguments."""
 
 IMPURE = {
     "os",
@@ -128,33 +128,33 @@ IMPURE = {
     "sys",
     "asyncio",
 }
-"""Modules that pure code does without: time, chance, files, sockets and settings come in as arguments."""
+"""Modules that pure code does not import: time, randomness, files, sockets and settings are passed as arguments."""
 
 ASYNCHRONOUS = {"http", "web", "local_ivs/http", "container", "cli"}
 
-SERVERS = {"server"}
-"""All that commands use of `web`: what listens. Use cases and views are in their subjects."""
+WEB_OF_CLI = {"server"}
+"""All that commands use of `web`: the server. Use cases and views are in their subjects."""
 
 BANNED_NAMES = {"utils", "helpers", "common", "base", "manager", "misc"}
 
 
-def _room(path: Path) -> str:
-    return _room_of(list(path.relative_to(ROOT).with_suffix("").parts))
+def _package(path: Path) -> str:
+    return _package_of(list(path.relative_to(ROOT).with_suffix("").parts))
 
 
-def _room_of(parts: list[str]) -> str:
-    """The first part of a name within the package; of `aws`, whose two halves are far apart, the first two."""
+def _package_of(parts: list[str]) -> str:
+    """The first part of a module's name within tokensvc; of `aws`, whose modules are on two levels, the first two."""
     if parts[0] == "aws" and len(parts) > 1 and parts[1] != "__init__":
         return ".".join(parts[:2])
     return "aws.arn" if parts[0] == "aws" else parts[0]
 
 
-def _side(room: str) -> int | None:
-    return next((number for number, rooms in enumerate(SIDE_BY_SIDE) if room in rooms), None)
+def _group(package: str) -> int | None:
+    return next((number for number, packages in enumerate(INDEPENDENT) if package in packages), None)
 
 
-def _files(room: str) -> list[Path]:
-    return [path for path in FILES if _room(path) == room]
+def _files(package: str) -> list[Path]:
+    return [path for path in FILES if _package(path) == package]
 
 
 @functools.cache
@@ -171,61 +171,63 @@ def _imports(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def _ours(path: Path) -> set[str]:
-    """The rooms that a file imports from."""
+def _imported_packages(path: Path) -> set[str]:
+    """The packages of tokensvc that a file imports from."""
     parts = [name.split(".") for name in _imports(path) if name.split(".")[0] == "tokensvc"]
-    return {_room_of(p[1:]) for p in parts if len(p) > 1 and p[1] != "__version__"}
+    return {_package_of(p[1:]) for p in parts if len(p) > 1 and p[1] != "__version__"}
 
 
-def _level(room: str) -> int:
-    return next(number for number, rooms in enumerate(LEVELS) if room in rooms)
+def _level(package: str) -> int:
+    return next(number for number, packages in enumerate(LEVELS) if package in packages)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_run_one_way(path: Path) -> None:
-    room = _room(path)
-    if room == "__init__":
+def test_imports_follow_the_map(path: Path) -> None:
+    package = _package(path)
+    if package == "__init__":
         assert not list(_imports(path)), "the map imports nothing"
         return
-    ours = _ours(path)
+    imported = _imported_packages(path)
     if path == ROOT / "local_ivs" / "storage.py":
         used = {name.split(".")[2] for name in _imports(path) if name.startswith("tokensvc.storage.")}
         assert used <= STORAGE_OF_LOCAL_IVS
-        ours -= {"storage"}
-    for other in ours - {room}:
-        assert _level(other) <= _level(room), f"{room} imports {other}"
-        assert _side(room) == _side(other) or None in (_side(room), _side(other)), f"{room} imports {other}"
+        imported -= {"storage"}
+    for other in imported - {package}:
+        groups = _group(package), _group(other)
+        assert _level(other) <= _level(package), f"{package} imports {other}"
+        assert groups[0] == groups[1] or None in groups, f"{package} imports {other}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_a_room_uses_only_the_libraries_that_it_may(path: Path) -> None:
-    foreign = {name.split(".")[0] for name in _imports(path)} - {"tokensvc"} - sys.stdlib_module_names
-    assert foreign <= THIRD_PARTY.get(_room(path), set())
+def test_a_package_imports_only_its_allowed_libraries(path: Path) -> None:
+    libraries = {name.split(".")[0] for name in _imports(path)} - {"tokensvc"} - sys.stdlib_module_names
+    assert libraries <= THIRD_PARTY.get(_package(path), set())
 
 
 @pytest.mark.parametrize("name", PURE)
-def test_pure_files_import_nothing_that_has_effects(name: str) -> None:
+def test_pure_modules_import_nothing_that_has_effects(name: str) -> None:
     assert not {imported.split(".")[0] for imported in _imports(ROOT / name)} & IMPURE
     assert not [n for n in _nodes(ROOT / name) if isinstance(n, ast.AsyncFunctionDef)]
 
 
-def test_the_local_ivs_uses_of_the_subjects_only_the_rules_of_playback() -> None:
+def test_the_local_ivs_imports_only_the_playback_rules_of_the_subjects() -> None:
     used = {".".join(name.split(".")[1:3]) for path in _files("local_ivs") for name in _imports(path)}
     assert {module for module in used if module.split(".")[0] in SUBJECTS} <= SUBJECTS_OF_LOCAL_IVS
 
 
-def test_only_assembly_knows_the_settings() -> None:
-    assert {_room(path) for path in FILES if "settings" in _ours(path)} <= {"container", "supervisor", "cli"}
+def test_only_container_supervisor_and_cli_import_the_settings() -> None:
+    importing = {_package(path) for path in FILES if "settings" in _imported_packages(path)}
+    assert importing <= {"container", "supervisor", "cli"}
 
 
-def test_only_the_container_loads_the_metrics_library() -> None:
-    """It must be loaded after the supervisor has set the directory of its files."""
+def test_only_the_container_imports_the_metrics_library() -> None:
+    """It must be imported after the supervisor has set the directory of its files."""
     for path in FILES:
         if "prometheus_client" in {name.split(".")[0] for name in _imports(path)}:
-            assert _room(path) == "container", path
+            assert _package(path) == "container", path
 
 
-def test_only_what_faces_the_network_is_asynchronous() -> None:
+def test_only_code_that_faces_the_network_is_asynchronous() -> None:
     for path in FILES:
         if any(isinstance(node, ast.AsyncFunctionDef) for node in _nodes(path)):
             inside = path.relative_to(ROOT).as_posix()
@@ -233,8 +235,8 @@ def test_only_what_faces_the_network_is_asynchronous() -> None:
 
 
 @pytest.mark.parametrize("name", ["reconciler.py", "background.py", "service.py"])
-def test_assembly_sets_nothing_on_what_was_made(name: str) -> None:
-    """Everything gets what it needs from its constructor: no attribute is set, and nothing is appended, afterwards."""
+def test_the_composition_root_changes_no_object_after_its_construction(name: str) -> None:
+    """Every object gets its dependencies from its constructor: no attribute is set, and nothing is appended, later."""
     tree = ast.parse((ROOT / "container" / name).read_text("utf-8"))
     changed = [
         ast.unparse(node)
@@ -246,25 +248,24 @@ def test_assembly_sets_nothing_on_what_was_made(name: str) -> None:
     assert not changed
 
 
-def test_commands_use_of_web_only_what_serves() -> None:
-    """Use cases and views are in their subjects; `web` and `cli` are two faces of the same functions."""
+def test_the_cli_imports_only_the_server_of_web() -> None:
+    """Use cases and views are in their subjects; `web` and `cli` are two interfaces to the same functions."""
     parts = {tuple(name.split(".")[1:3]) for path in _files("cli") for name in _imports(path)}
-    assert {module for room, *modules in filter(None, parts) if room == "web" for module in modules} <= SERVERS
+    assert {module for package, *modules in filter(None, parts) if package == "web" for module in modules} <= WEB_OF_CLI
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_a_name_says_what_is_inside(path: Path) -> None:
+def test_no_module_has_a_meaningless_name(path: Path) -> None:
     assert not {part.removesuffix(".py") for part in path.relative_to(ROOT).parts} & BANNED_NAMES
 
 
-def _picture() -> tuple[tuple[str, ...], ...]:
-    """The order of imports as the map draws it."""
+def _levels_of_the_map() -> tuple[tuple[str, ...], ...]:
     assert tokensvc.__doc__ is not None
-    [picture] = [paragraph for paragraph in tokensvc.__doc__.split("\n\n") if "<-" in paragraph]
-    return tuple(tuple(re.findall(r"[\w.]+", level)) for level in picture.split("<-"))
+    [order] = [paragraph for paragraph in tokensvc.__doc__.split("\n\n") if "<-" in paragraph]
+    return tuple(tuple(re.findall(r"[\w.]+", level)) for level in order.split("<-"))
 
 
-def test_the_map_names_every_package_and_module_at_the_top_and_no_other() -> None:
+def test_the_map_names_every_package_and_top_level_module_and_nothing_else() -> None:
     assert tokensvc.__doc__ is not None
     named = re.findall(r"^    (\w[\w/]*(?:/|\.py))(?: |$)", tokensvc.__doc__, re.MULTILINE)
     packages = {f"{path.parent.relative_to(ROOT)}/" for path in FILES if path.name == "__init__.py"} - {"./"}
@@ -272,11 +273,11 @@ def test_the_map_names_every_package_and_module_at_the_top_and_no_other() -> Non
     assert sorted(named) == sorted(packages | modules)
 
 
-def test_the_picture_on_the_map_is_the_order_that_is_held() -> None:
-    assert _picture() == LEVELS
+def test_the_order_in_the_map_is_the_tested_order() -> None:
+    assert _levels_of_the_map() == LEVELS
 
 
-def test_every_room_has_a_level_and_a_list_of_libraries() -> None:
-    rooms = {_room(path) for path in FILES} - {"__init__"}
-    assert sorted(room for level in LEVELS for room in level) == sorted(rooms)
-    assert THIRD_PARTY.keys() == rooms
+def test_every_package_has_a_level_and_a_list_of_libraries() -> None:
+    packages = {_package(path) for path in FILES} - {"__init__"}
+    assert sorted(package for level in LEVELS for package in level) == sorted(packages)
+    assert THIRD_PARTY.keys() == packages

@@ -1,4 +1,4 @@
-"""What is built from this folder: a wheel for every machine, one with the C extension, and an installation without."""
+"""The wheels: a pure one for every machine, one with the C extension, and an installation of each."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ signatures = signer.sign_many([(signer.prepare(key), digest(b"data"))] * 8)
 print(signer.name, all(verify(key.public_key(), b"data", signature) for signature in signatures))
 """
 
-pytestmark = pytest.mark.skipif(not LIBRARIES, reason="build/native is not there: the environment was not made by make")
+pytestmark = pytest.mark.skipif(not LIBRARIES, reason="build/native is missing: make did not create the environment")
 
 
-def built(tmp_path: Path, *options: str, **environ: str) -> Path:
-    """The wheel that a copy of the sources gives."""
+def build_wheel(tmp_path: Path, *options: str, **environ: str) -> Path:
+    """Build a wheel from a copy of the sources."""
     sources = tmp_path / "sources"
     sources.mkdir()
     for name in SOURCES:
@@ -58,16 +58,16 @@ def contents(wheel: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def native_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return built(tmp_path_factory.mktemp("native"))
+    return build_wheel(tmp_path_factory.mktemp("native"))
 
 
 @pytest.fixture(scope="module")
 def pure_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return built(tmp_path_factory.mktemp("pure"), "--config-setting", "native=off")
+    return build_wheel(tmp_path_factory.mktemp("pure"), "--config-setting", "native=off")
 
 
 @pytest.mark.long
-def test_the_pure_wheel_is_for_every_machine_and_holds_all_of_the_package(pure_wheel: Path) -> None:
+def test_the_pure_wheel_is_for_every_machine_and_contains_the_whole_package(pure_wheel: Path) -> None:
     assert pure_wheel.name.endswith("-py3-none-any.whl")
     packaged = {name for name in contents(pure_wheel) if name.startswith("tokensvc/")}
     here = {path for path in (ROOT / "tokensvc").rglob("*.py") if (path.parent / "__init__.py").exists()}
@@ -80,7 +80,7 @@ def test_the_pure_wheel_is_for_every_machine_and_holds_all_of_the_package(pure_w
 
 @pytest.mark.long
 @needs_multibuffer
-def test_the_native_wheel_holds_the_extension_beside_the_same_package(native_wheel: Path, pure_wheel: Path) -> None:
+def test_the_native_wheel_adds_only_the_extension(native_wheel: Path, pure_wheel: Path) -> None:
     assert "-cp311-abi3-linux_x86_64" in native_wheel.name
     more = {name for name in contents(native_wheel) ^ contents(pure_wheel) if ".dist-info/" not in name}
     assert more == {EXTENSION}
@@ -88,7 +88,7 @@ def test_the_native_wheel_holds_the_extension_beside_the_same_package(native_whe
 
 @pytest.mark.long
 @needs_multibuffer
-def test_the_extension_needs_nothing_but_the_c_library(native_wheel: Path) -> None:
+def test_the_extension_is_linked_to_the_c_library_only(native_wheel: Path) -> None:
     auditwheel = Path(sysconfig.get_path("scripts")) / "auditwheel"
     shown = subprocess.run([auditwheel, "show", native_wheel], capture_output=True, text=True, check=True).stdout
     assert "manylinux" in shown
@@ -97,7 +97,7 @@ def test_the_extension_needs_nothing_but_the_c_library(native_wheel: Path) -> No
 
 @pytest.mark.long
 @needs_multibuffer
-def test_the_extension_exports_only_what_python_calls(native_wheel: Path, tmp_path: Path) -> None:
+def test_the_extension_exports_only_its_init_function(native_wheel: Path, tmp_path: Path) -> None:
     elffile = pytest.importorskip("elftools.elf.elffile")
     with zipfile.ZipFile(native_wheel) as archive, archive.open(EXTENSION) as binary:
         symbols = elffile.ELFFile(binary).get_section_by_name(".dynsym").iter_symbols()
@@ -107,14 +107,14 @@ def test_the_extension_exports_only_what_python_calls(native_wheel: Path, tmp_pa
 
 @pytest.mark.long
 @pytest.mark.parametrize("missing", ["compiler", "libraries"])
-def test_without_what_it_is_built_from_the_extension_is_left_out(missing: str, tmp_path: Path) -> None:
+def test_without_a_compiler_or_the_libraries_the_extension_is_left_out(missing: str, tmp_path: Path) -> None:
     environ = {"CC": "/nonexistent/cc"} if missing == "compiler" else {"PYTHONPATH": str(tmp_path)}
-    assert EXTENSION not in contents(built(tmp_path, **environ))
+    assert EXTENSION not in contents(build_wheel(tmp_path, **environ))
 
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh environment with what the service needs, and the service in none of its forms."""
+    """A fresh environment with the service's dependencies, without the service itself."""
     folder = tmp_path_factory.mktemp("bare")
     venv.create(folder, with_pip=True)
     locked = str(ROOT / "requirements/run.txt")

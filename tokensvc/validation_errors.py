@@ -8,9 +8,9 @@ Invariants
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from tokensvc.errors import FieldError
 
@@ -49,17 +49,15 @@ _MESSAGES = {
 def field_errors(invalid: ValidationError) -> list[FieldError]:
     """pydantic's errors with messages of our own, without the input."""
     return [
-        FieldError(shown_path(error["loc"]), _message(error))
+        FieldError(shown_path(error["loc"]), _message(error["type"], error.get("ctx", {}), error["msg"]))
         for error in invalid.errors(include_url=False, include_input=False)
     ]
 
 
-def _message(error: ErrorDetails) -> str:
-    limits = error.get("ctx", {})
+def _message(kind: str, limits: Mapping[str, object], default: str) -> str:
     if limits.get("min_length") == 1:
         return "must not be empty"
-    message = _MESSAGES.get(error["type"])
-    return message.format(**limits) if message else error["msg"]
+    return _MESSAGES[kind].format(**limits) if kind in _MESSAGES else default
 
 
 def shown_name(name: str) -> str:
