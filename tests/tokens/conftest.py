@@ -38,7 +38,7 @@ def make(store: Store, ivs: SimulatedIvs, clock: ManualClock) -> Make:
             leases=leases,
             control_plane=ivs,
             clock=clock,
-            wait_seconds=WAIT,
+            lookup_timeout_seconds=WAIT,
             calls_per_second=1,
             wake=wake,
         )

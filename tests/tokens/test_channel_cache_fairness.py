@@ -188,7 +188,7 @@ def test_two_workers_do_not_both_look_at_a_known_channel_again(
         one.look_up(arn(number), "shop")
     turn(one, clock)
     clock.advance(RECHECK_SECONDS)
-    other._find_due()
+    other._read_due()
     turn(one, clock)
     turn(other, clock)
     assert [len(request["arns"]) for request in ivs.asked("BatchGetChannel")] == [20, 20]
@@ -227,7 +227,7 @@ def test_what_a_caller_invents_leaves_no_row_and_fills_no_snapshot(
         leases=ManualLeases(clock),
         control_plane=ivs,
         clock=clock,
-        wait_seconds=0.3,
+        lookup_timeout_seconds=0.3,
         calls_per_second=1,
     )
     ivs.add_channels([NEW])
@@ -251,7 +251,7 @@ def test_memory_of_absent_channels_is_bounded_whatever_the_rate(store: Store, cl
         leases=ManualLeases(clock),
         control_plane=ivs,
         clock=clock,
-        wait_seconds=0.3,
+        lookup_timeout_seconds=0.3,
         calls_per_second=1000,
     )
     for number in range(RECENT_MAX + 500):
@@ -285,7 +285,7 @@ def test_whatever_is_asked_in_whatever_order_everyone_has_an_answer_and_no_queue
             leases=ManualLeases(clock),
             control_plane=ivs,
             clock=clock,
-            wait_seconds=0.3,
+            lookup_timeout_seconds=0.3,
             calls_per_second=1,
         )
         questions = []

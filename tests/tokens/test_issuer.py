@@ -165,7 +165,7 @@ def test_more_than_policy_or_the_key_allows_is_refused_and_not_clamped(
         minted(TokenLimits(ceiling, "default"), snapshot, ttlSeconds=121, **tie)
     [error] = refused.value.errors
     assert error.field == "ttlSeconds"
-    assert "at most 120" in error.message
+    assert error.message == "exceeds this caller's limit of 120 s"
     assert minted(TokenLimits(ceiling, "default"), snapshot, ttlSeconds=120, **tie).exp == NOW + 120
 
 

@@ -311,7 +311,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
         leases=store.leases,
         control_plane=control_plane,
         clock=confirmed_clock,
-        wait_seconds=settings.channel_lookup_timeout_seconds,
+        lookup_timeout_seconds=settings.channel_lookup_timeout_seconds,
         calls_per_second=settings.channel_calls_per_second,
         wake=channels_wanted.set,
     )

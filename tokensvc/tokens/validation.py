@@ -270,7 +270,7 @@ def _not_yet(state: _State) -> str | None:
 
 
 def _in_milliseconds(name: str) -> _Failed:
-    text = f"{name} is in milliseconds, as JavaScript's Date.now() returns it; IVS expects Unix seconds: divide it by 1000"
+    text = f"{name} is in milliseconds, as JavaScript's Date.now() returns them; IVS expects seconds: divide it by 1000"
     return _Failed(text, Reason.MILLISECONDS)
 
 
