@@ -247,7 +247,7 @@ def _worker_main(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     directory = Path(os.environ[_METRICS_DIRECTORY])
     threading.Thread(target=_stop_with_parent, name="parent-watch", daemon=True).start()
     try:
-        lock = metrics_directory.hold(directory)
+        lock = metrics_directory.lock(directory)
     except OSError:  # the parent has ended, and the directory with it
         sys.exit(1)
     try:

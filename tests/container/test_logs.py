@@ -266,13 +266,13 @@ def raising(text: str) -> None:
 def test_a_line_that_clients_can_cause_is_written_once_in_a_while(capsys: pytest.CaptureFixture[str]) -> None:
     configure("json")
     clock = ManualClock()
-    logging.getLogger().handlers[0].filters[:] = [logs._Repetitions(clock.monotonic)]
+    logging.getLogger().handlers[0].filters[:] = [logs._RepetitionFilter(clock.monotonic)]
     log = logging.getLogger("uvicorn.error")
     for _ in range(600):
         log.warning("Invalid HTTP request received.")
     log.error("Exception in ASGI application\n", exc_info=raised(ValueError()))
     log.error("Exception in ASGI application\n", exc_info=raised(KeyError()))
-    clock.advance(logs.REPEATED_AFTER_SECONDS)
+    clock.advance(logs.REPEAT_INTERVAL_SECONDS)
     log.warning("Invalid HTTP request received.")
     logging.getLogger("library").warning("each")
     logging.getLogger("library").warning("each")
@@ -288,7 +288,7 @@ def test_a_line_that_clients_can_cause_is_written_once_in_a_while(capsys: pytest
 
 
 def test_how_many_different_lines_are_remembered_is_bounded() -> None:
-    repetitions = logs._Repetitions(ManualClock().monotonic)
+    repetitions = logs._RepetitionFilter(ManualClock().monotonic)
     for number in range(10_000):
         assert repetitions.filter(logging.LogRecord("uvicorn", 40, "", 1, f"line {number}", (), None))
     assert len(repetitions._last) <= 256

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tokensvc.container.metrics_directory import LOCK_FILE, PREFIX, create, hold, remove_if_unused, remove_unused
+from tokensvc.container.metrics_directory import LOCK_FILE, PREFIX, create, lock, remove_if_unused, remove_unused
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def test_it_is_private_and_in_use_from_the_start() -> None:
 
 def test_it_is_in_use_as_long_as_anyone_holds_it() -> None:
     directory, first = create()
-    second = hold(directory)
+    second = lock(directory)
     os.close(first)
     assert not remove_if_unused(directory)
     os.close(second)

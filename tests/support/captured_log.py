@@ -25,7 +25,7 @@ class CapturedLog(LogWriter):
 
     @property
     def text(self) -> str:
-        self.write_out()
+        self.write_queued()
         return self.written.decode()
 
     def _take_bytes(self, data: memoryview) -> int:

@@ -1,15 +1,15 @@
-"""How log lines look, what never gets into one, and where they go.
+"""Configures logging: format, masking of secrets and destination.
 
-Rules of the file
-- One line an event, on standard error: JSON, or text for people. All of them go through one `LogWriter`: structlog's,
-  the standard library's (uvicorn, asyncio and other libraries), warnings, and exceptions that nothing has caught.
-- Text for people holds printable characters alone: text from outside drives no terminal. JSON has escapes.
-- Whatever a line holds, what looks like a token, an API key or a private key is starred out on its way. That is the
-  last of several defences: no code logs them to begin with.
-- An exception is written as types and frames, never with its message (`logger.exception_fields`). What a library that
-  handles connections logs may quote a request, so of its text only the part that stands in its source is written.
-- Such a library logs because of what clients send, so each of its lines is written once in ten seconds at most.
-- Lines that are queued when the process ends are written for EXIT_SECONDS at most.
+Invariants
+- One line per event, on standard error, as JSON or as text for people. All lines go through one `LogWriter`:
+  structlog's, the standard library's (uvicorn, asyncio and other libraries), warnings and uncaught exceptions.
+- Text for people contains printable characters only, so that untrusted text cannot control a terminal. JSON escapes.
+- Everything that looks like a token, an API key or a private key is masked. This is the last of several defences: no
+  code logs secrets in the first place.
+- An exception is written as types and frames, never with its message (`log.exception_fields`). A library that handles
+  connections may quote a request in its messages, so only the part of the text that is in its source is written.
+- Clients can cause such a library to log, so each of its lines is written at most once in ten seconds.
+- Lines that are queued when the process exits are written for at most EXIT_SECONDS.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tokensvc.log import exception_fields, structlog
 from tokensvc.printable import printable
 
 EXIT_SECONDS = 2.0
-REPEATED_AFTER_SECONDS = 10.0
+REPEAT_INTERVAL_SECONDS = 10.0
 _REPEATED_MAX = 256
 
 _SECRET = re.compile(
@@ -41,11 +41,11 @@ _SECRET = re.compile(
     r"|-----BEGIN[A-Z ]*PRIVATE KEY-----.*?(?:-----END[A-Z ]*PRIVATE KEY-----|\Z)",
     re.DOTALL,
 )
-_HANDLES_CONNECTIONS = frozenset(
+_CONNECTION_LOGGERS = frozenset(
     {"uvicorn", "asyncio", "uvloop", "anyio", "starlette", "concurrent", "h11", "httptools"}
 )
 _VALUE = re.compile(r"\((?!\))|[<\[{'\"`\r\n]")
-"""Where a library's text goes over to a value: a bracket or a quote. `accept()` is none."""
+"""Where a value begins in a library's text: at a bracket or a quote, but not at the parentheses of `accept()`."""
 _TRACEBACK = "Traceback (most recent call last):"
 _FRAME = re.compile(r'^ *File "([^"\n]+)", line (\d+), in (\S+)$', re.MULTILINE)
 _RAISED = re.compile(r"^([A-Za-z_][\w.]*)(?::|$)", re.MULTILINE)
@@ -54,12 +54,12 @@ _log = structlog.get_logger(__name__)
 
 
 def mask_secrets(text: str) -> str:
-    """The text with everything secret-looking starred out."""
+    """Replace everything that looks like a secret with ***."""
     return _SECRET.sub("***", text)
 
 
 def configure(log_format: str) -> None:
-    """Set up structlog, and the standard library's logging behind it for uvicorn and the libraries."""
+    """Configure structlog, and the standard library's logging for uvicorn and other libraries."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -76,12 +76,12 @@ def configure(log_format: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    process_log.use(sys.stderr, _dropped_line(shared, render))
+    process_log.use(sys.stderr, _dropped_lines_renderer(shared, render))
     handler = _QueueHandler(process_log.writer)
-    handler.addFilter(_Repetitions(time.monotonic))
+    handler.addFilter(_RepetitionFilter(time.monotonic))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[_without_values, *shared],
+            foreign_pre_chain=[_strip_values, *shared],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 _exceptions_as_frames,
@@ -95,11 +95,11 @@ def configure(log_format: str) -> None:
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("tokensvc").setLevel(logging.INFO)
-    _log_what_python_prints()
+    _log_python_messages()
 
 
 class ProcessLog:
-    """The log of this process: its writer, and the stream that it writes to."""
+    """The log of this process: its writer and the stream that it writes to."""
 
     def __init__(self) -> None:
         self.writer = LogWriter(no_sink, lambda dropped: f"log lines dropped: {dict(dropped)}\n")
@@ -109,20 +109,20 @@ class ProcessLog:
         os.register_at_fork(after_in_child=self.writer.after_fork_in_child)
 
     def use(self, stream: TextIO | None, report: Callable[[Mapping[str, int]], str]) -> None:
-        """Write to this stream from now on; to its descriptor, if it has one."""
+        """Write to this stream from now on, through its file descriptor if it has one."""
         self.writer.report = report
         if not self._is_used:
             atexit.register(self._flush_at_exit)
         elif stream is self._stream:  # its descriptor is open already
             return
-        self.writer.flush(EXIT_SECONDS)  # what was logged before belongs to the stream before
+        self.writer.flush(EXIT_SECONDS)  # lines logged before belong to the previous stream
         previous, self.writer.sink = self.writer.sink, _sink_of(stream)
         self._stream, self._is_used = stream, True
         if isinstance(previous, DescriptorSink):
             previous.close()
 
     def print_error(self, text: str) -> None:
-        """Print to standard error, after what is queued for it. Waits for its reader EXIT_SECONDS at most."""
+        """Print to standard error after the queued lines. Waits at most EXIT_SECONDS for the reader."""
         self.use(sys.stderr, self.writer.report)
         self.writer.put(f"{text}\n")
         self._is_stalled = not self.writer.flush(EXIT_SECONDS)
@@ -141,11 +141,11 @@ def _sink_of(stream: TextIO | None) -> Sink:
 
 
 process_log = ProcessLog()
-"""A process has one standard error, and so one log."""
+"""One for each process, like standard error."""
 
 
 class _QueueHandler(logging.Handler):
-    """Hands lines to the writer."""
+    """Passes lines to the writer."""
 
     def __init__(self, writer: LogWriter) -> None:
         super().__init__()
@@ -154,15 +154,15 @@ class _QueueHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._writer.put(self.format(record) + "\n")
-        except Exception as problem:  # noqa: BLE001 - the library would print the record, with its values
-            where, kind = f"{record.pathname}:{record.lineno}", type(problem).__name__
+        except Exception as error:  # noqa: BLE001 - otherwise logging would print the record with its values
+            where, kind = f"{record.pathname}:{record.lineno}", type(error).__name__
             self._writer.put(
                 f'{{"level":"error","event":"log line not rendered","where":"{where}","error":"{kind}"}}\n'
             )
 
 
-class _Repetitions(logging.Filter):
-    """Lets through each line of a library that handles connections once in a while, with the number held back since."""
+class _RepetitionFilter(logging.Filter):
+    """Limits how often each line of a connection library is written; adds the number suppressed since the last time."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         super().__init__()
@@ -170,13 +170,13 @@ class _Repetitions(logging.Filter):
         self._last: dict[tuple[str, ...], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if not _handles_connections(record):
+        if not _is_connection_library(record):
             return True
         kind = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else ""
         text = vars(record)["own_text"] = _text_without_values(record)
         line, now = (record.name, text, kind), self._monotonic()
         passed_at, suppressed = self._last.get(line, (float("-inf"), 0))
-        if now < passed_at + REPEATED_AFTER_SECONDS:
+        if now < passed_at + REPEAT_INTERVAL_SECONDS:
             self._last[line] = passed_at, suppressed + 1
             return False
         if len(self._last) >= _REPEATED_MAX:
@@ -186,7 +186,7 @@ class _Repetitions(logging.Filter):
         return True
 
 
-def _dropped_line(shared: list[Any], render: Any) -> Callable[[Mapping[str, int]], str]:
+def _dropped_lines_renderer(shared: list[Any], render: Any) -> Callable[[Mapping[str, int]], str]:
     def line(dropped: Mapping[str, int]) -> str:
         event: Any = {"event": "log lines dropped", "lines": sum(dropped.values()), **dropped}
         for process in shared[1:]:
@@ -196,14 +196,14 @@ def _dropped_line(shared: list[Any], render: Any) -> Callable[[Mapping[str, int]
     return line
 
 
-def _handles_connections(record: logging.LogRecord) -> bool:
-    return record.name.partition(".")[0] in _HANDLES_CONNECTIONS
+def _is_connection_library(record: logging.LogRecord) -> bool:
+    return record.name.partition(".")[0] in _CONNECTION_LOGGERS
 
 
-def _without_values(_logger: Any, _method: str, event: Any) -> Any:
-    """A library's line as it may be written."""
+def _strip_values(_logger: Any, _method: str, event: Any) -> Any:
+    """A connection library's event, without the values in its message."""
     record: logging.LogRecord = event["_record"]
-    if not _handles_connections(record):
+    if not _is_connection_library(record):
         return event
     event["event"] = getattr(record, "own_text", "")
     event.update(_described_traceback(str(record.msg)))
@@ -213,20 +213,20 @@ def _without_values(_logger: Any, _method: str, event: Any) -> Any:
 
 
 def _text_without_values(record: logging.LogRecord) -> str:
-    """The part of the message that stands in the library's source, and numbers."""
+    """The part of the message that is in the library's source, with numbers filled in."""
     if not isinstance(record.msg, str):
         return type(record.msg).__name__
     if record.msg.lstrip().startswith(_TRACEBACK):
         return "exception"
     text = record.msg
     if isinstance(record.args, tuple) and all(isinstance(arg, int | float) for arg in record.args):
-        with suppress(TypeError, ValueError):  # not as many as the text wants
+        with suppress(TypeError, ValueError):  # the number of arguments does not match
             text = record.getMessage()
     return _VALUE.split(text.strip(), maxsplit=1)[0].strip()
 
 
 def _described_traceback(text: str) -> dict[str, Any]:
-    """The last traceback in a text (Starlette hands uvicorn one when a start or a stop fails), as types and frames."""
+    """The last traceback in a text, as types and frames. Starlette gives uvicorn one when startup or shutdown fails."""
     _, found, last = text.rpartition(_TRACEBACK)
     if not found:
         return {}
@@ -237,23 +237,23 @@ def _described_traceback(text: str) -> dict[str, Any]:
 
 def _exceptions_as_frames(_logger: Any, _method: str, event: Any) -> Any:
     given = event.pop("exc_info", None)
-    problem = given if isinstance(given, BaseException) else (given if isinstance(given, tuple) else sys.exc_info())[1]
-    if given and problem is not None:
-        event.update(exception_fields(problem))
+    error = given if isinstance(given, BaseException) else (given if isinstance(given, tuple) else sys.exc_info())[1]
+    if given and error is not None:
+        event.update(exception_fields(error))
     return event
 
 
-def _log_what_python_prints() -> None:
-    """Warnings and uncaught exceptions become log lines; Python itself would print them, with messages and values."""
+def _log_python_messages() -> None:
+    """Log warnings and uncaught exceptions, which Python would otherwise print with messages and values."""
     sys.excepthook = _log_uncaught
     threading.excepthook = lambda args: _log_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
     sys.unraisablehook = lambda args: _log_uncaught(args.exc_type, args.exc_value, args.exc_traceback)
     warnings.showwarning = _log_warning
 
 
-def _log_uncaught(kind: type[BaseException], problem: BaseException | None, _frames: TracebackType | None) -> None:
+def _log_uncaught(kind: type[BaseException], error: BaseException | None, _frames: TracebackType | None) -> None:
     if not issubclass(kind, SystemExit | KeyboardInterrupt):
-        fields = exception_fields(problem) if problem is not None else {"error": kind.__name__}
+        fields = exception_fields(error) if error is not None else {"error": kind.__name__}
         _log.critical("uncaught exception", thread=threading.current_thread().name, **fields)
 
 
@@ -265,7 +265,7 @@ def _log_warning(
     file: TextIO | None = None,  # noqa: ARG001 - as above
     line: str | None = None,  # noqa: ARG001 - as above
 ) -> None:
-    """Without the message: that of a ResourceWarning, for one, holds a client's address."""
+    """Log the category only: a message may contain a client's address, as a ResourceWarning's does."""
     _log.warning("python warning", category=category.__name__, where=f"{filename}:{lineno}")
 
 
@@ -281,7 +281,7 @@ def _printable_values(_logger: Any, _method: str, event: Any) -> Any:
 
 
 def _masked(value: Any) -> Any:
-    """A value as it may be written: what is neither text nor number is written as its repr, so that is starred."""
+    """A value with secrets masked; a value that is neither text nor number is masked in its repr, which is written."""
     match value:
         case None | bool() | int() | float():
             return value

@@ -1,11 +1,11 @@
-"""The directory in which worker processes share their metrics, and the removal of those that a killed process left.
+"""The directory in which worker processes share their metrics, and the removal of directories left by killed processes.
 
 Invariants
 - Each process that uses a directory holds a shared lock on a file in it; the kernel releases it however the process
-  ends. A directory is unused, and may be removed, only while an exclusive lock can be had. Process ids prove nothing,
-  since they are used again.
-- Only directories of this user are looked at, and no symbolic link is followed.
-- Without its lock file a directory is not ours to remove: another process may be making it at this moment.
+  ends. A directory may be removed only while an exclusive lock is held. Process ids prove nothing, since they are
+  reused.
+- Only directories of this user are considered, and no symbolic link is followed.
+- A directory without its lock file must not be removed: another process may be creating it.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ LOCK_FILE = "in-use.lock"
 
 
 def create() -> tuple[Path, int]:
-    """A new directory among the system's temporary ones, and the descriptor that holds the lock on it."""
+    """Create a temporary directory. Returns it with the descriptor that holds its lock."""
     while True:
         directory = Path(tempfile.mkdtemp(prefix=PREFIX))
         descriptor = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         if (directory / LOCK_FILE).exists():
             return directory, descriptor
-        os.close(descriptor)  # it was removed as unused before the lock was there
+        os.close(descriptor)  # it was removed as unused before the lock was taken
 
 
-def hold(directory: Path) -> int:
-    """The descriptor that holds the lock on a directory that another process has created. Raises OSError."""
+def lock(directory: Path) -> int:
+    """Lock a directory that another process created. Returns the descriptor that holds the lock. Raises OSError."""
     descriptor = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_NOFOLLOW)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
     return descriptor
 
 
 def remove_if_unused(directory: Path) -> bool:
-    """Remove a directory unless a process holds it. Whether it was removed."""
+    """Remove a directory unless a process has locked it. Returns whether it was removed."""
     try:
         found = directory.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():

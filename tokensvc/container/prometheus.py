@@ -1,8 +1,8 @@
-"""Metrics in Prometheus's format; with several workers, through its multiprocess mode.
+"""Metrics in Prometheus's text format; several workers use the client library's multiprocess mode.
 
-Rules of the file
-- `PROMETHEUS_MULTIPROC_DIR` must be set before this module is imported when there are several workers.
-- The hot path notes outcomes and times in a queue, no more; `settle` counts them, a few times a second and before every
+Invariants
+- With several workers, `PROMETHEUS_MULTIPROC_DIR` must be set before this module is imported.
+- The hot path only appends outcomes and times to a queue; `flush` counts them, a few times a second and before every
   rendering.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections import Counter as CountOf
+from collections import Counter as CollectionsCounter
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -25,10 +25,10 @@ ISSUE_BUCKETS = (0.0001, 0.00015, 0.0002, 0.0003, 0.0005, 0.001, 0.0025, 0.005, 
 
 
 class _Histogram(Histogram):
-    """Takes many observations for the price of a few: each by itself would cost a token 1 µs, and more with workers."""
+    """Records many observations at the cost of a few: each by itself costs 1 µs, and more with several workers."""
 
     def observe_all(self, amounts: Sequence[float]) -> None:
-        """As `observe` for each of them."""
+        """Do what `observe` does for each of the amounts."""
         self._sum.inc(sum(amounts))
         ordered, counted = sorted(amounts), 0
         for bucket, bound in zip(self._buckets, self._upper_bounds, strict=True):
@@ -39,34 +39,34 @@ class _Histogram(Histogram):
 
 
 class PrometheusMetrics:
-    """One worker's share of the figures."""
+    """The metrics of one process."""
 
     def __init__(self, take_dropped_lines: Callable[[], Mapping[str, int]] = dict) -> None:
         self._take_dropped_lines = take_dropped_lines
         self._registry = registry = CollectorRegistry()
-        self._noted_issued: deque[float] = deque()
-        self._noted_refused: deque[str] = deque()
-        self.tokens_issued = self._noted_issued.extend
-        self.token_request_failed = self._noted_refused.append
-        self._noted_lanes: deque[int] = deque()
-        self._noted_fallbacks: deque[tuple[str, int]] = deque()
-        self._noted_verified: deque[bool] = deque()
-        self.lanes_filled = self._noted_lanes.append
-        self.signature_verified = self._noted_verified.append
-        self._tokens = Counter(
+        self._pending_issued: deque[float] = deque()
+        self._pending_failed: deque[str] = deque()
+        self.tokens_issued = self._pending_issued.extend
+        self.token_request_failed = self._pending_failed.append
+        self._pending_lanes: deque[int] = deque()
+        self._pending_fallbacks: deque[tuple[str, int]] = deque()
+        self._pending_verifications: deque[bool] = deque()
+        self.lanes_filled = self._pending_lanes.append
+        self.signature_verified = self._pending_verifications.append
+        self._token_requests = Counter(
             "tokensvc_token_requests",
-            "Tokens asked for, by outcome: issued, or the refusal's code",
+            "Token requests by outcome: issued, or the error code",
             ["outcome"],
             registry=registry,
         )
         self._issue_seconds = _Histogram(
-            "tokensvc_token_issue_duration_seconds", "Time to mint one token", buckets=ISSUE_BUCKETS, registry=registry
+            "tokensvc_token_issue_duration_seconds", "Time to issue one token", buckets=ISSUE_BUCKETS, registry=registry
         )
-        self._control_plane = Counter(
-            "tokensvc_ivs_requests", "Calls to IVS, by operation and outcome", ["operation", "code"], registry=registry
+        self._ivs_requests = Counter(
+            "tokensvc_ivs_requests", "Requests to IVS by operation and result", ["operation", "code"], registry=registry
         )
-        self._background_failures = Counter(
-            "tokensvc_background_failures", "Failed runs of background duties", ["task"], registry=registry
+        self._task_failures = Counter(
+            "tokensvc_background_failures", "Failed runs of background tasks", ["task"], registry=registry
         )
         self._snapshot_age = Gauge(
             "tokensvc_snapshot_age_seconds",
@@ -76,88 +76,91 @@ class PrometheusMetrics:
         )
         self._key_age = Gauge(
             "tokensvc_active_key_age_seconds",
-            "How long the active key has been signing",
+            "Time since the active key became active",
             ["region"],
             registry=registry,
             multiprocess_mode="livemax",
         )
         self._key_slots = Gauge(
             "tokensvc_key_slots_used",
-            "Key pairs of this deployment that IVS holds",
+            "Key pairs of this deployment that are imported in IVS",
             ["region"],
             registry=registry,
             multiprocess_mode="livemax",
         )
 
-        self._rotation_leads = Gauge(
+        self._rotation_leader = Gauge(
             "tokensvc_rotation_leader",
-            "1 where the process that performs rotations is on this machine",
+            "1 if a process on this machine is the rotation leader",
             registry=registry,
             multiprocess_mode="livemax",
         )
-        self._rotation_trouble = Gauge(
+        self._rotation_problems = Gauge(
             "tokensvc_rotation_problems",
-            "Things that keep keys from being rotated, as the process that performs says",
+            "Problems that block key rotation, as the rotation leader reports them",
             ["region"],
             registry=registry,
             multiprocess_mode="livemax",
         )
         self._workers = Gauge(
             "tokensvc_workers",
-            "Workers of the deployment that were heard lately",
+            "Workers of the deployment with a recent heartbeat",
             registry=registry,
             multiprocess_mode="livemax",
         )
-        self._workers_behind = Gauge(
+        self._workers_stale = Gauge(
             "tokensvc_workers_stale",
-            "Those of them that have not heard of the newest keys",
+            "Workers with a recent heartbeat that have not loaded the current keys",
             registry=registry,
             multiprocess_mode="livemax",
         )
 
-        self._queued = Gauge(
+        self._queue_depth = Gauge(
             "tokensvc_revocation_queue_depth",
-            "Revocations of viewers that IVS has yet to be told",
+            "Viewer revocations that are not yet delivered to IVS",
             registry=registry,
             multiprocess_mode="livemax",
         )
-        self._oldest = Gauge(
+        self._queue_oldest_age = Gauge(
             "tokensvc_revocation_queue_oldest_age_seconds",
-            "How long the oldest of them has waited",
+            "Time since the oldest queued revocation was accepted",
             registry=registry,
             multiprocess_mode="livemax",
         )
         self._revocations = Counter(
             "tokensvc_revocations",
-            "Revocations of viewers told to IVS, by outcome: sent, failed, deferred",
+            "Viewer revocations dispatched to IVS, by outcome: sent, failed, deferred",
             ["outcome"],
             registry=registry,
         )
-        self._revocation_troubles = Counter(
-            "tokensvc_revocation_errors", "Those that IVS did not take, by its code", ["code"], registry=registry
+        self._revocation_errors = Counter(
+            "tokensvc_revocation_errors",
+            "Viewer revocations that IVS did not accept, by error code",
+            ["code"],
+            registry=registry,
         )
         self._signer_info = Gauge(
             "tokensvc_signer_info",
-            "1 for the library that signs, and why no faster one does",
+            "1 for the library that signs, with the reason why it is not a faster one",
             ["signer", "fallback_reason"],
             registry=registry,
             multiprocess_mode="livemax",
         )
         self._signer_lanes = _Histogram(
             "tokensvc_signer_lanes",
-            "Signatures made by one call of the multi-buffer signer",
+            "Signatures made in one call of the multi-buffer signer",
             buckets=LANE_BUCKETS,
             registry=registry,
         )
         self._signer_fallbacks = Counter(
             "tokensvc_signer_fallbacks",
-            "Signatures that AWS-LC made in place of the multi-buffer signer, by reason",
+            "Signatures made by AWS-LC instead of the multi-buffer signer, by reason",
             ["reason"],
             registry=registry,
         )
         self._signer_verifications = Counter(
             "tokensvc_signer_verifications",
-            "Multi-buffer signatures verified before they were given out, by outcome: passed, failed",
+            "Multi-buffer signatures verified before use, by outcome: passed, failed",
             ["outcome"],
             registry=registry,
         )
@@ -172,32 +175,32 @@ class PrometheusMetrics:
             self._log_lines_dropped.labels(reason)
 
     def flush(self) -> None:
-        issued = list(_drained(self._noted_issued))
+        issued = list(_drain(self._pending_issued))
         if issued:
-            self._tokens.labels("issued").inc(len(issued))
+            self._token_requests.labels("issued").inc(len(issued))
             self._issue_seconds.observe_all(issued)
-        for code, times in CountOf(_drained(self._noted_refused)).items():
-            self._tokens.labels(code).inc(times)
-        if lanes := list(_drained(self._noted_lanes)):
+        for code, times in CollectionsCounter(_drain(self._pending_failed)).items():
+            self._token_requests.labels(code).inc(times)
+        if lanes := list(_drain(self._pending_lanes)):
             self._signer_lanes.observe_all(lanes)
-        for reason, count in _drained(self._noted_fallbacks):
+        for reason, count in _drain(self._pending_fallbacks):
             self._signer_fallbacks.labels(reason).inc(count)
-        for passed in _drained(self._noted_verified):
+        for passed in _drain(self._pending_verifications):
             self._signer_verifications.labels("passed" if passed else "failed").inc()
         for reason, lines in self._take_dropped_lines().items():
             self._log_lines_dropped.labels(reason).inc(lines)
 
     def signer_fallback(self, reason: str, count: int) -> None:
-        self._noted_fallbacks.append((reason, count))
+        self._pending_fallbacks.append((reason, count))
 
     def signer_chosen(self, name: str, fallback_reason: str) -> None:
         self._signer_info.labels(name, fallback_reason).set(1)
 
     def ivs_request(self, operation: str, code: str) -> None:
-        self._control_plane.labels(operation, code).inc()
+        self._ivs_requests.labels(operation, code).inc()
 
     def task_failed(self, task: str) -> None:
-        self._background_failures.labels(task).inc()
+        self._task_failures.labels(task).inc()
 
     def snapshot_age(self, seconds: float) -> None:
         self._snapshot_age.set(seconds)
@@ -208,23 +211,23 @@ class PrometheusMetrics:
         self._key_slots.labels(region).set(slots_used)
 
     def rotation(self, is_leader: bool, problems: Mapping[str, int]) -> None:
-        self._rotation_leads.set(is_leader)
+        self._rotation_leader.set(is_leader)
         for region, count in problems.items():
-            self._rotation_trouble.labels(region).set(count)
+            self._rotation_problems.labels(region).set(count)
 
     def workers(self, active: int, stale: int) -> None:
         self._workers.set(active)
-        self._workers_behind.set(stale)
+        self._workers_stale.set(stale)
 
     def revocation_queue(self, depth: int, oldest_age_seconds: float) -> None:
-        self._queued.set(depth)
-        self._oldest.set(oldest_age_seconds)
+        self._queue_depth.set(depth)
+        self._queue_oldest_age.set(oldest_age_seconds)
 
     def revocations_dispatched(self, sent: int, failed: int, deferred: int, errors_by_code: Mapping[str, int]) -> None:
         for outcome, count in (("sent", sent), ("failed", failed), ("deferred", deferred)):
             self._revocations.labels(outcome).inc(count)
         for code, count in errors_by_code.items():
-            self._revocation_troubles.labels(code).inc(count)
+            self._revocation_errors.labels(code).inc(count)
 
     def render(self) -> bytes:
         self.flush()
@@ -235,13 +238,13 @@ class PrometheusMetrics:
         return generate_latest(registry)
 
 
-def _drained(noted: deque[_T]) -> Iterator[_T]:
-    """What was noted so far; two who settle at once each get their share."""
+def _drain(pending: deque[_T]) -> Iterator[_T]:
+    """Remove and yield what is pending now. Safe when two threads drain at the same time: each gets a part."""
     with suppress(IndexError):
-        for _ in range(len(noted)):
-            yield noted.popleft()
+        for _ in range(len(pending)):
+            yield pending.popleft()
 
 
 def forget_process(pid: int | None) -> None:
-    """Stop showing the gauges of a worker process that has ended."""
+    """Stop exporting the gauges of a worker process that has ended."""
     multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call] # the library has no types here
