@@ -124,7 +124,7 @@ def test_threads_take_turns_in_memory(url: str) -> None:
     engine = make_engine(url)
     with write_transaction(engine) as connection:
         metadata.create_all(connection)
-        connection.execute(sa.insert(versions).values(name="channels", n=0, tag=""))
+        connection.execute(sa.insert(versions).values(name="channels", number=0, tag=""))
     channels = store_for_engine(engine).channels
     with ThreadPoolExecutor(4) as threads:
         numbers = threads.map(lambda number: channels.record([channel(f"c{number}")]), range(100))

@@ -83,7 +83,7 @@ def test_a_server_that_was_restarted_unnoticed_fails_no_call(own_postgres: Postg
 
 def test_a_server_that_stops_within_a_transaction_fails_it(own_postgres: PostgresServer, on_server: Store) -> None:
     with fails_in_time("cannot be reached"), write_transaction(on_server.engine) as connection:
-        connection.execute(sa.update(schema.versions).values(n=99))
+        connection.execute(sa.update(schema.versions).values(number=99))
         own_postgres.stop()
         own_postgres.start()
     assert on_server.versions.read().keys.number == 0

@@ -61,7 +61,7 @@ def test_a_step_that_ended_may_be_begun_anew(store: Store) -> None:
 def test_how_a_step_ended_is_noted_once(store: Store) -> None:
     begun = store.journal.start(StepKind.DELETE, "k1", EAST, "because", AT)
     store.journal.finish(begun.id, "done", AT)
-    store.journal.finish(begun.id, "never_happened", LATER)
+    store.journal.finish(begun.id, "abandoned", LATER)
     [entry] = store.journal.history("k1", 10)
     assert (entry.outcome, entry.finished_at) == ("done", AT)
 

@@ -39,7 +39,7 @@ def test_a_compromise_beside_an_activation_leaves_one_that_signs_or_none_that_is
         compromised, activated = ring.race("compromise_or_activate", number)
         assert compromised.failure is None
         assert there(ring.store, f"active {number}").state is KeyState.COMPROMISED
-        distrusted = activated.failure == "LostRace"
+        distrusted = activated.failure == "ConcurrentModification"
         assert not distrusted or number % 2 == 0
         following = there(ring.store, f"next {number}").state
         assert following is (KeyState.COMPROMISED if distrusted else KeyState.ACTIVE)
@@ -54,7 +54,7 @@ def test_a_key_that_is_called_back_is_not_deleted_and_one_that_is_being_deleted_
         compromised, begun = ring.race("compromise_or_start_deletion", number)
         assert compromised.failure is None
         former = there(ring.store, f"retiring {number}")
-        assert (former.state is KeyState.ACTIVE) == (former.deleting_at is None) == (begun.failure == "LostRace")
+        assert (former.state is KeyState.ACTIVE) == (former.deleting_at is None) == (begun.failure == "ConcurrentModification")
         end_all(ring.store)
 
 
@@ -94,7 +94,7 @@ def test_of_two_pairs_that_turn_up_late_one_is_noted(ring: Ring) -> None:
     for number in range(ROUNDS):
         samples.add_key(ring.store, f"key {number}", HERE)
         ring.store.keys.record_deletion(f"key {number}", HERE, AT)
-        arn = ring.one_wins("record_late_import", number, "LostRace")
+        arn = ring.one_wins("record_late_import", number, "ConcurrentModification")
         assert there(ring.store, f"key {number}").arn == arn
 
 

@@ -75,7 +75,7 @@ def test_a_secret_has_one_successor(ring: Ring) -> None:
     """The loser's secret is nowhere, so that no key is printed which does not work."""
     ring.store.callers.add("backend", POLICY, secret("0"))
     for number in range(ROUNDS):
-        newest = ring.one_wins("rotate_secret", number, "LostRace")
+        newest = ring.one_wins("rotate_secret", number, "ConcurrentModification")
         assert [kept.key_id for kept in ring.store.callers.get("backend").secrets] == [newest, f"{number}"]
         _rename(ring.store, newest, f"{number + 1}")
 
@@ -95,7 +95,7 @@ def test_a_public_half_has_one_record(ring: Ring) -> None:
 def test_a_key_is_imported_once_in_a_place(ring: Ring) -> None:
     for number in range(ROUNDS):
         samples.add_key(ring.store, f"key {number}")
-        arn = ring.one_wins("record_import", number, "LostRace")
+        arn = ring.one_wins("record_import", number, "ConcurrentModification")
         assert [there.arn for there in require_key(ring.store.keys.list(), f"key {number}").placements] == [arn]
 
 
@@ -103,7 +103,7 @@ def test_a_record_is_discarded_or_imported(ring: Ring) -> None:
     for number in range(ROUNDS):
         samples.add_key(ring.store, f"key {number}")
         discarded, imported = ring.race("discard_or_import", number)
-        assert (discarded.failure, imported.failure) in {("LostRace", None), (None, "KeyNotFound")}
+        assert (discarded.failure, imported.failure) in {("ConcurrentModification", None), (None, "KeyNotFound")}
 
 
 def test_two_activations_of_one_key_are_one(ring: Ring) -> None:
@@ -129,7 +129,7 @@ def test_activations_of_two_keys_leave_one_active(ring: Ring) -> None:
 def test_a_prepared_key_is_activated_or_retired(ring: Ring) -> None:
     for number in range(ROUNDS):
         samples.add_key(ring.store, f"key {number}", HERE)
-        state = ring.one_wins("activate_or_retire", number, "LostRace")
+        state = ring.one_wins("activate_or_retire", number, "ConcurrentModification")
         assert require_key(ring.store.keys.list(), f"key {number}").placements[0].state == state
 
 

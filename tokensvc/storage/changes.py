@@ -34,14 +34,14 @@ _WITH_HISTORY = frozenset(get_args(Versioned))
 def lock_version(connection: sa.Connection, thing: VersionName) -> int:
     """Wait until no other transaction is changing this thing, keep others out until ours ends; the number so far."""
     found = connection.execute(sa.select(versions.c.number).where(versions.c.name == thing).with_for_update()).scalar()
-    return _there(thing, found)
+    return _require_row(thing, found)
 
 
 def bump_version(connection: sa.Connection, thing: VersionName, by: int = 1) -> int:
     """Raise the number and renew the tag in the transaction that changes the thing, and return the number."""
     tag = secrets.token_hex(8)
     raised = sa.update(versions).where(versions.c.name == thing).values(number=versions.c.number + by, tag=tag)
-    number = _there(thing, connection.execute(raised.returning(versions.c.number)).scalar())
+    number = _require_row(thing, connection.execute(raised.returning(versions.c.number)).scalar())
     if thing in _WITH_HISTORY:
         kept = insert(connection, version_history).values(name=thing, slot=_slot(number), number=number, tag=tag)
         kept = kept.on_conflict_do_update(
@@ -72,7 +72,7 @@ def check_history(connection: sa.Connection, seen: Mapping[Versioned, Version]) 
 def current_version(connection: sa.Connection, thing: Versioned) -> Version:
     """The version of this thing in the state of the store that the transaction sees."""
     row = connection.execute(sa.select(versions.c.number, versions.c.tag).where(versions.c.name == thing)).first()
-    _there(thing, row.number if row is not None else None)
+    _require_row(thing, row.number if row is not None else None)
     return Version(*row) if row is not None else NEVER_READ
 
 
@@ -91,7 +91,7 @@ def _slot(number: int) -> int:
     return number % HISTORY_LENGTH
 
 
-def _there(thing: VersionName, number: int | None) -> int:
+def _require_row(thing: VersionName, number: int | None) -> int:
     if number is None:
         raise SchemaMismatch(f"the store counts no changes of {thing}", remedy=UPGRADE)
     return number

@@ -74,7 +74,7 @@ class DenialRow(NamedTuple):
 _COLUMNS = tuple(denials.c[field] for field in DenialRow._fields)
 
 
-class SqlDenials:
+class SqlDenialStore:
     """See `tokensvc.revocations.denial_store`."""
 
     def __init__(self, engine: sa.Engine) -> None:
@@ -140,7 +140,7 @@ class SqlDenials:
             except UnreadableValue as problem:
                 name = row.digest.hex() if isinstance(row.digest, bytes) else "without a readable name"
                 damaged[name] = str(problem)
-                if _is_named(row):
+                if _has_digest(row):
                     rows.append(RestrictionRow(row.digest, ViewerRestriction(denied_until=MAX_SESSION_VERSION), after.number))
         return ChangePage(rows, after, damaged)
 
@@ -157,7 +157,7 @@ def _standing(row: sa.Row[Any]) -> RestrictionRow:
     return RestrictionRow(octets(row, "digest", DIGEST_BYTES), standing, number)
 
 
-def _is_named(row: sa.Row[Any]) -> bool:
+def _has_digest(row: sa.Row[Any]) -> bool:
     return isinstance(row.digest, bytes) and len(row.digest) == DIGEST_BYTES
 
 

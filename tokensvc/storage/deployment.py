@@ -21,7 +21,7 @@ from tokensvc.storage.schema import deployment, key_placements, subject_keys
 _MAY_SIGN = (KeyState.ACTIVE, KeyState.RETIRING)
 """A retiring key is one that a worker which has not heard may still sign with."""
 
-_REMEDY = "put its row of subject_keys back from a backup"
+_RESTORE_ROW = "put its row of subject_keys back from a backup"
 
 
 class SqlDeploymentStore:
@@ -111,7 +111,7 @@ class SqlDeploymentStore:
     def _bind(self, column: Literal["control_plane", "account"], value: str) -> Deployment:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "deployment")
-            if _fill(connection, column, value):
+            if _set_if_unset(connection, column, value):
                 changes.bump_version(connection, "deployment")
             bound = _read(connection)
         kept = getattr(bound, column)
@@ -131,14 +131,14 @@ def _subject_keys(connection: sa.Connection) -> list[WrappedSubjectKey]:
             version = integer(row, "version", 1, (1 << 31) - 1)
             kept.append(WrappedSubjectKey(version, octets(row, "wrapped"), instant(row, "created_at")))
         except UnreadableValue as problem:
-            raise SubjectKeyLost(f"the store's subject key cannot be read: {problem}; {_REMEDY}") from None
+            raise SubjectKeyLost(f"the store's subject key cannot be read: {problem}; {_RESTORE_ROW}") from None
     missing = set(range(1, made + 1)) - {key.version for key in kept}
     if missing:
-        raise SubjectKeyLost(f"the store had a subject key, version {max(missing)}, and has it no more; {_REMEDY}")
+        raise SubjectKeyLost(f"the store had a subject key, version {max(missing)}, and has it no more; {_RESTORE_ROW}")
     return kept
 
 
-def _fill(connection: sa.Connection, column: str, value: str) -> bool:
+def _set_if_unset(connection: sa.Connection, column: str, value: str) -> bool:
     """Set what nobody has set; whether it was us."""
     filled = sa.update(deployment).where(deployment.c[column].is_(None)).values({column: value})
     return connection.execute(filled.returning(deployment.c.id)).first() is not None

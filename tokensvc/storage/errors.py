@@ -25,7 +25,7 @@ from tokensvc.errors import Action, Conflict, Remedy, SchemaMismatch, StoreError
 from tokensvc.printable import printable
 
 
-class _Meaning(NamedTuple):
+class _Mapping(NamedTuple):
     failure: type[TokensvcError]
     message: str
     action: Action | None = None
@@ -35,21 +35,21 @@ class _Meaning(NamedTuple):
 UPGRADE = Remedy(Action.UPGRADE_SCHEMA)
 CORRECT_URL = Remedy(Action.CORRECT_DATABASE_URL)
 
-UNREACHABLE = _Meaning(StoreUnavailable, "the store cannot be reached", Action.REACH_STORE)
-TIMED_OUT = _Meaning(StoreUnavailable, "the store did not answer in time", Action.RAISE_STORE_TIMEOUT)
-LOCKED = _Meaning(StoreUnavailable, "the store is locked by another process", Action.WAIT_FOR_LOCK)
-DISK_FULL = _Meaning(StoreUnavailable, "the store's disk is full", Action.FREE_DISK_SPACE)
-READ_ONLY = _Meaning(StoreUnavailable, "the store cannot be written to", Action.USE_WRITABLE_STORE)
-DAMAGED = _Meaning(StoreUnavailable, "the store's disk or file is at fault", Action.RESTORE_STORE)
-LOGIN_REFUSED = _Meaning(StoreUnavailable, "the store refused the login", Action.CORRECT_LOGIN)
-DATABASE_MISSING = _Meaning(StoreUnavailable, "the database does not exist on its server", Action.CREATE_DATABASE)
-SCHEMA_MISSING = _Meaning(SchemaMismatch, "the store has no tables of this version", Action.UPGRADE_SCHEMA)
-NOT_A_DATABASE = _Meaning(SchemaMismatch, "the file is not a SQLite database", Action.CORRECT_DATABASE_URL)
-CONSTRAINT_VIOLATED = _Meaning(Conflict, "it clashes with what the store holds")
-INVALID_TEXT = _Meaning(StoreError, "the store takes no text that is not valid Unicode, or holds the character NUL")
-UNKNOWN = _Meaning(StoreError, "the store failed")
+UNREACHABLE = _Mapping(StoreUnavailable, "the store cannot be reached", Action.REACH_STORE)
+TIMED_OUT = _Mapping(StoreUnavailable, "the store did not answer in time", Action.RAISE_STORE_TIMEOUT)
+LOCKED = _Mapping(StoreUnavailable, "the store is locked by another process", Action.WAIT_FOR_LOCK)
+DISK_FULL = _Mapping(StoreUnavailable, "the store's disk is full", Action.FREE_DISK_SPACE)
+READ_ONLY = _Mapping(StoreUnavailable, "the store cannot be written to", Action.USE_WRITABLE_STORE)
+DAMAGED = _Mapping(StoreUnavailable, "the store's disk or file is at fault", Action.RESTORE_STORE)
+LOGIN_REFUSED = _Mapping(StoreUnavailable, "the store refused the login", Action.CORRECT_LOGIN)
+DATABASE_MISSING = _Mapping(StoreUnavailable, "the database does not exist on its server", Action.CREATE_DATABASE)
+SCHEMA_MISSING = _Mapping(SchemaMismatch, "the store has no tables of this version", Action.UPGRADE_SCHEMA)
+NOT_A_DATABASE = _Mapping(SchemaMismatch, "the file is not a SQLite database", Action.CORRECT_DATABASE_URL)
+CONSTRAINT_VIOLATED = _Mapping(Conflict, "it clashes with what the store holds")
+INVALID_TEXT = _Mapping(StoreError, "the store takes no text that is not valid Unicode, or holds the character NUL")
+UNKNOWN = _Mapping(StoreError, "the store failed")
 
-SQLITE: dict[str, _Meaning] = {
+SQLITE: dict[str, _Mapping] = {
     "SQLITE_BUSY": LOCKED,
     "SQLITE_LOCKED": LOCKED,
     "SQLITE_FULL": DISK_FULL,
@@ -65,7 +65,7 @@ SQLITE: dict[str, _Meaning] = {
 }
 """By the primary part of `sqlite_errorname` (SQLITE_IOERR_WRITE is SQLITE_IOERR)."""
 
-POSTGRES: dict[str, _Meaning] = {
+POSTGRES: dict[str, _Mapping] = {
     "42P01": SCHEMA_MISSING,  # undefined_table
     "42703": SCHEMA_MISSING,  # undefined_column
     "3D000": DATABASE_MISSING,
@@ -86,7 +86,7 @@ POSTGRES: dict[str, _Meaning] = {
 }
 """By SQLSTATE, or by its class where the state has no row of its own."""
 
-CONNECTING = (
+CONNECTION_FAILURES = (
     (r'database ".*" does not exist', DATABASE_MISSING),
     (r'authentication failed|role ".*" does not exist|no pg_hba.conf entry|no password supplied', LOGIN_REFUSED),
 )
@@ -95,8 +95,8 @@ CONNECTING = (
 _NUL_REFUSED = "cannot contain NUL"
 """psycopg's words about a text that it does not send; the server never sees it, so there is no SQLSTATE."""
 
-_LOST = frozenset({"OperationalError", "ConnectionTimeout"})
-_UNDEFINED = ("no such table", "no such column", "has no column named")
+_CONNECTION_ERRORS = frozenset({"OperationalError", "ConnectionTimeout"})
+_SCHEMA_MISSING_SIGNS = ("no such table", "no such column", "has no column named")
 _VALUES_QUOTED = ("22", "P0")
 """Classes of SQLSTATE whose primary message quotes values: data exceptions, and what triggers raise."""
 _LINES_MAX = 6
@@ -131,7 +131,7 @@ def target_of(engine: sa.Engine) -> str:
     return str(engine.get_execution_options().get("target", engine.dialect.name))
 
 
-def _failure(meaning: _Meaning, engine: sa.Engine, words: str) -> TokensvcError:
+def _failure(meaning: _Mapping, engine: sa.Engine, words: str) -> TokensvcError:
     remedy = None if meaning.action is None else Remedy(meaning.action, {"target": target_of(engine)})
     return meaning.failure(meaning.message, detail=_detail(engine, words), remedy=remedy)
 
@@ -144,26 +144,26 @@ def _detail(engine: sa.Engine, words: str) -> str:
     return printable(f"{_SECRET.sub('***', words)} ({target})")
 
 
-def _of_sqlite(error: BaseException | None) -> tuple[_Meaning, str]:
+def _of_sqlite(error: BaseException | None) -> tuple[_Mapping, str]:
     name, text = str(getattr(error, "sqlite_errorname", "")), str(error)
-    if name == "SQLITE_ERROR" and any(sign in text for sign in _UNDEFINED):
+    if name == "SQLITE_ERROR" and any(sign in text for sign in _SCHEMA_MISSING_SIGNS):
         return SCHEMA_MISSING, f"{name}: {text}"
     return SQLITE.get("_".join(name.split("_")[:2]), UNKNOWN), f"{name}: {text}"
 
 
-def _of_postgres(error: BaseException | None) -> tuple[_Meaning, str]:
+def _of_postgres(error: BaseException | None) -> tuple[_Mapping, str]:
     state = getattr(error, "sqlstate", None)
     primary = getattr(getattr(error, "diag", None), "message_primary", None)
     if state is None:  # psycopg itself: it could not connect, lost the connection, or was misused
-        if type(error).__name__ not in _LOST:
+        if type(error).__name__ not in _CONNECTION_ERRORS:
             return _of_misuse(str(error))
         text = _lines(str(error))
-        return next((meaning for sign, meaning in CONNECTING if re.search(sign, text)), UNREACHABLE), text
+        return next((meaning for sign, meaning in CONNECTION_FAILURES if re.search(sign, text)), UNREACHABLE), text
     meaning = POSTGRES.get(state) or POSTGRES.get(state[:2], UNKNOWN)
     return meaning, state if state.startswith(_VALUES_QUOTED) else f"{state}: {primary or error}"
 
 
-def _of_misuse(text: str) -> tuple[_Meaning, str]:
+def _of_misuse(text: str) -> tuple[_Mapping, str]:
     if _NUL_REFUSED in text:
         return INVALID_TEXT, ""
     option = _UNKNOWN_OPTION.search(text)

@@ -21,24 +21,24 @@ class SqlKekRegistry:
 
     def list(self) -> list[RegisteredKek]:
         with read_transaction(self._engine) as connection:
-            return _listed(connection)
+            return _read(connection)
 
     def add(self, key: RegisteredKek, beside: str | None) -> builtins.list[RegisteredKek]:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "deployment")
-            listed = _listed(connection)
+            listed = _read(connection)
             if not listed if beside is None else any(k.name == beside for k in listed):
                 row = insert(connection, wrapping_keys).values(name=key.name, check_value=key.check_value)
                 connection.execute(row.on_conflict_do_nothing())
-            return _listed(connection)
+            return _read(connection)
 
     def retain_only(self, name: str) -> None:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "deployment")
-            if any(k.name == name for k in _listed(connection)):
+            if any(k.name == name for k in _read(connection)):
                 connection.execute(sa.delete(wrapping_keys).where(wrapping_keys.c.name != name))
 
 
-def _listed(connection: sa.Connection) -> list[RegisteredKek]:
+def _read(connection: sa.Connection) -> list[RegisteredKek]:
     rows = connection.execute(sa.select(wrapping_keys).order_by(wrapping_keys.c.name)).all()
     return [RegisteredKek(*row) for row in rows]

@@ -47,7 +47,7 @@ class SqlKeyStore:
                 .on_conflict_do_nothing()
                 .returning(key_pairs.c.id)
             )
-            if connection.execute(added).first() or _raise_longest(connection, key_id, public_der, longest_ttl_seconds):
+            if connection.execute(added).first() or _raise_longest_ttl(connection, key_id, public_der, longest_ttl_seconds):
                 changes.bump_version(connection, "keys")
             return _get(connection, key_id)
 
@@ -71,7 +71,7 @@ class SqlKeyStore:
             elsewhere = sa.select(key_pairs.c.longest_ttl_seconds).where(key_pairs.c.id == key_id)
             longest = connection.execute(elsewhere).scalar_one()
             if may_have_signed:
-                longest = max(longest, _ceiling(connection))
+                longest = max(longest, _max_ttl_seconds(connection))
             state = KeyState.PREPARED if compromised_at is None else KeyState.COMPROMISED
             prepared = (
                 insert(connection, key_placements)
@@ -82,8 +82,8 @@ class SqlKeyStore:
             )
             if connection.execute(prepared).first():
                 changes.bump_version(connection, "keys")
-            elif getattr(_in_place(connection, key_id, account_region), "arn", None) != arn:
-                _take_back(connection, key_id, account_region, arn, at)
+            elif getattr(_find_placement(connection, key_id, account_region), "arn", None) != arn:
+                _mark_stray_import(connection, key_id, account_region, arn, at)
                 changes.bump_version(connection, "keys")
             return _get(connection, key_id)
 
@@ -99,13 +99,13 @@ class SqlKeyStore:
     ) -> KeyRecord:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "keys")
-            now_in = _demand(connection, key_id, account_region)
-            longest = max(now_in.longest_ttl_seconds, longest_ttl_seconds, _ceiling(connection))
+            now_in = _require_placement(connection, key_id, account_region)
+            longest = max(now_in.longest_ttl_seconds, longest_ttl_seconds, _max_ttl_seconds(connection))
             retires = now_in.state is KeyState.RETIRING
             if now_in.deleting_at is not None or (retires and now_in.retiring_at != retiring_since):
                 raise ConcurrentModification(f"the key is {now_in.state} in {account_region.region} and on its way out")
             if now_in.state is not KeyState.ACTIVE:
-                former = _active_in(connection, account_region)
+                former = _active_key_id(connection, account_region)
                 if former is not None:
                     _move(connection, former, account_region, KeyState.ACTIVE, KeyState.RETIRING, retiring_at=at)
                 was_retiring_at = now_in.retiring_at if temporary else None
@@ -113,14 +113,14 @@ class SqlKeyStore:
                 _move(connection, key_id, account_region, now_in.state, KeyState.ACTIVE, **began)
             elif longest == now_in.longest_ttl_seconds:
                 return _get(connection, key_id)
-            connection.execute(sa.update(key_placements).where(*_at(key_id, account_region)).values(longest_ttl_seconds=longest))
+            connection.execute(sa.update(key_placements).where(*_is_placement(key_id, account_region)).values(longest_ttl_seconds=longest))
             changes.bump_version(connection, "keys")
             return _get(connection, key_id)
 
     def start_deletion(self, seen: KeyPlacement, at: datetime) -> KeyRecord:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "keys")
-            now_in = _demand(connection, seen.key_id, seen.account_region)
+            now_in = _require_placement(connection, seen.key_id, seen.account_region)
             signs = now_in.state is KeyState.ACTIVE
             drains = now_in.state in {KeyState.RETIRING, KeyState.PREPARED}
             if signs or (drains and now_in.retiring_at != seen.retiring_at):
@@ -128,7 +128,7 @@ class SqlKeyStore:
                     f"the key has signed in {seen.account_region.region} in the meantime, so its pair stays for now"
                 )
             if now_in.deleting_at is None:
-                begun = sa.update(key_placements).where(*_at(seen.key_id, seen.account_region)).values(deleting_at=at)
+                begun = sa.update(key_placements).where(*_is_placement(seen.key_id, seen.account_region)).values(deleting_at=at)
                 connection.execute(begun)
                 changes.bump_version(connection, "keys")
             return _get(connection, seen.key_id)
@@ -136,13 +136,13 @@ class SqlKeyStore:
     def record_deletion(self, key_id: str, account_region: AccountRegion, at: datetime, *, others_may_have_signed: bool = False) -> KeyRecord:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "keys")
-            now_in = _demand(connection, key_id, account_region)
+            now_in = _require_placement(connection, key_id, account_region)
             if now_in.state is KeyState.ACTIVE:
                 raise ConcurrentModification(f"the key is active in {account_region.region}, so its pair is not deleted there")
             if now_in.retired_at is None:
-                _end(connection, now_in, at)
+                _record_gone(connection, now_in, at)
                 if others_may_have_signed:
-                    _begin_drains(connection, account_region, at, _ceiling(connection))
+                    _start_drains(connection, account_region, at, _max_ttl_seconds(connection))
                 changes.bump_version(connection, "keys")
             return _get(connection, key_id)
 
@@ -153,13 +153,13 @@ class SqlKeyStore:
             changes.lock_version(connection, "deployment")
             changes.lock_version(connection, "keys")
             key_id, place = seen.key_id, seen.account_region
-            now_in = _demand(connection, key_id, place)
+            now_in = _require_placement(connection, key_id, place)
             if now_in.arn != seen.arn:
                 raise ConcurrentModification(f"the key is known as another pair in {place.region} by now")
             if now_in.retired_at is None:
-                _end(connection, now_in, at)
+                _record_gone(connection, now_in, at)
                 if now_in.state is KeyState.ACTIVE:
-                    _succeed(connection, place, unable, at, propagation_seconds)
+                    _replace_lost_key(connection, place, unable, at, propagation_seconds)
                 changes.bump_version(connection, "keys")
             return _get(connection, key_id)
 
@@ -176,8 +176,8 @@ class SqlKeyStore:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "deployment")
             changes.lock_version(connection, "keys")
-            _mark_damaged(connection, _get(connection, key_id), at)
-            bad = {key_id} | (_never_signed(connection) if include_standby else set())
+            _compromise_unreadable_rows(connection, _get(connection, key_id), at)
+            bad = {key_id} | (_keys_that_never_signed(connection) if include_standby else set())
             marked = (
                 sa.update(key_pairs)
                 .where(key_pairs.c.id.in_(bad), key_pairs.c.compromised_at.is_(None))
@@ -185,10 +185,10 @@ class SqlKeyStore:
                 .returning(key_pairs.c.id)
             )
             if connection.execute(marked).all():
-                _replace(connection, bad, bad.union(unable), at, propagation_seconds)
+                _compromise_keys(connection, bad, bad.union(unable), at, propagation_seconds)
                 if others_may_have_signed:
                     for there in _get(connection, key_id).placements:
-                        _begin_drains(connection, there.account_region, at, _ceiling(connection))
+                        _start_drains(connection, there.account_region, at, _max_ttl_seconds(connection))
                 changes.bump_version(connection, "keys")
             return _get(connection, key_id)
 
@@ -202,7 +202,7 @@ class SqlKeyStore:
                 changes.bump_version(connection, "keys")
 
 
-def _mark_damaged(connection: sa.Connection, record: KeyRecord, at: datetime) -> None:
+def _compromise_unreadable_rows(connection: sa.Connection, record: KeyRecord, at: datetime) -> None:
     """Compromise what of this key cannot be read: no state is lost, and the pair is deleted if that repairs the row."""
     if record.damage:
         unknown = sa.update(key_placements).where(key_placements.c.key_id == record.id, key_placements.c.state.not_in(_STATES))
@@ -212,7 +212,7 @@ def _mark_damaged(connection: sa.Connection, record: KeyRecord, at: datetime) ->
         changes.bump_version(connection, "keys")
 
 
-def _raise_longest(connection: sa.Connection, key_id: str, public_der: bytes, seconds: int) -> bool:
+def _raise_longest_ttl(connection: sa.Connection, key_id: str, public_der: bytes, seconds: int) -> bool:
     """Let tokens of a known key, minted elsewhere, live so long; whether that is new."""
     known = sa.select(key_pairs.c.id).where(key_pairs.c.id == key_id, key_pairs.c.public_der == public_der)
     if connection.execute(known).first() is None:
@@ -224,28 +224,28 @@ def _raise_longest(connection: sa.Connection, key_id: str, public_der: bytes, se
     return told
 
 
-def _never_signed(connection: sa.Connection) -> set[str]:
+def _keys_that_never_signed(connection: sa.Connection) -> set[str]:
     """Keys that stand ready, or were only made."""
     signed = sa.select(key_placements.c.key_id).where(key_placements.c.activated_at.is_not(None))
     return set(connection.execute(sa.select(key_pairs.c.id).where(key_pairs.c.id.not_in(signed))).scalars())
 
 
-def _take_back(connection: sa.Connection, key_id: str, account_region: AccountRegion, arn: str, at: datetime) -> None:
+def _mark_stray_import(connection: sa.Connection, key_id: str, account_region: AccountRegion, arn: str, at: datetime) -> None:
     """A retired key's pair turned up once more: it is to be deleted."""
     taken = sa.select(key_placements.c.key_id).where(key_placements.c.arn == arn)
     if connection.execute(taken).first() is not None:
         raise ConcurrentModification(f"another key is recorded under this ARN in {account_region.region}")
-    back = sa.update(key_placements).where(*_at(key_id, account_region), key_placements.c.retired_at.is_not(None))
+    back = sa.update(key_placements).where(*_is_placement(key_id, account_region), key_placements.c.retired_at.is_not(None))
     back = back.values(arn=arn, imported_at=at, deleting_at=at, retired_at=None)
     if connection.execute(back.returning(key_placements.c.key_id)).first() is None:
         raise ConcurrentModification(f"another import of this key is recorded in {account_region.region}")
 
 
-def _replace(
+def _compromise_keys(
     connection: sa.Connection, bad: set[str], unfit: set[str], at: datetime, propagation_seconds: float
 ) -> None:
     """Compromise the bad keys everywhere; where one of them signed, the best that is fit signs from now on."""
-    ceiling = _ceiling(connection)
+    ceiling = _max_ttl_seconds(connection)
     pairs = [there for record in _records(connection) for there in record.placements]
     left: dict[AccountRegion, KeyPlacement | None] = {}
     for pair in pairs:
@@ -259,36 +259,36 @@ def _replace(
             _promote(connection, best, at, ceiling)
 
 
-def _end(connection: sa.Connection, there: KeyPlacement, at: datetime) -> None:
+def _record_gone(connection: sa.Connection, there: KeyPlacement, at: datetime) -> None:
     """IVS holds the pair no more: the key is retired there, or stays compromised."""
     if there.state in {KeyState.COMPROMISED, KeyState.RETIRED}:
-        ended = sa.update(key_placements).where(*_at(there.key_id, there.account_region)).values(retired_at=at)
+        ended = sa.update(key_placements).where(*_is_placement(there.key_id, there.account_region)).values(retired_at=at)
         connection.execute(ended)
     else:
         _move(connection, there.key_id, there.account_region, there.state, KeyState.RETIRED, retired_at=at)
 
 
-def _succeed(
+def _replace_lost_key(
     connection: sa.Connection, account_region: AccountRegion, unfit: Collection[str], at: datetime, propagation_seconds: float
 ) -> None:
     """The place has lost its active key without our doing: see `KeyStore.record_absence`."""
-    ceiling = _ceiling(connection)
+    ceiling = _max_ttl_seconds(connection)
     here = [there for record in _records(connection) for there in record.placements if there.account_region == account_region]
     best = successor([there for there in here if there.key_id not in unfit], at, propagation_seconds)
     if best is not None:
         _promote(connection, best, at, ceiling)
-    _begin_drains(connection, account_region, at, ceiling)
+    _start_drains(connection, account_region, at, ceiling)
 
 
-def _begin_drains(connection: sa.Connection, account_region: AccountRegion, at: datetime, ceiling: int) -> None:
+def _start_drains(connection: sa.Connection, account_region: AccountRegion, at: datetime, ceiling: int) -> None:
     """Each key there that does not sign may have signed up to now, without the store's knowledge, for the ceiling."""
-    idle = (*_of(account_region), key_placements.c.state.in_([KeyState.PREPARED, KeyState.RETIRING]))
+    idle = (*_is_in(account_region), key_placements.c.state.in_([KeyState.PREPARED, KeyState.RETIRING]))
     connection.execute(sa.update(key_placements).where(*idle).values(retiring_at=at))
     shorter = sa.update(key_placements).where(*idle, key_placements.c.longest_ttl_seconds < ceiling)
     connection.execute(shorter.values(longest_ttl_seconds=ceiling))
 
 
-def _ceiling(connection: sa.Connection) -> int:
+def _max_ttl_seconds(connection: sa.Connection) -> int:
     seconds: int = connection.execute(sa.select(deployment.c.max_ttl_seconds)).scalar_one()
     return seconds
 
@@ -305,28 +305,28 @@ def _promote(connection: sa.Connection, best: KeyPlacement, at: datetime, ceilin
 
 
 def _move(connection: sa.Connection, key_id: str, account_region: AccountRegion, was: KeyState, to: KeyState, **values: Any) -> None:
-    moved = sa.update(key_placements).where(*_at(key_id, account_region), key_placements.c.state == was).values(state=to, **values)
+    moved = sa.update(key_placements).where(*_is_placement(key_id, account_region), key_placements.c.state == was).values(state=to, **values)
     if to not in TRANSITIONS[was] or connection.execute(moved.returning(key_placements.c.key_id)).first() is None:
         raise ConcurrentModification(f"the key is {was} in {account_region.region}, so it cannot become {to} there")
 
 
-def _at(key_id: str, account_region: AccountRegion) -> tuple[sa.ColumnElement[bool], ...]:
-    return key_placements.c.key_id == key_id, *_of(account_region)
+def _is_placement(key_id: str, account_region: AccountRegion) -> tuple[sa.ColumnElement[bool], ...]:
+    return key_placements.c.key_id == key_id, *_is_in(account_region)
 
 
-def _of(account_region: AccountRegion) -> tuple[sa.ColumnElement[bool], ...]:
+def _is_in(account_region: AccountRegion) -> tuple[sa.ColumnElement[bool], ...]:
     return key_placements.c.account == account_region.account, key_placements.c.region == account_region.region
 
 
-def _active_in(connection: sa.Connection, account_region: AccountRegion) -> str | None:
-    active = sa.select(key_placements.c.key_id).where(*_of(account_region), key_placements.c.state == KeyState.ACTIVE)
+def _active_key_id(connection: sa.Connection, account_region: AccountRegion) -> str | None:
+    active = sa.select(key_placements.c.key_id).where(*_is_in(account_region), key_placements.c.state == KeyState.ACTIVE)
     return connection.execute(active).scalar()
 
 
-def _in_place(connection: sa.Connection, key_id: str, account_region: AccountRegion) -> KeyPlacement | None:
-    row = connection.execute(sa.select(*raw(*key_placements.c)).where(*_at(key_id, account_region))).first()
+def _find_placement(connection: sa.Connection, key_id: str, account_region: AccountRegion) -> KeyPlacement | None:
+    row = connection.execute(sa.select(*raw(*key_placements.c)).where(*_is_placement(key_id, account_region))).first()
     try:
-        return None if row is None else _key_in_place(row)
+        return None if row is None else _placement(row)
     except UnreadableValue as problem:
         raise RowUnreadable(
             f"key {key_id} cannot be read in {account_region.region}: {problem}",
@@ -335,8 +335,8 @@ def _in_place(connection: sa.Connection, key_id: str, account_region: AccountReg
         ) from None
 
 
-def _demand(connection: sa.Connection, key_id: str, account_region: AccountRegion) -> KeyPlacement:
-    found = _in_place(connection, key_id, account_region)
+def _require_placement(connection: sa.Connection, key_id: str, account_region: AccountRegion) -> KeyPlacement:
+    found = _find_placement(connection, key_id, account_region)
     if found is None:
         _get(connection, key_id)
         raise ConcurrentModification(
@@ -378,24 +378,24 @@ def _record(row: sa.Row[Any], placements: Sequence[sa.Row[Any]]) -> KeyRecord:
     for place in placements:
         try:
             if is_sound:
-                there.append(_key_in_place(place))
+                there.append(_placement(place))
             else:
-                unreadable.append(_unreadable(place))
+                unreadable.append(_unreadable_placement(place))
         except UnreadableValue as problem:
             damage.append(f"in {place.region} {problem}")
-            unreadable.append(_unreadable(place))
+            unreadable.append(_unreadable_placement(place))
     why = "; ".join(damage)
     return KeyRecord(
         str(row.id), fingerprint, public_der, created_at, tuple(there), compromised_at, why, tuple(unreadable)
     )
 
 
-def _unreadable(row: sa.Row[Any]) -> UnreadablePlacement:
+def _unreadable_placement(row: sa.Row[Any]) -> UnreadablePlacement:
     place = AccountRegion(account=str(row.account), region=str(row.region))
     return UnreadablePlacement(str(row.key_id), place, str(row.arn), row.retired_at is None)
 
 
-def _key_in_place(row: sa.Row[Any]) -> KeyPlacement:
+def _placement(row: sa.Row[Any]) -> KeyPlacement:
     """Raises Unreadable."""
     if row.state not in _STATES:
         raise UnreadableValue("state is none that a key can be in")

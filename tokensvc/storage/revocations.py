@@ -34,11 +34,11 @@ from tokensvc.storage.revocation_tables import (
 IDEMPOTENCY_SECONDS = 24 * 3600
 _entries = revocation_entries.c
 _targets = revocation_targets.c
-_theirs = sa.join(revocation_targets, revocation_entries, _targets.entry == _entries.id)
+_targets_with_entries = sa.join(revocation_targets, revocation_entries, _targets.entry == _entries.id)
 _state = sa.case((_targets.cancelled, sa.literal(RevocationState.CANCELLED)), else_=_entries.state)
 
 
-class SqlRevocations:
+class SqlRevocationStore:
     """See `tokensvc.revocations.store`."""
 
     def __init__(self, engine: sa.Engine) -> None:
@@ -55,14 +55,14 @@ class SqlRevocations:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "revocations")
             now = connection.execute(sa.select(StoreNow())).scalar_one()
-            first = _first_answer(connection, caller, idempotency, now)
+            first = _stored_response(connection, caller, idempotency, now)
             if first is not None:
                 return first
             answer = revocation_writer.write_revocations(
                 connection, caller, new_revocations, priority, max_staleness_seconds, now
             )
             if idempotency is not None:
-                _keep_answer(connection, caller, idempotency, answer, now)
+                _store_response(connection, caller, idempotency, answer, now)
             return answer
 
     def get(self, revocation_id: str, patterns: Patterns) -> Revocation:
@@ -80,13 +80,13 @@ class SqlRevocations:
         channel_arn: str | None = None,
         viewer_ids: Sequence[str] | None = None,
     ) -> list[Revocation]:
-        shown = sa.select(revocations).where(*_shown(patterns)).order_by(revocations.c.number.desc()).limit(limit)
+        shown = sa.select(revocations).where(*_visible_to(patterns)).order_by(revocations.c.number.desc()).limit(limit)
         if before is not None:
             shown = shown.where(revocations.c.number < before)
         if min_number is not None:
             shown = shown.where(revocations.c.number >= min_number)
-        if such := _parts_such(state, channel_arn, viewer_ids):
-            shown = shown.where(_of_it(*such))
+        if such := _target_filters(state, channel_arn, viewer_ids):
+            shown = shown.where(_any_target(*such))
         with read_transaction(self._engine) as connection:
             return _records(connection, connection.execute(shown).all())
 
@@ -103,21 +103,21 @@ class SqlRevocations:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "revocations")
             number = _get(connection, revocation_id, patterns).number
-            given_up = _entries_of(connection, number, RevocationState.QUEUED)
+            given_up = _lock_entries_of(connection, number, RevocationState.QUEUED)
             mine = (_targets.revocation == number, _targets.entry.in_(given_up))
             connection.execute(sa.update(revocation_targets).where(*mine).values(cancelled=True))
             still = sa.select(_targets.entry).where(_targets.entry.in_(given_up), _targets.cancelled == sa.false())
             nobodys = (_entries.id.in_(given_up), _entries.id.not_in(still))
             ended = {"state": RevocationState.CANCELLED, "finished_at": StoreNow()}
             connection.execute(sa.update(revocation_entries).where(*nobodys, QUEUED).values(ended))
-            _lower(connection, given_up)
+            _lower_versions(connection, given_up)
             return _get(connection, revocation_id, patterns)
 
     def retry(self, revocation_id: str, patterns: Patterns) -> Revocation:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "revocations")
             number = _get(connection, revocation_id, patterns).number
-            for failed in _entries_of(connection, number, RevocationState.FAILED):
+            for failed in _lock_entries_of(connection, number, RevocationState.FAILED):
                 _queue_again(connection, failed)
             return _get(connection, revocation_id, patterns)
 
@@ -140,7 +140,7 @@ class SqlRevocations:
             return len(forgotten)
 
 
-def _first_answer(
+def _stored_response(
     connection: sa.Connection, caller: str, idempotency: IdempotencyKey | None, now: float
 ) -> list[Accepted] | None:
     if idempotency is None:
@@ -159,7 +159,7 @@ def _first_answer(
     return [Accepted(*answer) for answer in kept.response]
 
 
-def _keep_answer(
+def _store_response(
     connection: sa.Connection, caller: str, idempotency: IdempotencyKey, answer: list[Accepted], now: float
 ) -> None:
     kept = {"body_digest": idempotency.body_digest, "response": [list(part) for part in answer], "used_at": now}
@@ -168,13 +168,13 @@ def _keep_answer(
     connection.execute(row.on_conflict_do_update(index_elements=[c.caller, c.key], set_=kept))
 
 
-def _of_it(*conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+def _any_target(*conditions: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
     """Whether any part of the revocation is so."""
-    parts_of_it = sa.select(sa.true()).select_from(_theirs).where(_targets.revocation == revocations.c.number)
+    parts_of_it = sa.select(sa.true()).select_from(_targets_with_entries).where(_targets.revocation == revocations.c.number)
     return parts_of_it.where(*conditions).exists()
 
 
-def _parts_such(
+def _target_filters(
     state: RevocationState | None, channel_arn: str | None, viewer_ids: Sequence[str] | None
 ) -> list[sa.ColumnElement[bool]]:
     such = []
@@ -187,15 +187,15 @@ def _parts_such(
     return such
 
 
-def _shown(patterns: Patterns) -> list[sa.ColumnElement[bool]]:
+def _visible_to(patterns: Patterns) -> list[sa.ColumnElement[bool]]:
     """Whether these patterns match every channel of a revocation."""
     if ALL_CHANNELS in patterns:
         return []
-    return [~_of_it(~matches_any(_entries.channel_arn, patterns))]
+    return [~_any_target(~matches_any(_entries.channel_arn, patterns))]
 
 
 def _get(connection: sa.Connection, revocation_id: str, patterns: Patterns) -> Revocation:
-    meant = sa.select(revocations).where(revocations.c.id == revocation_id, *_shown(patterns))
+    meant = sa.select(revocations).where(revocations.c.id == revocation_id, *_visible_to(patterns))
     found = _records(connection, connection.execute(meant).all())
     if not found:
         raise RevocationNotFound("there is no such revocation")
@@ -205,7 +205,7 @@ def _get(connection: sa.Connection, revocation_id: str, patterns: Patterns) -> R
 def _records(connection: sa.Connection, rows: Sequence[Any]) -> list[Revocation]:
     targets: dict[int, list[Target]] = {row.number: [] for row in rows}
     for some in chunked(targets):
-        of_them = sa.select(_targets.revocation, _state.label("shown"), revocation_entries).select_from(_theirs)
+        of_them = sa.select(_targets.revocation, _state.label("shown"), revocation_entries).select_from(_targets_with_entries)
         of_them = of_them.where(_targets.revocation.in_(some)).order_by(_targets.revocation, _entries.id)
         for row in connection.execute(of_them):
             targets[row.revocation].append(_target(row))
@@ -229,14 +229,14 @@ def _target(row: Any) -> Target:
     return Target(row.channel_arn, row.viewer_id, row.version, state, row.attempts, finished_at, row.code, row.message)
 
 
-def _entries_of(connection: sa.Connection, number: int, state: RevocationState) -> list[int]:
+def _lock_entries_of(connection: sa.Connection, number: int, state: RevocationState) -> list[int]:
     """The entries in this state that the revocation waits, or waited, for; locked."""
     mine = sa.select(_targets.entry).where(_targets.revocation == number, _targets.cancelled == sa.false())
     ids = sorted(connection.execute(mine).scalars())
     return [row["id"] for row in revocation_writer.lock_entries(connection, ids) if row["state"] == state]
 
 
-def _lower(connection: sa.Connection, entries: Sequence[int]) -> None:
+def _lower_versions(connection: sa.Connection, entries: Sequence[int]) -> None:
     """Let queued entries end what the revocations that still wait for them asked for, and nothing that was given up."""
     wanted = sa.select(sa.func.max(_targets.version)).where(_targets.entry == _entries.id, ~_targets.cancelled)
     lowered = sa.update(revocation_entries).where(_entries.id.in_(entries), QUEUED)

@@ -27,7 +27,7 @@ from sqlalchemy.exc import DisconnectionError
 from tokensvc.errors import Action, Remedy, SchemaMismatch, StoreUnavailable
 from tokensvc.storage.errors import UPGRADE
 
-_OLDEST = (3, 35, 0)
+_MIN_VERSION = (3, 35, 0)
 """The first SQLite with RETURNING."""
 _OPTIONS: dict[str, Any] = {"reading": {"begin": "BEGIN"}, "writing": {"begin": "BEGIN IMMEDIATE"}}
 _RETRY_SECONDS = 0.02
@@ -35,13 +35,13 @@ _RETRY_SECONDS = 0.02
 
 def make_engine(url: sa.URL, timeout_seconds: float, *, create: bool) -> sa.Engine:
     """Prepare the way to a SQLite database; see `engine.make_engine`."""
-    if sqlite3.sqlite_version_info < _OLDEST:
+    if sqlite3.sqlite_version_info < _MIN_VERSION:
         raise SchemaMismatch(f"SQLite {sqlite3.sqlite_version} is too old; 3.35 is the oldest that will do")
     if url.database in (None, "", ":memory:"):
         return _in_memory(timeout_seconds)
     path = Path(str(url.database)).absolute()
     if create:
-        _make_file(path)
+        _create_file(path)
     elif not path.exists():
         raise SchemaMismatch(f"there is no store at {path}", subject={"path": str(path)}, remedy=UPGRADE)
     engine = sa.create_engine(
@@ -54,7 +54,7 @@ def make_engine(url: sa.URL, timeout_seconds: float, *, create: bool) -> sa.Engi
         execution_options={**_OPTIONS, "turn": contextlib.nullcontext, "target": f"SQLite: {path}"},
     )
     sa.event.listen(engine, "begin", _begin)
-    sa.event.listen(engine, "connect", lambda _, record: record.info.update(file=_identity(path)))
+    sa.event.listen(engine, "connect", lambda _, record: record.info.update(file=_file_id(path)))
     sa.event.listen(engine, "checkout", lambda _, record, __: _check_file(path, record.info["file"]))
     return engine
 
@@ -65,14 +65,14 @@ def _in_memory(timeout_seconds: float) -> sa.Engine:
         poolclass=sa.StaticPool,
         connect_args={"check_same_thread": False, "isolation_level": None},
         hide_parameters=True,
-        execution_options={**_OPTIONS, "turn": _turns(timeout_seconds), "target": "SQLite: in memory"},
+        execution_options={**_OPTIONS, "turn": _serialize_calls(timeout_seconds), "target": "SQLite: in memory"},
     )
     sa.event.listen(engine, "begin", _begin)
     sa.event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA foreign_keys=ON"))
     return engine
 
 
-def _turns(timeout_seconds: float) -> Callable[[], contextlib.AbstractContextManager[None]]:
+def _serialize_calls(timeout_seconds: float) -> Callable[[], contextlib.AbstractContextManager[None]]:
     lock = threading.Lock()
 
     @contextlib.contextmanager
@@ -87,7 +87,7 @@ def _turns(timeout_seconds: float) -> Callable[[], contextlib.AbstractContextMan
     return turn
 
 
-def _make_file(path: Path) -> None:
+def _create_file(path: Path) -> None:
     try:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except FileNotFoundError:
@@ -135,7 +135,7 @@ def _begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN IMMEDIATE"))
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _file_id(path: Path) -> tuple[int, int] | None:
     try:
         found = path.stat()
     except OSError:
@@ -144,5 +144,5 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _check_file(path: Path, opened: tuple[int, int] | None) -> None:
-    if opened is None or _identity(path) != opened:
+    if opened is None or _file_id(path) != opened:
         raise DisconnectionError("the file was removed or replaced")

@@ -20,7 +20,7 @@ from tokensvc.revocations.store import RevocationStore
 from tokensvc.storage import migrate
 from tokensvc.storage.callers import SqlCallerStore
 from tokensvc.storage.channels import SqlChannelStore
-from tokensvc.storage.denials import SqlDenials
+from tokensvc.storage.denials import SqlDenialStore
 from tokensvc.storage.deployment import SqlDeploymentStore
 from tokensvc.storage.engine import make_engine
 from tokensvc.storage.journal import SqlJournal
@@ -28,8 +28,8 @@ from tokensvc.storage.kek_registry import SqlKekRegistry
 from tokensvc.storage.keys import SqlKeyStore
 from tokensvc.storage.leases import SqlLeases
 from tokensvc.storage.revocation_queue import SqlRevocationQueue
-from tokensvc.storage.revocations import SqlRevocations
-from tokensvc.storage.rotations import SqlRotations
+from tokensvc.storage.revocations import SqlRevocationStore
+from tokensvc.storage.rotation_requests import SqlRotationRequestStore
 from tokensvc.storage.versions import SqlVersions
 from tokensvc.storage.workers import SqlWorkers
 from tokensvc.tokens.channels import ChannelStore
@@ -81,13 +81,13 @@ def store_for_engine(engine: sa.Engine) -> Store:
         deployment=SqlDeploymentStore(engine),
         keys=SqlKeyStore(engine),
         journal=SqlJournal(engine),
-        rotations=SqlRotations(engine),
+        rotations=SqlRotationRequestStore(engine),
         workers=SqlWorkers(engine),
         callers=SqlCallerStore(engine),
         channels=SqlChannelStore(engine),
-        revocations=SqlRevocations(engine),
+        revocations=SqlRevocationStore(engine),
         revocation_queue=SqlRevocationQueue(engine),
-        denials=SqlDenials(engine),
+        denials=SqlDenialStore(engine),
         leases=SqlLeases(engine),
         kek_registry=SqlKekRegistry(engine),
         versions=SqlVersions(engine),

@@ -19,7 +19,7 @@ from tokensvc.storage.schema import key_rotation_requests
 _ROTATIONS = sa.select(*raw(*key_rotation_requests.c))
 
 
-class SqlRotations:
+class SqlRotationRequestStore:
     """See `tokensvc.keys.rotation_requests`."""
 
     def __init__(self, engine: sa.Engine) -> None:
