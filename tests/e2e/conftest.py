@@ -1,7 +1,7 @@
-"""What the end-to-end tests share for the whole run: a demo, a local IVS, and one deployment with its service.
+"""Session-wide fixtures of the end-to-end tests: a demo, a local IVS, and one deployment with its service.
 
-Rules of the file
-- Shared processes are started once and are never broken by a test; a test that stops, kills or floods has its own.
+Invariants
+- Shared processes are started once and never disturbed; a test that stops, kills or floods a process starts its own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.support.deployment import LocalIvs, Service, Deployment, local_ivs
+from tests.support.deployment import Deployment, LocalIvs, Service, local_ivs
 from tests.support.http_client import Client
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.postgres import unavailable_reason as why_no_postgres
@@ -21,11 +21,11 @@ from tests.support.processes import TOKENSVC, Process, environment, started
 
 
 class Demo(NamedTuple):
-    """A demo that runs."""
+    """A running demo."""
 
     folder: Path
     process: Process
-    facts: dict[str, str]
+    info: dict[str, str]
 
 
 @pytest.fixture(scope="session")
@@ -33,13 +33,13 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """`tokensvc demo`, in an empty folder, on a free port."""
     folder = tmp_path_factory.mktemp("demo")
     with started([TOKENSVC, "demo", "--port", "0"], folder, environment(folder / "home"), "demo") as process:
-        process.awaits(lambda: "keys rotate" in process.out, "it printed its commands")
+        process.wait_until(lambda: "keys rotate" in process.out, "it printed its commands")
         yield Demo(folder, process, json.loads((folder / ".demo" / "demo.json").read_text()))
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """A real PostgreSQL; whoever stops it starts it again."""
+    """A real PostgreSQL; a test that stops it starts it again."""
     if missing := why_no_postgres():
         pytest.skip(missing)
     with postgres_server() as server:
@@ -53,27 +53,27 @@ def ivs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalIvs]:
         yield running
 
 
-class _Furnished(NamedTuple):
+class _Prepared(NamedTuple):
     site: Deployment
     key: str
 
 
 @pytest.fixture(scope="session")
-def _furnished(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> _Furnished:
+def _prepared(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> _Prepared:
     site = Deployment(ivs, tmp_path_factory.mktemp("site"))
-    return _Furnished(site, site.furnish("--all-channels", "--allow-anonymous-viewers"))
+    return _Prepared(site, site.set_up("--all-channels", "--allow-anonymous-viewers"))
 
 
 @pytest.fixture(scope="session")
-def site(_furnished: _Furnished) -> Deployment:
-    """A deployment with a key that signs."""
-    return _furnished.site
+def site(_prepared: _Prepared) -> Deployment:
+    """A deployment with an active key."""
+    return _prepared.site
 
 
 @pytest.fixture(scope="session")
-def key(_furnished: _Furnished) -> str:
-    """The API key of a caller that may ask for every channel, with or without a viewer."""
-    return _furnished.key
+def key(_prepared: _Prepared) -> str:
+    """The API key of a caller for every channel, with or without a viewer."""
+    return _prepared.key
 
 
 @pytest.fixture(scope="session")
@@ -91,6 +91,6 @@ def channel(site: Deployment) -> Any:
 
 @pytest.fixture
 def caller(service: Service, key: str) -> Iterator[Client]:
-    """A client with that key, which the service has heard of."""
+    """A client with that key, which the service has loaded."""
     with service.client(key) as client:
         yield client

@@ -1,4 +1,4 @@
-"""Many tokens at once: in order, each with its own fate, and nobody else waits long behind them."""
+"""Batches: in order, each item with its own result, without long waits for other callers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import jwt
 
-from tests.support.deployment import Service, Deployment
+from tests.support.deployment import Deployment, Service
 from tests.support.http_client import Client
 from tests.support.processes import wait_until
 
@@ -21,7 +21,7 @@ def _viewer(result: dict[str, Any]) -> Any:
     return jwt.decode(result["token"], options={"verify_signature": False})["aws:viewer-id"]
 
 
-def test_500_asks_are_answered_in_order_each_with_its_own_fate(caller: Client, channel: Any) -> None:
+def test_500_requests_are_answered_in_order_each_with_its_own_result(caller: Client, channel: Any) -> None:
     good, place = {"channelArn": channel["arn"]}, channel["arn"].rpartition("/")[0]
     kinds: list[tuple[Any, str, list[str]]] = [
         ({"channelArn": "not-an-arn"}, "invalid_request", ["channelArn"]),
@@ -32,9 +32,9 @@ def test_500_asks_are_answered_in_order_each_with_its_own_fate(caller: Client, c
         ({**good, "viewerId": "a", "ttlSeconds": 601}, "invalid_request", ["ttlSeconds"]),
     ]
     asks = [kinds[n // 2 % len(kinds)][0] if n % 2 else {**good, "viewerId": f"v{n}"} for n in range(BATCH_MAX_ASKS)]
-    answer = caller.ask_batch(asks)
-    assert answer.status == 200
-    results = answer.json["results"]
+    response = caller.request_batch(asks)
+    assert response.status == 200
+    results = response.json["results"]
     assert len(results) == BATCH_MAX_ASKS
     for n, result in enumerate(results):
         if n % 2 == 0:
@@ -49,25 +49,25 @@ def test_500_asks_are_answered_in_order_each_with_its_own_fate(caller: Client, c
     assert len({result["token"] for result in results[::2]}) == BATCH_MAX_ASKS / 2
 
 
-def test_501_asks_none_and_no_list_are_refused(caller: Client, channel: Any) -> None:
+def test_501_requests_an_empty_list_and_other_types_are_rejected(caller: Client, channel: Any) -> None:
     wrong: tuple[Any, ...] = ([{"channelArn": channel["arn"]}] * 501, [], {}, None)
     for asks in wrong:
-        answer = caller.ask_batch(asks)
-        assert answer.status == 422
-        assert [error["field"] for error in answer.json["errors"]] == ["requests"]
+        response = caller.request_batch(asks)
+        assert response.status == 422
+        assert [error["field"] for error in response.json["errors"]] == ["requests"]
 
 
-def test_a_batch_waits_once_for_an_unknown_channel(site: Deployment, caller: Client) -> None:
-    """The wait of this service is 5 seconds at most: 50 asks that waited one by one would show."""
+def test_a_batch_waits_only_once_for_an_unknown_channel(site: Deployment, caller: Client) -> None:
+    """The wait of this service is 5 seconds at most: 50 requests that waited one after the other would exceed it."""
     arn = site.new_channel()["arn"]
     began_at = time.monotonic()
-    answer = caller.ask_batch([{"channelArn": arn, "viewerId": f"v{n}"} for n in range(50)])
+    response = caller.request_batch([{"channelArn": arn, "viewerId": f"v{n}"} for n in range(50)])
     seconds = time.monotonic() - began_at
-    assert all("playbackUrl" in result for result in answer.json["results"])
+    assert all("playbackUrl" in result for result in response.json["results"])
     assert seconds < 5
 
 
-def test_a_single_token_is_not_stuck_behind_batches(service: Service, key: str, caller: Client, channel: Any) -> None:
+def test_a_single_token_is_not_delayed_by_batches(service: Service, key: str, caller: Client, channel: Any) -> None:
     asks = [{"channelArn": channel["arn"], "viewerId": f"v{n}"} for n in range(BATCH_MAX_ASKS)]
     batches: list[float] = []
 
@@ -75,9 +75,9 @@ def test_a_single_token_is_not_stuck_behind_batches(service: Service, key: str, 
         with service.client(key) as client:
             for _ in range(ROUNDS):
                 began_at = time.monotonic()
-                answer = client.ask_batch(asks)
+                response = client.request_batch(asks)
                 batches.append(time.monotonic() - began_at)
-                assert all("token" in result for result in answer.json["results"])
+                assert all("token" in result for result in response.json["results"])
 
     caller.token(channelArn=channel["arn"], viewerId="ada")
     threads = [threading.Thread(target=keep_asking) for _ in range(CALLERS)]

@@ -1,4 +1,4 @@
-"""Nobody asks anonymously, and nobody gets more than they were given."""
+"""Every caller is authenticated and limited to its policy."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import jwt
 import pytest
 
-from tests.support.deployment import Service, Deployment
-from tests.support.http_client import Response, Client, of_each_worker
+from tests.support.deployment import Deployment, Service
+from tests.support.http_client import Client, Response, of_each_worker
 from tests.support.processes import wait_until
 
 HEARD_WITHIN_SECONDS = 2.0
@@ -40,23 +40,23 @@ def pair(site: Deployment) -> Iterator[Service]:
         "Bearer \xe9\xff",
     ],
 )
-def test_without_a_valid_key_always_the_same_401(service: Service, channel: Any, header: str | None) -> None:
+def test_requests_without_a_valid_key_get_the_same_401(service: Service, channel: Any, header: str | None) -> None:
     headers = {} if header is None else {"authorization": header}
     with service.client() as client:
-        answer = client.request("POST", "/v1/tokens", b'{"channelArn": "x"}', headers)
+        response = client.request("POST", "/v1/tokens", b'{"channelArn": "x"}', headers)
         nothing = client.request("POST", "/v1/tokens/batch")
-    assert answer.status == 401
-    assert answer.headers["www-authenticate"] == 'Bearer realm="tokensvc"'
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert (answer.json["code"], answer.body) == ("unauthenticated", nothing.body)
+    assert response.status == 401
+    assert response.headers["www-authenticate"] == 'Bearer realm="tokensvc"'
+    assert response.headers["content-type"] == "application/problem+json"
+    assert (response.json["code"], response.body) == ("unauthenticated", nothing.body)
 
 
-def test_a_key_whose_secret_is_wrong_is_refused_as_an_unknown_one_is(service: Service, key: str) -> None:
+def test_a_wrong_secret_is_rejected_like_an_unknown_key(service: Service, key: str) -> None:
     with service.client(key[:-1] + ("A" if key[-1] != "A" else "B")) as wrong, service.client("tsk_0_0") as unknown:
-        assert wrong.ask(channelArn="x").body == unknown.ask(channelArn="x").body
+        assert wrong.request_token(channelArn="x").body == unknown.request_token(channelArn="x").body
 
 
-def test_a_key_is_shown_once_and_kept_nowhere(site: Deployment) -> None:
+def test_an_api_key_is_shown_once_and_not_stored(site: Deployment) -> None:
     said = site.run("callers", "add", "once", "--all-channels")
     key = said.out.split()[0]
     assert key.startswith("tsk_")
@@ -79,74 +79,76 @@ def _everything(store: sqlite3.Connection) -> Iterator[Any]:
         yield from store.execute(f'SELECT * FROM "{name}"')
 
 
-def test_two_keys_are_valid_while_one_is_rotated(site: Deployment, service: Service, channel: Any) -> None:
+def test_two_api_keys_are_valid_during_a_rotation(site: Deployment, service: Service, channel: Any) -> None:
     old = site.run("callers", "add", "rotating", "--all-channels", "--json").json["apiKey"]
     new = site.run("callers", "rotate-secret", "rotating", "--overlap-seconds", "60", "--json").json["apiKey"]
     with service.client(old) as with_old, service.client(new) as with_new:
-        _heard(with_new, channel, 201)
-        assert with_old.ask(channelArn=channel["arn"], viewerId="ada").status == 201
+        _first_with_status(with_new, channel, 201)
+        assert with_old.request_token(channelArn=channel["arn"], viewerId="ada").status == 201
         newest = site.run("callers", "rotate-secret", "rotating", "--overlap-seconds", "1", "--json").json["apiKey"]
-        _heard(with_old, channel, 401)
-        _heard(with_new, channel, 401)
+        _first_with_status(with_old, channel, 401)
+        _first_with_status(with_new, channel, 401)
     with service.client(newest) as with_newest:
-        assert with_newest.ask(channelArn=channel["arn"], viewerId="ada").status == 201
+        assert with_newest.request_token(channelArn=channel["arn"], viewerId="ada").status == 201
 
 
-def test_a_disabled_caller_is_refused_by_every_worker_within_two_seconds(
+def test_a_disabled_caller_is_rejected_by_every_worker_within_two_seconds(
     site: Deployment, pair: Service, channel: Any
 ) -> None:
     key = site.run("callers", "add", "leaving", "--all-channels", "--json").json["apiKey"]
     with of_each_worker(pair.url, key, 2) as workers:
         for client in workers.values():
-            _heard(client, channel, 201)
+            _first_with_status(client, channel, 201)
         assert site.run("callers", "disable", "leaving", code=2).out == ""
         site.run("callers", "disable", "leaving", "--yes")
         disabled_at = time.monotonic()
         for worker, client in workers.items():
-            assert _heard(client, channel, 401).worker == worker, "the connection was kept"
+            assert _first_with_status(client, channel, 401).worker == worker, "the connection was kept"
         assert time.monotonic() - disabled_at <= HEARD_WITHIN_SECONDS
 
 
-def test_patterns_scopes_lives_and_viewers_hold(site: Deployment, service: Service, channel: Any) -> None:
+def test_channel_patterns_scopes_ttl_limits_and_viewer_rules_apply(
+    site: Deployment, service: Service, channel: Any
+) -> None:
     mine, other = channel["arn"], site.new_channel()["arn"]
     key = site.add_caller("--channels", mine, "--max-ttl", "60")
     may_not = site.add_caller("--all-channels", "--scope", "keys:read")
     with service.client(key) as caller, service.client(may_not) as reader:
-        answer = _heard(caller, channel, 201).json
-        claims = jwt.decode(answer["token"], options={"verify_signature": False})
+        response = _first_with_status(caller, channel, 201).json
+        claims = jwt.decode(response["token"], options={"verify_signature": False})
         assert claims["exp"] - claims["aws:viewer-session-version"] == 60
-        assert caller.ask(channelArn=mine, viewerId="ada", ttlSeconds=60).status == 201
+        assert caller.request_token(channelArn=mine, viewerId="ada", ttlSeconds=60).status == 201
 
-        _refused(caller.ask(channelArn=other, viewerId="ada"), 403, "channel_not_allowed")
-        _refused(caller.ask(channelArn=mine), 403, "anonymous_viewer_not_allowed")
-        too_long = caller.ask(channelArn=mine, viewerId="ada", ttlSeconds=61)
+        _refused(caller.request_token(channelArn=other, viewerId="ada"), 403, "channel_not_allowed")
+        _refused(caller.request_token(channelArn=mine), 403, "anonymous_viewer_not_allowed")
+        too_long = caller.request_token(channelArn=mine, viewerId="ada", ttlSeconds=61)
         _refused(too_long, 422, "invalid_request")
         assert [error["field"] for error in too_long.json["errors"]] == ["ttlSeconds"]
-        _refused(_heard(reader, channel, 403), 403, "insufficient_scope")
+        _refused(_first_with_status(reader, channel, 403), 403, "insufficient_scope")
 
-        mixed = caller.ask_batch([{"channelArn": mine, "viewerId": "a"}, {"channelArn": other, "viewerId": "a"}])
+        mixed = caller.request_batch([{"channelArn": mine, "viewerId": "a"}, {"channelArn": other, "viewerId": "a"}])
         assert [r.get("problem", {}).get("code") for r in mixed.json["results"]] == [None, "channel_not_allowed"]
 
 
-def test_who_is_allowed_anonymous_viewers_may_ask_for_the_whole_ceiling(caller: Client, channel: Any) -> None:
-    answer = caller.token(channelArn=channel["arn"], ttlSeconds=3600)
-    claims = jwt.decode(answer["token"], options={"verify_signature": False})
+def test_anonymous_viewers_may_get_the_longest_ttl(caller: Client, channel: Any) -> None:
+    response = caller.token(channelArn=channel["arn"], ttlSeconds=3600)
+    claims = jwt.decode(response["token"], options={"verify_signature": False})
     assert claims.keys() == {"aws:channel-arn", "exp"}
-    assert answer.keys() == {"token", "playbackUrl", "expiresAt", "refreshAfter", "requiresOriginHeader"}
-    _refused(caller.ask(channelArn=channel["arn"], ttlSeconds=3601), 422, "invalid_request")
+    assert response.keys() == {"token", "playbackUrl", "expiresAt", "refreshAfter", "requiresOriginHeader"}
+    _refused(caller.request_token(channelArn=channel["arn"], ttlSeconds=3601), 422, "invalid_request")
 
 
-def _heard(client: Client, channel: Any, status: int) -> Response:
-    """The first answer of that status; it must come as soon as every change must be heard of."""
+def _first_with_status(client: Client, channel: Any, status: int) -> Response:
+    """The first response with that status; it must come within the time in which workers learn of any change."""
 
     def look() -> Response | None:
-        answer = client.ask(channelArn=channel["arn"], viewerId="ada")
-        return answer if answer.status == status else None
+        response = client.request_token(channelArn=channel["arn"], viewerId="ada")
+        return response if response.status == status else None
 
-    found = wait_until(look, f"an answer {status}", HEARD_WITHIN_SECONDS)
+    found = wait_until(look, f"a response {status}", HEARD_WITHIN_SECONDS)
     assert found is not None
     return found
 
 
-def _refused(answer: Response, status: int, code: str) -> None:
-    assert (answer.status, answer.json["code"]) == (status, code)
+def _refused(response: Response, status: int, code: str) -> None:
+    assert (response.status, response.json["code"]) == (status, code)

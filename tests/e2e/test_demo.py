@@ -1,4 +1,4 @@
-"""`make demo` is what the README says: four commands that work as printed, and a shell that acts on the demo."""
+"""`make demo` does what the README says: four commands that work as printed, and a shell that acts on the demo."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 
 from tests.e2e.conftest import Demo
 from tests.support.http_client import Client, fetch
-from tests.support.processes import TOKENSVC, Process, CommandResult, environment, run, started, wait_until
+from tests.support.processes import TOKENSVC, CommandResult, Process, environment, run, started, wait_until
 from tests.support.published_keys import signers
 
 FACTS = {
@@ -41,7 +41,7 @@ needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is no
 
 @pytest.fixture
 def newcomer(demo: Demo, tmp_path: Path) -> dict[str, str]:
-    """The environment of a shell that has only the system's programs, python3 and curl."""
+    """The environment of a shell with only the system's programs, python3 and curl."""
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "python3").symlink_to(sys.executable)
@@ -77,14 +77,14 @@ def test_the_printed_commands_work_as_printed(demo: Demo, newcomer: dict[str, st
 
 def test_a_shell_with_its_env_acts_on_the_demo(demo: Demo, newcomer: dict[str, str]) -> None:
     listed = shell(demo, newcomer, ". .demo/env; aws ivs list-channels --output json").json
-    assert demo.facts["channelArn"] in [channel["arn"] for channel in listed["channels"]]
+    assert demo.info["channelArn"] in [channel["arn"] for channel in listed["channels"]]
     keys = shell(demo, newcomer, ". .demo/env; tokensvc keys list --json").json["keys"]
     assert [there["state"] for key in keys for there in key["placements"]].count("active") == 1
     assert shell(demo, newcomer, ". .demo/env; tokensvc doctor --json").json["ok"] is True
 
 
-def test_its_facts_are_complete_and_its_owner_s_alone(demo: Demo) -> None:
-    assert demo.facts.keys() == FACTS
+def test_the_connection_info_is_complete_and_readable_by_its_owner_only(demo: Demo) -> None:
+    assert demo.info.keys() == FACTS
     for path in (demo.folder / ".demo").iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
     assert stat.S_IMODE((demo.folder / ".demo").stat().st_mode) == 0o700
@@ -96,15 +96,15 @@ def test_it_says_that_it_is_not_aws(demo: Demo) -> None:
     assert "It is not AWS" in demo.process.err
 
 
-def test_a_taken_port_is_refused_by_the_option_s_name(demo: Demo, tmp_path: Path) -> None:
-    port = demo.facts["url"].rpartition(":")[2]
+def test_a_port_in_use_is_rejected_by_the_option_s_name(demo: Demo, tmp_path: Path) -> None:
+    port = demo.info["url"].rpartition(":")[2]
     said = run([TOKENSVC, "demo", "--port", port], tmp_path, environment(tmp_path / "home"), code=2)
     assert "--port" in said.err
     assert "Traceback" not in said.err
 
 
-def test_it_ends_at_ctrl_c_finds_its_state_again_and_never_reaches_aws(tmp_path: Path) -> None:
-    """The shell around it points at AWS in every way that boto3 knows; nothing of that may count."""
+def test_it_stops_at_ctrl_c_finds_its_state_again_and_never_calls_aws(tmp_path: Path) -> None:
+    """The surrounding shell points at AWS in every way that boto3 supports; all of it must be ignored."""
     (tmp_path / "home" / ".aws").mkdir(parents=True)
     (tmp_path / "home" / ".aws" / "config").write_text(
         f"[default]\nregion = eu-west-1\nendpoint_url = {NOWHERE}\naws_session_token = production\n"
@@ -130,70 +130,70 @@ def test_it_ends_at_ctrl_c_finds_its_state_again_and_never_reaches_aws(tmp_path:
         "TOKENSVC_DATABASE_URL": "postgresql://production/tokensvc",
         "TOKENSVC_PASSPHRAES": "misspelt",
     }
-    facts_file = tmp_path / ".demo" / "demo.json"
-    first = _start_and_end(tmp_path, misleading, facts_file, SIGINT)
-    second = _start_and_end(tmp_path, {}, facts_file, SIGTERM)
+    info_file = tmp_path / ".demo" / "demo.json"
+    first = _start_and_stop(tmp_path, misleading, info_file, SIGINT)
+    second = _start_and_stop(tmp_path, {}, info_file, SIGTERM)
     assert first["region"] == "us-east-1"
     assert (first["channelArn"], first["signed by"]) == (second["channelArn"], second["signed by"])
     assert first["apiKey"] == second["apiKey"], "what was copied from the first start works in the second"
 
 
-def test_a_restarted_demo_takes_the_key_of_the_first_start_at_once(tmp_path: Path) -> None:
-    first = _start_and_end(tmp_path, {}, tmp_path / ".demo" / "demo.json", SIGTERM)
+def test_a_restarted_demo_accepts_the_api_key_of_the_first_start_at_once(tmp_path: Path) -> None:
+    first = _start_and_stop(tmp_path, {}, tmp_path / ".demo" / "demo.json", SIGTERM)
     port = first["url"].rpartition(":")[2]
     command = [TOKENSVC, "demo", "--port", port]
     with started(command, tmp_path, environment(tmp_path / "home"), "demo") as process:
-        process.wait_until((tmp_path / ".demo" / "demo.json").exists, "it wrote its facts")
+        process.wait_until((tmp_path / ".demo" / "demo.json").exists, "it wrote its connection info")
         with Client(first["url"], first["apiKey"]) as caller:
-            assert caller.ask(channelArn=first["channelArn"], viewerId="ada").status == 201
+            assert caller.request_token(channelArn=first["channelArn"], viewerId="ada").status == 201
 
 
-def test_the_api_key_is_its_owner_s_alone_and_replaced_when_it_was_not(tmp_path: Path) -> None:
-    facts_file = tmp_path / ".demo" / "demo.json"
-    first = _start_and_end(tmp_path, {}, facts_file, SIGTERM)
+def test_the_api_key_file_is_private_and_replaced_if_it_was_not(tmp_path: Path) -> None:
+    info_file = tmp_path / ".demo" / "demo.json"
+    first = _start_and_stop(tmp_path, {}, info_file, SIGTERM)
     holding = [path for path in tmp_path.rglob("*") if path.is_file() and first["apiKey"].encode() in path.read_bytes()]
     kept = tmp_path / ".demo" / "api-key"
     assert {*holding} <= {kept, tmp_path / "demo.out"}, "what it printed and its own state, and nothing else"
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     kept.chmod(0o644)
-    second = _start_and_end(tmp_path, {}, facts_file, SIGTERM)
+    second = _start_and_stop(tmp_path, {}, info_file, SIGTERM)
     assert second["apiKey"] != first["apiKey"], "others may have read it"
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     kept.write_text(first["apiKey"])
-    third = _start_and_end(tmp_path, {}, facts_file, SIGTERM)
+    third = _start_and_stop(tmp_path, {}, info_file, SIGTERM)
     assert third["apiKey"] not in (first["apiKey"], second["apiKey"]), "one that ended is not handed out"
     kept.unlink()
-    assert _start_and_end(tmp_path, {}, facts_file, SIGTERM)["apiKey"] != third["apiKey"]
+    assert _start_and_stop(tmp_path, {}, info_file, SIGTERM)["apiKey"] != third["apiKey"]
 
 
-def test_a_caller_that_was_disabled_ends_the_start_instead_of_hanging_it(tmp_path: Path) -> None:
-    _start_and_end(tmp_path, {}, tmp_path / ".demo" / "demo.json", SIGTERM)
+def test_a_disabled_caller_stops_the_start_with_an_error(tmp_path: Path) -> None:
+    _start_and_stop(tmp_path, {}, tmp_path / ".demo" / "demo.json", SIGTERM)
     environ = environment(tmp_path / "home")
     run(["sh", "-ec", f". .demo/env; {TOKENSVC} callers disable demo --yes"], tmp_path, environ)
     said = run([TOKENSVC, "demo", "--port", "0"], tmp_path, environ, code=4)
     assert "caller demo is disabled" in said.err
 
 
-def test_too_many_rotations_are_refused_for_minutes_only_and_the_refusal_says_until_when(tmp_path: Path) -> None:
+def test_too_many_rotations_are_rejected_only_for_minutes_and_the_error_says_until_when(tmp_path: Path) -> None:
     with _started(tmp_path) as process:
-        until_at = _rotate_until_refused(tmp_path)
+        until_at = _rotate_until_rejected(tmp_path)
         assert 60 < until_at.timestamp() - time.time() < 180
         assert process.is_running
 
 
 @pytest.mark.long
-def test_after_the_drain_the_rotation_that_was_refused_works(tmp_path: Path) -> None:
+def test_a_rejected_rotation_succeeds_after_the_drain(tmp_path: Path) -> None:
     with _started(tmp_path):
-        until_at = _rotate_until_refused(tmp_path)
+        until_at = _rotate_until_rejected(tmp_path)
         time.sleep(max(0.0, until_at.timestamp() - time.time()) + 2)
         _rotate(tmp_path, code=0)
 
 
 @contextmanager
 def _started(folder: Path) -> Iterator[Process]:
-    """A demo of the test's own that is ready."""
+    """A separate demo that is ready."""
     with started([TOKENSVC, "demo", "--port", "0"], folder, environment(folder / "home"), "demo") as process:
-        process.wait_until((folder / ".demo" / "demo.json").exists, "it wrote its facts")
+        process.wait_until((folder / ".demo" / "demo.json").exists, "it wrote its connection info")
         yield process
 
 
@@ -201,8 +201,8 @@ def _rotate(folder: Path, code: int | None = None) -> CommandResult:
     return run(["sh", "-ec", f". .demo/env; {TOKENSVC} keys rotate"], folder, environment(folder / "home"), code=code)
 
 
-def _rotate_until_refused(folder: Path) -> datetime:
-    """Until when, by the refusal, the next key drains."""
+def _rotate_until_rejected(folder: Path) -> datetime:
+    """Rotate until rejected; return when the next key has drained, according to the error."""
     for _ in range(4):
         if (said := _rotate(folder)).code:
             break
@@ -211,25 +211,25 @@ def _rotate_until_refused(folder: Path) -> datetime:
     return datetime.fromisoformat(until_at)
 
 
-def test_a_second_demo_in_the_same_folder_is_refused(demo: Demo) -> None:
-    """It would take the first one's caller and facts away."""
+def test_a_second_demo_in_the_same_folder_is_rejected(demo: Demo) -> None:
+    """It would replace the first one's caller and connection info."""
     said = run([TOKENSVC, "demo", "--port", "0"], demo.folder, environment(demo.folder / "home"), code=4)
     assert "already running in this folder" in said.err
-    with Client(demo.facts["url"], demo.facts["apiKey"]) as caller:
-        assert caller.ask(channelArn=demo.facts["channelArn"], viewerId="ada").status == 201
+    with Client(demo.info["url"], demo.info["apiKey"]) as caller:
+        assert caller.request_token(channelArn=demo.info["channelArn"], viewerId="ada").status == 201
 
 
-def test_what_was_deleted_between_two_starts_is_made_anew_but_for_the_passphrase(tmp_path: Path) -> None:
-    facts_file = tmp_path / ".demo" / "demo.json"
-    signed_by = _start_and_end(tmp_path, {}, facts_file, SIGTERM)["signed by"]
+def test_files_deleted_between_two_starts_are_recreated_except_the_passphrase(tmp_path: Path) -> None:
+    info_file = tmp_path / ".demo" / "demo.json"
+    signed_by = _start_and_stop(tmp_path, {}, info_file, SIGTERM)["signed by"]
     for path in tmp_path.glob("keys/*.pem"):
         path.write_bytes(b"damaged")
-    before, signed_by = signed_by, _start_and_end(tmp_path, {}, facts_file, SIGTERM)["signed by"]
+    before, signed_by = signed_by, _start_and_stop(tmp_path, {}, info_file, SIGTERM)["signed by"]
     assert signed_by != before, "what is damaged is replaced too"
     for gone in ("keys/*.pem", ".demo/local-ivs.db*", ".demo/tokensvc.db*"):
         for path in tmp_path.glob(gone):
             path.unlink()
-        before, signed_by = signed_by, _start_and_end(tmp_path, {}, facts_file, SIGTERM)["signed by"]
+        before, signed_by = signed_by, _start_and_stop(tmp_path, {}, info_file, SIGTERM)["signed by"]
         assert signed_by != before, "a new key, whose tokens play"
 
     (tmp_path / ".demo" / "passphrase").unlink()
@@ -238,20 +238,20 @@ def test_what_was_deleted_between_two_starts_is_made_anew_but_for_the_passphrase
     assert not (tmp_path / ".demo" / "passphrase").exists(), "another one would only be in the way of the right one"
 
 
-def _start_and_end(folder: Path, environ: dict[str, str], facts_file: Path, ending: int) -> dict[str, str]:
-    """Start a demo, open a token's URL as soon as its facts are there, end it. Its facts and the id of the key that
-    signed."""
+def _start_and_stop(folder: Path, environ: dict[str, str], info_file: Path, ending: int) -> dict[str, str]:
+    """Start a demo, open a token URL as soon as its connection info is there, stop it. Returns the connection info and
+    the id of the signing key."""
     with started([TOKENSVC, "demo", "--port", "0"], folder, environment(folder / "home", environ), "demo") as process:
-        process.wait_until(facts_file.exists, "it wrote its facts")
-        facts: dict[str, str] = json.loads(facts_file.read_text())
-        with Client(facts["url"], facts["apiKey"]) as caller:
-            answer = caller.ask(channelArn=facts["channelArn"], viewerId="ada")
-            assert answer.status == 201, f"its facts are there, so it must be ready: {answer.body!r}"
-            assert fetch(f"{facts['playbackUrl']}?token={answer.json['token']}").status == 200
+        process.wait_until(info_file.exists, "it wrote its connection info")
+        info: dict[str, str] = json.loads(info_file.read_text())
+        with Client(info["url"], info["apiKey"]) as caller:
+            response = caller.request_token(channelArn=info["channelArn"], viewerId="ada")
+            assert response.status == 201, f"its connection info is there, so it must be ready: {response.body!r}"
+            assert fetch(f"{info['playbackUrl']}?token={response.json['token']}").status == 200
             published = jwt.PyJWKSet.from_dict(caller.get("/.well-known/jwks.json").json).keys
         process.send(SIGINT if ending == SIGINT else SIGTERM)
         assert process.ends() == 0, process.err
         assert "Traceback" not in process.err
-    wait_until(lambda: not facts_file.exists(), "its facts are gone", 0)
-    (signed_by,) = signers(answer.json["token"], published)
-    return facts | {"signed by": signed_by}
+    wait_until(lambda: not info_file.exists(), "its connection info is gone", 0)
+    (signed_by,) = signers(response.json["token"], published)
+    return info | {"signed by": signed_by}

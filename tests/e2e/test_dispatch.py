@@ -1,8 +1,8 @@
-"""Revocations on their way to IVS while processes are killed and databases restarted: none lost, none too fast.
+"""Dispatching revocations while processes are killed and databases restarted: none is lost, none is throttled.
 
-Rules of the file
-- The processes are real, and so are the local IVS's rates: a call that comes too soon is throttled, and counted.
-- A claim of a process that was killed lapses by the store's clock after a minute; a test lets it lapse at once.
+Invariants
+- Processes and the local IVS's rate limits are real: a request that comes too early is throttled, and counted.
+- A claim of a killed process expires after a minute of the store's clock; a test lets it expire at once.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ run_background(read_settings(ours), dispatch_lease_seconds={LEASE_SECONDS})
 
 
 class Deployment:
-    """A store, a channel, and processes that work on them."""
+    """A store, a channel, and the processes that use them."""
 
     def __init__(self, url: str, ivs: RecordedIvs, folder: Path) -> None:
         migrate.upgrade(url)
@@ -70,32 +70,32 @@ class Deployment:
         )
 
     def accept(self, count: int) -> None:
-        """That many revocations, answered 202."""
+        """Accept that many revocations."""
         wanted = [NewRevocation(f"r{n}", (self.channel,), (f"v{n}",)) for n in range(count)]
         for new, accepted in zip(wanted, self.store.revocations.accept("b", wanted, Priority.BULK, REACH), strict=True):
             self.asked[new.viewer_ids[0]] = accepted.version
 
     def work(self, name: str) -> AbstractContextManager[Process]:
-        """A process that does the background duties."""
+        """A process that runs the background tasks."""
         return started([sys.executable, "-c", WORK], self._folder, self._environ, name)
 
     def accept_alone(self, viewer: str) -> None:
-        """One by itself, answered 202."""
+        """Accept a single revocation."""
         [accepted] = self.store.revocations.accept(
             "b", [NewRevocation(viewer, (self.channel,), (viewer,))], Priority.INTERACTIVE, REACH
         )
         self.asked[viewer] = accepted.version
 
-    def has_told(self, count: int) -> bool:
+    def has_delivered(self, count: int) -> bool:
         return len(self.ivs.told()) >= count
 
-    def has_told_more(self) -> Callable[[], bool]:
-        """Whether anybody was told since now."""
+    def has_delivered_more(self) -> Callable[[], bool]:
+        """A condition: IVS has accepted more since now."""
         so_far = len(self.ivs.told())
-        return lambda: self.has_told(so_far + 1)
+        return lambda: self.has_delivered(so_far + 1)
 
-    def is_answered(self) -> Callable[[], bool]:
-        """Whether IVS answered anything since now, whatever it said."""
+    def has_responded(self) -> Callable[[], bool]:
+        """A condition: IVS has responded since now, in any way."""
         so_far = len(self.ivs.calls)
         return lambda: len(self.ivs.calls) > so_far
 
@@ -105,12 +105,12 @@ class Deployment:
         return False
 
     def check_nothing_lost(self) -> None:
-        """IVS recorded whatever was answered 202."""
+        """Check that IVS recorded every accepted revocation."""
         for viewer, version in self.asked.items():
             assert self.ivs.revoked(self.channel, viewer) == version, viewer
 
     def check(self) -> None:
-        """Nothing is lost, and nothing came faster than it may."""
+        """Check that nothing was lost or throttled."""
         self.check_nothing_lost()
         assert self.ivs.throttled() == 0
         assert self.ivs.busiest_second(SINGLE) <= SINGLE_CALLS_PER_SECOND
@@ -138,24 +138,26 @@ def on_sqlite(ivs: RecordedIvs, tmp_path: Path) -> Iterator[Deployment]:
 
 
 def leader(*processes: Process) -> Process:
-    """The one that says that it tells IVS."""
-    [found] = wait_until(lambda: [p for p in processes if "now dispatching revocations to IVS" in p.err], "somebody leads")
+    """The process that dispatches revocations."""
+    [found] = wait_until(
+        lambda: [p for p in processes if "now dispatching revocations to IVS" in p.err], "somebody leads"
+    )
     return found
 
 
-def test_one_of_two_dispatches_and_when_it_is_killed_the_other_goes_on_within_the_lease(
+def test_one_of_two_processes_dispatches_and_the_other_takes_over_within_the_lease(
     on_postgresql: Deployment,
 ) -> None:
     deployment = on_postgresql
     with deployment.work("one") as one, deployment.work("two") as two:
         deployment.accept(200)
-        wait_until(lambda: deployment.has_told(50), "some were told")
+        wait_until(lambda: deployment.has_delivered(50), "some were told")
         killed = leader(one, two)
         other = two if killed is one else one
         assert "tells IVS" not in other.err
         killed.kill()
         killed_at = time.monotonic()
-        wait_until(deployment.has_told_more(), "the other goes on", LEASE_SECONDS + 4)
+        wait_until(deployment.has_delivered_more(), "the other goes on", LEASE_SECONDS + 4)
         went_on_at = min(call.at for call in deployment.ivs.calls if call.at > killed_at + 0.2)
         assert went_on_at - killed_at < LEASE_SECONDS * 7 / 6 + 1.5, "the lease, a sixth of it, and its first second"
         make_due(deployment.store)
@@ -167,31 +169,31 @@ def test_one_of_two_dispatches_and_when_it_is_killed_the_other_goes_on_within_th
     assert repeated <= VIEWERS_PER_SECOND, "what was under way when the first was killed, at most"
 
 
-def test_on_sqlite_whoever_is_killed_is_followed_by_the_next_and_nothing_is_lost(on_sqlite: Deployment) -> None:
+def test_on_sqlite_another_process_takes_over_after_a_kill_and_nothing_is_lost(on_sqlite: Deployment) -> None:
     deployment = on_sqlite
     deployment.accept(130)
     for killed in range(2):
         with deployment.work(f"work{killed}") as process:
-            process.awaits(deployment.has_told_more(), "it told some")
+            process.wait_until(deployment.has_delivered_more(), "it told some")
             process.kill()
         make_due(deployment.store)
     with deployment.work("last") as process:
-        process.awaits(deployment.is_drained, "all is told")
+        process.wait_until(deployment.is_drained, "all is told")
     deployment.check()
 
 
-def test_a_restart_of_the_database_stops_it_for_as_long_and_no_longer(
+def test_dispatching_resumes_when_the_database_has_restarted(
     on_postgresql: Deployment, postgres: PostgresServer
 ) -> None:
     deployment = on_postgresql
     deployment.accept(200)
     with deployment.work("worker") as process:
-        process.awaits(lambda: deployment.has_told(50), "it told some")
+        process.wait_until(lambda: deployment.has_delivered(50), "it told some")
         postgres.stop()
         postgres.start()
-        process.awaits(lambda: deployment.has_told(150), "it goes on", 15)
+        process.wait_until(lambda: deployment.has_delivered(150), "it goes on", 15)
         make_due(deployment.store)
-        process.awaits(deployment.is_drained, "all is told")
+        process.wait_until(deployment.is_drained, "all is told")
         assert "Traceback" not in process.err
     deployment.check()
     assert sum(times - 1 for times in deployment.ivs.told().values()) <= VIEWERS_PER_SECOND
@@ -200,25 +202,25 @@ def test_a_restart_of_the_database_stops_it_for_as_long_and_no_longer(
 FAULTS = ("drop-before", "drop-after", "throttle", "error", "entry-error")
 
 
-def break_ivs(management: Client) -> None:
-    """Each kind of fault strikes three of ten calls, or entries."""
+def inject_faults(management: Client) -> None:
+    """Inject each kind of fault into three of ten calls or entries."""
     for seed, kind in enumerate(FAULTS):
         plan = json.dumps({"kind": kind, "operation": "*", "rate": 0.3, "seed": seed})
         assert management.request("POST", "/faults", plan).status == 201
 
 
 @pytest.mark.parametrize("database", ["on_postgresql", "on_sqlite"])
-def test_with_every_fault_of_ivs_and_processes_killed_at_any_moment_nothing_is_lost(
+def test_nothing_is_lost_with_every_ivs_fault_and_processes_killed_at_any_moment(
     database: str, request: pytest.FixtureRequest
 ) -> None:
     deployment: Deployment = request.getfixturevalue(database)
     dice = random.Random(database)
     deployment.accept(150)
     with Client(deployment.ivs.management_url) as management:
-        break_ivs(management)
+        inject_faults(management)
         for killed in range(3):
             with deployment.work(f"work{killed}") as process:
-                process.awaits(deployment.is_answered(), "IVS answered it")
+                process.wait_until(deployment.has_responded(), "IVS answered it")
                 deployment.accept_alone(f"alone{killed}")
                 time.sleep(dice.uniform(0, 1.5))  # a moment that nobody chooses
                 process.kill()
@@ -226,7 +228,7 @@ def test_with_every_fault_of_ivs_and_processes_killed_at_any_moment_nothing_is_l
         drawn = {fault["kind"]: fault["drawn"] for fault in management.request("GET", "/faults").json["faults"]}
         assert management.request("DELETE", "/faults").status == 204
     with deployment.work("last") as process:
-        process.awaits(deployment.is_drained, "all is told", 30)
+        process.wait_until(deployment.is_drained, "all is told", 30)
     assert all(drawn[kind] for kind in ("drop-before", "entry-error")), drawn
     assert sum(map(bool, drawn.values())) >= 4, drawn
     deployment.check_nothing_lost()

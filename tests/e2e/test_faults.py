@@ -1,4 +1,4 @@
-"""The lifecycle of keys over a wire that fails on request: whatever is lost, the next run finds it."""
+"""The key lifecycle with injected faults: whatever is lost, the next run recovers it."""
 
 from __future__ import annotations
 
@@ -8,31 +8,29 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.deployment import REGION, LocalIvs, Deployment, local_ivs
+from tests.support.deployment import REGION, Deployment, LocalIvs, local_ivs
 from tests.support.http_client import Client
 from tests.support.processes import wait_until
 
 
 @pytest.fixture(scope="module")
 def failing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalIvs]:
-    """A local IVS of this module's own, since faults meet every account."""
+    """A separate local IVS, since faults affect every account."""
     with local_ivs(tmp_path_factory.mktemp("failing")) as ivs:
         yield ivs
 
 
-def _break(ivs: LocalIvs, kind: str, operation: str) -> None:
+def _inject(ivs: LocalIvs, kind: str, operation: str) -> None:
     with Client(ivs.management_url) as management:
         plan = json.dumps({"kind": kind, "operation": operation, "count": 1})
         assert management.request("POST", "/faults", plan).status in (200, 201)
 
 
 @pytest.mark.parametrize("kind", ["drop-before", "drop-after", "error", "throttle"])
-def test_a_key_whose_import_went_wrong_is_finished_by_the_next_run(
-    failing: LocalIvs, tmp_path: Path, kind: str
-) -> None:
+def test_the_next_run_completes_a_failed_import(failing: LocalIvs, tmp_path: Path, kind: str) -> None:
     site = Deployment(failing, tmp_path)
     site.run("db", "upgrade")
-    _break(failing, kind, "ImportPlaybackKeyPair")
+    _inject(failing, kind, "ImportPlaybackKeyPair")
     said = site.run("keys", "generate", code=1)
     assert f"{REGION}: skipped, will retry" in said.err
     site.run("keys", "generate")
@@ -41,13 +39,11 @@ def test_a_key_whose_import_went_wrong_is_finished_by_the_next_run(
     assert [(place["state"], place["arn"]) for place in key["placements"]] == [("active", pair["arn"])]
 
 
-def test_a_throttled_directory_costs_a_token_its_playback_url_and_nothing_more(
-    failing: LocalIvs, tmp_path: Path
-) -> None:
+def test_a_throttled_channel_lookup_only_omits_the_playback_url(failing: LocalIvs, tmp_path: Path) -> None:
     site = Deployment(failing, tmp_path)
     key = site.set_up()
     channel = site.new_channel()
-    _break(failing, "throttle", "BatchGetChannel")
+    _inject(failing, "throttle", "BatchGetChannel")
     with site.serve() as service, service.client(key) as caller:
         first = caller.token(channelArn=channel["arn"], viewerId="ada")
         assert "playbackUrl" not in first

@@ -1,4 +1,4 @@
-"""The wire of the service under hands that are not gentle: raw sockets, floods, garbage, every route."""
+"""The HTTP interface under rough treatment: raw sockets, floods, garbage, every route."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.deployment import Service, Deployment, free_port
+from tests.support.deployment import Deployment, Service, free_port
 from tests.support.http_client import Client
 
 HEAD_MAX_BYTES = 16 * 1024
@@ -27,8 +27,8 @@ def _connect(service: Service) -> socket.socket:
     return connection
 
 
-def _read_answer(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
-    """One whole answer from a kept connection."""
+def _read_response(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
+    """Read one complete response from a keep-alive connection."""
     with connection.makefile("rb") as stream:
         status = int(stream.readline().split()[1])
         headers = {}
@@ -38,8 +38,8 @@ def _read_answer(connection: socket.socket) -> tuple[int, dict[str, str], bytes]
         return status, headers, stream.read(int(headers.get("content-length", "0")))
 
 
-def _say(service: Service, *parts: bytes) -> tuple[int, dict[str, str], bytes]:
-    """Send the parts one after the other and read one answer; the service may stop listening before the last."""
+def _send_parts(service: Service, *parts: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Send the parts in turn and read one response; the service may stop reading before the last part."""
     with _connect(service) as connection:
         for part in parts:
             try:
@@ -47,39 +47,41 @@ def _say(service: Service, *parts: bytes) -> tuple[int, dict[str, str], bytes]:
             except (BrokenPipeError, ConnectionResetError):
                 break
             time.sleep(PAUSE_SECONDS)
-        return _read_answer(connection)
+        return _read_response(connection)
 
 
 def _post(path: str, *headers: str) -> bytes:
     return "\r\n".join((f"POST {path} HTTP/1.1", "Host: x", *headers, "", "")).encode()
 
 
-def _assert_problem(answer: tuple[int, dict[str, str], bytes], status: int, code: str) -> None:
-    got, headers, body = answer
+def _assert_problem(response: tuple[int, dict[str, str], bytes], status: int, code: str) -> None:
+    got, headers, body = response
     problem = json.loads(body)
     assert (got, problem["status"], problem["code"]) == (status, status, code)
     assert headers["content-type"] == "application/problem+json"
     assert headers["x-request-id"]
 
 
-def test_a_head_may_have_16_kib_and_no_more(service: Service) -> None:
+def test_headers_are_limited_to_16_kib(service: Service) -> None:
     fits = b"GET /livez HTTP/1.1\r\nHost: x\r\nX: " + b"x" * (HEAD_MAX_BYTES - 100) + b"\r\n\r\n"
-    assert _say(service, fits)[0] == 200
+    assert _send_parts(service, fits)[0] == 200
     whole = b"GET /livez HTTP/1.1\r\nHost: x\r\nX: " + b"x" * HEAD_MAX_BYTES + b"\r\n\r\n"
-    _assert_problem(_say(service, whole), 431, "headers_too_large")
+    _assert_problem(_send_parts(service, whole), 431, "headers_too_large")
     line = b"GET /livez?" + b"x" * HEAD_MAX_BYTES + b" HTTP/1.1\r\nHost: x\r\n\r\n"
-    _assert_problem(_say(service, line), 431, "headers_too_large")
+    _assert_problem(_send_parts(service, line), 431, "headers_too_large")
 
 
 @pytest.mark.parametrize("flood", [b"X-A: " + b"a" * 1000 + b"\r\n", b"x" * 1000], ids=["many headers", "one header"])
-def test_a_head_without_an_end_is_refused_while_it_comes(service: Service, flood: bytes) -> None:
-    _assert_problem(_say(service, b"GET /livez HTTP/1.1\r\nHost: x\r\nX: y", *[flood] * 20), 431, "headers_too_large")
+def test_unterminated_headers_are_rejected_while_they_arrive(service: Service, flood: bytes) -> None:
+    _assert_problem(
+        _send_parts(service, b"GET /livez HTTP/1.1\r\nHost: x\r\nX: y", *[flood] * 20), 431, "headers_too_large"
+    )
 
 
-def test_nor_is_a_head_without_an_end_behind_an_early_answer(service: Service) -> None:
+def test_unterminated_headers_after_an_early_response_are_rejected(service: Service) -> None:
     with _connect(service) as connection:
         connection.sendall(_post("/v1/tokens", "Content-Length: 5"))
-        assert _read_answer(connection)[0] == 401
+        assert _read_response(connection)[0] == 401
         connection.sendall(b"12345")
         time.sleep(PAUSE_SECONDS)
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nX: y")
@@ -89,30 +91,30 @@ def test_nor_is_a_head_without_an_end_behind_an_early_answer(service: Service) -
                 connection.sendall(b"x" * 1000)
             except (BrokenPipeError, ConnectionResetError):
                 break
-        _assert_problem(_read_answer(connection), 431, "headers_too_large")
+        _assert_problem(_read_response(connection), 431, "headers_too_large")
 
 
-def test_large_bodies_on_a_kept_connection_are_no_large_head(caller: Client, channel: Any) -> None:
+def test_large_bodies_on_a_keep_alive_connection_do_not_count_as_headers(caller: Client, channel: Any) -> None:
     asks = [{"channelArn": channel["arn"], "viewerId": "v" * 40}] * 300
-    first, second = caller.ask_batch(asks), caller.ask_batch(asks)
+    first, second = caller.request_batch(asks), caller.request_batch(asks)
     assert (first.status, second.status, first.worker) == (200, 200, second.worker)
 
 
-def test_a_body_too_large_is_refused_declared_or_chunked(service: Service, key: str, caller: Client) -> None:
+def test_a_too_large_body_is_rejected_declared_or_chunked(service: Service, key: str, caller: Client) -> None:
     bearer = f"Authorization: Bearer {key}"
     for path, limit in (("/v1/tokens", ASK_MAX_BYTES), ("/v1/tokens/batch", BATCH_MAX_BYTES)):
         declared = caller.request("POST", path, b"{" + b" " * limit + b"}")
         assert (declared.status, declared.json["code"]) == (413, "request_too_large")
         head = _post(path, bearer, f"Content-Length: {limit + 1}")
-        _assert_problem(_say(service, head, b"{"), 413, "request_too_large")
+        _assert_problem(_send_parts(service, head, b"{"), 413, "request_too_large")
         chunk = b"8000\r\n" + b" " * 0x8000 + b"\r\n"
         chunked = (_post(path, bearer, "Transfer-Encoding: chunked"), *[chunk] * (limit // 0x8000 + 1))
-        _assert_problem(_say(service, *chunked), 413, "request_too_large")
+        _assert_problem(_send_parts(service, *chunked), 413, "request_too_large")
     assert caller.get("/livez").status == 200
 
 
-def test_who_is_refused_before_the_body_was_sent_still_hears_why(service: Service) -> None:
-    """The answer is there before the body is; the connection lasts until the client has read it, and beyond."""
+def test_a_client_rejected_before_its_body_can_read_the_response(service: Service) -> None:
+    """The response precedes the body; the connection stays open until the client has read it, and longer."""
     body = b'{"requests": [' + b" " * (BATCH_MAX_BYTES - 100) + b"]}"
     with service.client("tsk_0_0") as stranger:
         for _ in range(5):
@@ -120,19 +122,19 @@ def test_who_is_refused_before_the_body_was_sent_still_hears_why(service: Servic
     head = _post("/v1/tokens/batch", f"Content-Length: {len(body)}")
     with _connect(service) as connection:
         connection.sendall(head)
-        assert _read_answer(connection)[0] == 401
+        assert _read_response(connection)[0] == 401
         for at in range(0, len(body), 0x8000):
             connection.sendall(body[at : at + 0x8000])
         time.sleep(PAUSE_SECONDS)
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert _read_answer(connection)[0] == 200
+        assert _read_response(connection)[0] == 200
 
 
-def test_a_chunked_body_is_a_body(service: Service, key: str, channel: Any) -> None:
+def test_chunked_bodies_are_supported(service: Service, key: str, channel: Any) -> None:
     body = json.dumps({"channelArn": channel["arn"], "viewerId": "ada"}).encode()
     pieces = [b"%x\r\n%s\r\n" % (len(body[at : at + 20]), body[at : at + 20]) for at in range(0, len(body), 20)]
     head = _post("/v1/tokens", f"Authorization: Bearer {key}", "Transfer-Encoding: chunked")
-    assert _say(service, head, *pieces, b"0\r\n\r\n")[0] == 201
+    assert _send_parts(service, head, *pieces, b"0\r\n\r\n")[0] == 201
 
 
 @pytest.mark.parametrize(
@@ -140,33 +142,33 @@ def test_a_chunked_body_is_a_body(service: Service, key: str, channel: Any) -> N
     [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"garbage\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"],
     ids=["TLS", "words", "a version that is not"],
 )
-def test_what_is_not_http_is_a_400(service: Service, garbage: bytes) -> None:
-    _assert_problem(_say(service, garbage), 400, "malformed_request")
+def test_input_that_is_not_http_is_a_400(service: Service, garbage: bytes) -> None:
+    _assert_problem(_send_parts(service, garbage), 400, "malformed_request")
 
 
-def test_bodies_that_are_no_json_object_are_a_400(caller: Client) -> None:
+def test_bodies_that_are_not_json_objects_are_a_400(caller: Client) -> None:
     for body in (b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"a": 1} x', b"[" * 10_000, b'{"a": NaN}'):
-        answer = caller.request("POST", "/v1/tokens", body)
-        assert (answer.status, answer.json["code"]) == (400, "malformed_request"), body
+        response = caller.request("POST", "/v1/tokens", body)
+        assert (response.status, response.json["code"]) == (400, "malformed_request"), body
 
 
-def test_connections_are_kept_unless_the_client_says_close(service: Service) -> None:
+def test_connections_stay_open_unless_the_client_sends_close(service: Service) -> None:
     with _connect(service) as connection:
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
-        status, headers, _ = _read_answer(connection)
+        status, headers, _ = _read_response(connection)
         assert status == 200
         assert headers.get("connection", "keep-alive") == "keep-alive"
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        status, headers, _ = _read_answer(connection)
+        status, headers, _ = _read_response(connection)
         assert (status, headers["connection"]) == (200, "close")
         assert connection.recv(1) == b""
     with _connect(service) as connection:
         connection.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
-        assert _read_answer(connection)[0] == 200
+        assert _read_response(connection)[0] == 200
         assert connection.recv(1) == b""
 
 
-def test_head_says_what_get_says_without_the_body(caller: Client) -> None:
+def test_head_returns_the_headers_of_get_without_a_body(caller: Client) -> None:
     for path in ("/livez", "/readyz", "/openapi.json", "/.well-known/jwks.json"):
         got, head = caller.get(path), caller.request("HEAD", path)
         assert (head.status, head.body) == (got.status, b"") == (200, b"")
@@ -174,27 +176,27 @@ def test_head_says_what_get_says_without_the_body(caller: Client) -> None:
         assert head.headers["content-type"] == got.headers["content-type"]
 
 
-def test_every_answer_has_a_request_id_of_its_own_and_ours(caller: Client, service: Service) -> None:
-    answers = [
+def test_every_response_has_a_unique_request_id_of_ours(caller: Client, service: Service) -> None:
+    responses = [
         caller.request(method, path, headers={"x-request-id": "mine"})
         for method in ("GET", "POST", "PUT", "DELETE", "OPTIONS", "BREW")
         for path in ("/", "/livez", "/v1/tokens", "/v1/nothing", "/metrics", "/%00", "//", "/v1/tokens/")
     ]
-    answers = [a for a in answers if a.headers.get("content-type") != "text/html"]
-    ids = [answer.headers["x-request-id"] for answer in answers]
+    responses = [a for a in responses if a.headers.get("content-type") != "text/html"]
+    ids = [response.headers["x-request-id"] for response in responses]
     assert len(set(ids)) == len(ids)
     assert "mine" not in ids
-    assert {a.status for a in answers} <= {200, 400, 401, 404, 405, 422}
+    assert {a.status for a in responses} <= {200, 400, 401, 404, 405, 422}
 
 
-def test_what_there_is_not_is_a_404_and_a_wrong_method_names_the_right_one(caller: Client) -> None:
+def test_unknown_routes_are_404_and_wrong_methods_name_the_allowed_one(caller: Client) -> None:
     missing = caller.get("/v1/nothing")
     assert (missing.status, missing.json["code"]) == (404, "route_not_found")
     wrong = caller.get("/v1/tokens")
     assert (wrong.status, wrong.json["code"], wrong.headers["allow"]) == (405, "method_not_allowed", "POST")
 
 
-def test_the_admin_port_takes_the_metrics_away_from_the_public_one(site: Deployment) -> None:
+def test_with_an_admin_port_the_public_port_serves_no_metrics(site: Deployment) -> None:
     port = free_port()
     with (
         site.serve(ADMIN_PORT=str(port)) as service,
@@ -225,7 +227,7 @@ def test_the_admin_port_takes_the_metrics_away_from_the_public_one(site: Deploym
         }
 
 
-def test_probes_and_scrapes_that_succeed_are_not_in_the_log(site: Deployment, key: str, channel: Any) -> None:
+def test_successful_probes_and_scrapes_are_not_logged(site: Deployment, key: str, channel: Any) -> None:
     port = free_port()
     with (
         site.serve(ADMIN_PORT=str(port)) as service,
@@ -237,7 +239,7 @@ def test_probes_and_scrapes_that_succeed_are_not_in_the_log(site: Deployment, ke
         assert admin.get("/metrics").status == 200
         assert caller.get("/metrics").status == 404
         caller.token(channelArn=channel["arn"], viewerId="behind")
-        service.process.awaits(lambda: '"path":"/v1/tokens"' in service.process.err, "the lines are written")
+        service.process.wait_until(lambda: '"path":"/v1/tokens"' in service.process.err, "the lines are written")
         requests = [line for line in service.process.err.splitlines() if '"event":"request"' in line]
         assert [(json.loads(line)["path"], json.loads(line)["status"]) for line in requests] == [
             ("-", 404),
@@ -245,7 +247,7 @@ def test_probes_and_scrapes_that_succeed_are_not_in_the_log(site: Deployment, ke
         ]
 
 
-def test_behind_a_proxy_and_beside_an_admin_port_tokens_are_given_and_the_log_names_the_client(
+def test_behind_a_proxy_and_with_an_admin_port_tokens_are_issued_and_the_log_names_the_client(
     site: Deployment, key: str, channel: Any
 ) -> None:
     port = free_port()
@@ -256,10 +258,10 @@ def test_behind_a_proxy_and_beside_an_admin_port_tokens_are_given_and_the_log_na
     ):
         body = json.dumps({"channelArn": channel["arn"], "viewerId": "behind"})
         for client in ("198.51.100.9", "198.51.100.9", "203.0.113.5"):
-            answer = caller.request("POST", "/v1/tokens", body, {"x-forwarded-for": client})
-            assert answer.status == 201, answer.body
+            response = caller.request("POST", "/v1/tokens", body, {"x-forwarded-for": client})
+            assert response.status == 201, response.body
         assert (caller.get("/livez").status, admin.request("POST", "/v1/tokens", body).status) == (200, 404)
-        service.process.awaits(lambda: "203.0.113.5" in service.process.err, "the lines are written")
+        service.process.wait_until(lambda: "203.0.113.5" in service.process.err, "the lines are written")
         lines = [line for line in service.process.err.splitlines() if '"path":"/v1/tokens"' in line]
         clients = [json.loads(line)["client"] for line in lines]
         assert clients[:3] == ["198.51.100.9", "198.51.100.9", "203.0.113.5"]

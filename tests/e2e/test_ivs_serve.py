@@ -1,4 +1,4 @@
-"""`tokensvc ivs serve` as a user starts it: rates, streams, events and faults on its own server."""
+"""`tokensvc ivs serve` as a user starts it: rate limits, streams, events and faults."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ class Served(NamedTuple):
     """A local IVS that runs alone."""
 
     process: Process
-    facts: dict[str, str]
+    info: dict[str, str]
     client: Any
 
     def manage(self, path: str, **body: Any) -> int:
-        with Client(self.facts["managementUrl"]) as management:
+        with Client(self.info["managementUrl"]) as management:
             return management.request("POST", path, json.dumps(body)).status
 
 
 @contextlib.contextmanager
 def served(folder: Path, *options: str) -> Iterator[Served]:
-    facts_file = folder / "facts.json"
-    arguments = [TOKENSVC, "ivs", "serve", "--port", "0", "--info-file", str(facts_file), *options]
+    info_file = folder / "info.json"
+    arguments = [TOKENSVC, "ivs", "serve", "--port", "0", "--info-file", str(info_file), *options]
     with started(arguments, folder, environment(folder / "home"), "ivs") as process:
-        process.wait_until(facts_file.exists, "it wrote its facts")
-        facts = json.loads(facts_file.read_text())
+        process.wait_until(info_file.exists, "it wrote its connection info")
+        info = json.loads(info_file.read_text())
         client = boto3.client(
             "ivs",
-            region_name=facts["region"],
-            endpoint_url=facts["ivsEndpoint"],
-            aws_access_key_id=facts["accessKeyId"],
-            aws_secret_access_key=facts["secretAccessKey"],
+            region_name=info["region"],
+            endpoint_url=info["ivsEndpoint"],
+            aws_access_key_id=info["accessKeyId"],
+            aws_secret_access_key=info["secretAccessKey"],
             config=Config(retries={"total_max_attempts": 1, "mode": "standard"}),
         )
-        yield Served(process, facts, client)
+        yield Served(process, info, client)
         client.close()
 
 
-def test_rates_and_regions_hold_unless_switched_off_and_a_restart_keeps_what_is_live(tmp_path: Path) -> None:
+def test_rate_limits_and_regions_apply_unless_disabled_and_streams_survive_a_restart(tmp_path: Path) -> None:
     with served(tmp_path) as ivs:
         assert "--no-rate-limits turns them off" in ivs.process.err
         assert "seconds ahead" not in ivs.process.err
@@ -68,7 +68,7 @@ def test_rates_and_regions_hold_unless_switched_off_and_a_restart_keeps_what_is_
         there = boto3.client(
             "ivs",
             region_name="mars-north-9",
-            endpoint_url=ivs.facts["ivsEndpoint"],
+            endpoint_url=ivs.info["ivsEndpoint"],
             aws_access_key_id="test",
             aws_secret_access_key="test",
         )
@@ -81,13 +81,13 @@ def test_rates_and_regions_hold_unless_switched_off_and_a_restart_keeps_what_is_
         assert (after["streamId"], after["startTime"]) == (before["streamId"], before["startTime"])
 
 
-def test_a_dropped_connection_and_a_listener_who_is_let_go(tmp_path: Path) -> None:
+def test_a_dropped_connection_and_an_event_listener_at_shutdown(tmp_path: Path) -> None:
     with served(tmp_path, "--memory", "--no-rate-limits") as ivs:
         assert ivs.manage("/faults", kind="drop-after", operation="CreateChannel", count=1) == 201
         with pytest.raises(ConnectionClosedError):
             ivs.client.create_channel()
         (channel,) = ivs.client.list_channels()["channels"]
-        listener = http.client.HTTPConnection(urlsplit(ivs.facts["managementUrl"]).netloc, timeout=5)
+        listener = http.client.HTTPConnection(urlsplit(ivs.info["managementUrl"]).netloc, timeout=5)
         listener.request("GET", "/events")
         events = listener.getresponse()
         assert ivs.manage("/streams/start", channelArn=channel["arn"]) == 201

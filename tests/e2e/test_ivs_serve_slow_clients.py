@@ -1,5 +1,5 @@
-"""`tokensvc ivs serve` and clients that take their time: the API, the edge and the management listener, in a process
-whose time-outs are shortened: 1 second for a request instead of 75, and 0.3 for a body instead of 10."""
+"""`tokensvc ivs serve` with slow clients: the API, the edge and the management listener, with shortened time-outs: 1
+second for a request instead of 75, and 0.3 for a body instead of 10."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ body.BODY_TIMEOUT_SECONDS = {BODY_SECONDS}
 from tokensvc.cli import main
 main()
 """
-FACES = {
+INTERFACES = {
     "API": ("ivsEndpoint", b"POST /ListChannels"),
     "edge": ("ivsEndpoint", b"GET /api/video/v1/us-east-1.000000000000.channel.a.m3u8"),
     "management": ("managementUrl", b"POST /clock"),
@@ -33,24 +33,24 @@ FACES = {
 
 @pytest.fixture(scope="module")
 def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Address]]:
-    """By face, where it listens."""
+    """The address of each interface."""
     folder = tmp_path_factory.mktemp("slow")
-    facts_file = folder / "facts.json"
-    arguments = [sys.executable, "-c", SERVE, "ivs", "serve", "--memory", "--port", "0", "--info-file", str(facts_file)]
+    info_file = folder / "info.json"
+    arguments = [sys.executable, "-c", SERVE, "ivs", "serve", "--memory", "--port", "0", "--info-file", str(info_file)]
     with started(arguments, folder, environment(folder / "home"), "ivs") as process:
-        process.awaits(facts_file.exists, "it wrote its facts")
-        facts = json.loads(facts_file.read_text())
-        urls = {face: urlsplit(facts[fact]) for face, (fact, _) in FACES.items()}
+        process.wait_until(info_file.exists, "it wrote its connection info")
+        info = json.loads(info_file.read_text())
+        urls = {face: urlsplit(info[fact]) for face, (fact, _) in INTERFACES.items()}
         yield {face: Address(str(url.hostname), url.port or 0) for face, url in urls.items()}
 
 
 def request(face: str, *headers: bytes) -> bytes:
-    lines = [FACES[face][1] + b" HTTP/1.1", b"Host: ivs.test", *headers]
+    lines = [INTERFACES[face][1] + b" HTTP/1.1", b"Host: ivs.test", *headers]
     return b"".join(line + b"\r\n" for line in lines)
 
 
-@pytest.mark.parametrize("face", FACES)
-def test_what_is_not_completed_is_not_waited_for(addresses: dict[str, Address], face: str) -> None:
+@pytest.mark.parametrize("face", INTERFACES)
+def test_an_incomplete_request_times_out(addresses: dict[str, Address], face: str) -> None:
     unfinished = {
         "nothing": b"",
         "half a head": request(face),
@@ -73,7 +73,7 @@ def test_what_is_not_completed_is_not_waited_for(addresses: dict[str, Address], 
     assert time.monotonic() - began < 4 * REQUEST_SECONDS
 
 
-@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("face", INTERFACES)
 def test_an_idle_connection_is_closed(addresses: dict[str, Address], face: str) -> None:
     with Connection(addresses[face]) as connection:
         connection.send(request(face, b"Content-Length: 0", b""))
@@ -83,9 +83,9 @@ def test_an_idle_connection_is_closed(addresses: dict[str, Address], face: str) 
 
 @pytest.mark.parametrize(
     ("face", "length"),
-    [(face, 10 * 1024**3) for face in FACES] + [("API", 1024**2 + 1), ("management", 64 * 1024 + 1)],
+    [(face, 10 * 1024**3) for face in INTERFACES] + [("API", 1024**2 + 1), ("management", 64 * 1024 + 1)],
 )
-def test_a_length_that_is_too_large_is_refused_before_the_body(
+def test_a_too_large_content_length_is_rejected_before_the_body(
     addresses: dict[str, Address], face: str, length: int
 ) -> None:
     with Connection(addresses[face]) as connection:
@@ -96,7 +96,7 @@ def test_a_length_that_is_too_large_is_refused_before_the_body(
 
 
 @pytest.mark.parametrize(("face", "word"), [("API", "RequestTimeoutException"), ("management", "request_timeout")])
-def test_a_body_that_does_not_come_is_a_time_out(addresses: dict[str, Address], face: str, word: str) -> None:
+def test_a_missing_body_times_out(addresses: dict[str, Address], face: str, word: str) -> None:
     with Connection(addresses[face]) as connection:
         connection.send(request(face, b"Content-Length: 100", b""))
         response = connection.read_response()
@@ -104,7 +104,7 @@ def test_a_body_that_does_not_come_is_a_time_out(addresses: dict[str, Address], 
         assert word in f"{response.headers} {response.json}"
 
 
-def test_an_event_stream_is_not_idle(addresses: dict[str, Address]) -> None:
+def test_an_event_stream_does_not_time_out(addresses: dict[str, Address]) -> None:
     with Connection(addresses["management"]) as connection:
         connection.send(b"GET /events HTTP/1.1\r\nHost: ivs.test\r\n\r\n")
         assert connection.read_all(quiet_seconds=3 * REQUEST_SECONDS).ending == OPEN

@@ -1,6 +1,6 @@
-"""`kill -9` before every step of a rotation, one after the other, on real stores and the local IVS.
+"""`kill -9` before every step of a rotation, in turn, on real stores and the local IVS.
 
-Whoever goes on ends in the same state each time.
+The next process always reaches the same final state.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from tests.support.deployment import LocalIvs, Deployment
+from tests.support.deployment import Deployment, LocalIvs
 from tests.support.postgres import PostgresServer
 from tests.support.processes import run
 
@@ -25,19 +25,21 @@ def new_site(ivs: LocalIvs, folder: Path, database_url: str = "") -> Deployment:
     return site
 
 
-def test_killed_before_any_step_a_rotation_is_seen_through_to_the_same_end(ivs: LocalIvs, tmp_path: Path) -> None:
+def test_a_rotation_killed_before_any_step_is_completed_to_the_same_state(ivs: LocalIvs, tmp_path: Path) -> None:
     assert kill_before_every(1, new_site(ivs, tmp_path)) == {"generate", "import", "activate", "delete"}
 
 
-def test_so_it_is_on_postgresql(ivs: LocalIvs, tmp_path: Path, postgres: PostgresServer) -> None:
-    """Before every third step: what differs is the store, and its own tests race for each of its steps."""
+def test_a_killed_rotation_is_completed_on_postgresql(ivs: LocalIvs, tmp_path: Path, postgres: PostgresServer) -> None:
+    """Before every third step: only the store differs, and its own tests cover races at each of its steps."""
     kill_before_every(3, new_site(ivs, tmp_path, postgres.url(postgres.fresh())))
 
 
 def kill_before_every(stride: int, site: Deployment) -> set[str]:
-    """See that each rotation ends as it should; which kinds of steps were under way when one was killed."""
+    """Check that each rotation completes; return the kinds of steps that were killed."""
     environ = site.environ | {"PYTHONPATH": str(ROOT)}
-    said = run([sys.executable, "-m", "tests.e2e.killed", str(stride)], site.folder, environ, within_seconds=180)
+    said = run(
+        [sys.executable, "-m", "tests.e2e.killed_rotations", str(stride)], site.folder, environ, within_seconds=180
+    )
     rounds = [json.loads(line) for line in said.out.splitlines()]
     _, before, unasked, *killed, undisturbed = rounds
     assert undisturbed["code"] == 0, said.err

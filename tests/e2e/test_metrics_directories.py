@@ -9,7 +9,7 @@ from signal import SIGKILL
 
 import pytest
 
-from tests.support.deployment import Service, Deployment
+from tests.support.deployment import Deployment, Service
 from tests.support.http_client import fetch
 from tests.support.processes import is_alive, wait_until
 
@@ -17,7 +17,7 @@ STOPS_WITHIN_SECONDS = 25
 
 
 class Temporary:
-    """The folder of temporary files of every process that the site starts."""
+    """The temporary directory of all processes that the deployment starts."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -36,14 +36,16 @@ def _counts(service: Service) -> bool:
     return b"tokensvc_snapshot_age_seconds" in fetch(f"{service.url}/metrics").body
 
 
-def test_it_is_removed_at_the_end(site: Deployment, temporary: Temporary) -> None:
+def test_the_directory_is_removed_at_shutdown(site: Deployment, temporary: Temporary) -> None:
     with site.serve(WORKERS="2") as service:
         assert len(temporary.directories()) == 1
         assert _counts(service)
     assert not temporary.directories()
 
 
-def test_when_the_parent_is_killed_the_last_worker_removes_it(site: Deployment, temporary: Temporary) -> None:
+def test_when_the_parent_is_killed_the_last_worker_removes_the_directory(
+    site: Deployment, temporary: Temporary
+) -> None:
     with site.serve(WORKERS="2") as service:
         workers = service.process.children()
         service.process.kill()
@@ -52,7 +54,7 @@ def test_when_the_parent_is_killed_the_last_worker_removes_it(site: Deployment, 
 
 
 @pytest.mark.long
-def test_when_all_are_killed_the_next_start_removes_it_and_leaves_those_in_use(
+def test_when_all_are_killed_the_next_start_removes_unused_directories_only(
     site: Deployment, temporary: Temporary
 ) -> None:
     with site.serve(WORKERS="2") as running:

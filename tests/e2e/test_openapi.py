@@ -1,4 +1,4 @@
-"""The page at /openapi.json is true: a stranger who reads nothing else finds no lie in it."""
+"""/openapi.json describes the API correctly, as checked by tools that know nothing else."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from tests.support.deployment import LocalIvs, Service, Deployment
-from tests.support.http_client import Response, Client
+from tests.support.deployment import Deployment, LocalIvs, Service
+from tests.support.http_client import Client, Response
 from tests.support.processes import wait_until
 
 EXAMPLES = 40
@@ -60,9 +60,9 @@ class _Operated(NamedTuple):
 
 @contextmanager
 def _operating(ivs: LocalIvs, folder: Path) -> Iterator[_Operated]:
-    """A service of its own, for its keys are rotated, and the API key of a caller that may do everything with them."""
+    """A separate service, because its keys are rotated, and the API key of a caller with all key scopes."""
     site = Deployment(ivs, folder)
-    operator = site.furnish("--all-channels", "--scope", "keys:read", "--scope", "keys:admin")
+    operator = site.set_up("--all-channels", "--scope", "keys:read", "--scope", "keys:admin")
     with site.serve() as service:
         yield _Operated(service.url, operator)
 
@@ -75,8 +75,8 @@ def operated(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="module")
 def moderator(service: Service, site: Deployment) -> str:
-    """The API key of a caller that may revoke and deny, which the service has heard of."""
-    return site.add_heard_caller(service, "/v1/revocations", "revocations:read", "revocations:write")
+    """The API key of a caller that may revoke and deny, which the service has loaded."""
+    return site.add_caller_and_wait(service, "/v1/revocations", "revocations:read", "revocations:write")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def moderator(service: Service, site: Deployment) -> str:
         ("GET /.well-known/jwks.json", GenerationMode.POSITIVE),
     ],
 )
-def test_whatever_is_asked_is_answered_as_the_page_says(
+def test_any_request_is_answered_as_described(
     openapi: Any, key: str, operated: _Operated, moderator: str, channel: Any, operation: str, mode: GenerationMode
 ) -> None:
     method, path = operation.split()
@@ -124,37 +124,37 @@ def test_whatever_is_asked_is_answered_as_the_page_says(
     @hypothesis.settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
     @hypothesis.given(case=openapi[path][method].as_strategy(generation_mode=mode))
     def is_answered(case: Any) -> None:
-        for ask in _asks(case.body) if mode is GenerationMode.POSITIVE else ():
-            _make_sound(ask, channel["arn"])
+        for ask in _token_requests(case.body) if mode is GenerationMode.POSITIVE else ():
+            _make_valid(ask, channel["arn"])
         headers = {"authorization": f"Bearer {bearer}"}
         case.call_and_validate(base_url=base_url, headers=headers, timeout=20, checks=CHECKS)
 
     is_answered()
 
 
-def _asks(body: Any) -> list[Any]:
-    """The asks of a well-formed body."""
+def _token_requests(body: Any) -> list[Any]:
+    """The token requests of a well-formed body."""
     if not isinstance(body, dict):
         return []
     return next((list(body[name]) for name in ("requests", "revocations") if name in body), [body])
 
 
-def _make_sound(ask: dict[str, Any], channel_arn: str) -> None:
-    """Give an ask a channel, and hold the rules that need two fields, which are in no schema."""
-    ask["channelArn"] = channel_arn
-    ask.pop("channelArns", None)
-    if ask.get("viewerId") is not None:
-        ask.pop("subject", None)
-    if ask.get("until") is not None:
-        ask.pop("denySeconds", None)
+def _make_valid(request_token: dict[str, Any], channel_arn: str) -> None:
+    """Set the channel, and satisfy the rules between two fields, which no schema expresses."""
+    request_token["channelArn"] = channel_arn
+    request_token.pop("channelArns", None)
+    if request_token.get("viewerId") is not None:
+        request_token.pop("subject", None)
+    if request_token.get("until") is not None:
+        request_token.pop("denySeconds", None)
 
 
 Ask = Callable[[Client, str], Response]
 SAMPLES: dict[str, tuple[Ask, str, int]] = {
-    "a token": (lambda c, arn: c.ask(channelArn=arn, viewerId="ada"), "post /v1/tokens", 201),
-    "the least": (lambda c, arn: c.ask(channelArn=arn), "post /v1/tokens", 201),
+    "a token": (lambda c, arn: c.request_token(channelArn=arn, viewerId="ada"), "post /v1/tokens", 201),
+    "the least": (lambda c, arn: c.request_token(channelArn=arn), "post /v1/tokens", 201),
     "everything": (
-        lambda c, arn: c.ask(
+        lambda c, arn: c.request_token(
             channelArn=arn,
             subject="ada",
             ttlSeconds=60,
@@ -167,8 +167,8 @@ SAMPLES: dict[str, tuple[Ask, str, int]] = {
         "post /v1/tokens",
         201,
     ),
-    "a bad ask": (lambda c, arn: c.ask(channelArn=arn, viewerId="", exp=1), "post /v1/tokens", 422),
-    "no channel": (lambda c, arn: c.ask(channelArn=f"{arn}0", viewerId="a"), "post /v1/tokens", 404),
+    "a bad ask": (lambda c, arn: c.request_token(channelArn=arn, viewerId="", exp=1), "post /v1/tokens", 422),
+    "no channel": (lambda c, arn: c.request_token(channelArn=f"{arn}0", viewerId="a"), "post /v1/tokens", 404),
     "no JSON": (lambda c, arn: c.request("POST", "/v1/tokens", "{"), "post /v1/tokens", 400),
     "too large": (lambda c, arn: c.request("POST", "/v1/tokens", " " * 17_000), "post /v1/tokens", 413),
     "compressed": (
@@ -182,7 +182,7 @@ SAMPLES: dict[str, tuple[Ask, str, int]] = {
         422,
     ),
     "the URL is required": (
-        lambda c, arn: c.ask(channelArn=arn, viewerId="ada", requirePlaybackUrl=True),
+        lambda c, arn: c.request_token(channelArn=arn, viewerId="ada", requirePlaybackUrl=True),
         "post /v1/tokens",
         201,
     ),
@@ -191,8 +191,8 @@ SAMPLES: dict[str, tuple[Ask, str, int]] = {
         "post /v1/tokens",
         401,
     ),
-    "a batch": (lambda c, arn: c.ask_batch([{"channelArn": arn}, {}]), "post /v1/tokens/batch", 200),
-    "a bad batch": (lambda c, arn: c.ask_batch([]), "post /v1/tokens/batch", 422),
+    "a batch": (lambda c, arn: c.request_batch([{"channelArn": arn}, {}]), "post /v1/tokens/batch", 200),
+    "a bad batch": (lambda c, arn: c.request_batch([]), "post /v1/tokens/batch", 422),
     "status without the scope": (lambda c, arn: c.get("/v1/status"), "get /v1/status", 403),
     "status for nobody": (
         lambda c, arn: c.request("GET", "/v1/status", headers={"authorization": ""}),
@@ -206,16 +206,16 @@ SAMPLES: dict[str, tuple[Ask, str, int]] = {
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
-def test_answers_are_of_the_form_that_the_page_gives(page: Any, caller: Client, channel: Any, sample: str) -> None:
+def test_token_responses_match_their_schema(page: Any, caller: Client, channel: Any, sample: str) -> None:
     ask, operation, status = SAMPLES[sample]
     method, path = operation.split()
-    answer = ask(caller, channel["arn"])
-    assert answer.status == status, answer.body
+    response = ask(caller, channel["arn"])
+    assert response.status == status, response.body
     (media_type, described), *others = page["paths"][path][method]["responses"][str(status)]["content"].items()
     assert not others
-    assert answer.headers["content-type"] == media_type
+    assert response.headers["content-type"] == media_type
     validator = jsonschema_rs.validator_for({**described["schema"], "components": page["components"]})
-    assert not [error.message for error in validator.iter_errors(answer.json)]
+    assert not [error.message for error in validator.iter_errors(response.json)]
 
 
 KEYS: dict[str, tuple[str, str, str, int]] = {
@@ -231,32 +231,32 @@ KEYS: dict[str, tuple[str, str, str, int]] = {
 
 
 @pytest.mark.parametrize("sample", KEYS)
-def test_what_is_said_of_keys_is_of_the_form_that_the_page_gives(page: Any, operated: _Operated, sample: str) -> None:
+def test_key_responses_match_their_schema(page: Any, operated: _Operated, sample: str) -> None:
     method, path, template, status = KEYS[sample]
     with Client(*operated) as client:
         key_id = client.get("/v1/keys").json["keys"][0]["id"]
         body = {"regions": ["mars-1"]} if template.endswith("rotate") else {}
-        answer = client.request(method, path.replace("{key}", key_id), json.dumps(body) if method == "POST" else None)
-    assert answer.status == status, answer.body
-    _is_as_described(page, method, template, answer)
+        response = client.request(method, path.replace("{key}", key_id), json.dumps(body) if method == "POST" else None)
+    assert response.status == status, response.body
+    _matches_schema(page, method, template, response)
 
 
 def test_a_rotation_and_a_compromise_over_http(page: Any, ivs: LocalIvs, tmp_path: Path) -> None:
-    """On a deployment of its own: what is wished is done by the service itself."""
+    """On a separate deployment: the service itself carries out the requests."""
     with _operating(ivs, tmp_path) as operated, Client(*operated) as client:
         (first,) = client.get("/v1/keys").json["keys"]
         asked = client.request("POST", "/v1/keys/rotate", "{}")
         assert asked.status == 202
-        _is_as_described(page, "POST", "/v1/keys/rotate", asked)
+        _matches_schema(page, "POST", "/v1/keys/rotate", asked)
         wait_until(lambda: client.get(asked.headers["location"]).json["done"], "the rotation is done", 10)
         rotation = client.get(asked.headers["location"])
-        _is_as_described(page, "GET", "/v1/keys/rotations/{id}", rotation)
+        _matches_schema(page, "GET", "/v1/keys/rotations/{id}", rotation)
         second = rotation.json["regions"][0]["activeKeyId"]
         assert (rotation.json["regions"][0]["previousKeyId"], second) == (first["id"], second) != (second, second)
-        answer = client.request("POST", f"/v1/keys/{second}/compromise", "{}")
-        assert answer.status == 202
-        _is_as_described(page, "POST", "/v1/keys/{id}/compromise", answer)
-        assert answer.json["regions"][0]["successor"] == first["id"], "the retiring key stands in"
+        response = client.request("POST", f"/v1/keys/{second}/compromise", "{}")
+        assert response.status == 202
+        _matches_schema(page, "POST", "/v1/keys/{id}/compromise", response)
+        assert response.json["regions"][0]["successor"] == first["id"], "the retiring key stands in"
 
         def is_gone() -> bool:
             (place,) = client.get(f"/v1/keys/{second}").json["placements"]
@@ -265,15 +265,15 @@ def test_a_rotation_and_a_compromise_over_http(page: Any, ivs: LocalIvs, tmp_pat
         wait_until(is_gone, "its pair is deleted", 10)
 
 
-def _is_as_described(page: Any, method: str, template: str, answer: Response) -> None:
-    described = page["paths"][template][method.lower()]["responses"][str(answer.status)]["content"]
+def _matches_schema(page: Any, method: str, template: str, response: Response) -> None:
+    described = page["paths"][template][method.lower()]["responses"][str(response.status)]["content"]
     ((media_type, content),) = described.items()
-    assert answer.headers["content-type"] == media_type
+    assert response.headers["content-type"] == media_type
     validator = jsonschema_rs.validator_for({**content["schema"], "components": page["components"]})
-    assert not [error.message for error in validator.iter_errors(answer.json)]
+    assert not [error.message for error in validator.iter_errors(response.json)]
 
 
-def test_revocations_and_denials_are_of_the_form_that_the_page_gives(
+def test_revocation_and_denial_responses_match_their_schema(
     page: Any, service: Service, moderator: str, channel: Any
 ) -> None:
     who = {"channelArn": channel["arn"], "viewerId": "of-a-known-form"}
@@ -281,10 +281,10 @@ def test_revocations_and_denials_are_of_the_form_that_the_page_gives(
 
         def ask(method: str, template: str, body: object = None, *, id_: str = "", query: str = "") -> Any:
             sent = None if body is None else json.dumps(body)
-            answer = client.request(method, template.replace("{id}", id_) + query, sent)
-            assert answer.status < 300, answer.body
-            _is_as_described(page, method, template, answer)
-            return answer.json
+            response = client.request(method, template.replace("{id}", id_) + query, sent)
+            assert response.status < 300, response.body
+            _matches_schema(page, method, template, response)
+            return response.json
 
         id_ = ask("POST", "/v1/revocations", who)["id"]
         ask("POST", "/v1/revocations/batch", {"revocations": [who, {}]})
@@ -298,22 +298,22 @@ def test_revocations_and_denials_are_of_the_form_that_the_page_gives(
         assert (gone.status, gone.body) == (204, b"")
 
 
-def test_the_status_is_of_the_form_that_the_page_gives(page: Any, service: Service, site: Deployment) -> None:
+def test_the_status_response_matches_its_schema(page: Any, service: Service, site: Deployment) -> None:
     with service.client(site.add_caller("--all-channels", "--scope", "keys:read")) as caller:
-        answer = wait_until(lambda: _given(caller.get("/v1/status")), "the service has heard of the caller", 5)
-    assert answer is not None
+        response = wait_until(lambda: _given(caller.get("/v1/status")), "the service has heard of the caller", 5)
+    assert response is not None
     described = page["paths"]["/v1/status"]["get"]["responses"]["200"]["content"]["application/json"]
     validator = jsonschema_rs.validator_for({**described["schema"], "components": page["components"]})
-    assert not [error.message for error in validator.iter_errors(answer.json)]
-    assert answer.json["workers"]
-    assert answer.json["regions"]
+    assert not [error.message for error in validator.iter_errors(response.json)]
+    assert response.json["workers"]
+    assert response.json["regions"]
 
 
-def _given(answer: Response) -> Response | None:
-    return answer if answer.status == 200 else None
+def _given(response: Response) -> Response | None:
+    return response if response.status == 200 else None
 
 
-def test_the_page_names_every_route_and_the_scope_that_it_needs(page: Any) -> None:
+def test_every_route_and_its_scope_are_described(page: Any) -> None:
     assert page["openapi"].startswith("3.1")
     assert set(page["paths"]) == {
         "/v1/tokens",

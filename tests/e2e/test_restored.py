@@ -1,4 +1,4 @@
-"""A store that is restored from before a compromise, under real workers and under none, on both databases."""
+"""A store restored from before a compromise, with and without running workers, on both databases."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.test_rotation import active, states, store_of
 from tests.storage.backups import Backups, PostgresDump, SqliteFile
-from tests.support.deployment import LocalIvs, Service, Deployment
+from tests.support.deployment import Deployment, LocalIvs, Service
 from tests.support.http_client import Client, fetch
 from tests.support.postgres import PostgresServer
 from tests.support.processes import wait_until
@@ -30,7 +30,7 @@ class Restorable(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """One token that was asked for, and tried at the edge at once."""
+    """One issued token, and whether the edge allowed it at once."""
 
     at: float
     asked: int
@@ -51,7 +51,7 @@ def on_postgresql(ivs: LocalIvs, postgres: PostgresServer, tmp_path: Path) -> Re
 
 
 def fill_slots(site: Deployment, *, standby: bool) -> str:
-    """Three key pairs: one signs, one retires, and one retires too or stands by; which one signs."""
+    """Use all three slots: one active, one retiring, and one retiring or standby; return the active key."""
     site.run_all((["db", "upgrade"], {}), (["keys", "generate"], {}), (["keys", "rotate"], {}))
     site.run("keys", "generate" if standby else "rotate")
     with store_of(site) as store:
@@ -62,26 +62,26 @@ def fill_slots(site: Deployment, *, standby: bool) -> str:
 
 
 def watch(service: Service, key: str, channel: Any, until_played: Callable[[list[Seen]], bool]) -> list[Seen]:
-    """Ask for tokens and try them, until that is so, or for longer than may be."""
+    """Request tokens and play them until the condition holds; fails after the time limit."""
     seen: list[Seen] = []
     with Client(service.url, key) as caller:
         ends_at = time.monotonic() + LIMIT_SECONDS + 30
         while not until_played(seen) and time.monotonic() < ends_at:
-            answer = caller.ask(channelArn=channel["arn"], viewerId="ada")
-            token = answer.json.get("token", "")
+            response = caller.request_token(channelArn=channel["arn"], viewerId="ada")
+            token = response.json.get("token", "")
             played = fetch(f"{channel['playbackUrl']}?token={token}").status if token else 0
-            seen.append(Seen(time.monotonic(), answer.status, played))
+            seen.append(Seen(time.monotonic(), response.status, played))
             time.sleep(0.2)
     return seen
 
 
 def plays(seen: list[Seen]) -> bool:
-    """Whether the last ones all play."""
+    """Whether the last tokens all play."""
     return len(seen) > 10 and all(one.played == 200 for one in seen[-10:])
 
 
 def check(seen: list[Seen], service: Service) -> None:
-    """No token that the edge refuses is issued for longer than a minute, and it is an ERROR."""
+    """Check that denied tokens are issued for a minute at most, and that an ERROR is logged."""
     assert plays(seen), seen[-10:]
     refused = [one.at for one in seen if one.asked == 201 and one.played == 403]
     assert refused, "the restored store signs with the key of before, at first"
@@ -100,7 +100,7 @@ def serving(site: Deployment) -> Iterator[Service]:
 @pytest.mark.parametrize("standby", [False, True], ids=["two retire", "one stands by"])
 @pytest.mark.parametrize("database", ["on_postgresql", "on_sqlite"])
 @pytest.mark.parametrize("running", [True, False], ids=["running", "stopped"])
-def test_signing_moves_to_a_key_that_ivs_holds(
+def test_a_key_that_ivs_holds_becomes_active(
     request: pytest.FixtureRequest, database: str, *, running: bool, standby: bool
 ) -> None:
     site, backups = request.getfixturevalue(database)
@@ -128,8 +128,8 @@ def test_signing_moves_to_a_key_that_ivs_holds(
 
 @pytest.mark.long
 @pytest.mark.parametrize("database", ["on_postgresql", "on_sqlite"])
-def test_commands_see_a_restored_store_through(request: pytest.FixtureRequest, database: str) -> None:
-    """Doctor's first advice works, although all slots are filled."""
+def test_commands_recover_a_restored_store(request: pytest.FixtureRequest, database: str) -> None:
+    """Doctor's first fix works, although all slots are in use."""
     site, backups = request.getfixturevalue(database)
     bad = fill_slots(site, standby=False)
     site.add_caller("--all-channels")
@@ -151,25 +151,25 @@ def test_commands_see_a_restored_store_through(request: pytest.FixtureRequest, d
 
 
 def _change(site: Deployment, bad: str) -> None:
-    """What the restore undoes."""
+    """The changes that the restore undoes."""
     site.run("callers", "add", "later", "--all-channels")
     site.run("keys", "compromise", bad, "--yes")
     site.run("keys", "reconcile")
 
 
 def _agrees(site: Deployment, service: Service, bad: str, operator: str, *, orphan: bool) -> None:
-    """What the store says is what IVS holds, and the status says what is left to do: a key that was brought after the
-    compromise is an orphan."""
+    """Whether store and IVS agree, and the status reports what is left to do: a key imported after the compromise is an
+    orphan."""
     with store_of(site) as store:
         assert states(store)[bad] is KeyState.RETIRED
         held = site.ivs.client(site.access_key).list_playback_key_pairs()["keyPairs"]
         assert active(store) in {pair["tags"]["tokensvc:key"] for pair in held}
     with service.client(operator) as caller:
         if orphan:
-            wait_until(lambda: "does not know" in _told(caller), "the status says which pair nobody knows", 20)
+            wait_until(lambda: "does not know" in _problems(caller), "the status says which pair nobody knows", 20)
         assert caller.get("/readyz").status == 200
     assert "Traceback" not in service.process.err
 
 
-def _told(caller: Client) -> str:
+def _problems(caller: Client) -> str:
     return "; ".join(caller.get("/v1/status").json["problems"])

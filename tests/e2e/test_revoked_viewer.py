@@ -1,4 +1,4 @@
-"""A viewer is revoked: its token is refused, it gets no other, and it comes back when the answer said."""
+"""A revoked viewer: its token is denied, it gets no other, and it may return when `readmitAfter` says."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.support.deployment import LocalIvs, Deployment
-from tests.support.http_client import Response, Client, fetch
+from tests.support.deployment import Deployment, LocalIvs
+from tests.support.http_client import Client, Response, fetch
 from tests.support.processes import wait_until
 
 HEARD_WITHIN_SECONDS = 2.0
@@ -19,28 +19,28 @@ TOLD_WITHIN_SECONDS = 10.0
 
 
 class Backend(NamedTuple):
-    """A backend of a deployment whose workers act on old news for nine seconds at most."""
+    """A backend of a deployment with a maximum staleness of nine seconds."""
 
     client: Client
     channel_arn: str
 
-    def ask(self, viewer: str) -> Response:
-        return self.client.ask(channelArn=self.channel_arn, viewerId=viewer)
+    def request_token(self, viewer: str) -> Response:
+        return self.client.request_token(channelArn=self.channel_arn, viewerId=viewer)
 
-    def asks_until(self, viewer: str, status: int, within_seconds: float) -> Any:
-        """Ask for tokens until an answer has that status; that answer."""
+    def request_until(self, viewer: str, status: int, within_seconds: float) -> Any:
+        """Request tokens until a response has that status; return it."""
 
         def look() -> Any:
-            answer = self.ask(viewer)
-            return answer.json if answer.status == status else None
+            response = self.request_token(viewer)
+            return response.json if response.status == status else None
 
-        return wait_until(look, f"an answer {status}", within_seconds)
+        return wait_until(look, f"a response {status}", within_seconds)
 
     def revoke(self, viewer: str) -> Any:
         body = {"channelArn": self.channel_arn, "viewerId": viewer}
-        answer = self.client.request("POST", "/v1/revocations", json.dumps(body))
-        assert answer.status == 202, answer.body
-        return answer.json
+        response = self.client.request("POST", "/v1/revocations", json.dumps(body))
+        assert response.status == 202, response.body
+        return response.json
 
     def state(self, revocation_id: str) -> str:
         return str(self.client.get(f"/v1/revocations/{revocation_id}").json["state"])
@@ -50,18 +50,18 @@ class Backend(NamedTuple):
 def backend(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     site = Deployment(ivs, tmp_path_factory.mktemp("revoked"))
     scopes = ("tokens:issue", "revocations:read", "revocations:write")
-    key = site.furnish("--all-channels", *(word for scope in scopes for word in ("--scope", scope)))
+    key = site.set_up("--all-channels", *(word for scope in scopes for word in ("--scope", scope)))
     channel = site.new_channel()
     with site.serve(SNAPSHOT_LEASE_SECONDS="3", STORE_TIMEOUT_SECONDS="1") as service, service.client(key) as client:
         yield Backend(client, channel["arn"])
 
 
-def test_a_revoked_viewer_is_out_until_the_answers_time_and_then_in_again(backend: Backend) -> None:
-    before, others = backend.ask("ada").json, backend.ask("eve").json
+def test_a_revoked_viewer_is_denied_until_readmit_after(backend: Backend) -> None:
+    before, others = backend.request_token("ada").json, backend.request_token("eve").json
     assert fetch(before["playbackUrl"]).status == 200
     said = backend.revoke("ada")
 
-    denied = backend.asks_until("ada", 403, HEARD_WITHIN_SECONDS)
+    denied = backend.request_until("ada", 403, HEARD_WITHIN_SECONDS)
     assert denied["code"] == "viewer_denied"
     wait_until(lambda: backend.state(said["id"]) == "sent", "IVS was told", TOLD_WITHIN_SECONDS)
     start = fetch(before["playbackUrl"])
@@ -69,22 +69,22 @@ def test_a_revoked_viewer_is_out_until_the_answers_time_and_then_in_again(backen
     assert fetch(others["playbackUrl"]).status == 200, "nobody else is"
 
     readmit_after = datetime.fromisoformat(said["readmitAfter"]).timestamp()
-    again = backend.asks_until("ada", 201, readmit_after - time.time() + HEARD_WITHIN_SECONDS)
+    again = backend.request_until("ada", 201, readmit_after - time.time() + HEARD_WITHIN_SECONDS)
     assert time.time() >= readmit_after - 1
     assert again["viewerSessionVersion"] > before["viewerSessionVersion"]
     assert fetch(again["playbackUrl"]).status == 200
     assert fetch(before["playbackUrl"]).status == 403, "what it had stays revoked"
 
 
-def test_who_is_readmitted_early_gets_a_token_that_the_revocation_spares(backend: Backend) -> None:
-    before = backend.ask("bob").json
+def test_a_viewer_readmitted_early_gets_a_token_that_the_revocation_does_not_end(backend: Backend) -> None:
+    before = backend.request_token("bob").json
     said = backend.revoke("bob")
-    backend.asks_until("bob", 403, HEARD_WITHIN_SECONDS)  # who has not heard mints what dies with the rest
+    backend.request_until("bob", 403, HEARD_WITHIN_SECONDS)  # who has not heard mints what dies with the rest
     wait_until(lambda: backend.state(said["id"]) == "sent", "IVS was told", TOLD_WITHIN_SECONDS)
     query = f"/v1/denials?channelArn={backend.channel_arn}&viewerId=bob"
     (denial,) = backend.client.get(query).json["denials"]
     assert backend.client.request("DELETE", f"/v1/denials/{denial['id']}").status == 204
-    again = backend.asks_until("bob", 201, HEARD_WITHIN_SECONDS)
+    again = backend.request_until("bob", 201, HEARD_WITHIN_SECONDS)
     assert fetch(again["playbackUrl"]).status == 200
     assert fetch(before["playbackUrl"]).status == 403
 

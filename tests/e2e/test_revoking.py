@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import tokensvc
-from tests.support.deployment import Service, Deployment
+from tests.support.deployment import Deployment, Service
 from tests.support.processes import run, wait_until
 
 README = (Path(tokensvc.__file__).parent.parent / "README.md").read_text("utf-8")
@@ -22,16 +22,16 @@ CURLS = [line for block in BLOCKS for line in re.split(r"\n(?=curl)", block)]
 
 @pytest.fixture(scope="module")
 def moderator(service: Service, site: Deployment) -> str:
-    """The API key of a caller that may revoke and deny, which the service has heard of."""
-    return site.add_heard_caller(service, "/v1/denials", "revocations:read", "revocations:write")
+    """The API key of a caller that may revoke and deny, which the service has loaded."""
+    return site.add_caller_and_wait(service, "/v1/denials", "revocations:read", "revocations:write")
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed: make system-packages")
 def test_the_readmes_commands_work_as_printed(site: Deployment, service: Service, moderator: str) -> None:
     channel = site.new_channel(name="revoking")["arn"]
     environ = site.environ | {"TOKENS": service.url, "KEY": moderator, "CHANNEL": channel}
-    answers = [json.loads(run(["bash", "-c", curl], site.folder, environ).out) for curl in CURLS]
-    one, found, failed, batch, denied, denials = answers
+    responses = [json.loads(run(["bash", "-c", curl], site.folder, environ).out) for curl in CURLS]
+    one, found, failed, batch, denied, denials = responses
     assert (one["state"], found["revocations"][0]["id"]) == ("queued", one["id"])
     assert failed["revocations"] == []
     assert [result["state"] for result in batch["results"]] == ["queued", "queued"]
@@ -41,7 +41,7 @@ def test_the_readmes_commands_work_as_printed(site: Deployment, service: Service
     assert again == one, "its Idempotency-Key was kept"
 
 
-def test_what_the_printed_answer_holds_is_what_comes(service: Service, moderator: str, channel: Any) -> None:
+def test_the_printed_response_has_the_real_fields(service: Service, moderator: str, channel: Any) -> None:
     (printed,) = re.findall(r"```json\n(.*?)```", SECTION, re.DOTALL)
     with service.client(moderator) as client:
         body = json.dumps({"channelArn": channel["arn"], "viewerId": "as-printed"})

@@ -1,4 +1,4 @@
-"""Keys rotate by themselves under load, and whoever performs may be killed: real processes on real databases."""
+"""Automatic rotation under load, also when the leader is killed: real processes on real databases."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jwt
 import pytest
 
-from tests.support.deployment import LocalIvs, Deployment, free_port
+from tests.support.deployment import Deployment, LocalIvs, free_port
 from tests.support.http_client import Client, fetch
 from tests.support.postgres import PostgresServer
 from tests.support.processes import TOKENSVC, Process, started, wait_until
@@ -38,8 +38,8 @@ sys.exit(supervisor.run_background(read_settings(os.environ), rotation_lease_sec
 """`tokensvc worker` with a lease that a test can wait for."""
 
 
-class Tried(NamedTuple):
-    """One token asked for, tried at the edge at once, and verified by PyJWT with the keys that are published."""
+class PlayedToken(NamedTuple):
+    """One issued token, played at the edge at once, and verified by PyJWT with the published keys."""
 
     began_at: float
     asked: int
@@ -49,21 +49,21 @@ class Tried(NamedTuple):
 
 
 class Viewers:
-    """Callers that ask for a token and start playback with it, one after the other, until told to stop."""
+    """Callers that request tokens and start playback with them continuously until stopped."""
 
     def __init__(self, url: str, key: str, channel: Any) -> None:
-        self.tried: list[Tried] = []
+        self.tried: list[PlayedToken] = []
         self._stopping = threading.Event()
         self._threads = [threading.Thread(target=self._watch, args=(url, key, channel), daemon=True) for _ in range(2)]
         for thread in self._threads:
             thread.start()
 
-    def goes_on(self) -> None:
-        """Wait until a fair number of tokens more was tried."""
+    def wait_for_more(self) -> None:
+        """Wait until some more tokens were played."""
         enough = len(self.tried) + 30
         wait_until(lambda: len(self.tried) >= enough, "asked for a while")
 
-    def stop(self) -> list[Tried]:
+    def stop(self) -> list[PlayedToken]:
         self._stopping.set()
         for thread in self._threads:
             thread.join(30)
@@ -73,15 +73,15 @@ class Viewers:
         while not self._stopping.wait(0.01):
             began_at = time.monotonic()
             with Client(url, key) as caller:  # a new connection each time, so that each worker is asked
-                answer = caller.ask(channelArn=channel["arn"], viewerId="under-load")
+                response = caller.request_token(channelArn=channel["arn"], viewerId="under-load")
                 published = caller.get("/.well-known/jwks.json").json  # by the same worker, which knows its own key
-            token = answer.json.get("token", "")
+            token = response.json.get("token", "")
             played = fetch(f"{channel['playbackUrl']}?token={token}").status
-            self.tried.append(Tried(began_at, answer.status, played, signed_by(token, published)))
+            self.tried.append(PlayedToken(began_at, response.status, played, signed_by(token, published)))
 
 
 def signed_by(token: str, published: Any) -> str:
-    """Which of these keys made the token; "" when none did."""
+    """The key that signed the token; "" if none of these did."""
     return next(iter(signers(token, jwt.PyJWKSet.from_dict(published).keys)), "")
 
 
@@ -103,50 +103,50 @@ def store_of(site: Deployment) -> Iterator[Store]:
 
 
 def working(site: Deployment, name: str) -> AbstractContextManager[Process]:
-    """A process that does the background duties."""
+    """A process that runs the background tasks."""
     return started([sys.executable, "-c", WORK], site.folder, site.environ, name)
 
 
 def rotate(site: Deployment) -> str:
-    """Have another key sign, and which one."""
+    """Rotate; return the new active key."""
     [there] = site.run("keys", "rotate", "--json").json["regions"]
     return str(there["activeKeyId"])
 
 
 def active(store: Store) -> str | None:
-    """The key that signs."""
+    """The active key."""
     return next((key_id for key_id, state in states(store).items() if state is KeyState.ACTIVE), None)
 
 
 def states(store: Store) -> dict[str, KeyState]:
-    """What each key is."""
+    """The state of each key."""
     return {there.key_id: there.state for record in store.keys.list() for there in record.placements}
 
 
-def all_have_heard(store: Store, workers: int) -> bool:
-    """Whether so many workers know the newest keys."""
+def all_in_sync(store: Store, workers: int) -> bool:
+    """Whether that many workers are in sync with the newest keys."""
     told, newest = store.workers.list(), store.versions.read().keys.number
     return len(told) == workers and all(worker.heartbeat.keys_version == newest for worker in told)
 
 
 def leader(store: Store) -> int:
-    """The process that performs; 0 when none does."""
+    """The process id of the rotation leader; 0 if there is none."""
     held = store.leases.held("rotation")
     return int(held.holder.split(":")[1]) if held is not None else 0
 
 
-def test_no_request_fails_and_no_token_is_refused_while_keys_rotate(on_sqlite: Deployment) -> None:
+def test_no_request_fails_and_no_token_is_denied_while_keys_rotate(on_sqlite: Deployment) -> None:
     site = on_sqlite
     site.run("db", "upgrade")
     key, channel = site.add_caller("--all-channels"), site.new_channel()
     with site.serve(WORKERS="2") as service, store_of(site) as store:
         signed = [wait_until(lambda: active(store), "the first key is made by itself")]
-        wait_until(lambda: all_have_heard(store, 2), "both workers know the keys")
+        wait_until(lambda: all_in_sync(store, 2), "both workers know the keys")
         viewers = Viewers(service.url, key, channel)
-        viewers.goes_on()
+        viewers.wait_for_more()
         for _ in range(2):
             signed.append(rotate(site))
-            viewers.goes_on()
+            viewers.wait_for_more()
         tried = viewers.stop()
         assert active(store) == signed[-1]
         assert len(set(signed)) == 3
@@ -156,19 +156,19 @@ def test_no_request_fails_and_no_token_is_refused_while_keys_rotate(on_sqlite: D
         assert "Traceback" not in service.process.err
 
 
-def test_a_compromise_fails_no_request_and_refuses_no_tokens_but_those_of_the_key(on_sqlite: Deployment) -> None:
+def test_a_compromise_fails_no_request_and_denies_only_tokens_of_its_key(on_sqlite: Deployment) -> None:
     site = on_sqlite
     site.run("db", "upgrade", KEY_STANDBY="true")
     key, channel = site.add_caller("--all-channels"), site.new_channel()
     with site.serve(WORKERS="2") as service, store_of(site) as store:
         bad = str(wait_until(lambda: active(store), "the first key is made by itself"))
         wait_until(lambda: KeyState.PREPARED in states(store).values(), "a standby is ready")
-        wait_until(lambda: all_have_heard(store, 2), "both workers know the keys")
+        wait_until(lambda: all_in_sync(store, 2), "both workers know the keys")
         viewers = Viewers(service.url, key, channel)
-        viewers.goes_on()
+        viewers.wait_for_more()
         said = site.run("keys", "compromise", bad, "--yes", "--json").json
         done_at = time.monotonic()
-        viewers.goes_on()
+        viewers.wait_for_more()
         tried = viewers.stop()
         assert (said["done"], said["staleWorkers"]) == (True, [])
         assert said["impact"][0]["successor"] == active(store)
@@ -180,7 +180,7 @@ def test_a_compromise_fails_no_request_and_refuses_no_tokens_but_those_of_the_ke
 
 
 @pytest.mark.parametrize("database", ["on_postgresql", "on_sqlite"])
-def test_when_the_one_that_performs_is_killed_another_goes_on(request: pytest.FixtureRequest, database: str) -> None:
+def test_when_the_leader_is_killed_another_process_takes_over(request: pytest.FixtureRequest, database: str) -> None:
     site: Deployment = request.getfixturevalue(database)
     site.run("db", "upgrade")
     with store_of(site) as store, working(site, "one") as one, working(site, "two") as two:
@@ -202,7 +202,7 @@ def test_when_the_one_that_performs_is_killed_another_goes_on(request: pytest.Fi
         assert len(site.ivs.client(site.access_key).list_playback_key_pairs()["keyPairs"]) == 2, "and left no orphan"
 
 
-def test_work_answers_its_figures_and_little_else(on_sqlite: Deployment) -> None:
+def test_worker_serves_metrics_and_little_else(on_sqlite: Deployment) -> None:
     site, port = on_sqlite, free_port()
     site.run("db", "upgrade")
     environ = site.environ | {"TOKENSVC_ADMIN_PORT": str(port)}
@@ -216,11 +216,11 @@ def test_work_answers_its_figures_and_little_else(on_sqlite: Deployment) -> None
             assert client.get("/v1/status").json["code"] == "route_not_found"
 
 
-def test_the_status_is_where_the_figures_are_and_says_who_performs(on_sqlite: Deployment) -> None:
+def test_the_status_is_on_the_admin_port_and_names_the_leader(on_sqlite: Deployment) -> None:
     site, port = on_sqlite, free_port()
     key = site.set_up("--all-channels", "--scope", "keys:read")
     with site.serve() as service, service.client(key) as caller:
-        said = wait_until(lambda: _performing(caller), "it performs")
+        said = wait_until(lambda: _leader_of(caller), "it performs")
     assert said["regions"][0]["activeKey"]
     with site.serve(ADMIN_PORT=str(port), BACKGROUND_TASKS="false") as service, service.client(key) as caller:
         assert caller.get("/v1/status").status == 404
@@ -230,6 +230,6 @@ def test_the_status_is_where_the_figures_are_and_says_who_performs(on_sqlite: De
             assert operator.get("/v1/status").json["leader"] is None, "and nobody performs"
 
 
-def _performing(caller: Client) -> Any:
+def _leader_of(caller: Client) -> Any:
     said = caller.get("/v1/status").json
     return said if said["leader"] and said["regions"] and said["regions"][0]["observedAt"] else None

@@ -1,9 +1,9 @@
-"""A busy run with everything that people paste where it does not belong; then everything that was written is searched.
+"""A busy run with secrets pasted in all the wrong places; then all output is searched for them.
 
-Rules of the file
-- What a caller gets in a successful answer, and what `callers add` prints once, is theirs. Nothing else may hold a
-  token, a private key, an API key, a passphrase, a subject, or a viewer id.
-- A secret counts as found when a long enough piece of it is there.
+Invariants
+- Successful responses, and the one-time output of `callers add`, may contain secrets of the caller. Nothing else may
+  contain a token, a private key, an API key, a passphrase, a subject, or a viewer id.
+- A secret counts as found if a sufficiently long part of it is found.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.support.deployment import LocalIvs, Deployment
+from tests.support.deployment import Deployment, LocalIvs
 from tests.support.http_client import Client, fetch
 from tests.support.processes import Process, wait_until
 
@@ -29,7 +29,7 @@ DATABASE_PASSWORD = "correct-horse-battery-staple"
 
 
 class Run(NamedTuple):
-    """What a busy run left behind."""
+    """The output of a busy run."""
 
     secrets: dict[str, list[str]]
     """By what they are: pieces that may be found nowhere."""
@@ -44,7 +44,7 @@ def _pasted_key() -> str:
 
 
 def _pem_pieces(pem: str) -> list[str]:
-    """Each line of its body but the first, which is the same for all keys, in two halves."""
+    """Each line of its body in two halves, except the first line, which is the same for all keys."""
     lines = [line for line in pem.splitlines() if line and "-----" not in line][1:]
     return [piece for line in lines for piece in (line[:PIECE_CHARS], line[-PIECE_CHARS:])]
 
@@ -54,8 +54,8 @@ def _token_pieces(token: str) -> list[str]:
     return [payload[-PIECE_CHARS:], signature[:PIECE_CHARS], signature[-PIECE_CHARS:]]
 
 
-def _everything_pasted(caller: Client, url: str, pem: str, token: str, arn: str) -> Iterator[Any]:
-    """Ask in every wrong way; each answer that is a refusal."""
+def _invalid_requests(caller: Client, url: str, pem: str, token: str, arn: str) -> Iterator[Any]:
+    """Ask in every wrong way; each response that is a refusal."""
     joined = "".join(pem.splitlines()[1:-1])
     fields: list[dict[str, Any]] = [
         {"channelArn": arn, "viewerId": pem},
@@ -67,8 +67,8 @@ def _everything_pasted(caller: Client, url: str, pem: str, token: str, arn: str)
         {"channelArn": token, "ads": {pem: token}},
         {"channelArn": arn, "viewerId": VIEWER, "ttlSeconds": 10**6},
     ]
-    yield from (caller.ask(**ask) for ask in fields)
-    yield caller.ask_batch(fields)
+    yield from (caller.request_token(**ask) for ask in fields)
+    yield caller.request_batch(fields)
     for body in (pem, token, f'"{token}"', f"[{json.dumps(pem)}]", f'{{"a": {token}'):
         yield caller.request("POST", "/v1/tokens", body)
     for path in (f"/openapi.json?token={token}", f"/v1/tokens/{token}", f"/{quote(pem)}", f"/v1/tokens?key={joined}"):
@@ -81,7 +81,7 @@ def _everything_pasted(caller: Client, url: str, pem: str, token: str, arn: str)
 
 
 def _commands(site: Deployment, key: str, pem: str, token: str) -> str:
-    """Run commands well and wrong; all that they said."""
+    """Run commands correctly and incorrectly; return all their output."""
     (site.folder / "key.pem").write_text(pem)
     away = {"DATABASE_URL": f"postgresql://tokensvc:{DATABASE_PASSWORD}@127.0.0.1:9/tokensvc", "VAULT": "store"}
     said = site.run_all(
@@ -110,20 +110,20 @@ def _commands(site: Deployment, key: str, pem: str, token: str) -> str:
 
 @pytest.fixture(scope="module")
 def busy(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The busy run, its service and its commands in Python's development mode, which says the most."""
+    """The busy run, with service and commands in Python's development mode, which is the most verbose."""
     folder = tmp_path_factory.mktemp("busy")
     site = Deployment(ivs, folder)
     site.environ |= {"PYTHONDEVMODE": "1", "PYTHONASYNCIODEBUG": "1"}
-    key, arn = site.furnish(), site.new_channel()["arn"]
+    key, arn = site.set_up(), site.new_channel()["arn"]
     pem, tokens, written = _pasted_key(), [], {}
     with site.serve() as service, service.client(key) as caller:
-        answer = caller.token(channelArn=arn, subject=SUBJECT)
-        tokens += [answer["token"], caller.token(channelArn=arn, viewerId=VIEWER, singleUse=True)["token"]]
+        response = caller.token(channelArn=arn, subject=SUBJECT)
+        tokens += [response["token"], caller.token(channelArn=arn, viewerId=VIEWER, singleUse=True)["token"]]
         asks = [{"channelArn": arn, "viewerId": VIEWER}, {"channelArn": arn, "subject": SUBJECT}]
-        tokens += [result["token"] for result in caller.ask_batch(asks).json["results"]]
-        url = answer["playbackUrl"].partition("?")[0]
-        assert fetch(answer["playbackUrl"]).status == 200
-        refusals = list(_everything_pasted(caller, url, pem, tokens[0], arn))
+        tokens += [result["token"] for result in caller.request_batch(asks).json["results"]]
+        url = response["playbackUrl"].partition("?")[0]
+        assert fetch(response["playbackUrl"]).status == 200
+        refusals = list(_invalid_requests(caller, url, pem, tokens[0], arn))
         assert all(a.status >= 400 or b"problem" in a.body or a.status == 200 for a in refusals)
         written["refusals"] = "\n".join(f"{a.headers}\n{a.body.decode()}" for a in refusals)
         written["commands"] = _commands(site, key, pem, tokens[0])
@@ -139,7 +139,7 @@ def busy(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Run:
         "API keys": [key, key.split("_", 2)[2]],
         "the passphrase": [site.passphrase, site.passphrase[:PIECE_CHARS], site.passphrase[-PIECE_CHARS:]],
         "the database's password": [DATABASE_PASSWORD],
-        "viewers": [VIEWER, answer["viewerId"]],
+        "viewers": [VIEWER, response["viewerId"]],
         "subjects": [SUBJECT, SUBJECT.partition("@")[0], quote(SUBJECT)],
     }
     return Run(secrets, written)
@@ -150,7 +150,7 @@ def _logs(process: Process, name: str) -> dict[str, str]:
 
 
 def _opened(folder: Path, passphrase: str) -> list[str]:
-    """Our private keys in the clear, as PEM, by a stranger's hand."""
+    """Our decrypted private keys as PEM, by an independent implementation."""
     pems = []
     for path in folder.glob("*.pem"):
         key = serialization.load_pem_private_key(path.read_bytes(), passphrase.encode())
@@ -172,7 +172,7 @@ def _opened(folder: Path, passphrase: str) -> list[str]:
         "subjects",
     ],
 )
-def test_nowhere_is_a_secret_written(busy: Run, kind: str) -> None:
+def test_no_output_contains_a_secret(busy: Run, kind: str) -> None:
     assert busy.secrets[kind]
     found = [
         f"{piece} in {where}: …{text[max(0, text.index(piece) - 80) : text.index(piece) + 80]}…"
@@ -184,7 +184,7 @@ def test_nowhere_is_a_secret_written(busy: Run, kind: str) -> None:
 
 
 def test_the_run_was_busy(busy: Run) -> None:
-    """The search would find nothing in nothing."""
+    """An empty run would contain no secrets either."""
     assert (
         busy.written["service's log"].count('"event":"request"')
         + busy.written["service's log"].count('"event": "request"')

@@ -1,4 +1,4 @@
-"""`tokensvc serve`: when it refuses to start, how it stops, and what a killed process costs."""
+"""`tokensvc serve`: when it refuses to start, how it stops, and what happens when a process is killed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.storage import prerelease
-from tests.support.deployment import LocalIvs, Service, Deployment, free_port
+from tests.support.deployment import Deployment, LocalIvs, Service, free_port
 from tests.support.http_client import Client, load, of_each_worker
 from tests.support.postgres import PostgresServer
 from tests.support.processes import TOKENSVC, environment, is_alive, run, wait_until
@@ -26,21 +26,21 @@ STOPS_WITHIN_SECONDS = 25
 DELAY_SECONDS = 1.0
 
 
-def test_without_the_least_it_refuses_and_says_all_at_once(tmp_path: Path) -> None:
+def test_all_missing_settings_are_reported_together(tmp_path: Path) -> None:
     said = run([TOKENSVC, "serve"], tmp_path, environment(tmp_path / "home"), code=2)
     for variable in ("TOKENSVC_CONTROL_PLANE", "TOKENSVC_DATABASE_URL", "TOKENSVC_PASSPHRASE"):
         assert f"{variable}: must be set" in said.err
     assert "Traceback" not in said.err
 
 
-def test_bad_and_unknown_variables_are_refused_together_each_by_name(site: Deployment) -> None:
+def test_invalid_and_unknown_variables_are_reported_together_by_name(site: Deployment) -> None:
     said = site.run("serve", code=2, WORKRES="2", PORT="http", SIGNER="none", SNAPSHOT_LEASE_SECONDS="1")
     assert "TOKENSVC_WORKRES: is not a setting; the nearest one is TOKENSVC_WORKERS" in said.err
     for variable in ("TOKENSVC_PORT", "TOKENSVC_SIGNER", "TOKENSVC_SNAPSHOT_LEASE_SECONDS"):
         assert f"{variable}: " in said.err
 
 
-def test_a_wrong_passphrase_is_refused_by_name_and_not_repeated(site: Deployment) -> None:
+def test_a_wrong_passphrase_is_rejected_by_name_and_not_echoed(site: Deployment) -> None:
     wrong = secrets.token_hex(32)
     said = site.run("serve", code=1, PASSPHRASE=wrong)
     assert "the passphrase is not the passphrase that this store's secrets are wrapped with" in said.err
@@ -48,7 +48,7 @@ def test_a_wrong_passphrase_is_refused_by_name_and_not_repeated(site: Deployment
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_subject_key_that_does_not_open_is_told_before_a_worker_serves(
+def test_an_undecryptable_subject_key_is_reported_before_a_worker_serves(
     ivs: LocalIvs, tmp_path: Path, workers: str
 ) -> None:
     site = Deployment(ivs, tmp_path)
@@ -61,7 +61,7 @@ def test_a_subject_key_that_does_not_open_is_told_before_a_worker_serves(
     assert "Traceback" not in said.err
 
 
-def test_a_store_that_is_not_there_is_refused_and_not_made(site: Deployment, tmp_path: Path) -> None:
+def test_a_missing_store_is_rejected_and_not_created(site: Deployment, tmp_path: Path) -> None:
     path = tmp_path / "absent.db"
     assert "tokensvc db upgrade" in site.run("serve", code=1, DATABASE_URL=f"sqlite:///{path}").err
     assert not path.exists()
@@ -69,7 +69,7 @@ def test_a_store_that_is_not_there_is_refused_and_not_made(site: Deployment, tmp
     assert "tokensvc db upgrade" in site.run("serve", code=1, DATABASE_URL=f"sqlite:///{path}").err
 
 
-def test_a_store_of_a_development_version_is_refused(site: Deployment, tmp_path: Path) -> None:
+def test_a_store_of_a_development_version_is_rejected(site: Deployment, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'old.db'}"
     prerelease.restore(url)
     said = site.run("serve", code=1, DATABASE_URL=url)
@@ -78,7 +78,7 @@ def test_a_store_of_a_development_version_is_refused(site: Deployment, tmp_path:
     assert "Traceback" not in said.err
 
 
-def test_another_control_plane_than_the_store_s_is_refused(site: Deployment) -> None:
+def test_a_different_control_plane_than_the_store_s_is_rejected(site: Deployment) -> None:
     environ = {name: value for name, value in site.environ.items() if name != "AWS_ENDPOINT_URL_IVS"}
     environ["TOKENSVC_CONTROL_PLANE"] = "aws"
     said = run([TOKENSVC, "serve"], site.folder, environ, code=4)
@@ -86,12 +86,12 @@ def test_another_control_plane_than_the_store_s_is_refused(site: Deployment) -> 
     assert "aws" in said.err
 
 
-def test_a_taken_port_is_refused_by_name(site: Deployment, service: Service) -> None:
+def test_a_port_in_use_is_rejected_by_name(site: Deployment, service: Service) -> None:
     said = site.run("serve", code=2, PORT=service.url.rpartition(":")[2])
     assert "TOKENSVC_PORT: cannot listen on" in said.err
 
 
-def test_told_to_stop_it_is_unready_at_once_and_fails_nobody(site: Deployment, key: str, channel: Any) -> None:
+def test_at_shutdown_it_is_unready_at_once_and_no_request_fails(site: Deployment, key: str, channel: Any) -> None:
     with site.serve(WORKERS="2", SHUTDOWN_DELAY_SECONDS=str(DELAY_SECONDS)) as service:
         with service.client() as watcher, load(service.url, key, channel["arn"]) as asking:
             assert watcher.get("/readyz").status == 200
@@ -110,14 +110,18 @@ def test_told_to_stop_it_is_unready_at_once_and_fails_nobody(site: Deployment, k
         assert "Traceback" not in service.process.err
 
 
-def test_a_killed_worker_is_replaced_and_killed_with_its_parent(site: Deployment, key: str, channel: Any) -> None:
+def test_a_killed_worker_is_replaced_and_workers_die_with_their_parent(
+    site: Deployment, key: str, channel: Any
+) -> None:
     with site.serve(WORKERS="2") as service:
         victim, other = service.process.children()
         os.kill(victim, SIGKILL)
         after = wait_until(lambda: _two_without(service, victim), "the worker is replaced", 20)
         assert other in after
         with service.client(key) as caller:
-            wait_until(lambda: caller.ask(channelArn=channel["arn"], viewerId="ada").status == 201, "it goes on", 2)
+            wait_until(
+                lambda: caller.request_token(channelArn=channel["arn"], viewerId="ada").status == 201, "it goes on", 2
+            )
         wait_until(lambda: service.process.err.count('"event": "serving"') == 3, "the new worker serves", 20)
         service.process.kill()
         wait_until(lambda: not any(map(is_alive, after)), "the workers end with their parent", STOPS_WITHIN_SECONDS)
@@ -129,7 +133,7 @@ def _two_without(service: Service, victim: int) -> list[int]:
     return children if len(children) == 2 and victim not in children else []
 
 
-def test_it_logs_one_line_a_request_and_no_path_that_it_does_not_know(site: Deployment) -> None:
+def test_it_logs_one_line_per_request_and_no_unknown_path(site: Deployment) -> None:
     with site.serve() as service, service.client() as client:
         request_id = client.get("/.well-known/jwks.json?token=eyJhbGciOiJFUzM4NCJ9.e30.x").headers["x-request-id"]
         client.get("/someone/pasted/this")
@@ -145,7 +149,7 @@ def test_two_workers_on_postgresql(ivs: LocalIvs, postgres: PostgresServer, tmp_
     more = {"WORKERS": "2", "ADMIN_PORT": str(admin_port)}
     with site.serve(**more) as service, of_each_worker(service.url, key, 2) as callers:
         for caller in callers.values():
-            assert caller.ask(channelArn=channel["arn"], viewerId="ada").status == 201
+            assert caller.request_token(channelArn=channel["arn"], viewerId="ada").status == 201
         site.run("keys", "rotate")
         wait_until(lambda: all(map(_publishes_two, callers.values())), "both heard of the new key", 2)
     assert site.run("doctor", "--json").json["ok"] is True

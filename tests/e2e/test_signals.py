@@ -1,5 +1,5 @@
-"""SIGHUP, SIGUSR1 and SIGUSR2 end no process that serves or works; the first of each is logged. The demo alone ends
-with its terminal."""
+"""SIGHUP, SIGUSR1 and SIGUSR2 stop no server or worker; the first of each is logged. Only the demo stops with its
+terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIGNALS = (SIGHUP, SIGUSR1, SIGUSR2)
 def _survives(process: Process, url: str) -> None:
     for logged, number in enumerate(SIGNALS, start=1):
         process.send(number)
-        process.awaits(_logged(process, logged), f"{number.name} is logged", 10)
+        process.wait_until(_logged(process, logged), f"{number.name} is logged", 10)
         process.send(number)
     assert fetch(url).status == 200
     assert process.is_running
@@ -34,14 +34,14 @@ def _logged(process: Process, count: int) -> Callable[[], bool]:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_serve_goes_on(site: Deployment, workers: str) -> None:
+def test_serve_ignores_them(site: Deployment, workers: str) -> None:
     with site.serve(WORKERS=workers) as service:
         _survives(service.process, f"{service.url}/livez")
         assert '"level": "info"' in next(line for line in service.process.err.splitlines() if "signal ignored" in line)
 
 
-def test_each_worker_goes_on(site: Deployment) -> None:
-    """A terminal that is closed sends SIGHUP to all processes of its foreground group."""
+def test_each_serving_process_ignores_them(site: Deployment) -> None:
+    """Closing a terminal sends SIGHUP to all processes of its foreground group."""
     with site.serve(WORKERS="2") as service:
         before = service.process.children()
         for pid in before:
@@ -53,32 +53,32 @@ def test_each_worker_goes_on(site: Deployment) -> None:
         assert fetch(f"{service.url}/livez").status == 200
 
 
-def test_work_goes_on(site: Deployment) -> None:
+def test_worker_ignores_them(site: Deployment) -> None:
     port = free_port()
     environ = site.environ | {"TOKENSVC_ADMIN_PORT": str(port)}
     with started([TOKENSVC, "worker"], site.folder, environ, "work-signals") as process:
-        process.awaits(lambda: '"working"' in process.err, "it works")
+        process.wait_until(lambda: '"working"' in process.err, "it works")
         _survives(process, f"http://127.0.0.1:{port}/livez")
 
 
-def test_the_demo_ends_with_its_terminal(tmp_path: Path) -> None:
+def test_the_demo_stops_with_its_terminal(tmp_path: Path) -> None:
     with started([TOKENSVC, "demo", "--port", "0"], tmp_path, environment(tmp_path / "home"), "demo") as process:
-        process.awaits(lambda: "keys rotate" in process.out, "it printed its commands")
+        process.wait_until(lambda: "keys rotate" in process.out, "it printed its commands")
         for number in (SIGUSR1, SIGUSR2):
             process.send(number)
-        process.awaits(_logged(process, 2), "both are logged", 10)
+        process.wait_until(_logged(process, 2), "both are logged", 10)
         process.send(SIGHUP)
         assert process.ends() == 0
         assert not (tmp_path / ".demo" / "demo.json").exists()
 
 
-def test_the_local_ivs_goes_on(tmp_path: Path) -> None:
-    facts = tmp_path / "facts.json"
-    options = ["--port", "0", "--memory", "--info-file", str(facts)]
+def test_the_local_ivs_ignores_them(tmp_path: Path) -> None:
+    info = tmp_path / "info.json"
+    options = ["--port", "0", "--memory", "--info-file", str(info)]
     with started([TOKENSVC, "ivs", "serve", *options], tmp_path, environment(tmp_path / "home"), "ivs") as process:
-        process.awaits(facts.exists, "it is ready")
-        management = json.loads(facts.read_text())["managementUrl"]
+        process.wait_until(info.exists, "it is ready")
+        management = json.loads(info.read_text())["managementUrl"]
         for number in SIGNALS:
             process.send(number)
-        process.awaits(lambda: process.err.count("signal ignored") == 3, "each is logged", 10)
+        process.wait_until(lambda: process.err.count("signal ignored") == 3, "each is logged", 10)
         assert fetch(f"{management}/faults").status == 200

@@ -1,4 +1,4 @@
-"""A process whose log is not read, or cannot be written, goes on serving, ends in time, and reports what it dropped."""
+"""A process whose log is not read, or cannot be written, keeps serving, exits in time, and reports dropped lines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 import urllib3
 
-from tests.support.deployment import LocalIvs, Deployment, free_port
+from tests.support.deployment import Deployment, LocalIvs, free_port
 from tests.support.http_client import Client
 from tests.support.processes import TOKENSVC, environment, wait_until
 
@@ -52,12 +52,12 @@ class Unread:
         self._reader = threading.Thread(target=self._read_all, daemon=True)
 
     def read(self) -> None:
-        """Start to read the pipe."""
+        """Start reading the pipe."""
         self._reader.start()
 
     @property
     def text(self) -> str:
-        """What was read so far."""
+        """The text read so far."""
         return b"".join(self._chunks).decode()
 
     def is_ready(self) -> bool:
@@ -123,20 +123,20 @@ def _send_malformed(running: Unread) -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_tokens_are_issued_while_nobody_reads_the_log(
+def test_tokens_are_issued_while_the_log_is_not_read(
     site: Deployment, key: str, channel: Any, workers: str, tmp_path: Path
 ) -> None:
     with unread(site, WORKERS=workers) as running:
         _send_malformed(running)
         for _ in range(50):
             with Client(running.url, key) as caller:
-                assert caller.ask(channelArn=channel["arn"], viewerId="ada").status == 201
+                assert caller.request_token(channelArn=channel["arn"], viewerId="ada").status == 201
         running.process.send_signal(SIGTERM)
         assert running.process.wait(ENDS_WITHIN_SECONDS) == 0
 
 
-def test_malformed_requests_do_not_fill_the_log(site: Deployment) -> None:
-    """One anonymous client decides how many there are, so each of them must not be a line."""
+def test_malformed_requests_do_not_flood_the_log(site: Deployment) -> None:
+    """A single anonymous client controls their number, so not every one may write a line."""
     with unread(site) as running:
         running.read()
         _send_malformed(running)
@@ -147,7 +147,7 @@ def test_malformed_requests_do_not_fill_the_log(site: Deployment) -> None:
 
 
 @pytest.mark.long
-def test_what_was_dropped_is_counted_in_the_log_and_as_a_metric(site: Deployment, key: str, channel: Any) -> None:
+def test_dropped_lines_are_counted_in_the_log_and_as_a_metric(site: Deployment, key: str, channel: Any) -> None:
     requests, a_time = 60_000, 30
     head = f"GET /.well-known/jwks.json HTTP/1.1\r\nhost: {urlsplit(site.ivs.endpoint).netloc}\r\n\r\n".encode()
     with unread(site) as running:
@@ -158,7 +158,7 @@ def test_what_was_dropped_is_counted_in_the_log_and_as_a_metric(site: Deployment
                 while answered.count(b"HTTP/1.1 200 ") < a_time or not answered.endswith(b"}"):
                     answered += connection.recv(65536)
         with Client(running.url, key) as caller:
-            assert caller.ask(channelArn=channel["arn"], viewerId="ada").status == 201
+            assert caller.request_token(channelArn=channel["arn"], viewerId="ada").status == 201
             metrics = caller.get("/metrics").body.decode()
         counted = re.search(r'^tokensvc_log_lines_dropped_total\{reason="queue_full"\} (\S+)$', metrics, re.MULTILINE)
         assert counted
@@ -184,12 +184,12 @@ def test_what_was_dropped_is_counted_in_the_log_and_as_a_metric(site: Deployment
         pytest.param("<&- >&- 2>&-", "2", marks=pytest.mark.long),
     ],
 )
-def test_a_full_disk_and_a_closed_standard_error_stop_nothing(
+def test_a_full_disk_or_a_closed_standard_error_does_not_stop_it(
     site: Deployment, key: str, channel: Any, redirections: str, workers: str
 ) -> None:
     with without_log(site, redirections, WORKERS=workers) as url, Client(url, key) as caller:
         for _ in range(10):
-            assert caller.ask(channelArn=channel["arn"], viewerId="ada").status == 201
+            assert caller.request_token(channelArn=channel["arn"], viewerId="ada").status == 201
         if (redirections, workers) != ("<&- >&- 2>&-", "2"):  # workers inherit /dev/null in its place
 
             def is_counted() -> bool:
@@ -200,7 +200,7 @@ def test_a_full_disk_and_a_closed_standard_error_stop_nothing(
 
 
 @pytest.mark.parametrize("command", [["serve"], ["worker"], ["callers", "list"]])
-def test_a_refusal_to_start_is_not_held_up_by_an_unread_log(command: list[str], tmp_path: Path) -> None:
+def test_a_failed_start_is_not_blocked_by_an_unread_log(command: list[str], tmp_path: Path) -> None:
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
     with contextlib.suppress(BlockingIOError):
@@ -218,9 +218,9 @@ def test_a_refusal_to_start_is_not_held_up_by_an_unread_log(command: list[str], 
 
 
 @pytest.mark.long
-def test_a_worker_that_cannot_start_logs_why_and_no_traceback(ivs: LocalIvs, tmp_path: Path) -> None:
+def test_a_worker_that_cannot_start_logs_the_reason_without_a_traceback(ivs: LocalIvs, tmp_path: Path) -> None:
     site = Deployment(ivs, tmp_path)
-    site.furnish()
+    site.set_up()
     with site.serve(WORKERS="2") as service:
         site.store.write_bytes(b"no database " * 1000)
         os.kill(service.process.children()[0], SIGKILL)

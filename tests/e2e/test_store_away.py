@@ -1,6 +1,6 @@
-"""The store is taken away under load: nobody notices for the lease, then every ask is told why, then all is well again.
+"""A store outage under load: no effect until the lease ends, then errors with a reason, then recovery.
 
-Rules of the file
+Invariants
 - AWAY_SECONDS may be raised by hand, to a minute or an hour; the lease of the service follows.
 """
 
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.deployment import LocalIvs, Deployment
+from tests.support.deployment import Deployment, LocalIvs
 from tests.support.http_client import load
 from tests.support.postgres import PostgresServer
 from tests.support.processes import environment, started, wait_until
@@ -42,7 +42,7 @@ the store for itself and hangs: nobody reads, nobody writes."""
 
 
 class Away(NamedTuple):
-    """A deployment whose store can be taken away."""
+    """A deployment whose store can be made unavailable."""
 
     site: Deployment
     taken: Callable[[], AbstractContextManager[None]]
@@ -56,7 +56,7 @@ def on_sqlite(ivs: LocalIvs, tmp_path: Path) -> Away:
     def taken() -> Iterator[None]:
         file = str(site.store.with_name(f"{site.store.name}-shm"))
         with started([sys.executable, "-c", LOCK, file], tmp_path, environment(tmp_path / "home"), "lock") as process:
-            process.awaits(lambda: "locked" in process.out, "it locked the store")
+            process.wait_until(lambda: "locked" in process.out, "it locked the store")
             yield
             process.kill()
 
@@ -77,9 +77,11 @@ def on_postgresql(ivs: LocalIvs, postgres: PostgresServer, tmp_path: Path) -> Aw
 
 
 @pytest.mark.parametrize("database", ["on_sqlite", "on_postgresql"])
-def test_no_token_fails_for_the_lease_and_all_is_well_after(request: pytest.FixtureRequest, database: str) -> None:
+def test_no_token_request_fails_within_the_lease_and_service_recovers(
+    request: pytest.FixtureRequest, database: str
+) -> None:
     site, taken = request.getfixturevalue(database)
-    key, arn = site.furnish(), site.new_channel()["arn"]
+    key, arn = site.set_up(), site.new_channel()["arn"]
     settings = {
         "SNAPSHOT_LEASE_SECONDS": str(LEASE_SECONDS),
         "STORE_TIMEOUT_SECONDS": str(STORE_TIMEOUT_SECONDS),

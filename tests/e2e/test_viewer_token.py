@@ -1,4 +1,4 @@
-"""The main job, judged by strangers: boto3 makes the channel, PyJWT and openssl verify, a player opens the URL."""
+"""The main use case with independent tools: boto3 creates the channel, PyJWT and openssl verify, a player plays it."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from tests.support.deployment import Service, Deployment, local_ivs
-from tests.support.http_client import Response, Client, fetch
+from tests.support.deployment import Deployment, Service, local_ivs
+from tests.support.http_client import Client, Response, fetch
 from tests.support.processes import run, wait_until
 from tests.support.published_keys import signers
 
 ERROR_CODE = "invalid_playback_auth_token"
 
 
-def assert_refused(answer: Response, words: str, code: str = ERROR_CODE) -> None:
+def assert_denied(response: Response, words: str, code: str = ERROR_CODE) -> None:
     """IVS's own 403: an array with one object."""
-    assert answer.status == 403, answer.body
-    (found,) = answer.json
+    assert response.status == 403, response.body
+    (found,) = response.json
     assert found.keys() == {"url", "error", "error_code", "type"}
     assert (found["error"], found["error_code"], found["type"]) == (words, code, "error")
     assert "token" not in found["url"]
 
 
-def assert_opened(answer: Response) -> None:
-    assert answer.status == 200, answer.body
-    assert answer.body.startswith(b"#EXTM3U\n")
+def assert_allowed(response: Response) -> None:
+    assert response.status == 200, response.body
+    assert response.body.startswith(b"#EXTM3U\n")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def boto(site: Deployment) -> Iterator[Any]:
     client.close()
 
 
-def test_boto3_makes_tags_and_lists_a_private_channel_and_the_service_opens_it(
+def test_boto3_creates_tags_and_lists_a_private_channel_and_its_tokens_play(
     boto: Any, site: Deployment, caller: Client
 ) -> None:
     channel = boto.create_channel(name="opened", authorized=True, tags={"made": "by-boto3"})["channel"]
@@ -58,61 +58,61 @@ def test_boto3_makes_tags_and_lists_a_private_channel_and_the_service_opens_it(
     assert boto.get_playback_key_pair(arn=pair["arn"])["keyPair"]["fingerprint"] == known["fingerprint"]
 
     site.ivs.start_stream(channel["arn"])
-    answer = caller.token(channelArn=channel["arn"], viewerId="ada")
-    assert answer["playbackUrl"] == f"{channel['playbackUrl']}?token={answer['token']}"
-    assert_opened(fetch(answer["playbackUrl"]))
+    response = caller.token(channelArn=channel["arn"], viewerId="ada")
+    assert response["playbackUrl"] == f"{channel['playbackUrl']}?token={response['token']}"
+    assert_allowed(fetch(response["playbackUrl"]))
 
 
-def test_the_answer_says_how_long_and_for_whom(caller: Client, channel: Any) -> None:
+def test_the_response_states_the_expiry_and_the_viewer(caller: Client, channel: Any) -> None:
     now = int(time.time())
-    answer = caller.token(channelArn=channel["arn"], viewerId="ada", ttlSeconds=600, strictOriginEnforcement=True)
-    claims = jwt.decode(answer["token"], options={"verify_signature": False})
+    response = caller.token(channelArn=channel["arn"], viewerId="ada", ttlSeconds=600, strictOriginEnforcement=True)
+    claims = jwt.decode(response["token"], options={"verify_signature": False})
     assert claims["exp"] - now in range(590, 594), "IVS's ten minutes, less the allowance"
-    assert claims["aws:viewer-session-version"] == answer["viewerSessionVersion"]
-    assert (answer["viewerId"], answer["requiresOriginHeader"]) == ("ada", True)
-    expires_at = time.strptime(answer["expiresAt"], "%Y-%m-%dT%H:%M:%SZ")
-    refresh_after = time.strptime(answer["refreshAfter"], "%Y-%m-%dT%H:%M:%SZ")
+    assert claims["aws:viewer-session-version"] == response["viewerSessionVersion"]
+    assert (response["viewerId"], response["requiresOriginHeader"]) == ("ada", True)
+    expires_at = time.strptime(response["expiresAt"], "%Y-%m-%dT%H:%M:%SZ")
+    refresh_after = time.strptime(response["refreshAfter"], "%Y-%m-%dT%H:%M:%SZ")
     assert time.gmtime(claims["exp"])[:6] == expires_at[:6]
     assert time.gmtime(now)[:6] <= refresh_after[:6] < expires_at[:6]
 
 
-def test_without_a_token_or_with_a_tampered_one_ivs_s_own_403(caller: Client, channel: Any) -> None:
+def test_a_missing_or_tampered_token_gets_the_403_of_ivs(caller: Client, channel: Any) -> None:
     url, token = channel["playbackUrl"], caller.token(channelArn=channel["arn"], viewerId="ada")["token"]
     header, payload, signature = token.split(".")
     claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
     other = base64.urlsafe_b64encode(json.dumps(claims | {"aws:viewer-id": "eve"}).encode()).rstrip(b"=").decode()
     flipped = ("B" if signature[0] != "B" else "C") + signature[1:]
-    assert_refused(fetch(url), "token contains an invalid number of segments")
-    assert_refused(fetch(f"{url}?token="), "token contains an invalid number of segments")
-    assert_refused(fetch(f"{url}?token={header}.{payload}"), "token contains an invalid number of segments")
-    assert_refused(fetch(f"{url}?token={header}.{other}.{signature}"), "signature is invalid")
-    assert_refused(fetch(f"{url}?token={header}.{payload}.{flipped}"), "signature is invalid")
-    assert_opened(fetch(f"{url}?token={token}"))
+    assert_denied(fetch(url), "token contains an invalid number of segments")
+    assert_denied(fetch(f"{url}?token="), "token contains an invalid number of segments")
+    assert_denied(fetch(f"{url}?token={header}.{payload}"), "token contains an invalid number of segments")
+    assert_denied(fetch(f"{url}?token={header}.{other}.{signature}"), "signature is invalid")
+    assert_denied(fetch(f"{url}?token={header}.{payload}.{flipped}"), "signature is invalid")
+    assert_allowed(fetch(f"{url}?token={token}"))
 
 
-def test_a_token_opens_no_other_channel(caller: Client, site: Deployment, channel: Any) -> None:
+def test_a_token_plays_no_other_channel(caller: Client, site: Deployment, channel: Any) -> None:
     other = site.new_channel(name="other")
     token = caller.token(channelArn=channel["arn"], viewerId="ada")["token"]
-    assert_refused(fetch(f"{other['playbackUrl']}?token={token}"), "token is not for this channel")
+    assert_denied(fetch(f"{other['playbackUrl']}?token={token}"), "token is not for this channel")
 
 
-def test_a_single_use_is_spent_by_the_first_start(caller: Client, channel: Any) -> None:
+def test_a_single_use_token_is_spent_by_the_first_playback(caller: Client, channel: Any) -> None:
     url = caller.token(channelArn=channel["arn"], viewerId="ada", singleUse=True)["playbackUrl"]
-    assert_opened(fetch(url))
-    assert_refused(fetch(url), "token has already been used", "playback_auth_error")
+    assert_allowed(fetch(url))
+    assert_denied(fetch(url), "token has already been used", "playback_auth_error")
 
 
-def test_strict_origins_bind_every_player(caller: Client, channel: Any) -> None:
-    answer = caller.token(
+def test_strict_origins_apply_to_every_player(caller: Client, channel: Any) -> None:
+    response = caller.token(
         channelArn=channel["arn"],
         viewerId="ada",
         allowedOrigins=["https://*.example.com"],
         strictOriginEnforcement=True,
     )
-    url = answer["playbackUrl"]
-    assert_refused(fetch(url), "origin required")
-    assert_refused(fetch(url, {"origin": "https://app.example.org"}), "origin is not allowed")
-    assert_opened(fetch(url, {"origin": "https://app.example.com"}))
+    url = response["playbackUrl"]
+    assert_denied(fetch(url), "origin required")
+    assert_denied(fetch(url, {"origin": "https://app.example.org"}), "origin is not allowed")
+    assert_allowed(fetch(url, {"origin": "https://app.example.com"}))
 
 
 def test_pyjwt_verifies_with_the_published_keys(service: Service, caller: Client, channel: Any) -> None:
@@ -141,11 +141,11 @@ def test_openssl_verifies_the_raw_signature(caller: Client, site: Deployment, ch
     assert "failure" in run(verify, tmp_path, site.environ, stdin=signed + "x", code=1).out
 
 
-def test_rotation_deletion_and_time_end_what_they_should(tmp_path: Path) -> None:
-    """On an IVS of its own, for keys come and go and its clock is put forward."""
+def test_rotation_deletion_and_expiry_take_effect(tmp_path: Path) -> None:
+    """On a separate IVS, because keys change and its clock is advanced."""
     with local_ivs(tmp_path) as ivs:
         site = Deployment(ivs, tmp_path)
-        key, channel, boto = site.furnish(), site.new_channel(), ivs.client(site.access_key)
+        key, channel, boto = site.set_up(), site.new_channel(), ivs.client(site.access_key)
         with site.serve() as service, service.client(key) as caller:
             old = caller.token(channelArn=channel["arn"], viewerId="ada")["playbackUrl"]
             first = site.run("keys", "list", "--json").json["keys"][0]["placements"][0]["arn"]
@@ -154,25 +154,25 @@ def test_rotation_deletion_and_time_end_what_they_should(tmp_path: Path) -> None
             (second,) = {pair["arn"] for pair in boto.list_playback_key_pairs()["keyPairs"]} - {first}
             ask = {"channelArn": channel["arn"], "viewerId": "ada"}
             # the worker may hear of the import and of the activation one after the other
-            new = wait_until(lambda: _signed_anew(caller, ask, old, accepted), "the new key signs", 2)
-            assert_opened(fetch(old))
-            assert_opened(fetch(new))
+            new = wait_until(lambda: _url_signed_by_new_key(caller, ask, old, accepted), "the new key signs", 2)
+            assert_allowed(fetch(old))
+            assert_allowed(fetch(new))
 
             boto.delete_playback_key_pair(arn=first)
-            assert_refused(fetch(old), "signature is invalid")
-            assert_opened(fetch(new))
+            assert_denied(fetch(old), "signature is invalid")
+            assert_allowed(fetch(new))
 
             with Client(ivs.management_url) as management:
                 assert management.request("POST", "/clock", '{"advanceSeconds": 250}').status == 200
-                assert_opened(fetch(new))
+                assert_allowed(fetch(new))
                 assert management.request("POST", "/clock", '{"advanceSeconds": 51}').status == 200
-            assert_refused(fetch(new), "token is expired")
+            assert_denied(fetch(new), "token is expired")
             assert boto.get_playback_key_pair(arn=second)["keyPair"]["tags"]["tokensvc:key"]
         boto.close()
 
 
 def _signing_key(site: Deployment) -> Any:
-    """The key that signs, as `keys list` shows it: another test of this run may have rotated it."""
+    """The active key, as `keys list` shows it: another test of this run may have rotated it."""
     keys = site.run("keys", "list", "--json").json["keys"]
     (active,) = (key for key in keys if key["placements"][0]["state"] == "active")
     return active
@@ -183,9 +183,9 @@ def _published(caller: Client, count: int) -> list[Any]:
     return keys if len(keys) == count else []
 
 
-def _signed_anew(caller: Client, ask: dict[str, Any], old: str, keys: list[Any]) -> str:
-    """A fresh playback URL whose token another key signed than the old one's; "" while there is none."""
-    fresh: str = caller.token(**ask)["playbackUrl"]
+def _url_signed_by_new_key(caller: Client, request_token: dict[str, Any], old: str, keys: list[Any]) -> str:
+    """A fresh playback URL whose token was signed by a new key; "" while there is none."""
+    fresh: str = caller.token(**request_token)["playbackUrl"]
     return fresh if _signer(fresh, keys) != _signer(old, keys) else ""
 
 

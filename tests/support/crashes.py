@@ -52,11 +52,11 @@ class CrashPoint:
             mine, self.count = self.count, self.count + 1
             if mine == self._at and not self._after:
                 self._does()
-            answer = function(*args, **kwargs)
+            response = function(*args, **kwargs)
             self._each()
             if mine == self._at and self._after:
                 self._does()
-            return answer
+            return response
 
         return call
 

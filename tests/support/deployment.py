@@ -47,10 +47,10 @@ for line in sys.stdin:
 class LocalIvs:
     """A running local IVS."""
 
-    def __init__(self, process: Process, facts: dict[str, str]) -> None:
+    def __init__(self, process: Process, info: dict[str, str]) -> None:
         self.process = process
-        self.endpoint = facts["ivsEndpoint"]
-        self.management_url = facts["managementUrl"]
+        self.endpoint = info["ivsEndpoint"]
+        self.management_url = info["managementUrl"]
         self._accounts = itertools.count(1)
 
     def new_account(self) -> str:
@@ -80,7 +80,7 @@ class LocalIvs:
 @contextlib.contextmanager
 def local_ivs(folder: Path) -> Iterator[LocalIvs]:
     """`tokensvc ivs serve`, in memory."""
-    facts = folder / "ivs.json"
+    info = folder / "ivs.json"
     keys = [f"account{n}:account{n}:{100_000_000_000 + n}" for n in range(1, ACCOUNTS + 1)]
     options = [
         "--port",
@@ -88,12 +88,12 @@ def local_ivs(folder: Path) -> Iterator[LocalIvs]:
         "--memory",
         "--no-rate-limits",
         "--info-file",
-        str(facts),
+        str(info),
         *(f"--access-key={key}" for key in keys),
     ]
     with started([TOKENSVC, "ivs", "serve", *options], folder, environment(folder / "home"), "ivs") as process:
-        process.wait_until(facts.exists, "it wrote its facts")
-        yield LocalIvs(process, json.loads(facts.read_text()))
+        process.wait_until(info.exists, "it wrote its info")
+        yield LocalIvs(process, json.loads(info.read_text()))
 
 
 class Service(NamedTuple):

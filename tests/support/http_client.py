@@ -64,7 +64,7 @@ class Client:
     def get(self, path: str) -> Response:
         return self.request("GET", path)
 
-    def ask(self, **fields: object) -> Response:
+    def request_token(self, **fields: object) -> Response:
         """Request one token."""
         return self.request("POST", "/v1/tokens", json.dumps(fields))
 
@@ -74,9 +74,9 @@ class Client:
 
     def token(self, **fields: object) -> Any:
         """Request one token, which must be issued; return the response body."""
-        answer = self.ask(**fields)
-        assert answer.status == 201, answer.body
-        return answer.json
+        response = self.request_token(**fields)
+        assert response.status == 201, response.body
+        return response.json
 
 
 @contextmanager
@@ -87,7 +87,7 @@ def of_each_worker(url: str, key: str, count: int) -> Iterator[dict[str, Client]
     ends_at = time.monotonic() + 10
     try:
         while len(found) < count:
-            assert time.monotonic() < ends_at, f"only {len(found)} of {count} workers answer"
+            assert time.monotonic() < ends_at, f"only {len(found)} of {count} workers response"
             opened.append(Client(url, key))
             found.setdefault(opened[-1].get("/livez").worker, opened[-1])
         yield found
@@ -132,12 +132,12 @@ class Load:
             while not self._stopping.wait(pause_seconds):
                 began_at = time.monotonic()
                 try:
-                    answer = client.ask(channelArn=channel_arn, viewerId="under-load")
+                    response = client.request_token(channelArn=channel_arn, viewerId="under-load")
                 except HTTPError as problem:
                     status, code, retry_after = 0, str(problem), ""
                 else:
-                    status, retry_after = answer.status, answer.headers.get("retry-after", "")
-                    code = "" if status == 201 else answer.json["code"]
+                    status, retry_after = response.status, response.headers.get("retry-after", "")
+                    code = "" if status == 201 else response.json["code"]
                 self.asked.append(TimedRequest(began_at, time.monotonic(), status, code, retry_after))
 
 

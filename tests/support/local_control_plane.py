@@ -75,12 +75,12 @@ class LocalPlane:
         entries = request.get("viewerSessions", [request])
         self.calls.append((self._clock.monotonic(), operation, len(entries)))
         try:
-            answer = self._call(region, operation, request)
+            response = self._call(region, operation, request)
         except ControlPlaneError as failure:
             self.outcomes[failure.ivs_code] += 1
             raise
         self.outcomes["ok"] += 1
-        return answer
+        return response
 
     def _call(self, region: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
         self.meanwhile()
@@ -93,26 +93,26 @@ class LocalPlane:
             raise _failure(ControlPlaneUnavailable, operation, "InternalServerException", 500)
         if fault is not None and fault.kind is FaultKind.DROP_BEFORE:
             raise _failure(ControlPlaneUnavailable, operation, "ConnectionClosedError")
-        answer = self._perform(region, operation, request)
+        response = self._perform(region, operation, request)
         if fault is not None and fault.kind is FaultKind.DROP_AFTER:
             raise _failure(ControlPlaneUnavailable, operation, "ConnectionClosedError")
-        return answer
+        return response
 
     def _perform(self, region: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
         rate, code = self.entry_errors
         entries = request.get("viewerSessions")
         refused = [entry for entry in entries or () if self._dice.random() < rate]
         reached = [entry for entry in entries or [request] if entry not in refused]
-        answer: dict[str, Any] = {}
+        response: dict[str, Any] = {}
         if reached:
             asked = request if entries is None else {"viewerSessions": reached}
             try:
-                answer = self._ivs.call(AccountRegion(PLACE.account, region), operation, asked, "")
+                response = self._ivs.call(AccountRegion(PLACE.account, region), operation, asked, "")
             except IvsError as refusal:
                 raise _failure(ERROR_CLASSES[refusal.code], operation, refusal.code) from None
             self.told.update(entry["viewerId"] for entry in reached)
         errors = [{**{k: e[k] for k in ("channelArn", "viewerId")}, "code": code, "message": ""} for e in refused]
-        return {"errors": answer.get("errors", []) + errors} if errors or answer else answer
+        return {"errors": response.get("errors", []) + errors} if errors or response else response
 
 
 def _failure(kind: type[ControlPlaneError], operation: str, code: str, status: int = 0) -> ControlPlaneError:

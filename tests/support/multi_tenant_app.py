@@ -90,20 +90,20 @@ class MultiTenantApp:
 
     def revoke(self, viewer: str = "ada", *, where: str = CHANNEL, key: str = EVERYTHING, **fields: Any) -> Any:
         """Revoke a viewer, which must be accepted; return the response."""
-        said = self.ask("POST", "/v1/revocations", {"channelArn": where, "viewerId": viewer} | fields, key=key)
+        said = self.request("POST", "/v1/revocations", {"channelArn": where, "viewerId": viewer} | fields, key=key)
         assert said.status == 202, said.body
         return said.json
 
     def deny(self, viewer: str = "ada", *, where: str = CHANNEL, key: str = EVERYTHING, **fields: Any) -> Any:
         """Deny a viewer, which must succeed; return the denials."""
         least = {"channelArn": where, "viewerId": viewer, "denySeconds": 60}
-        said = self.ask("POST", "/v1/denials", least | fields, key=key)
+        said = self.request("POST", "/v1/denials", least | fields, key=key)
         assert said.status == 201, said.body
         return said.json["denials"]
 
     def listed(self, query: str = "", key: str = EVERYTHING) -> list[str]:
         """The ids of the listed revocations."""
-        said = self.ask("GET", f"/v1/revocations?{query}", key=key)
+        said = self.request("GET", f"/v1/revocations?{query}", key=key)
         assert said.status == 200, said.body
         return [one["id"] for one in said.json["revocations"]]
 

@@ -32,7 +32,7 @@ class CountingPort:
         self.port = port
         self.asked: list[str] = []
         self.away_from: int | None = None
-        """Which question, by number, and all after it, get no answer."""
+        """Which question, by number, and all after it, get no response."""
 
     def __getattr__(self, name: str) -> Any:
         def ask(*args: Any, **kwargs: Any) -> Any:

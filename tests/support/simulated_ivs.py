@@ -56,10 +56,10 @@ class SimulatedIvs:
         lost = self.lose.pop(operation, None)
         if lost == "before":
             raise outage(operation)
-        answer: dict[str, Any] = getattr(self, f"_{operation}")(region, request)
+        response: dict[str, Any] = getattr(self, f"_{operation}")(region, request)
         if lost == "after":
             raise outage(operation)
-        return answer
+        return response
 
     def twin(self) -> SimulatedIvs:
         """An independent copy with the same key pairs and ARNs."""
@@ -161,7 +161,7 @@ def channel_arn(number: int, region: str = "us-east-1") -> str:
 
 def outage(operation: str = "*") -> ControlPlaneUnavailable:
     """The error of a lost request."""
-    return ControlPlaneUnavailable("IVS did not answer", operation=operation, ivs_code="ReadTimeoutError")
+    return ControlPlaneUnavailable("IVS did not response", operation=operation, ivs_code="ReadTimeoutError")
 
 
 def throttle(operation: str = "*") -> ControlPlaneThrottled:

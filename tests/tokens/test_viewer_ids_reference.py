@@ -63,7 +63,7 @@ class Deployment(NamedTuple):
     def answers(self, viewer: str) -> tuple[Any, Any]:
         """The answers to a revocation and to a denial of this viewer."""
         who = {"channelArn": self.channel, "viewerId": viewer}
-        ask = self.counter.ask
+        ask = self.counter.request
         return ask("POST", "/v1/revocations", who), ask("POST", "/v1/denials", who | {"denySeconds": 60})
 
 
@@ -98,7 +98,7 @@ def test_whoever_gets_a_token_can_be_revoked_and_denied_and_nobody_else(deployme
     revoked, denied = deployment.answers(viewer)
     assert (revoked.status, denied.status) == (202, 201)
     deployment.dispatch.drain(deployment.dispatch.dispatcher())
-    assert deployment.counter.ask("GET", f"/v1/revocations/{revoked.json['id']}").json["state"] == "sent"
+    assert deployment.counter.request("GET", f"/v1/revocations/{revoked.json['id']}").json["state"] == "sent"
     assert not deployment.plays(token, viewer, now)
 
 

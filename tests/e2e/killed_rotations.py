@@ -1,11 +1,11 @@
-"""RotationRequestStore in processes that kill themselves, and processes that see them through: `python -m tests.e2e.killed`.
+"""Rotations in processes that kill themselves, and processes that complete them: `-m tests.e2e.killed_rotations`.
 
-Rules of the file
-- Each rotation and each resumption is a process of its own, which opens store, vault and connections itself. It is
-  forked from one that has loaded the code and IVS's model, since loading takes longer than the rest.
-- A rotation is killed with SIGKILL before one of its steps: the next step in each round, until one is left alone.
-- So much time passes before each round that whatever retired has drained: the clock of these processes is set ahead.
-- A line of JSON tells of each round.
+Invariants
+- Each rotation and each reconciliation is a separate process, which opens store, vault and connections itself. It is
+  forked from a process that has loaded the code and IVS's model, because loading takes longer than the rest.
+- A rotation is killed with SIGKILL before one of its steps: the next step in each round, until one completes.
+- Before each round, the processes' clock is advanced until every retired key has drained.
+- Each round prints a line of JSON.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from tests.support.in_memory_deployment import READS
 from tokensvc.aws.control_plane import ControlPlane
 from tokensvc.clock import Clock, StoreClock
 from tokensvc.container.reconciler import make_keys_context, new_worker_id
-from tokensvc.container.service import make_control_plane, configured_regions, open_configured_store
-from tokensvc.container.vault import open_vault, make_cipher
+from tokensvc.container.service import configured_regions, make_control_plane, open_configured_store
+from tokensvc.container.vault import make_cipher, open_vault
 from tokensvc.keys import commands
 from tokensvc.keys.context import KeysContext
-from tokensvc.keys.inventory import GRACE_SECONDS, sync_inventory, owner_tags
+from tokensvc.keys.inventory import GRACE_SECONDS, owner_tags, sync_inventory
 from tokensvc.settings import read_settings
 
 ROUND_SECONDS = 200_000.0
@@ -38,7 +38,7 @@ ROUND_SECONDS = 200_000.0
 
 
 class Ahead:
-    """A clock that is ahead of another one."""
+    """A clock that is ahead of another."""
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         self._clock = clock
@@ -55,7 +55,7 @@ class Ahead:
 
 
 def opened(clock_offset_seconds: float, ivs: ControlPlane) -> KeysContext:
-    """What this process works with. The lease of one that was killed has ended by then."""
+    """This process's dependencies. The lease of a killed process has expired by then."""
     settings = read_settings(os.environ)
     store = open_configured_store(settings)
     vault = open_vault(settings, store, make_cipher(settings, store))
@@ -73,7 +73,7 @@ def opened(clock_offset_seconds: float, ivs: ControlPlane) -> KeysContext:
 
 
 def rotate(open_context: Callable[[], KeysContext], at: int | None) -> dict[str, Any]:
-    """A whole rotation, unless it is killed before."""
+    """A complete rotation, unless the process is killed."""
     context = open_context()
     wire = CrashPoint(at, does=lambda: os.kill(os.getpid(), signal.SIGKILL))
     watched = {
@@ -85,7 +85,7 @@ def rotate(open_context: Callable[[], KeysContext], at: int | None) -> dict[str,
 
 
 def reconcile(open_context: Callable[[], KeysContext]) -> dict[str, Any]:
-    """See through what a killed process left, and tell how everything stands."""
+    """Complete what a killed process left, and return the resulting state."""
     context = open_context()
     regions = configured_regions(read_settings(os.environ))
     begun = [entry.kind for entry in context.journal.open_entries()]
@@ -105,7 +105,7 @@ def reconcile(open_context: Callable[[], KeysContext]) -> dict[str, Any]:
 
 
 def in_a_process(act: Callable[[], dict[str, Any]]) -> tuple[int, dict[str, Any]]:
-    """How a process that does this ended, and what it told."""
+    """The exit code and the output of a process that runs this."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -123,7 +123,7 @@ def in_a_process(act: Callable[[], dict[str, Any]]) -> tuple[int, dict[str, Any]
 
 
 def main(stride: int) -> None:
-    """Rotate undisturbed twice, then be killed before every `stride`th step in turn."""
+    """Rotate twice without a kill, then with a kill before every `stride`th step in turn."""
     ivs = make_control_plane(read_settings(os.environ))
     for number in itertools.count():
         now, at = number * ROUND_SECONDS, stride * (number - 2) if number >= 2 else None

@@ -1,4 +1,4 @@
-"""What is asked on a terminal, on a real one: a passphrase that does not show, and whether to go on."""
+"""Prompts on a real terminal: a hidden passphrase, and a confirmation."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import termios
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
-from tests.support.deployment import LocalIvs, Deployment
+from tests.support.deployment import Deployment, LocalIvs
 from tests.support.processes import TOKENSVC, wait_until
 from tokensvc.jose import keypair
 
 
 class Screen:
-    """A command that believes that somebody sits before it."""
+    """A command on a pseudo-terminal."""
 
     def __init__(self, site: Deployment, *arguments: str) -> None:
         self._ours, theirs = pty.openpty()
@@ -40,17 +40,17 @@ class Screen:
     def wait_until(self, words: str) -> None:
         wait_until(lambda: words in self._read(), f"it says {words}")
 
-    def awaits_secret(self) -> None:
-        """Wait until nothing shows that is typed; what was typed before that is thrown away."""
+    def wait_for_hidden_input(self) -> None:
+        """Wait until input is hidden; what was typed before is discarded."""
         wait_until(lambda: not termios.tcgetattr(self._ours)[3] & termios.ECHO, "it hides what is typed")
 
     def type(self, text: str) -> None:
         os.write(self._ours, text.encode() + b"\n")
 
-    def ends(self, code: int) -> str:
-        """All that it said, once it has ended with that code."""
+    def wait_for_exit(self, code: int) -> str:
+        """Wait until it exits with that code; return its output."""
         try:
-            wait_until(lambda: (self._read(), self._process.poll() is not None)[1], "it ends")
+            wait_until(lambda: (self._read(), self._process.poll() is not None)[1], "it wait_for_exit")
         finally:
             self._process.kill()
             self._process.wait()
@@ -72,21 +72,21 @@ def home(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
     return made
 
 
-def test_the_passphrase_of_a_key_is_asked_for_and_does_not_show(home: Deployment) -> None:
+def test_the_passphrase_prompt_hides_its_input(home: Deployment) -> None:
     passphrase = secrets.token_hex(8)
     path = home.folder / "mine.pem"
     key = keypair.generate()
     path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase.encode())))
     screen = Screen(home, "keys", "import", str(path))
     screen.wait_until("Passphrase of the private key")
-    screen.awaits_secret()
+    screen.wait_for_hidden_input()
     screen.type(passphrase)
-    shown = screen.ends(0)
+    shown = screen.wait_for_exit(0)
     assert keypair.fingerprint(key.public_key()) in shown
     assert passphrase not in shown
 
 
-def test_a_compromise_tells_what_it_brings_and_asks(home: Deployment) -> None:
+def test_compromise_shows_its_impact_and_asks_for_confirmation(home: Deployment) -> None:
     (signing,) = [
         k["id"] for k in home.run("keys", "list", "--json").json["keys"] if k["placements"][0]["state"] == "active"
     ]
@@ -94,9 +94,9 @@ def test_a_compromise_tells_what_it_brings_and_asks(home: Deployment) -> None:
     screen.wait_until("This cannot be undone. [y/N]")
     assert "become invalid" in screen.shown
     screen.type("n")
-    assert "Aborted" in screen.ends(1)
+    assert "Aborted" in screen.wait_for_exit(1)
     assert home.run("keys", "show", signing, "--json").json["compromisedAt"] is None
     screen = Screen(home, "keys", "compromise", signing)
     screen.wait_until("[y/N]")
     screen.type("y")
-    assert f"Key {signing} deleted." in screen.ends(0)
+    assert f"Key {signing} deleted." in screen.wait_for_exit(0)
