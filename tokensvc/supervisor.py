@@ -1,13 +1,13 @@
-"""Running the service: one worker, or several under a watch; or its background duties alone.
+"""Runs the service: one worker, several supervised workers, or only the background tasks.
 
-Rules of the file
-- The parent binds the listeners and checks everything once, so that a wrong setting fails in one place with one text;
-  each worker then reads the same settings and builds its own parts.
-- A worker that dies is replaced; one that dies as soon as it starts is replaced more and more slowly. When the parent
-  dies, the workers stop by themselves.
-- SIGTERM to the parent reaches every worker; the parent ends when they have, with 0 when all did.
-- SIGHUP, SIGUSR1 and SIGUSR2 end no process: a terminal that closes or a log rotation that sends one must cause no
-  outage. They are logged once and then ignored.
+Invariants
+- The parent binds the listeners and checks everything once, so that a wrong setting is reported once; each worker then
+  assembles its own service from the same settings.
+- A worker that exits is restarted; one that exits soon after its start is restarted with an increasing delay. If the
+  parent dies, the workers stop.
+- SIGTERM to the parent is passed to every worker; the parent exits after them, with 0 if all stopped in time.
+- SIGHUP, SIGUSR1 and SIGUSR2 stop no process: a closed terminal or a log rotation must not cause an outage. Each is
+  logged once and then ignored.
 """
 
 from __future__ import annotations
@@ -34,19 +34,20 @@ from tokensvc.log import exception_fields, structlog
 from tokensvc.settings import Settings, read_settings
 
 STOP_SECONDS = 24
-"""How long workers may take to stop before they are killed; with the rest it stays within 25."""
+"""How long workers may take to stop before they are killed; the whole shutdown then takes less than 25 seconds."""
 
 _RESTART_MIN_SECONDS, _RESTART_MAX_SECONDS = 0.5, 10.0
 _STABLE_SECONDS = 60.0
 _METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
-"""Set before anything imports prometheus_client, which reads it once; so it is not taken from our adapter either."""
+"""Must be set before prometheus_client is imported, which reads it once; therefore the name is not imported from
+`container/prometheus.py`."""
 _IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 _log = structlog.get_logger(__name__)
 
 
 def serve_from_env(environ: Mapping[str, str]) -> int:
-    """Serve as the TOKENSVC_… variables say, until told to stop. Returns the exit code."""
+    """Read the TOKENSVC_… variables and serve until stopped. Returns the exit code. Raises SettingsError."""
     from tokensvc.container.logs import configure
 
     settings = read_settings(environ)
@@ -55,7 +56,7 @@ def serve_from_env(environ: Mapping[str, str]) -> int:
 
 
 def serve(settings: Settings) -> int:
-    """Serve until told to stop. Returns the exit code."""
+    """Serve until stopped. Returns the exit code."""
     ignore_signals()
     metrics_directory.remove_unused()
     if settings.workers == 1:
@@ -78,13 +79,13 @@ def serve(settings: Settings) -> int:
         os.close(lock)
 
 
-def ignore_signals(*, closed_terminal_ends: bool = False) -> None:
-    """Let no signal end this process that means something else to its sender; `closed_terminal_ends` makes SIGHUP an
-    orderly end, unless the process was started to outlive its terminal (nohup). To be called in the main thread."""
+def ignore_signals(*, sighup_stops: bool = False) -> None:
+    """Ignore the signals that are not meant to stop the process. With `sighup_stops`, SIGHUP stops it gracefully,
+    unless it was started to outlive its terminal (nohup). Call it in the main thread."""
     outlives_terminal = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     for number in _IGNORED_SIGNALS:
         signal.signal(number, _log_once)
-    if closed_terminal_ends and not outlives_terminal:
+    if sighup_stops and not outlives_terminal:
         signal.signal(signal.SIGHUP, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
 
 
@@ -94,7 +95,7 @@ def _log_once(number: int, _frame: FrameType | None) -> None:
 
 
 def bind_listeners(settings: Settings) -> list[socket.socket]:
-    """The listeners: the public one and, when set, the admin one on loopback. Raises SettingsError."""
+    """Bind the public listener and, if its port is set, the admin listener on loopback. Raises SettingsError."""
     public = bind_listener("TOKENSVC_PORT", settings.host, settings.port)
     try:
         return [public, *_bind_admin(settings)]
@@ -117,7 +118,7 @@ def _bind_admin(settings: Settings) -> list[socket.socket]:
 def run_background(
     settings: Settings, *, rotation_lease_seconds: float | None = None, dispatch_lease_seconds: float | None = None
 ) -> int:
-    """Do the background duties until told to stop, with a listener only where an admin port is set. The exit code."""
+    """Run the background tasks until stopped, with a listener only if an admin port is set. Returns the exit code."""
     from tokensvc.container.application import build_worker_application
     from tokensvc.container.reconciler import ROTATION_LEASE_SECONDS
     from tokensvc.container.service import assemble_worker
@@ -125,23 +126,23 @@ def run_background(
     from tokensvc.web.server import make_server
 
     ignore_signals()
-    parts = assemble_worker(
+    service = assemble_worker(
         settings,
         rotation_lease_seconds=rotation_lease_seconds or ROTATION_LEASE_SECONDS,
         dispatch_lease_seconds=dispatch_lease_seconds or LEASE_SECONDS,
     )
     try:
         sockets = _bind_admin(settings)
-        server = make_server(build_worker_application(parts), lambda: None, delay_seconds=0)
-        _log.info("working", admin_port=sockets[0].getsockname()[1] if sockets else None)
+        server = make_server(build_worker_application(service), lambda: None, delay_seconds=0)
+        _log.info("running background tasks", admin_port=sockets[0].getsockname()[1] if sockets else None)
         server.run(sockets)
     finally:
-        parts.store.close()
+        service.store.close()
     return 0
 
 
 def run_worker(settings: Settings, sockets: Sequence[socket.socket], *, checked: bool = False) -> None:
-    """One worker, in this process, until it is told to stop. `checked`: the parent has seen that it can start."""
+    """Run one worker in this process until stopped. `checked`: the parent has checked that it can start."""
     from tokensvc.container.application import build_application
     from tokensvc.container.logs import configure
     from tokensvc.container.service import assemble
@@ -149,9 +150,9 @@ def run_worker(settings: Settings, sockets: Sequence[socket.socket], *, checked:
 
     configure(settings.log_format)
     ignore_signals()
-    parts = assemble(settings, checked=checked)
+    service = assemble(settings, checked=checked)
     admin_port = sockets[1].getsockname()[1] if len(sockets) > 1 else None
-    application = build_application(parts, admin_port=admin_port)
+    application = build_application(service, admin_port=admin_port)
     server = make_server(
         application.asgi,
         application.readiness.drain,
@@ -164,33 +165,33 @@ def run_worker(settings: Settings, sockets: Sequence[socket.socket], *, checked:
         host=host,
         port=port,
         admin_port=admin_port,
-        signer=parts.signer_choice.signer.name,
-        fallback_reason=parts.signer_choice.fallback_reason,
+        signer=service.signer_choice.signer.name,
+        fallback_reason=service.signer_choice.fallback_reason,
         control_plane=settings.control_plane,
     )
     try:
         server.run(list(sockets))
     finally:
-        parts.store.close()
+        service.store.close()
 
 
-_WRONG_HOST = (errno.EADDRNOTAVAIL, errno.EINVAL, errno.EAFNOSUPPORT)
+_HOST_ERRORS = (errno.EADDRNOTAVAIL, errno.EINVAL, errno.EAFNOSUPPORT)
 
 
-def bind_listener(what: str, host: str, port: int) -> socket.socket:
-    """A bound listener. Raises SettingsError naming the variable or option of the port, or of the host if the host
-    cannot be listened on whatever the port."""
+def bind_listener(port_name: str, host: str, port: int) -> socket.socket:
+    """Bind and listen. Raises SettingsError naming the variable or option `port_name`, or that of the host if the host
+    is at fault."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-    except (OSError, TypeError) as problem:  # TypeError: the name cannot be encoded
+    except (OSError, TypeError) as error:  # TypeError: the name cannot be encoded
         listener.close()
-        reason = problem.strerror if isinstance(problem, OSError) else "no address and no name"
-        if not isinstance(problem, OSError) or isinstance(problem, socket.gaierror) or problem.errno in _WRONG_HOST:
-            what = what.replace("PORT", "HOST").replace("port", "host")
-        raise SettingsError([FieldError(what, f"cannot listen on {host}:{port}: {reason}")]) from None
+        reason = error.strerror if isinstance(error, OSError) else "not a valid address or host name"
+        if not isinstance(error, OSError) or isinstance(error, socket.gaierror) or error.errno in _HOST_ERRORS:
+            port_name = port_name.replace("PORT", "HOST").replace("port", "host")
+        raise SettingsError([FieldError(port_name, f"cannot listen on {host}:{port}: {reason}")]) from None
     listener.listen(2048)
     listener.set_inheritable(True)
     return listener
@@ -208,19 +209,19 @@ def _supervise(settings: Settings, sockets: Sequence[socket.socket]) -> int:
         for position, worker in enumerate(workers):
             if worker.is_alive() or stopping.is_set():
                 continue
-            _log.error("worker ended and is replaced", pid=worker.pid, exit_code=worker.exitcode)
-            _forget_metrics(worker)
-            pause = pause_before_restart(pause, time.monotonic() - started_at[position])
+            _log.error("worker exited and will be restarted", pid=worker.pid, exit_code=worker.exitcode)
+            _drop_metrics(worker)
+            pause = restart_delay(pause, time.monotonic() - started_at[position])
             stopping.wait(pause)
             workers[position], started_at[position] = _start_worker(settings, sockets), time.monotonic()
     return _stop_workers(workers)
 
 
-def pause_before_restart(last_seconds: float, lived_seconds: float) -> float:
-    """How long a dead worker's place stays empty: ever longer while they die young, short after one that lived."""
-    if lived_seconds > _STABLE_SECONDS:
+def restart_delay(previous_seconds: float, lifetime_seconds: float) -> float:
+    """Seconds to wait before a worker is restarted: increasing while workers exit early, short after a stable one."""
+    if lifetime_seconds > _STABLE_SECONDS:
         return _RESTART_MIN_SECONDS
-    return min(max(last_seconds * 2, _RESTART_MIN_SECONDS), _RESTART_MAX_SECONDS)
+    return min(max(previous_seconds * 2, _RESTART_MIN_SECONDS), _RESTART_MAX_SECONDS)
 
 
 def _start_worker(settings: Settings, sockets: Sequence[socket.socket]) -> BaseProcess:
@@ -232,35 +233,35 @@ def _start_worker(settings: Settings, sockets: Sequence[socket.socket]) -> BaseP
 
 @contextmanager
 def _signals_ignored() -> Iterator[None]:
-    """Have processes that are started meanwhile ignore these signals from their first moment: exec resets handlers, but
-    not what is ignored."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in _IGNORED_SIGNALS}
+    """Make processes that are started meanwhile ignore these signals from the beginning: exec resets handlers, but not
+    ignored signals."""
+    previous = {number: signal.signal(number, signal.SIG_IGN) for number in _IGNORED_SIGNALS}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 def _worker_main(settings: Settings, sockets: Sequence[socket.socket]) -> None:
-    """What a worker process runs."""
+    """The main function of a worker process."""
     directory = Path(os.environ[_METRICS_DIRECTORY])
     threading.Thread(target=_stop_with_parent, name="parent-watch", daemon=True).start()
     try:
         lock = metrics_directory.lock(directory)
-    except OSError:  # the parent has ended, and the directory with it
+    except OSError:  # the parent has exited and removed the directory
         sys.exit(1)
     try:
         run_worker(settings, sockets, checked=True)
     except TokensvcError as failure:
-        _log.error("worker cannot start", code=failure.code, problem=failure.operator_message)
+        _log.error("worker cannot start", code=failure.code, error=failure.operator_message)
         sys.exit(1)
-    except Exception as problem:  # noqa: BLE001 - multiprocessing would print it, with its message
-        _log.critical("worker failed", **exception_fields(problem))
+    except Exception as error:  # noqa: BLE001 - multiprocessing would print it, with its message
+        _log.critical("worker failed", **exception_fields(error))
         sys.exit(1)
     finally:
         os.close(lock)
-        metrics_directory.remove_if_unused(directory)  # when the parent was killed, the last worker does it
+        metrics_directory.remove_if_unused(directory)  # if the parent was killed, the last worker removes it
 
 
 def _stop_with_parent() -> None:
@@ -276,15 +277,15 @@ def _stop_workers(workers: Sequence[BaseProcess]) -> int:
     until = time.monotonic() + STOP_SECONDS
     for worker in workers:
         worker.join(max(0.0, until - time.monotonic()))
-    late = [worker for worker in workers if worker.is_alive()]
-    for worker in late:
+    remaining = [worker for worker in workers if worker.is_alive()]
+    for worker in remaining:
         worker.kill()
         worker.join()
-    return 1 if late else 0
+    return 1 if remaining else 0
 
 
-def _forget_metrics(worker: BaseProcess) -> None:
-    """A dead worker's gauges must not be shown for ever."""
+def _drop_metrics(worker: BaseProcess) -> None:
+    """Stop exporting the gauges of a worker that has exited."""
     from tokensvc.container.prometheus import forget_process
 
     forget_process(worker.pid)

@@ -207,7 +207,7 @@ def test_worker_serves_metrics_and_little_else(on_sqlite: Deployment) -> None:
     site.run("db", "upgrade")
     environ = site.environ | {"TOKENSVC_ADMIN_PORT": str(port)}
     with started([TOKENSVC, "worker"], site.folder, environ, "worker") as process:
-        process.wait_until(lambda: '"working"' in process.err, "it works")
+        process.wait_until(lambda: '"running background tasks"' in process.err, "it works")
         with Client(f"http://127.0.0.1:{port}") as client:
             assert client.get("/livez").status == 200
             wait_until(lambda: b"tokensvc_rotation_leader 1.0" in client.get("/metrics").body, "its figures")

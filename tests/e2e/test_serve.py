@@ -125,7 +125,7 @@ def test_a_killed_worker_is_replaced_and_workers_die_with_their_parent(
         wait_until(lambda: service.process.err.count('"event": "serving"') == 3, "the new worker serves", 20)
         service.process.kill()
         wait_until(lambda: not any(map(is_alive, after)), "the workers end with their parent", STOPS_WITHIN_SECONDS)
-        assert "worker ended and is replaced" in service.process.err
+        assert "worker exited and will be restarted" in service.process.err
 
 
 def _two_without(service: Service, victim: int) -> list[int]:

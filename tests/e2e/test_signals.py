@@ -57,7 +57,7 @@ def test_worker_ignores_them(site: Deployment) -> None:
     port = free_port()
     environ = site.environ | {"TOKENSVC_ADMIN_PORT": str(port)}
     with started([TOKENSVC, "worker"], site.folder, environ, "work-signals") as process:
-        process.wait_until(lambda: '"working"' in process.err, "it works")
+        process.wait_until(lambda: '"running background tasks"' in process.err, "it works")
         _survives(process, f"http://127.0.0.1:{port}/livez")
 
 

@@ -59,7 +59,7 @@ def demo(
 ) -> None:
     """Start the service with a local IVS, a live channel, a key and a caller, and print four commands to try."""
     configure("console")
-    ignore_signals(closed_terminal_ends=True)
+    ignore_signals(sighup_stops=True)
     FOLDER.mkdir(mode=0o700, exist_ok=True)
     with _single_demo_lock():
         _run_demo(port, rate_limits=not no_rate_limits)
