@@ -112,7 +112,7 @@ async def until_turn(most: int, is_true: Callable[[], bool]) -> bool:
     return is_true()
 
 
-def test_connections_that_wait_are_all_accepted_within_a_few_turns(listener: socket.socket) -> None:
+def test_waiting_connections_are_accepted_within_a_few_iterations(listener: socket.socket) -> None:
     async def main() -> None:
         async with served(listener) as server:
             with waiting(listener, ACCEPTS_PER_ITERATION):
@@ -122,7 +122,7 @@ def test_connections_that_wait_are_all_accepted_within_a_few_turns(listener: soc
     on_a_loop(main())
 
 
-def test_a_crowd_of_new_connections_is_answered_while_others_keep_the_loop_busy(listener: socket.socket) -> None:
+def test_many_new_connections_are_served_while_others_keep_the_loop_busy(listener: socket.socket) -> None:
     async def main() -> None:
         async with served(listener) as server:
             with waiting(listener, 16) as kept:
@@ -159,7 +159,7 @@ class _Busy:
                 client.send(GET)
 
 
-def test_one_turn_leaves_to_the_other_workers_what_is_beyond_the_bound(listener: socket.socket) -> None:
+def test_one_iteration_leaves_connections_beyond_the_bound_to_other_workers(listener: socket.socket) -> None:
     """Two acceptors of one loop stand for two workers that are equally fast: each has had as many turns."""
 
     async def main() -> None:
@@ -182,7 +182,7 @@ def test_one_turn_leaves_to_the_other_workers_what_is_beyond_the_bound(listener:
 
 
 @pytest.mark.slow
-def test_workers_share_an_inherited_socket_and_one_that_does_nothing_holds_no_connection(
+def test_workers_share_an_inherited_socket_and_a_blocked_one_holds_no_connection(
     listener: socket.socket,
 ) -> None:
     spawn = multiprocessing.get_context("spawn")
@@ -245,7 +245,7 @@ def no_descriptors_left() -> Iterator[None]:
             os.close(descriptor)
 
 
-def test_without_descriptors_it_pauses_and_says_so_once(listener: socket.socket) -> None:
+def test_without_file_descriptors_it_pauses_and_logs_once(listener: socket.socket) -> None:
     async def main() -> None:
         made = Connections()
         with waiting(listener, 3):
@@ -262,7 +262,7 @@ def test_without_descriptors_it_pauses_and_says_so_once(listener: socket.socket)
     on_a_loop(main())
 
 
-def test_after_its_pause_it_accepts_what_waited(listener: socket.socket) -> None:
+def test_after_the_pause_it_accepts_the_waiting_connections(listener: socket.socket) -> None:
     async def main() -> None:
         made = Connections()
         with waiting(listener, 3):
@@ -277,7 +277,7 @@ def test_after_its_pause_it_accepts_what_waited(listener: socket.socket) -> None
     on_a_loop(main())
 
 
-def test_closed_during_its_pause_it_stays_closed(listener: socket.socket) -> None:
+def test_an_acceptor_closed_during_its_pause_stays_closed(listener: socket.socket) -> None:
     async def main() -> None:
         made = Connections()
         with waiting(listener, 1):
@@ -291,7 +291,7 @@ def test_closed_during_its_pause_it_stays_closed(listener: socket.socket) -> Non
     on_a_loop(main())
 
 
-def test_told_to_shut_down_it_accepts_no_more_and_closes_what_it_has_just_accepted(listener: socket.socket) -> None:
+def test_shutdown_stops_accepting_and_closes_connections_just_accepted(listener: socket.socket) -> None:
     """What is accepted and has no protocol yet would otherwise keep the worker for as long as requests may take."""
 
     async def main() -> None:
@@ -313,7 +313,7 @@ def test_told_to_shut_down_it_accepts_no_more_and_closes_what_it_has_just_accept
     on_a_loop(main())
 
 
-def test_a_connection_that_cannot_be_set_up_is_closed_and_the_next_one_is_not(listener: socket.socket) -> None:
+def test_a_failed_connection_setup_closes_only_that_connection(listener: socket.socket) -> None:
     async def main() -> None:
         made = Connections()
 
@@ -336,7 +336,7 @@ def test_a_connection_that_cannot_be_set_up_is_closed_and_the_next_one_is_not(li
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_a_connection_is_as_uvloop_makes_it(host: str) -> None:
+def test_a_connection_has_the_socket_options_that_uvloop_sets(host: str) -> None:
     """Small answers are not held back (Nagle), and the client's address is its own."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

@@ -25,7 +25,7 @@ def log_of(writer: CapturedLog, *, as_json: bool = True) -> AccessLog:
     return AccessLog(writer, ManualClock(), as_json=as_json)
 
 
-def test_a_line_is_json_with_what_happened(writer: CapturedLog) -> None:
+def test_a_json_line_describes_the_request(writer: CapturedLog) -> None:
     log = log_of(writer)
     log.add(line(-5))
     assert json.loads(writer.text) == {
@@ -43,7 +43,7 @@ def test_a_line_is_json_with_what_happened(writer: CapturedLog) -> None:
     }
 
 
-def test_a_line_for_people_is_one_line(writer: CapturedLog) -> None:
+def test_a_text_line_describes_the_request(writer: CapturedLog) -> None:
     log = log_of(writer, as_json=False)
     log.add(line(caller=""))
     assert writer.text == "2027-01-15T08:00:00.000Z POST /v1/tokens 201 issued caller=- client=192.0.2.7 1.2ms id-0\n"
@@ -51,7 +51,7 @@ def test_a_line_for_people_is_one_line(writer: CapturedLog) -> None:
 
 @pytest.mark.parametrize("client", ['"}\n{"event":"forged', "tsk_secret", "", "a" * 46, "1.2.3.4 x", "x\x1b[31m"])
 @pytest.mark.parametrize("as_json", [True, False])
-def test_a_client_that_is_no_address_is_not_repeated(writer: CapturedLog, client: str, as_json: bool) -> None:
+def test_a_client_that_is_not_an_address_is_not_logged(writer: CapturedLog, client: str, as_json: bool) -> None:
     """A trusted proxy may have passed on anything."""
     log = log_of(writer, as_json=as_json)
     log.add(line(client=client))
@@ -60,7 +60,7 @@ def test_a_client_that_is_no_address_is_not_repeated(writer: CapturedLog, client
 
 
 @pytest.mark.parametrize("client", ["192.0.2.7", "2001:db8::1", "::1"])
-def test_addresses_of_both_kinds_are_told(writer: CapturedLog, client: str) -> None:
+def test_ipv4_and_ipv6_addresses_are_logged(writer: CapturedLog, client: str) -> None:
     log = log_of(writer)
     log.add(line(client=client))
     assert json.loads(writer.text)["client"] == client

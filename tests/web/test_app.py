@@ -97,7 +97,7 @@ def door() -> Door:
     return Door()
 
 
-def test_an_endpoint_answers_under_an_id_of_ours(door: Door) -> None:
+def test_every_response_has_a_request_id_of_ours(door: Door) -> None:
     first, second = door.request("GET", "/good"), door.request("GET", "/good")
     assert (first.status, first.json) == (200, {"ok": True})
     assert first.headers["content-length"] == str(len(first.body))
@@ -105,7 +105,7 @@ def test_an_endpoint_answers_under_an_id_of_ours(door: Door) -> None:
     assert first.headers["x-request-id"] in door.lines()
 
 
-def test_a_probe_that_succeeds_is_not_logged_and_one_that_fails_is(door: Door) -> None:
+def test_successful_probes_are_not_logged_and_failed_ones_are(door: Door) -> None:
     for method in ("GET", "HEAD"):
         assert door.request(method, "/probe").status == 200
     assert door.lines() == ""
@@ -115,26 +115,26 @@ def test_a_probe_that_succeeds_is_not_logged_and_one_that_fails_is(door: Door) -
     assert [json.loads(line)["status"] for line in door.lines().splitlines()] == statuses
 
 
-def test_the_clients_own_id_is_not_taken(door: Door) -> None:
+def test_a_request_id_of_the_client_is_ignored(door: Door) -> None:
     reply = asyncio.run(request(door.app, scope_of("GET", "/good", x_request_id="theirs\r\nset-cookie: x")))
     assert "theirs" not in reply.headers["x-request-id"]
 
 
-def test_a_wrong_method_is_405_with_the_right_one(door: Door) -> None:
+def test_a_wrong_method_is_405_with_the_allowed_ones(door: Door) -> None:
     reply = door.request("DELETE", "/good")
     assert (reply.status, reply.headers["allow"], reply.json["code"]) == (405, "GET", "method_not_allowed")
     assert door.request("HEAD", "/good").status == 200
     assert door.request("HEAD", "/refusing").status == 405
 
 
-def test_a_path_may_take_several_methods(door: Door) -> None:
+def test_a_path_can_have_several_methods(door: Door) -> None:
     assert door.request("POST", "/several").status == 403
     assert (door.request("GET", "/several").status, door.request("HEAD", "/several").status) == (200, 200)
     reply = door.request("DELETE", "/several")
     assert (reply.status, reply.headers["allow"]) == (405, "POST, GET")
 
 
-def test_a_refusal_is_rendered_and_its_detail_logged(door: Door) -> None:
+def test_an_error_is_rendered_and_its_detail_logged(door: Door) -> None:
     with capture_logs() as lines:
         reply = door.request("POST", "/refusing")
     assert (reply.status, reply.json["code"]) == (403, "not_allowed")
@@ -144,7 +144,7 @@ def test_a_refusal_is_rendered_and_its_detail_logged(door: Door) -> None:
 
 
 @pytest.mark.parametrize("path", ["/failing", "/broken"])
-def test_what_nobody_foresaw_is_a_fixed_text_and_its_words_go_nowhere(door: Door, path: str) -> None:
+def test_an_unexpected_exception_is_a_fixed_text_and_its_message_is_dropped(door: Door, path: str) -> None:
     with capture_logs() as lines:
         reply = door.request("POST", path)
     assert (reply.status, reply.json["code"]) == (500, "internal_error")
@@ -154,14 +154,14 @@ def test_what_nobody_foresaw_is_a_fixed_text_and_its_words_go_nowhere(door: Door
     assert any("test_app" in frame for frame in lines[0]["frames"])
 
 
-def test_an_answer_that_broke_off_is_not_answered_twice(door: Door) -> None:
+def test_a_response_that_broke_off_is_not_sent_twice(door: Door) -> None:
     with capture_logs() as lines:
         reply = door.request("GET", "/late")
     assert [message["type"] for message in reply.sent] == ["http.response.start"]
     assert lines[0]["error"] == "ValueError"
 
 
-def test_a_client_that_left_gets_nothing(door: Door) -> None:
+def test_a_disconnected_client_gets_no_response(door: Door) -> None:
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -172,7 +172,7 @@ def test_a_client_that_left_gets_nothing(door: Door) -> None:
     assert not door.lines()
 
 
-def test_what_no_route_knows_goes_behind_and_gets_its_id_too(door: Door) -> None:
+def test_unknown_paths_go_to_the_fallback_with_a_request_id(door: Door) -> None:
     reply = door.request("GET", f"/v1/{SECRET}")
     assert (reply.status, reply.body) == (404, b"from behind")
     assert reply.headers["x-request-id"]
@@ -180,7 +180,7 @@ def test_what_no_route_knows_goes_behind_and_gets_its_id_too(door: Door) -> None
     assert SECRET not in door.lines()
 
 
-def test_a_line_says_who_what_and_how_it_ended(door: Door) -> None:
+def test_the_access_log_has_caller_route_and_result(door: Door) -> None:
     door.request("GET", "/good")
     door.request("POST", "/reading", b"not json")
     first, second = door.lines().splitlines()
@@ -202,13 +202,13 @@ def test_a_line_says_who_what_and_how_it_ended(door: Door) -> None:
         (b'{"a": "too long"}', 413, "request_too_large"),
     ],
 )
-def test_bodies_are_objects_within_the_limit(door: Door, body: bytes, status: int, code: str) -> None:
+def test_a_body_must_be_an_object_within_the_limit(door: Door, body: bytes, status: int, code: str) -> None:
     reply = door.request("POST", "/reading", body)
     assert reply.status == status
     assert reply.json.get("code", "") == code
 
 
-def test_an_unreadable_body_is_not_said_back(door: Door) -> None:
+def test_a_malformed_body_is_not_repeated(door: Door) -> None:
     for body in (b"tsk_paste", b'{"a":tsk', b"eyJhbG.x"):
         reply = door.request("POST", "/reading", body)
         assert "tsk" not in reply.body.decode()
@@ -216,7 +216,7 @@ def test_an_unreadable_body_is_not_said_back(door: Door) -> None:
 
 
 @pytest.mark.parametrize("length", ["11", "99999999999999999999", "-1", "x", "²", ""])
-def test_a_long_body_is_refused_by_what_its_head_says(length: str) -> None:
+def test_a_too_large_content_length_is_rejected_without_reading(length: str) -> None:
     """And a head that says nonsense is no reason to fail: the body itself is counted."""
     taken: list[int] = []
     scope = scope_of("POST", "/reading", content_length=length)
@@ -233,7 +233,7 @@ def test_a_long_body_is_refused_by_what_its_head_says(length: str) -> None:
         assert asyncio.run(read()) == {"a": 1}
 
 
-def test_a_body_in_pieces_is_read_whole_up_to_the_limit() -> None:
+def test_a_body_in_pieces_is_read_up_to_the_limit() -> None:
     async def read(*pieces: bytes) -> object:
         return await read_json(scope_of(), receiving(pieces), 10)
 
@@ -242,7 +242,7 @@ def test_a_body_in_pieces_is_read_whole_up_to_the_limit() -> None:
         asyncio.run(read(b'{"a":', b'"', b"x" * 20, b'"}'))
 
 
-def test_a_client_that_leaves_in_its_body_is_gone() -> None:
+def test_a_disconnect_within_the_body_is_detected() -> None:
     async def receive() -> Any:
         return {"type": "http.disconnect"}
 
@@ -250,7 +250,7 @@ def test_a_client_that_leaves_in_its_body_is_gone() -> None:
         asyncio.run(read_json(scope_of(), receive, 10))
 
 
-def test_lifespan_goes_straight_behind() -> None:
+def test_lifespan_goes_to_the_fallback() -> None:
     seen: list[str] = []
 
     async def app(scope: Scope, _receive: Receive, _send: Send) -> None:
@@ -260,7 +260,7 @@ def test_lifespan_goes_straight_behind() -> None:
     assert seen == ["lifespan"]
 
 
-def test_a_body_that_drips_is_refused_in_time() -> None:
+def test_a_slow_body_times_out() -> None:
     async def receive() -> Any:
         await asyncio.sleep(0.01)
         return {"type": "http.request", "body": b" ", "more_body": True}
@@ -269,7 +269,7 @@ def test_a_body_that_drips_is_refused_in_time() -> None:
         asyncio.run(read_json(scope_of(), receive, 1000, within_seconds=0.1))
 
 
-def test_a_body_that_never_begins_is_refused_in_time() -> None:
+def test_a_body_that_never_starts_times_out() -> None:
     async def receive() -> Any:
         await asyncio.Event().wait()
 
@@ -277,7 +277,7 @@ def test_a_body_that_never_begins_is_refused_in_time() -> None:
         asyncio.run(read_json(scope_of(), receive, 1000, within_seconds=0.1))
 
 
-def test_a_part_in_braces_stands_for_an_id_and_never_for_nothing() -> None:
+def test_a_path_parameter_matches_an_id_and_never_nothing() -> None:
     door = Door()
     assert door.request("GET", "/things/k1.a_b-c:d").json == {"id": "k1.a_b-c:d"}
     for no_id in ("a b", "\0", "é", "a" * 65, "a\n"):
@@ -288,11 +288,11 @@ def test_a_part_in_braces_stands_for_an_id_and_never_for_nothing() -> None:
     assert door.request("POST", "/things/7").status == 405
 
 
-def test_a_whole_path_comes_before_one_with_a_part_in_braces() -> None:
+def test_an_exact_path_precedes_a_template() -> None:
     assert Door().request("POST", "/things/new").json == {"ok": True}
 
 
-def test_what_stands_for_a_part_in_braces_is_not_logged() -> None:
+def test_path_parameters_are_not_logged() -> None:
     door = Door()
     door.request("GET", f"/things/{SECRET}")
     assert '"path":"/things/{id}"' in door.lines()

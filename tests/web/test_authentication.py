@@ -36,30 +36,32 @@ def authorized(clock: ManualClock) -> RequestAuthenticator:
     return RequestAuthenticator(lambda: SNAPSHOT, clock, lease_seconds=LEASE_SECONDS)
 
 
-def test_a_caller_with_the_scope_gets_in_and_is_named_in_the_log(authorized: RequestAuthenticator) -> None:
+def test_a_caller_with_the_scope_is_authenticated_and_logged(authorized: RequestAuthenticator) -> None:
     exchange = RequestContext("request-1", 1000.0)
     assert authorized.caller(scope_of(authorization=f"Bearer {KEY}"), exchange, "keys:read").name == "dashboard"
     assert exchange.caller == "dashboard"
 
 
-def test_a_caller_without_the_scope_does_not(authorized: RequestAuthenticator) -> None:
+def test_a_caller_without_the_scope_is_rejected(authorized: RequestAuthenticator) -> None:
     with pytest.raises(InsufficientScope, match="keys:admin"):
         authorized.caller(scope_of(authorization=f"Bearer {KEY}"), RequestContext("request-1", 1000.0), "keys:admin")
 
 
 @pytest.mark.parametrize("header", ["", "Bearer tsk_abc_wrong", f"Basic {KEY}"])
-def test_nobody_gets_in_without_a_good_key(authorized: RequestAuthenticator, header: str) -> None:
+def test_a_missing_or_wrong_key_is_unauthenticated(authorized: RequestAuthenticator, header: str) -> None:
     with pytest.raises(Unauthenticated):
         authorized.caller(scope_of(authorization=header), RequestContext("request-1", 1000.0), "keys:read")
 
 
-def test_a_worker_that_is_cut_off_lets_nobody_in(authorized: RequestAuthenticator, clock: ManualClock) -> None:
+def test_a_worker_with_a_stale_snapshot_authenticates_nobody(
+    authorized: RequestAuthenticator, clock: ManualClock
+) -> None:
     clock.advance(LEASE_SECONDS + 1)
     with pytest.raises(SnapshotStale):
         authorized.caller(scope_of(authorization=f"Bearer {KEY}"), RequestContext("request-1", 1000.0), "keys:read")
 
 
-def test_calls_that_hang_wait_among_themselves_and_hold_up_nothing_else(authorized: RequestAuthenticator) -> None:
+def test_hanging_store_calls_delay_only_each_other(authorized: RequestAuthenticator) -> None:
     go_on, begun = threading.Event(), threading.Semaphore(0)
 
     def hang() -> int:
@@ -86,7 +88,7 @@ def test_calls_that_hang_wait_among_themselves_and_hold_up_nothing_else(authoriz
         pytest.param(SnapshotStale, LEASE_SECONDS + 1, None, id="stale"),
     ],
 )
-def test_a_caller_is_judged_again_when_the_body_is_complete(
+def test_a_caller_is_authenticated_again_once_the_body_is_complete(
     clock: ManualClock, failure: type[Exception], seconds: float, secrets: dict[str, KnownSecret] | None
 ) -> None:
     expiring = SNAPSHOT.secrets["abc"]._replace(expires_at=datetime.fromtimestamp(clock.now() + 60, UTC))
@@ -104,7 +106,7 @@ def test_a_caller_is_judged_again_when_the_body_is_complete(
         asyncio.run(judging.caller_and_body(scope, receive, exchange, "keys:read", 100))
 
 
-def test_no_route_reads_a_body_without_judging_the_caller_again() -> None:
+def test_no_route_reads_a_body_without_authenticating_again() -> None:
     """`read_json` is called in one place; the local IVS's management listener knows no callers."""
     folder = Path(str(web.__file__)).parent
     callers = {
@@ -116,7 +118,7 @@ def test_no_route_reads_a_body_without_judging_the_caller_again() -> None:
     assert callers == {"authentication.py"}
 
 
-def test_a_worker_whose_clock_jumps_judges_no_caller(authorized: RequestAuthenticator, clock: ManualClock) -> None:
+def test_a_worker_whose_clock_jumped_authenticates_nobody(authorized: RequestAuthenticator, clock: ManualClock) -> None:
     """Keys end by that clock, and what is written is dated by it."""
     clock.jump(-3600)
     with pytest.raises(SnapshotStale, match="jumped by -3600 seconds"):

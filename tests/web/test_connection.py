@@ -50,7 +50,7 @@ def cuts(data: bytes) -> list[list[bytes]]:
 # The tables
 
 
-def test_every_state_is_reached_and_only_the_last_ones_end() -> None:
+def test_every_state_is_reachable_and_only_the_last_ones_are_final() -> None:
     assert set(READING) == set(Reading)
     assert set(RESPONDING) == set(Responding)
     assert {state for row in READING.values() for state in row.values()} == set(Reading)
@@ -70,7 +70,7 @@ def test_the_input_can_end_in_every_state() -> None:
 
 @pytest.mark.parametrize("path", ["/quick", "/other"])
 @pytest.mark.parametrize("framing", ["length", "chunks"])
-def test_an_upgrade_is_answered_as_plain_http_and_is_the_last(path: str, framing: str) -> None:
+def test_an_upgrade_is_answered_as_plain_http_and_is_the_last_request(path: str, framing: str) -> None:
     if framing == "length":
         offered = request(SMUGGLED, path=path, more=UPGRADE)
     else:
@@ -92,7 +92,7 @@ def test_an_upgrade_is_answered_as_plain_http_and_is_the_last(path: str, framing
     run(test())
 
 
-def test_an_upgrade_behind_other_requests_is_answered_in_its_turn() -> None:
+def test_an_upgrade_after_other_requests_is_answered_in_order() -> None:
     async def test() -> None:
         protocol, connection, application = connected()
         await feed(protocol, connection, [QUICK + SLOW + request(more=UPGRADE) + SLOW])
@@ -112,7 +112,7 @@ def test_an_upgrade_behind_other_requests_is_answered_in_its_turn() -> None:
     ],
     ids=["CONNECT", "CONNECT to a path", "PRI"],
 )
-def test_a_tunnel_is_refused(target: bytes) -> None:
+def test_connect_is_rejected(target: bytes) -> None:
     async def test() -> None:
         protocol, connection, application = connected()
         await feed(protocol, connection, [target, SLOW])
@@ -128,7 +128,7 @@ def test_a_tunnel_is_refused(target: bytes) -> None:
 
 @pytest.mark.parametrize("good", [QUICK, SLOW, QUICK + SLOW, SLOW + QUICK], ids=["fast", "task", "both", "task first"])
 @pytest.mark.parametrize("together", [True, False], ids=["in one packet", "apart"])
-def test_what_was_accepted_is_answered_before_the_error_behind_it(good: bytes, together: bool) -> None:
+def test_accepted_requests_are_answered_before_the_error_that_follows(good: bytes, together: bool) -> None:
     async def test() -> None:
         protocol, connection, application = connected()
         await feed(protocol, connection, [good + GARBAGE] if together else [good, GARBAGE], wait=False)
@@ -142,7 +142,7 @@ def test_what_was_accepted_is_answered_before_the_error_behind_it(good: bytes, t
 
 
 @pytest.mark.parametrize("good", [QUICK, SLOW, QUICK + SLOW + QUICK, SLOW * 100, QUICK * 100])
-def test_what_was_accepted_is_answered_although_the_client_ends_its_side(good: bytes) -> None:
+def test_accepted_requests_are_answered_after_the_client_closed_its_side(good: bytes) -> None:
     async def test() -> None:
         protocol, connection, application = connected()
         protocol.data_received(good)
@@ -155,7 +155,7 @@ def test_what_was_accepted_is_answered_although_the_client_ends_its_side(good: b
 
 
 @pytest.mark.parametrize("part", [b"", b"GE", GET[:-2], SLOW[:-2], CHUNKED + b"\r\n4\r\nbo"])
-def test_a_client_that_ends_its_side_in_the_middle_gets_no_response(part: bytes) -> None:
+def test_an_incomplete_request_of_a_client_that_closed_its_side_gets_no_response(part: bytes) -> None:
     async def test() -> None:
         protocol, connection, application = connected()
         await feed(protocol, connection, [SLOW, part])
@@ -168,7 +168,7 @@ def test_a_client_that_ends_its_side_in_the_middle_gets_no_response(part: bytes)
     run(test())
 
 
-def test_an_early_response_is_the_only_one_whatever_follows() -> None:
+def test_an_early_response_is_the_only_one_whatever_the_rest_of_the_body_is() -> None:
     async def test() -> None:
         protocol, connection, _ = connected()
         await feed(protocol, connection, [CHUNKED.replace(b"/other", b"/early") + b"\r\n"])
@@ -215,7 +215,7 @@ def test_an_early_response_ends_the_connection_of_a_client_that_waits_to_send_it
     run(test())
 
 
-def test_a_body_that_grows_too_large_is_refused_and_nobody_acts_on_it() -> None:
+def test_a_body_that_grows_too_large_is_rejected_and_not_processed() -> None:
     async def test() -> None:
         protocol, connection, application = connected()
         chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
@@ -228,7 +228,7 @@ def test_a_body_that_grows_too_large_is_refused_and_nobody_acts_on_it() -> None:
     run(test())
 
 
-def test_a_length_that_is_too_large_is_refused_before_the_body() -> None:
+def test_a_too_large_content_length_is_rejected_before_the_body() -> None:
     async def test() -> None:
         protocol, connection, application = connected()
         await feed(protocol, connection, [request(b"", path="/other", length=ENCODED_BODY_MAX_BYTES + 1)])
@@ -272,7 +272,7 @@ def head_of(size: int) -> bytes:
     "before", [b"", SLOW, QUICK, b"\r\n"], ids=["first", "behind a task", "behind another", "blank"]
 )
 @pytest.mark.parametrize(("size", "status"), [(HEAD_MAX_BYTES, 200), (HEAD_MAX_BYTES + 1, 431)])
-def test_a_head_is_measured_by_itself_however_it_is_cut(before: bytes, size: int, status: int) -> None:
+def test_the_head_limit_applies_however_the_head_is_split(before: bytes, size: int, status: int) -> None:
     async def test() -> None:
         for at in (0, 1, len(before), len(before) + 1, len(before) + size // 2, len(before) + size - 1):
             protocol, connection, _ = connected()
@@ -284,7 +284,7 @@ def test_a_head_is_measured_by_itself_however_it_is_cut(before: bytes, size: int
     run(test())
 
 
-def test_an_endless_head_is_refused_before_it_ends() -> None:
+def test_an_endless_head_is_rejected() -> None:
     async def test() -> None:
         protocol, connection, _ = connected()
         await feed(protocol, connection, [b"GET / HTTP/1.1\r\n", *[b"X: y\r\n" * 1000] * 3])
@@ -334,7 +334,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("sent", "status"), REFUSED.values(), ids=REFUSED.keys())
-def test_a_head_that_can_be_read_in_two_ways_is_refused(sent: bytes, status: int) -> None:
+def test_an_ambiguous_head_is_rejected(sent: bytes, status: int) -> None:
     async def test() -> None:
         for pieces in ([sent], [bytes([byte]) for byte in sent]):
             protocol, connection, application = connected()
@@ -360,7 +360,7 @@ def test_a_head_that_can_be_read_in_two_ways_is_refused(sent: bytes, status: int
         (b"OPTIONS * HTTP/1.1\r\nHost: x_y.example:80\r\n", "*"),
     ],
 )
-def test_every_form_of_a_request_target_is_understood(line: bytes, path: str) -> None:
+def test_every_form_of_request_target_is_supported(line: bytes, path: str) -> None:
     async def test() -> None:
         protocol, connection, application = connected()
         await feed(protocol, connection, [line + b"\r\n"])
@@ -370,7 +370,7 @@ def test_every_form_of_a_request_target_is_understood(line: bytes, path: str) ->
     run(test())
 
 
-def test_a_fault_of_ours_ends_the_connection_and_repeats_nothing(
+def test_an_internal_error_aborts_the_connection_and_logs_no_input(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     def fault(*_head: object) -> None:
@@ -393,7 +393,7 @@ def test_a_fault_of_ours_ends_the_connection_and_repeats_nothing(
 # Memory
 
 
-def test_parsing_stops_when_enough_requests_wait_and_goes_on_as_they_are_answered() -> None:
+def test_parsing_pauses_while_enough_requests_wait_and_then_continues() -> None:
     async def test() -> None:
         protocol, connection, application = connected()
         count = MAX_UNPARSED_BYTES // len(SLOW) - 1
@@ -411,7 +411,7 @@ def test_parsing_stops_when_enough_requests_wait_and_goes_on_as_they_are_answere
     run(test())
 
 
-def test_parsing_stops_when_the_bodies_that_wait_are_large() -> None:
+def test_parsing_pauses_while_the_waiting_bodies_are_large() -> None:
     async def test() -> None:
         protocol, connection, application = connected()
         large = request(b"x" * (MAX_QUEUED_BYTES // 2 + 1), path="/other")
@@ -426,7 +426,7 @@ def test_parsing_stops_when_the_bodies_that_wait_are_large() -> None:
     run(test())
 
 
-def test_a_body_that_nobody_reads_yet_is_held_back() -> None:
+def test_a_body_that_is_not_read_yet_is_held_back() -> None:
     async def test() -> None:
         protocol, connection, application = connected()
         large = request(b"x" * (2 * MAX_QUEUED_BYTES), path="/other")
@@ -442,7 +442,7 @@ def test_a_body_that_nobody_reads_yet_is_held_back() -> None:
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one packet", "apart"])
-def test_a_body_that_waits_is_held_back_by_every_response_before_it(together: bool) -> None:
+def test_a_waiting_body_is_held_back_by_every_earlier_response(together: bool) -> None:
     """However many requests are answered before it, none of which has anything to read."""
 
     async def test() -> None:
@@ -466,7 +466,7 @@ def test_a_body_that_waits_is_held_back_by_every_response_before_it(together: bo
     run(test())
 
 
-def test_a_large_body_that_is_complete_holds_nothing_back_once_its_turn_has_come() -> None:
+def test_a_complete_large_body_holds_nothing_back_once_it_is_handled() -> None:
     async def test() -> None:
         protocol, connection, application = connected()
         large = request(b"x" * (2 * MAX_QUEUED_BYTES), path="/other")
@@ -480,7 +480,7 @@ def test_a_large_body_that_is_complete_holds_nothing_back_once_its_turn_has_come
     run(test())
 
 
-def test_a_socket_that_is_read_although_it_is_paused_is_closed() -> None:
+def test_a_transport_that_reads_while_paused_is_aborted() -> None:
     async def test() -> None:
         protocol, connection, _ = connected()
         await feed(protocol, connection, [HELD + SLOW * 5000], wait=False)
@@ -490,7 +490,7 @@ def test_a_socket_that_is_read_although_it_is_paused_is_closed() -> None:
     run(test())
 
 
-def test_one_connection_takes_no_more_than_its_share_of_a_turn() -> None:
+def test_one_connection_parses_a_bounded_number_of_requests_per_iteration() -> None:
     async def test() -> None:
         protocol, connection, application = connected()
         protocol.data_received(QUICK * 1000)
@@ -505,7 +505,7 @@ def test_one_connection_takes_no_more_than_its_share_of_a_turn() -> None:
 
 @pytest.mark.parametrize("path", ["/quick", "/other"])
 @pytest.mark.parametrize("chunk", [b"4\r\n\r\n\r\n\r\n", b"1\r\nx\r\n"], ids=["blank lines", "single bytes"])
-def test_a_body_in_very_many_pieces_takes_no_more_than_its_share_of_a_turn(path: str, chunk: bytes) -> None:
+def test_one_connection_parses_a_bounded_number_of_chunks_per_iteration(path: str, chunk: bytes) -> None:
     sent = CHUNKED.replace(b"/other", path.encode()) + b"\r\n" + chunk * 5000 + b"0\r\n\r\n"
     body = chunk.partition(b"\r\n")[2][:-2] * 5000
 
@@ -522,7 +522,7 @@ def test_a_body_in_very_many_pieces_takes_no_more_than_its_share_of_a_turn(path:
 
 
 @pytest.mark.parametrize("ends_its_side", [False, True])
-def test_a_stopping_server_reads_the_whole_of_a_body_that_had_to_wait(ends_its_side: bool) -> None:
+def test_a_stopping_server_reads_a_deferred_body_completely(ends_its_side: bool) -> None:
     chunk, last = b"4\r\n\r\n\r\n\r\n", b"0\r\n\r\n"
 
     async def test() -> None:
@@ -544,7 +544,7 @@ def test_a_stopping_server_reads_the_whole_of_a_body_that_had_to_wait(ends_its_s
     run(test())
 
 
-def test_a_large_body_that_was_answered_early_is_read_to_its_end() -> None:
+def test_a_large_body_with_an_early_response_is_read_to_its_end() -> None:
     large, chunk = b"%x\r\n%b\r\n" % (MAX_QUEUED_BYTES + 1, b"x" * (MAX_QUEUED_BYTES + 1)), b"4\r\n\r\n\r\n\r\n"
 
     async def test() -> None:
@@ -560,7 +560,7 @@ def test_a_large_body_that_was_answered_early_is_read_to_its_end() -> None:
     run(test())
 
 
-def test_a_client_that_does_not_read_has_no_more_than_one_request_taken() -> None:
+def test_a_client_that_does_not_read_has_one_request_accepted_at_most() -> None:
     async def test() -> None:
         protocol, connection, application = connected()
         protocol.pause_writing()
@@ -577,7 +577,7 @@ def test_a_client_that_does_not_read_has_no_more_than_one_request_taken() -> Non
 # Ends
 
 
-def test_the_last_response_can_be_read_before_the_connection_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_response_is_readable_before_the_connection_closes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_states, "LINGER_SECONDS", 0.01)
 
     async def test() -> None:
@@ -593,7 +593,7 @@ def test_the_last_response_can_be_read_before_the_connection_closes(monkeypatch:
     run(test())
 
 
-def test_a_client_that_goes_on_sending_after_the_last_response_is_not_waited_for() -> None:
+def test_a_client_that_keeps_sending_after_the_last_response_is_closed() -> None:
     async def test() -> None:
         protocol, connection, _ = connected()
         await feed(protocol, connection, [GARBAGE, *[b"x" * 0x10000] * (LINGER_MAX_BYTES // 0x10000 + 1)], wait=False)
@@ -602,7 +602,7 @@ def test_a_client_that_goes_on_sending_after_the_last_response_is_not_waited_for
     run(test())
 
 
-def test_a_stopping_server_answers_what_it_has_received() -> None:
+def test_a_stopping_server_answers_the_received_requests() -> None:
     async def test() -> None:
         protocol, connection, application = connected()
         await feed(protocol, connection, [HELD + SLOW + SLOW])
@@ -618,7 +618,7 @@ def test_a_stopping_server_answers_what_it_has_received() -> None:
 
 
 @pytest.mark.parametrize("before", [GARBAGE, CLOSING_EARLY], ids=["refused", "answered early"])
-def test_a_connection_whose_client_ends_its_side_after_the_last_response_is_closed_at_once(before: bytes) -> None:
+def test_a_client_that_closes_its_side_after_the_last_response_is_closed_at_once(before: bytes) -> None:
     async def test() -> None:
         protocol, connection, _ = connected()
         await feed(protocol, connection, [before])
@@ -634,7 +634,7 @@ def test_a_connection_whose_client_ends_its_side_after_the_last_response_is_clos
 @pytest.mark.parametrize(
     "kind", [(b"1.1", UPGRADE), (b"1.1", b"Connection: close\r\n"), (b"1.0", b"")], ids=["upgrade", "close", "1.0"]
 )
-def test_a_client_that_pipelined_behind_the_last_request_is_not_reset(last: bytes, kind: tuple[bytes, bytes]) -> None:
+def test_a_client_that_pipelined_after_the_last_request_is_not_reset(last: bytes, kind: tuple[bytes, bytes]) -> None:
     version, more = kind
 
     async def test() -> None:
@@ -648,7 +648,7 @@ def test_a_client_that_pipelined_behind_the_last_request_is_not_reset(last: byte
     run(test())
 
 
-def test_a_client_that_had_its_upgrade_ignored_may_still_be_sending() -> None:
+def test_a_client_whose_upgrade_was_ignored_may_still_be_sending() -> None:
     async def test() -> None:
         protocol, connection, _ = connected()
         await feed(protocol, connection, [request(more=UPGRADE)])
@@ -658,7 +658,7 @@ def test_a_client_that_had_its_upgrade_ignored_may_still_be_sending() -> None:
     run(test())
 
 
-def test_a_response_that_a_bad_body_cuts_off_is_not_written_on() -> None:
+def test_a_response_cut_off_by_a_bad_body_is_not_continued() -> None:
     """Its application waits for the client to read when the body turns out to be bad."""
 
     async def test() -> None:
@@ -678,7 +678,7 @@ def test_a_response_that_a_bad_body_cuts_off_is_not_written_on() -> None:
     run(test())
 
 
-def test_an_application_that_fails_behind_its_response_takes_no_other_along() -> None:
+def test_an_application_that_fails_after_its_response_affects_no_other_request() -> None:
     async def test() -> None:
         protocol, connection, application = connected()
         failing = GET.replace(b"/other", b"/fails-later")
@@ -707,7 +707,7 @@ def test_a_stopping_server_does_not_reset_a_client_that_is_still_sending() -> No
     run(test())
 
 
-def test_a_stopping_server_closes_what_is_idle_at_once() -> None:
+def test_a_stopping_server_closes_idle_connections_at_once() -> None:
     async def test() -> None:
         for before in (b"", QUICK, SLOW):
             protocol, connection, _ = connected()
@@ -725,7 +725,7 @@ async def looks(protocol: Any, connection: Any, times: int) -> None:
     await settle()
 
 
-def test_a_request_that_began_after_a_look_is_given_until_the_next_one() -> None:
+def test_a_request_that_started_after_a_check_has_until_the_next_one() -> None:
     async def test() -> None:
         protocol, connection, _ = connected()
         await feed(protocol, connection, [SLOW])
@@ -741,7 +741,7 @@ def test_a_request_that_began_after_a_look_is_given_until_the_next_one() -> None
     run(test())
 
 
-def test_a_request_that_is_being_answered_outlives_every_look() -> None:
+def test_a_request_in_progress_survives_every_check() -> None:
     async def test() -> None:
         protocol, connection, application = connected()
         await feed(protocol, connection, [HELD])
@@ -754,7 +754,7 @@ def test_a_request_that_is_being_answered_outlives_every_look() -> None:
     run(test())
 
 
-def test_a_client_that_reads_nothing_for_that_long_is_cut_off() -> None:
+def test_a_client_that_reads_nothing_between_two_checks_is_cut_off() -> None:
     async def test() -> None:
         protocol, connection, _ = connected()
         await feed(protocol, connection, [SLOW])
@@ -768,7 +768,7 @@ def test_a_client_that_reads_nothing_for_that_long_is_cut_off() -> None:
     run(test())
 
 
-def test_a_response_that_is_still_being_read_outlives_the_close_of_its_connection() -> None:
+def test_a_response_that_is_still_being_read_survives_the_close() -> None:
     async def test() -> None:
         protocol, connection, _ = connected()
         connection.unsent_bytes = 1000

@@ -104,7 +104,7 @@ def responses(connection: Connection) -> list[int]:
 @example([("/held", "length"), *[("/slow", "chunked")] * 39], [("feed", 400)] * 20, "eof")
 @example([("/held", "length"), ("/slow", "large"), ("/slow", "length")], [("feed", 250_000)] * 3, "stays")
 @example([("/held", "length"), ("/quick", "length")], [("pause", 0), ("feed", 400)], "garbage")
-def test_every_complete_request_is_answered_once_and_in_order(
+def test_every_complete_request_is_answered_once_in_order(
     requests: list[tuple[str, str]], events: list[tuple[str, int]], end: str
 ) -> None:
     whole = [request(path, number, framing) for number, (path, framing) in enumerate(requests)]

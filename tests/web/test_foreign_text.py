@@ -108,7 +108,7 @@ PATHS = [
 ]
 
 
-def test_what_no_id_can_be_is_not_found(deployment: Deployment) -> None:
+def test_a_malformed_id_is_not_found(deployment: Deployment) -> None:
     for method, path, code in PATHS:
         for junk in IDS:
             reply = deployment.route(method, path.format(junk), {} if path.startswith("/v1/keys") else None)
@@ -127,7 +127,7 @@ PAGE_TOKENS = {
 }
 
 
-def test_a_parameter_of_a_list_is_taken_or_refused_by_name(deployment: Deployment) -> None:
+def test_a_list_parameter_is_accepted_or_rejected_by_name(deployment: Deployment) -> None:
     for path, names in PARAMETERS.items():
         for name in names:
             for junk in JUNK:
@@ -139,7 +139,7 @@ def test_a_parameter_of_a_list_is_taken_or_refused_by_name(deployment: Deploymen
                     assert {error["field"] for error in reply.json["errors"]} == {name}
 
 
-def test_a_next_token_of_the_right_form_is_taken_or_refused(deployment: Deployment) -> None:
+def test_a_well_formed_next_token_is_accepted_or_rejected(deployment: Deployment) -> None:
     for path, tokens in PAGE_TOKENS.items():
         for text in ("0", "9" * 18, "9" * 18 + "-" + "f" * 32, "0-" + "0" * 32, "1-a", "k1"):
             for token in (text, tokens.encode(text)):
@@ -154,7 +154,7 @@ FIELDS: dict[str, dict[str, Any]] = {
 }
 
 
-def test_a_field_is_taken_or_refused(deployment: Deployment) -> None:
+def test_a_field_is_accepted_or_rejected(deployment: Deployment) -> None:
     """Half of a surrogate pair is a request that cannot be read: no decoder of UTF-8 takes it."""
     for path, fields in FIELDS.items():
         for name, value in fields.items():
@@ -171,7 +171,7 @@ def test_a_field_is_taken_or_refused(deployment: Deployment) -> None:
         assert batch.status in (202, 400), junk
 
 
-def test_an_idempotency_key_is_taken_or_refused(deployment: Deployment) -> None:
+def test_an_idempotency_key_is_accepted_or_rejected(deployment: Deployment) -> None:
     for junk in JUNK:
         try:
             junk.encode("latin-1")

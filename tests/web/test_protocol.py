@@ -100,7 +100,7 @@ def answered(connection: socket.socket) -> bytes:
     return connection.recv(65_536)[:12]
 
 
-def test_a_head_that_comes_in_pieces_is_measured_as_a_whole(port: int) -> None:
+def test_the_head_limit_applies_to_all_pieces_together(port: int) -> None:
     half = b"x" * (HEAD_MAX_BYTES * 2 // 3)
     with connected(port) as connection:
         connection.sendall(GET + b"\r\n")
@@ -114,7 +114,7 @@ def test_a_head_that_comes_in_pieces_is_measured_as_a_whole(port: int) -> None:
 @pytest.mark.parametrize(
     "endless", [b"0\r\nX: ", b"1;x="], ids=["a trailer without an end", "a chunk's extension without an end"]
 )
-def test_what_no_route_reads_is_limited_too(port: int, endless: bytes) -> None:
+def test_a_body_that_no_route_reads_is_limited_too(port: int, endless: bytes) -> None:
     """A trailer is gathered in memory, in time that grows with its square; unlimited, anyone could stop a worker."""
     with connected(port) as connection:
         connection.sendall(CHUNKED)
@@ -138,7 +138,7 @@ def test_what_no_route_reads_is_limited_too(port: int, endless: bytes) -> None:
     ],
     ids=["nothing", "half a line", "half a head on a kept connection", "half a body"],
 )
-def test_a_connection_that_dawdles_is_closed(port: int, monkeypatch: pytest.MonkeyPatch, begun: list[bytes]) -> None:
+def test_an_idle_connection_is_closed(port: int, monkeypatch: pytest.MonkeyPatch, begun: list[bytes]) -> None:
     monkeypatch.setattr(protocol, "KEEP_ALIVE_SECONDS", 0.2)
     with connected(port) as connection:
         for piece in begun:
@@ -148,7 +148,7 @@ def test_a_connection_that_dawdles_is_closed(port: int, monkeypatch: pytest.Monk
         assert connection.recv(1) == b""
 
 
-def test_a_connection_in_use_outlives_every_look(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_in_use_survives_every_check(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "KEEP_ALIVE_SECONDS", 0.05)
     with connected(port) as connection:
         for _ in range(10):
@@ -164,7 +164,7 @@ def test_a_connection_in_use_outlives_every_look(port: int, monkeypatch: pytest.
 QUICK = b"POST /quick HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody"
 
 
-def test_a_whole_request_is_answered_at_once_with_every_header(quick: AtOnce, quick_port: int) -> None:
+def test_the_fast_path_response_has_every_header(quick: AtOnce, quick_port: int) -> None:
     with connected(quick_port) as connection:
         for _ in range(2):
             connection.sendall(QUICK)
@@ -174,7 +174,7 @@ def test_a_whole_request_is_answered_at_once_with_every_header(quick: AtOnce, qu
     assert quick.bodies == [b"body", b"body"]
 
 
-def test_pipelined_requests_are_answered_in_order_at_once_or_not(quick: AtOnce, quick_port: int) -> None:
+def test_pipelined_requests_are_answered_in_order_on_either_path(quick: AtOnce, quick_port: int) -> None:
     slow = QUICK.replace(b"/quick", b"/other")
     with connected(quick_port) as connection:
         connection.sendall(QUICK + slow + QUICK + slow + slow + QUICK)
@@ -185,7 +185,7 @@ def test_pipelined_requests_are_answered_in_order_at_once_or_not(quick: AtOnce, 
     assert statuses == [b"201", b"200", b"200", b"200", b"200", b"200"], "behind one that waits, all wait their turn"
 
 
-def test_a_body_in_pieces_goes_the_long_way(quick: AtOnce, quick_port: int) -> None:
+def test_a_body_in_pieces_is_handled_by_a_task(quick: AtOnce, quick_port: int) -> None:
     with connected(quick_port) as connection:
         connection.sendall(QUICK[:-2])
         assert answered(connection) == b"HTTP/1.1 200"
@@ -193,7 +193,7 @@ def test_a_body_in_pieces_goes_the_long_way(quick: AtOnce, quick_port: int) -> N
 
 
 @pytest.mark.parametrize("coding", [b"gzip", b"identity"])
-def test_a_body_with_a_content_coding_is_never_answered_at_once(quick: AtOnce, quick_port: int, coding: bytes) -> None:
+def test_a_body_with_a_content_coding_never_takes_the_fast_path(quick: AtOnce, quick_port: int, coding: bytes) -> None:
     """The routes' ordinary way judges the coding, so the fast path need not look for it."""
     with connected(quick_port) as connection:
         for _ in range(2):
@@ -202,7 +202,7 @@ def test_a_body_with_a_content_coding_is_never_answered_at_once(quick: AtOnce, q
     assert not quick.bodies
 
 
-def test_who_wants_to_be_told_to_continue_is_told_so(quick: AtOnce, quick_port: int) -> None:
+def test_expect_100_continue_is_honoured(quick: AtOnce, quick_port: int) -> None:
     with connected(quick_port) as connection:
         connection.sendall(QUICK.replace(b"Host: x", b"Host: x\r\nExpect: 100-continue"))
         assert answered(connection) in {b"HTTP/1.1 100", b"HTTP/1.1 200"}
@@ -214,23 +214,21 @@ def test_who_wants_to_be_told_to_continue_is_told_so(quick: AtOnce, quick_port: 
     [QUICK.replace(b"Host: x", b"Connection: close"), QUICK.replace(b"HTTP/1.1", b"HTTP/1.0")],
     ids=["1.1", "1.0"],
 )
-def test_the_last_request_of_a_connection_ends_it(quick_port: int, last: bytes) -> None:
+def test_connection_close_ends_the_connection(quick_port: int, last: bytes) -> None:
     with connected(quick_port) as connection:
         connection.sendall(last)
         assert b"\r\nconnection: close\r\n" in connection.recv(65_536)
         assert connection.recv(1) == b""
 
 
-def test_a_head_that_is_too_large_is_never_answered_at_once(quick: AtOnce, quick_port: int) -> None:
+def test_a_too_large_head_never_takes_the_fast_path(quick: AtOnce, quick_port: int) -> None:
     with connected(quick_port) as connection:
         connection.sendall(QUICK.replace(b"Host: x", b"Host: x\r\nX: " + b"x" * HEAD_MAX_BYTES))
         assert answered(connection) == b"HTTP/1.1 431"
     assert not quick.bodies
 
 
-def test_a_connection_that_is_answered_at_once_outlives_every_look(
-    quick_port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_connection_on_the_fast_path_survives_every_check(quick_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "KEEP_ALIVE_SECONDS", 0.1)
     with connected(quick_port) as connection:
         for _ in range(10):

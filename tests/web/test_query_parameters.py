@@ -16,7 +16,7 @@ def asked(query: str) -> KeyQuery:
     return read_model(scope_of("GET") | {"query_string": query.encode()}, KeyQuery)
 
 
-def test_without_a_word_it_is_the_first_page() -> None:
+def test_an_empty_query_is_the_first_page() -> None:
     assert (asked("").max_results, asked("").position) == (DEFAULT_PAGE_SIZE, None)
     seventh = asked(f"maxResults=7&nextToken={KeyQuery.page_tokens.encode('k5')}")
     assert (seventh.max_results, seventh.position) == (7, ("k5",))
@@ -26,14 +26,14 @@ def test_without_a_word_it_is_the_first_page() -> None:
 
 
 @pytest.mark.parametrize("count", ["0", "101", "-1", "x", "", "1e1", "\u0661", "9" * 5000])
-def test_how_many_is_a_number_from_one_to_a_hundred(count: str) -> None:
+def test_max_results_is_from_1_to_100(count: str) -> None:
     with pytest.raises(InvalidRequest, match="maxResults: must be an integer from 1 to 100"):
         asked(f"maxResults={count}")
     for model in (RevocationQuery, DenialQuery):
         assert faults(f"maxResults={count}", model) == [("maxResults", "must be an integer from 1 to 100")]
 
 
-def test_unknown_and_repeated_parameters_are_refused_by_name() -> None:
+def test_unknown_and_repeated_parameters_are_rejected_by_name() -> None:
     with pytest.raises(InvalidRequest) as refused:
         asked("maxresults=1&nextToken=a&nextToken=b")
     assert [(e.field, e.message) for e in refused.value.errors] == [
@@ -44,7 +44,7 @@ def test_unknown_and_repeated_parameters_are_refused_by_name() -> None:
         reject_parameters(scope_of("GET") | {"query_string": b"a=1"})
 
 
-def test_a_query_of_too_many_parameters_is_refused() -> None:
+def test_a_query_with_too_many_parameters_is_rejected() -> None:
     with pytest.raises(InvalidRequest, match="too many parameters"):
         asked("&".join(f"a{number}=" for number in range(101)))
 
@@ -55,7 +55,7 @@ def faults(query: str, model: type[PageQuery]) -> list[tuple[str, str]]:
     return [(error.field, error.message) for error in refused.value.errors]
 
 
-def test_every_bad_parameter_is_reported_at_once() -> None:
+def test_every_bad_parameter_is_reported_together() -> None:
     query = "wrong=1&state=no&maxResults=0&nextToken=x&viewerId=&subject=s&channelArn=c&channelArn=d"
     assert sorted(name for name, _ in faults(query, RevocationQuery)) == [
         "channelArn",
@@ -77,5 +77,5 @@ def test_every_bad_parameter_is_reported_at_once() -> None:
     assert [error.field for error in refused.value.errors] == ["wrong", "nextToken", "maxResults"]
 
 
-def test_a_parameter_is_given_once_whatever_its_values_are() -> None:
+def test_a_repeated_parameter_is_rejected_whatever_its_values() -> None:
     assert faults("maxResults=0&maxResults=x", RevocationQuery) == [("maxResults", "must be given once")]

@@ -111,11 +111,11 @@ def conversations(draw: st.DrawFn) -> list[tuple[bytes, bool]]:
 @example([(QUICK, True), (request(b"slow"), True), (QUICK, True)])
 @example([(QUICK, True), (request(b"slow"), False), (QUICK, True)])
 @example([(LAST_REQUESTS[0], False), (LAST_REQUESTS[0], True)])
-def test_a_remembered_head_changes_nothing(pieces: list[tuple[bytes, bool]]) -> None:
+def test_remembering_heads_changes_no_response(pieces: list[tuple[bytes, bool]]) -> None:
     assert exchanged(Protocol, pieces) == exchanged(Forgetful, pieces)
 
 
-def test_the_same_head_is_parsed_once_and_another_one_again() -> None:
+def test_the_same_head_is_parsed_once_and_a_different_one_again() -> None:
     async def run() -> None:
         application = Application()
         protocol, connection = protocol_of(Counting, application)
@@ -142,7 +142,7 @@ def test_the_same_head_is_parsed_once_and_another_one_again() -> None:
     ids=["another", "one that takes longer", "one that is refused", "the last", "nonsense", "an endless head"],
 )
 @pytest.mark.parametrize("together", [0, 20, 1000], ids=["apart", "begun together", "together"])
-def test_whatever_follows_what_was_taken_is_answered_after_it(
+def test_input_after_an_accepted_request_is_answered_after_it(
     following: bytes, statuses: list[bytes], together: int
 ) -> None:
     pieces = [(QUICK, True), (QUICK + following[:together], False), (following[together:], True)]
@@ -151,7 +151,7 @@ def test_whatever_follows_what_was_taken_is_answered_after_it(
     assert re.findall(rb"HTTP/1.1 (\d+)", written) == statuses
 
 
-def test_a_client_that_does_not_read_is_not_answered_at_once() -> None:
+def test_a_client_that_does_not_read_never_takes_the_fast_path() -> None:
     async def run() -> None:
         application = Application()
         protocol, _ = protocol_of(Protocol, application)
@@ -169,7 +169,7 @@ def test_a_client_that_does_not_read_is_not_answered_at_once() -> None:
 
 
 @pytest.mark.parametrize("end", ["eof_received", "shutdown"])
-def test_what_was_taken_is_answered_before_the_connection_ends(end: str) -> None:
+def test_an_accepted_request_is_answered_before_the_connection_ends(end: str) -> None:
     async def run() -> None:
         protocol, connection = protocol_of(Protocol, Application())
         for _ in range(3):
@@ -180,7 +180,7 @@ def test_what_was_taken_is_answered_before_the_connection_ends(end: str) -> None
     asyncio.run(run())
 
 
-def test_nothing_is_written_to_a_connection_that_is_gone() -> None:
+def test_nothing_is_written_to_a_lost_connection() -> None:
     async def run() -> None:
         protocol, connection = protocol_of(Protocol, Application())
         protocol.data_received(QUICK)

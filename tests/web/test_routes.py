@@ -12,7 +12,7 @@ from tokensvc.web.operations import routes_of
 from tokensvc.web.routes import DENIALS, OPERATIONS, worker_routes
 
 
-def test_an_operation_is_in_the_table_once_and_its_scope_exists() -> None:
+def test_operations_are_unique_and_their_scopes_exist() -> None:
     named = [(operation.method, operation.path) for operation in OPERATIONS]
     assert len(set(named)) == len(named)
     assert {operation.scope for operation in OPERATIONS} <= {"", *SCOPES}
@@ -26,7 +26,7 @@ def test_a_path_has_one_route_per_method() -> None:
     assert [route.method for route in table["/v1/denials/{id}"]] == ["DELETE"]
 
 
-def test_a_listener_describes_exactly_what_it_serves() -> None:
+def test_a_listener_describes_exactly_its_routes() -> None:
     table = worker_routes(PrometheusMetrics())
     page = json.loads(response_of(table["/openapi.json"][0].endpoint, scope_of("GET"), b"").body)
     assert set(page["paths"]) == set(table) == {"/livez", "/metrics", "/openapi.json"}

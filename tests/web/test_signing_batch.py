@@ -93,11 +93,11 @@ def asked(counter: Counter, *bodies: str) -> list[str]:
     return asyncio.run(turn())
 
 
-def test_all_are_signed_before_any_is_answered_and_in_order(counter: Counter) -> None:
+def test_all_members_are_signed_before_any_response_in_order(counter: Counter) -> None:
     assert asked(counter, "a", "b") == ["a signed", "b signed", "a got 201", "b got 201"]
 
 
-def test_no_more_than_so_many_wait_for_each_other(counter: Counter) -> None:
+def test_a_full_batch_is_flushed_immediately(counter: Counter) -> None:
     async def turn() -> None:
         for number in range(MAX_BATCH + 1):
             assert counter.events == [], "not before there are enough"
@@ -111,7 +111,7 @@ def test_no_more_than_so_many_wait_for_each_other(counter: Counter) -> None:
     asyncio.run(turn())
 
 
-def test_a_turn_can_be_ended_and_then_there_is_nothing_left_to_end(counter: Counter) -> None:
+def test_flushing_twice_responds_once(counter: Counter) -> None:
     async def turn() -> None:
         counter.ask("a")
         counter.front.flush()
@@ -123,12 +123,12 @@ def test_a_turn_can_be_ended_and_then_there_is_nothing_left_to_end(counter: Coun
     asyncio.run(turn())
 
 
-def test_a_refusal_waits_for_nobody(counter: Counter) -> None:
+def test_a_rejected_request_does_not_wait_for_the_batch(counter: Counter) -> None:
     assert asked(counter, "a", "refused") == ["refused got 403", "a signed", "a got 201"]
 
 
 @pytest.mark.parametrize("failing", ["unsigned", "unanswered"])
-def test_one_that_fails_takes_no_other_along(counter: Counter, failing: str) -> None:
+def test_a_failing_member_affects_no_other(counter: Counter, failing: str) -> None:
     with capture_logs() as logs:
         events = asked(counter, "a", failing, "b")
     assert [event for event in events if "got" in event] == ["a got 201", f"{failing} got 500", "b got 201"]
@@ -136,7 +136,7 @@ def test_one_that_fails_takes_no_other_along(counter: Counter, failing: str) -> 
     assert SECRET not in str(logs)
 
 
-def test_a_connection_that_breaks_takes_no_other_along(counter: Counter) -> None:
+def test_a_lost_connection_affects_no_other_member(counter: Counter) -> None:
     with capture_logs() as logs:
         events = asked(counter, "gone", "b")
     assert events[-1] == "b got 201"
@@ -144,14 +144,14 @@ def test_a_connection_that_breaks_takes_no_other_along(counter: Counter) -> None
     assert SECRET not in str(logs)
 
 
-def test_what_would_have_to_wait_is_not_taken(counter: Counter) -> None:
+def test_a_request_that_would_have_to_wait_is_declined(counter: Counter) -> None:
     async def turn() -> None:
         assert not counter.ask("later")
 
     asyncio.run(turn())
 
 
-def test_each_has_its_line_in_the_log(counter: Counter) -> None:
+def test_each_member_has_a_log_line(counter: Counter) -> None:
     asked(counter, "a", "refused", "b")
     lines = counter.writer.text.splitlines()
     assert [line.count('"status":201') for line in lines] == [0, 1, 1]

@@ -62,20 +62,20 @@ def clients_of(trusted: list[str], *bodies: bytes, **headers: str) -> list[str]:
     ],
     ids=["one", "what a client claims of itself comes first", "through two proxies", "nothing"],
 )
-def test_a_trusted_proxy_is_believed_at_once_and_later(said: str, client: str) -> None:
+def test_a_trusted_proxys_headers_are_used_on_either_path(said: str, client: str) -> None:
     seen = clients_of([PROXY], b"quick", b"slow", x_forwarded_for=said)
     assert seen == [client, client, client], "taken at once; then asked at once, declined, and asked as ever"
 
 
-def test_nobody_else_is_believed() -> None:
+def test_headers_of_untrusted_clients_are_ignored() -> None:
     assert clients_of(["192.0.2.8"], b"quick", b"slow", x_forwarded_for="198.51.100.9") == [PROXY] * 3
 
 
-def test_a_network_of_proxies_may_be_trusted() -> None:
+def test_a_network_of_proxies_can_be_trusted() -> None:
     assert clients_of(["192.0.2.0/24"], b"quick", x_forwarded_for="198.51.100.9") == ["198.51.100.9"]
 
 
-def test_a_turn_that_is_ended_is_ended_behind_it_too() -> None:
+def test_flush_is_forwarded_to_the_application() -> None:
     application = Application()
     TrustedProxies(application, [PROXY]).flush()
     assert application.turns_ended == 1
@@ -103,7 +103,7 @@ HEADERS = st.lists(
     client=st.sampled_from([(PROXY, 1), ("198.51.100.9", 2), None]),
     trusted=st.sampled_from([[PROXY], ["192.0.2.0/24", "203.0.113.5"], ["*"], []]),
 )
-def test_the_client_is_whom_uvicorn_takes_for_it(
+def test_the_client_is_the_one_that_uvicorn_determines(
     headers: list[tuple[bytes, bytes]], kind: str, client: tuple[str, int] | None, trusted: list[str]
 ) -> None:
     """Client and scheme are those of uvicorn's own middleware."""

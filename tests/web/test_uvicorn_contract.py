@@ -38,11 +38,11 @@ def digest_of(part: object) -> str:
 
 
 @pytest.mark.parametrize(("part", "digest"), READ.values(), ids=READ.keys())
-def test_what_we_rely_on_is_as_it_was_when_it_was_read(part: object, digest: str) -> None:
+def test_the_uvicorn_code_that_we_rely_on_is_unchanged(part: object, digest: str) -> None:
     assert digest_of(part) == digest, f"uvicorn {uvicorn.__version__} changed this: read it again"
 
 
-def test_the_pin_admits_one_minor_version() -> None:
+def test_the_pin_allows_one_minor_version() -> None:
     project = tomllib.loads((Path(tokensvc.__file__).parent.parent / "pyproject.toml").read_text("utf-8"))
     pins = [pin for pin in project["project"]["dependencies"] if pin.startswith("uvicorn")]
     major, minor = uvicorn.__version__.split(".")[:2]

@@ -122,7 +122,7 @@ def outcome_of(kind: type[object], sent: list[bytes]) -> Outcome:
 
 
 @pytest.mark.parametrize("row", DIFFERENCES.values(), ids=DIFFERENCES.keys())
-def test_we_differ_where_the_table_says_so(row: Difference) -> None:
+def test_our_protocol_differs_where_the_table_says(row: Difference) -> None:
     assert row.ours != row.uvicorn, "a row that is no difference"
     assert outcome_of(Protocol, row.sent) == row.ours, row.reason
     assert outcome_of(HttpToolsProtocol, row.sent) == row.uvicorn, "uvicorn does otherwise now"
@@ -147,7 +147,7 @@ ORDINARY = [
 
 @pytest.mark.slow
 @given(st.lists(st.sampled_from(ORDINARY), min_size=1, max_size=5), st.integers(1, 200))
-def test_elsewhere_both_do_the_same(requests: list[bytes], size: int) -> None:
+def test_both_protocols_behave_alike_elsewhere(requests: list[bytes], size: int) -> None:
     sent = b"".join(requests)
     pieces = [sent[at : at + size] for at in range(0, len(sent), size)]
 

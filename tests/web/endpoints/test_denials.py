@@ -29,7 +29,7 @@ def listed(counter: MultiTenantApp, query: str = "", **who: str) -> list[str]:
     return [one["id"] for one in said.json["denials"]]
 
 
-def test_a_viewer_is_denied_for_so_long_and_its_name_is_shown_to_nobody(counter: MultiTenantApp) -> None:
+def test_a_denial_lasts_for_deny_seconds_and_never_shows_the_viewer(counter: MultiTenantApp) -> None:
     [denial] = counter.deny(reason="banned")
     assert re.fullmatch("[0-9a-f]{32}", denial["id"])
     assert (denial["channelArn"], denial["reason"], denial["caller"]) == (CHANNEL, "banned", "all")
@@ -38,7 +38,7 @@ def test_a_viewer_is_denied_for_so_long_and_its_name_is_shown_to_nobody(counter:
     assert (shown.json["denials"], b"ada" in shown.body) == ([denial], False)
 
 
-def test_nothing_that_is_shown_is_made_of_the_viewer(counter: MultiTenantApp) -> None:
+def test_nothing_shown_is_derived_from_the_viewer(counter: MultiTenantApp) -> None:
     """A digest without a key would be found by trying viewer ids, which are short: ids and page tokens are random."""
     counter.deny(where="*")
     counter.deny()
@@ -48,18 +48,18 @@ def test_nothing_that_is_shown_is_made_of_the_viewer(counter: MultiTenantApp) ->
         assert viewer_digest(where, "ada").hex().encode() not in page.body
 
 
-def test_an_end_can_be_named(counter: MultiTenantApp) -> None:
+def test_a_denial_can_end_at_a_given_time(counter: MultiTenantApp) -> None:
     until = rfc3339(int(counter.clock.now()) + 3600)
     body = {"channelArn": CHANNEL, "viewerId": "ada", "until": until}
     assert counter.request("POST", "/v1/denials", body).json["denials"][0]["until"] == until
 
 
-def test_one_that_ends_later_stays_as_it_is(counter: MultiTenantApp) -> None:
+def test_an_existing_denial_that_ends_later_is_kept(counter: MultiTenantApp) -> None:
     [first] = counter.deny(denySeconds=3600, reason="for an hour")
     assert counter.deny(denySeconds=60, reason="for a minute") == [first]
 
 
-def test_several_channels_or_all_may_be_meant(counter: MultiTenantApp) -> None:
+def test_a_denial_covers_several_channels_or_all(counter: MultiTenantApp) -> None:
     body = {"channelArns": [CHANNEL, OTHER], "viewerId": "ada", "denySeconds": 60}
     kept = counter.request("POST", "/v1/denials", body).json["denials"]
     assert [denial["channelArn"] for denial in kept] == [CHANNEL, OTHER]
@@ -69,9 +69,7 @@ def test_several_channels_or_all_may_be_meant(counter: MultiTenantApp) -> None:
     assert len(listed(counter)) == 3
 
 
-def test_a_subject_is_denied_under_every_viewer_id_that_it_was_ever_given(
-    counter: MultiTenantApp, store: Store
-) -> None:
+def test_a_subject_is_denied_under_every_viewer_id_it_ever_had(counter: MultiTenantApp, store: Store) -> None:
     for version, key in enumerate((b"1" * 32, b"2" * 32), 1):
         store.deployment.add_subject_key(version, WRAPPER.encrypt_secret(SUBJECT_KEY_PURPOSE, key))
     body = {"channelArn": CHANNEL, "subject": "ada", "denySeconds": 60}
@@ -94,14 +92,14 @@ def test_a_subject_is_denied_under_every_viewer_id_that_it_was_ever_given(
         ({"channelArns": ["*"], "viewerId": "ada", "denySeconds": 60}, ["channelArns[0]"]),
     ],
 )
-def test_every_bad_field_is_named_at_once(counter: MultiTenantApp, body: dict[str, Any], fields: list[str]) -> None:
+def test_every_bad_field_is_reported_together(counter: MultiTenantApp, body: dict[str, Any], fields: list[str]) -> None:
     said = counter.request("POST", "/v1/denials", body)
     assert said.status == 422
     assert sorted(error["field"] for error in said.json["errors"]) == fields
     assert listed(counter) == []
 
 
-def test_lists_come_in_pages_the_last_written_first(counter: MultiTenantApp) -> None:
+def test_lists_are_paged_newest_first(counter: MultiTenantApp) -> None:
     ids = [counter.deny(f"v{number}")[0]["id"] for number in range(3)]
     page = counter.request("GET", "/v1/denials?maxResults=2").json
     assert [one["id"] for one in page["denials"]] == [ids[2], ids[1]]
@@ -112,12 +110,12 @@ def test_lists_come_in_pages_the_last_written_first(counter: MultiTenantApp) -> 
 @pytest.mark.parametrize(
     ("query", "field"), [("viewerId=ada", "channelArn"), ("nextToken=1", "nextToken"), ("state=queued", "state")]
 )
-def test_a_bad_query_is_refused_by_name(counter: MultiTenantApp, query: str, field: str) -> None:
+def test_a_bad_query_parameter_is_rejected_by_name(counter: MultiTenantApp, query: str, field: str) -> None:
     said = counter.request("GET", f"/v1/denials?{query}")
     assert (said.status, [error["field"] for error in said.json["errors"]]) == (422, [field])
 
 
-def test_a_denial_can_be_taken_back(counter: MultiTenantApp) -> None:
+def test_a_denial_can_be_removed(counter: MultiTenantApp) -> None:
     [denial] = counter.deny()
     said = counter.request("DELETE", f"/v1/denials/{denial['id']}")
     assert (said.status, said.body, listed(counter)) == (204, b"", [])
@@ -126,12 +124,12 @@ def test_a_denial_can_be_taken_back(counter: MultiTenantApp) -> None:
 
 
 @pytest.mark.parametrize("path", ["x", "0" * 32, "%00", "F" * 32])
-def test_what_is_not_there_is_404(counter: MultiTenantApp, path: str) -> None:
+def test_an_unknown_id_is_404(counter: MultiTenantApp, path: str) -> None:
     said = counter.request("DELETE", f"/v1/denials/{path}")
     assert (said.status, said.json["code"]) == (404, "denial_not_found")
 
 
-def test_no_tenant_denies_sees_or_readmits_anothers(counter: MultiTenantApp) -> None:
+def test_a_tenant_cannot_deny_list_or_readmit_another_tenants_viewers(counter: MultiTenantApp) -> None:
     [theirs] = counter.deny(where=OTHER, key=TENANT_B)
     [everywhere] = counter.deny(where="*")
     for channel in (OTHER, "*"):
@@ -144,7 +142,7 @@ def test_no_tenant_denies_sees_or_readmits_anothers(counter: MultiTenantApp) -> 
     assert listed(counter) == [everywhere["id"], theirs["id"]]
 
 
-def test_each_route_needs_its_scope(counter: MultiTenantApp) -> None:
+def test_each_route_requires_its_scope(counter: MultiTenantApp) -> None:
     [denial] = counter.deny()
     for method, path, body, key in (
         ("POST", "/v1/denials", LEAST, READER),

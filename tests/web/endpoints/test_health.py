@@ -49,7 +49,7 @@ def worker(private_key: PrivateKey) -> Worker:
     return Worker(snapshot_of(private_key))
 
 
-def test_the_process_answers() -> None:
+def test_livez_returns_200() -> None:
     assert response_of(livez, scope_of("GET", "/livez"), b"").status == 200
 
 
@@ -59,23 +59,23 @@ def test_a_worker_that_can_sign_is_ready(worker: Worker) -> None:
     assert json.loads(answer.body) == {"status": "ready", "warnings": []}
 
 
-def test_without_a_fresh_snapshot_it_is_not(worker: Worker) -> None:
+def test_a_stale_snapshot_is_unready(worker: Worker) -> None:
     worker.clock.advance(901)
     assert worker.code() == "snapshot_stale"
 
 
-def test_with_a_clock_that_is_off_it_is_not(worker: Worker) -> None:
+def test_a_wrong_clock_is_unready(worker: Worker) -> None:
     worker.snapshot = worker.snapshot._replace(clock_error_seconds=60.0)
     assert worker.code() == "snapshot_stale"
 
 
-def test_without_any_key_it_is_not_and_says_what_to_do(worker: Worker) -> None:
+def test_a_worker_without_any_key_is_unready_and_names_the_remedy(worker: Worker) -> None:
     worker.snapshot = worker.snapshot._replace(keyring=EMPTY_KEYRING)
     assert worker.code() == "no_signing_key"
     assert "no key exists yet; an operator must generate one" in worker.ask().body.decode()
 
 
-def test_a_key_whose_signature_ivs_would_refuse_is_none(worker: Worker, private_key: PrivateKey) -> None:
+def test_a_key_whose_signature_ivs_would_reject_is_unready(worker: Worker, private_key: PrivateKey) -> None:
     stranger = keypair.generate()
     wrong = SigningKey("k1", Prepared(lambda digest: raw_sign(stranger, digest)), 600)
     worker.snapshot = worker.snapshot._replace(
@@ -85,7 +85,7 @@ def test_a_key_whose_signature_ivs_would_refuse_is_none(worker: Worker, private_
     assert "denied by the rule signature" in worker.ask().body.decode()
 
 
-def test_trouble_in_one_place_is_a_warning(worker: Worker) -> None:
+def test_a_problem_in_one_region_is_a_warning(worker: Worker) -> None:
     slots = {
         **worker.snapshot.keyring.region_keys,
         ELSEWHERE: RegionKeys(None, {}, problems="the active key k2 cannot be opened"),
@@ -96,7 +96,7 @@ def test_trouble_in_one_place_is_a_warning(worker: Worker) -> None:
     assert json.loads(answer.body)["warnings"] == ["eu-west-1: the active key k2 cannot be opened"]
 
 
-def test_a_retiring_key_in_the_stead_of_the_active_one_is_ready_and_a_warning(worker: Worker) -> None:
+def test_a_retiring_key_that_replaces_an_undecryptable_active_key_is_ready_with_a_warning(worker: Worker) -> None:
     slot = worker.snapshot.keyring.region_keys[CHANNEL.account_region]
     assert slot.active is not None
     stead = slot._replace(
@@ -111,14 +111,14 @@ def test_a_retiring_key_in_the_stead_of_the_active_one_is_ready_and_a_warning(wo
     assert "k2 cannot be opened" in worker.ask().body.decode()
 
 
-def test_what_the_background_duties_say_is_a_warning(worker: Worker) -> None:
+def test_problems_of_background_tasks_are_warnings(worker: Worker) -> None:
     worker.problems = [make_problem("us-east-1: IVS did not answer")]
     answer = worker.ask()
     assert answer.status == 200
     assert json.loads(answer.body)["warnings"] == ["us-east-1: IVS did not answer"]
 
 
-def test_a_store_that_is_away_is_a_warning_within_the_lease(worker: Worker) -> None:
+def test_an_unavailable_store_is_a_warning_within_the_lease(worker: Worker) -> None:
     worker.clock.advance(5)
     assert json.loads(worker.ask().body)["warnings"] == []
     worker.clock.advance(95)
@@ -129,19 +129,19 @@ def test_a_store_that_is_away_is_a_warning_within_the_lease(worker: Worker) -> N
     assert "stops signing in 800 s" in told
 
 
-def test_trouble_in_every_place_is_unready(worker: Worker) -> None:
+def test_a_problem_in_every_region_is_unready(worker: Worker) -> None:
     worker.snapshot = worker.snapshot._replace(keyring=Keyring({ELSEWHERE: RegionKeys(None, {})}))
     assert worker.code() == "no_signing_key"
     assert "no active key" in worker.ask().body.decode()
 
 
-def test_a_worker_that_was_told_to_stop_is_unready_at_once(worker: Worker) -> None:
+def test_a_stopping_worker_is_unready_at_once(worker: Worker) -> None:
     assert worker.ask().status == 200
     worker.readiness.drain()
     assert worker.code() == "draining"
 
 
-def test_asking_often_costs_one_signature_a_second(worker: Worker, private_key: PrivateKey) -> None:
+def test_frequent_probes_cost_one_signature_per_second(worker: Worker, private_key: PrivateKey) -> None:
     signed: list[bytes] = []
 
     def sign(digest: bytes) -> bytes:
@@ -159,7 +159,9 @@ def test_asking_often_costs_one_signature_a_second(worker: Worker, private_key: 
     assert len(signed) == 2
 
 
-def test_the_probe_is_for_a_channel_that_cannot_be_and_lives_a_second(worker: Worker, private_key: PrivateKey) -> None:
+def test_the_probe_token_is_for_an_impossible_channel_and_expires_in_a_second(
+    worker: Worker, private_key: PrivateKey
+) -> None:
     signed: list[bytes] = []
 
     def sign(digest: bytes) -> bytes:
@@ -175,7 +177,7 @@ def test_the_probe_is_for_a_channel_that_cannot_be_and_lives_a_second(worker: Wo
     assert probe.split(b".")[1] not in answer.body
 
 
-def test_a_clock_that_jumps_ends_readiness_at_once(worker: Worker) -> None:
+def test_a_clock_jump_is_unready_at_once(worker: Worker) -> None:
     """Although the answer of a moment ago is kept for a second."""
     assert worker.ask().status == 200
     worker.clock.jump(3600)
@@ -184,19 +186,19 @@ def test_a_clock_that_jumps_ends_readiness_at_once(worker: Worker) -> None:
     assert worker.ask().status == 200
 
 
-def test_rows_that_cannot_be_read_are_warnings(worker: Worker) -> None:
+def test_unreadable_rows_are_warnings(worker: Worker) -> None:
     worker.snapshot = worker.snapshot._replace(damage=("caller shop cannot be read: policy is no JSON",))
     assert json.loads(worker.ask().body)["warnings"] == ["caller shop cannot be read: policy is no JSON"]
 
 
-def test_without_a_ceiling_for_the_life_of_tokens_it_is_not(worker: Worker) -> None:
+def test_a_worker_without_max_ttl_is_unready(worker: Worker) -> None:
     words = "the deployment's max_ttl_seconds is no number from 1 to 31536000"
     worker.snapshot = worker.snapshot._replace(max_ttl_seconds=0, damage=(words,))
     assert worker.code() == "max_ttl_unavailable"
     assert words in worker.ask().body.decode()
 
 
-def test_without_the_subject_key_that_the_store_had_it_is_not(worker: Worker) -> None:
+def test_a_worker_whose_subject_key_is_lost_is_unready(worker: Worker) -> None:
     words = "the store had a subject key, version 1, and has it no more"
     worker.snapshot = worker.snapshot._replace(subject_key=b"", damage=(words,))
     assert worker.code() == "subject_key_lost"

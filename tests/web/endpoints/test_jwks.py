@@ -32,7 +32,7 @@ def test_pyjwt_verifies_a_token_with_a_key_of_the_set(private_key: PrivateKey) -
     assert jwt.decode(token, key, algorithms=["ES384"])["aws:channel-arn"] == str(CHANNEL)
 
 
-def test_every_key_that_ivs_holds_is_in_it_once(private_key: PrivateKey) -> None:
+def test_every_imported_key_is_in_the_set_once(private_key: PrivateKey) -> None:
     other = keypair.generate()
     keys = {"k1": private_key.public_key(), "k2": other.public_key()}
     ring = Keyring(
@@ -53,5 +53,5 @@ def test_coordinates_keep_their_leading_zeros() -> None:
         assert len(jwk["x"]) == len(jwk["y"]) == 64
 
 
-def test_without_keys_the_set_is_empty() -> None:
+def test_the_set_is_empty_without_keys() -> None:
     assert answered(EMPTY_KEYRING) == {"keys": []}

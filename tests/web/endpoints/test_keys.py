@@ -86,7 +86,7 @@ def service(stage: InMemoryDeployment) -> Service:
     return Service(stage)
 
 
-def test_a_key_is_shown_with_its_state_and_age_in_each_region(stage: InMemoryDeployment, service: Service) -> None:
+def test_a_key_shows_its_state_and_age_in_each_region(stage: InMemoryDeployment, service: Service) -> None:
     first = stage.generate(EAST, WEST)
     stage.rotate(EAST)
     stage.clock.advance(100)
@@ -100,7 +100,7 @@ def test_a_key_is_shown_with_its_state_and_age_in_each_region(stage: InMemoryDep
     assert [place["region"] for place in new["placements"]] == [EAST]
 
 
-def test_lists_have_pages(stage: InMemoryDeployment, service: Service) -> None:
+def test_lists_are_paged(stage: InMemoryDeployment, service: Service) -> None:
     made = [stage.generate().id for _ in range(3)]
     first = service.get("/v1/keys", query="maxResults=2")
     second = service.get("/v1/keys", query=f"maxResults=2&nextToken={first['nextToken']}")
@@ -109,7 +109,7 @@ def test_lists_have_pages(stage: InMemoryDeployment, service: Service) -> None:
     assert service.get("/v1/keys", 422, query="limit=2")["errors"][0]["field"] == "limit"
 
 
-def test_one_key_tells_its_history_and_who_has_not_heard(stage: InMemoryDeployment, service: Service) -> None:
+def test_a_key_shows_its_history_and_the_stale_workers(stage: InMemoryDeployment, service: Service) -> None:
     key = stage.generate()
     number, tag = stage.store.versions.read().keys
     stage.clock.wall = stage.store.versions.read().now  # heartbeats are dated by the store
@@ -129,7 +129,7 @@ def test_one_key_tells_its_history_and_who_has_not_heard(stage: InMemoryDeployme
     assert service.get(f"/v1/keys/{key.id}")["staleWorkers"] == [], "silent for so long, it signs nothing"
 
 
-def test_what_is_not_there_is_not_found_and_not_repeated(service: Service) -> None:
+def test_an_unknown_id_is_404_and_not_repeated(service: Service) -> None:
     for path in ("/v1/keys/k-pasted", "/v1/keys/rotations/k-pasted"):
         said = service.get(path, 404)
         assert "pasted" not in json.dumps(said)
@@ -137,7 +137,7 @@ def test_what_is_not_there_is_not_found_and_not_repeated(service: Service) -> No
     assert service.get("/v1/keys/rotations/r1", 404)["code"] == "rotation_not_found"
 
 
-def test_a_rotation_is_a_wish_that_whoever_performs_makes_true(stage: InMemoryDeployment, service: Service) -> None:
+def test_a_rotation_request_is_carried_out_by_the_rotation_leader(stage: InMemoryDeployment, service: Service) -> None:
     key = stage.generate(EAST, WEST)
     asked = service.post("/v1/keys/rotate", {"regions": [WEST]})
     assert (asked["done"], asked["requestedBy"]) == (False, "caller admin")
@@ -150,7 +150,7 @@ def test_a_rotation_is_a_wish_that_whoever_performs_makes_true(stage: InMemoryDe
     assert stage.active(EAST) == key.id
 
 
-def test_without_regions_it_is_all_of_them(stage: InMemoryDeployment, service: Service) -> None:
+def test_a_rotation_without_regions_covers_all_of_them(stage: InMemoryDeployment, service: Service) -> None:
     stage.generate(EAST, WEST)
     assert [region["region"] for region in service.post("/v1/keys/rotate")["regions"]] == [EAST, WEST]
 
@@ -165,7 +165,7 @@ def test_without_regions_it_is_all_of_them(stage: InMemoryDeployment, service: S
         ("/v1/keys/k1/compromise", {"includeStandby": "yes"}, "includeStandby"),
     ],
 )
-def test_bad_fields_are_refused_by_name(
+def test_bad_fields_are_rejected_by_name(
     stage: InMemoryDeployment, service: Service, path: str, body: object, field: str
 ) -> None:
     stage.generate(EAST, WEST)
@@ -175,7 +175,9 @@ def test_bad_fields_are_refused_by_name(
     assert stage.store.versions.read().keys.number == before
 
 
-def test_a_policy_that_cannot_hold_is_said_with_the_arithmetic(stage: InMemoryDeployment, service: Service) -> None:
+def test_an_infeasible_rotation_policy_is_explained_with_the_calculation(
+    stage: InMemoryDeployment, service: Service
+) -> None:
     stage.generate()
     stage.store.deployment.set_rotation(propagation_seconds=30, max_age_seconds=60, standby=False)
     said = service.post("/v1/keys/rotate", status=409)
@@ -183,7 +185,7 @@ def test_a_policy_that_cannot_hold_is_said_with_the_arithmetic(stage: InMemoryDe
     assert "propagation delay + drain" in said["detail"]
 
 
-def test_a_compromise_is_done_when_it_is_answered_and_its_pairs_go_next(
+def test_a_compromise_is_effective_on_response_and_its_pairs_are_deleted_next(
     stage: InMemoryDeployment, service: Service
 ) -> None:
     key = stage.generate()
@@ -206,16 +208,14 @@ def test_a_compromise_is_done_when_it_is_answered_and_its_pairs_go_next(
     assert (again["compromisedAt"], again["regions"]) == (said["compromisedAt"], [])
 
 
-def test_a_standby_may_be_distrusted_too(stage: InMemoryDeployment, service: Service) -> None:
+def test_a_compromise_can_include_the_standby_key(stage: InMemoryDeployment, service: Service) -> None:
     key, ready = stage.generate(), stage.generate()
     (region,) = service.post(f"/v1/keys/{key.id}/compromise", {"includeStandby": True})["regions"]
     assert (region["successor"], region["outageSeconds"]) == (None, 30.0)
     assert {record.id for record, _ in stage.placements(EAST, KeyState.COMPROMISED)} == {key.id, ready.id}
 
 
-def test_only_an_admin_changes_anything_and_nobody_else_sees_anything(
-    stage: InMemoryDeployment, service: Service
-) -> None:
+def test_changes_require_the_admin_scope_and_reads_the_read_scope(stage: InMemoryDeployment, service: Service) -> None:
     key = stage.generate()
     before = stage.store.versions.read().keys.number
     for path in ("/v1/keys/rotate", f"/v1/keys/{key.id}/compromise"):
@@ -242,7 +242,7 @@ def test_a_caller_disabled_while_its_body_arrives_changes_nothing(stage: InMemor
     assert stage.store.rotations.newest(10) == rotations
 
 
-def test_a_scope_withdrawn_while_the_body_arrives_is_missing(stage: InMemoryDeployment, service: Service) -> None:
+def test_a_scope_withdrawn_while_the_body_arrives_is_insufficient(stage: InMemoryDeployment, service: Service) -> None:
     stage.generate()
     reader = service.snapshot.secrets["admin"]._replace(caller=service.snapshot.secrets["reader"].caller)
 

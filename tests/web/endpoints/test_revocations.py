@@ -43,7 +43,7 @@ def settle(store: Store, state: RevocationState, code: str = "") -> None:
         )
 
 
-def test_a_viewer_is_revoked_and_the_answer_says_when_it_may_come_back(counter: MultiTenantApp, store: Store) -> None:
+def test_a_revocation_returns_when_the_viewer_may_be_readmitted(counter: MultiTenantApp, store: Store) -> None:
     said = counter.revoke(reason="bought nothing")
     kept = store.revocations.get(said["id"], EVERYONE)
     assert said == {"id": "r1", "state": "queued", "readmitAfter": rfc3339(int(kept.readmit_after.timestamp()))}
@@ -53,7 +53,7 @@ def test_a_viewer_is_revoked_and_the_answer_says_when_it_may_come_back(counter: 
     assert (entry.channel_arn, entry.viewer_id) == (CHANNEL, "ada")
 
 
-def test_who_tells_ivs_is_told_of_what_was_accepted_and_of_nothing_else(counter: MultiTenantApp) -> None:
+def test_the_dispatcher_is_woken_only_for_accepted_revocations(counter: MultiTenantApp) -> None:
     counter.revoke()
     assert counter.pokes == 1
     counter.request("POST", "/v1/revocations/batch", {"revocations": [LEAST, LEAST]})
@@ -63,14 +63,14 @@ def test_who_tells_ivs_is_told_of_what_was_accepted_and_of_nothing_else(counter:
     assert counter.pokes == 2
 
 
-def test_several_channels_are_one_revocation(counter: MultiTenantApp) -> None:
+def test_several_channels_form_one_revocation(counter: MultiTenantApp) -> None:
     body = {"channelArns": [CHANNEL, OTHER], "viewerId": "ada"}
     said = counter.request("POST", "/v1/revocations", body).json
     shown = counter.request("GET", f"/v1/revocations/{said['id']}").json
     assert [target["channelArn"] for target in shown["targets"]] == [CHANNEL, OTHER]
 
 
-def test_what_was_issued_before_an_instant_can_be_meant_and_then_nobody_is_denied(counter: MultiTenantApp) -> None:
+def test_issued_before_revokes_old_sessions_and_denies_nothing(counter: MultiTenantApp) -> None:
     before = int(counter.clock.now()) - 3600
     said = counter.revoke(issuedBefore=rfc3339(before))
     [target] = counter.request("GET", f"/v1/revocations/{said['id']}").json["targets"]
@@ -78,16 +78,14 @@ def test_what_was_issued_before_an_instant_can_be_meant_and_then_nobody_is_denie
     assert counter.request("GET", "/v1/denials").json["denials"] == []
 
 
-def test_how_long_the_viewer_is_denied_can_be_said(counter: MultiTenantApp) -> None:
+def test_deny_seconds_sets_how_long_the_viewer_is_denied(counter: MultiTenantApp) -> None:
     counter.revoke(denySeconds=86_400, reason="banned")
     [denial] = counter.request("GET", "/v1/denials").json["denials"]
     assert denial["reason"] == "banned"
     assert unix_seconds(denial["until"]) - counter.clock.now() == pytest.approx(86_400, abs=3)
 
 
-def test_a_subject_is_revoked_under_every_viewer_id_that_it_was_ever_given(
-    counter: MultiTenantApp, store: Store
-) -> None:
+def test_a_subject_is_revoked_under_every_viewer_id_it_ever_had(counter: MultiTenantApp, store: Store) -> None:
     for version, key in enumerate((b"1" * 32, b"2" * 32), 1):
         store.deployment.add_subject_key(version, WRAPPER.encrypt_secret(SUBJECT_KEY_PURPOSE, key))
     body = {"channelArn": CHANNEL, "subject": "ada@example.com"}
@@ -118,7 +116,7 @@ def test_a_subject_is_revoked_under_every_viewer_id_that_it_was_ever_given(
         (LEAST | {"denySeconds": "60", "reason": "x" * 201}, ["denySeconds", "reason"]),
     ],
 )
-def test_every_bad_field_is_named_at_once_and_nothing_is_written(
+def test_every_bad_field_is_reported_together_and_nothing_is_written(
     counter: MultiTenantApp, body: dict[str, Any], fields: list[str]
 ) -> None:
     said = counter.request("POST", "/v1/revocations", body)
@@ -127,7 +125,7 @@ def test_every_bad_field_is_named_at_once_and_nothing_is_written(
     assert counter.store.versions.read().denials.number == 0
 
 
-def test_the_same_request_under_one_key_is_one_revocation_and_one_answer(counter: MultiTenantApp) -> None:
+def test_a_repeated_idempotency_key_creates_one_revocation_and_repeats_the_response(counter: MultiTenantApp) -> None:
     body = LEAST | {"reason": "once"}
     first = counter.request("POST", "/v1/revocations", body, idempotency_key="k-1")
     again = counter.request("POST", "/v1/revocations", dict(reversed(body.items())), idempotency_key="k-1")
@@ -137,7 +135,7 @@ def test_the_same_request_under_one_key_is_one_revocation_and_one_answer(counter
     assert others.json["id"] != first.json["id"], "another caller's key is another key"
 
 
-def test_a_key_that_stands_for_another_request_is_refused(counter: MultiTenantApp) -> None:
+def test_an_idempotency_key_of_a_different_request_is_rejected(counter: MultiTenantApp) -> None:
     counter.request("POST", "/v1/revocations", LEAST, idempotency_key="k-1")
     other = counter.request("POST", "/v1/revocations", LEAST | {"viewerId": "eve"}, idempotency_key="k-1")
     assert (other.status, other.json["code"]) == (422, "idempotency_key_reused")
@@ -146,7 +144,7 @@ def test_a_key_that_stands_for_another_request_is_refused(counter: MultiTenantAp
     assert len(counter.listed()) == 1
 
 
-def test_after_its_day_a_key_may_be_used_again(counter: MultiTenantApp, store: Store) -> None:
+def test_an_idempotency_key_can_be_reused_after_24_hours(counter: MultiTenantApp, store: Store) -> None:
     first = counter.request("POST", "/v1/revocations", LEAST, idempotency_key="k-1").json
     with write_transaction(store.engine) as connection:
         connection.execute(sa.update(idempotency_keys).values(used_at=idempotency_keys.c.used_at - 86_401))
@@ -155,11 +153,11 @@ def test_after_its_day_a_key_may_be_used_again(counter: MultiTenantApp, store: S
 
 
 @pytest.mark.parametrize("name", ["x" * 256, "a b", "caf\xe9"], ids=["long", "blank", "not ASCII"])
-def test_a_key_of_no_known_form_is_refused(counter: MultiTenantApp, name: str) -> None:
+def test_a_malformed_idempotency_key_is_rejected(counter: MultiTenantApp, name: str) -> None:
     assert bad_fields(counter.request("POST", "/v1/revocations", LEAST, idempotency_key=name)) == ["Idempotency-Key"]
 
 
-def test_one_bad_revocation_of_a_batch_spoils_no_other(counter: MultiTenantApp, store: Store) -> None:
+def test_a_bad_revocation_in_a_batch_fails_alone(counter: MultiTenantApp, store: Store) -> None:
     asks = [LEAST, {}, LEAST | {"viewerId": "eve"}, LEAST | {"channelArn": OTHER}, "nothing"]
     said = counter.request("POST", "/v1/revocations/batch", {"revocations": asks}, key=TENANT_A)
     assert said.status == 202
@@ -177,7 +175,7 @@ def test_one_bad_revocation_of_a_batch_spoils_no_other(counter: MultiTenantApp, 
     assert [entry.viewer_id for entry in claimed] == ["ada", "eve"], "in order, and behind who is asked for alone"
 
 
-def test_a_batch_of_nothing_but_bad_ones_is_answered_likewise(counter: MultiTenantApp) -> None:
+def test_a_batch_of_bad_revocations_is_accepted_with_their_problems(counter: MultiTenantApp) -> None:
     said = counter.request("POST", "/v1/revocations/batch", {"revocations": [{}]})
     assert (said.status, said.json["results"][0]["problem"]["code"]) == (202, "invalid_request")
 
@@ -192,11 +190,11 @@ def test_a_batch_of_nothing_but_bad_ones_is_answered_likewise(counter: MultiTena
         ({"revocations": [LEAST], "more": 1}, ["more"]),
     ],
 )
-def test_a_batch_is_a_list_of_one_to_a_thousand(counter: MultiTenantApp, body: Any, fields: list[str]) -> None:
+def test_a_batch_has_1_to_1000_revocations(counter: MultiTenantApp, body: Any, fields: list[str]) -> None:
     assert bad_fields(counter.request("POST", "/v1/revocations/batch", body)) == fields
 
 
-def test_a_thousand_are_one_batch(counter: MultiTenantApp) -> None:
+def test_1000_revocations_fit_one_batch(counter: MultiTenantApp) -> None:
     asks = [{"channelArn": CHANNEL, "viewerId": f"v{number}"} for number in range(1000)]
     said = counter.request("POST", "/v1/revocations/batch", {"revocations": asks})
     assert [result["id"] for result in said.json["results"]] == [f"r1-{number}" for number in range(1000)]
@@ -205,7 +203,7 @@ def test_a_thousand_are_one_batch(counter: MultiTenantApp) -> None:
     assert (said.status, "5000" in said.json["detail"]) == (422, True)
 
 
-def test_a_repeated_batch_gets_each_first_answer_at_its_place_whatever_the_clock_says(counter: MultiTenantApp) -> None:
+def test_a_repeated_batch_repeats_each_first_result_whatever_the_clock(counter: MultiTenantApp) -> None:
     soon = LEAST | {"issuedBefore": rfc3339(int(counter.clock.now()) + 60)}
     body = {"revocations": [soon, LEAST, {}]}
     first = counter.request("POST", "/v1/revocations/batch", body, idempotency_key="k").json["results"]
@@ -217,7 +215,7 @@ def test_a_repeated_batch_gets_each_first_answer_at_its_place_whatever_the_clock
     assert counter.listed() == [first[1]["id"]]
 
 
-def test_a_revocation_shows_what_became_of_each_part(counter: MultiTenantApp, store: Store) -> None:
+def test_a_revocation_shows_the_state_of_each_target(counter: MultiTenantApp, store: Store) -> None:
     said = counter.revoke()
     settle(store, RevocationState.QUEUED, "ThrottlingException")
     shown = counter.request("GET", f"/v1/revocations/{said['id']}").json
@@ -231,7 +229,7 @@ def test_a_revocation_shows_what_became_of_each_part(counter: MultiTenantApp, st
     assert target["finishedAt"] is not None
 
 
-def test_lists_are_newest_first_in_pages_and_filtered(counter: MultiTenantApp, store: Store) -> None:
+def test_lists_are_paged_newest_first_and_filtered(counter: MultiTenantApp, store: Store) -> None:
     sent = counter.revoke("v1")["id"]
     settle(store, RevocationState.SENT)
     ids = [sent, counter.revoke("v2")["id"], counter.revoke("v1", where=OTHER)["id"]]
@@ -258,13 +256,13 @@ def test_lists_are_newest_first_in_pages_and_filtered(counter: MultiTenantApp, s
         (f"nextToken={'9' * 19}", ["nextToken"]),
     ],
 )
-def test_a_bad_query_is_refused_by_name(counter: MultiTenantApp, query: str, fields: list[str]) -> None:
+def test_a_bad_query_parameter_is_rejected_by_name(counter: MultiTenantApp, query: str, fields: list[str]) -> None:
     assert sorted(bad_fields(counter.request("GET", f"/v1/revocations?{query}"))) == fields
     many = counter.request("GET", "/v1/revocations?" + "&".join(f"a{number}=" for number in range(101)))
     assert many.status == 422
 
 
-def test_what_is_still_queued_can_be_given_up(counter: MultiTenantApp, store: Store) -> None:
+def test_queued_deliveries_can_be_cancelled(counter: MultiTenantApp, store: Store) -> None:
     said = counter.revoke()
     shown = counter.request("POST", f"/v1/revocations/{said['id']}/cancel")
     assert (shown.status, shown.json["state"]) == (200, "cancelled")
@@ -272,7 +270,7 @@ def test_what_is_still_queued_can_be_given_up(counter: MultiTenantApp, store: St
     assert counter.request("POST", f"/v1/revocations/{said['id']}/cancel").json == shown.json
 
 
-def test_what_failed_can_be_tried_again(counter: MultiTenantApp, store: Store) -> None:
+def test_failed_deliveries_can_be_retried(counter: MultiTenantApp, store: Store) -> None:
     said = counter.revoke()
     settle(store, RevocationState.FAILED, "AccessDeniedException")
     shown = counter.request("GET", f"/v1/revocations/{said['id']}").json
@@ -282,7 +280,7 @@ def test_what_failed_can_be_tried_again(counter: MultiTenantApp, store: Store) -
 
 
 @pytest.mark.parametrize("path", ["r9", "r9/x", "%00", "a b", "r" * 65])
-def test_what_is_not_there_is_404(counter: MultiTenantApp, path: str) -> None:
+def test_an_unknown_id_is_404(counter: MultiTenantApp, path: str) -> None:
     assert counter.request("GET", f"/v1/revocations/{path}").status == 404
     if "/" not in path:
         for verb in ("retry", "cancel"):
@@ -290,7 +288,7 @@ def test_what_is_not_there_is_404(counter: MultiTenantApp, path: str) -> None:
             assert (answer.status, answer.json["code"]) == (404, "revocation_not_found")
 
 
-def test_no_tenant_revokes_sees_or_stops_anothers(counter: MultiTenantApp) -> None:
+def test_a_tenant_cannot_revoke_list_or_cancel_for_another_tenant(counter: MultiTenantApp) -> None:
     theirs = counter.revoke(where=OTHER, key=TENANT_B)["id"]
     both = counter.request("POST", "/v1/revocations", {"channelArns": [CHANNEL, OTHER], "viewerId": "ada"}).json["id"]
     for body in (LEAST | {"channelArn": OTHER}, {"channelArns": [CHANNEL, OTHER], "viewerId": "ada"}):
@@ -307,7 +305,7 @@ def test_no_tenant_revokes_sees_or_stops_anothers(counter: MultiTenantApp) -> No
     assert counter.request("GET", f"/v1/revocations/{both}").json["state"] == "queued"
 
 
-def test_each_route_needs_its_scope(counter: MultiTenantApp) -> None:
+def test_each_route_requires_its_scope(counter: MultiTenantApp) -> None:
     said = counter.revoke()["id"]
     writes = [
         ("POST", "/v1/revocations", LEAST),
@@ -326,7 +324,7 @@ def test_each_route_needs_its_scope(counter: MultiTenantApp) -> None:
     assert counter.listed() == [said]
 
 
-def test_a_viewer_s_name_reaches_no_log_and_no_refusal(counter: MultiTenantApp) -> None:
+def test_the_viewer_appears_in_no_log_and_no_problem(counter: MultiTenantApp) -> None:
     with capture_logs() as lines:
         counter.revoke(VIEWER, reason="fine")
         counter.listed(f"viewerId={VIEWER}")
@@ -338,7 +336,7 @@ def test_a_viewer_s_name_reaches_no_log_and_no_refusal(counter: MultiTenantApp) 
     assert '"path":"/v1/revocations/{id}"' in counter.log()
 
 
-def test_a_caller_that_is_disabled_while_its_body_comes_is_refused(counter: MultiTenantApp) -> None:
+def test_a_caller_disabled_while_its_body_arrives_is_rejected(counter: MultiTenantApp) -> None:
     class Dripping(dict[str, Any]):
         """A snapshot's secrets that are gone when they are looked at for the second time."""
 
@@ -353,14 +351,14 @@ def test_a_caller_that_is_disabled_while_its_body_comes_is_refused(counter: Mult
     assert counter.store.revocations.list(EVERYONE, limit=9) == []
 
 
-def test_a_path_takes_its_methods_alone(counter: MultiTenantApp) -> None:
+def test_a_path_supports_only_its_methods(counter: MultiTenantApp) -> None:
     said = counter.request("DELETE", "/v1/revocations")
     assert (said.status, said.headers["allow"]) == (405, "POST, GET")
     assert counter.request("HEAD", "/v1/revocations").status == 200
     assert counter.request("GET", "/v1/revocations/batch", key=EVERYTHING).status == 405
 
 
-def test_who_owns_few_of_many_is_answered_in_short_pages(
+def test_a_caller_that_owns_few_of_many_gets_short_pages(
     counter: MultiTenantApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many others have, a page looks through a bounded number."""
@@ -387,9 +385,7 @@ INVENTED = [
 
 
 @pytest.mark.parametrize("invented", INVENTED, ids=["a region", "an account"])
-def test_a_channel_where_no_key_is_held_is_refused_by_name_and_leaves_no_row(
-    counter: MultiTenantApp, invented: str
-) -> None:
+def test_a_channel_without_a_signing_key_is_rejected_and_leaves_no_row(counter: MultiTenantApp, invented: str) -> None:
     counter.store.deployment.bind_account("123456789012")
     account_and_region = ", ".join(f"{kind} {invented.split(':')[n]}" for kind, n in (("account", 4), ("region", 3)))
     for path, body in (
@@ -408,7 +404,7 @@ def test_a_channel_where_no_key_is_held_is_refused_by_name_and_leaves_no_row(
     assert {denial.channel for denial in counter.store.denials.in_force(("*",), limit=9)} == {CHANNEL}
 
 
-def test_a_region_is_served_when_settings_name_it_or_a_key_is_or_was_there(counter: MultiTenantApp) -> None:
+def test_a_region_is_served_if_configured_or_if_it_has_or_had_a_key(counter: MultiTenantApp) -> None:
     counter.configured = []
     body = {"channelArn": CHANNEL, "viewerId": "ada"}
     assert counter.request("POST", "/v1/revocations", body).status == 422
@@ -424,7 +420,7 @@ def test_a_caller_outside_its_patterns_does_not_learn_which_regions_are_served(c
     assert (said.status, said.json["code"]) == (403, "channel_not_allowed")
 
 
-def test_an_item_of_a_batch_that_is_no_object_is_named(counter: MultiTenantApp) -> None:
+def test_a_batch_item_that_is_not_an_object_is_named(counter: MultiTenantApp) -> None:
     said = counter.request("POST", "/v1/revocations/batch", {"revocations": [LEAST, 5, None, []]}).json["results"]
     assert said[0]["state"] == "queued"
     assert [result["problem"]["errors"] for result in said[1:]] == [
@@ -433,7 +429,7 @@ def test_an_item_of_a_batch_that_is_no_object_is_named(counter: MultiTenantApp) 
 
 
 @pytest.mark.parametrize("path", ["/v1/revocations", "/v1/revocations/batch", "/v1/denials"])
-def test_a_field_that_is_given_twice_is_refused_on_every_route(counter: MultiTenantApp, path: str) -> None:
+def test_a_repeated_field_is_rejected_on_every_route(counter: MultiTenantApp, path: str) -> None:
     fields = b'"channelArn":"%b","viewerId":"ada","viewerId":"eve"' % CHANNEL.encode()
     body, name = (b'{"revocations":[{%b}]}', "revocations[0].viewerId") if "batch" in path else (b"{%b}", "viewerId")
     assert bad_fields(counter.request("POST", path, body % fields)) == [name]

@@ -85,7 +85,7 @@ def deployment(migrated: Path, tmp_path: Path) -> Deployment:
     return Deployment(InMemoryDeployment(migrated, tmp_path / "keys"))
 
 
-def test_a_new_deployment_has_nothing_to_show(deployment: Deployment) -> None:
+def test_a_new_deployment_has_an_empty_status(deployment: Deployment) -> None:
     said = deployment.answer()
     assert said["deploymentId"] == deployment.store.deployment.read().id
     for what in ("problems", "workers", "staleWorkers", "revocations", "regions"):
@@ -93,7 +93,7 @@ def test_a_new_deployment_has_nothing_to_show(deployment: Deployment) -> None:
     assert said["leader"] is None
 
 
-def test_what_ivs_has_yet_to_be_told_is_counted_by_place(deployment: Deployment) -> None:
+def test_queued_revocations_are_counted_by_account_and_region(deployment: Deployment) -> None:
     wanted = [revocation("r1", "v", "w"), revocation("r2", where=(CHANNEL.replace("us-east-1", "eu-west-1"),))]
     deployment.store.revocations.accept("backend", wanted, Priority.INTERACTIVE, REACH)
     [first, second] = deployment.answer()["revocations"]
@@ -102,7 +102,7 @@ def test_what_ivs_has_yet_to_be_told_is_counted_by_place(deployment: Deployment)
     assert second == there | {"queued": 2, "oldestSeconds": 0, "leader": None}
 
 
-def test_who_tells_ivs_is_shown_where_something_waits_and_where_nothing_does(deployment: Deployment) -> None:
+def test_the_dispatching_worker_is_shown_with_and_without_a_queue(deployment: Deployment) -> None:
     place, idle = parse_arn(CHANNEL).account_region, AccountRegion("123456789012", "ap-south-1")
     deployment.store.revocations.accept("backend", [revocation("r1")], Priority.INTERACTIVE, REACH)
     with write_transaction(deployment.store.engine) as connection:
@@ -116,13 +116,13 @@ def test_who_tells_ivs_is_shown_where_something_waits_and_where_nothing_does(dep
     assert all(14 < there["leader"]["leaseSecondsLeft"] <= 15 for there in (first, second))
 
 
-def test_it_needs_the_scope_and_reads_nothing_without(deployment: Deployment) -> None:
+def test_without_the_scope_nothing_is_read(deployment: Deployment) -> None:
     for authorization, refusal in ((f"Bearer {SHOP}", InsufficientScope), ("", Unauthenticated)):
         with pytest.raises(refusal):
             response_of(deployment.route.status, scope_of("GET", "/v1/status", authorization=authorization), b"")
 
 
-def test_each_region_shows_its_keys_its_slots_and_what_comes_next(deployment: Deployment) -> None:
+def test_each_region_shows_its_keys_slots_and_next_action(deployment: Deployment) -> None:
     former = deployment.stage.generate().id
     active = deployment.stage.rotate()
     deployment.stage.clock.wall = deployment.store.versions.read().now
@@ -140,7 +140,7 @@ def test_each_region_shows_its_keys_its_slots_and_what_comes_next(deployment: De
     assert (west["nextAction"], west["nextActionAt"]) == ("all slots are filled", None)
 
 
-def test_where_nobody_has_looked_it_says_so(deployment: Deployment) -> None:
+def test_a_region_that_was_never_observed_says_so(deployment: Deployment) -> None:
     deployment.stage.generate()
     [east] = deployment.answer()["regions"]
     assert east["slots"] == {"ours": 1, "foreign": None, "limit": 3}
@@ -154,7 +154,7 @@ def test_the_age_of_the_active_key_is_on_the_store_s_clock(deployment: Deploymen
     assert 3500 <= east["activeSeconds"] <= 3600
 
 
-def test_who_works_who_leads_and_who_has_not_heard(deployment: Deployment) -> None:
+def test_workers_show_leadership_and_staleness(deployment: Deployment) -> None:
     deployment.record_heartbeat("cut-off", problems=(make_problem("old news"),))
     with write_transaction(deployment.store.engine) as connection:
         connection.execute(
@@ -183,7 +183,7 @@ def test_who_works_who_leads_and_who_has_not_heard(deployment: Deployment) -> No
     assert sorted(said["problems"]) == ["IVS is down", "full"], "each thing once, and no old news"
 
 
-def test_ivs_is_not_asked(deployment: Deployment) -> None:
+def test_status_calls_no_ivs_operation(deployment: Deployment) -> None:
     deployment.stage.generate()
     ivs: SimulatedIvs = deployment.stage.ivs
     ivs.calls.clear()
@@ -191,7 +191,7 @@ def test_ivs_is_not_asked(deployment: Deployment) -> None:
     assert not ivs.calls
 
 
-def test_a_store_that_is_away_is_told_as_such(deployment: Deployment) -> None:
+def test_an_unavailable_store_is_reported_as_such(deployment: Deployment) -> None:
     def away() -> StatusData:
         raise StoreUnavailable("the store did not answer")
 
@@ -200,7 +200,7 @@ def test_a_store_that_is_away_is_told_as_such(deployment: Deployment) -> None:
         deployment.answer()
 
 
-def test_a_store_that_hangs_holds_up_no_other_request(deployment: Deployment) -> None:
+def test_a_hanging_store_delays_no_other_request(deployment: Deployment) -> None:
     go_on = threading.Event()
 
     def hang() -> StatusData:

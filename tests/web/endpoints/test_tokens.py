@@ -114,7 +114,7 @@ def worker(store: Store, request: pytest.FixtureRequest) -> Worker:
     return Worker(store, awaited=request.param)
 
 
-def test_an_ask_is_answered_with_a_token_that_opens_its_playback_url(worker: Worker) -> None:
+def test_a_request_returns_a_token_that_allows_playback(worker: Worker) -> None:
     answer = worker.answer(worker.routes.single, ASK)
     assert (answer.status, answer.code) == (201, "issued")
     assert (b"cache-control", b"no-store") in answer.headers
@@ -130,33 +130,33 @@ def test_an_ask_is_answered_with_a_token_that_opens_its_playback_url(worker: Wor
     assert verdict.outcome is Outcome.ALLOW
 
 
-def test_without_a_viewer_the_answer_names_none(worker: Worker) -> None:
+def test_an_anonymous_token_has_no_viewer_in_the_response(worker: Worker) -> None:
     policy = CallerPolicy(channels=("*",), allow_anonymous_viewers=True)
     worker.snapshot = worker.snapshot._replace(secrets={"abc": SECRETS["abc"]._replace(caller=Caller("shop", policy))})
     assert not {"viewerId", "viewerSessionVersion"} & worker.single({"channelArn": str(CHANNEL)}).keys()
 
 
 @pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer tsk_abc_wrong"}, {"authorization": "Basic x"}])
-def test_nobody_asks_anonymously(worker: Worker, headers: dict[str, str]) -> None:
+def test_a_missing_or_wrong_api_key_is_unauthenticated(worker: Worker, headers: dict[str, str]) -> None:
     for ask in (worker.single, worker.batch):
         with pytest.raises(Unauthenticated):
             ask(ASK, scope=scope_of(**headers))
 
 
-def test_who_is_not_known_is_refused_before_the_body_is_read(worker: Worker) -> None:
+def test_an_unauthenticated_request_is_rejected_before_its_body_is_read(worker: Worker) -> None:
     for ask in (worker.single, worker.batch):
         with pytest.raises(Unauthenticated):
             ask(ASK, scope=scope_of(), receive=lambda: pytest.fail("it was read"))
 
 
-def test_a_caller_without_the_scope_is_refused(worker: Worker) -> None:
+def test_a_caller_without_the_scope_is_rejected(worker: Worker) -> None:
     policy = CallerPolicy(channels=("*",), scopes=frozenset({"keys:read"}))
     worker.snapshot = worker.snapshot._replace(secrets={"abc": SECRETS["abc"]._replace(caller=Caller("shop", policy))})
     with pytest.raises(InsufficientScope):
         worker.single()
 
 
-def test_a_stale_worker_refuses_everyone(worker: Worker) -> None:
+def test_a_stale_worker_rejects_every_request(worker: Worker) -> None:
     worker.clock.advance(901)
     for ask in (worker.single, worker.batch):
         with pytest.raises(SnapshotStale):
@@ -169,7 +169,7 @@ def slowly(worker: Worker, body: Any, meanwhile: Callable[[], object]) -> Callab
     return receiving([content[:-1], content[-1:]], meanwhile)
 
 
-def test_a_caller_that_is_disabled_while_its_body_comes_gets_nothing(worker: Worker) -> None:
+def test_a_caller_disabled_while_its_body_arrives_gets_no_token(worker: Worker) -> None:
     """Else one open request would outlive the two seconds in which a key is to be dead everywhere."""
 
     def disable() -> None:
@@ -181,7 +181,7 @@ def test_a_caller_that_is_disabled_while_its_body_comes_gets_nothing(worker: Wor
             ask(receive=slowly(worker, body, disable))
 
 
-def test_a_lease_that_ends_while_the_body_comes_is_ended(worker: Worker) -> None:
+def test_a_snapshot_that_expires_while_the_body_arrives_is_stale(worker: Worker) -> None:
     later = lambda: worker.clock.advance(901)  # noqa: E731
     for ask, body in ((worker.single, ASK), (worker.batch, {"requests": [ASK]})):
         worker.snapshot = worker.snapshot._replace(refresh_started_at=worker.clock.monotonic())
@@ -189,7 +189,7 @@ def test_a_lease_that_ends_while_the_body_comes_is_ended(worker: Worker) -> None
             ask(receive=slowly(worker, body, later))
 
 
-def test_a_caller_that_is_disabled_while_its_channel_is_looked_up_gets_nothing(worker: Worker) -> None:
+def test_a_caller_disabled_during_the_channel_lookup_gets_no_token(worker: Worker) -> None:
     worker.ivs.add_channels([str(CHANNEL)])
 
     def disable() -> None:
@@ -202,7 +202,7 @@ def test_a_caller_that_is_disabled_while_its_channel_is_looked_up_gets_nothing(w
         worker.single()
 
 
-def test_a_caller_that_is_disabled_during_a_batch_gets_no_more_of_it(worker: Worker) -> None:
+def test_a_caller_disabled_during_a_batch_gets_no_further_tokens(worker: Worker) -> None:
     """Each slice is judged by what the worker knows by then, whether its channels were looked up or not."""
     worker.ivs.add_channels([str(OTHER_CHANNEL)])
 
@@ -217,7 +217,7 @@ def test_a_caller_that_is_disabled_during_a_batch_gets_no_more_of_it(worker: Wor
     assert worker.outcomes() == {"issued": 1, "unauthenticated": 1}
 
 
-def test_a_key_rotated_while_the_body_comes_signs(worker: Worker) -> None:
+def test_a_key_that_became_active_while_the_body_arrived_signs(worker: Worker) -> None:
     new = keypair.generate()
 
     def rotate() -> None:
@@ -230,14 +230,14 @@ def test_a_key_rotated_while_the_body_comes_signs(worker: Worker) -> None:
     )
 
 
-def test_every_bad_field_comes_back_at_once(worker: Worker) -> None:
+def test_every_bad_field_is_reported_together(worker: Worker) -> None:
     with pytest.raises(InvalidRequest) as refused:
         worker.single({"ttlSeconds": 0, "viewerId": "", "x": 1})
     assert {e.field for e in refused.value.errors} == {"channelArn", "ttlSeconds", "viewerId", "x"}
     assert worker.outcomes() == {"invalid_request": 1}
 
 
-def test_a_field_that_is_given_twice_is_refused_by_name(worker: Worker) -> None:
+def test_a_repeated_field_is_rejected_by_name(worker: Worker) -> None:
     fields = b'"channelArn":"%b","viewerId":"ada","viewerId":"eve"' % str(CHANNEL).encode()
     for endpoint, body, name in (
         (worker.routes.single, b"{%b}", "viewerId"),
@@ -249,7 +249,7 @@ def test_a_field_that_is_given_twice_is_refused_by_name(worker: Worker) -> None:
     assert worker.outcomes() == {"invalid_request": 2}
 
 
-def test_a_channel_that_ivs_does_not_know_is_404_for_a_minute(worker: Worker) -> None:
+def test_a_channel_unknown_to_ivs_is_404_for_a_minute(worker: Worker) -> None:
     worker.snapshot = worker.snapshot._replace(channels={str(CHANNEL): KnownChannel(None, False, AT)})
     with pytest.raises(ChannelNotFound):
         worker.single()
@@ -259,14 +259,14 @@ def test_a_channel_that_ivs_does_not_know_is_404_for_a_minute(worker: Worker) ->
     assert worker.single()["playbackUrl"].startswith(worker.ivs.channels[str(CHANNEL)]["playbackUrl"])
 
 
-def test_an_unknown_channel_is_found_while_the_ask_waits(worker: Worker) -> None:
+def test_a_request_waits_for_the_lookup_of_its_channel(worker: Worker) -> None:
     worker.snapshot = worker.snapshot._replace(channels={})
     worker.ivs.add_channels([str(CHANNEL)])
     worker.wake = worker.channel_cache.run_once
     assert "playbackUrl" in worker.single()
 
 
-def test_when_ivs_is_away_the_token_goes_out_without_its_url(worker: Worker) -> None:
+def test_an_ivs_outage_omits_the_playback_url(worker: Worker) -> None:
     worker.snapshot = worker.snapshot._replace(channels={})
     worker.ivs.refuse["BatchGetChannel"] = outage()
 
@@ -292,7 +292,7 @@ def without_playback_url(worker: Worker) -> None:
     worker.wake = find
 
 
-def test_a_token_without_its_url_says_when_to_ask_again(worker: Worker) -> None:
+def test_a_token_without_a_url_says_when_to_retry(worker: Worker) -> None:
     without_playback_url(worker)
     single = worker.single()
     missing, there = worker.batch(ASK, ASK | {"channelArn": str(OTHER_CHANNEL)})
@@ -305,7 +305,7 @@ def test_a_token_without_its_url_says_when_to_ask_again(worker: Worker) -> None:
     assert "playbackUrlRetryAfterSeconds" not in there
 
 
-def test_a_caller_may_require_the_url(worker: Worker) -> None:
+def test_a_request_can_require_the_playback_url(worker: Worker) -> None:
     without_playback_url(worker)
     required = ASK | {"requirePlaybackUrl": True}
     with pytest.raises(PlaybackUrlUnavailable) as refused:
@@ -322,7 +322,7 @@ def test_a_caller_may_require_the_url(worker: Worker) -> None:
     assert worker.outcomes() == {"playback_url_unavailable": 2, "issued": 2}
 
 
-def test_a_required_url_that_is_there_or_found_in_time_changes_nothing(worker: Worker) -> None:
+def test_requiring_an_available_url_changes_nothing(worker: Worker) -> None:
     required = ASK | {"requirePlaybackUrl": True}
     assert worker.single(required).keys() == worker.single(ASK).keys()
     worker.snapshot = worker.snapshot._replace(channels={})
@@ -331,13 +331,13 @@ def test_a_required_url_that_is_there_or_found_in_time_changes_nothing(worker: W
     assert "playbackUrl" in worker.single(required)
 
 
-def test_a_channel_that_there_is_not_is_404_whatever_is_required(worker: Worker) -> None:
+def test_a_missing_channel_is_404_even_if_the_url_is_required(worker: Worker) -> None:
     worker.snapshot = worker.snapshot._replace(channels={str(CHANNEL): KnownChannel(None, False, AT)})
     with pytest.raises(ChannelNotFound):
         worker.single(ASK | {"requirePlaybackUrl": True})
 
 
-def test_nobody_finding_out_is_waited_for_no_longer_than_the_wait(worker: Worker) -> None:
+def test_a_lookup_without_a_result_is_awaited_no_longer_than_the_timeout(worker: Worker) -> None:
     """Real time: three tenths of a second, once for a batch of many channels."""
     worker.snapshot = worker.snapshot._replace(channels={})
 
@@ -350,7 +350,7 @@ def test_nobody_finding_out_is_waited_for_no_longer_than_the_wait(worker: Worker
     assert 0.25 <= asyncio.run(timed()) < 1.5
 
 
-def test_channels_of_places_without_a_key_are_not_asked_about(worker: Worker) -> None:
+def test_channels_in_regions_without_a_key_are_not_looked_up(worker: Worker) -> None:
     policy = CallerPolicy(channels=("*",))
     worker.snapshot = worker.snapshot._replace(secrets={"abc": SECRETS["abc"]._replace(caller=Caller("shop", policy))})
     worker.wake = worker.channel_cache.run_once
@@ -360,7 +360,7 @@ def test_channels_of_places_without_a_key_are_not_asked_about(worker: Worker) ->
     assert not worker.ivs.calls
 
 
-def test_a_batch_answers_in_order_and_one_bad_ask_spoils_no_other(worker: Worker) -> None:
+def test_a_batch_keeps_its_order_and_a_bad_request_fails_alone(worker: Worker) -> None:
     elsewhere = str(CHANNEL).replace("us-east-1", "eu-west-1")
     asks = [ASK | {"viewerId": f"v{n}"} for n in range(60)]
     bad = {3: {"nothing": 1}, 26: 5, 27: ASK | {"ttlSeconds": 601}, 30: ASK | {"channelArn": elsewhere}, 59: []}
@@ -389,12 +389,12 @@ def test_a_batch_answers_in_order_and_one_bad_ask_spoils_no_other(worker: Worker
         {"ask": [ASK]},
     ],
 )
-def test_a_batch_is_a_list_of_1_to_500_asks(worker: Worker, body: Any) -> None:
+def test_a_batch_has_1_to_500_requests(worker: Worker, body: Any) -> None:
     with pytest.raises(InvalidRequest):
         worker.answer(worker.routes.batch, body)
 
 
-def test_a_single_ask_is_not_stuck_behind_batches(worker: Worker) -> None:
+def test_a_single_request_does_not_wait_for_whole_batches(worker: Worker) -> None:
     """While four batches of 500 run, a single one is behind one slice, not behind them."""
     body = json.dumps({"requests": [ASK] * 500}).encode()
 
@@ -423,13 +423,13 @@ def test_a_single_ask_is_not_stuck_behind_batches(worker: Worker) -> None:
     assert minted <= 1 + 2 * 25
 
 
-def test_no_answer_shows_a_subject(worker: Worker) -> None:
+def test_no_response_contains_the_subject(worker: Worker) -> None:
     answer = worker.answer(worker.routes.single, {"channelArn": str(CHANNEL), "subject": "jane@example.com"})
     assert b"jane" not in answer.body
     assert len(json.loads(answer.body)["viewerId"]) == 40
 
 
-def test_a_channel_in_an_invented_region_costs_no_question_no_lease_and_no_call(worker: Worker, store: Store) -> None:
+def test_a_channel_in_an_invented_region_causes_no_lookup_no_lease_and_no_call(worker: Worker, store: Store) -> None:
     policy = CallerPolicy(channels=("*",))
     worker.snapshot = worker.snapshot._replace(secrets={"abc": SECRETS["abc"]._replace(caller=Caller("shop", policy))})
     invented = [str(CHANNEL).replace("us-east-1", f"invented-{number}") for number in range(30)]
@@ -444,7 +444,7 @@ def test_a_channel_in_an_invented_region_costs_no_question_no_lease_and_no_call(
     assert not store.channels.get(invented)
 
 
-def test_one_callers_unknown_channels_do_not_delay_anothers(worker: Worker) -> None:
+def test_unknown_channels_of_one_caller_do_not_delay_another(worker: Worker) -> None:
     flood = KnownSecret(key_digest("tsk_flood_secret"), None, Caller("flood", POLICY))
     worker.snapshot = worker.snapshot._replace(channels={}, secrets={**SECRETS, "flood": flood})
     worker.ivs.add_channels([str(CHANNEL)])
@@ -459,9 +459,7 @@ def test_one_callers_unknown_channels_do_not_delay_anothers(worker: Worker) -> N
 
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0, 5.5, -5.5])
-def test_a_worker_whose_clock_jumps_signs_nothing_until_the_clock_is_right_or_confirmed(
-    worker: Worker, jump: float
-) -> None:
+def test_a_clock_jump_stops_signing_until_it_is_corrected_or_confirmed(worker: Worker, jump: float) -> None:
     worker.single()
     worker.clock.jump(jump)
     for refused in (worker.single, lambda: worker.batch(ASK)):
@@ -475,7 +473,7 @@ def test_a_worker_whose_clock_jumps_signs_nothing_until_the_clock_is_right_or_co
     assert worker.single()["token"], "the store has confirmed the new time"
 
 
-def test_a_clock_that_jumps_within_a_request_changes_nothing_about_its_token(
+def test_a_clock_jump_within_a_request_does_not_change_its_token(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One reading is what everything is judged and signed by: a second one may be of a clock that has jumped."""
@@ -487,7 +485,7 @@ def test_a_clock_that_jumps_within_a_request_changes_nothing_about_its_token(
     assert json.loads(begun.complete(begun.key.sign(begun.digest), 0.0).body)["expiresAt"] == "2027-01-15T08:05:00Z"
 
 
-def test_a_clock_that_jumps_while_a_channel_is_asked_for_signs_nothing(worker: Worker) -> None:
+def test_a_clock_jump_during_a_channel_lookup_prevents_signing(worker: Worker) -> None:
     """The token is reckoned by the time after waiting."""
     worker.snapshot = worker.snapshot._replace(channels={})
     ask = worker.routes._channel_cache.look_up
@@ -501,7 +499,7 @@ def test_a_clock_that_jumps_while_a_channel_is_asked_for_signs_nothing(worker: W
         worker.single()
 
 
-def test_a_clock_that_jumps_within_a_batch_ends_it_at_that_slice(worker: Worker) -> None:
+def test_a_clock_jump_within_a_batch_fails_the_remaining_slices(worker: Worker) -> None:
     slices = 0
 
     def now() -> float:
