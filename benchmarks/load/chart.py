@@ -139,11 +139,11 @@ def _latency_over_time(axes: Any, seconds: Mapping[str, Sequence[float | None]])
 
 def _rates(axes: Any, seconds: Mapping[str, Sequence[Any]]) -> None:
     at = _middles(seconds["second"])
-    axes.plot(at, seconds["asked"], label="asked", color="#525252", linestyle="--", zorder=5)
-    axes.plot(at, seconds["answered"], label="succeeded", color="#238b45")
+    axes.plot(at, seconds["sent"], label="sent", color="#525252", linestyle="--", zorder=5)
+    axes.plot(at, seconds["completed"], label="succeeded", color="#238b45")
     if any(seconds["failed"]):
         axes.plot(at, seconds["failed"], label="failed", color="#d94801")
-    most = max([*seconds["asked"], *seconds["answered"], 1.0])
+    most = max([*seconds["sent"], *seconds["completed"], 1.0])
     axes.set_title("requests a second", loc="left")
     axes.set_ylim(0, 1.15 * most)
     axes.grid(alpha=0.3)

@@ -15,7 +15,7 @@ import httptools
 from benchmarks.load.wire import Request
 
 
-class Asked(NamedTuple):
+class SentRequest(NamedTuple):
     """A request and the instant at which it was due, on the loop's clock."""
 
     due_at: float
@@ -25,15 +25,15 @@ class Asked(NamedTuple):
 class Owner(Protocol):
     """Who is told what happened."""
 
-    def answered(self, connection: Connection, asked: Asked, status: int, body: bytes) -> None: ...
+    def completed(self, connection: Connection, sent: SentRequest, status: int, body: bytes) -> None: ...
 
-    def lost(self, connection: Connection, asked: Asked | None, reason: str) -> None: ...
+    def lost(self, connection: Connection, sent: SentRequest | None, reason: str) -> None: ...
 
 
 class Connection(asyncio.Protocol):
     """Writes prepared bytes, reads answers."""
 
-    __slots__ = ("_owner", "_parser", "_parts", "_transport", "_why", "asked", "is_usable")
+    __slots__ = ("_owner", "_parser", "_parts", "_transport", "_why", "sent", "is_usable")
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
@@ -41,15 +41,15 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._parts: list[bytes] = []
         self._why = "connection lost"
-        self.asked: Asked | None = None
+        self.sent: SentRequest | None = None
         """What is out on it; None while it is free."""
         self.is_usable = True
 
-    def send(self, asked: Asked) -> None:
+    def send(self, sent: SentRequest) -> None:
         """Write a request. Only on a connection that is free."""
         assert self._transport is not None
-        self.asked = asked
-        self._transport.write(asked.request.data)
+        self.sent = sent
+        self._transport.write(sent.request.data)
 
     def drop(self, reason: str) -> None:
         """Give it up at once; the request that is out on it fails for this reason."""
@@ -68,19 +68,19 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, _: Exception | None) -> None:
         self.is_usable = False
-        asked, self.asked = self.asked, None
-        self._owner.lost(self, asked, self._why)
+        sent, self.sent = self.sent, None
+        self._owner.lost(self, sent, self._why)
 
     def on_body(self, part: bytes) -> None:
         """The parser's call."""
         self._parts.append(part)
 
     def on_message_complete(self) -> None:
-        """The parser's call. An answer that nobody asked for, such as a 408 on an idle connection, is dropped."""
+        """The parser's call. A response without a request, such as a 408 on an idle connection, is dropped."""
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts.clear()
-        asked, self.asked = self.asked, None
+        sent, self.sent = self.sent, None
         if not self._parser.should_keep_alive():
             self.drop("closed by the server")
-        if asked is not None:
-            self._owner.answered(self, asked, self._parser.get_status_code(), body)
+        if sent is not None:
+            self._owner.completed(self, sent, self._parser.get_status_code(), body)

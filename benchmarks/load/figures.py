@@ -35,16 +35,16 @@ def figures_of(totals: Totals, limits: Limits | None = None) -> dict[str, Any]:
     bad = judge(totals.samples, (key for line in totals.keys for key in line.keys))
     counted = totals.counted.values()
     seconds = max(totals.end - totals.first, 0.001)
-    asked, answered = sum(s.asked for s in counted), sum(s.answered for s in counted)
+    sent, completed = sum(s.sent for s in counted), sum(s.completed for s in counted)
     failed = sum(s.failed for s in counted)
     tokens = sum(s.tokens for s in counted)
     latency = spread(totals.latencies)
-    error_rate = failed / asked if asked else None
+    error_rate = failed / sent if sent else None
     return {
         "benchmark": f"load: {totals.runs[0].plan}",
         "plan": _plan(totals.runs[0]),
         "invalid": _invalid(totals, limits),
-        "failed": _failed(totals, bad, answered),
+        "failed": _failed(totals, bad, completed),
         "exceeded": list(_exceeded(limits, latency["p99"], error_rate)),
         "interrupted": any(one.interrupted for one in totals.runs),
         "limits": limits.model_dump(),
@@ -52,15 +52,15 @@ def figures_of(totals: Totals, limits: Limits | None = None) -> dict[str, Any]:
         "errors": _errors(totals.errors),
         "warmup": _warmup(totals),
         "ratios": {
-            "achieved_to_asked": answered / asked if asked else None,
+            "completed_to_sent": completed / sent if sent else None,
             "p99_to_p50": latency["p99"] / latency["p50"] if latency["p99"] and latency["p50"] else None,
         },
         "figures": {
             "seconds": seconds,
-            "asked_per_second": asked / seconds,
-            "achieved_per_second": answered / seconds,
+            "sent_per_second": sent / seconds,
+            "completed_per_second": completed / seconds,
             "tokens_per_second": tokens / seconds,
-            "requests": asked,
+            "requests": sent,
             "failed_requests": failed,
             "abandoned_requests": sum(g.abandoned for g in totals.generators),
             "error_rate": error_rate,
@@ -92,12 +92,12 @@ def exit_code(result: Mapping[str, Any]) -> int:
 
 
 def over_time(totals: Totals) -> dict[str, list[float | None]]:
-    """Second by second: asked, answered and failed requests, and latencies in milliseconds."""
+    """Second by second: sent, completed and failed requests, and latencies in milliseconds."""
     rows = totals.counted
     return {
         "second": [float(number) for number in rows],
-        "asked": [float(s.asked) for s in rows.values()],
-        "answered": [float(s.answered) for s in rows.values()],
+        "sent": [float(s.sent) for s in rows.values()],
+        "completed": [float(s.completed) for s in rows.values()],
         "failed": [float(s.failed) for s in rows.values()],
         **{
             name: [percentile(s.latencies, at, COARSE) if s.latencies else None for s in rows.values()]
@@ -136,8 +136,8 @@ def _plan(run: Run) -> dict[str, Any]:
 def _invalid(totals: Totals, limits: Limits) -> list[str]:
     late = [percentile(one.lateness, 99, FINE) for one in totals.generators]
     return [
-        f"a generator was {p99:.1f} ms late at p99; the limit is {limits.lateness_ms:g} ms (--max-lateness). The "
-        "latencies are its own: give it more processes, a quieter machine, or a lower rate"
+        f"a generator's scheduling delay was {p99:.1f} ms at p99; the limit is {limits.lateness_ms:g} ms (--max-lateness). "
+        "Latencies include this delay: use more processes, a quieter machine, or a lower rate"
         for p99 in late
         if p99 > limits.lateness_ms
     ]
@@ -152,12 +152,12 @@ def _exceeded(limits: Limits, p99: float | None, error_rate: float | None) -> It
         yield f"the error rate is {error_rate:.3%}; the limit is {limits.error_rate:.3%} (--max-error-rate)"
 
 
-def _failed(totals: Totals, bad: list[str], answered: int) -> list[str]:
+def _failed(totals: Totals, bad: list[str], completed: int) -> list[str]:
     failures = [failure for run in totals.runs for failure in run.failures]
     counted = totals.counted.values()
-    if not failures and not any(second.asked for second in counted):
-        failures.append("nothing was due after the warm-up, so nothing was measured")
-    elif not failures and not answered and not totals.succeeded.total():  # it may be after the schedule
+    if not failures and not any(second.sent for second in counted):
+        failures.append("no request was due after the warm-up, so nothing was measured")
+    elif not failures and not completed and not totals.succeeded.total():  # it may be after the schedule
         [(most, _)] = totals.errors.most_common(1) or [("no response", 0)]
         failures.append(f"no request succeeded; most frequent: {most}")
     if any(second.tokens for second in counted) and not totals.samples:
@@ -194,7 +194,7 @@ def _warmup(totals: Totals) -> dict[str, Any]:
     for second in totals.warmup:
         errors.update(second.errors)
     return {
-        "requests": sum(second.asked for second in totals.warmup),
+        "requests": sum(second.sent for second in totals.warmup),
         "failed_requests": sum(second.failed for second in totals.warmup),
         "errors": _errors(errors),
     }
@@ -214,8 +214,8 @@ def _server(totals: Totals) -> Mapping[str, Any] | None:
         "cores_used": cpu / (to_second - from_second),
         "processes": max(sum(moment) for moment in zip(*([r.processes for r in s] for s in spans), strict=False)),
         "processes_ended": sum(span[-1].ended - span[0].ended for span in spans),
-        "memory_first_mib": memory[0],
-        "memory_last_mib": memory[-1],
+        "memory_start_mib": memory[0],
+        "memory_end_mib": memory[-1],
         "memory_max_mib": max(memory),
     }
 

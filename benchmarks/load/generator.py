@@ -149,9 +149,9 @@ def _lines(job: Job, tally: Tally, reservoir: Reservoir, spent: Spent) -> Iterat
     for number, second in sorted(tally.seconds.items()):
         yield SecondOf(
             number=number,
-            asked=second.asked,
+            sent=second.sent,
             failed=second.failed,
-            answered=second.answered,
+            completed=second.completed,
             tokens=second.tokens,
             latencies=second.latencies,
             errors=dict(second.errors),

@@ -1,7 +1,8 @@
 """What a run is held to, and the options that set it.
 
 Rules of the file
-- The generator's lateness always has a limit: beyond it the latencies are the generator's own and the run is invalid.
+- The generator's scheduling delay always has a limit: beyond it, latencies include the generator's own and the run is
+  invalid.
 - p99 and error rate have one where the caller sets it; a run beyond it is valid and has its own exit code.
 - Runs that are merged are held to the strictest limits among them, unless the merge sets its own.
 """
@@ -52,7 +53,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=_milliseconds,
         dest="lateness_ms",
         metavar="MS",
-        help=f"a generator's p99 lateness above this makes the run invalid, exit code 1 (default {LATENESS_MS:g})",
+        help=f"a p99 scheduling delay of a generator above this makes the run invalid, exit code 1 (default {LATENESS_MS:g})",
     )
     add(
         "--max-p99",

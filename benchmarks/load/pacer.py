@@ -1,7 +1,7 @@
 """When to send: a pure function of the plan.
 
 Rules of the file
-- A schedule is never asked what the server does. It names instants; whoever sends is on time or is late.
+- A schedule never depends on the server. It defines times; a sender is on time or late.
 - Arrivals come at a steady rate of one a unit of *load*: evenly, or as a Poisson process. The stages bend load into
   time, by the inverse of the number of requests that they hold up to an instant.
 - Several generators share one schedule, each with every n-th request: together they send exactly the plan.

@@ -1,4 +1,4 @@
-"""A load plan: what is asked, how often, for how long. Read from TOML, and checked before anything is sent.
+"""A load plan: which requests, how many per second, for how long. Read from TOML and validated before the run.
 
 Rules of the file
 - A plan that breaks a rule is refused whole, with each broken rule and the line it stands on.

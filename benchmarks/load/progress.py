@@ -45,13 +45,13 @@ class Screen:
             errors.update(one.last.errors)
         return (
             f"{heard[0].second + 1:>5}/{self._seconds:g} s"
-            f"  asked {sum(one.last.asked for one in heard):>6}"
-            f"  answered {sum(one.last.answered for one in heard):>6}"
+            f"  sent {sum(one.last.sent for one in heard):>6}"
+            f"  completed {sum(one.last.completed for one in heard):>6}"
             f"  failed {sum(one.last.failed for one in heard):>4}"
             f"  in flight {sum(one.in_flight for one in heard):>5}"
             f"  p50 {percentile(latencies, 50, COARSE):>8.2f}  p99 {percentile(latencies, 99, COARSE):>8.2f}"
             f"  max {longest(latencies, COARSE):>8.2f} ms"
-            f"  late p99 {max(one.late_p99_ms for one in heard):.2f} ms"
+            f"  delay p99 {max(one.late_p99_ms for one in heard):.2f} ms"
             + "".join(f"  {code}: {number}" for code, number in errors.most_common(_CODES))
         )
 

@@ -68,9 +68,9 @@ class SecondOf(_Line):
 
     type: Literal["second"] = "second"
     number: int
-    asked: int
+    sent: int
     failed: int
-    answered: int
+    completed: int
     tokens: int
     latencies: dict[int, int]
     errors: dict[str, int] = {}
@@ -106,7 +106,7 @@ class Errors(_Line):
 
 
 class Sample(_Line):
-    """A token, what it was asked for, and when it came (seconds since the epoch)."""
+    """A token, its request, and when it was received (seconds since the epoch)."""
 
     type: Literal["sample"] = "sample"
     token: str

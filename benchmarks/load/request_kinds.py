@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 
 class Ask(NamedTuple):
-    """What a token was asked for; a sample is held against it."""
+    """The request of a token; a sample is checked against it."""
 
     channel_arn: str
     viewer_id: str

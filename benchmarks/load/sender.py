@@ -12,7 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator
 
-from benchmarks.load.connection import Asked, Connection
+from benchmarks.load.connection import SentRequest, Connection
 from benchmarks.load.reservoir import Reservoir
 from benchmarks.load.tally import Tally
 from benchmarks.load.wire import Request, Target
@@ -48,7 +48,7 @@ class Attack:
         self._reopening: set[asyncio.Task[None]] = set()
         self._free: deque[Connection] = deque()
         self._busy: set[Connection] = set()
-        self._line: deque[Asked] = deque()
+        self._line: deque[SentRequest] = deque()
         self._began_at = 0.0
         self._next_due: float | None = None
         self._is_all_sent = False
@@ -64,11 +64,11 @@ class Attack:
         await asyncio.gather(*(self._open() for _ in range(connections)))
 
     async def wait_until_over(self) -> None:
-        """Wait until all is answered or given up, or nothing is to be sent at all."""
+        """Wait until all requests are completed or abandoned, or there is nothing to send."""
         await self._over.wait()
 
     async def run(self, start_at: float) -> None:
-        """Send the schedule, its second 0 at this instant of the loop's clock, until all is answered or given up."""
+        """Send the schedule, starting at this time of the loop's clock, until all requests are completed or abandoned."""
         self._began_at = start_at
         if not self._is_all_sent:
             self._advance()
@@ -82,7 +82,7 @@ class Attack:
             connection.drop("the run is over")
 
     def stop(self) -> None:
-        """Send no more; `run` ends once what is out is answered."""
+        """Stop sending; `run` returns once requests in flight are completed."""
         self._next_due = None
         self._all_is_sent()
 
@@ -91,21 +91,21 @@ class Attack:
         self.stop()
         self._over.set()
 
-    def answered(self, connection: Connection, asked: Asked, status: int, body: bytes) -> None:
+    def completed(self, connection: Connection, sent: SentRequest, status: int, body: bytes) -> None:
         """A connection's word."""
         now = self._loop.time()
-        came, due = now - self._began_at, asked.due_at - self._began_at
-        if self._tally.answered(due, came, asked.request, status, body):
-            self._reservoir.offer(asked.request, body)
+        came, due = now - self._began_at, sent.due_at - self._began_at
+        if self._tally.completed(due, came, sent.request, status, body):
+            self._reservoir.offer(sent.request, body)
         self._busy.discard(connection)
         if connection.is_usable:
             self._use(connection)
         self._look_for_the_end()
 
-    def lost(self, connection: Connection, asked: Asked | None, reason: str) -> None:
+    def lost(self, connection: Connection, sent: SentRequest | None, reason: str) -> None:
         """A connection's word."""
-        if asked is not None:
-            self._give_up(asked, reason)
+        if sent is not None:
+            self._give_up(sent, reason)
         if connection in self._free:
             self._free.remove(connection)
         self._busy.discard(connection)
@@ -124,12 +124,12 @@ class Attack:
             if late < 0:
                 self._loop.call_at(self._next_due, self._send_what_is_due)
                 return
-            asked = Asked(self._next_due, next(self._requests))
+            sent = SentRequest(self._next_due, next(self._requests))
             self._tally.sent(self._next_due - self._began_at, late, waits=not self._free)
             if self._free:
-                self._send(self._free.popleft(), asked)
+                self._send(self._free.popleft(), sent)
             else:
-                self._line.append(asked)
+                self._line.append(sent)
             self._advance()
         self._loop.call_soon(self._send_what_is_due)
 
@@ -145,9 +145,9 @@ class Attack:
         instant = next(self._schedule, None)
         self._next_due = None if instant is None else self._began_at + instant
 
-    def _send(self, connection: Connection, asked: Asked) -> None:
+    def _send(self, connection: Connection, sent: SentRequest) -> None:
         self._busy.add(connection)
-        connection.send(asked)
+        connection.send(sent)
 
     def _use(self, connection: Connection) -> None:
         if self._line:
@@ -155,9 +155,9 @@ class Attack:
         else:
             self._free.append(connection)
 
-    def _give_up(self, asked: Asked, reason: str) -> None:
-        due, now = asked.due_at - self._began_at, self._loop.time() - self._began_at
-        self._tally.unanswered(due, now, asked.request, reason)
+    def _give_up(self, sent: SentRequest, reason: str) -> None:
+        due, now = sent.due_at - self._began_at, self._loop.time() - self._began_at
+        self._tally.unfinished(due, now, sent.request, reason)
 
     async def _watch_timeouts(self) -> None:
         while True:
@@ -166,7 +166,7 @@ class Attack:
                 self._give_up(self._line.popleft(), "timeout, never sent")
             self._look_for_the_end()
             for connection in list(self._busy):
-                if connection.asked is not None and connection.asked.due_at < before:
+                if connection.sent is not None and connection.sent.due_at < before:
                     connection.drop("timeout")
             await asyncio.sleep(LOOKS_FOR_TIMEOUTS_EVERY_SECONDS)
 

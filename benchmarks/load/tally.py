@@ -2,7 +2,7 @@
 
 Rules of the file
 - Counted once a request, in a few dictionary steps: a generator that counts slowly sends late.
-- A latency is the time from the instant at which the request was due. One that was never answered counts with the time
+- Latency counts from the time at which the request was due. A request that was never completed counts with the time
   it waited; one that was refused does not, since a quick refusal would flatter: it is counted by its code.
 - A request belongs to the second in which it was due, its tokens to the second in which they came.
 - What is due during the warm-up is in its seconds' counts and errors, and in no figure beside them.
@@ -25,11 +25,11 @@ _CODE = re.compile(rb'"code":\s?"(\w{1,64})"')
 class Second:
     """One second of the run."""
 
-    asked: int = 0
+    sent: int = 0
     """Requests that were due in it."""
     failed: int = 0
     """Of those that were due in it."""
-    answered: int = 0
+    completed: int = 0
     """Successes that came in it, whenever they were due."""
     tokens: int = 0
     latencies: Counts = field(default_factory=dict)
@@ -53,19 +53,19 @@ class Tally:
 
     def sent(self, due: float, late: float, waits: bool) -> None:
         """A request became due at that second of the run, and the generator turned to it so much later."""
-        self.seconds[int(due)].asked += 1
+        self.seconds[int(due)].sent += 1
         if due >= self._warmup:
             self.waited += waits
             count(self.lateness, late, FINE)
 
-    def answered(self, due: float, came: float, request: Request, status: int, body: bytes) -> bool:
+    def completed(self, due: float, came: float, request: Request, status: int, body: bytes) -> bool:
         """An answer came. Whether it is a success."""
         if status != KINDS[request.kind].status:
             code = _CODE.search(body)
             self._failed(due, f"{status} {code[1].decode()}" if code else str(status))
             return False
         second = self.seconds[int(came)]
-        second.answered += 1
+        second.completed += 1
         second.tokens += tokens_in(body)
         if due >= self._warmup:
             self.succeeded[request.kind] += 1
@@ -74,7 +74,7 @@ class Tally:
             self._failed(due, *(f"{code.decode()} in a batch" for code in _CODE.findall(body)))
         return True
 
-    def unanswered(self, due: float, given_up: float, request: Request, reason: str) -> None:
+    def unfinished(self, due: float, given_up: float, request: Request, reason: str) -> None:
         """No answer will come; `why` stands among the errors."""
         self._failed(due, reason)
         self._took(due, given_up - due, request.kind)

@@ -1,7 +1,7 @@
-"""A result as text: what makes it worthless first, then responses by code, then what it shows.
+"""A result as text: what makes it invalid first, then responses by code, then the figures.
 
-Rules of the file
-- Every limit that the run was held to is named, with what was measured, whether it was met or not.
+Invariants
+- Every limit of the run is shown with the measured value, whether it was met or not.
 - A figure that was not measured is `-`, never 0.
 """
 
@@ -17,7 +17,7 @@ def text_of(result: Mapping[str, Any]) -> str:
 
 
 def rates_of(plan: Mapping[str, Any]) -> str:
-    """A plan's rate and duration in words, as `0 to 4,000 requests/s for 20 s`."""
+    """A plan's rate and duration as text, as `0 to 4,000 requests/s for 20 s`."""
     rates = [stage[end] for stage in plan["stages"] for end in ("from_rate", "to_rate")]
     if not rates:
         return ""
@@ -28,7 +28,7 @@ def rates_of(plan: Mapping[str, Any]) -> str:
 
 
 def verdicts_of(result: Mapping[str, Any]) -> list[str]:
-    """What makes the run worthless, and which limits it exceeded."""
+    """What makes the run invalid, and which limits it exceeded."""
     kinds = {"invalid": "INVALID RUN", "failed": "FAILED RUN", "exceeded": "OVER THE LIMIT"}
     return [f"{name}: {reason}" for kind, name in kinds.items() for reason in result[kind]]
 
@@ -36,13 +36,13 @@ def verdicts_of(result: Mapping[str, Any]) -> list[str]:
 _SHOWN = 5
 _PERCENTILES = {"p999": "p99.9"}
 _LABELS = {
-    "achieved_to_asked": "achieved / asked",
+    "completed_to_sent": "completed / sent",
     "p99_to_p50": "p99 / p50",
     "cpu_us_per_token": "CPU µs per token",
-    "memory_first_mib": "memory at first, MiB",
-    "memory_last_mib": "memory at last, MiB",
-    "memory_max_mib": "memory at most, MiB",
-    "processes_ended": "processes that ended during the run",
+    "memory_start_mib": "memory at start, MiB",
+    "memory_end_mib": "memory at end, MiB",
+    "memory_max_mib": "memory maximum, MiB",
+    "processes_ended": "processes that exited during the run",
 }
 
 
@@ -53,7 +53,7 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
     if described:
         yield described
     if result["interrupted"]:
-        yield "interrupted: figures are of what was sent until then"
+        yield "interrupted: the figures cover what was sent until then"
     verdicts = verdicts_of(result)
     for verdict in verdicts[:_SHOWN]:
         yield f"\n*** {verdict} ***"
@@ -65,22 +65,22 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
     yield from _table(result["ratios"])
     yield ""
     yield from _table({name: value for name, value in result["figures"].items() if name != "error_rate"})
-    yield "\n  latency from the intended instant, ms"
+    yield "\n  latency from the intended send time, ms"
     yield from _spreads({"all": result["latency_ms"], **_kinds(result)})
     if result["generators"]:
-        yield "\n  the generators' own lateness, ms"
+        yield "\n  generator scheduling delay, ms"
         yield from _spreads({f"generator {n}": one["lateness_ms"] for n, one in enumerate(result["generators"])})
     for number, one in enumerate(result["generators"]):
-        yield _row(f"generator {number}, share of a core", one["cpu_share"])
+        yield _row(f"generator {number}, CPU share of one core", one["cpu_share"])
     yield (
-        "\n  the server, all its processes"
+        "\n  server, all processes"
         if result["server"]
-        else "\n  the server was not read: it is elsewhere or another user's, or the run was too short"
+        else "\n  server not measured: it runs on another machine or as another user, or the run was too short"
     )
     yield from _table(result["server"] or {})
     for number, action in enumerate(result["actions"]):
         yield ("\n" if number == 0 else "") + (
-            f"  {action['command']}: at {action['at_seconds']:g} s, took {action['took_seconds']:.1f} s, "
+            f"  {action['command']}: started at {action['at_seconds']:g} s, took {action['took_seconds']:.1f} s, "
             f"exit code {action['exit_code']}"
         )
 
@@ -104,7 +104,7 @@ def _limits(result: Mapping[str, Any]) -> Iterator[str]:
     limits = result["limits"]
     late = [one["lateness_ms"]["p99"] for one in result["generators"] if one["lateness_ms"]["p99"] is not None]
     yield "\n  limits" + " " * 36 + f"{'measured':>8} {'limit':>10}"
-    yield _limit("generator lateness p99, ms", max(late, default=None), limits["lateness_ms"], "--max-lateness")
+    yield _limit("generator scheduling delay p99, ms", max(late, default=None), limits["lateness_ms"], "--max-lateness")
     yield _limit("latency p99, ms", result["latency_ms"]["p99"], limits["p99_ms"], "--max-p99")
     error_rate, most = result["figures"]["error_rate"], limits["error_rate"]
     yield _limit("error rate, %", _percent(error_rate), _percent(most), "--max-error-rate", decimals=4)

@@ -43,7 +43,7 @@ def _wrong(sample: Sample, keys: list[Any]) -> str | None:
     if claims is None:
         return f"a token for {sample.viewer_id}: {why}"
     if claims.get("aws:channel-arn") != sample.channel_arn:
-        return f"a token for {sample.viewer_id} names another channel than was asked for"
+        return f"a token for {sample.viewer_id} names another channel than was sent for"
     if claims.get("aws:viewer-id") != sample.viewer_id:
         return f"a token for {sample.viewer_id} names another viewer"
     if not isinstance(claims["exp"], int) or claims["exp"] <= sample.came_at - SKEW_SECONDS:

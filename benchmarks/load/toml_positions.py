@@ -1,7 +1,7 @@
 """Where in a TOML text something stands, which `tomllib` does not say.
 
 Rules of the file
-- The reader itself is asked: the value stands where it first appears when the text is read line by line further.
+- The reader itself is sent: the value stands where it first appears when the text is read line by line further.
 - Slow, and only used to explain a refusal.
 """
 

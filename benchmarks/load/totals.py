@@ -101,9 +101,9 @@ def _add(totals: Totals, line: Line) -> None:
     match line:
         case SecondOf():
             second = totals.seconds[line.number]
-            second.asked += line.asked
+            second.sent += line.sent
             second.failed += line.failed
-            second.answered += line.answered
+            second.completed += line.completed
             second.tokens += line.tokens
             add(second.latencies, line.latencies)
             second.errors.update(line.errors)

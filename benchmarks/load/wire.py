@@ -44,7 +44,7 @@ class Target(NamedTuple):
         return urlsplit(self.url).scheme == "https"
 
     def tls(self) -> ssl.SSLContext | None:
-        """How to encrypt, with the system's authorities; None where it is not asked for."""
+        """How to encrypt, with the system's authorities; None where it is not sent for."""
         return ssl.create_default_context() if self.is_encrypted else None
 
 

@@ -21,7 +21,7 @@ NEVER = 3600.0
 
 
 class Signing(NamedTuple):
-    """Where it is, and the connections that asked it for a token."""
+    """Where it is, and the connections that sent it for a token."""
 
     url: str
     connections: set[tuple[str, int]]

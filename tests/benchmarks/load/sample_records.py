@@ -31,8 +31,8 @@ def run_line(**changes: Any) -> Run:
 
 
 def second_line(number: int, **changes: Any) -> SecondOf:
-    """A second in which ten requests were asked and answered in 2 ms each."""
-    plain: dict[str, Any] = {"asked": 10, "failed": 0, "answered": 10, "tokens": 10, "latencies": {2000: 10}}
+    """A second in which ten requests were sent and completed in 2 ms each."""
+    plain: dict[str, Any] = {"sent": 10, "failed": 0, "completed": 10, "tokens": 10, "latencies": {2000: 10}}
     return SecondOf(number=number, **(plain | changes))
 
 

@@ -67,7 +67,7 @@ class _Transport(asyncio.Transport):
         self._is_open = True
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        self._server.asked(bytes(data), self.answer)
+        self._server.sent(bytes(data), self.answer)
 
     def answer(self, data: bytes) -> None:
         if not self._is_open:
@@ -97,7 +97,7 @@ class SimulatedServer:
         self._answer = answer
         self._free_at = 0.0
 
-    def asked(self, data: bytes, answer: Callable[[bytes], None]) -> None:
+    def sent(self, data: bytes, answer: Callable[[bytes], None]) -> None:
         assert data.startswith(b"POST /v1/tokens HTTP/1.1\r\nHost: simulated\r\n")
         begins = max(self.loop.time() - self.began_at, self._free_at)
         if self._stall[0] <= begins < self._stall[1]:

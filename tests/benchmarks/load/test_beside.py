@@ -85,10 +85,10 @@ def test_published_keys_are_read_before_the_run() -> None:
 
 def test_a_second_is_told_when_every_generator_has_told_of_it(capsys: pytest.CaptureFixture[str]) -> None:
     screen = Screen(generators=2, seconds=9)
-    screen.show(Progress(0, Second(asked=5, answered=5, latencies={1000: 5}), 1, 0.2))
+    screen.show(Progress(0, Second(sent=5, completed=5, latencies={1000: 5}), 1, 0.2))
     assert not capsys.readouterr().err
-    screen.show(Progress(0, Second(asked=6, answered=4, failed=2, latencies={3000: 5}), 2, 0.3))
+    screen.show(Progress(0, Second(sent=6, completed=4, failed=2, latencies={3000: 5}), 2, 0.3))
     [line] = capsys.readouterr().err.splitlines()
     assert " ".join(line.split()) == (
-        "1/9 s asked 11 answered 9 failed 2 in flight 3 p50 1.01 p99 3.03 max 3.03 ms late p99 0.30 ms"
+        "1/9 s sent 11 completed 9 failed 2 in flight 3 p50 1.01 p99 3.03 max 3.03 ms late p99 0.30 ms"
     )

@@ -46,7 +46,7 @@ def failing(counts: dict[str, int], latencies: Counts) -> list[Line]:
     """Seconds in which requests end in these errors, and their latencies where they timed out."""
     errors, number = Errors(counts={code: 2 * count for code, count in counts.items()}), sum(counts.values())
     seconds = [
-        second_line(at, answered=0, tokens=0, failed=number, errors=counts, latencies=latencies) for at in (1, 2)
+        second_line(at, completed=0, tokens=0, failed=number, errors=counts, latencies=latencies) for at in (1, 2)
     ]
     return [run_line(title="a plan"), *seconds, errors]
 

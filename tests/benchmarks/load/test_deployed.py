@@ -82,7 +82,7 @@ def test_a_worker_that_is_replaced_is_reported_and_the_cost_stays_whole(
     arguments = command(service, tmp_path, service.target.api_key, "--rate", "200", "--duration", "10")
     process: Process
     with started(arguments, tmp_path, environ(tmp_path), "load") as process:
-        process.awaits(lambda: " 5/13 s" in process.err, "it is beyond its warm-up")
+        process.wait_until(lambda: " 5/13 s" in process.err, "it is beyond its warm-up")
         before = watched.reading(0)
         worker = max(supervisor.children(), key=lambda one: sum(one.cpu_times()[:2]))
         os.kill(worker.pid, signal.SIGKILL)

@@ -26,8 +26,8 @@ def test_a_good_run_in_figures(private_key: PrivateKey) -> None:
     result = figures_of(add_up(whole_run(private_key)))
     assert not result["invalid"]
     assert not result["failed"]
-    assert result["ratios"] == {"achieved_to_asked": 1.0, "p99_to_p50": 1.0}
-    assert result["figures"]["asked_per_second"] == 10
+    assert result["ratios"] == {"completed_to_sent": 1.0, "p99_to_p50": 1.0}
+    assert result["figures"]["sent_per_second"] == 10
     assert result["figures"]["sampled_tokens_verified"] == 1
     assert result["latency_ms"]["p99"] == pytest.approx(2, rel=0.001)
     assert json.loads(json.dumps(result)) == result
@@ -73,7 +73,7 @@ def test_a_failed_action_or_a_bad_token_fails_the_run(private_key: PrivateKey, m
 def test_a_run_without_a_success_has_failed() -> None:
     lines: list[Line] = [
         run_line(),
-        second_line(1, answered=0, failed=10, tokens=0),
+        second_line(1, completed=0, failed=10, tokens=0),
         Errors(counts={"503 draining": 10}),
     ]
     result = figures_of(add_up(lines))
@@ -103,6 +103,6 @@ def test_a_run_that_was_interrupted_in_its_warm_up_still_reports() -> None:
 def test_each_second_has_its_latencies(private_key: PrivateKey) -> None:
     rows = over_time(add_up([*whole_run(private_key), second_line(2, latencies={500_000: 10})]))
     assert rows["second"] == [1, 2]
-    assert rows["asked"] == [10, 20]
+    assert rows["sent"] == [10, 20]
     assert rows["p99"][0] == pytest.approx(2, rel=0.02)
     assert rows["p99"][1] == pytest.approx(500, rel=0.02)

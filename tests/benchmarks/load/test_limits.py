@@ -85,12 +85,12 @@ def test_a_generator_within_the_limit_that_was_set_is_on_time(private_key: Priva
 def test_a_run_beyond_a_limit_has_its_own_exit_code_and_a_worthless_one_comes_first(
     private_key: PrivateKey, limits: Limits, errors: int, code: int
 ) -> None:
-    failed = second_line(1, asked=0, answered=0, tokens=0, failed=errors, latencies={})
+    failed = second_line(1, sent=0, completed=0, tokens=0, failed=errors, latencies={})
     assert exit_code(held(private_key, limits, failed)) == code
 
 
 def test_an_unmeasured_p99_exceeds_its_limit() -> None:
-    result = figures_of(add_up([run_line(limits=Limits(p99_ms=5)), second_line(1, answered=0, latencies={})]))
+    result = figures_of(add_up([run_line(limits=Limits(p99_ms=5)), second_line(1, completed=0, latencies={})]))
     assert result["latency_ms"]["p99"] is None
     assert result["exceeded"] == ["no latency was measured; the limit of p99 is 5 ms (--max-p99)"]
 

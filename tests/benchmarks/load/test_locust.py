@@ -44,5 +44,5 @@ def test_two_workers_ask_what_the_plan_says_and_the_master_counts_it(signing: Si
     (counted,) = json.loads(master.out)
     assert (counted["name"], counted["num_failures"]) == ("token", 0)
     assert counted["num_requests"] > 0
-    assert len(signing.connections) == 2, "each of the workers has asked"
+    assert len(signing.connections) == 2, "each of the workers has sent"
     assert "very_secret" not in said

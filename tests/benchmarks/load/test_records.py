@@ -45,7 +45,7 @@ def test_a_bad_line_is_refused_by_its_number(tmp_path: Path, text: str) -> None:
 def test_two_machines_records_are_one_run(private_key: PrivateKey) -> None:
     one, two = whole_run(private_key, share="1/2"), whole_run(private_key, share="2/2")
     totals = add_up([*one, *two])
-    assert [second.asked for second in totals.counted.values()] == [20, 20]
+    assert [second.sent for second in totals.counted.values()] == [20, 20]
     assert totals.latencies == {2000: 40}
     assert len(totals.generators) == len(totals.samples) == 2
 
@@ -66,7 +66,7 @@ def test_one_server_read_by_two_generators_counts_once_and_two_servers_twice() -
 
 def test_seconds_in_which_nothing_happened_are_counted_too() -> None:
     totals = add_up([run_line(seconds=5), second_line(1), second_line(4)])
-    assert [second.asked for second in totals.counted.values()] == [10, 0, 0, 10]
+    assert [second.sent for second in totals.counted.values()] == [10, 0, 0, 10]
 
 
 def test_different_plans_do_not_add_up() -> None:

@@ -71,7 +71,7 @@ def test_a_wrong_api_key_is_reported_by_its_code(
     captured = capsys.readouterr()
     text = captured.out
     assert "FAILED RUN: no request succeeded; most frequent: 401 unauthenticated" in text
-    assert text.index("responses by code") < text.index("achieved / asked")
+    assert text.index("responses by code") < text.index("achieved / sent")
     assert "401 unauthenticated: " in captured.err, "while the run goes on, too"
     assert suffixes(tmp_path) == {".records", ".json", ".hgrm", ".svg", ".png"}
     assert "not written" not in captured.err
@@ -108,7 +108,7 @@ def test_a_target_that_dies_midway_is_reported(tmp_path: Path, responses: Respon
     url = responses.start(401, REFUSAL)
     more = "timeout_seconds = 0.5"
     with running(tmp_path, [plan(tmp_path, seconds=4, more=more), *against(tmp_path, url)]) as process:
-        process.awaits(lambda: " 2/4 s" in process.err, "two seconds are over")
+        process.wait_until(lambda: " 2/4 s" in process.err, "two seconds are over")
         responses.stop()
         assert process.ends(60) == 1
     assert "timeout, never sent" in process.out
@@ -122,7 +122,7 @@ def test_a_signal_in_the_warm_up_reports_it(number: signal.Signals, responses: R
     with running(
         tmp_path, [plan(tmp_path, seconds=LONG, more="warmup_seconds = 500"), *against(tmp_path, url)]
     ) as process:
-        process.awaits(lambda: sends(process), "it sends")
+        process.wait_until(lambda: sends(process), "it sends")
         os.killpg(process.pid, number)
         assert process.ends(60) == 1, process.err
     assert "interrupted: figures are of what was sent until then" in process.out
@@ -141,7 +141,7 @@ def test_a_signal_to_the_whole_group_ends_the_sending_and_keeps_every_figure(sig
     path = Path(plan(tmp_path, seconds=LONG))
     path.write_text(path.read_text() + action)
     with running(tmp_path, [str(path), *against(tmp_path, signing.url), "--json", "--processes", "2"]) as process:
-        process.awaits(lambda: sends(process), "it sends")
+        process.wait_until(lambda: sends(process), "it sends")
         os.killpg(process.pid, signal.SIGTERM)
         code = process.ends(60)
     result = json.loads(process.out)
@@ -156,9 +156,9 @@ def test_a_second_signal_reports_without_what_is_in_flight(responses: Responses,
     url = responses.start(201, "{}", after_seconds=NEVER)
     more = "timeout_seconds = 600"
     with running(tmp_path, [plan(tmp_path, seconds=LONG, more=more), *against(tmp_path, url), "--json"]) as process:
-        process.awaits(lambda: sends(process), "it sends")
+        process.wait_until(lambda: sends(process), "it sends")
         process.send(signal.SIGINT)
-        process.awaits(lambda: "stopping" in process.err, "it stops")
+        process.wait_until(lambda: "stopping" in process.err, "it stops")
         process.send(signal.SIGINT)
         assert process.ends(60) == 1, process.err
     result = json.loads(process.out)
@@ -170,8 +170,8 @@ def test_a_second_signal_reports_without_what_is_in_flight(responses: Responses,
 def test_a_signal_before_the_start_that_was_set_is_not_waited_out(signing: Signing, tmp_path: Path) -> None:
     start = ["--start-at", "2126-11-21T10:00:00Z"]
     with running(tmp_path, [plan(tmp_path), *against(tmp_path, signing.url), *start]) as process:
-        process.awaits(lambda: len(psutil.Process(process.pid).children()) > 1, "the generators are started")
-        process.awaits(lambda: bool(signing.connections) or _is_connected(process), "they are connected")
+        process.wait_until(lambda: len(psutil.Process(process.pid).children()) > 1, "the generators are started")
+        process.wait_until(lambda: bool(signing.connections) or _is_connected(process), "they are connected")
         process.send(signal.SIGINT)
         assert process.ends(60) in {1, load.INTERRUPTED}, process.err
     assert "Traceback" not in process.err
@@ -187,7 +187,7 @@ def _is_connected(process: Process) -> bool:
 def test_a_generator_that_dies_costs_its_own_part(signing: Signing, tmp_path: Path) -> None:
     arguments = [plan(tmp_path, seconds=4), *against(tmp_path, signing.url), "--json", "--processes", "2"]
     with running(tmp_path, arguments) as process:
-        process.awaits(lambda: " 1/4 s" in process.err, "it sends")
+        process.wait_until(lambda: " 1/4 s" in process.err, "it sends")
         generator = process.children()[0]
         os.kill(generator, signal.SIGKILL)
         assert process.ends(60) == 1, process.err

@@ -15,7 +15,7 @@ def test_a_quick_server_is_measured_as_quick() -> None:
     tally = attack(SimulatedServer(takes_seconds=0.002))
     assert percentile(tally.kinds["token"], 50, FINE) == pytest.approx(2, rel=0.01)
     assert longest(tally.kinds["token"], FINE) == pytest.approx(2, rel=0.01)
-    assert sum(second.answered for second in tally.seconds.values()) == 400
+    assert sum(second.completed for second in tally.seconds.values()) == 400
     assert not tally.errors
 
 
@@ -31,16 +31,16 @@ def test_a_stall_is_seen_by_all_who_would_have_asked_during_it() -> None:
 
 def test_a_stalled_server_is_asked_no_less() -> None:
     tally = attack(SimulatedServer(stall=(1, 2)))
-    assert [tally.seconds[second].asked for second in range(4)] == [100, 100, 100, 100]
-    assert tally.seconds[1].answered == 0
-    assert tally.seconds[2].answered == 200
+    assert [tally.seconds[second].sent for second in range(4)] == [100, 100, 100, 100]
+    assert tally.seconds[1].completed == 0
+    assert tally.seconds[2].completed == 200
     assert tally.waited == pytest.approx(96 + 9, abs=10), "four wait for their answers, the others for a connection"
 
 
 def test_a_server_that_is_slower_than_asked_falls_behind_by_ever_more() -> None:
     tally = attack(SimulatedServer(takes_seconds=0.020), seconds=4, rate=100)
     assert longest(tally.kinds["token"], FINE) == pytest.approx(4000, rel=0.02)
-    assert sum(tally.seconds[second].answered for second in range(4)) == pytest.approx(200, abs=2)
+    assert sum(tally.seconds[second].completed for second in range(4)) == pytest.approx(200, abs=2)
 
 
 def test_waiting_for_the_server_is_not_the_generators_lateness() -> None:
@@ -58,7 +58,7 @@ def test_a_generator_that_is_held_up_says_so_and_still_sends_everything() -> Non
     assert longest(tally.lateness, FINE) == pytest.approx(495, rel=0.01)
     assert percentile(tally.lateness, 99, FINE) > 1
     assert longest(tally.kinds["token"], FINE) >= 495
-    assert sum(second.answered for second in tally.seconds.values()) == 400
+    assert sum(second.completed for second in tally.seconds.values()) == 400
 
 
 def test_what_is_never_answered_is_given_up_and_counts_with_the_time_it_waited() -> None:
@@ -84,7 +84,7 @@ def test_a_connection_that_the_server_closes_is_opened_again() -> None:
     answer = b'HTTP/1.1 201 Created\r\nconnection: close\r\ncontent-length: 13\r\n\r\n{"token":"t"}'
     server = SimulatedServer(answer=answer)
     tally = attack(server, seconds=2, rate=10, connections=4)
-    assert sum(second.answered for second in tally.seconds.values()) == 20
+    assert sum(second.completed for second in tally.seconds.values()) == 20
     assert not tally.errors
     assert server.connections > 10
 

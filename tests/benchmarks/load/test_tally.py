@@ -14,29 +14,29 @@ BATCH = Request("batch", (Ask("c", "v"),) * 2, b"")
 def test_a_request_belongs_to_the_second_it_was_due_and_its_tokens_to_the_one_they_came() -> None:
     tally = Tally(0)
     tally.sent(1.9, 0.0, waits=False)
-    assert tally.answered(1.9, 2.4, TOKEN, 201, b'{"token":"t"}')
-    assert (tally.seconds[1].asked, tally.seconds[1].tokens, sum(tally.seconds[1].latencies.values())) == (1, 0, 1)
-    assert (tally.seconds[2].asked, tally.seconds[2].tokens, tally.seconds[2].answered) == (0, 1, 1)
+    assert tally.completed(1.9, 2.4, TOKEN, 201, b'{"token":"t"}')
+    assert (tally.seconds[1].sent, tally.seconds[1].tokens, sum(tally.seconds[1].latencies.values())) == (1, 0, 1)
+    assert (tally.seconds[2].sent, tally.seconds[2].tokens, tally.seconds[2].completed) == (0, 1, 1)
 
 
 def test_a_refused_ask_of_a_batch_is_an_error_by_its_code() -> None:
     tally = Tally(0)
     answer = b'{"results":[{"token":"t"},{"problem":{"code":"channel_not_allowed"}}]}'
-    assert tally.answered(0.5, 0.6, BATCH, 200, answer)
+    assert tally.completed(0.5, 0.6, BATCH, 200, answer)
     assert tally.errors == {"channel_not_allowed in a batch": 1}
     assert (tally.seconds[0].failed, tally.seconds[0].tokens) == (1, 1)
 
 
 def test_a_failure_without_a_code_is_told_by_its_status() -> None:
     tally = Tally(0)
-    assert not tally.answered(0.5, 0.6, TOKEN, 502, b"<html>Bad Gateway</html>")
+    assert not tally.completed(0.5, 0.6, TOKEN, 502, b"<html>Bad Gateway</html>")
     assert tally.errors == {"502": 1}
 
 
 def test_a_failure_during_the_warm_up_is_not_counted() -> None:
     tally = Tally(1)
-    tally.answered(0.5, 0.6, TOKEN, 502, b"")
-    tally.unanswered(0.5, 0.6, TOKEN, "timeout")
+    tally.completed(0.5, 0.6, TOKEN, 502, b"")
+    tally.unfinished(0.5, 0.6, TOKEN, "timeout")
     assert not tally.errors
 
 
