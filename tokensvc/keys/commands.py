@@ -1,8 +1,8 @@
-"""What people ask for, on top of what goes by itself: rotate now, another key, this key, none of that key any more.
+"""Use cases on keys that somebody requests: rotate now, add a key, activate, delete or compromise one.
 
-Rules of the file
-- A wish is stored before anything is done for it, so that whoever performs next goes on with it.
-- What a wish would break is refused before anything is changed, and the refusal says what to do instead.
+Invariants
+- A rotation request is stored before anything is done for it, so that the next rotation leader continues with it.
+- A request that would cause damage is rejected before anything changes, and the error says what to do instead.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from tokensvc.errors import Action, Conflict, FieldError, InvalidRequest, KeyPairQuotaReached, Remedy, VaultError
+from tokensvc.errors import Action, Conflict, KeyPairQuotaReached, Remedy, VaultError
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.importing import for_each_region, import_new
-from tokensvc.keys.inventory import sync_inventory
+from tokensvc.keys.inventory import RegionInventory, sync_inventory
 from tokensvc.keys.lifecycle import (
     KeyPlacement,
     KeyRecord,
@@ -24,6 +24,7 @@ from tokensvc.keys.lifecycle import (
     active_placement,
     drains_at,
     is_active_key_absent,
+    placements_in,
     require_key,
     successor,
     usable_from,
@@ -34,268 +35,248 @@ from tokensvc.keys.rotation_requests import RotationRequest
 from tokensvc.keys.steps import execute_step, generate_key, placement_in
 from tokensvc.keys.waiting import reconcile_until, sleep_until
 
+_OPERATOR = "requested by an operator"
+
 
 class CompromiseImpact(NamedTuple):
-    """What a compromise would bring about in one region."""
+    """What a compromise would cause in one region."""
 
     region: str
     was_active: bool
     successor: str | None
-    """The key that takes over at once; None: nobody signs there until a new key has led."""
+    """The key that takes over at once. None: nothing is signed until the propagation delay of a new key has passed."""
     outage_seconds: float
     """How long no token can be signed there."""
 
 
-def select_regions(context: KeysContext, requested: Sequence[str] | None, configured: Sequence[str]) -> list[str]:
-    """The requested regions, or all: the configured ones, otherwise those of the existing keys. Raises InvalidRequest
-    naming each unknown one."""
-    placements = (placement for record in context.keys.list() for placement in record.placements)
-    known = configured or sorted({placement.account_region.region for placement in placements})
-    errors = [
-        FieldError(f"regions[{position}]", f"must be one of {', '.join(known)}")
-        for position, region in enumerate(requested or ())
-        if region not in known
-    ]
-    if errors:
-        raise InvalidRequest(errors)
-    return list(dict.fromkeys(requested or known))
-
-
 def request_rotation(context: KeysContext, regions: Sequence[str], by: str) -> RotationRequest:
-    """Wish for the next key to sign in these regions. Raises InvalidRotationPolicy when it could never come true."""
+    """Request that the next key becomes active in these regions. Raises InvalidRotationPolicy if that is impossible."""
     check_policy(context.policy(), context.deployment.read().max_ttl_seconds)
-    replaces = {region: _active(context.keys.list(), region) for region in regions}
-    return context.rotations.request(context.new_id(), replaces, context.now(), by)
+    previous_key_ids = {region: _active_key_id(context.keys.list(), region) for region in regions}
+    return context.rotations.request(context.new_id(), previous_key_ids, context.now(), by)
 
 
 def replacement_keys(records: Sequence[KeyRecord], request: RotationRequest) -> dict[str, str | None]:
-    """By region, the key that took over there; None where the wish has not come true yet."""
-    signing = {region: _active(records, region) for region in request.previous_key_ids}
-    return {
-        region: key_id if key_id != request.previous_key_ids[region] else None for region, key_id in signing.items()
-    }
+    """By region, the key that has taken over since the request; None where none has yet."""
+    active = {region: _active_key_id(records, region) for region in request.previous_key_ids}
+    return {region: key_id if key_id != request.previous_key_ids[region] else None for region, key_id in active.items()}
 
 
 def rotate(context: KeysContext, regions: Sequence[str], by: str, *, wait_for_drain: bool = False) -> RotationRequest:
-    """Ask for a rotation and see it through; `patient` also waits for a drain. Raises what keeps it back."""
+    """Request a rotation and wait until it is done. Raises the error that blocks it.
+
+    With `wait_for_drain` it also waits for a draining key to free a slot.
+    """
     request = request_rotation(context, regions, by)
     complete_rotations(context, regions, wait_for_drain=wait_for_drain)
     return request
 
 
 def reconcile_and_wait(context: KeysContext, regions: Sequence[str], *, wait_for_drain: bool = False) -> None:
-    """See through what was begun or asked for before: a key signs in each region, and not one to be replaced.
+    """Complete what was started or requested before: each region has an active key, and not one that is to be replaced.
 
-    A reactivated key that nothing can replace yet is enough: it signs, and is replaced by itself when there is room.
+    A reactivated key that nothing can replace yet is accepted: it signs, and is replaced as soon as a slot is free.
     """
     try:
         complete_rotations(context, regions, wait_for_drain=wait_for_drain)
-    except KeyPairQuotaReached as full:
+    except KeyPairQuotaReached as error:
         records = context.keys.list()
-        if not all(
-            _is_reactivated(records, region) or _fulfills_newest(context, records, region) for region in regions
-        ):
+        if not all(_is_reactivated(records, region) or _is_rotated(context, records, region) for region in regions):
             raise
-        context.report(f"a reactivated key signs until another can take over: {full.message}")
+        context.report(f"a reactivated key signs until another can take over: {error.message}")
 
 
 def complete_rotations(context: KeysContext, regions: Sequence[str], *, wait_for_drain: bool = False) -> None:
-    """As `reconcile_and_wait`, and raises what keeps a reactivated key from being replaced."""
+    """Like `reconcile_and_wait`, but raises what keeps a reactivated key from being replaced."""
 
     def is_done(region: str) -> bool:
-        return _fulfills_newest(context, context.keys.list(), region)
+        return _is_rotated(context, context.keys.list(), region)
 
     reconcile_until(context, regions, is_done, wait_for_drain=wait_for_drain)
 
 
 def generate(context: KeysContext, regions: Sequence[str]) -> KeyRecord:
-    """Make a key and import it in each region. It signs where none did; elsewhere it stands ready.
+    """Generate a key and import it in each region. It becomes active where no key was, and is a standby elsewhere.
 
-    One that was made before and never came into use, since no region had room, is taken first.
+    A key that was generated before and never imported, because no region had a free slot, is used first.
     """
-    if not _all_sign(context, regions):
-        reconcile_until(context, regions, lambda region: _active(context.keys.list(), region) is not None)
-        return require_key(context.keys.list(), str(_active(context.keys.list(), regions[0])))
-    kept = context.vault.key_ids()
+    if not _all_active(context, regions):
+        reconcile_until(context, regions, lambda region: _active_key_id(context.keys.list(), region) is not None)
+        records = context.keys.list()
+        return require_key(records, str(_active_key_id(records, regions[0])))
+    stored_ids = context.vault.key_ids()
     unused = (
         r
         for r in context.keys.list()
-        if r.id in kept and not r.placements and r.compromised_at is None and not r.damage
+        if r.id in stored_ids and not r.placements and r.compromised_at is None and not r.damage
     )
-    record = next((r for r in unused if not context.damage(r)), None) or generate_key(
-        context, "somebody asked for another key"
-    )
+    record = next((r for r in unused if not context.damage(r)), None) or generate_key(context, _OPERATOR)
     for_each_region(context, regions, lambda region: import_new(context, record.id, region))
     return require_key(context.keys.list(), record.id)
 
 
 def activate(context: KeysContext, key_id: str, regions: Sequence[str]) -> KeyRecord:
-    """Sign with this prepared or retiring key in each of these regions, once IVS has held it for the lead."""
+    """Make this prepared or retiring key active in each of these regions, once its propagation delay has passed."""
     policy = context.policy()
     for region in regions:
         placement = placement_in(require_key(context.keys.list(), key_id), region)
-        sleep_until(context, usable_from(placement, policy.propagation_seconds), f"key {key_id} signs in {region}")
-        execute_step(
-            context, sync_inventory(context, region), Step(StepKind.ACTIVATE, key_id, "an operator asked for it")
-        )
+        ready_at = usable_from(placement, policy.propagation_seconds)
+        sleep_until(context, ready_at, f"key {key_id} can become active in {region}")
+        execute_step(context, sync_inventory(context, region), Step(StepKind.ACTIVATE, key_id, _OPERATOR))
     return require_key(context.keys.list(), key_id)
 
 
 def delete(context: KeysContext, key_id: str, regions: Sequence[str]) -> KeyRecord:
-    """Delete this key's pairs in each of these regions. Raises Conflict while its tokens may still live, and until it
-    is proven whether IVS holds the key that signs there: if it does not, any other may have signed."""
-    policy, record, subject = context.policy(), require_key(context.keys.list(), key_id), {"key_id": key_id}
+    """Delete this key's pairs in each of these regions.
+
+    Raises Conflict while its tokens may be valid, and until it is confirmed whether IVS holds the region's active key:
+    if it does not, any other key may have signed.
+    """
+    record, subject = require_key(context.keys.list(), key_id), {"key_id": key_id}
     if not record.placements or any(p.account_region.region in regions for p in record.unreadable):
         record.require_readable()
     if not record.placements:
         if any(entry.key_id == key_id for entry in context.journal.open_entries()):
             raise Conflict(
-                f"an import of key {key_id} was begun and may have come about",
+                f"an import of key {key_id} was started and may have succeeded",
                 subject=subject,
                 remedy=Remedy(Action.RECONCILE_KEYS, subject),
             )
         context.keys.discard(key_id)
         context.vault.remove(key_id)
         return record
-    surveys = [
+    inventories = [
         sync_inventory(context, p.account_region.region)
         for p in record.placements
         if p.account_region.region in regions and p.is_imported
     ]
-    for placement in (p for inventory in surveys for p in inventory.region_state.placements if p.key_id == key_id):
-        ends_at = drains_at(placement, policy)
-        if placement.state is KeyState.ACTIVE:
-            message = f"key {key_id} signs in {placement.account_region.region}"
-            raise Conflict(
-                message,
-                subject=subject | {"region": placement.account_region.region},
-                remedy=Remedy(Action.ROTATE_KEYS),
-            )
-        if placement.longest_ttl_seconds and placement.state is not KeyState.COMPROMISED and ends_at > context.now():
-            raise Conflict(
-                f"tokens of key {key_id} may live until {ends_at:%Y-%m-%dT%H:%M:%SZ} in {placement.account_region.region}; it goes "
-                "by itself then",
-                subject=subject | {"region": placement.account_region.region},
-                remedy=Remedy(Action.COMPROMISE_KEY, subject),
-            )
-        in_doubt = any(
-            is_active_key_absent(inventory.region_state)
-            for inventory in surveys
-            if inventory.region == placement.account_region.region
-        )
-        if in_doubt and placement.state is not KeyState.COMPROMISED:
-            raise Conflict(
-                f"IVS does not hold the key that signs in {placement.account_region.region}, so the store may have been restored, "
-                f"and tokens of key {key_id} may live",
-                subject=subject | {"region": placement.account_region.region},
-                remedy=Remedy(Action.RECONCILE_KEYS, subject),
-            )
-    for inventory in surveys:
-        execute_step(context, inventory, Step(StepKind.DELETE, key_id, "an operator asked for it"))
-    reconcile_once(context, ())  # tidies up; what is to come in its place, and whether, is for whoever rotates
+    for inventory in inventories:
+        _require_deletable(context, inventory, key_id)
+    for inventory in inventories:
+        execute_step(context, inventory, Step(StepKind.DELETE, key_id, _OPERATOR))
+    reconcile_once(context, ())  # only cleans up; whether another key is needed is for a rotation to decide
     return require_key(context.keys.list(), key_id)
 
 
 def preview_compromise(context: KeysContext, key_id: str, *, include_standby: bool) -> list[CompromiseImpact]:
-    """What `compromise` would bring about, without doing it."""
-    policy, records = context.policy(), context.keys.list()
+    """What `compromise` would cause, without doing it."""
+    propagation_seconds, records = context.policy().propagation_seconds, context.keys.list()
     key = require_key(records, key_id)
-    bad = {
+    compromised = {
         r.id for r in records if r.id == key_id or (include_standby and not any(p.activated_at for p in r.placements))
     }
-    unable, prospects = _without_private_half(context), []
+    unable, impacts = _unable_to_sign(context), []
     for placement in key.placements:
         if not placement.is_imported:
             continue
         others = [
             p
             for r in records
-            if r.id not in bad | unable
+            if r.id not in compromised | unable
             for p in r.placements
             if p.account_region == placement.account_region
         ]
-        best = successor(others, context.now(), policy.propagation_seconds)
-        active = placement.state is KeyState.ACTIVE
-        without = (
-            0.0 if best is not None or not active else _until_led(others, context.now(), policy.propagation_seconds)
-        )
-        prospects.append(
-            CompromiseImpact(placement.account_region.region, active, best.key_id if active and best else None, without)
-        )
-    return prospects
+        best = successor(others, context.now(), propagation_seconds)
+        is_active = placement.state is KeyState.ACTIVE
+        has_outage = is_active and best is None
+        outage_seconds = _seconds_until_usable(others, context.now(), propagation_seconds) if has_outage else 0.0
+        successor_id = best.key_id if is_active and best is not None else None
+        impacts.append(CompromiseImpact(placement.account_region.region, is_active, successor_id, outage_seconds))
+    return impacts
 
 
 def compromise(
     context: KeysContext, key_id: str, regions: Sequence[str], *, include_standby: bool
 ) -> list[RegionResult]:
-    """Never sign with this key again; then delete its pairs everywhere and bring in what is needed.
+    """Mark this key as compromised; then delete its pairs everywhere and import the keys that are needed.
 
-    The first is one transaction and is done when this raises or returns; the rest goes on by itself if it cannot be
-    finished now.
+    The key is marked in one transaction, which is complete when this returns or raises. If the rest cannot be finished
+    now, the rotation leader finishes it.
     """
     mark_compromised(context, key_id, include_standby=include_standby)
     return reconcile_once(context, regions)
 
 
 def mark_compromised(context: KeysContext, key_id: str, *, include_standby: bool) -> KeyRecord:
-    """Never sign with this key again: the one transaction of a compromise. Whoever performs does the rest."""
+    """Mark this key as compromised, so that it never signs again. The rotation leader does the rest."""
     propagation_seconds = context.deployment.read().key_propagation_seconds
     record = context.keys.compromise(
-        key_id,
-        context.now(),
-        propagation_seconds,
-        include_standby=include_standby,
-        unable=_without_private_half(context),
+        key_id, context.now(), propagation_seconds, include_standby=include_standby, unable=_unable_to_sign(context)
     )
-    context.report(f"key {key_id} is compromised: workers stop signing with it as soon as they hear")
+    context.report(f"key {key_id} is marked as compromised; each worker stops signing with it at its next refresh")
     return record
 
 
 def reconcile_once(context: KeysContext, regions: Sequence[str]) -> list[RegionResult]:
-    """Take every step that is due now, and give the lease up."""
+    """Take every step that is due now, then release the lease."""
     try:
         return reconcile(context, regions)
     finally:
         context.release_lease()
 
 
-def _without_private_half(context: KeysContext) -> frozenset[str]:
-    """Keys that nobody can sign with. Trouble with the vault keeps nobody from ending a key: then none is left out."""
+def _require_deletable(context: KeysContext, inventory: RegionInventory, key_id: str) -> None:
+    policy, region = context.policy(), inventory.region
+    subject = {"key_id": key_id, "region": region}
+    placement = next((p for p in inventory.region_state.placements if p.key_id == key_id), None)
+    if placement is None or placement.state is KeyState.COMPROMISED:
+        return
+    if placement.state is KeyState.ACTIVE:
+        raise Conflict(f"key {key_id} is active in {region}", subject=subject, remedy=Remedy(Action.ROTATE_KEYS))
+    ends_at = drains_at(placement, policy)
+    if placement.longest_ttl_seconds and ends_at > context.now():
+        raise Conflict(
+            f"tokens of key {key_id} may be valid in {region} until {ends_at:%Y-%m-%dT%H:%M:%SZ}; its pair is deleted "
+            "automatically then",
+            subject=subject,
+            remedy=Remedy(Action.COMPROMISE_KEY, {"key_id": key_id}),
+        )
+    if is_active_key_absent(inventory.region_state):
+        raise Conflict(
+            f"IVS does not hold the active key of {region}, so the store may have been restored from a backup, and "
+            f"tokens of key {key_id} may be valid",
+            subject=subject,
+            remedy=Remedy(Action.RECONCILE_KEYS, {"key_id": key_id}),
+        )
+
+
+def _unable_to_sign(context: KeysContext) -> frozenset[str]:
+    """Keys without a usable private key. An error of the vault must not prevent a compromise; then the set is empty."""
     try:
-        kept = context.vault.key_ids()
+        stored_ids = context.vault.key_ids()
     except VaultError:
         return frozenset()
     ids = [record.id for record in context.keys.list()]
-    return frozenset(key_id for key_id in ids if key_id not in kept or context.private_keys.is_known_damaged(key_id))
+    return frozenset(
+        key_id for key_id in ids if key_id not in stored_ids or context.private_keys.is_known_damaged(key_id)
+    )
 
 
-def _active(records: Sequence[KeyRecord], region: str) -> str | None:
-    places = (placement for record in records for placement in record.placements)
-    return next((p.key_id for p in places if p.account_region.region == region and p.state is KeyState.ACTIVE), None)
+def _active_key_id(records: Sequence[KeyRecord], region: str) -> str | None:
+    active = active_placement(placements_in(records, region))
+    return active.key_id if active is not None else None
 
 
-def _fulfills_newest(context: KeysContext, records: Sequence[KeyRecord], region: str) -> bool:
-    """Whether a key signs there, and not the one that the newest wish replaces."""
+def _is_rotated(context: KeysContext, records: Sequence[KeyRecord], region: str) -> bool:
+    """Whether the region has an active key, and not the one that the newest request replaces."""
     newest = [request for request in context.rotations.newest(1) if region in request.previous_key_ids]
-    return _active(records, region) is not None and all(
+    return _active_key_id(records, region) is not None and all(
         replacement_keys(records, request)[region] for request in newest
     )
 
 
 def _is_reactivated(records: Sequence[KeyRecord], region: str) -> bool:
-    here = [
-        placement for record in records for placement in record.placements if placement.account_region.region == region
-    ]
-    active = active_placement(here)
+    active = active_placement(placements_in(records, region))
     return active is not None and active.retiring_at is not None
 
 
-def _all_sign(context: KeysContext, regions: Sequence[str]) -> bool:
+def _all_active(context: KeysContext, regions: Sequence[str]) -> bool:
     records = context.keys.list()
-    return all(_active(records, region) for region in regions)
+    return all(_active_key_id(records, region) for region in regions)
 
 
-def _until_led(pairs: Sequence[KeyPlacement], now: datetime, propagation_seconds: float) -> float:
-    """How long until a key that stands there may sign, or one that is imported now."""
-    leads = [usable_from(p, propagation_seconds) for p in pairs if p.state is KeyState.PREPARED and p.is_imported]
-    return max(0.0, (min(leads) - now).total_seconds()) if leads else propagation_seconds
+def _seconds_until_usable(placements: Sequence[KeyPlacement], now: datetime, propagation_seconds: float) -> float:
+    """How long until one of these prepared keys, or a key that is imported now, may sign."""
+    prepared = [p for p in placements if p.state is KeyState.PREPARED and p.is_imported]
+    times = [usable_from(p, propagation_seconds) for p in prepared]
+    return max(0.0, (min(times) - now).total_seconds()) if times else propagation_seconds

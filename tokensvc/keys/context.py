@@ -1,4 +1,4 @@
-"""What the key lifecycle works with: stores, vault, IVS, clock, the rotation lease, and where progress is reported."""
+"""The dependencies of the key lifecycle: stores, vault, IVS, clock, the rotation lease and progress reports."""
 
 from __future__ import annotations
 
@@ -36,30 +36,29 @@ class KeysContext:
     new_id: Callable[[], str]
     new_key: Callable[[], PrivateKey]
     max_staleness_seconds: Callable[[], float]
-    """R, from the leases and store timeouts of the workers there are."""
+    """Derived from the leases and store timeouts of the current workers."""
     acquire_lease: Callable[[], bool]
-    """Take or prolong the lease of the one who performs; False when another has it."""
+    """Acquires or renews the rotation lease. False if another process holds it."""
     release_lease: Callable[[], None]
-    """Give that lease up."""
     leader_problems: Callable[[], Sequence[Problem]]
-    """What the one who has that lease reports."""
+    """The problems that the rotation leader, the process with the lease, reports."""
     absences: AbsenceTracker
-    """What IVS answered to this process about pairs that it does not hold."""
+    """The pairs that IVS has reported to this process as not found."""
     private_keys: PrivateKeyChecks
-    """What this process knows of the private keys in the vault."""
+    """The results of this process's checks of the private keys in the vault."""
     report: Callable[[str], None]
-    """Told each step in words, for progress."""
+    """Receives each step as a sentence, to show progress."""
     report_failure: Callable[[str, TokensvcError], None] | None = None
-    """Takes a region and why it went no further; without it that is reported in words, as a step is."""
+    """Receives a region that could not be completed, and the error. If None, `report` receives both as a sentence."""
 
     def now(self) -> datetime:
-        """The instant that things are dated by."""
+        """The current time on the store's clock."""
         return datetime.fromtimestamp(self.clock.now(), UTC)
 
     def damage(self, record: KeyRecord) -> str:
-        """What is wrong with the private key that the vault has for this key; "" where nothing is known to be."""
+        """What is wrong with this key's private key in the vault; "" if no damage is known."""
         return self.private_keys.damage(self.vault, record, self.clock.monotonic())
 
     def policy(self) -> RotationPolicy:
-        """The deployment's policy, as it is now."""
+        """The deployment's current rotation policy."""
         return self.deployment.read().rotation_policy(self.max_staleness_seconds())

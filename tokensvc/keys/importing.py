@@ -1,9 +1,9 @@
-"""Keys that are brought to IVS because somebody asked: a private key from elsewhere, a pair that IVS holds already.
+"""Import of keys on request: a private key from elsewhere, or a key pair that IVS already holds.
 
-Rules of the file
-- What was begun is gone on with: the same key again is the same record, and a region that has it is left as it is.
-- A key that IVS holds already is adopted, not imported again: IVS takes a public half once.
-- A region that cannot take a key delays no other.
+Invariants
+- An import that was started is continued: the same key again is the same record, and a region that has it is skipped.
+- A key pair that IVS already holds is adopted, not imported again: IVS accepts each public key only once.
+- A region that cannot take a key does not delay the others.
 """
 
 from __future__ import annotations
@@ -27,73 +27,78 @@ def import_key(
     arns: Sequence[str] = (),
     longest_ttl_seconds: int = 0,
 ) -> KeyRecord:
-    """Take over a private key that somebody brings; what is there of it already is gone on with.
+    """Take over a private key that was generated elsewhere. An import that was started before is continued.
 
-    Where IVS holds it, that pair is adopted: one of `arns`, or the one without tags that shows its fingerprint.
-    `longest_ttl_seconds` is how long tokens that others minted with it may live.
+    Where IVS already holds the key, that pair is adopted: the one in `arns`, or the untagged one with its fingerprint.
+    `longest_ttl_seconds` is the longest lifetime of tokens that other programs signed with it.
     """
     der = keypair.public_der(private_key.public_key())
-    known = next((record for record in context.keys.list() if record.public_der == der), None)
-    if known is None:
-        known = store_key(context, private_key, "somebody brought it", longest_ttl_seconds)
-        stored = f"stored the given key as {known.id}, fingerprint {known.fingerprint}"
-        context.report(f"{stored}; its private half is in the vault")
-    elif known.compromised_at is not None:
+    record = next((record for record in context.keys.list() if record.public_der == der), None)
+    if record is None:
+        record = store_key(context, private_key, "imported by an operator", longest_ttl_seconds)
+        context.report(
+            f"stored the given key as {record.id}, fingerprint {record.fingerprint}; its private key is in the vault"
+        )
+    elif record.compromised_at is not None:
         raise Conflict(
-            f"this is key {known.id}, which is compromised: it never signs again", subject={"key_id": known.id}
+            f"this is key {record.id}, which is compromised and cannot be used again", subject={"key_id": record.id}
         )
     else:
-        known.require_readable()
-        context.keys.add(known.id, known.fingerprint, der, known.created_at, longest_ttl_seconds)
-        if context.damage(known):  # its content is good for nothing, and the right key is at hand
-            context.vault.remove(known.id)
-        if known.id not in context.vault.key_ids():
-            context.vault.put(known.id, private_key)
-    chosen = {parse_arn(arn, "playback-key").account_region.region: arn for arn in arns}
-    for_each_region(context, regions, lambda region: _bring(context, known.id, region, chosen.get(region)))
-    return require_key(context.keys.list(), known.id)
-
-
-def adopt_pairs(context: KeysContext, key_id: str, arns: Sequence[str]) -> KeyRecord:
-    """Take over these pairs, which IVS holds already, as this key's, each in its region."""
-    require_key(context.keys.list(), key_id)
-    chosen = {parse_arn(arn, "playback-key").account_region.region: arn for arn in arns}
+        record.require_readable()
+        context.keys.add(record.id, record.fingerprint, der, record.created_at, longest_ttl_seconds)
+        if context.damage(record):  # replace the damaged private key with the given one
+            context.vault.remove(record.id)
+        if record.id not in context.vault.key_ids():
+            context.vault.put(record.id, private_key)
+    key_id, arns_by_region = record.id, _by_region(arns)
     for_each_region(
-        context, list(chosen), lambda region: adopt(context, sync_inventory(context, region), key_id, chosen[region])
+        context, regions, lambda region: _import_or_adopt(context, key_id, region, arns_by_region.get(region))
     )
     return require_key(context.keys.list(), key_id)
 
 
+def adopt_pairs(context: KeysContext, key_id: str, arns: Sequence[str]) -> KeyRecord:
+    """Adopt these pairs, which IVS already holds, as this key's, each in its region."""
+    require_key(context.keys.list(), key_id)
+    arns_by_region = _by_region(arns)
+
+    def adopt_in(region: str) -> None:
+        adopt(context, sync_inventory(context, region), key_id, arns_by_region[region])
+
+    for_each_region(context, list(arns_by_region), adopt_in)
+    return require_key(context.keys.list(), key_id)
+
+
 def import_new(context: KeysContext, key_id: str, region: str) -> None:
-    """Import a key that was just made, unless it is there already."""
+    """Import a new key in a region, unless it is there already."""
     inventory = sync_inventory(context, region)
     if not any(p.key_id == key_id for p in inventory.region_state.placements):
         _import(context, inventory, key_id)
 
 
-def for_each_region(context: KeysContext, regions: Sequence[str], act: Callable[[str], None]) -> None:
-    """Do it in each region; one where it cannot be done delays no other, and is raised at the end."""
-    failures: list[TokensvcError] = []
+def for_each_region(context: KeysContext, regions: Sequence[str], action: Callable[[str], None]) -> None:
+    """Run the action for each region. An error in one does not stop the others; the first is raised at the end."""
+    errors: list[TokensvcError] = []
     for region in regions:
         try:
-            act(region)
+            action(region)
         except (ControlPlaneError, Conflict) as error:
-            context.report(f"{region} is passed over: {error.message}")
-            failures.append(error)
-    if failures:
-        raise failures[0]
+            context.report(f"{region}: skipped: {error.message}")
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
-def _bring(context: KeysContext, key_id: str, region: str, arn: str | None) -> None:
-    """Adopt a key's pair in a region, or import it there, unless it is there already."""
+def _import_or_adopt(context: KeysContext, key_id: str, region: str, arn: str | None) -> None:
+    """Adopt a key's pair in a region, or import the key there, unless it is there already."""
     inventory = sync_inventory(context, region)
     record = require_key(context.keys.list(), key_id)
-    if record.compromised_at is not None:  # as a pair's tag may have shown just now
-        raise Conflict(f"key {key_id} is compromised: it never signs again", subject={"key_id": key_id})
+    if record.compromised_at is not None:  # as a pair's tag may just have shown
+        raise Conflict(f"key {key_id} is compromised and cannot be used again", subject={"key_id": key_id})
     placement = next((p for p in inventory.region_state.placements if p.key_id == key_id), None)
     if placement is not None and not placement.is_imported:
         raise Conflict(
-            f"key {key_id} was in {region} and is {placement.state}: it never signs there again",
+            f"key {key_id} was in {region} before, is now {placement.state} and cannot be used there again",
             subject={"key_id": key_id, "region": region},
         )
     if placement is None or arn is not None:
@@ -105,4 +110,8 @@ def _bring(context: KeysContext, key_id: str, region: str, arn: str | None) -> N
 
 
 def _import(context: KeysContext, inventory: RegionInventory, key_id: str) -> None:
-    execute_step(context, inventory, Step(StepKind.IMPORT, key_id, "somebody asked for it"))
+    execute_step(context, inventory, Step(StepKind.IMPORT, key_id, "requested by an operator"))
+
+
+def _by_region(arns: Sequence[str]) -> dict[str, str]:
+    return {parse_arn(arn, "playback-key").account_region.region: arn for arn in arns}

@@ -1,4 +1,4 @@
-"""What was begun, and how it ended: each step of a key's life is noted before it is taken and after.
+"""Journal of lifecycle steps: each step is recorded before it is executed and after.
 
 Every method may raise StoreUnavailable, and then nothing was acknowledged, or SchemaMismatch.
 """
@@ -12,33 +12,33 @@ from tokensvc.keys.lifecycle import StepKind
 
 
 class JournalEntry(NamedTuple):
-    """One step. Without `finished_at` it was begun and may or may not have had its effect."""
+    """One step. If `finished_at` is None, the step was started and may or may not have had its effect."""
 
     id: int
     kind: StepKind
     key_id: str
     region: str
-    """"" for a step that concerns no region: making a key."""
+    """"" for generating a key, which concerns no region."""
     reason: str
     started_at: datetime
     finished_at: datetime | None
     outcome: str | None
-    """`done`, or a failure's code."""
+    """`done`, or an error code."""
 
 
 class Journal(Protocol):
     """The steps of the lifecycle, in order."""
 
     def start(self, kind: StepKind, key_id: str, region: str, reason: str, at: datetime) -> JournalEntry:
-        """Note a step before it is taken; the entry that is still open, when the same step was begun before."""
+        """Record a step before it is executed. If the same step is open already, returns that entry."""
         ...
 
     def finish(self, entry_id: int, outcome: str, at: datetime) -> None:
-        """Note how a step ended; nothing happens when that was noted already."""
+        """Record the outcome of a step; does nothing if one is recorded already."""
         ...
 
     def open_entries(self) -> list[JournalEntry]:
-        """All entries that have not ended, oldest first."""
+        """All entries that are not finished, oldest first."""
         ...
 
     def history(self, key_id: str | None, limit: int) -> list[JournalEntry]:
@@ -46,5 +46,5 @@ class Journal(Protocol):
         ...
 
     def prune(self, before: datetime) -> int:
-        """Forget entries that ended before then; how many."""
+        """Delete the entries that finished before that time; returns their number."""
         ...

@@ -137,7 +137,9 @@ class RotationLeader:
         else:
             self._general, self._regional, self._region_statuses = (), dict.fromkeys(self._regional, ()), {}
             self._alarms = {}
-            self._outages = OutageTracker(self._clock.monotonic)  # what lasts is logged by the process that performs now
+            self._outages = OutageTracker(
+                self._clock.monotonic
+            )  # what lasts is logged by the process that performs now
 
     def _take_in(self, context: KeysContext, results: Sequence[RegionResult]) -> None:
         """Keep what there is to tell, and choose when to look again."""

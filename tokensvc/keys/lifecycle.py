@@ -25,7 +25,7 @@ from typing import NamedTuple
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.deployment.record import RotationPolicy
 from tokensvc.errors import Action, Conflict, KeyNotFound, Remedy
-from tokensvc.keys.rotation_policy import KEY_PAIRS_MAX
+from tokensvc.keys.rotation_policy import MAX_KEY_PAIRS
 
 
 class KeyState(StrEnum):
@@ -384,7 +384,7 @@ def _prepared(region_state: RegionState) -> list[KeyPlacement]:
 
 def _free_slots(region_state: RegionState) -> int:
     ours = sum(p.is_imported and p.key_id not in region_state.absent_in_ivs for p in region_state.placements)
-    return KEY_PAIRS_MAX - region_state.foreign - ours - len(region_state.unreadable)
+    return MAX_KEY_PAIRS - region_state.foreign - ours - len(region_state.unreadable)
 
 
 def _imported_at(placement: KeyPlacement) -> datetime:

@@ -1,11 +1,12 @@
-"""Goes through the regions and takes every step that is due.
+"""Reconciler: takes every step that is due, region by region.
 
-Rules of the file
-- A region's failure is that region's: the others are gone through all the same.
-- A compromised pair that could not be deleted is tagged as such in IVS, once every region was gone through: a store
-  that is restored from before the compromise then learns of it again. One attempt a run; it delays and fails nothing.
-- What an earlier run left half done is taken up first: records that never came to be, steps that were never noted as
-  ended, private halves that can sign nothing any more.
+Invariants
+- An error in one region does not affect the others.
+- A compromised pair that could not be deleted is tagged as compromised in IVS, after all regions were processed: if the
+  store is restored from a backup older than the compromise, it learns of it again. There is one attempt per run; a
+  failed attempt neither delays nor fails anything else.
+- What an earlier run left unfinished is cleaned up: records of keys that were never completed, open journal entries,
+  and private keys that can no longer sign anything.
 """
 
 from __future__ import annotations
@@ -33,35 +34,36 @@ from tokensvc.problems import Problem, ProblemCode
 from tokensvc.timestamps import rfc3339
 
 _MAX_STEPS = 12
-"""More than a region ever needs in one go; a bound, should two decisions ever chase each other."""
+"""More steps than a region ever needs in one run; a bound in case two decisions ever undo each other."""
 
 
 class RegionResult(NamedTuple):
-    """How a region was left."""
+    """The outcome of a run for one region."""
 
     region: str
     inventory: RegionInventory | None
-    """The last look at it; None when there was none."""
+    """The last inventory; None if none could be taken."""
     wait: Wait | None
-    """What a change that is due waits for."""
+    """What a due rotation waits for."""
     error: TokensvcError | None
-    """Why it went no further."""
+    """Why the region could not be completed."""
 
     @property
     def alarms(self) -> tuple[Problem, ...]:
-        """Why tokens are refused by IVS there, or cannot be signed."""
+        """Why IVS rejects the region's tokens, or why none can be signed."""
         if self.inventory is None or not self.inventory.region_state.configured:
             return ()
-        standing = self.inventory.region_state
-        active = active_placement(standing.placements)
+        region_state = self.inventory.region_state
+        active = active_placement(region_state.placements)
         if active is None:
-            has_signed = any(pair.activated_at is not None for pair in standing.placements)
+            has_signed = any(p.activated_at is not None for p in region_state.placements)
             return (Problem(ProblemCode.NO_ACTIVE_KEY, self.region),) if has_signed else ()
         subject = {"key_id": active.key_id}
-        if active.key_id in standing.absent_in_ivs:
-            code = ProblemCode.ACTIVE_KEY_NOT_IN_IVS if standing.account_verified else ProblemCode.ACTIVE_KEY_UNVERIFIED
+        if active.key_id in region_state.absent_in_ivs:
+            verified = region_state.account_verified
+            code = ProblemCode.ACTIVE_KEY_NOT_IN_IVS if verified else ProblemCode.ACTIVE_KEY_UNVERIFIED
             return (Problem(code, self.region, subject),)
-        if active.key_id in standing.private_key_lost:
+        if active.key_id in region_state.private_key_lost:
             return (Problem(ProblemCode.ACTIVE_KEY_LOST, self.region, subject),)
         return ()
 
@@ -78,27 +80,24 @@ class RegionResult(NamedTuple):
 
 
 def reconcile(context: KeysContext, regions: Sequence[str]) -> list[RegionResult]:
-    """Take every step that is due, in these regions and wherever else we hold a pair or began to import one.
+    """Take every step that is due in these regions, and wherever else we hold a pair or started to import one.
 
-    Returns nothing when another process performs. Raises StoreError.
+    Returns nothing if another process is the rotation leader. Raises StoreError.
     """
     if not context.acquire_lease():
         return []
     policy, results = context.policy(), list[RegionResult]()
     for region in _all_regions(context, regions):
-        account_verified = any(
-            result.inventory is not None and result.inventory.region_state.account_verified for result in results
-        )
-        results.append(
-            _reconcile_region(context, region, policy, configured=region in regions, account_verified=account_verified)
-        )
+        verified = any(r.inventory is not None and r.inventory.region_state.account_verified for r in results)
+        configured = region in regions
+        results.append(_reconcile_region(context, region, policy, configured=configured, account_verified=verified))
     _tag_compromised(context, results)
-    _tidy_up(context, [o.region for o in results if o.inventory is not None])
+    _clean_up(context, [result.region for result in results if result.inventory is not None])
     return results
 
 
 def inspect(context: KeysContext, regions: Sequence[str]) -> list[RegionResult]:
-    """How these regions stand while another process performs: nothing is changed. Raises StoreError."""
+    """The state of these regions while another process is the rotation leader. Changes nothing. Raises StoreError."""
     policy, results = context.policy(), []
     for region in regions:
         try:
@@ -137,89 +136,94 @@ def _reconcile_region(
                 delete_stray(context, region, key_id, arn)
             except ControlPlaneError as ivs_error:
                 error = _reported(context, region, ivs_error)
-        state = inventory.region_state._replace(deferred_deletions=deferred)
-        return RegionResult(
-            region=region, inventory=inventory, wait=blocked_on(state, context.now(), policy), error=error
-        )
-    except TokensvcError as aborted_by:
-        return RegionResult(region=region, inventory=inventory, wait=None, error=_reported(context, region, aborted_by))
+        region_state = inventory.region_state._replace(deferred_deletions=deferred)
+        wait = blocked_on(region_state, context.now(), policy)
+        return RegionResult(region=region, inventory=inventory, wait=wait, error=error)
+    except TokensvcError as failure:
+        error = _reported(context, region, failure)
+        return RegionResult(region=region, inventory=inventory, wait=None, error=error)
 
 
 def _tag_compromised(context: KeysContext, results: Sequence[RegionResult]) -> None:
     """Tag compromised pairs that IVS still holds."""
-    shown = {
-        o.region: {str(pair["arn"]): pair for pair in o.inventory.pairs} for o in results if o.inventory is not None
+    pairs_by_region = {
+        r.region: {str(pair["arn"]): pair for pair in r.inventory.pairs} for r in results if r.inventory is not None
     }
+    regions = {result.region for result in results}
     for record in context.keys.list():
         for placement in record.placements:
             region = placement.account_region.region
-            if record.compromised_at is None or not placement.is_imported or region not in {o.region for o in results}:
+            if record.compromised_at is None or not placement.is_imported or region not in regions:
                 continue
-            pair = shown.get(region, {placement.arn: {}}).get(placement.arn)
+            # Without an inventory, the pair is assumed to exist and to have no tag yet.
+            pair = pairs_by_region.get(region, {placement.arn: {}}).get(placement.arn)
             if pair is None or is_compromised(pair):
                 continue
             tags = {COMPROMISED_TAG: rfc3339(int(record.compromised_at.timestamp()))}
             try:
                 context.control_plane.call(region, "TagResource", {"resourceArn": placement.arn, "tags": tags})
-                context.report(f"{placement.arn} is tagged as compromised until it can be deleted")
+                context.report(f"tagged {placement.arn} as compromised until it can be deleted")
             except ControlPlaneError as error:
-                context.report(f"{placement.arn} could not be tagged as compromised: {error.message}")
+                context.report(f"could not tag {placement.arn} as compromised: {error.message}")
 
 
 def _reported(context: KeysContext, region: str, error: TokensvcError) -> TokensvcError:
     if context.report_failure is not None:
         context.report_failure(region, error)
     else:
-        context.report(f"{region} is left as it is for now: {error.message}")
+        context.report(f"{region}: skipped, will retry: {error.message}")
     return error
 
 
 def _all_regions(context: KeysContext, regions: Sequence[str]) -> list[str]:
-    records = context.keys.list()
-    held = {placement.account_region.region for r in records for placement in r.all_placements if placement.is_imported}
-    begun = {entry.region for entry in context.journal.open_entries() if entry.kind is StepKind.IMPORT}
-    return [*regions, *sorted((held | begun) - set(regions))]
+    imported_in = {p.account_region.region for r in context.keys.list() for p in r.all_placements if p.is_imported}
+    importing_in = {entry.region for entry in context.journal.open_entries() if entry.kind is StepKind.IMPORT}
+    return [*regions, *sorted((imported_in | importing_in) - set(regions))]
 
 
-def _tidy_up(context: KeysContext, observed_at: Sequence[str]) -> None:
-    """See to what earlier runs left behind, now that the regions were gone through."""
-    records, kept = context.keys.list(), context.vault.key_ids()
-    begun = _close_journal(context, records, kept, observed_at)
+def _clean_up(context: KeysContext, inspected_regions: Sequence[str]) -> None:
+    """Remove what earlier runs left behind, after all regions were processed."""
+    records, stored_ids = context.keys.list(), context.vault.key_ids()
+    pending_ids = _close_journal_entries(context, records, stored_ids, inspected_regions)
     for record in records:
-        if record.damage:  # IVS may hold it, and the row may be repaired
+        if record.damage:  # IVS may hold the key, and the row may be repaired
             continue
-        if record.id in kept and _is_over(record):
+        if record.id in stored_ids and _is_finished(record):
             context.vault.remove(record.id)
-        elif record.id not in kept | begun and not record.placements and _is_settled(record.created_at, context):
-            with contextlib.suppress(ConcurrentModification):  # it has come to be in the meantime
+        elif (
+            record.id not in stored_ids | pending_ids
+            and not record.placements
+            and _is_past_grace(record.created_at, context)
+        ):
+            with contextlib.suppress(ConcurrentModification):  # the key was imported in the meantime
                 context.keys.discard(record.id)
 
 
-def _close_journal(
-    context: KeysContext, records: Sequence[KeyRecord], kept: frozenset[str], observed_at: Sequence[str]
+def _close_journal_entries(
+    context: KeysContext, records: Sequence[KeyRecord], stored_ids: frozenset[str], inspected_regions: Sequence[str]
 ) -> frozenset[str]:
-    """Settle steps that were begun long enough ago, imports once IVS was looked at; the keys of those still open."""
-    known, still_open = {record.id: record for record in records}, set()
+    """Close the entries of steps that started long enough ago, and of imports once their region was inspected.
+
+    Returns the keys of the entries that stay open.
+    """
+    records_by_id, pending_ids = {record.id: record for record in records}, set()
     for entry in context.journal.open_entries():
-        happened = _came_about(entry, known.get(entry.key_id), kept)
-        was_looked_at = entry.kind is not StepKind.IMPORT or entry.region in observed_at
-        is_damaged = entry.key_id in known and bool(known[entry.key_id].damage)
-        if was_looked_at and not is_damaged and (happened or _is_settled(entry.started_at, context)):
-            context.journal.finish(entry.id, "done" if happened else "never_happened", context.now())
+        took_effect = _took_effect(entry, records_by_id.get(entry.key_id), stored_ids)
+        is_inspected = entry.kind is not StepKind.IMPORT or entry.region in inspected_regions
+        is_damaged = entry.key_id in records_by_id and bool(records_by_id[entry.key_id].damage)
+        if is_inspected and not is_damaged and (took_effect or _is_past_grace(entry.started_at, context)):
+            context.journal.finish(entry.id, "done" if took_effect else "abandoned", context.now())
         else:
-            still_open.add(entry.key_id)
-    return frozenset(still_open)
+            pending_ids.add(entry.key_id)
+    return frozenset(pending_ids)
 
 
-def _came_about(entry: JournalEntry, record: KeyRecord | None, kept: frozenset[str]) -> bool:
-    """Whether a step had its effect, as far as the store and the vault know by now."""
-    placement = (
-        next((p for p in record.placements if p.account_region.region == entry.region), None)
-        if record is not None
-        else None
-    )
+def _took_effect(entry: JournalEntry, record: KeyRecord | None, stored_ids: frozenset[str]) -> bool:
+    """Whether a step had its effect, according to the store and the vault."""
     if entry.kind is StepKind.GENERATE:
-        return record is not None and (record.id in kept or bool(record.placements))
+        return record is not None and (record.id in stored_ids or bool(record.placements))
+    placements = record.placements if record is not None else ()
+    placement = next((p for p in placements if p.account_region.region == entry.region), None)
     if placement is None:
         return False
     if entry.kind in {StepKind.ACTIVATE, StepKind.REACTIVATE}:
@@ -227,12 +231,12 @@ def _came_about(entry: JournalEntry, record: KeyRecord | None, kept: frozenset[s
     return entry.kind is StepKind.IMPORT or not placement.is_imported
 
 
-def _is_settled(at: datetime, context: KeysContext) -> bool:
-    """Whether what was begun then has had its effect by now, or never will."""
+def _is_past_grace(at: datetime, context: KeysContext) -> bool:
+    """Whether what started at that time has had its effect by now, or never will."""
     return context.now() - at > timedelta(seconds=GRACE_SECONDS)
 
 
-def _is_over(record: KeyRecord) -> bool:
-    """Whether IVS held this key and holds it nowhere any more, or must never hold it."""
-    gone = all(not placement.is_imported for placement in record.placements)
-    return gone and (bool(record.placements) or record.compromised_at is not None)
+def _is_finished(record: KeyRecord) -> bool:
+    """Whether IVS held this key and no longer holds it anywhere, or must never hold it."""
+    is_removed = all(not p.is_imported for p in record.placements)
+    return is_removed and (bool(record.placements) or record.compromised_at is not None)

@@ -1,8 +1,8 @@
-"""How a key ends when somebody asks for it: retired, deleted by its ARN, or compromised and gone.
+"""Ending the use of a key on request: retire it, delete its pair by ARN, or see its compromise through.
 
-Rules of the file
-- A pair of others is never deleted, whoever asks. One that bears our tag for a key that the store does not know is
-  deleted when somebody names it, and never otherwise.
+Invariants
+- A foreign key pair is never deleted, whoever asks for it. A pair that has our tag for a key that the store does not
+  know is deleted only if somebody names its ARN.
 """
 
 from __future__ import annotations
@@ -22,100 +22,98 @@ from tokensvc.keys.rotation_requests import RotationRequest
 from tokensvc.keys.steps import journaled
 
 RETRY_PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0)
-"""Between tries to delete a compromised pair, before it is left to whoever performs next."""
+"""Pauses between attempts to delete a compromised pair, before it is left to the rotation leader."""
 
 
 class CompromiseReport(NamedTuple):
-    """What a compromise left in one region."""
+    """The state of a compromised key in one region."""
 
     region: str
     deleted_at: datetime | None
-    """When IVS's pair went; None: it is there still, and its deletion is tried again."""
+    """When the pair was deleted from IVS. None: it is still there, and the deletion is retried."""
     valid_until: datetime
-    """Until then tokens of the key could start playback: its deletion or, without one, the end of the last token that
-    a worker which has not heard may sign."""
+    """Until when tokens of the key could start playback: the time of the deletion or, without one, the expiry of the
+    last token that a stale worker may sign."""
 
 
 def retire(context: KeysContext, key_id: str, regions: Sequence[str], by: str) -> RotationRequest | None:
-    """Stop signing with a key: a wish where it signs; where it only stands ready its pair is deleted.
+    """Stop signing with a key: request a rotation where it is active, and delete its pair where it is prepared.
 
-    Returns the wish, if there is one to see through. Where it is retiring or retired already, nothing is done.
+    Returns the rotation request, if there is one to complete. Where the key is retiring or retired, nothing is done.
     """
     record = require_key(context.keys.list(), key_id)
-    placement = {
+    states = {
         p.account_region.region: p.state
         for p in record.placements
         if p.account_region.region in regions and p.is_imported
     }
-    signing = [region for region, state in placement.items() if state is KeyState.ACTIVE]
-    ready = [region for region, state in placement.items() if state is KeyState.PREPARED]
-    request = request_rotation(context, signing, by) if signing else None
-    if ready or not record.placements:
-        delete(context, key_id, ready)
+    active_in = [region for region, state in states.items() if state is KeyState.ACTIVE]
+    prepared_in = [region for region, state in states.items() if state is KeyState.PREPARED]
+    request = request_rotation(context, active_in, by) if active_in else None
+    if prepared_in or not record.placements:
+        delete(context, key_id, prepared_in)
     return request
 
 
 def delete_pair(context: KeysContext, arn: str) -> None:
-    """Delete the pair that IVS holds under this ARN. Raises KeyPairNotOwned when it is not ours, and as `delete`
-    does."""
+    """Delete the pair with this ARN from IVS. Raises KeyPairNotOwned if it is not ours, and what `delete` raises."""
     region = parse_arn(arn, "playback-key").account_region.region
     deployment_id = context.deployment.read().id
-    owner, key_id = owner_tags(get_pair(context, region, arn))
+    owner, tagged_key_id = owner_tags(get_pair(context, region, arn))
     if owner != deployment_id and key_id_of(context, arn) is None:
         raise KeyPairNotOwned(
-            f"{arn} bears no tag of this deployment: it is somebody else's, and is left alone", subject={"arn": arn}
+            f"{arn} is not deleted because it does not have the tag of this deployment", subject={"arn": arn}
         )
-    sync_inventory(context, region)  # which records the pair, should an earlier run have ended before it did
-    known = key_id_of(context, arn)
-    if known is not None and _is_held(context, arn):
-        delete(context, known, [region])
+    sync_inventory(context, region)  # records the pair, in case an earlier run was killed before it did
+    key_id = key_id_of(context, arn)
+    if key_id is not None and _is_recorded_as_imported(context, arn):
+        delete(context, key_id, [region])
         return
-    step = Step(StepKind.DELETE, str(key_id), f"an operator asked for {arn} to be deleted")
-    journaled(context, region, step, lambda: _call_delete(context, region, arn))
+
+    def delete_unrecorded() -> None:
+        context.control_plane.call(region, "DeletePlaybackKeyPair", {"arn": arn})
+        context.report(f"deleted {arn}")
+
+    step = Step(StepKind.DELETE, str(tagged_key_id), f"an operator requested the deletion of {arn}")
+    journaled(context, region, step, delete_unrecorded)
 
 
 def key_id_of(context: KeysContext, arn: str) -> str | None:
-    """The key that the store knows this pair as."""
-    return next(
-        (placement.key_id for r in context.keys.list() for placement in r.all_placements if placement.arn == arn), None
-    )
-
-
-def _is_held(context: KeysContext, arn: str) -> bool:
-    """Whether the store records that IVS holds this pair, or cannot say. One that it records as gone may turn up
-    again."""
-    records = context.keys.list()
-    return any(placement.arn == arn and placement.is_imported for r in records for placement in r.placements) or any(
-        placement.arn == arn for r in records for placement in r.unreadable
-    )
+    """The key that this pair is recorded as."""
+    return next((p.key_id for r in context.keys.list() for p in r.all_placements if p.arn == arn), None)
 
 
 def wait_until_deleted(context: KeysContext, key_id: str, regions: Sequence[str]) -> None:
-    """Go on after a compromise until IVS holds the key nowhere, or for half a minute."""
+    """After a compromise, retry until IVS no longer holds the key anywhere, or for about half a minute."""
     for pause_seconds in RETRY_PAUSES_SECONDS:
-        left = [p.account_region.region for p in require_key(context.keys.list(), key_id).placements if p.is_imported]
-        if not left:
+        placements = require_key(context.keys.list(), key_id).placements
+        remaining = ", ".join(p.account_region.region for p in placements if p.is_imported)
+        if not remaining:
             return
-        context.report(f"IVS may hold key {key_id} still in {', '.join(left)}; again in {pause_seconds:g} seconds")
+        context.report(
+            f"deletion of key {key_id} in {remaining} is not confirmed by IVS; retrying in {pause_seconds:g} s"
+        )
         context.sleep(pause_seconds)
         reconcile_once(context, regions)
 
 
 def compromise_report(record: KeyRecord, policy: RotationPolicy) -> list[CompromiseReport]:
-    """What is left of a compromised key where it was held when it was compromised."""
+    """The state of a compromised key in each region where it was imported at the time of the compromise."""
     return [
         CompromiseReport(
-            placement.account_region.region,
-            placement.retired_at,
-            placement.retired_at
-            or placement.compromised_at + timedelta(seconds=policy.drain_seconds(placement.longest_ttl_seconds)),
+            p.account_region.region,
+            p.retired_at,
+            p.retired_at or p.compromised_at + timedelta(seconds=policy.drain_seconds(p.longest_ttl_seconds)),
         )
-        for placement in record.placements
-        if placement.compromised_at is not None
-        and (placement.retired_at is None or placement.retired_at >= placement.compromised_at)
+        for p in record.placements
+        if p.compromised_at is not None and (p.retired_at is None or p.retired_at >= p.compromised_at)
     ]
 
 
-def _call_delete(context: KeysContext, region: str, arn: str) -> None:
-    context.control_plane.call(region, "DeletePlaybackKeyPair", {"arn": arn})
-    context.report(f"{arn} is deleted")
+def _is_recorded_as_imported(context: KeysContext, arn: str) -> bool:
+    """Whether IVS holds this pair according to the store, or may hold it. (A pair that is recorded as deleted may still
+    show up in IVS.)"""
+    records = context.keys.list()
+    return any(p.arn == arn and p.is_imported for r in records for p in r.placements) or any(
+        p.arn == arn for r in records for p in r.unreadable
+    )

@@ -1,9 +1,9 @@
-"""The policy of rotation: how long things take to be safe, and whether that can work out.
+"""Checks of the rotation policy: whether keys can be rotated with its delays and limits.
 
-Rules of the file
-- R, the reach, is how long any worker may act on old news. It is derived, never set; everything else that must outlast
-  old news is derived from it.
-- A policy that cannot hold is refused with the arithmetic, so that whoever set it sees which figure to move.
+Invariants
+- `max_staleness_seconds`, the longest that any worker may serve from an outdated snapshot, is derived, never set. Every
+  delay that must outlast it is derived from it.
+- An impossible policy is rejected with the calculation, which shows the operator which value to change.
 """
 
 from __future__ import annotations
@@ -14,44 +14,47 @@ from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.deployment.record import RotationPolicy
 from tokensvc.errors import InvalidRotationPolicy
 
-KEY_PAIRS_MAX = 3
-"""Playback key pairs that IVS holds per account and region (IVS user guide, "Service Quotas"); not adjustable."""
+MAX_KEY_PAIRS = 3
+"""Maximum number of playback key pairs per account and region; not adjustable (IVS user guide, "Service Quotas")."""
 
-SLOTS_MIN = 2
-"""A rotation needs room for the key that signs and for the next one."""
+MIN_SLOTS = 2
+"""A rotation needs one slot for the active key and one for the next."""
 
 PROPAGATION_SECONDS = 2.0
-"""Within this time every worker that reaches the store has heard of a change."""
+"""The time within which every worker that reaches the store learns of a change."""
 
 
 def max_staleness_seconds(lease_seconds: float, store_timeout_seconds: float) -> float:
-    """How long a worker of this lease and this store timeout can act on old news; R is the longest of all workers'."""
+    """How long a worker with this snapshot lease and store timeout may serve from an outdated snapshot.
+
+    The deployment's value is the maximum over all workers.
+    """
     return lease_seconds + store_timeout_seconds + CLOCK_SKEW_SECONDS
 
 
 def check_policy(policy: RotationPolicy, max_ttl_seconds: int) -> None:
-    """Raise InvalidRotationPolicy, with the arithmetic, unless keys can be rotated by this policy."""
-    faults = "; ".join(_faults(policy, max_ttl_seconds))
-    if faults:
-        raise InvalidRotationPolicy(faults)
+    """Raises InvalidRotationPolicy, with the calculation, if keys cannot be rotated with this policy."""
+    violations = "; ".join(_violations(policy, max_ttl_seconds))
+    if violations:
+        raise InvalidRotationPolicy(violations)
 
 
 def check_slots(region: str, foreign: int) -> None:
-    """Raise InvalidRotationPolicy, with the arithmetic, unless others leave enough slots of a region to rotate in."""
-    left = KEY_PAIRS_MAX - foreign
-    if left < SLOTS_MIN:
+    """Raises InvalidRotationPolicy, with the calculation, if foreign key pairs leave too few slots for a rotation."""
+    left = MAX_KEY_PAIRS - foreign
+    if left < MIN_SLOTS:
         raise InvalidRotationPolicy(
-            f"in {region} others hold {foreign} of the {KEY_PAIRS_MAX} key pairs that IVS takes, which leaves {left}, "
-            f"and a rotation needs {SLOTS_MIN}: the key that signs and the next one. Delete one of theirs, or use "
-            "another account"
+            f"{foreign} of the {MAX_KEY_PAIRS} key pair slots in {region} are used by other applications, which leaves "
+            f"{left}; a rotation needs {MIN_SLOTS}, for the active key and the next one. Delete a key pair of another "
+            "application, or use another AWS account"
         )
 
 
-def _faults(policy: RotationPolicy, max_ttl_seconds: int) -> Iterator[str]:
+def _violations(policy: RotationPolicy, max_ttl_seconds: int) -> Iterator[str]:
     if 0 < policy.propagation_seconds < PROPAGATION_SECONDS:
         yield (
-            f"the propagation delay of {policy.propagation_seconds:g} s is shorter than the {PROPAGATION_SECONDS:g} s in "
-            "which workers learn of a new key"
+            f"the propagation delay of {policy.propagation_seconds:g} s is shorter than the {PROPAGATION_SECONDS:g} s "
+            "within which workers learn of a new key"
         )
     if policy.max_age_seconds is None:
         return
@@ -61,6 +64,6 @@ def _faults(policy: RotationPolicy, max_ttl_seconds: int) -> Iterator[str]:
         yield (
             f"the maximum age of {policy.max_age_seconds:g} s is shorter than propagation delay + drain = "
             f"{policy.propagation_seconds:g} + {drain:g} = {least:g} s, where drain = maximum staleness "
-            f"{policy.max_staleness_seconds:g} + longest token life {max_ttl_seconds} + clock skew {CLOCK_SKEW_SECONDS}; "
-            "keys would be made faster than they drain"
+            f"{policy.max_staleness_seconds:g} + longest token lifetime {max_ttl_seconds} + clock skew "
+            f"{CLOCK_SKEW_SECONDS}; new keys would be needed faster than old ones drain"
         )

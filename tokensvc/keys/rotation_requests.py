@@ -1,4 +1,4 @@
-"""RotationRequestStore that somebody asked for. What became of one is seen in the keys, so nothing else is stored.
+"""Rotation requests. Their progress is derived from the states of the keys, so it is not stored.
 
 Every method may raise StoreUnavailable, and then nothing was acknowledged, or SchemaMismatch.
 """
@@ -11,32 +11,32 @@ from typing import NamedTuple, Protocol
 
 
 class RotationRequest(NamedTuple):
-    """A wish: in each of these regions, another key than the one that signed there."""
+    """A request that in each of these regions another key than the active one becomes active."""
 
     id: str
     requested_at: datetime
     previous_key_ids: Mapping[str, str | None]
-    """By region, the key that signed when it was asked for; None where none did."""
+    """By region, the key that was active at the time of the request, or None."""
     requested_by: str
 
 
 class RotationRequestStore(Protocol):
-    """All wishes."""
+    """All rotation requests."""
 
     def request(
         self, rotation_id: str, previous_key_ids: Mapping[str, str | None], at: datetime, by: str
     ) -> RotationRequest:
-        """Keep a wish. It raises the `keys` version in its transaction, so that whoever performs hears of it."""
+        """Store a request. Raises the `keys` version in the same transaction, which wakes the rotation leader."""
         ...
 
     def get(self, rotation_id: str) -> RotationRequest:
-        """One wish. Raises RotationNotFound."""
+        """One request. Raises RotationNotFound."""
         ...
 
     def newest(self, limit: int) -> list[RotationRequest]:
-        """The last wishes, newest first."""
+        """The latest requests, newest first."""
         ...
 
     def prune(self, before: datetime) -> int:
-        """Forget wishes that were made before then; how many."""
+        """Delete the requests that were made before that time; returns their number."""
         ...

@@ -1,4 +1,4 @@
-"""Which workers may not know yet what the keys are by now."""
+"""Workers that may still sign with an outdated set of keys."""
 
 from __future__ import annotations
 
@@ -12,23 +12,26 @@ from tokensvc.keys.rotation_policy import max_staleness_seconds
 
 
 class StaleWorker(NamedTuple):
-    """A worker whose last heartbeat told of older keys."""
+    """A worker whose last heartbeat names another version of the keys."""
 
     worker: Worker
     until: datetime
-    """By then it has heard, or its snapshot's lease has ended and it signs nothing."""
+    """When it is in sync at the latest, or its snapshot lease has expired and it signs nothing."""
 
 
 def find_stale_workers(workers: Sequence[Worker], keys: Version, now: datetime) -> list[StaleWorker]:
-    """Those whose last heartbeat names another version of the keys than this, and that may still sign with it: an older
-    one, or one of a history that a restore of the store undid. One that was silent for all its lease does no longer,
-    and one without a lease never did. Read the workers before the version."""
-    behind = [w for w in workers if not w.heartbeat.has_keys_version(keys) and w.heartbeat.lease_seconds > 0]
-    return [u for u in (StaleWorker(worker, _until(worker)) for worker in behind) if u.until > now]
+    """The workers whose last heartbeat names another version of the keys, and that may still sign with it.
+
+    That is an older version, or one from before the store was restored. A worker without a heartbeat for its whole
+    lease no longer signs, and a worker without a lease never does. Read the workers before the version.
+    """
+    outdated = [w for w in workers if not w.heartbeat.has_keys_version(keys) and w.heartbeat.lease_seconds > 0]
+    stale = [StaleWorker(worker, _stale_until(worker)) for worker in outdated]
+    return [worker for worker in stale if worker.until > now]
 
 
-def _until(worker: Worker) -> datetime:
-    said = worker.heartbeat
+def _stale_until(worker: Worker) -> datetime:
+    heartbeat = worker.heartbeat
     return worker.last_heartbeat_at + timedelta(
-        seconds=max_staleness_seconds(said.lease_seconds, said.store_timeout_seconds)
+        seconds=max_staleness_seconds(heartbeat.lease_seconds, heartbeat.store_timeout_seconds)
     )

@@ -60,7 +60,7 @@ from tokensvc.keys.lifecycle import (
     unusable_keys,
 )
 from tokensvc.keys.private_keys import open_private_key
-from tokensvc.keys.rotation_policy import KEY_PAIRS_MAX
+from tokensvc.keys.rotation_policy import MAX_KEY_PAIRS
 
 
 def execute_step(context: KeysContext, inventory: RegionInventory, step: Step) -> None:
@@ -234,7 +234,7 @@ def quota_reached(
     if not reason:
         reason, remedy = how_to_free_slot(context, inventory)
     return KeyPairQuotaReached(
-        f"{len(inventory.pairs)} of {KEY_PAIRS_MAX} key pair slots in {inventory.region} are in use: {pairs}. {reason}",
+        f"{len(inventory.pairs)} of {MAX_KEY_PAIRS} key pair slots in {inventory.region} are in use: {pairs}. {reason}",
         subject={"region": inventory.region},
         remedy=remedy,
     )

@@ -1,4 +1,4 @@
-"""What the store knows of the deployment's key pairs: their public halves and their state in each place.
+"""Store protocol for the deployment's key pairs: their public keys, and their state in each account and region.
 
 Every method may raise StoreUnavailable, and then nothing was acknowledged, or SchemaMismatch.
 """
@@ -14,15 +14,16 @@ from tokensvc.keys.lifecycle import KeyPlacement, KeyRecord
 
 
 class KeyStore(Protocol):
-    """Records of key pairs. Each change raises the `keys` version in its own transaction."""
+    """Records of key pairs. Each change raises the `keys` version in the same transaction."""
 
     def add(
         self, key_id: str, fingerprint: str, public_der: bytes, created_at: datetime, longest_ttl_seconds: int = 0
     ) -> KeyRecord:
-        """Record a new key pair, in no place yet; `longest_ttl_seconds` of tokens that others minted with it count in
-        every place. Doing it again changes nothing but that, which is only ever raised.
+        """Record a new key pair without placements.
 
-        Raises Conflict when the id or the public half is another's.
+        `longest_ttl_seconds`, the longest lifetime of tokens that other programs signed with it, applies to every
+        placement. Repeating the call changes nothing but that value, which is only ever raised. Raises Conflict if the
+        id or the public key belongs to another key.
         """
         ...
 
@@ -40,13 +41,16 @@ class KeyStore(Protocol):
         fingerprint_differs: bool = False,
         may_have_signed: bool = False,
     ) -> KeyRecord:
-        """Note that IVS holds the key pair in that place: it is prepared there, or compromised when the key is.
+        """Record that IVS holds the key pair in that account and region. It is prepared there, or compromised if the
+        key is.
 
-        `may_have_signed`: this may be an import that a restored store has forgotten, so the longest life is raised to
-        the deployment's ceiling, and the drain counts from `at`.
-        Doing it again with the same ARN changes nothing, whatever the key is there by now. Where IVS held the key and
-        no longer does, another ARN is an import that came about too late: it is noted as about to be deleted. Any other
-        second ARN for a place, or an ARN that another key has, raises ConcurrentModification. Raises KeyNotFound.
+        `may_have_signed`: a restored store may have lost this import, so the longest lifetime is raised to the
+        deployment's limit, and the drain starts at `at`.
+
+        Repeating the call with the same ARN changes nothing, whatever the key's state is by then. If IVS held the key
+        and no longer does, another ARN is an import that succeeded too late: it is recorded as about to be deleted.
+        Raises ConcurrentModification for any other second ARN in an account and region, and for an ARN that belongs to
+        another key; KeyNotFound.
         """
         ...
 
@@ -60,33 +64,33 @@ class KeyStore(Protocol):
         retiring_since: datetime | None = None,
         temporary: bool = False,
     ) -> KeyRecord:
-        """Make this prepared key the active one of the place; the one that was active is retiring from then on.
+        """Make this prepared key the active one in that account and region. The key that was active becomes retiring.
 
-        With `retiring_since` it may also be one that retires since exactly then, as whoever decided it saw; as
-        `temporary`, it is to be replaced as soon as another can sign.
+        With `retiring_since`, the key may also be retiring, if its drain started at exactly that time, on which the
+        decision was based. If `temporary`, it is to be replaced as soon as another key can sign.
 
-        One transaction. The key's longest life becomes the greatest of what it was, `longest_ttl_seconds` and the
-        deployment's ceiling, which may have been raised since the caller read it. Doing it again changes nothing but
-        that. Raises ConcurrentModification when the key is anything else there, or is being deleted; KeyNotFound.
+        One transaction. The key's longest lifetime becomes the maximum of its previous value, `longest_ttl_seconds` and
+        the deployment's limit, which may have been raised since the caller read it. Repeating the call changes nothing
+        but that. Raises ConcurrentModification if the key is in any other state or is being deleted; KeyNotFound.
         """
         ...
 
     def start_deletion(self, placement: KeyPlacement, at: datetime) -> KeyRecord:
-        """Note that the pair is about to be deleted: from then on it cannot become active. Again changes nothing.
+        """Record that the pair is about to be deleted, so that it can no longer become active. Idempotent.
 
-        `placement` is what the decision was made on. Raises ConcurrentModification when the key is active there by now, or
-        is retiring and was not, or its drain has begun anew since: its tokens live longer than was thought. Also when
-        it was never known to be there. Raises KeyNotFound.
+        `placement` is the one that the decision was based on. Raises ConcurrentModification if the key has become
+        active or retiring since, if its drain started anew (its tokens are then valid for longer than assumed), or if
+        it was never imported there; KeyNotFound.
         """
         ...
 
     def record_deletion(
         self, key_id: str, account_region: AccountRegion, at: datetime, *, others_may_have_signed: bool = False
     ) -> KeyRecord:
-        """Note that IVS no longer holds this pair there: it is retired, or stays compromised. Again changes nothing.
+        """Record that IVS no longer holds this pair: it is retired, or stays compromised. Idempotent.
 
-        With `others_may_have_signed`, drains and longest lives there change as by `record_absence`. Raises
-        ConcurrentModification when the key is active there, or was never known to be there; KeyNotFound.
+        With `others_may_have_signed`, drains and longest lifetimes change as in `record_absence`. Raises
+        ConcurrentModification if the key is active there or was never imported there; KeyNotFound.
         """
         ...
 
@@ -98,14 +102,14 @@ class KeyStore(Protocol):
         *,
         unable: Collection[str] = frozenset(),
     ) -> KeyRecord:
-        """Note that IVS is proven not to hold this pair: it is retired, or stays compromised, and never signs again.
+        """Record that IVS is confirmed not to hold this pair. It is retired, or stays compromised, and never signs
+        again.
 
-        One transaction: where the key was active, the best key that IVS holds there takes over, as after a compromise;
-        keys that are `unable` to sign never do. That IVS lost the active key shows that something happened which the
-        store does not know of, so any other key there may have signed meanwhile: the drain of each retiring key starts
-        anew, that of each prepared key starts, and each longest life is raised as `activate` does. Doing it again
-        changes nothing. Raises ConcurrentModification when another pair is recorded there by now, or none ever was;
-        KeyNotFound.
+        One transaction. If the key was active, the best key that IVS holds there takes over, as after a compromise; the
+        keys in `unable`, which cannot sign, never do. That IVS lost the active key shows that something happened that
+        the store does not know of, so any other key there may have signed meanwhile: the drain of each retiring key
+        starts anew, the drain of each prepared key starts, and longest lifetimes are raised as in `activate`.
+        Idempotent. Raises ConcurrentModification if another pair is recorded there, or none ever was; KeyNotFound.
         """
         ...
 
@@ -119,20 +123,20 @@ class KeyStore(Protocol):
         unable: Collection[str] = frozenset(),
         others_may_have_signed: bool = False,
     ) -> KeyRecord:
-        """Never sign with this key again, anywhere.
+        """Mark this key as compromised everywhere: it never signs again.
 
-        One transaction: in each place the key becomes compromised, and where it was active the best key that IVS
-        already holds there takes over (`lifecycle.successor`), with its longest life raised as `activate` does. With
-        `include_standby` every other key that has never signed is compromised too, before a successor is chosen. Keys
-        that are `unable` to sign never take over. With `others_may_have_signed`, since the store was restored from
-        before the compromise, drains and longest lives change as by `record_absence` wherever the key was.
-        Doing it again changes nothing. Raises KeyNotFound.
+        One transaction. Where the key was active, the best key that IVS already holds takes over
+        (`lifecycle.successor`), and its longest lifetime is raised as in `activate`. With `include_standby`, every
+        other key that has never signed is marked as compromised too, before a successor is chosen. The keys in
+        `unable`, which cannot sign, never take over. With `others_may_have_signed` (the store was restored from a
+        backup older than the compromise), drains and longest lifetimes change as in `record_absence` in every account
+        and region of the key. Idempotent. Raises KeyNotFound.
         """
         ...
 
     def discard(self, key_id: str) -> None:
-        """Forget a record that is in no place; nothing happens when there is none.
+        """Remove a record without placements; does nothing if there is none.
 
-        Raises ConcurrentModification when it is, or was, in one.
+        Raises ConcurrentModification if the key is, or was, imported anywhere.
         """
         ...
