@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from tokensvc.errors import Action, Conflict, KeyPairQuotaReached, Remedy, VaultError
+from tokensvc.errors import Action, Conflict, FieldError, InvalidRequest, KeyPairQuotaReached, Remedy, VaultError
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.importing import for_each_region, import_new
 from tokensvc.keys.inventory import RegionInventory, sync_inventory
@@ -47,6 +47,21 @@ class CompromiseImpact(NamedTuple):
     """The key that takes over at once. None: nothing is signed until the propagation delay of a new key has passed."""
     outage_seconds: float
     """How long no token can be signed there."""
+
+
+def select_regions(context: KeysContext, requested: Sequence[str] | None, configured: Sequence[str]) -> list[str]:
+    """The requested regions, or all: the configured ones, otherwise those of the existing keys. Raises InvalidRequest
+    naming each unknown one."""
+    placements = (placement for record in context.keys.list() for placement in record.placements)
+    known = configured or sorted({placement.account_region.region for placement in placements})
+    errors = [
+        FieldError(f"regions[{position}]", f"must be one of {', '.join(known)}")
+        for position, region in enumerate(requested or ())
+        if region not in known
+    ]
+    if errors:
+        raise InvalidRequest(errors)
+    return list(dict.fromkeys(requested or known))
 
 
 def request_rotation(context: KeysContext, regions: Sequence[str], by: str) -> RotationRequest:
