@@ -1,4 +1,4 @@
-"""A key of AWS KMS wraps: moto's KMS over the wire, boto3 unmodified, and every way in which it may fail."""
+"""KmsKey against moto's KMS over HTTP with unmodified boto3, and every way in which a call may fail."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.aws.wire import Told, closed_port, hanging, told
+from tests.aws.stub_server import Stub, closed_port, silent_server, stub_server
 from tests.support.moto_kms import MotoKms, moto_kms
 from tokensvc.aws.kms import CONTEXT_KEY, KmsKey
 from tokensvc.errors import InvalidKey, SettingsError, VaultError, WrappingKeyUnavailable
@@ -29,12 +29,12 @@ def server() -> Iterator[MotoKms]:
 
 @pytest.fixture
 def kms(server: MotoKms) -> MotoKms:
-    """The server, and the environment in which boto3 finds it."""
+    """The server, with the environment in which boto3 finds it."""
     os.environ.update(server.environ)
     return server
 
 
-def test_what_it_wraps_it_opens_again_also_in_another_process(kms: MotoKms, private_key: PrivateKey) -> None:
+def test_encrypted_secrets_can_be_decrypted_by_another_process(kms: MotoKms, private_key: PrivateKey) -> None:
     arn = kms.new_key()
     cipher, later = SecretCipher(KmsKey(arn, "deployment")), SecretCipher(KmsKey(arn, "deployment"))
     assert cipher.current == f"kms:{arn}"
@@ -42,35 +42,37 @@ def test_what_it_wraps_it_opens_again_also_in_another_process(kms: MotoKms, priv
     assert later.decrypt_secret("subject key", cipher.encrypt_secret("subject key", SECRET)) == SECRET
 
 
-def test_each_secret_has_a_data_key_of_its_own_that_lies_beside_it_encrypted(kms: MotoKms) -> None:
+def test_each_secret_is_stored_with_an_encrypted_data_key_of_its_own(kms: MotoKms) -> None:
     arn = kms.new_key()
     cipher = SecretCipher(KmsKey(arn, "deployment"))
     first, second = (envelope.read(cipher.encrypt_secret("subject key", SECRET)) for _ in range(2))
     assert first.data_key != second.data_key
-    answer = kms.client().decrypt(CiphertextBlob=first.data_key, KeyId=arn, EncryptionContext={CONTEXT_KEY: "deployment"})
-    assert len(answer["Plaintext"]) == 32
-    assert answer["Plaintext"] not in envelope.write(first)
-    assert answer["Plaintext"].hex().encode() not in envelope.write(first)
+    response = kms.client().decrypt(
+        CiphertextBlob=first.data_key, KeyId=arn, EncryptionContext={CONTEXT_KEY: "deployment"}
+    )
+    assert len(response["Plaintext"]) == 32
+    assert response["Plaintext"] not in envelope.write(first)
+    assert response["Plaintext"].hex().encode() not in envelope.write(first)
 
 
-def test_the_region_is_the_keys_own(kms: MotoKms) -> None:
+def test_the_region_is_taken_from_the_arn(kms: MotoKms) -> None:
     arn = kms.new_key("eu-central-1")
     os.environ["AWS_REGION"] = "us-east-1"
     cipher = SecretCipher(KmsKey(arn, "deployment"))
     assert cipher.decrypt_secret("p", cipher.encrypt_secret("p", SECRET)) == SECRET
 
 
-def test_no_other_deployment_and_no_other_key_opens_it(kms: MotoKms) -> None:
+def test_another_deployment_or_another_key_cannot_decrypt_a_secret(kms: MotoKms) -> None:
     arn = kms.new_key()
-    kept = SecretCipher(KmsKey(arn, "deployment")).encrypt_secret("p", SECRET)
-    with pytest.raises(InvalidKey, match="of another deployment"):
-        SecretCipher(KmsKey(arn, "another")).decrypt_secret("p", kept)
-    stranger = SecretCipher(KmsKey(kms.new_key(), "deployment"))
+    encrypted = SecretCipher(KmsKey(arn, "deployment")).encrypt_secret("p", SECRET)
+    with pytest.raises(InvalidKey, match="belongs to another deployment"):
+        SecretCipher(KmsKey(arn, "another")).decrypt_secret("p", encrypted)
+    other = SecretCipher(KmsKey(kms.new_key(), "deployment"))
     with pytest.raises(VaultError):
-        stranger.decrypt_secret("p", kept.replace(arn.encode(), stranger.current.removeprefix("kms:").encode()))
+        other.decrypt_secret("p", encrypted.replace(arn.encode(), other.current.removeprefix("kms:").encode()))
 
 
-def test_a_data_key_that_was_altered_is_damaged(kms: MotoKms) -> None:
+def test_an_altered_data_key_is_damaged(kms: MotoKms) -> None:
     cipher = SecretCipher(KmsKey(kms.new_key(), "deployment"))
     found = envelope.read(cipher.encrypt_secret("p", SECRET))
     altered = found._replace(data_key=found.data_key[:-1] + bytes([found.data_key[-1] ^ 1]))
@@ -78,38 +80,40 @@ def test_a_data_key_that_was_altered_is_damaged(kms: MotoKms) -> None:
         cipher.decrypt_secret("p", envelope.write(altered))
 
 
-def test_a_key_that_does_not_exist_is_said_by_its_arn(kms: MotoKms) -> None:
-    gone = kms.new_key()[:-4] + "0000"
-    with pytest.raises(WrappingKeyUnavailable, match=rf"refused to generate data key under {gone}: NotFoundException"):
-        SecretCipher(KmsKey(gone, "deployment")).encrypt_secret("p", SECRET)
+def test_the_error_about_a_missing_key_names_its_arn(kms: MotoKms) -> None:
+    missing = kms.new_key()[:-4] + "0000"
+    with pytest.raises(
+        WrappingKeyUnavailable, match=rf"refused to generate a data key with {missing}: NotFoundException"
+    ):
+        SecretCipher(KmsKey(missing, "deployment")).encrypt_secret("p", SECRET)
 
 
 def test_threads_share_one_client(kms: MotoKms) -> None:
-    key, ready, opened = KmsKey(kms.new_key(), "deployment"), threading.Barrier(6, timeout=5), []
+    key, ready, decrypted = KmsKey(kms.new_key(), "deployment"), threading.Barrier(6, timeout=5), []
 
-    def act() -> None:
+    def use_key() -> None:
         cipher = SecretCipher(key)
         ready.wait()
-        opened.append(cipher.decrypt_secret("p", cipher.encrypt_secret("p", SECRET)))
+        decrypted.append(cipher.decrypt_secret("p", cipher.encrypt_secret("p", SECRET)))
 
-    threads = [threading.Thread(target=act) for _ in range(6)]
+    threads = [threading.Thread(target=use_key) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert opened == [SECRET] * 6
+    assert decrypted == [SECRET] * 6
 
 
-def test_a_service_that_is_away_is_said_in_words() -> None:
+def test_a_refused_connection_is_reported() -> None:
     os.environ.update(MotoKms(f"http://127.0.0.1:{closed_port()}").environ)
     with pytest.raises(
-        WrappingKeyUnavailable, match="AWS KMS could not be asked to generate data key: Could not connect"
+        WrappingKeyUnavailable, match="AWS KMS could not be called to generate a data key: Could not connect"
     ):
         KmsKey(ARN, "deployment").generate_data_key()
 
 
-def test_a_service_that_says_nothing_is_given_up() -> None:
-    with hanging() as port:
+def test_a_call_without_a_response_times_out() -> None:
+    with silent_server() as port:
         os.environ.update(MotoKms(f"http://127.0.0.1:{port}").environ)
         key = KmsKey(ARN, "deployment")
         config = key._client().meta.config
@@ -121,27 +125,27 @@ def test_a_service_that_says_nothing_is_given_up() -> None:
 
 
 @pytest.fixture
-def answering() -> Iterator[Told]:
-    """A server that answers as it is told, where KMS should be."""
-    with told() as (what, _):
+def stub() -> Iterator[Stub]:
+    """A server with prepared responses in place of KMS."""
+    with stub_server() as (stub, _):
         os.environ["AWS_ENDPOINT_URL_KMS"] = os.environ["AWS_ENDPOINT_URL_IVS"]
-        yield what
+        yield stub
 
 
 @pytest.mark.parametrize(
     "code", ["AccessDeniedException", "DisabledException", "ThrottlingException", "KMSInternalException"]
 )
-def test_what_it_refuses_is_told_with_its_code_after_one_attempt(answering: Told, code: str) -> None:
-    answering.status, answering.body = 400, json.dumps({"__type": code, "message": "words of KMS"}).encode()
-    with pytest.raises(WrappingKeyUnavailable, match=f"{code}, words of KMS"):
+def test_an_error_of_kms_is_reported_with_its_code_after_one_attempt(stub: Stub, code: str) -> None:
+    stub.status, stub.body = 400, json.dumps({"__type": code, "message": "message of KMS"}).encode()
+    with pytest.raises(WrappingKeyUnavailable, match=f"{code}, message of KMS"):
         KmsKey(ARN, "deployment").decrypt_data_key(b"data key")
-    assert len(answering.paths) == 1
+    assert len(stub.paths) == 1
 
 
 @pytest.mark.parametrize("code", ["InvalidCiphertextException", "IncorrectKeyException"])
-def test_a_data_key_that_is_not_its_own_is_damaged(answering: Told, code: str) -> None:
-    answering.status, answering.body = 400, json.dumps({"__type": code}).encode()
-    with pytest.raises(InvalidKey, match="does not open its data key"):
+def test_a_data_key_of_another_key_is_reported_as_damaged(stub: Stub, code: str) -> None:
+    stub.status, stub.body = 400, json.dumps({"__type": code}).encode()
+    with pytest.raises(InvalidKey, match="cannot decrypt its data key"):
         KmsKey(ARN, "deployment").decrypt_data_key(b"data key")
 
 
@@ -153,28 +157,28 @@ def test_a_data_key_that_is_not_its_own_is_damaged(answering: Told, code: str) -
         (502, b"<html>\nbad gateway</html>"),
         (200, b'{"Plaintext":"AAAA"}'),
     ],
-    ids=["nothing", "a page", "a proxy's page", "half an answer"],
+    ids=["empty", "a page", "a proxy's page", "incomplete"],
 )
-def test_what_is_no_answer_of_kms_is_never_taken_for_one(answering: Told, status: int, body: bytes) -> None:
-    answering.status, answering.body = status, body
-    with pytest.raises(WrappingKeyUnavailable) as refused:
+def test_a_response_that_is_not_from_kms_is_an_error(stub: Stub, status: int, body: bytes) -> None:
+    stub.status, stub.body = status, body
+    with pytest.raises(WrappingKeyUnavailable) as raised:
         KmsKey(ARN, "deployment").generate_data_key()
-    assert "\n" not in refused.value.message
+    assert "\n" not in raised.value.message
 
 
-def test_a_data_key_of_another_length_wraps_nothing(answering: Told) -> None:
-    answering.body = json.dumps({"KeyId": ARN, "Plaintext": "AAAA", "CiphertextBlob": "AAAA"}).encode()
-    with pytest.raises(InvalidKey, match="no data key of ours"):
+def test_a_data_key_of_another_length_is_rejected(stub: Stub) -> None:
+    stub.body = json.dumps({"KeyId": ARN, "Plaintext": "AAAA", "CiphertextBlob": "AAAA"}).encode()
+    with pytest.raises(InvalidKey, match="does not have 32 bytes"):
         KmsKey(ARN, "deployment").generate_data_key()
 
 
-def test_a_profile_that_does_not_exist_is_a_fault_of_the_settings() -> None:
+def test_an_unknown_profile_is_a_settings_error() -> None:
     os.environ["AWS_PROFILE"] = "nobody"
     with pytest.raises(SettingsError, match="nobody"):
         KmsKey(ARN, "deployment").generate_data_key()
 
 
-def test_nothing_secret_shows(kms: MotoKms) -> None:
+def test_a_repr_contains_no_secret(kms: MotoKms) -> None:
     key = KmsKey(kms.new_key(), "deployment")
-    wrapping, _ = key.generate_data_key()
-    assert wrapping.pkcs8_password.decode() not in repr(key) + repr(vars(key))
+    derived_keys, _ = key.generate_data_key()
+    assert derived_keys.pkcs8_password.decode() not in repr(key) + repr(vars(key))

@@ -1,10 +1,10 @@
 """Amazon Resource Names of IVS.
 
-Rules of the file
+Invariants
 - The form is `arn:aws:ivs:<region>:<12-digit account>:<kind>/<id>`, at most 128 characters
   (IVS API reference, the patterns of every `…Arn` shape). The partition is literally `aws`.
-- A channel's playback path, `<region>.<account>.channel.<id>.m3u8`, says the same as its ARN
-  (IVS user guide, "Stream Health", sample playback URLs), so both are read and written here.
+- A channel's playback path, `<region>.<account>.channel.<id>.m3u8`, contains the same parts as its ARN
+  (IVS user guide, "Stream Health", sample playback URLs), so both are parsed and formatted here.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _PLAYBACK_PATH = re.compile(r"/api/video/v1/([a-z0-9-]+)\.([0-9]{12})\.channel\.
 
 
 class AccountRegion(NamedTuple):
-    """Where IVS keeps things apart: one account in one region. Quotas, keys and channels belong to a place."""
+    """One AWS account in one region. Quotas, keys and channels belong to an account and region."""
 
     account: str
     region: str
 
 
 class Arn(NamedTuple):
-    """An IVS resource's name, taken apart. `str()` puts it together again."""
+    """The parts of an IVS resource's ARN. `str()` formats it."""
 
     account_region: AccountRegion
     kind: str
@@ -43,7 +43,7 @@ class Arn(NamedTuple):
 
 @lru_cache(maxsize=8192)
 def parse_arn(text: str, kind: str | None = None) -> Arn:
-    """Take an ARN apart. Raises ValueError naming the form when it is not one, or not of this kind."""
+    """Parse an ARN. Raises ValueError naming the form if the text is not an ARN, or not one of this kind."""
     found = _ARN.fullmatch(text) if len(text) <= ARN_MAX_CHARS else None
     if found is None or (kind is not None and found[3] != kind):
         raise ValueError(f"must have the form arn:aws:ivs:<region>:<12-digit account>:{kind or '<kind>'}/<id>")
@@ -51,6 +51,6 @@ def parse_arn(text: str, kind: str | None = None) -> Arn:
 
 
 def channel_of_path(path: str) -> Arn | None:
-    """The channel that a playback path names, or None when it is not such a path."""
+    """The channel that a playback path names, or None for any other path."""
     found = _PLAYBACK_PATH.fullmatch(path)
     return Arn(AccountRegion(account=found[2], region=found[1]), "channel", found[3]) if found else None

@@ -1,4 +1,4 @@
-"""The narrow waist to IVS: one method, whatever stands behind it."""
+"""The interface to the IVS API: one method for all operations and both implementations."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any, Protocol
 
 
 class ControlPlane(Protocol):
-    """Amazon IVS's API, or the local IVS behind the same wire."""
+    """The API of Amazon IVS, or of the local IVS."""
 
     def call(self, region: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        """Make one attempt at an operation (`ImportPlaybackKeyPair`) and return its modelled answer.
+        """Call an operation (`ImportPlaybackKeyPair`) once, without retries, and return its modelled response.
 
-        Raises a ControlPlaneError; `ControlPlaneUnavailable` means that the effect may or may not have happened.
+        Raises ControlPlaneError. After ControlPlaneUnavailable the operation may or may not have taken effect.
         """
         ...

@@ -1,10 +1,11 @@
-"""Amazon IVS over boto3: one attempt a call, and every failure in our own words.
+"""Amazon IVS over boto3: one attempt per call, and every error converted to a ControlPlaneError.
 
-Rules of the file
-- Credentials, endpoint and profile are found by boto3's own chain; of AWS's variables only AWS_REGION is read here.
-- One attempt (`total_max_attempts=1`), 2 s to connect, 5 s to read: the only retries are ours, where they are paced.
-- The endpoint must be what the control plane setting says: `aws` never talks to a local IVS, nor `local` to AWS.
-- FAILURES maps each error code of the model; what is not in it is judged by its HTTP status.
+Invariants
+- boto3's own chain finds credentials, endpoint and profile; of AWS's variables only AWS_REGION is read here.
+- One attempt (`total_max_attempts=1`), 2 s to connect, 5 s to read: all retries are made by the callers, which pace
+  them.
+- The endpoint must match the control plane setting: `aws` never calls a local IVS, and `local` never calls AWS.
+- ERROR_CLASSES has every error code of the model. Other codes are classified by their HTTP status.
 - Codes and messages of an error response are made printable here: they are stored, logged and displayed.
 """
 
@@ -29,17 +30,17 @@ from botocore.loaders import Loader, create_loader
 from tokensvc.clock import Clock, SystemClock
 from tokensvc.errors import (
     Action,
-    ControlPlaneError,
+    ControlPlaneConflict,
     ControlPlaneDenied,
-    FieldError,
+    ControlPlaneError,
     ControlPlaneQuotaExceeded,
     ControlPlaneRejected,
-    Remedy,
-    ControlPlaneConflict,
     ControlPlaneResourceMissing,
-    SettingsError,
     ControlPlaneThrottled,
     ControlPlaneUnavailable,
+    FieldError,
+    Remedy,
+    SettingsError,
 )
 from tokensvc.printable import printable
 
@@ -58,7 +59,7 @@ ERROR_CLASSES: dict[str, type[ControlPlaneError]] = {
     "InternalServerException": ControlPlaneUnavailable,
     "ServiceUnavailable": ControlPlaneUnavailable,
     "StreamUnavailable": ControlPlaneUnavailable,
-    # what AWS's front doors say before the service is reached (IVS API reference, "Common Errors")
+    # returned by AWS before a request reaches the service (IVS API reference, "Common Errors")
     "ExpiredTokenException": ControlPlaneDenied,
     "IncompleteSignature": ControlPlaneDenied,
     "InvalidSignatureException": ControlPlaneDenied,
@@ -69,7 +70,7 @@ ERROR_CLASSES: dict[str, type[ControlPlaneError]] = {
     "RequestTimeoutException": ControlPlaneUnavailable,
 }
 
-_CREDENTIAL_PROBLEMS = (
+_CREDENTIAL_ERRORS = (
     boto.NoCredentialsError,
     boto.PartialCredentialsError,
     boto.CredentialRetrievalError,
@@ -79,126 +80,126 @@ _CREDENTIAL_PROBLEMS = (
 )
 
 CLIENTS_MAX = 40
-"""Clients that are kept, each about 0.4 MiB: more than there are AWS regions. Which regions are called is decided by
-those who call; this is the bound should one of them take a region from outside."""
+"""How many clients are cached, each about 0.4 MiB: more than there are AWS regions. Callers choose the regions; this
+limits the memory if one of them takes a region from outside."""
 
 _AWS_HOST = re.compile(r"[a-z0-9.-]+\.(amazonaws\.com|api\.aws)")
 
 CallObserver = Callable[[str, str], None]
-"""Told the operation and its outcome (`ok`, or the error code) after each call."""
+"""Called after each call with the operation and its result (`ok`, or the error code)."""
 
 
 def ignore_calls(_operation: str, _code: str) -> None:
-    """Nobody counts the calls of a command."""
+    """The observer of commands, whose calls are not counted."""
 
 
 def default_region() -> str | None:
-    """The region that boto3's own chain names, else AWS_REGION: AWS's containers and other SDKs know no other variable,
-    and boto3 alone does not read it."""
-    with _settled():
+    """The region of boto3's own chain, or else AWS_REGION. AWS's containers and other SDKs use only that variable, and
+    only boto3 does not read it. Raises SettingsError."""
+    with _settings_errors():
         region: str | None = _session().region_name
     return region or os.environ.get("AWS_REGION")
 
 
 @cache
 def ivs_regions() -> frozenset[str]:
-    """The regions that have IVS, by the installed botocore's endpoint data."""
+    """The regions that have IVS, according to the endpoint data of the installed botocore."""
     partitions = create_loader().load_data("endpoints")["partitions"]
     return frozenset(r for partition in partitions for r in partition["services"].get("ivs", {}).get("endpoints", {}))
 
 
 def make_client(service: str, region: str) -> Any:
-    """A boto3 client that makes one attempt. Raises SettingsError when boto3 finds nothing to make it of."""
+    """A boto3 client that makes one attempt per call. Raises SettingsError if boto3's configuration is unusable."""
     config = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1}, max_pool_connections=8)
-    with _settled():
+    with _settings_errors():
         return _session().client(service, region_name=region, config=config)
 
 
 def _session() -> Session:
-    """boto3's chain of settings as it is now. boto3 is loaded here: most commands never need it."""
+    """A session with boto3's present configuration. boto3 is imported here: most commands never need it."""
     import boto3
     import botocore.session
 
     session = botocore.session.get_session()
-    session.register_component("data_loader", _data(session.get_config_variable("data_path")))
+    session.register_component("data_loader", _data_loader(session.get_config_variable("data_path")))
     return boto3.session.Session(botocore_session=session)
 
 
 @cache
-def _data(path: str | None) -> Loader:
-    """botocore's description of AWS, which takes longer to read than a call takes: read once a process."""
+def _data_loader(path: str | None) -> Loader:
+    """botocore's model of AWS. Loaded once per process, because loading takes longer than a call."""
     return create_loader(path)
 
 
 class AwsControlPlane:
-    """Amazon IVS, or the local IVS that boto3's endpoint setting points at: `kind` says which of them it must be."""
+    """Amazon IVS, or a local IVS at boto3's endpoint setting. `kind` is the one it must be: `aws` or `local`."""
 
     def __init__(self, kind: str, observe: CallObserver = ignore_calls, clock: Clock | None = None) -> None:
         self._kind = kind
         self._observe = observe
         self._clock = clock or SystemClock()
-        self._ahead: dict[str, float] = {}
+        self._clock_offsets: dict[str, float] = {}
         self._clients: OrderedDict[str, Any] = OrderedDict()
-        """By region, the one that was used last at the end."""
+        """By region, the most recently used last."""
         self._lock = threading.Lock()
 
     def check(self, region: str) -> None:
-        """Raise SettingsError when boto3 finds nothing to work with, or an endpoint of another kind than the settings
-        name. Calls nobody."""
+        """Raises SettingsError if boto3's configuration is unusable, or its endpoint does not match the control plane
+        setting. Makes no call."""
         self._client(region)
 
     def call(self, region: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
         try:
             client = self._client(region)
-            answer: dict[str, Any] = getattr(client, xform_name(operation))(**request)
-            metadata = answer.pop("ResponseMetadata", {})
-            self._look_at_date(region, metadata)
+            response: dict[str, Any] = getattr(client, xform_name(operation))(**request)
+            metadata = response.pop("ResponseMetadata", {})
+            self._record_clock_offset(region, metadata)
             shape = client.meta.service_model.operation_model(operation).output_shape
-            if not answer and not _may_be_empty(shape, metadata):
+            if not response and not _may_be_empty(shape, metadata):
                 raise ValueError("no modelled member")
         except SettingsError:
             raise
-        except boto.ClientError as refusal:
-            failure = _of_refusal(operation, refusal)
-        except boto.BotoCoreError as problem:
-            failure = _of_transport(operation, problem)
-        except Exception as problem:  # noqa: BLE001 - botocore's parser fails in any way over what is no answer of IVS
-            failure = _of_nonsense(operation, problem)
+        except boto.ClientError as client_error:
+            error = _from_client_error(operation, client_error)
+        except boto.BotoCoreError as transport_error:
+            error = _from_transport_error(operation, transport_error)
+        except Exception as parse_error:  # noqa: BLE001 - botocore's parser may raise anything for a foreign response
+            error = _from_parse_error(operation, parse_error)
         else:
             self._observe(operation, "ok")
-            return answer
-        self._observe(operation, failure.ivs_code)
-        raise failure from None
+            return response
+        self._observe(operation, error.ivs_code)
+        raise error from None
 
     def clock_offset_seconds(self, region: str) -> float | None:
-        """How far this machine's clock is ahead of the `Date` that IVS put on its last answer there, to about a second;
-        None before there was one."""
-        return self._ahead.get(region)
+        """How far this machine's clock was ahead of the `Date` header of the last response from this region, to about a
+        second; None before the first response."""
+        return self._clock_offsets.get(region)
 
-    def _look_at_date(self, region: str, metadata: Mapping[str, Any]) -> None:
-        with suppress(TypeError, ValueError):  # no date, or none that can be read
+    def _record_clock_offset(self, region: str, metadata: Mapping[str, Any]) -> None:
+        with suppress(TypeError, ValueError):  # the date is missing or malformed
             date = parsedate_to_datetime(metadata.get("HTTPHeaders", {}).get("date"))
-            self._ahead[region] = self._clock.now() - date.timestamp()
+            self._clock_offsets[region] = self._clock.now() - date.timestamp()
 
     def _client(self, region: str) -> Any:
-        """boto3 clients may be shared by threads, but not be made by two at once."""
+        """boto3 clients may be shared by threads, but two threads must not create clients at the same time."""
         with self._lock:
             if region not in self._clients:
                 client = make_client("ivs", region)
                 _require_kind(self._kind, str(client.meta.endpoint_url))
                 self._clients[region] = client
-                if len(self._clients) > CLIENTS_MAX:  # a thread that still uses it goes on with it
+                if len(self._clients) > CLIENTS_MAX:  # a thread that is using the client keeps its reference
                     unused, _ = self._clients.popitem(last=False)
-                    self._ahead.pop(unused, None)
+                    self._clock_offsets.pop(unused, None)
             self._clients.move_to_end(region)
             return self._clients[region]
 
 
 def _may_be_empty(shape: Any, metadata: Mapping[str, Any]) -> bool:
-    """Whether an answer without any member of the shape is one of IVS.
+    """Whether IVS may return a response without any member of the shape.
 
-    INFERRED: a batch of which nothing failed may leave `errors` out. What else answers 200 and nothing, a proxy say,
-    has no request id of AWS.
+    INFERRED: a batch without failures may leave `errors` out. A proxy that returns an empty 200 sends no AWS request
+    id.
     """
     members = shape.members if shape is not None else {}
     in_body = {name for name, member in members.items() if "location" not in member.serialization}
@@ -206,32 +207,32 @@ def _may_be_empty(shape: Any, metadata: Mapping[str, Any]) -> bool:
 
 
 @contextmanager
-def _settled() -> Iterator[None]:
-    """What boto3 says of profiles, files and endpoints that it cannot use is a fault of the settings."""
+def _settings_errors() -> Iterator[None]:
+    """Convert boto3's exceptions about unusable profiles, files and endpoints to SettingsError."""
     try:
         yield
-    except (boto.BotoCoreError, ValueError) as problem:
-        errors = [FieldError("AWS_*", f"do not hold: {problem}")]
+    except (boto.BotoCoreError, ValueError) as error:
+        errors = [FieldError("AWS_*", f"cannot be used: {error}")]
         raise SettingsError(errors, remedy=Remedy(Action.CORRECT_AWS_SETTINGS)) from None
 
 
 def _require_kind(kind: str, endpoint: str) -> None:
-    """The endpoint is boto3's to choose; that it fits what the store's keys live in is ours to see."""
+    """Raises SettingsError if the endpoint that boto3 has chosen does not match the control plane setting."""
     at_aws = _AWS_HOST.fullmatch(urlsplit(endpoint).hostname or "") is not None
     if at_aws != (kind == "aws"):
         raise SettingsError(
-            [FieldError("control_plane", f"is {kind}, and boto3 would call {endpoint}")],
+            [FieldError("control_plane", f"is {kind}, but boto3 is configured to call {endpoint}")],
             remedy=Remedy(Action.UNSET_IVS_ENDPOINT if kind == "aws" else Action.SET_IVS_ENDPOINT),
         )
 
 
-def _of_refusal(operation: str, refusal: boto.ClientError) -> ControlPlaneError:
-    error = refusal.response.get("Error", {})
-    metadata = refusal.response.get("ResponseMetadata", {})
+def _from_client_error(operation: str, client_error: boto.ClientError) -> ControlPlaneError:
+    error = client_error.response.get("Error", {})
+    metadata = client_error.response.get("ResponseMetadata", {})
     code, status = printable(str(error.get("Code", ""))), int(metadata.get("HTTPStatusCode", 0))
-    words = printable(str(error.get("Message") or refusal.response.get("exceptionMessage") or "no message"))
-    return ERROR_CLASSES.get(code, _by_status(status))(
-        f"IVS answered {operation} with {code}: {words}",
+    message = printable(str(error.get("Message") or client_error.response.get("exceptionMessage") or "no message"))
+    return ERROR_CLASSES.get(code, _class_of_status(status))(
+        f"IVS responded to {operation} with {code}: {message}",
         operation=operation,
         ivs_code=code,
         status=status,
@@ -239,7 +240,7 @@ def _of_refusal(operation: str, refusal: boto.ClientError) -> ControlPlaneError:
     )
 
 
-def _by_status(status: int) -> type[ControlPlaneError]:
+def _class_of_status(status: int) -> type[ControlPlaneError]:
     if status == 429:
         return ControlPlaneThrottled
     if status in (401, 403):
@@ -247,19 +248,17 @@ def _by_status(status: int) -> type[ControlPlaneError]:
     return ControlPlaneUnavailable if status >= 500 else ControlPlaneRejected
 
 
-def _of_nonsense(operation: str, problem: Exception) -> ControlPlaneError:
-    """Not of IVS: a proxy's page, or half an answer. The effect may or may not have happened."""
-    words = f"what answered {operation} is not IVS, or was cut off"
-    return ControlPlaneUnavailable(words, operation=operation, ivs_code="Unreadable", detail=type(problem).__name__)
+def _from_parse_error(operation: str, error: Exception) -> ControlPlaneError:
+    """A response that is not from IVS, such as a proxy's page, or incomplete. The operation may have taken effect."""
+    message = f"the response to {operation} is not from IVS, or is incomplete"
+    return ControlPlaneUnavailable(message, operation=operation, ivs_code="Unreadable", detail=type(error).__name__)
 
 
-def _of_transport(operation: str, problem: boto.BotoCoreError) -> ControlPlaneError:
-    name = type(problem).__name__
-    kind: type[ControlPlaneError] = ControlPlaneUnavailable
-    if isinstance(problem, _CREDENTIAL_PROBLEMS):
-        kind = ControlPlaneDenied
-    elif isinstance(problem, boto.ParamValidationError | boto.NoRegionError):
-        kind = ControlPlaneRejected
-    return kind(
-        f"IVS could not be asked for {operation}: {printable(str(problem))}", operation=operation, ivs_code=name
-    )
+def _from_transport_error(operation: str, error: boto.BotoCoreError) -> ControlPlaneError:
+    error_class: type[ControlPlaneError] = ControlPlaneUnavailable
+    if isinstance(error, _CREDENTIAL_ERRORS):
+        error_class = ControlPlaneDenied
+    elif isinstance(error, boto.ParamValidationError | boto.NoRegionError):
+        error_class = ControlPlaneRejected
+    message = f"the IVS call {operation} failed: {printable(str(error))}"
+    return error_class(message, operation=operation, ivs_code=type(error).__name__)

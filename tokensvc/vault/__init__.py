@@ -1,0 +1,1 @@
+"""Encrypted secrets: the key-encryption keys, the envelope format, and where private keys are stored."""

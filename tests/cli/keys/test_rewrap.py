@@ -36,33 +36,33 @@ def furnished(request: pytest.FixtureRequest, terminal: Terminal) -> Terminal:
 
 def bad(terminal: Terminal, **settings: str) -> dict[str, tuple[str, str]]:
     findings = terminal("doctor", "--json", code=1, **settings).json["findings"]
-    return {f["what"]: (f["found"], f["mend"]) for f in findings if not f["well"]}
+    return {f["check"]: (f["detail"], f["fix"]) for f in findings if not f["ok"]}
 
 
 def test_a_new_passphrase(furnished: Terminal) -> None:
     both: Settings = {"PASSPHRASE": NEW, "PREVIOUS_PASSPHRASE": furnished.passphrase}
-    found, mend = bad(furnished, **both)["private keys"]
-    assert found.startswith("2 of 2 are under passphrase:")
-    assert mend == "tokensvc keys rewrap"
+    found, fix = bad(furnished, **both)["private keys"]
+    assert found.startswith("2 of 2 still encrypted with passphrase:")
+    assert fix == "tokensvc keys rewrap"
 
     planned = furnished("keys", "rewrap", "--dry-run", "--json", **both).json
     assert planned["dryRun"] is True
     assert len(planned["secrets"]) == 2
-    assert "2 to be moved to passphrase:" in furnished("keys", "rewrap", "--dry-run", **both).out
+    assert "2 secrets would be re-encrypted with passphrase:" in furnished("keys", "rewrap", "--dry-run", **both).out
     assert furnished("keys", "rewrap", "--dry-run", "--json", **both).json == planned, "nothing was changed"
     furnished("doctor")  # on the old one alone: the new one is not known to the store yet
 
-    said = furnished("keys", "rewrap", "--json", **both)
-    assert said.json == planned | {"dryRun": False}
-    assert f"from {planned['secrets'][0]['wrappedBy']} to {planned['current']}" in said.err
-    assert not [secret for secret in (NEW, furnished.passphrase, "PRIVATE KEY") if secret in said.out + said.err]
+    result = furnished("keys", "rewrap", "--json", **both)
+    assert result.json == planned | {"dryRun": False}
+    assert f"from {planned['secrets'][0]['wrappedBy']} to {planned['current']}" in result.err
+    assert not [secret for secret in (NEW, furnished.passphrase, "PRIVATE KEY") if secret in result.out + result.err]
 
     again = furnished("keys", "rewrap", **both).out
-    assert again.startswith("Nothing to do: everything is under passphrase:")
-    assert "may be taken out of the settings" in again
+    assert again.startswith("Nothing to do: all secrets are encrypted with passphrase:")
+    assert "can be removed from the settings" in again
     furnished("keys", "rewrap", "--detailed-exit-code", code=3, **both)
     findings = furnished("doctor", "--json", **both).json["findings"]
-    assert [f["found"] for f in findings if "may be taken out" in f["found"]]
+    assert [f["detail"] for f in findings if "can be removed" in f["detail"]]
     furnished("doctor", PASSPHRASE=NEW)
     refused = furnished("keys", "rotate", "--json", code=1).error
     assert refused["code"] == "wrong_passphrase", "the old one alone starts nothing any more"
@@ -83,7 +83,7 @@ def test_to_kms_and_back(furnished: Terminal, kms: MotoKms) -> None:
     assert moved["current"] == f"kms:{arn}"
     assert len(moved["secrets"]) == 2
     alone: Settings = {"without": "TOKENSVC_PASSPHRASE", "KMS_KEY_ARN": arn}
-    assert f"kms:{arn} wraps" in furnished("doctor", **alone).out
+    assert f"encrypting with kms:{arn}" in furnished("doctor", **alone).out
     assert furnished("keys", "rewrap", "--json", **alone).json["secrets"] == []
 
     back: Settings = {"PREVIOUS_KMS_KEY_ARN": arn}
@@ -100,18 +100,18 @@ def test_kms_away_is_said_and_changes_nothing(terminal: Terminal, kms: MotoKms) 
     }
     refused = terminal("keys", "generate", "--json", code=1, **settings).error
     assert refused["code"] == "wrapping_key_unavailable"
-    assert "AWS KMS could not be asked" in refused["message"]
+    assert "AWS KMS could not be called" in refused["message"]
     there = settings | {"AWS_ENDPOINT_URL_KMS": kms.environ["AWS_ENDPOINT_URL_KMS"]}
     key = terminal("keys", "generate", "--json", **there).json
     found, _ = bad(terminal, **settings)[f"private key {key['id']}"]
-    assert "AWS KMS could not be asked to decrypt" in found
+    assert "AWS KMS could not be called to decrypt" in found
 
 
 def test_in_the_store_no_file_is_written(terminal: Terminal) -> None:
     terminal.environ["TOKENSVC_VAULT"] = "store"
     terminal("keys", "generate")
     assert not terminal.vault.exists()
-    assert "vault: store; it keeps 1 private keys" in terminal("doctor", code=1).out
+    assert "vault: store; 1 private key\n" in terminal("doctor", code=1).out
 
 
 def test_with_postgresql_a_directory_of_one_machine_is_refused_before_anything_is_opened(terminal: Terminal) -> None:
@@ -132,11 +132,11 @@ def test_private_keys_move_from_files_into_the_store(terminal: Terminal) -> None
     there: Settings = {"VAULT": "store"}
     assert f"private key {key['id']}" in bad(terminal, **there)
     move = ("keys", "rewrap", "--from", f"file:{terminal.vault}", "--json")
-    assert terminal(*move, "--dry-run", **there).json["movedIn"] == [key["id"]]
+    assert terminal(*move, "--dry-run", **there).json["copied"] == [key["id"]]
     assert f"private key {key['id']}" in bad(terminal, **there), "nothing was changed"
-    assert terminal(*move, **there).json["movedIn"] == [key["id"]], "and not what the store does not know"
+    assert terminal(*move, **there).json["copied"] == [key["id"]], "and not what the store does not know"
     assert f"private key {key['id']}" not in bad(terminal, **there)
-    assert terminal(*move, "--detailed-exit-code", code=3, **there).json["movedIn"] == []
+    assert terminal(*move, "--detailed-exit-code", code=3, **there).json["copied"] == []
     terminal("keys", "rotate", **there)
 
 
@@ -145,8 +145,8 @@ def test_another_key_s_private_half_is_not_moved_in(terminal: Terminal) -> None:
     terminal("keys", "rotate")
     one, two = sorted(terminal.vault.glob("*.pem"))
     two.write_bytes(one.read_bytes())
-    said = terminal("keys", "rewrap", "--from", f"file:{terminal.vault}", code=1, VAULT="store")
-    assert "is another key's private half" in said.err
+    result = terminal("keys", "rewrap", "--from", f"file:{terminal.vault}", code=1, VAULT="store")
+    assert "is another key's private half" in result.err
 
 
 @pytest.mark.parametrize("vault", ["/somewhere", "file:/no/such/directory", "stored"])
