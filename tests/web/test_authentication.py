@@ -1,4 +1,4 @@
-"""Routes beside the hot path: who gets in, and that a store that hangs holds up nobody else."""
+"""Request authentication, and store calls in threads."""
 
 from __future__ import annotations
 
@@ -32,52 +32,52 @@ SNAPSHOT = Snapshot(
 
 
 @pytest.fixture
-def authorized(clock: ManualClock) -> RequestAuthenticator:
+def authenticator(clock: ManualClock) -> RequestAuthenticator:
     return RequestAuthenticator(lambda: SNAPSHOT, clock, lease_seconds=LEASE_SECONDS)
 
 
-def test_a_caller_with_the_scope_is_authenticated_and_logged(authorized: RequestAuthenticator) -> None:
-    exchange = RequestContext("request-1", 1000.0)
-    assert authorized.caller(scope_of(authorization=f"Bearer {KEY}"), exchange, "keys:read").name == "dashboard"
-    assert exchange.caller == "dashboard"
+def test_a_caller_with_the_scope_is_authenticated_and_logged(authenticator: RequestAuthenticator) -> None:
+    context = RequestContext("request-1", 1000.0)
+    assert authenticator.caller(scope_of(authorization=f"Bearer {KEY}"), context, "keys:read").name == "dashboard"
+    assert context.caller == "dashboard"
 
 
-def test_a_caller_without_the_scope_is_rejected(authorized: RequestAuthenticator) -> None:
+def test_a_caller_without_the_scope_is_rejected(authenticator: RequestAuthenticator) -> None:
     with pytest.raises(InsufficientScope, match="keys:admin"):
-        authorized.caller(scope_of(authorization=f"Bearer {KEY}"), RequestContext("request-1", 1000.0), "keys:admin")
+        authenticator.caller(scope_of(authorization=f"Bearer {KEY}"), RequestContext("request-1", 1000.0), "keys:admin")
 
 
 @pytest.mark.parametrize("header", ["", "Bearer tsk_abc_wrong", f"Basic {KEY}"])
-def test_a_missing_or_wrong_key_is_unauthenticated(authorized: RequestAuthenticator, header: str) -> None:
+def test_a_missing_or_wrong_key_is_unauthenticated(authenticator: RequestAuthenticator, header: str) -> None:
     with pytest.raises(Unauthenticated):
-        authorized.caller(scope_of(authorization=header), RequestContext("request-1", 1000.0), "keys:read")
+        authenticator.caller(scope_of(authorization=header), RequestContext("request-1", 1000.0), "keys:read")
 
 
 def test_a_worker_with_a_stale_snapshot_authenticates_nobody(
-    authorized: RequestAuthenticator, clock: ManualClock
+    authenticator: RequestAuthenticator, clock: ManualClock
 ) -> None:
     clock.advance(LEASE_SECONDS + 1)
     with pytest.raises(SnapshotStale):
-        authorized.caller(scope_of(authorization=f"Bearer {KEY}"), RequestContext("request-1", 1000.0), "keys:read")
+        authenticator.caller(scope_of(authorization=f"Bearer {KEY}"), RequestContext("request-1", 1000.0), "keys:read")
 
 
-def test_hanging_store_calls_delay_only_each_other(authorized: RequestAuthenticator) -> None:
-    go_on, begun = threading.Event(), threading.Semaphore(0)
+def test_hanging_store_calls_delay_only_each_other(authenticator: RequestAuthenticator) -> None:
+    proceed, started = threading.Event(), threading.Semaphore(0)
 
     def hang() -> int:
-        begun.release()
-        assert go_on.wait(5)
+        started.release()
+        assert proceed.wait(5)
         return 1
 
-    async def ask() -> list[int]:
-        asked = [asyncio.create_task(authorized.run_in_thread(hang)) for _ in range(MAX_CONCURRENT_STORE_CALLS + 1)]
+    async def call_all() -> list[int]:
+        calls = [asyncio.create_task(authenticator.run_in_thread(hang)) for _ in range(MAX_CONCURRENT_STORE_CALLS + 1)]
         for _ in range(MAX_CONCURRENT_STORE_CALLS):
-            assert await asyncio.to_thread(begun.acquire, timeout=5)
-        assert not begun.acquire(blocking=False), "one more than there are threads waits"
-        go_on.set()
-        return await asyncio.gather(*asked)
+            assert await asyncio.to_thread(started.acquire, timeout=5)
+        assert not started.acquire(blocking=False), "one call more than there are threads waits"
+        proceed.set()
+        return await asyncio.gather(*calls)
 
-    assert asyncio.run(ask()) == [1] * (MAX_CONCURRENT_STORE_CALLS + 1)
+    assert asyncio.run(call_all()) == [1] * (MAX_CONCURRENT_STORE_CALLS + 1)
 
 
 @pytest.mark.parametrize(
@@ -99,27 +99,29 @@ def test_a_caller_is_authenticated_again_once_the_body_is_complete(
         clock.advance(seconds)
         snapshot = snapshot if secrets is None else snapshot._replace(secrets=secrets)
 
-    judging = RequestAuthenticator(lambda: snapshot, clock, lease_seconds=LEASE_SECONDS)
-    scope, exchange = scope_of(authorization=f"Bearer {KEY}"), RequestContext("request-1", clock.monotonic())
+    authenticator = RequestAuthenticator(lambda: snapshot, clock, lease_seconds=LEASE_SECONDS)
+    scope, context = scope_of(authorization=f"Bearer {KEY}"), RequestContext("request-1", clock.monotonic())
     receive = receiving([b"{", b"}"], meanwhile)
     with pytest.raises(failure):
-        asyncio.run(judging.caller_and_body(scope, receive, exchange, "keys:read", 100))
+        asyncio.run(authenticator.caller_and_body(scope, receive, context, "keys:read", 100))
 
 
 def test_no_route_reads_a_body_without_authenticating_again() -> None:
-    """`read_json` is called in one place; the local IVS's management listener knows no callers."""
+    """Only `authentication.py` uses `read_json`."""
     folder = Path(str(web.__file__)).parent
     callers = {
         path.name
-        for path in folder.glob("*.py")
+        for path in folder.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Name) and node.id == "read_json"
     }
     assert callers == {"authentication.py"}
 
 
-def test_a_worker_whose_clock_jumped_authenticates_nobody(authorized: RequestAuthenticator, clock: ManualClock) -> None:
-    """Keys end by that clock, and what is written is dated by it."""
+def test_a_worker_whose_clock_jumped_authenticates_nobody(
+    authenticator: RequestAuthenticator, clock: ManualClock
+) -> None:
+    """API keys expire by that clock, and writes are dated by it."""
     clock.jump(-3600)
     with pytest.raises(SnapshotStale, match="jumped by -3600 seconds"):
-        authorized.caller(scope_of(authorization=f"Bearer {KEY}"), RequestContext("request-1", 1000.0), "keys:read")
+        authenticator.caller(scope_of(authorization=f"Bearer {KEY}"), RequestContext("request-1", 1000.0), "keys:read")

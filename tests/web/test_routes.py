@@ -1,4 +1,4 @@
-"""One table of operations: what a listener serves, and what it says that it serves."""
+"""The table of operations: routes and their description."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tokensvc.web.routes import DENIALS, OPERATIONS, worker_routes
 
 
 def test_operations_are_unique_and_their_scopes_exist() -> None:
-    named = [(operation.method, operation.path) for operation in OPERATIONS]
-    assert len(set(named)) == len(named)
+    operations = [(operation.method, operation.path) for operation in OPERATIONS]
+    assert len(set(operations)) == len(operations)
     assert {operation.scope for operation in OPERATIONS} <= {"", *SCOPES}
 
 
@@ -28,6 +28,6 @@ def test_a_path_has_one_route_per_method() -> None:
 
 def test_a_listener_describes_exactly_its_routes() -> None:
     table = worker_routes(PrometheusMetrics())
-    page = json.loads(response_of(table["/openapi.json"][0].endpoint, scope_of("GET"), b"").body)
-    assert set(page["paths"]) == set(table) == {"/livez", "/metrics", "/openapi.json"}
-    assert set(page["paths"]["/metrics"]) == {"get"}
+    description = json.loads(response_of(table["/openapi.json"][0].endpoint, scope_of("GET"), b"").body)
+    assert set(description["paths"]) == set(table) == {"/livez", "/metrics", "/openapi.json"}
+    assert set(description["paths"]["/metrics"]) == {"get"}

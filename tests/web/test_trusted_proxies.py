@@ -1,4 +1,4 @@
-"""A proxy that is trusted says who the client is, on every way through the application; nobody else does."""
+"""Client address and scheme come from a trusted proxy, on both paths through the application."""
 
 from __future__ import annotations
 
@@ -16,55 +16,55 @@ from tokensvc.web.context import Respond
 from tokensvc.web.trusted_proxies import TrustedProxies
 
 PROXY = "192.0.2.7"
-"""Where the requests of `scope_of` come from."""
+"""The client of `scope_of`."""
 
 
-class Application:
-    """Keeps who its clients were."""
+class RecordingApplication:
+    """Records its clients."""
 
     def __init__(self) -> None:
         self.clients: list[str] = []
-        self.turns_ended = 0
+        self.flushes = 0
 
     async def __call__(self, scope: Scope, _receive: Receive, _send: Send) -> None:
         self.clients.append(scope["client"][0])
 
-    def handle_nowait(self, scope: Scope, body: bytes, _reply: Respond) -> bool:
+    def handle_nowait(self, scope: Scope, body: bytes, _respond: Respond) -> bool:
         self.clients.append(scope["client"][0])
         return body == b"quick"
 
     def flush(self) -> None:
-        self.turns_ended += 1
+        self.flushes += 1
 
 
 def clients_of(trusted: list[str], *bodies: bytes, **headers: str) -> list[str]:
-    """Who the client was to the application, each time that it was asked about one request."""
-    application = Application()
+    """The client that the application sees, each time that it is offered the request."""
+    application = RecordingApplication()
     proxied: Any = TrustedProxies(application, trusted)
     scope = scope_of(**headers)
 
-    async def ask() -> None:
+    async def offer() -> None:
         for body in bodies:
             if not proxied.handle_nowait(scope, body, lambda *_: None):
                 await proxied(scope, None, None)
 
-    asyncio.run(ask())
+    asyncio.run(offer())
     return application.clients
 
 
 @pytest.mark.parametrize(
-    ("said", "client"),
+    ("forwarded", "client"),
     [
         ("198.51.100.9", "198.51.100.9"),
         ("203.0.113.5, 198.51.100.9", "198.51.100.9"),
         (f"203.0.113.5, 198.51.100.9, {PROXY}", "198.51.100.9"),
         ("", PROXY),
     ],
-    ids=["one", "what a client claims of itself comes first", "through two proxies", "nothing"],
+    ids=["one address", "an address claimed by the client comes first", "two proxies", "no address"],
 )
-def test_a_trusted_proxys_headers_are_used_on_either_path(said: str, client: str) -> None:
-    seen = clients_of([PROXY], b"quick", b"slow", x_forwarded_for=said)
-    assert seen == [client, client, client], "taken at once; then asked at once, declined, and asked as ever"
+def test_a_trusted_proxys_headers_are_used_on_either_path(forwarded: str, client: str) -> None:
+    seen = clients_of([PROXY], b"quick", b"slow", x_forwarded_for=forwarded)
+    assert seen == [client, client, client], "accepted on the fast path; then declined there, and handled by a task"
 
 
 def test_headers_of_untrusted_clients_are_ignored() -> None:
@@ -76,9 +76,9 @@ def test_a_network_of_proxies_can_be_trusted() -> None:
 
 
 def test_flush_is_forwarded_to_the_application() -> None:
-    application = Application()
+    application = RecordingApplication()
     TrustedProxies(application, [PROXY]).flush()
-    assert application.turns_ended == 1
+    assert application.flushes == 1
 
 
 ADDRESSES = st.sampled_from([PROXY, "198.51.100.9", "203.0.113.5:8443", "[2001:db8::1]:9", "", "x", "a, b", " ::1 "])
@@ -86,7 +86,8 @@ PROTOCOLS = [b"http", b"https", b" wss ", b"ftp", b"", b"\xa0https"]
 HEADERS = st.lists(
     st.one_of(
         st.tuples(
-            st.just(b"x-forwarded-for"), st.lists(ADDRESSES, max_size=4).map(lambda said: ",".join(said).encode())
+            st.just(b"x-forwarded-for"),
+            st.lists(ADDRESSES, max_size=4).map(lambda forwarded: ",".join(forwarded).encode()),
         ),
         st.tuples(
             st.just(b"x-forwarded-proto"), st.sampled_from([b"http", b"https", b" wss ", b"ftp", b"", b"\xa0http"])
@@ -113,10 +114,10 @@ def test_the_client_is_the_one_that_uvicorn_determines(
     async def nothing(*_asgi: Any) -> None:
         pass
 
-    async def rename() -> None:
-        await TrustedProxies(nothing, trusted)(ours, None, None)  # type: ignore[arg-type] # nobody receives or sends
+    async def set_client() -> None:
+        await TrustedProxies(nothing, trusted)(ours, None, None)  # type: ignore[arg-type] # neither is used
         middleware: Any = ProxyHeadersMiddleware(nothing, trusted)
         await middleware(uvicorns, None, None)
 
-    asyncio.run(rename())
+    asyncio.run(set_client())
     assert ours == uvicorns
