@@ -1,13 +1,13 @@
-"""What the environment may say: `TOKENSVC_…` variables, read once, all faults reported at once.
+"""Settings from `TOKENSVC_…` environment variables, read once; all errors are reported together.
 
-Rules of the file
-- Every setting may also come from a file: `TOKENSVC_X_FILE` names one that holds the value. Giving both is a fault, and
-  so is a file that another user controls (`secret_files.py`).
-- An unknown `TOKENSVC_…` variable is a fault: a typing error never goes unnoticed. One that resembles a setting is
-  answered with that setting's name.
-- A message repeats a value only where it can be no secret that was put into the wrong variable.
-- What a command cannot do without has no default here; `require` names what is missing.
-- AWS's own variables (region, credentials, endpoint) are boto3's and are not repeated here.
+Invariants
+- Every setting may also come from a file: `TOKENSVC_X_FILE` names a file that contains the value. Setting both is an
+  error, and so is a file that another user controls (`secret_files.py`).
+- An unknown `TOKENSVC_…` variable is an error, so that a typing error never goes unnoticed. The message suggests the
+  setting with a similar name.
+- A message repeats a value only if it cannot be a secret that was put into the wrong variable.
+- A setting that only some commands need has no default here; `require` names what is missing.
+- AWS's own variables (region, credentials, endpoint) belong to boto3 and are not duplicated here.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from tokensvc.validation_errors import field_errors
 PREFIX = "TOKENSVC_"
 PASSPHRASE_MIN_CHARS = 12
 SIMILARITY_MIN = 0.62
-"""How similar a known setting's name must be to be suggested: between PROXIES for TRUSTED_PROXIES, which is right, and
-REDIS_URL for DATABASE_URL, which is not."""
+"""How similar a setting's name must be to be suggested: between PROXIES for TRUSTED_PROXIES, which is right, and
+REDIS_URL for DATABASE_URL, which is wrong."""
 _REPEATABLE = re.compile(r"[A-Za-z0-9.:/_*-]{1,20}|(?=.*[.:/])[0-9a-fA-F.:/]{1,50}")
-"""What may be repeated of a list's entry: short names and addresses. Passphrases and keys are longer."""
+"""The list entries that a message may repeat: short names and addresses. Passphrases and keys are longer."""
 
 
 def _split(value: object) -> object:
@@ -48,14 +48,14 @@ def _require_regions(regions: tuple[str, ...]) -> tuple[str, ...]:
 
     unknown = [_named(region, number) for number, region in enumerate(regions, 1) if region not in ivs_regions()]
     if unknown:
-        verb = "is no region" if len(unknown) == 1 else "are no regions"
+        verb = "is not a region" if len(unknown) == 1 else "are not regions"
         known = ", ".join(sorted(ivs_regions()))
-        raise ValueError(f"{', '.join(unknown)} {verb} of Amazon IVS by the installed botocore; these are: {known}")
+        raise ValueError(f"{', '.join(unknown)} {verb} of Amazon IVS in the installed botocore, which has: {known}")
     return regions
 
 
 def _require_proxies(entries: tuple[str, ...]) -> tuple[str, ...]:
-    """uvicorn takes anything else for a literal name, which equals the address of no TCP client."""
+    """uvicorn treats anything else as a literal name, which never matches a TCP client's address."""
     if entries == ("*",):
         return entries
     problems = [problem for number, entry in enumerate(entries, 1) if (problem := _proxy_problem(entry, number))]
@@ -65,16 +65,16 @@ def _require_proxies(entries: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _proxy_problem(entry: str, number: int) -> str:
-    """Why this is no address or network of a proxy; "" when it is one."""
+    """Why this is not an address or network; "" if it is one."""
     if entry == "*":
-        return "* must stand alone: it trusts every client"
+        return "* must be the only entry, because it trusts every client"
     try:
         ipaddress.ip_network(entry) if "/" in entry else ipaddress.ip_address(entry)
     except ValueError:
         try:
             network = ipaddress.ip_network(entry, strict=False)
         except ValueError:
-            return f"{_named(entry, number)} is neither an IP address nor a network (10.0.0.0/8)"
+            return f"{_named(entry, number)} is not an IP address or a network such as 10.0.0.0/8"
         return f"{_named(entry, number)} has host bits set; the network is {network}"
     return ""
 
@@ -92,7 +92,7 @@ def _require_database(url: SecretStr | None) -> SecretStr | None:
 _DATABASE = re.compile(r"(postgres|postgresql|postgresql\+psycopg|sqlite|sqlite\+pysqlite)://")
 
 
-def _long_enough(value: SecretStr | None) -> SecretStr | None:
+def _require_length(value: SecretStr | None) -> SecretStr | None:
     if value is not None and len(value) < PASSPHRASE_MIN_CHARS:
         raise ValueError(f"must have at least {PASSPHRASE_MIN_CHARS} characters")
     return value
@@ -104,7 +104,7 @@ _DatabaseUrl = Annotated[SecretStr | None, AfterValidator(_require_database)]
 
 
 def _at_most(limit: int, rule: str) -> AfterValidator:
-    """An upper bound that is refused with the rule behind it."""
+    """An upper bound whose message includes the reason."""
 
     def check(value: float | None) -> float | None:
         if value is not None and value > limit:
@@ -118,26 +118,27 @@ _Ceiling = Annotated[
     int | None,
     _at_most(
         MAX_CONFIGURABLE_TTL_SECONDS,
-        "a week, since a key pair stays in IVS until the longest token that it signed has ended, and IVS holds three",
+        "a week, because a key pair stays in IVS until its last token has expired, and IVS holds only three",
     ),
 ]
-_Lead = Annotated[float | None, _at_most(86_400, "a day, since no new key signs before that time has passed")]
-_MaxAge = Annotated[float | None, _at_most(3650, "ten years; 0 replaces keys only when asked")]
-_Passphrase = Annotated[SecretStr | None, AfterValidator(_long_enough)]
+_PropagationSeconds = Annotated[float | None, _at_most(86_400, "a day, because no new key signs before that time")]
+_MaxAge = Annotated[float | None, _at_most(3650, "ten years; set 0 to rotate keys only on request")]
+_Passphrase = Annotated[SecretStr | None, AfterValidator(_require_length)]
 _KmsKeyArn = Annotated[str | None, Field(pattern=r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+$")]
 
 
 class Settings(BaseModel):
-    """Every setting, its default and what it means."""
+    """Every setting with its default and description."""
 
     model_config = ConfigDict(hide_input_in_errors=True, frozen=True, extra="forbid")
 
     control_plane: Literal["aws", "local"] | None = Field(
         None,
-        description="Where keys live: `aws` or `local`. No default: production never runs on the local IVS by accident",
+        description="The IVS to use: `aws` or `local`. No default, so that production never runs on the local IVS by "
+        "accident",
     )
     database_url: _DatabaseUrl = Field(
-        None, description="The store: `postgresql://…` or `sqlite:////absolute/path.db`. No default"
+        None, description="URL of the store: `postgresql://…` or `sqlite:////absolute/path.db`. No default"
     )
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one")
@@ -145,102 +146,109 @@ class Settings(BaseModel):
         None,
         ge=0,
         le=65535,
-        description="When set, `/metrics`, `/v1/status` and `/v1/keys…` are served there, on loopback, and no longer "
-        "on the main port; `/livez`, `/readyz` and `/openapi.json` are on both",
+        description="If set, `/metrics`, `/v1/status` and `/v1/keys…` are served only on this port, on loopback; "
+        "`/livez`, `/readyz` and `/openapi.json` are served on both",
     )
-    workers: int = Field(1, ge=1, le=256, description="Processes that serve; one a core is a good number")
+    workers: int = Field(1, ge=1, le=256, description="Number of worker processes; use one for each core")
     background_tasks: bool = Field(
         True,
-        description="Whether `tokensvc serve` also rotates keys and dispatches revocations; `false` where "
-        "`tokensvc worker` does",
+        description="Whether `tokensvc serve` also rotates keys and dispatches revocations; set `false` if "
+        "`tokensvc worker` runs for that",
     )
     regions: _Regions = Field(
-        (), description="AWS regions to hold keys in, comma-separated; without it, boto3's own region"
+        (), description="AWS regions to import keys into, comma-separated; default: boto3's region"
     )
     vault: str | None = Field(
         None,
         pattern=r"^(store|(shared-)?file:.+)$",
-        description="Where private keys rest: `store`, `file:DIR`, or `shared-file:DIR`, a directory that all machines "
-        "share. Without it `store` with PostgreSQL, `file:keys` with SQLite",
+        description="Where private keys are stored: `store`, `file:DIR`, or `shared-file:DIR` for a directory that all "
+        "machines share. Default: `store` with PostgreSQL, `file:keys` with SQLite",
     )
     passphrase: _Passphrase = Field(
         None,
-        description="Wraps every private key, unless `TOKENSVC_KMS_KEY_ARN` does. Best 32 random bytes as hex: "
+        description="Encrypts every private key, unless `TOKENSVC_KMS_KEY_ARN` is set. Use 32 random bytes as hex: "
         "`openssl rand -hex 32`. No default",
     )
     kms_key_arn: _KmsKeyArn = Field(
         None,
-        description="A symmetric AWS KMS key that wraps every private key; a passphrase beside it then only opens "
-        "what it wrapped before",
+        description="A symmetric AWS KMS key that encrypts every private key; a passphrase that is also set then only "
+        "decrypts",
     )
     previous_passphrase: _Passphrase = Field(
-        None, description="Opens what it wrapped before, until `tokensvc keys rewrap` is done"
+        None, description="The former passphrase, for decryption only, until `tokensvc keys rewrap` has finished"
     )
     previous_kms_key_arn: _KmsKeyArn = Field(
-        None, description="Opens what it wrapped before, until `tokensvc keys rewrap` is done"
+        None, description="The former KMS key, for decryption only, until `tokensvc keys rewrap` has finished"
     )
     max_ttl_seconds: _Ceiling = Field(
         None,
         ge=1,
-        description="The ceiling for every token's life; kept in the store (first 3600), set by `tokensvc db upgrade`",
+        description="The longest lifetime of any token. Stored in the database (initially 3600) by `tokensvc db "
+        "upgrade`",
     )
-    key_propagation_seconds: _Lead = Field(
+    key_propagation_seconds: _PropagationSeconds = Field(
         None,
         ge=0,
-        description="How long IVS holds a new key before it signs; its propagation delay is not documented; 0 for the "
-        "local IVS alone. Kept in the store (first 30), set by `tokensvc db upgrade`",
+        description="How long to wait after importing a key into IVS before it signs, because AWS documents no "
+        "propagation delay; 0 only with the local IVS. Stored in the database (initially 30) by `tokensvc db upgrade`",
     )
     key_max_age_days: _MaxAge = Field(
         None,
         ge=0,
-        description="After so long the next key takes over by itself; 0: only when asked. Kept in the store (first 0), "
-        "set by `tokensvc db upgrade`",
+        description="Age at which a key is rotated automatically; 0: only on request. Stored in the database "
+        "(initially 0) by `tokensvc db upgrade`",
     )
     key_standby: bool | None = Field(
         None,
-        description="Whether a prepared key stands ready in IVS wherever a slot is free. Kept in the store (first "
-        "true), set by `tokensvc db upgrade`",
+        description="Whether to keep a prepared standby key in IVS wherever a slot is free. Stored in the database "
+        "(initially true) by `tokensvc db upgrade`",
     )
     snapshot_lease_seconds: float = Field(
-        900.0, ge=2, le=86_400, description="How long a worker goes on signing without having reached its store"
+        900.0, ge=2, le=86_400, description="How long a worker continues to sign while it cannot reach the store"
     )
-    store_timeout_seconds: float = Field(5.0, gt=0, le=60, description="How long one question to the store may take")
+    store_timeout_seconds: float = Field(5.0, gt=0, le=60, description="Timeout of one request to the store")
     channel_lookup_timeout_seconds: float = Field(
-        0.3, ge=0, le=5, description="How long the first ask for an unknown channel waits for its playback URL"
+        0.3,
+        ge=0,
+        le=5,
+        description="How long the first token request for an unknown channel waits for its playback URL",
     )
     channel_calls_per_second: float = Field(
-        1.0, gt=0, le=5, description="BatchGetChannel calls a second, for the whole deployment in one region"
+        1.0, gt=0, le=5, description="BatchGetChannel calls per second and region, for the whole deployment"
     )
     revocation_rate_fraction: float = Field(
         0.8,
         gt=0,
         le=1,
-        description="How much of IVS's rates for revocations is ours; what else uses the AWS account has the rest",
+        description="Fraction of the AWS account's IVS revocation rate limits that tokensvc may use",
     )
     signer: Literal["auto", "multibuffer", "aws-lc", "openssl"] = Field(
-        "auto", description="What signs: multibuffer, aws-lc, openssl, or with auto the first of them that works here"
+        "auto",
+        description="Signing library: `multibuffer`, `aws-lc` or `openssl`; `auto` uses the first of them that works "
+        "on the machine",
     )
     shutdown_delay_seconds: float = Field(
         5.0,
         ge=0,
         le=15,
-        description="How long a worker that was told to stop goes on serving, unready, so that balancers notice",
+        description="How long a stopping worker continues to serve while reporting not ready, so that load balancers "
+        "remove it",
     )
     trusted_proxies: _Proxies = Field(
         (),
         description="IP addresses and networks (`10.0.0.0/8`) whose `X-Forwarded-For` is trusted, comma-separated; `*` "
-        "alone trusts every client",
+        "trusts every client",
     )
-    access_log: bool = Field(True, description="One line a request in the log, but for probes and scrapes that succeed")
-    log_format: Literal["json", "console"] = Field("json", description="How log lines look")
+    access_log: bool = Field(True, description="Log one line for each request, except successful probes and scrapes")
+    log_format: Literal["json", "console"] = Field("json", description="Format of log lines: `json` or `console`")
 
 
 _SECRETS = frozenset(name for name, field in Settings.model_fields.items() if SecretStr in get_args(field.annotation))
-"""What other users must not read."""
+"""Settings whose files other users must not be able to read."""
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
-    """Read the settings. Raises SettingsError listing every bad variable."""
+    """Read the settings. Raises SettingsError with an error for each bad variable."""
     values, errors = _collect(environ)
     try:
         settings = Settings(**values)
@@ -252,7 +260,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
 
 
 def sources(environ: Mapping[str, str]) -> dict[str, str]:
-    """For each setting, where its value is from: the variable's name, or `default`."""
+    """For each setting, the source of its value: the variable's name, or `default`."""
     return {
         name: next((v for v in (variable_name(name), variable_name(name) + "_FILE") if v in environ), "default")
         for name in Settings.model_fields
@@ -265,7 +273,7 @@ def variable_name(field: str) -> str:
 
 
 def require(settings: Settings, *fields: str) -> None:
-    """Raise SettingsError naming those of these settings that are missing."""
+    """Raise SettingsError naming each of these settings that is missing."""
     missing = [f for f in fields if getattr(settings, f) is None]
     if missing:
         raise SettingsError(
@@ -288,7 +296,7 @@ def _collect(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[FieldErro
                 content = read_setting_file(Path(environ[given]), secret=known[plain] in _SECRETS)
                 values[known[plain]] = content.decode("utf-8").rstrip("\r\n")
             except InsecureFile as insecure:
-                errors.append(FieldError(given, f"names a file that is not safe: {insecure}"))
+                errors.append(FieldError(given, f"names an insecure file: {insecure}"))
             except (OSError, UnicodeDecodeError) as problem:
                 errors.append(FieldError(given, f"names a file that cannot be read: {problem}"))
         else:
@@ -297,8 +305,8 @@ def _collect(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[FieldErro
 
 
 def _suggestion(unknown: str) -> str:
-    """The setting whose name this resembles, if there is one."""
+    """A suggestion of the setting with the most similar name, if there is one."""
     name = unknown.removeprefix(PREFIX).upper().removesuffix("_FILE").removesuffix("_FILE")
     known = [field.upper() for field in Settings.model_fields]
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=SIMILARITY_MIN)
-    return f"; the nearest one is {PREFIX}{nearest[0]}" if nearest else ""
+    return f"; did you mean {PREFIX}{nearest[0]}?" if nearest else ""

@@ -31,12 +31,12 @@ def test_it_writes_the_ceiling_into_the_store(bare: Terminal) -> None:
 
 def test_it_says_which_limit_changed_from_what_to_what(terminal: Terminal) -> None:
     assert "is up to date" in terminal("db", "upgrade").out
-    said = terminal("db", "upgrade", MAX_TTL_SECONDS="7200", KEY_MAX_AGE_DAYS="30", KEY_STANDBY="true").out
-    assert "The store is up to date" not in said
-    assert "TOKENSVC_MAX_TTL_SECONDS changed from 3600 to 7200." in said
-    assert "TOKENSVC_KEY_MAX_AGE_DAYS changed from 0 to 30." in said
-    assert "TOKENSVC_KEY_STANDBY changed from false to true." in said
-    assert "TOKENSVC_KEY_PROPAGATION_SECONDS" not in said
+    result = terminal("db", "upgrade", MAX_TTL_SECONDS="7200", KEY_MAX_AGE_DAYS="30", KEY_STANDBY="true").out
+    assert "The database is up to date" not in result
+    assert "TOKENSVC_MAX_TTL_SECONDS changed from 3600 to 7200." in result
+    assert "TOKENSVC_KEY_MAX_AGE_DAYS changed from 0 to 30." in result
+    assert "TOKENSVC_KEY_STANDBY changed from false to true." in result
+    assert "TOKENSVC_KEY_PROPAGATION_SECONDS" not in result
     settings = {"MAX_TTL_SECONDS": "600", "KEY_MAX_AGE_DAYS": "30", "KEY_STANDBY": "true"}
     assert terminal("db", "upgrade", "--json", code=0, stdin="", without="", **settings).json["changed"] == [
         {"setting": "TOKENSVC_MAX_TTL_SECONDS", "from": 7200, "to": 600}
@@ -47,11 +47,11 @@ def test_it_says_which_limit_changed_from_what_to_what(terminal: Terminal) -> No
 @pytest.mark.parametrize(
     ("name", "value", "rule"),
     [
-        ("MAX_TTL_SECONDS", "999999", "must be at most 604800: a week, since a key pair stays in IVS until"),
+        ("MAX_TTL_SECONDS", "999999", "must be at most 604800: a week, because a key pair stays in IVS until"),
         ("MAX_TTL_SECONDS", "0", "must be at least 1"),
-        ("KEY_PROPAGATION_SECONDS", "999999", "must be at most 86400: a day, since no new key signs"),
+        ("KEY_PROPAGATION_SECONDS", "999999", "must be at most 86400: a day, because no new key signs"),
         ("KEY_PROPAGATION_SECONDS", "-1", "must be at least 0"),
-        ("KEY_MAX_AGE_DAYS", "999999", "must be at most 3650: ten years; 0 replaces keys only when asked"),
+        ("KEY_MAX_AGE_DAYS", "999999", "must be at most 3650: ten years; set 0 to rotate keys only on request"),
         ("KEY_MAX_AGE_DAYS", "nan", "must be at least 0"),
         ("KEY_STANDBY", "999999", "must be true or false"),
     ],
@@ -70,7 +70,7 @@ def test_keys_without_a_lead_are_for_the_local_ivs_alone(bare: Terminal) -> None
         "db", "upgrade", "--json", code=4, CONTROL_PLANE="aws", KEY_PROPAGATION_SECONDS="0", MAX_TTL_SECONDS="7200"
     )
     assert refused.error["code"] == "invalid_rotation_policy"
-    assert "shorter than the 2 s" in refused.error["message"]
+    assert "workers need up to 2 s to load a new key" in refused.error["message"]
     kept = bare("db", "upgrade", "--json", CONTROL_PLANE="aws", KEY_PROPAGATION_SECONDS="2").json
     assert kept["maxTtlSeconds"] == 1800, "what was refused changed nothing"
 
@@ -87,9 +87,9 @@ def test_a_store_of_a_later_version_is_left_alone(bare: Terminal) -> None:
     store.commit()
     store.close()
     for command in (("db", "upgrade"), ("keys", "list")):
-        said = bare(*command, "--json", code=1)
-        assert said.error["code"] == "schema_mismatch"
-        assert "9999" in said.error["message"]
+        result = bare(*command, "--json", code=1)
+        assert result.error["code"] == "schema_mismatch"
+        assert "9999" in result.error["message"]
 
 
 def test_a_store_of_a_development_version_is_refused_by_every_command(bare: Terminal) -> None:
@@ -102,10 +102,10 @@ def test_a_store_of_a_development_version_is_refused_by_every_command(bare: Term
     for command in ("callers add web --all-channels", "denials list", "revocations list", "revocations show r1"):
         refused(bare, command, what_to_do)
     assert what_to_do in bare("settings").out
-    found = {finding["what"]: finding for finding in bare("doctor", "--json", code=1).json["findings"]}
-    assert "of a development version of tokensvc, and cannot be upgraded" in found["store"]["found"]
-    assert "of a new, empty database; then tokensvc db upgrade" in found["store"]["mend"]
-    assert "the old database is moved away" in found["store"]["mend"]
+    found = {finding["check"]: finding for finding in bare("doctor", "--json", code=1).json["findings"]}
+    assert "of a development version of tokensvc, and cannot be upgraded" in found["store"]["detail"]
+    assert "of a new, empty database" in found["store"]["fix"]
+    assert "or move the old database away; then run tokensvc db upgrade" in found["store"]["fix"]
     for command in ("serve", "worker"):
         # A process of its own: what serves configures the log of the whole process.
         environ = bare.environ | {"TOKENSVC_PORT": str(free_port())}
@@ -121,9 +121,9 @@ def test_a_store_of_a_development_version_is_refused_by_every_command(bare: Term
 
 
 def refused(terminal: Terminal, command: str, what_to_do: str) -> None:
-    said = terminal(*command.split(), "--json", code=1)
-    assert said.error["code"] == "schema_mismatch", command
-    assert what_to_do in said.error["message"]
+    result = terminal(*command.split(), "--json", code=1)
+    assert result.error["code"] == "schema_mismatch", command
+    assert what_to_do in result.error["message"]
 
 
 def dump(terminal: Terminal) -> list[str]:

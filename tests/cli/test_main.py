@@ -13,9 +13,9 @@ def test_the_version(bare: Terminal) -> None:
 
 
 def test_help_names_every_noun(bare: Terminal) -> None:
-    said = bare("--help").out
+    result = bare("--help").out
     for noun in ("demo", "serve", "ivs", "db", "doctor", "settings", "keys", "tokens", "callers"):
-        assert noun in said
+        assert noun in result
 
 
 @pytest.mark.parametrize(
@@ -31,17 +31,17 @@ def test_help_names_every_noun(bare: Terminal) -> None:
     ],
 )
 def test_wrong_use_is_2(bare: Terminal, arguments: tuple[str, ...]) -> None:
-    said = bare(*arguments, code=2)
-    assert "Traceback" not in said.err
+    result = bare(*arguments, code=2)
+    assert "Traceback" not in result.err
 
 
 def test_wrong_settings_are_2_and_all_told(bare: Terminal) -> None:
-    said = bare("keys", "list", code=2, PORT="x", KEY_PROPAGATON_SECONDS="1")
+    result = bare("keys", "list", code=2, PORT="x", KEY_PROPAGATON_SECONDS="1")
     assert (
-        "tokensvc: TOKENSVC_KEY_PROPAGATON_SECONDS: is not a setting; the nearest one is TOKENSVC_KEY_PROPAGATION_SECONDS"
-        in said.err
+        "tokensvc: TOKENSVC_KEY_PROPAGATON_SECONDS: is not a setting; did you mean TOKENSVC_KEY_PROPAGATION_SECONDS?"
+        in result.err
     )
-    assert "TOKENSVC_PORT: must be an integer" in said.err
+    assert "TOKENSVC_PORT: must be an integer" in result.err
     error = bare("keys", "list", "--json", code=2, PORT="x").error
     assert error == {"code": "settings_error", "message": "TOKENSVC_PORT: must be an integer"}
 
@@ -69,11 +69,11 @@ def test_a_store_that_is_not_there_is_1_and_names_what_mends_it(bare: Terminal) 
 @pytest.mark.parametrize("arguments", [("callers", "list"), ("keys", "list"), ("db", "upgrade"), ("serve",)])
 def test_a_store_that_is_away_is_named_with_the_driver_s_words(bare: Terminal, arguments: tuple[str, ...]) -> None:
     url = "postgresql://app:hunter2@127.0.0.1:1/tokens"
-    said = bare(*arguments, code=1, DATABASE_URL=url, without="TOKENSVC_VAULT")
-    assert "the store cannot be reached: " in said.err
-    assert "failed: Connection refused" in said.err
-    assert "(PostgreSQL: host 127.0.0.1, port 1, database tokens, role app)" in said.err
-    assert "hunter2" not in said.out + said.err
+    result = bare(*arguments, code=1, DATABASE_URL=url, without="TOKENSVC_VAULT")
+    assert "the store cannot be reached: " in result.err
+    assert "failed: Connection refused" in result.err
+    assert "(PostgreSQL: host 127.0.0.1, port 1, database tokens, role app)" in result.err
+    assert "hunter2" not in result.out + result.err
     if arguments != ("serve",):
-        said = bare(*arguments, "--json", code=1, DATABASE_URL=url, without="TOKENSVC_VAULT")
-        assert "role app" in said.error["message"]
+        result = bare(*arguments, "--json", code=1, DATABASE_URL=url, without="TOKENSVC_VAULT")
+        assert "role app" in result.error["message"]

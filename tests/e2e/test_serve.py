@@ -35,7 +35,7 @@ def test_all_missing_settings_are_reported_together(tmp_path: Path) -> None:
 
 def test_invalid_and_unknown_variables_are_reported_together_by_name(site: Deployment) -> None:
     said = site.run("serve", code=2, WORKRES="2", PORT="http", SIGNER="none", SNAPSHOT_LEASE_SECONDS="1")
-    assert "TOKENSVC_WORKRES: is not a setting; the nearest one is TOKENSVC_WORKERS" in said.err
+    assert "TOKENSVC_WORKRES: is not a setting; did you mean TOKENSVC_WORKERS?" in said.err
     for variable in ("TOKENSVC_PORT", "TOKENSVC_SIGNER", "TOKENSVC_SNAPSHOT_LEASE_SECONDS"):
         assert f"{variable}: " in said.err
 

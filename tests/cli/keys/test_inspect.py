@@ -26,19 +26,19 @@ def _states(terminal: Terminal) -> list[str]:
 
 
 def test_generate_puts_a_key_to_work_and_shows_no_private_half(terminal: Terminal) -> None:
-    said = terminal("keys", "generate", "--json")
-    (place,) = said.json["placements"]
+    result = terminal("keys", "generate", "--json")
+    (place,) = result.json["placements"]
     assert (place["state"], place["region"]) == ("active", "us-east-1")
-    assert "IVS holds key" in said.err, "progress is told on standard error"
+    assert "IVS holds key" in result.err, "progress is told on standard error"
     (file,) = terminal.vault.iterdir()
-    assert file.name == f"{said.json['id']}.pem"
+    assert file.name == f"{result.json['id']}.pem"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert b"BEGIN ENCRYPTED PRIVATE KEY" in file.read_bytes()
-    assert "PRIVATE KEY" not in said.out + said.err
+    assert "PRIVATE KEY" not in result.out + result.err
     (listed,) = terminal("keys", "list", "--json").json["keys"]
-    assert (listed["id"], listed["fingerprint"]) == (said.json["id"], said.json["fingerprint"])
+    assert (listed["id"], listed["fingerprint"]) == (result.json["id"], result.json["fingerprint"])
     row = terminal("keys", "list").out.splitlines()[1].split()
-    assert row[:3] == [said.json["id"], "us-east-1", "active"]
+    assert row[:3] == [result.json["id"], "us-east-1", "active"]
 
 
 def test_a_key_that_drains_is_shown_with_the_end_of_that(terminal: Terminal) -> None:
@@ -47,10 +47,10 @@ def test_a_key_that_drains_is_shown_with_the_end_of_that(terminal: Terminal) -> 
     place = next(k for k in terminal("keys", "list", "--json").json["keys"] if k["id"] == key)["placements"][0]
     assert place["state"] == "retiring"
     for command in (("keys", "list"), ("keys", "show", key)):
-        said = terminal(*command).out
-        assert "DRAINED" not in said, "an instant in the future"
-        assert "DRAINS UNTIL" in said
-        assert place["drainsAt"] in said
+        result = terminal(*command).out
+        assert "DRAINED" not in result, "an instant in the future"
+        assert "DRAINS UNTIL" in result
+        assert place["drainsAt"] in result
 
 
 def test_show_says_that_older_steps_are_left_out(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,12 +68,12 @@ def test_show_says_that_older_steps_are_left_out(terminal: Terminal, monkeypatch
 
 def test_generate_says_why_it_makes_a_second_key(terminal: Terminal) -> None:
     terminal("db", "upgrade", KEY_STANDBY="true")
-    said = terminal("keys", "generate")
+    result = terminal("keys", "generate")
     first, second = terminal("keys", "list", "--json").json["keys"]
-    assert f"made key {first['id']}, since another key is to sign; " in said.err
-    assert f"made key {second['id']}, since a standby is to be ready; " in said.err
+    assert f"made key {first['id']}, since another key is to sign; " in result.err
+    assert f"made key {second['id']}, since a standby is to be ready; " in result.err
     standby = f"Key {second['id']} is prepared in us-east-1: a standby for the next rotation (TOKENSVC_KEY_STANDBY)."
-    assert standby in said.out.splitlines()
+    assert standby in result.out.splitlines()
     assert "standby" not in terminal("keys", "generate").out, "none is made beside one that is asked for"
 
 
@@ -106,7 +106,7 @@ def test_rotate_retires_the_one_before_and_stops_at_ivs_s_three(terminal: Termin
         region["activeKeyId"],
     ]
     assert _states(terminal) == ["retiring", "active"]
-    assert "signs now" in terminal("keys", "rotate").out
+    assert "is now active" in terminal("keys", "rotate").out
     refused = terminal("keys", "rotate", "--json", code=4)
     assert refused.error["code"] == "key_pair_quota_reached"
     assert refused.error["message"].count("(ours)") == 3
@@ -140,17 +140,17 @@ def test_without_credentials_or_a_region_it_says_which(terminal: Terminal) -> No
 
 
 def test_a_region_that_has_no_ivs_is_refused_whichever_variable_names_it(terminal: Terminal) -> None:
-    said = terminal("keys", "generate", code=2, AWS_REGION="eu-west-2").err
-    assert "TOKENSVC_REGIONS: must be set, because Amazon IVS is not available in boto3's default region eu-west-2" in said
-    assert "us-east-1" in said, "those that there are"
-    assert "TOKENSVC_REGIONS: mars is no region" in terminal("keys", "generate", code=2, REGIONS="mars").err
+    result = terminal("keys", "generate", code=2, AWS_REGION="eu-west-2").err
+    assert "TOKENSVC_REGIONS: must be set, because Amazon IVS is not available in boto3's default region eu-west-2" in
+    result assert "us-east-1" in result, "those that there are"
+    assert "TOKENSVC_REGIONS: mars is not a region" in terminal("keys", "generate", code=2, REGIONS="mars").err
     assert terminal("keys", "list", "--json").json == {"keys": []}
 
 
 def test_the_least_that_it_needs_is_named_at_once(terminal: Terminal) -> None:
-    said = terminal("keys", "generate", code=2, without="TOKENSVC_CONTROL_PLANE TOKENSVC_PASSPHRASE")
-    assert "TOKENSVC_CONTROL_PLANE: must be set" in said.err
-    assert "TOKENSVC_PASSPHRASE: must be set" in said.err
+    result = terminal("keys", "generate", code=2, without="TOKENSVC_CONTROL_PLANE TOKENSVC_PASSPHRASE")
+    assert "TOKENSVC_CONTROL_PLANE: must be set" in result.err
+    assert "TOKENSVC_PASSPHRASE: must be set" in result.err
 
 
 def test_a_wrong_passphrase_changes_nothing(terminal: Terminal) -> None:
