@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from tests.support.clocks import MONOTONIC_START, START, AtTime, ManualClock, require_fresh_at
 from tests.support.in_memory_deployment import EAST, WEST, InMemoryDeployment
-from tests.support.keks import NEW, WRAPPER, FakeKms, passphrase
+from tests.support.keks import NEW, CIPHER, FakeKms, passphrase
 from tests.support.refresh_worker import POLICY, CountingWorker, channel, stored
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.errors import SnapshotStale, WrappingKeyUnavailable, WrappingKeyUnknown
@@ -26,7 +26,9 @@ from tokensvc.vault.cipher import SecretCipher
 CHANGED = ["read", "check_history"]
 
 
-def test_the_first_refresh_reads_everything_and_the_next_reads_one_row(stage: InMemoryDeployment, worker: CountingWorker) -> None:
+def test_the_first_refresh_reads_everything_and_the_next_reads_one_row(
+    stage: InMemoryDeployment, worker: CountingWorker
+) -> None:
     worker.refresh.run_once()
     assert set(worker.asked()) >= {"versions", "deployment", "keys", "callers"}
     worker.refresh.run_once()  # it made the subject key itself, so the deployment is read again
@@ -86,7 +88,9 @@ def test_a_key_is_opened_and_prepared_once(stage: InMemoryDeployment, worker: Co
     assert len(worker.refresh._prepared) == 1, "what signs no more is forgotten"
 
 
-def test_a_key_that_cannot_be_opened_is_trouble_in_its_slot_alone(stage: InMemoryDeployment, worker: CountingWorker) -> None:
+def test_a_key_that_cannot_be_opened_is_trouble_in_its_slot_alone(
+    stage: InMemoryDeployment, worker: CountingWorker
+) -> None:
     good, bad = stage.bring(WEST), stage.bring(EAST)
     private_key = stage.vault.open(bad.id)
     stage.vault.remove(bad.id)
@@ -150,7 +154,9 @@ def test_callers_with_equal_policies_share_one(stage: InMemoryDeployment, worker
     assert policies["three"].max_ttl_seconds == 60
 
 
-def test_both_keys_of_a_caller_are_known_while_one_is_rotated_out(stage: InMemoryDeployment, worker: CountingWorker) -> None:
+def test_both_keys_of_a_caller_are_known_while_one_is_rotated_out(
+    stage: InMemoryDeployment, worker: CountingWorker
+) -> None:
     until = ManualClock().at()
     stage.store.callers.add("shop", POLICY, stored("one"))
     stage.store.callers.rotate_secret("shop", "one", stored("two"), until)
@@ -174,13 +180,15 @@ def test_the_subject_key_is_made_once_by_two_who_race(stage: InMemoryDeployment,
         thread.join()
     [kept] = stage.store.deployment.subject_keys()
     assert {worker.refresh.current.subject_key for worker in workers} == {
-        WRAPPER.decrypt_secret(SUBJECT_KEY_PURPOSE, kept.wrapped)
+        CIPHER.decrypt_secret(SUBJECT_KEY_PURPOSE, kept.wrapped)
     }
     assert workers[0].refresh.current.subject_key not in kept.wrapped
     assert len(workers[0].refresh.current.subject_key) == 32
 
 
-def test_another_passphrase_does_not_make_another_subject_key(stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock) -> None:
+def test_another_passphrase_does_not_make_another_subject_key(
+    stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
+) -> None:
     worker.refresh.run_once()
     stranger = CountingWorker(stage, clock, SecretCipher(passphrase(NEW)))
     with pytest.raises(WrappingKeyUnknown):
@@ -204,7 +212,9 @@ def test_the_subject_key_is_opened_once_so_a_worker_that_runs_does_without_its_w
         CountingWorker(stage, clock, SecretCipher(kms)).refresh.run_once()
 
 
-def test_the_lease_counts_from_the_beginning_of_the_refresh(stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock) -> None:
+def test_the_lease_counts_from_the_beginning_of_the_refresh(
+    stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
+) -> None:
     began = clock.monotonic()
     versions = stage.store.versions.read
 

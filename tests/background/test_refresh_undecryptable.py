@@ -10,7 +10,7 @@ import structlog
 
 from tests.support.clocks import ManualClock
 from tests.support.in_memory_deployment import EAST, POLICY, WEST, InMemoryDeployment
-from tests.support.keks import NEW, WRAPPER, passphrase
+from tests.support.keks import NEW, CIPHER, passphrase
 from tests.support.refresh_worker import CountingWorker
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.clock import CLOCK_SKEW_SECONDS
@@ -59,12 +59,14 @@ def test_the_retiring_key_signs_and_the_trouble_is_told(rotated: InMemoryDeploym
     assert slot.active is not None
     assert slot.active.key_id == retiring(rotated)
     assert verify(slot.verification_keys[slot.active.key_id], b"data", slot.active.prepared.sign(digest(b"data")))
-    assert f"the active key {rotated.active()} cannot be opened" in slot.problems
+    assert f"this worker cannot decrypt the active key {rotated.active()}" in slot.problems
     assert f"the retiring key {retiring(rotated)} signs until 20" in slot.problems
     assert worker.refresh.current.keyring.undecryptable == {rotated.active()}
 
 
-def test_it_signs_no_longer_than_its_tokens_are_sure_to_be_admitted(rotated: InMemoryDeployment, clock: ManualClock) -> None:
+def test_it_signs_no_longer_than_its_tokens_are_sure_to_be_admitted(
+    rotated: InMemoryDeployment, clock: ManualClock
+) -> None:
     """R after it began to retire, less the clock's skew; a snapshot that was taken before does not lengthen it."""
     [(_, there)] = rotated.placements(EAST, KeyState.RETIRING)
     assert there.retiring_at is not None
@@ -75,15 +77,17 @@ def test_it_signs_no_longer_than_its_tokens_are_sure_to_be_admitted(rotated: InM
     assert slot.active is not None
     assert slot.active.not_after == last
     assert ring.signing_key(there.account_region, last).key_id == retiring(rotated)
-    with pytest.raises(NoSigningKey, match="cannot be opened by this worker"):
+    with pytest.raises(NoSigningKey, match="this worker cannot decrypt the active key"):
         ring.signing_key(there.account_region, last + 1)
     clock.advance(2)
     slot = east(rotated, worker)
     assert slot.active is None
-    assert slot.problems == f"the active key {rotated.active()} cannot be opened by this worker"
+    assert slot.problems == f"this worker cannot decrypt the active key {rotated.active()}"
 
 
-def test_every_token_that_it_signs_ends_before_its_pair_is_deleted(rotated: InMemoryDeployment, clock: ManualClock) -> None:
+def test_every_token_that_it_signs_ends_before_its_pair_is_deleted(
+    rotated: InMemoryDeployment, clock: ManualClock
+) -> None:
     [(record, there)] = rotated.placements(EAST, KeyState.RETIRING)
     slot = east(rotated, CountingWorker(rotated, clock))
     assert slot.active is not None
@@ -104,7 +108,7 @@ def test_only_while_it_is_retiring(rotated: InMemoryDeployment, clock: ManualClo
     rotated.store.keys.record_deletion(record.id, there.account_region, clock.at())
     slot = east(rotated, CountingWorker(rotated, clock))
     assert slot.active is None
-    assert "cannot be opened" in slot.problems
+    assert "cannot decrypt the active key" in slot.problems
 
 
 def test_of_two_retiring_keys_the_one_that_signed_last(stage: InMemoryDeployment, clock: ManualClock) -> None:
@@ -123,7 +127,9 @@ def test_of_two_retiring_keys_the_one_that_signed_last(stage: InMemoryDeployment
     assert worker.refresh.current.keyring.undecryptable == {second, third}
 
 
-def test_a_worker_that_signed_with_it_before_needs_not_open_it_again(stage: InMemoryDeployment, clock: ManualClock) -> None:
+def test_a_worker_that_signed_with_it_before_needs_not_open_it_again(
+    stage: InMemoryDeployment, clock: ManualClock
+) -> None:
     stage.clock = clock
     first, worker = stage.generate(), CountingWorker(stage, clock)
     worker.refresh.run_once()
@@ -154,7 +160,7 @@ def test_it_is_logged_once_for_each_change(rotated: InMemoryDeployment, clock: M
     [line] = [line for line in logged if line["log_level"] == "error"]
     assert line["key_id"] == rotated.active()
     assert passphrase(NEW).name in line["problem"]
-    worker.refresh.vault = KeyFiles(_folder(rotated.vault) / "elsewhere", WRAPPER)
+    worker.refresh.vault = KeyFiles(_folder(rotated.vault) / "elsewhere", CIPHER)
     for _ in range(2):
         worker.refresh.run_once()
     assert [line["log_level"] for line in logged] == ["error", "error"], "another reason is another line"
@@ -175,13 +181,15 @@ def test_a_key_of_two_regions_is_tried_once_a_refresh(stage: InMemoryDeployment,
 
     stage.vault.remove(record.id)
     worker = CountingWorker(stage, clock)
-    worker.refresh.vault = Counting(_folder(stage.vault), WRAPPER)
+    worker.refresh.vault = Counting(_folder(stage.vault), CIPHER)
     worker.refresh.run_once()
     assert opened == [record.id]
     assert all(slot.problems for slot in worker.refresh.current.keyring.region_keys.values())
 
 
-def test_workers_that_know_both_wrapping_keys_go_on_through_a_rewrap(stage: InMemoryDeployment, clock: ManualClock) -> None:
+def test_workers_that_know_both_wrapping_keys_go_on_through_a_rewrap(
+    stage: InMemoryDeployment, clock: ManualClock
+) -> None:
     """One that ran before it, and one that starts after it."""
     stage.generate()
     both = SecretCipher(passphrase(NEW), passphrase())
@@ -217,7 +225,9 @@ def _folder(vault: Vault) -> Path:
     return vault._directory
 
 
-def test_a_retiring_key_whose_pair_is_being_deleted_signs_no_more(rotated: InMemoryDeployment, clock: ManualClock) -> None:
+def test_a_retiring_key_whose_pair_is_being_deleted_signs_no_more(
+    rotated: InMemoryDeployment, clock: ManualClock
+) -> None:
     """IVS may have deleted it already: somebody who went by another policy, or found it gone, has begun to."""
     [(_, there)] = rotated.placements(EAST, KeyState.RETIRING)
     worker = CountingWorker(rotated, clock)

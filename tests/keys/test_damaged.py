@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.clocks import ManualClock
 from tests.support.in_memory_deployment import EAST, POLICY, InMemoryDeployment
-from tests.support.keks import NEW, OLD, WRAPPER, FakeKms, passphrase
+from tests.support.keks import NEW, OLD, CIPHER, FakeKms, passphrase
 from tests.support.problems import texts
 from tests.support.refresh_worker import CountingWorker
 from tokensvc.errors import InsecureKeyFile, InvalidKey, VaultError
@@ -39,7 +39,7 @@ DAMAGES: dict[str, Damage] = {
     "no first line": lambda kept: kept.partition(b"-----BEGIN")[2],
     "a damaged first line": lambda kept: kept.replace(b"\n\n", b"\n\x00\n", 1).replace(b"M", b"N", 1),
     "a damaged body": lambda kept: kept[:-80] + bytes([kept[-80] ^ 2]) + kept[-79:],
-    "another key": lambda _kept: WRAPPER.encrypt_key(OTHER),
+    "another key": lambda _kept: CIPHER.encrypt_key(OTHER),
     "a public key": lambda kept: write(read(kept)._replace(body=keypair.public_pem(OTHER.public_key()).encode())),
 }
 
@@ -236,7 +236,7 @@ def test_each_private_key_is_opened_once(kms: Kms) -> None:
 class OneKey:
     """A vault with one private key in whatever form."""
 
-    def __init__(self, kept: bytes, cipher: SecretCipher = WRAPPER) -> None:
+    def __init__(self, kept: bytes, cipher: SecretCipher = CIPHER) -> None:
         self.kept = kept
         self._cipher = cipher
 
@@ -248,7 +248,7 @@ class OneKey:
 
 
 RECORD = KeyRecord("k1", "", keypair.public_der(OTHER.public_key()), ManualClock().at(), ())
-KEPT = WRAPPER.encrypt_key(OTHER)
+KEPT = CIPHER.encrypt_key(OTHER)
 
 
 @given(st.data())

@@ -21,7 +21,7 @@ from tests.storage.samples import (
     revocation,
     secret,
 )
-from tests.support.keks import WRAPPER
+from tests.support.keks import CIPHER
 from tokensvc.deployment.workers import Heartbeat
 from tokensvc.jose import keypair
 from tokensvc.keys.lifecycle import StepKind, require_key
@@ -65,12 +65,12 @@ def add_first_wrapping_key(store: Store, who: int, race_round: int) -> list[str]
 
 
 def put_private_key(store: Store, who: int, race_round: int) -> int:
-    SqlVault(store.engine, WRAPPER).put(f"k{race_round}", keypair.generate())
+    SqlVault(store.engine, CIPHER).put(f"k{race_round}", keypair.generate())
     return who
 
 
 def replace_private_key(store: Store, who: int, race_round: int) -> bool:
-    return SqlVault(store.engine, WRAPPER).replace("k1", f"{race_round}".encode(), f"{race_round + 1}".encode())
+    return SqlVault(store.engine, CIPHER).replace("k1", f"{race_round}".encode(), f"{race_round + 1}".encode())
 
 
 def add_subject_key(store: Store, who: int, race_round: int) -> bytes:
@@ -211,7 +211,9 @@ def accept_same_key(store: Store, who: int, race_round: int) -> list[Accepted]:
 def settle_or_raise(store: Store, who: int, race_round: int) -> int:
     """What is in flight ends as sent while all of it is raised. The version told, or asked for last."""
     if who == 0:
-        settled = [DeliveryOutcome(entry, version, RevocationState.SENT) for entry, version in in_flight(store, race_round)]
+        settled = [
+            DeliveryOutcome(entry, version, RevocationState.SENT) for entry, version in in_flight(store, race_round)
+        ]
         store.revocation_queue.record_outcomes(settled)
         return len(settled)
     names = [f"v{race_round}x{number}" for number in range(CHANGES_A_ROUND)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.support.keks import WRAPPER
+from tests.support.keks import CIPHER
 from tests.vault.vault_contract import *  # noqa: F403 - the suite's tests become this module's
 from tests.vault.vault_contract import VaultUnder
 from tokensvc.errors import StoreUnavailable
@@ -28,13 +28,13 @@ def test_a_row_holds_text_that_openssl_could_read(vault: Vault, store: Store, pr
     vault.put("k1", private_key)
     with read_transaction(store.engine) as connection:
         text = connection.execute(sa.select(private_keys.c.wrapped)).scalar_one()
-    assert text.splitlines()[:3] == [f"Wrapped-By: {WRAPPER.current}", "", "-----BEGIN ENCRYPTED PRIVATE KEY-----"]
+    assert text.splitlines()[:3] == [f"Wrapped-By: {CIPHER.current}", "", "-----BEGIN ENCRYPTED PRIVATE KEY-----"]
 
 
 def test_every_machine_of_the_deployment_reads_it(vault: Vault, store_url: str, private_key: PrivateKey) -> None:
     vault.put("k1", private_key)
     elsewhere = open_store(store_url)
-    assert SqlVault(elsewhere.engine, WRAPPER).open("k1").private_numbers() == private_key.private_numbers()
+    assert SqlVault(elsewhere.engine, CIPHER).open("k1").private_numbers() == private_key.private_numbers()
     elsewhere.close()
 
 
@@ -42,7 +42,7 @@ def test_a_store_that_is_away_is_said_to_be_away_not_a_key_to_be_missing(
     sqlite_url: str, private_key: PrivateKey
 ) -> None:
     store = open_store(sqlite_url)
-    vault = SqlVault(store.engine, WRAPPER)
+    vault = SqlVault(store.engine, CIPHER)
     vault.put("k1", private_key)
     store.close()
     Path(sqlite_url.removeprefix("sqlite:///")).unlink()

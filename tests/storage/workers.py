@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.storage.samples import AT, HERE, POLICY, channel, denial, key_arn, secret
 from tests.support.clocks import ManualClock
-from tests.support.keks import WRAPPER
+from tests.support.keks import CIPHER
 from tokensvc.background.denylist_sync import DenylistSync
 from tokensvc.background.refresh import Refresh
 from tokensvc.jose import keypair
@@ -21,7 +21,7 @@ class Deployment:
 
     def __init__(self, url: str) -> None:
         self.store = open_store(url)
-        self.vault = SqlVault(self.store.engine, WRAPPER)
+        self.vault = SqlVault(self.store.engine, CIPHER)
         for name in ("shop", "kept"):
             self.store.callers.add(name, POLICY, secret(name))
         self.store.denials.add("shop", [denial("undone"), denial("kept")])
@@ -39,7 +39,7 @@ class Deployment:
             channels=store.channels,
             denials=DenylistSync(denials or store.denials, lambda _seconds: None),
             vault=self.vault,
-            subjects=ViewerIdResolver(store.deployment, lambda: WRAPPER),
+            subjects=ViewerIdResolver(store.deployment, lambda: CIPHER),
             signer=OpenSslSigner(),
             clock=clock,
             max_staleness_seconds=910.0,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.support.clocks import ManualClock
 from tests.support.crashes import CrashPoint
-from tests.support.keks import WRAPPER
+from tests.support.keks import CIPHER
 from tests.support.leases import ManualLeases
 from tests.support.simulated_ivs import SimulatedIvs
 from tests.support.stores import store_in_memory
@@ -56,7 +56,7 @@ class InMemoryDeployment:
             max_age_seconds=policy.max_age_seconds,
             standby=policy.standby,
         )
-        self.vault: Vault = SqlVault(self.store.engine, WRAPPER) if vault is None else KeyFiles(vault, WRAPPER)
+        self.vault: Vault = SqlVault(self.store.engine, CIPHER) if vault is None else KeyFiles(vault, CIPHER)
         self.ivs = ivs or SimulatedIvs()
         self.clock = clock or ManualClock()
         self.slept: list[float] = []

@@ -50,5 +50,5 @@ class FakeKms:
             raise WrappingKeyUnavailable(f"{self.name} does not response")
 
 
-WRAPPER = SecretCipher(passphrase())
+CIPHER = SecretCipher(passphrase())
 """What most tests wrap with."""

@@ -12,7 +12,7 @@ from tests.storage.samples import CHANNEL, HERE, REACH, channel
 from tests.support.asgi_client import AsgiResponse, request, scope_of
 from tests.support.captured_log import CapturedLog
 from tests.support.clocks import ManualClock
-from tests.support.keks import WRAPPER
+from tests.support.keks import CIPHER
 from tokensvc.callers.api_keys import KnownSecret, key_digest, key_id_of
 from tokensvc.callers.policy import Caller, CallerPolicy
 from tokensvc.revocations.denials import DenialService
@@ -59,7 +59,7 @@ class MultiTenantApp:
             wall_offset_seconds=self.clock.now() - self.clock.monotonic(),
         )
         numbers = itertools.count(1)
-        subjects = ViewerIdResolver(store.deployment, lambda: WRAPPER)
+        subjects = ViewerIdResolver(store.deployment, lambda: CIPHER)
         self.configured = [HERE.region]
         regions = ServedRegions(store.keys, store.deployment, lambda: self.configured)
         new_id = lambda: f"r{next(numbers)}"  # noqa: E731

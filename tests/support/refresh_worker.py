@@ -8,7 +8,7 @@ from typing import Any
 from tests.support.clocks import ManualClock
 from tests.support.in_memory_deployment import POLICY as ROTATION
 from tests.support.in_memory_deployment import InMemoryDeployment
-from tests.support.keks import WRAPPER
+from tests.support.keks import CIPHER
 from tests.support.tokens import CHANNEL
 from tokensvc.background.denylist_sync import DenylistSync
 from tokensvc.background.refresh import Refresh
@@ -58,7 +58,7 @@ class CountingSigner(OpenSslSigner):
 class CountingWorker:
     """A refresh over counting dependencies of a deployment."""
 
-    def __init__(self, stage: InMemoryDeployment, clock: ManualClock, cipher: SecretCipher = WRAPPER) -> None:
+    def __init__(self, stage: InMemoryDeployment, clock: ManualClock, cipher: SecretCipher = CIPHER) -> None:
         ports = ("versions", "deployment", "keys", "callers", "channels", "denials")
         self.ports = {name: CountingPort(getattr(stage.store, name)) for name in ports}
         self.signer = CountingSigner()

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from tests.support.crashes import CrashPoint, crash
 from tests.support.in_memory_deployment import EAST, POLICY, WEST, InMemoryDeployment
-from tests.support.keks import WRAPPER
+from tests.support.keks import CIPHER
 from tests.support.simulated_ivs import SimulatedIvs
 from tests.support.stores import restore, save
 from tokensvc.background.denylist_sync import DenylistSync
@@ -83,7 +83,7 @@ class Workers:
             channels=store.channels,
             denials=DenylistSync(store.denials),
             vault=vault,
-            subjects=ViewerIdResolver(store.deployment, lambda: WRAPPER),
+            subjects=ViewerIdResolver(store.deployment, lambda: CIPHER),
             signer=OpenSslSigner(),
             clock=self._clock,
             max_staleness_seconds=self._reach,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.keks import NEW, OLD, WRAPPER, FakeKms, passphrase
+from tests.support.keks import NEW, OLD, CIPHER, FakeKms, passphrase
 from tests.vault.vault_contract import *  # noqa: F403 - the suite's tests become this module's
 from tests.vault.vault_contract import VaultUnder
 from tokensvc.cli.remedies import failure_text
@@ -94,7 +94,7 @@ def test_a_file_of_the_release_before_names_no_key_and_is_under_a_passphrase(
     directory.mkdir(parents=True, mode=0o700)
     directory.joinpath("k1.pem").touch(0o600)
     directory.joinpath("k1.pem").write_bytes(keypair.private_pem(private_key, OLD.encode()))
-    for cipher in (WRAPPER, SecretCipher(passphrase(NEW), passphrase()), SecretCipher(FakeKms(), passphrase())):
+    for cipher in (CIPHER, SecretCipher(passphrase(NEW), passphrase()), SecretCipher(FakeKms(), passphrase())):
         assert KeyFiles(directory, cipher).open("k1").private_numbers() == private_key.private_numbers()
     for cipher in (SecretCipher(passphrase(NEW)), SecretCipher(FakeKms())):
         with pytest.raises(WrongPassphrase):
@@ -141,7 +141,7 @@ def test_other_files_are_no_keys(vault: KeyFiles, directory: Path) -> None:
 
 def test_where_no_directory_can_be_is_said(tmp_path: Path, private_key: PrivateKey) -> None:
     (tmp_path / "keys").write_text("a file")
-    vault = KeyFiles(tmp_path / "keys", WRAPPER)
+    vault = KeyFiles(tmp_path / "keys", CIPHER)
     with pytest.raises(VaultError, match=r"cannot be kept in .*keys: ") as refused:
         vault.put("k1", private_key)
     assert "overwritten" not in refused.value.message
@@ -172,7 +172,7 @@ def test_of_two_who_put_at_once_exactly_one_succeeds(vault: KeyFiles, directory:
     def put(key: PrivateKey) -> None:
         ready.wait()
         try:
-            KeyFiles(directory, WRAPPER).put("k1", key)
+            KeyFiles(directory, CIPHER).put("k1", key)
         except VaultError:
             return
         outcomes.append(key)
@@ -217,7 +217,7 @@ def test_a_replacement_is_for_its_owner_alone_and_sweeps_what_a_killed_one_left(
     vault.put("k1", private_key)
     (directory / ".k1.0a1b2c3d.unfinished").write_bytes(b"half a key")
     (directory / "k1.pem").chmod(0o400)
-    assert vault.replace("k1", vault.read_envelope("k1"), WRAPPER.encrypt_key(private_key))
+    assert vault.replace("k1", vault.read_envelope("k1"), CIPHER.encrypt_key(private_key))
     [path] = directory.iterdir()
     assert path.stat().st_mode & 0o777 == 0o600
     assert vault.open("k1")
@@ -227,7 +227,7 @@ def test_a_full_disk_replaces_nothing(vault: KeyFiles, directory: Path, private_
     vault.put("k1", private_key)
     seen = vault.read_envelope("k1")
     with small_files(), pytest.raises(VaultError, match="cannot be wrapped anew"):
-        vault.replace("k1", seen, WRAPPER.encrypt_key(private_key))
+        vault.replace("k1", seen, CIPHER.encrypt_key(private_key))
     assert [path.name for path in directory.iterdir()] == ["k1.pem"]
     assert vault.read_envelope("k1") == seen
 
@@ -242,7 +242,7 @@ def test_of_many_who_replace_and_remove_at_once_each_sees_what_was_there(
         won: list[int] = []
 
         def act(who: int, seen: bytes, ready: threading.Barrier, won: list[int], removing: bool) -> None:
-            mine, anew = KeyFiles(directory, WRAPPER), WRAPPER.encrypt_key(private_key)
+            mine, anew = KeyFiles(directory, CIPHER), CIPHER.encrypt_key(private_key)
             ready.wait()
             if removing and who == 0:
                 mine.remove("k1")
@@ -323,17 +323,17 @@ def test_the_effective_user_and_root_may_own_a_key_directory_and_nobody_else(
     reachable: Path, private_key: PrivateKey
 ) -> None:
     directory, nobody = reachable / "keys", 65534
-    KeyFiles(directory, WRAPPER).put("k1", private_key)
+    KeyFiles(directory, CIPHER).put("k1", private_key)
     os.chown(directory / "k1.pem", nobody, -1)
     directory.chmod(0o755)
     with running_as(nobody):
-        assert KeyFiles(directory, WRAPPER).open("k1"), "root's directory, this user's file"
+        assert KeyFiles(directory, CIPHER).open("k1"), "root's directory, this user's file"
     os.chown(directory, nobody, -1)
     with running_as(nobody):
-        assert KeyFiles(directory, WRAPPER).open("k1")
+        assert KeyFiles(directory, CIPHER).open("k1")
     os.chown(directory, OTHER_UID, -1)
     with running_as(nobody), pytest.raises(InsecureKeyFile, match=f"chown {nobody} {directory}$"):
-        KeyFiles(directory, WRAPPER).open("k1")
+        KeyFiles(directory, CIPHER).open("k1")
 
 
 @as_root
@@ -344,10 +344,10 @@ def test_a_linked_directory_is_judged_by_what_it_leads_to(
     link = tmp_path / "link"
     link.symlink_to(directory)
     os.chown(link, OTHER_UID, -1, follow_symlinks=False)
-    assert KeyFiles(link, WRAPPER).open("k1")
+    assert KeyFiles(link, CIPHER).open("k1")
     os.chown(directory, OTHER_UID, -1)
     with pytest.raises(InsecureKeyFile):
-        KeyFiles(link, WRAPPER).open("k1")
+        KeyFiles(link, CIPHER).open("k1")
 
 
 def test_a_key_file_that_is_a_link_or_no_file_is_not_read(

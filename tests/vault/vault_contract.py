@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.keks import NEW, OLD, WRAPPER, FakeKms, passphrase
+from tests.support.keks import NEW, OLD, CIPHER, FakeKms, passphrase
 from tokensvc.errors import PrivateKeyMissing, VaultError, WrappingKeyUnavailable, WrappingKeyUnknown
 from tokensvc.jose import keypair
 from tokensvc.jose.keypair import PrivateKey, public_der
@@ -21,7 +21,7 @@ VaultUnder = Callable[[SecretCipher], Vault]
 @pytest.fixture
 def vault(vault_under: VaultUnder) -> Vault:
     """A vault under one passphrase."""
-    return vault_under(WRAPPER)
+    return vault_under(CIPHER)
 
 
 def test_a_key_is_opened_as_it_was_put(vault: Vault, private_key: PrivateKey) -> None:
@@ -86,7 +86,7 @@ def test_a_key_rests_encrypted_and_names_its_wrapping_key(vault: Vault, private_
     vault.put("k1", private_key)
     rests = vault.read_envelope("k1")
     found = envelope.read(rests)
-    assert found.kek_name == WRAPPER.current
+    assert found.kek_name == CIPHER.current
     assert found.body.startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
     assert OLD.encode() not in rests
     with pytest.raises(PrivateKeyMissing):
@@ -125,7 +125,7 @@ def test_an_envelope_takes_the_place_of_the_one_that_was_seen_and_of_no_other(
     vault: Vault, private_key: PrivateKey
 ) -> None:
     vault.put("k1", private_key)
-    seen, anew = vault.read_envelope("k1"), WRAPPER.encrypt_key(private_key)
+    seen, anew = vault.read_envelope("k1"), CIPHER.encrypt_key(private_key)
     assert not vault.replace("k1", anew, b"never")
     assert not vault.replace("k1", seen[:-1], b"never")
     assert not vault.replace("k2", seen, b"never")

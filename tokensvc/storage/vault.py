@@ -22,11 +22,11 @@ class SqlVault:
 
     def put(self, key_id: str, private_key: PrivateKey) -> None:
         require_key_id(key_id)
-        wrapped = self._cipher.encrypt_key(private_key)
+        envelope = self._cipher.encrypt_key(private_key)
         with write_transaction(self._engine) as connection:
             added = (
                 insert(connection, private_keys)
-                .values(key_id=key_id, wrapped=wrapped.decode("ascii"))
+                .values(key_id=key_id, wrapped=envelope.decode("ascii"))
                 .on_conflict_do_nothing()
                 .returning(private_keys.c.key_id)
             )
@@ -54,12 +54,12 @@ class SqlVault:
             raise PrivateKeyMissing(f"the store has no private key {key_id}", subject={"key_id": key_id})
         return text.encode()
 
-    def replace(self, key_id: str, seen: bytes, wrapped: bytes) -> bool:
+    def replace(self, key_id: str, expected: bytes, envelope: bytes) -> bool:
         require_key_id(key_id)
         replaced = (
             sa.update(private_keys)
-            .where(private_keys.c.key_id == key_id, private_keys.c.wrapped == seen.decode())
-            .values(wrapped=wrapped.decode("ascii"))
+            .where(private_keys.c.key_id == key_id, private_keys.c.wrapped == expected.decode())
+            .values(wrapped=envelope.decode("ascii"))
             .returning(private_keys.c.key_id)
         )
         with write_transaction(self._engine) as connection:

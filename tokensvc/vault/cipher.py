@@ -44,8 +44,8 @@ class SecretCipher:
 
     def encrypt_key(self, private_key: PrivateKey) -> bytes:
         """A private key's envelope under the current key: encrypted PKCS#8. Raises WrappingKeyUnavailable."""
-        wrapping, data_key = self._current.generate_data_key()
-        return self._sealed(data_key, keypair.private_pem(private_key, wrapping.pkcs8_password))
+        keys, data_key = self._current.generate_data_key()
+        return self._sealed(data_key, keypair.private_pem(private_key, keys.pkcs8_password))
 
     def decrypt_key(self, kept: bytes) -> PrivateKey:
         """The private key in an envelope. Raises VaultError's leaves, saying which key is wanting."""
@@ -59,17 +59,17 @@ class SecretCipher:
 
     def encrypt_secret(self, purpose: str, secret: bytes) -> bytes:
         """The envelope of another secret under the current key, bound to its purpose. Raises WrappingKeyUnavailable."""
-        wrapping, data_key = self._current.generate_data_key()
-        return self._sealed(data_key, wrapping.encrypt(purpose, secret, secrets.token_bytes(NONCE_BYTES)))
+        keys, data_key = self._current.generate_data_key()
+        return self._sealed(data_key, keys.encrypt(purpose, secret, secrets.token_bytes(NONCE_BYTES)))
 
     def decrypt_secret(self, purpose: str, kept: bytes) -> bytes:
         """The secret in an envelope. Raises VaultError's leaves, saying which key is wanting."""
         found = envelope.read(kept)
         if not found.kek_name:
             failure = WrongPassphrase(f"the passphrase does not open the store's {purpose}")
-            for wrapping in self._passphrases():
+            for keys in self._passphrases():
                 try:
-                    return wrapping.decrypt(purpose, found.body)
+                    return keys.decrypt(purpose, found.body)
                 except WrongPassphrase as wrong:
                     failure = wrong
             raise failure from None
@@ -95,7 +95,7 @@ class SecretCipher:
         failure: VaultError = WrongPassphrase(
             "it was wrapped by a passphrase, and the settings give none", remedy=Remedy(Action.ADD_PREVIOUS_PASSPHRASE)
         )
-        passwords: list[bytes | None] = [wrapping.pkcs8_password for wrapping in self._passphrases()]
+        passwords: list[bytes | None] = [keys.pkcs8_password for keys in self._passphrases()]
         for password in passwords or [None]:
             try:
                 return keypair.read_private_pem(pem, password)
@@ -145,9 +145,9 @@ def _is_registered(listed: Sequence[RegisteredKek], key: WrappingKey) -> bool:
 
 def _self_test(key: WrappingKey) -> None:
     """Before the first secret goes under a key: what it wraps, it opens."""
-    wrapping, data_key = key.generate_data_key()
+    keys, data_key = key.generate_data_key()
     again = key.decrypt_data_key(data_key)
-    if again.decrypt("proof", wrapping.encrypt("proof", _PROOF, secrets.token_bytes(NONCE_BYTES))) != _PROOF:
+    if again.decrypt("proof", keys.encrypt("proof", _PROOF, secrets.token_bytes(NONCE_BYTES))) != _PROOF:
         raise VaultError(f"{key.name} does not open what it wrapped")
 
 

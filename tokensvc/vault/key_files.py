@@ -40,12 +40,12 @@ class KeyFiles:
 
     def put(self, key_id: str, private_key: PrivateKey) -> None:
         path = self._path(key_id)
-        wrapped = self._cipher.encrypt_key(private_key)
+        envelope = self._cipher.encrypt_key(private_key)
         with wrap_os_errors(f"the private key cannot be kept in {self._directory}"):
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._opened() as directory:
                 self._require_closed(directory)
-                with _unfinished(directory, key_id, wrapped) as unfinished:
+                with _unfinished(directory, key_id, envelope) as unfinished:
                     _link(directory, path, unfinished)
                 os.fsync(directory)
 
@@ -90,17 +90,17 @@ class KeyFiles:
                     ) from None
                 raise
 
-    def replace(self, key_id: str, seen: bytes, wrapped: bytes) -> bool:
+    def replace(self, key_id: str, expected: bytes, envelope: bytes) -> bool:
         path = self._path(key_id)
         with wrap_os_errors(f"the private key {key_id} cannot be wrapped anew"):
             try:
                 with self._opened() as directory, _locked(directory, path.name) as file:
-                    if file is None or file.read() != seen:
+                    if file is None or file.read() != expected:
                         return False
                     self._require_closed(directory)
                     _require_private(path, file)
                     _sweep(directory, key_id)
-                    with _unfinished(directory, key_id, wrapped) as unfinished:
+                    with _unfinished(directory, key_id, envelope) as unfinished:
                         os.rename(unfinished, path.name, src_dir_fd=directory, dst_dir_fd=directory)
                     os.fsync(directory)
                     return True

@@ -50,7 +50,7 @@ class Vault(Protocol):
         """A private key as it rests: an envelope (`vault/envelope.py`). Raises PrivateKeyMissing or InsecureKeyFile."""
         ...
 
-    def replace(self, key_id: str, seen: bytes, wrapped: bytes) -> bool:
+    def replace(self, key_id: str, expected: bytes, envelope: bytes) -> bool:
         """Put this envelope in the place of the one that was seen, durably before returning.
 
         At any moment one of the two is there, whole. False, and nothing happened, when something else lies there by

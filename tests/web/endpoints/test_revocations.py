@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from tests.storage.samples import CHANNEL, EVERYONE, HERE, REACH, add_key
-from tests.support.keks import WRAPPER
+from tests.support.keks import CIPHER
 from tests.support.multi_tenant_app import EVERYTHING, OTHER, READER, TENANT_A, TENANT_B, WRITER, MultiTenantApp
 from tokensvc.revocations.model import Priority, RevocationState
 from tokensvc.revocations.queue import DeliveryOutcome
@@ -87,7 +87,7 @@ def test_deny_seconds_sets_how_long_the_viewer_is_denied(counter: MultiTenantApp
 
 def test_a_subject_is_revoked_under_every_viewer_id_it_ever_had(counter: MultiTenantApp, store: Store) -> None:
     for version, key in enumerate((b"1" * 32, b"2" * 32), 1):
-        store.deployment.add_subject_key(version, WRAPPER.encrypt_secret(SUBJECT_KEY_PURPOSE, key))
+        store.deployment.add_subject_key(version, CIPHER.encrypt_secret(SUBJECT_KEY_PURPOSE, key))
     body = {"channelArn": CHANNEL, "subject": "ada@example.com"}
     said = counter.request("POST", "/v1/revocations", body, key=TENANT_A).json
     shown = counter.request("GET", f"/v1/revocations/{said['id']}", key=TENANT_A).json
