@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.storage.racers import ProcessRacers, Racers, Ring, ThreadRacers
-from tests.support.postgres import PostgresServer, unavailable_reason, postgres_server
+from tests.support.postgres import PostgresServer, postgres_server, unavailable_reason
 from tokensvc.storage import migrate, schema
 from tokensvc.storage.engine import make_engine, read_transaction, write_transaction
 from tokensvc.storage.store import Store, open_store

@@ -193,7 +193,9 @@ def test_only_what_matters_to_nobody_any_more_is_pruned(store: Store) -> None:
     store.revocations.accept("backend", [revocation("r", "over", deny_seconds=0)], Priority.INTERACTIVE, REACH)
     store.denials.add("backend", [denial("old", now - 100)])
     assert store.denials.prune(datetime.fromtimestamp(now, UTC), 10) == 1
-    assert {row.digest for row in everything(store)} == {viewer_digest(CHANNEL, v) for v in ("over", "removed", "holds")}
+    assert {row.digest for row in everything(store)} == {
+        viewer_digest(CHANNEL, v) for v in ("over", "removed", "holds")
+    }
     later = datetime.fromtimestamp(now + 101, UTC)
     assert [store.denials.prune(later, 1) for _ in range(3)] == [1, 1, 0]
     assert [row.digest for row in everything(store)] == [viewer_digest(CHANNEL, "over")]

@@ -75,7 +75,11 @@ def test_reading_on_postgresql_cannot_write(postgres_url: str) -> None:
 def test_a_sqlite_writer_is_alone_from_its_first_moment(sqlite_url: str) -> None:
     """BEGIN IMMEDIATE: nobody finds out at the end that another was faster."""
     first, second = open_store(sqlite_url), open_store(sqlite_url, timeout_seconds=0.05)
-    with write_transaction(first.engine), pytest.raises(StoreUnavailable, match="locked"), write_transaction(second.engine):
+    with (
+        write_transaction(first.engine),
+        pytest.raises(StoreUnavailable, match="locked"),
+        write_transaction(second.engine),
+    ):
         pytest.fail("two were writing")
     assert second.leases.acquire("a", "b", 60)
     first.close()

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from tests.storage import samples
 from tests.storage.samples import AT, channel, secret
-from tests.support.postgres import PostgresServer, unavailable_reason, postgres_server
+from tests.support.postgres import PostgresServer, postgres_server, unavailable_reason
 from tokensvc.cli.remedies import failure_text
 from tokensvc.deployment.versions import Position
 from tokensvc.errors import Conflict, SchemaMismatch, StoreError, StoreUnavailable

@@ -20,7 +20,9 @@ MUCH_LATER = LATER + timedelta(hours=1)
 
 def place_of(store: Store, key_id: str, account_region: AccountRegion = HERE) -> KeyPlacement:
     """What the store knows of a key in a place."""
-    return next(there for there in require_key(store.keys.list(), key_id).placements if there.account_region == account_region)
+    return next(
+        there for there in require_key(store.keys.list(), key_id).placements if there.account_region == account_region
+    )
 
 
 def state(store: Store, key_id: str, account_region: AccountRegion = HERE) -> KeyState:

@@ -54,7 +54,11 @@ def test_a_key_that_is_called_back_is_not_deleted_and_one_that_is_being_deleted_
         compromised, begun = ring.race("compromise_or_start_deletion", number)
         assert compromised.failure is None
         former = there(ring.store, f"retiring {number}")
-        assert (former.state is KeyState.ACTIVE) == (former.deleting_at is None) == (begun.failure == "ConcurrentModification")
+        assert (
+            (former.state is KeyState.ACTIVE)
+            == (former.deleting_at is None)
+            == (begun.failure == "ConcurrentModification")
+        )
         end_all(ring.store)
 
 

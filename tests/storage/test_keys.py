@@ -17,7 +17,11 @@ from tokensvc.storage.store import Store
 
 def state(store: Store, key_id: str, account_region: AccountRegion = HERE) -> KeyState:
     """What the key is in a place."""
-    return next(there.state for there in require_key(store.keys.list(), key_id).placements if there.account_region == account_region)
+    return next(
+        there.state
+        for there in require_key(store.keys.list(), key_id).placements
+        if there.account_region == account_region
+    )
 
 
 def test_a_new_key_is_in_no_place(store: Store) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.storage.samples import CHANNEL, EVERYONE, HERE, REACH, THERE, make_due, revocation
 from tokensvc.revocations.model import Priority, RevocationState
-from tokensvc.revocations.queue import QueueEntry, DeliveryOutcome
+from tokensvc.revocations.queue import DeliveryOutcome, QueueEntry
 from tokensvc.storage.engine import read_transaction
 from tokensvc.storage.revocation_tables import revocation_entries
 from tokensvc.storage.store import Store
@@ -25,7 +25,9 @@ def queue(store: Store, *viewers: str, priority: Priority = Priority.INTERACTIVE
     store.revocations.accept("backend", wanted, priority, REACH)
 
 
-def claim(store: Store, limit: int = 100, seconds: float = 60, priority: Priority = Priority.INTERACTIVE) -> list[QueueEntry]:
+def claim(
+    store: Store, limit: int = 100, seconds: float = 60, priority: Priority = Priority.INTERACTIVE
+) -> list[QueueEntry]:
     return store.revocation_queue.claim(HERE, priority, limit, seconds)
 
 
@@ -169,7 +171,9 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("queue"), st.sampled_from("abc")),
         st.tuples(st.just("claim"), st.integers(1, 3)),
-        st.tuples(st.just("settle"), st.sampled_from([RevocationState.SENT, RevocationState.FAILED, RevocationState.QUEUED])),
+        st.tuples(
+            st.just("settle"), st.sampled_from([RevocationState.SENT, RevocationState.FAILED, RevocationState.QUEUED])
+        ),
         st.tuples(st.just("lapse"), st.none()),
     ),
     max_size=25,
@@ -204,7 +208,9 @@ def test_whatever_happens_nothing_accepted_is_lost(store: Store, steps: list[tup
     for entry in claim(store):
         settle(store, entry, RevocationState.SENT)
     make_due(store)
-    store.revocation_queue.record_outcomes([DeliveryOutcome(e.id, e.version, RevocationState.SENT) for e in claim(store)])
+    store.revocation_queue.record_outcomes(
+        [DeliveryOutcome(e.id, e.version, RevocationState.SENT) for e in claim(store)]
+    )
 
 
 def test_an_entry_that_a_restored_store_gave_the_same_id_is_not_settled_by_what_became_of_the_lost_one(

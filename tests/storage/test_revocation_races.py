@@ -9,7 +9,7 @@ from tests.storage.racers import Ring
 from tests.storage.races import CHANGES_A_ROUND
 from tests.storage.samples import CHANNEL, EVERYONE, HERE, REACH, denial, make_due, revocation
 from tokensvc.revocations.model import Priority, RevocationState
-from tokensvc.revocations.queue import QueueEntry, DeliveryOutcome
+from tokensvc.revocations.queue import DeliveryOutcome, QueueEntry
 from tokensvc.storage.engine import read_transaction
 from tokensvc.storage.revocation_tables import revocation_entries
 from tokensvc.storage.store import Store

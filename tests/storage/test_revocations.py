@@ -13,7 +13,7 @@ from tests.storage.samples import CHANNEL, EVERYONE, HERE, REACH, THERE, channel
 from tokensvc.deployment.versions import Position
 from tokensvc.errors import IdempotencyKeyReused, RevocationNotFound
 from tokensvc.revocations.model import Priority, RevocationState
-from tokensvc.revocations.queue import INTERACTIVE_MAX, QueueEntry, DeliveryOutcome
+from tokensvc.revocations.queue import INTERACTIVE_MAX, DeliveryOutcome, QueueEntry
 from tokensvc.revocations.store import Accepted, IdempotencyKey, NewRevocation, Revocation
 from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.revocation_tables import idempotency_keys, revocation_entries, revocation_targets
@@ -24,7 +24,9 @@ OTHER = channel("b").arn
 KEY = IdempotencyKey("once", b"digest of the body")
 
 
-def accept(store: Store, *wanted: NewRevocation, priority: Priority = Priority.INTERACTIVE, caller: str = "backend") -> list[Accepted]:
+def accept(
+    store: Store, *wanted: NewRevocation, priority: Priority = Priority.INTERACTIVE, caller: str = "backend"
+) -> list[Accepted]:
     return store.revocations.accept(caller, wanted, priority, REACH)
 
 
@@ -36,7 +38,9 @@ def settle(store: Store, state: RevocationState, code: str = "") -> None:
     """All that is queued comes to the same end."""
     make_due(store)
     for priority in Priority:
-        store.revocation_queue.record_outcomes([DeliveryOutcome(e.id, e.version, state, code) for e in claim(store, priority)])
+        store.revocation_queue.record_outcomes(
+            [DeliveryOutcome(e.id, e.version, state, code) for e in claim(store, priority)]
+        )
 
 
 def get(store: Store, revocation_id: str) -> Revocation:
@@ -178,7 +182,9 @@ def test_a_repeated_request_gets_the_first_answer_and_changes_nothing(store: Sto
 def test_the_same_key_for_another_body_is_refused(store: Store) -> None:
     store.revocations.accept("backend", [revocation("r1", "v")], Priority.INTERACTIVE, REACH, KEY)
     with pytest.raises(IdempotencyKeyReused) as refused:
-        store.revocations.accept("backend", [revocation("r2", "w")], Priority.INTERACTIVE, REACH, KEY._replace(body_digest=b"x"))
+        store.revocations.accept(
+            "backend", [revocation("r2", "w")], Priority.INTERACTIVE, REACH, KEY._replace(body_digest=b"x")
+        )
     assert [error.field for error in refused.value.errors] == ["Idempotency-Key"]
     assert len(claim(store)) == 1
 
@@ -201,8 +207,12 @@ def test_a_key_is_free_again_after_a_day(store: Store) -> None:
     assert store.revocations.accept("backend", [revocation("r2", "v")], Priority.INTERACTIVE, REACH, KEY)[0].id == "r1"
     age_keys(store, 0.2)
     other = KEY._replace(body_digest=b"another")
-    assert store.revocations.accept("backend", [revocation("r3", "v")], Priority.INTERACTIVE, REACH, other)[0].id == "r3"
-    assert store.revocations.accept("backend", [revocation("r4", "v")], Priority.INTERACTIVE, REACH, other)[0].id == "r3"
+    assert (
+        store.revocations.accept("backend", [revocation("r3", "v")], Priority.INTERACTIVE, REACH, other)[0].id == "r3"
+    )
+    assert (
+        store.revocations.accept("backend", [revocation("r4", "v")], Priority.INTERACTIVE, REACH, other)[0].id == "r3"
+    )
 
 
 def test_the_first_answer_is_of_a_whole_batch(store: Store) -> None:
@@ -255,9 +265,13 @@ def test_revocations_are_listed_by_the_state_of_any_part(store: Store) -> None:
     accept(store, revocation("r1", "v", "w"))
     first, second = claim(store)
     store.revocation_queue.record_outcomes([DeliveryOutcome(first.id, first.version, RevocationState.SENT)])
-    store.revocation_queue.record_outcomes([DeliveryOutcome(second.id, second.version, RevocationState.FAILED, "ResourceNotFoundException")])
+    store.revocation_queue.record_outcomes(
+        [DeliveryOutcome(second.id, second.version, RevocationState.FAILED, "ResourceNotFoundException")]
+    )
     accept(store, revocation("r2"))
-    listed = {state: [r.id for r in store.revocations.list(EVERYONE, limit=9, state=state)] for state in RevocationState}
+    listed = {
+        state: [r.id for r in store.revocations.list(EVERYONE, limit=9, state=state)] for state in RevocationState
+    }
     assert listed == {"queued": ["r2"], "sent": ["r1"], "failed": ["r1"], "cancelled": []}
     assert get(store, "r1").state is RevocationState.FAILED
 
@@ -361,7 +375,9 @@ def test_whichever_of_two_that_failed_is_tried_again_first_the_higher_version_is
     assert lower.version < higher
     store.revocations.retry("r2", EVERYONE)
     store.revocation_queue.record_outcomes([DeliveryOutcome(lower.id, lower.version, RevocationState.SENT)])
-    assert get(store, "r2").state is get(store, "r1").state is RevocationState.QUEUED, "what was under way told the lower one"
+    assert get(store, "r2").state is get(store, "r1").state is RevocationState.QUEUED, (
+        "what was under way told the lower one"
+    )
     assert [e.version for e in claim(store)] == [higher]
     settle(store, RevocationState.SENT)
     assert [t.version for name in ("r1", "r2") for t in get(store, name).targets] == [higher, higher]

@@ -234,14 +234,16 @@ def test_a_channel_of_another_form_is_left_out(deployment: Deployment) -> None:
     damage(deployment, "channels", "arn", "no arn", "arn", channel("bad").arn)
     worker = deployment.worker()
     worker.run_once()
-    assert worker.current.damage == ("channel no arn cannot be read: arn is no channel's",)
+    assert worker.current.damage == ("channel no arn cannot be read: arn is not a channel ARN",)
 
 
 def test_a_heartbeat_that_cannot_be_read_keeps_its_lease_and_hides_no_other(deployment: Deployment) -> None:
     store = deployment.store
     news = (RegionStatus("us-east-1", 1, 0, "", None, 1.0),)
     for name in ("a", "b"):
-        store.workers.record_heartbeat(Heartbeat(name, "here", 1, 900.0, 1, 1, 5.0, undecryptable=("k1",), regions=news))
+        store.workers.record_heartbeat(
+            Heartbeat(name, "here", 1, 900.0, 1, 1, 5.0, undecryptable=("k1",), regions=news)
+        )
     damage(deployment, "workers", "undecryptable", "5", "worker_id", "a")
     damage(deployment, "workers", "regions", '[{"unknown": 1}]', "worker_id", "b")
     first, second = (worker.heartbeat for worker in store.workers.list())

@@ -1,19 +1,19 @@
-"""`Denials`: one row for each viewer of a channel, with the change number under which it was written.
+"""`DenialStore`: one row for each viewer of a channel, with the change number of its last write.
 
-Rules of the file
-- Whoever writes rows holds `denials` first, so rows may be read, decided upon and written back in three steps.
-- A denial's id is random and its own: one that is written after another was removed or has ended has another id, so a
-  removal that is repeated cannot end it.
-- A row is read by every worker for as long as it matters to any: `expires_at` only rises, and a removal keeps the row.
+Invariants
+- Every writer locks the `denials` version first, so rows can be read, changed in memory and written back.
+- Each denial has a random id of its own: a denial added after another one was removed or has ended gets a new id, so
+  repeating a removal cannot end it.
+- A row stays until no worker needs it any more: `expires_at` never decreases, and removing a denial keeps the row.
 """
 
 from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -22,22 +22,20 @@ from tokensvc.errors import DenialNotFound
 from tokensvc.revocations.denial_store import Denial, NewDenial, RestrictionRow
 from tokensvc.revocations.store import Patterns
 from tokensvc.storage import changes
-from tokensvc.storage.dialect import StoreNow, insert, matches_any
+from tokensvc.storage.dialect import StoreNow, chunked, insert, matches_any
 from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.revocation_tables import denials
 from tokensvc.storage.rows import UnreadableValue, integer, octets, raw
 from tokensvc.tokens.denylist import DIGEST_BYTES, MAX_SESSION_VERSION, ViewerRestriction
 
-_T = TypeVar("_T")
-QUERY_BATCH_SIZE = 500
 _ID_BYTES = 16
 _UNNUMBERED = 0
 _MAX_SECOND = (1 << 32) - 1
-"""More than any second that a denial or a minimum version may name, and the most that `tokens/denylist.pack` takes."""
+"""The most that `tokens/denylist.pack` can store, and later than any denial or minimum version."""
 
 
 class DenialRow(NamedTuple):
-    """One row of the table."""
+    """One row of the table `denials`."""
 
     digest: bytes
     channel: str
@@ -52,23 +50,27 @@ class DenialRow(NamedTuple):
     number: int = _UNNUMBERED
 
     def denied(self, until: int, caller: str, reason: str, now: float) -> DenialRow:
-        """With a denial until then, unless there is one that ends later."""
+        """The row with a denial until then, unless it has one that ends later."""
         if until <= self.denied_until:
             return self
         expires_at = max(self.expires_at, until)
         id_ = self.id if self.denied_until > now else secrets.token_hex(_ID_BYTES)
-        return self._replace(id=id_, denied_until=until, expires_at=expires_at, caller=caller, reason=reason, created_at=now)
+        return self._replace(
+            id=id_, denied_until=until, expires_at=expires_at, caller=caller, reason=reason, created_at=now
+        )
 
     @property
-    def standing(self) -> ViewerRestriction:
-        """What workers know of it."""
+    def restriction(self) -> ViewerRestriction:
+        """The part of the row that workers read."""
         return ViewerRestriction(self.denied_until, self.minimum_version, self.minimum_ahead_seconds)
 
-    def raised(self, standing: ViewerRestriction) -> DenialRow:
-        """With the minimum version of that standing."""
-        expires_at = max(self.expires_at, standing.expires_at)
-        minimum, lead = standing.minimum_version, standing.minimum_ahead_seconds
-        return self._replace(minimum_version=minimum, minimum_ahead_seconds=lead, expires_at=expires_at)
+    def with_minimum(self, restriction: ViewerRestriction) -> DenialRow:
+        """The row with the minimum version of this restriction."""
+        return self._replace(
+            minimum_version=restriction.minimum_version,
+            minimum_ahead_seconds=restriction.minimum_ahead_seconds,
+            expires_at=max(self.expires_at, restriction.expires_at),
+        )
 
 
 _COLUMNS = tuple(denials.c[field] for field in DenialRow._fields)
@@ -80,18 +82,18 @@ class SqlDenialStore:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def add(self, caller: str, wanted: Sequence[NewDenial]) -> list[Denial]:
+    def add(self, caller: str, new_denials: Sequence[NewDenial]) -> list[Denial]:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "denials")
             now = connection.execute(sa.select(StoreNow())).scalar_one()
-            before = read_rows(connection, [new.digest for new in wanted])
+            before = read_rows(connection, [new.digest for new in new_denials])
             rows = dict(before)
-            for new in wanted:
+            for new in new_denials:
                 row = rows.get(new.digest, DenialRow(new.digest, new.channel))
                 rows[new.digest] = row.denied(new.until, caller, new.reason, now)
             write_rows(connection, [row for name, row in rows.items() if row != before.get(name)])
             written = read_rows(connection, list(rows))
-            return [_denial(written[new.digest]) for new in wanted]
+            return [_denial(written[new.digest]) for new in new_denials]
 
     def in_force(
         self,
@@ -102,29 +104,29 @@ class SqlDenialStore:
         channel: str | None = None,
         digests: Sequence[bytes] | None = None,
     ) -> list[Denial]:
-        shown = _in_force().where(matches_any(denials.c.channel, patterns))
+        query = _in_force().where(matches_any(denials.c.channel, patterns))
         if before is not None:
-            shown = shown.where(sa.tuple_(denials.c.number, denials.c.id) < before)
+            query = query.where(sa.tuple_(denials.c.number, denials.c.id) < before)
         if channel is not None:
-            shown = shown.where(denials.c.channel == channel)
+            query = query.where(denials.c.channel == channel)
         if digests is not None:
-            shown = shown.where(denials.c.digest.in_(digests))
-        shown = shown.order_by(denials.c.number.desc(), denials.c.id.desc()).limit(limit)
+            query = query.where(denials.c.digest.in_(digests))
+        query = query.order_by(denials.c.number.desc(), denials.c.id.desc()).limit(limit)
         with read_transaction(self._engine) as connection:
-            return [_denial(DenialRow(*row)) for row in connection.execute(shown)]
+            return [_denial(DenialRow(*row)) for row in connection.execute(query)]
 
     def remove(self, denial_id: str, patterns: Patterns) -> None:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "denials")
-            meant = _in_force().where(denials.c.id == denial_id, matches_any(denials.c.channel, patterns))
-            found = connection.execute(meant).first()
+            query = _in_force().where(denials.c.id == denial_id, matches_any(denials.c.channel, patterns))
+            found = connection.execute(query).first()
             if found is None:
                 raise DenialNotFound("there is no such denial in force")
             write_rows(connection, [DenialRow(*found)._replace(denied_until=0)])
 
     def changed_since(self, position: Position, limit: int) -> ChangePage[RestrictionRow]:
         newer = denials.c.number > position.number
-        # The number that the page ends in is given whole, or the rest of it would never be seen.
+        # The page includes every row of its last number: the next page starts after that number.
         last = sa.select(denials.c.number).where(newer).order_by(denials.c.number).limit(1).offset(limit - 1)
         until = sa.func.coalesce(last.scalar_subquery(), sa.select(sa.func.max(denials.c.number)).scalar_subquery())
         columns = (denials.c.digest, denials.c.number, *(denials.c[field] for field in ViewerRestriction._fields))
@@ -136,25 +138,28 @@ class SqlDenialStore:
         rows, damaged = [], {}
         for row in found:
             try:
-                rows.append(_standing(row))
+                rows.append(_restriction_row(row))
             except UnreadableValue as problem:
-                name = row.digest.hex() if isinstance(row.digest, bytes) else "without a readable name"
+                name = row.digest.hex() if isinstance(row.digest, bytes) else "without a readable digest"
                 damaged[name] = str(problem)
                 if _has_digest(row):
-                    rows.append(RestrictionRow(row.digest, ViewerRestriction(denied_until=MAX_SESSION_VERSION), after.number))
+                    rows.append(
+                        RestrictionRow(row.digest, ViewerRestriction(denied_until=MAX_SESSION_VERSION), after.number)
+                    )
         return ChangePage(rows, after, damaged)
 
     def prune(self, expired_before: datetime, limit: int) -> int:
-        over = denials.c.expires_at < math.floor(expired_before.timestamp())
-        some = sa.select(denials.c.digest).where(over).limit(limit)
+        expired = denials.c.expires_at < math.floor(expired_before.timestamp())
+        some = sa.select(denials.c.digest).where(expired).limit(limit)
         with write_transaction(self._engine) as connection:
-            return connection.execute(sa.delete(denials).where(denials.c.digest.in_(some), over)).rowcount
+            return connection.execute(sa.delete(denials).where(denials.c.digest.in_(some), expired)).rowcount
 
 
-def _standing(row: sa.Row[Any]) -> RestrictionRow:
-    standing = ViewerRestriction(*(integer(row, name, 0, _MAX_SECOND) for name in ViewerRestriction._fields))
+def _restriction_row(row: sa.Row[Any]) -> RestrictionRow:
+    """Raises UnreadableValue."""
+    restriction = ViewerRestriction(*(integer(row, name, 0, _MAX_SECOND) for name in ViewerRestriction._fields))
     number = integer(row, "number", 0, (1 << 63) - 1)
-    return RestrictionRow(octets(row, "digest", DIGEST_BYTES), standing, number)
+    return RestrictionRow(octets(row, "digest", DIGEST_BYTES), restriction, number)
 
 
 def _has_digest(row: sa.Row[Any]) -> bool:
@@ -162,7 +167,7 @@ def _has_digest(row: sa.Row[Any]) -> bool:
 
 
 def read_rows(connection: sa.Connection, digests: Sequence[bytes]) -> dict[bytes, DenialRow]:
-    """The rows of those of these digests that have one."""
+    """The rows of these digests, where there is one."""
     found: dict[bytes, DenialRow] = {}
     for part in chunked(digests):
         rows = connection.execute(sa.select(*_COLUMNS).where(denials.c.digest.in_(part)))
@@ -171,7 +176,7 @@ def read_rows(connection: sa.Connection, digests: Sequence[bytes]) -> dict[bytes
 
 
 def write_rows(connection: sa.Connection, rows: Sequence[DenialRow]) -> None:
-    """Write these rows, one for each digest, under the next change number."""
+    """Write these rows, at most one for each digest, under the next change number."""
     if rows:
         number = changes.bump_version(connection, "denials")
         written = insert(connection, denials)
@@ -180,12 +185,6 @@ def write_rows(connection: sa.Connection, rows: Sequence[DenialRow]) -> None:
             set_={column.name: written.excluded[column.name] for column in _COLUMNS if column is not denials.c.digest},
         )
         connection.execute(written, [row._replace(number=number)._asdict() for row in rows])
-
-
-def chunked(values: Iterable[_T]) -> Iterator[list[_T]]:
-    """In parts for one query each; SQLite takes 32,766 parameters at most, PostgreSQL 65,535."""
-    every = list(values)
-    return (every[start : start + QUERY_BATCH_SIZE] for start in range(0, len(every), QUERY_BATCH_SIZE))
 
 
 def _in_force() -> sa.Select[Any]:

@@ -2,8 +2,8 @@
 
 Rules of the file
 - The URL alone chooses the database; the driver of the other one is never imported.
-- Every use of the store is one transaction, in a `read_transaction` or a `write_transaction` block: committed when the block ends well,
-  undone when it raises. No statement runs outside of one.
+- Every use of the store is one transaction, in a `read_transaction` or a `write_transaction` block: committed when the
+  block ends well, undone when it raises. No statement runs outside of one.
 - What drivers raise never leaves a block: `failures.py` says what it becomes.
 - A call that cannot get an answer fails within `timeout_seconds`, whatever it waits for: a lock, a socket,
   a server that stands still.

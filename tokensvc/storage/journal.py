@@ -1,4 +1,4 @@
-"""`Journal`: one row a step; an open step of a kind is there once, whoever begins it."""
+"""`Journal`: one row for each step. A step of one kind, key and region is open at most once."""
 
 from __future__ import annotations
 
@@ -26,17 +26,15 @@ class SqlJournal:
     def start(self, kind: StepKind, key_id: str, region: str, reason: str, at: datetime) -> JournalEntry:
         step = {"kind": kind, "key_id": key_id, "region": region}
         with write_transaction(self._engine) as connection:
-            begun = (
-                insert(connection, key_journal).values(**step, reason=reason, started_at=at).on_conflict_do_nothing()
-            )
-            connection.execute(begun)
+            entry = insert(connection, key_journal).values(**step, reason=reason, started_at=at)
+            connection.execute(entry.on_conflict_do_nothing())
             same = (key_journal.c[name] == value for name, value in step.items())
             return _entry(connection.execute(_entries.where(*same, _is_open)).one())
 
     def finish(self, entry_id: int, outcome: str, at: datetime) -> None:
         with write_transaction(self._engine) as connection:
-            ended = sa.update(key_journal).where(key_journal.c.id == entry_id, _is_open)
-            connection.execute(ended.values(finished_at=at, outcome=outcome))
+            update = sa.update(key_journal).where(key_journal.c.id == entry_id, _is_open)
+            connection.execute(update.values(finished_at=at, outcome=outcome))
 
     def open_entries(self) -> list[JournalEntry]:
         with read_transaction(self._engine) as connection:
@@ -56,5 +54,5 @@ class SqlJournal:
 
 
 def _entry(row: sa.Row[Any]) -> JournalEntry:
-    said = row._asdict()
-    return JournalEntry(**said | {"kind": StepKind(said["kind"])})
+    fields = row._asdict()
+    return JournalEntry(**fields | {"kind": StepKind(fields["kind"])})

@@ -47,7 +47,9 @@ class SqlKeyStore:
                 .on_conflict_do_nothing()
                 .returning(key_pairs.c.id)
             )
-            if connection.execute(added).first() or _raise_longest_ttl(connection, key_id, public_der, longest_ttl_seconds):
+            if connection.execute(added).first() or _raise_longest_ttl(
+                connection, key_id, public_der, longest_ttl_seconds
+            ):
                 changes.bump_version(connection, "keys")
             return _get(connection, key_id)
 
@@ -113,7 +115,11 @@ class SqlKeyStore:
                 _move(connection, key_id, account_region, now_in.state, KeyState.ACTIVE, **began)
             elif longest == now_in.longest_ttl_seconds:
                 return _get(connection, key_id)
-            connection.execute(sa.update(key_placements).where(*_is_placement(key_id, account_region)).values(longest_ttl_seconds=longest))
+            connection.execute(
+                sa.update(key_placements)
+                .where(*_is_placement(key_id, account_region))
+                .values(longest_ttl_seconds=longest)
+            )
             changes.bump_version(connection, "keys")
             return _get(connection, key_id)
 
@@ -128,17 +134,25 @@ class SqlKeyStore:
                     f"the key has signed in {seen.account_region.region} in the meantime, so its pair stays for now"
                 )
             if now_in.deleting_at is None:
-                begun = sa.update(key_placements).where(*_is_placement(seen.key_id, seen.account_region)).values(deleting_at=at)
+                begun = (
+                    sa.update(key_placements)
+                    .where(*_is_placement(seen.key_id, seen.account_region))
+                    .values(deleting_at=at)
+                )
                 connection.execute(begun)
                 changes.bump_version(connection, "keys")
             return _get(connection, seen.key_id)
 
-    def record_deletion(self, key_id: str, account_region: AccountRegion, at: datetime, *, others_may_have_signed: bool = False) -> KeyRecord:
+    def record_deletion(
+        self, key_id: str, account_region: AccountRegion, at: datetime, *, others_may_have_signed: bool = False
+    ) -> KeyRecord:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "keys")
             now_in = _require_placement(connection, key_id, account_region)
             if now_in.state is KeyState.ACTIVE:
-                raise ConcurrentModification(f"the key is active in {account_region.region}, so its pair is not deleted there")
+                raise ConcurrentModification(
+                    f"the key is active in {account_region.region}, so its pair is not deleted there"
+                )
             if now_in.retired_at is None:
                 _record_gone(connection, now_in, at)
                 if others_may_have_signed:
@@ -205,7 +219,9 @@ class SqlKeyStore:
 def _compromise_unreadable_rows(connection: sa.Connection, record: KeyRecord, at: datetime) -> None:
     """Compromise what of this key cannot be read: no state is lost, and the pair is deleted if that repairs the row."""
     if record.damage:
-        unknown = sa.update(key_placements).where(key_placements.c.key_id == record.id, key_placements.c.state.not_in(_STATES))
+        unknown = sa.update(key_placements).where(
+            key_placements.c.key_id == record.id, key_placements.c.state.not_in(_STATES)
+        )
         connection.execute(unknown.values(state=KeyState.COMPROMISED, compromised_at=at))
         itself = sa.update(key_pairs).where(key_pairs.c.id == record.id)
         connection.execute(itself.values(compromised_at=None))  # marked next, whatever it held
@@ -230,12 +246,16 @@ def _keys_that_never_signed(connection: sa.Connection) -> set[str]:
     return set(connection.execute(sa.select(key_pairs.c.id).where(key_pairs.c.id.not_in(signed))).scalars())
 
 
-def _mark_stray_import(connection: sa.Connection, key_id: str, account_region: AccountRegion, arn: str, at: datetime) -> None:
+def _mark_stray_import(
+    connection: sa.Connection, key_id: str, account_region: AccountRegion, arn: str, at: datetime
+) -> None:
     """A retired key's pair turned up once more: it is to be deleted."""
     taken = sa.select(key_placements.c.key_id).where(key_placements.c.arn == arn)
     if connection.execute(taken).first() is not None:
         raise ConcurrentModification(f"another key is recorded under this ARN in {account_region.region}")
-    back = sa.update(key_placements).where(*_is_placement(key_id, account_region), key_placements.c.retired_at.is_not(None))
+    back = sa.update(key_placements).where(
+        *_is_placement(key_id, account_region), key_placements.c.retired_at.is_not(None)
+    )
     back = back.values(arn=arn, imported_at=at, deleting_at=at, retired_at=None)
     if connection.execute(back.returning(key_placements.c.key_id)).first() is None:
         raise ConcurrentModification(f"another import of this key is recorded in {account_region.region}")
@@ -262,18 +282,29 @@ def _compromise_keys(
 def _record_gone(connection: sa.Connection, there: KeyPlacement, at: datetime) -> None:
     """IVS holds the pair no more: the key is retired there, or stays compromised."""
     if there.state in {KeyState.COMPROMISED, KeyState.RETIRED}:
-        ended = sa.update(key_placements).where(*_is_placement(there.key_id, there.account_region)).values(retired_at=at)
+        ended = (
+            sa.update(key_placements).where(*_is_placement(there.key_id, there.account_region)).values(retired_at=at)
+        )
         connection.execute(ended)
     else:
         _move(connection, there.key_id, there.account_region, there.state, KeyState.RETIRED, retired_at=at)
 
 
 def _replace_lost_key(
-    connection: sa.Connection, account_region: AccountRegion, unfit: Collection[str], at: datetime, propagation_seconds: float
+    connection: sa.Connection,
+    account_region: AccountRegion,
+    unfit: Collection[str],
+    at: datetime,
+    propagation_seconds: float,
 ) -> None:
     """The place has lost its active key without our doing: see `KeyStore.record_absence`."""
     ceiling = _max_ttl_seconds(connection)
-    here = [there for record in _records(connection) for there in record.placements if there.account_region == account_region]
+    here = [
+        there
+        for record in _records(connection)
+        for there in record.placements
+        if there.account_region == account_region
+    ]
     best = successor([there for there in here if there.key_id not in unfit], at, propagation_seconds)
     if best is not None:
         _promote(connection, best, at, ceiling)
@@ -304,8 +335,14 @@ def _promote(connection: sa.Connection, best: KeyPlacement, at: datetime, ceilin
     _move(connection, best.key_id, best.account_region, best.state, KeyState.ACTIVE, **began)
 
 
-def _move(connection: sa.Connection, key_id: str, account_region: AccountRegion, was: KeyState, to: KeyState, **values: Any) -> None:
-    moved = sa.update(key_placements).where(*_is_placement(key_id, account_region), key_placements.c.state == was).values(state=to, **values)
+def _move(
+    connection: sa.Connection, key_id: str, account_region: AccountRegion, was: KeyState, to: KeyState, **values: Any
+) -> None:
+    moved = (
+        sa.update(key_placements)
+        .where(*_is_placement(key_id, account_region), key_placements.c.state == was)
+        .values(state=to, **values)
+    )
     if to not in TRANSITIONS[was] or connection.execute(moved.returning(key_placements.c.key_id)).first() is None:
         raise ConcurrentModification(f"the key is {was} in {account_region.region}, so it cannot become {to} there")
 
@@ -319,7 +356,9 @@ def _is_in(account_region: AccountRegion) -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def _active_key_id(connection: sa.Connection, account_region: AccountRegion) -> str | None:
-    active = sa.select(key_placements.c.key_id).where(*_is_in(account_region), key_placements.c.state == KeyState.ACTIVE)
+    active = sa.select(key_placements.c.key_id).where(
+        *_is_in(account_region), key_placements.c.state == KeyState.ACTIVE
+    )
     return connection.execute(active).scalar()
 
 
@@ -340,7 +379,8 @@ def _require_placement(connection: sa.Connection, key_id: str, account_region: A
     if found is None:
         _get(connection, key_id)
         raise ConcurrentModification(
-            f"the key is not known to be in {account_region.region}", subject={"key_id": key_id, "region": account_region.region}
+            f"the key is not known to be in {account_region.region}",
+            subject={"key_id": key_id, "region": account_region.region},
         )
     return found
 

@@ -1,9 +1,9 @@
-"""`RevocationQueue`: claims and their settling, each one statement under the condition that it was decided on.
+"""`RevocationQueue`: claims and outcomes, each one statement with the expected state as its condition.
 
-Rules of the file
-- A claim is nothing but a later `due_at`: whoever claimed and died is waited for no longer than that.
-- A dispatcher waits for no lock when it claims (what is locked is being changed by somebody, and comes next time), and
-  takes locks in the order of ids when it settles, as all who change entries do.
+Invariants
+- A claim only moves `due_at` into the future: the claim of a dispatcher that crashed expires by itself.
+- Claiming waits for no lock: an entry that is locked is being changed, and the next claim takes it. Recording outcomes
+  locks entries in the order of their ids, as every writer of entries does.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.revocations.model import Priority
-from tokensvc.revocations.queue import QueueEntry, DeliveryOutcome, Backlog
+from tokensvc.revocations.queue import Backlog, DeliveryOutcome, QueueEntry
 from tokensvc.storage.dialect import StoreNow
 from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.revocation_tables import QUEUED, revocation_entries
@@ -32,11 +32,13 @@ class SqlRevocationQueue:
         due = (QUEUED, _c.due_at <= StoreNow())
         oldest = (
             sa.select(_c.id)
-            .where(*due, _c.account == account_region.account, _c.region == account_region.region, _c.priority == priority)
+            .where(
+                *due, _c.account == account_region.account, _c.region == account_region.region, _c.priority == priority
+            )
             .order_by(_c.id)
             .limit(limit)
             .with_for_update(skip_locked=True)
-            .cte("oldest")  # a subquery might be asked more than once, and then lock more than its limit
+            .cte("oldest")  # a subquery may be evaluated more than once and then lock more than its limit
         )
         claimed = (
             sa.update(revocation_entries)
@@ -48,46 +50,46 @@ class SqlRevocationQueue:
             return sorted(QueueEntry(*row) for row in connection.execute(claimed))
 
     def record_outcomes(self, outcomes: Sequence[DeliveryOutcome]) -> None:
-        told = _c.version == sa.bindparam("told")
-        ends = sa.and_(told, sa.bindparam("state") != sa.literal_column("'queued'"))
-        wait = sa.bindparam("wait", type_=sa.Double)
-        settled = (
+        unchanged = _c.version == sa.bindparam("sent_version")
+        finished = sa.and_(unchanged, sa.bindparam("state") != sa.literal_column("'queued'"))
+        retry_in = sa.bindparam("retry_in", type_=sa.Double)
+        update = (
             sa.update(revocation_entries)
             .where(_c.id == sa.bindparam("which"), QUEUED)
             .where(sa.func.coalesce(sa.bindparam("channel", type_=sa.Text), _c.channel_arn) == _c.channel_arn)
             .where(sa.func.coalesce(sa.bindparam("viewer", type_=sa.Text), _c.viewer_id) == _c.viewer_id)
             .values(
-                state=sa.case((told, sa.bindparam("state", type_=sa.Text)), else_=_c.state),
-                due_at=StoreNow() + sa.case((told, wait), else_=sa.literal(0.0, sa.Double)),
-                finished_at=sa.case((ends, StoreNow()), else_=_c.finished_at),
+                state=sa.case((unchanged, sa.bindparam("state", type_=sa.Text)), else_=_c.state),
+                due_at=StoreNow() + sa.case((unchanged, retry_in), else_=sa.literal(0.0, sa.Double)),
+                finished_at=sa.case((finished, StoreNow()), else_=_c.finished_at),
                 priority=sa.func.coalesce(sa.bindparam("new_priority", type_=sa.SmallInteger), _c.priority),
-                code=sa.bindparam("reason"),
-                message=sa.bindparam("words"),
+                code=sa.bindparam("error_code"),
+                message=sa.bindparam("error_message"),
             )
         )
         rows = [
-            {"which": o.id, "told": o.version, "state": o.state, "wait": o.retry_in_seconds, "new_priority": o.priority}
-            | {"reason": o.code, "words": o.message, "channel": o.channel_arn, "viewer": o.viewer_id}
+            {"which": o.id, "sent_version": o.version, "state": o.state, "retry_in": o.retry_in_seconds}
+            | {"error_code": o.code, "error_message": o.message, "new_priority": o.priority}
+            | {"channel": o.channel_arn, "viewer": o.viewer_id}
             for o in sorted(outcomes, key=lambda outcome: outcome.id)
         ]
         if rows:
             with write_transaction(self._engine) as connection:
-                connection.execute(settled, rows)
+                connection.execute(update, rows)
 
     def backlogs(self) -> dict[AccountRegion, Backlog]:
         code = sa.func.max(sa.case((_c.attempts > 0, _c.code), else_=sa.literal(""))).label("code")
-        places = (
-            sa.select(_c.account, _c.region, sa.func.count().label("n"), sa.func.min(_c.id).label("oldest"), code)
+        backlog = (
+            sa.select(_c.account, _c.region, sa.func.count().label("queued"), sa.func.min(_c.id).label("oldest"), code)
             .where(QUEUED)
             .group_by(_c.account, _c.region)
             .subquery()
         )
         age = StoreNow() - _c.queued_at
-        found = sa.select(places.c.account, places.c.region, places.c.n, age, places.c.code).join(
-            revocation_entries, _c.id == places.c.oldest
-        )
+        c = backlog.c
+        query = sa.select(c.account, c.region, c.queued, age, c.code).join(revocation_entries, _c.id == c.oldest)
         with read_transaction(self._engine) as connection:
             return {
                 AccountRegion(account, region): Backlog(queued, max(0.0, oldest_seconds), code)
-                for account, region, queued, oldest_seconds, code in connection.execute(found)
+                for account, region, queued, oldest_seconds, code in connection.execute(query)
             }

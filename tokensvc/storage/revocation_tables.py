@@ -70,7 +70,9 @@ sa.Index(
     sqlite_where=UNFINISHED,
     postgresql_where=UNFINISHED,
 )
-sa.Index("revocation_entries_finished", revocation_entries.c.finished_at, sqlite_where=FINISHED, postgresql_where=FINISHED)
+sa.Index(
+    "revocation_entries_finished", revocation_entries.c.finished_at, sqlite_where=FINISHED, postgresql_where=FINISHED
+)
 
 revocations = sa.Table(
     "revocations",

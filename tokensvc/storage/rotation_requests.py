@@ -1,4 +1,4 @@
-"""`RotationRequestStore`: one row a wish."""
+"""`RotationRequestStore`: one row for each rotation request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.rows import UnreadableValue, document, instant, raw, text
 from tokensvc.storage.schema import key_rotation_requests
 
-_ROTATIONS = sa.select(*raw(*key_rotation_requests.c))
+_requests = sa.select(*raw(*key_rotation_requests.c))
 
 
 class SqlRotationRequestStore:
@@ -25,41 +25,47 @@ class SqlRotationRequestStore:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def request(self, rotation_id: str, previous_key_ids: Mapping[str, str | None], at: datetime, by: str) -> RotationRequest:
-        wish = RotationRequest(rotation_id, at, dict(previous_key_ids), by)
+    def request(
+        self, rotation_id: str, previous_key_ids: Mapping[str, str | None], at: datetime, by: str
+    ) -> RotationRequest:
+        request = RotationRequest(rotation_id, at, dict(previous_key_ids), by)
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "keys")
-            connection.execute(sa.insert(key_rotation_requests).values(wish._asdict()))
+            connection.execute(sa.insert(key_rotation_requests).values(request._asdict()))
             changes.bump_version(connection, "keys")
-        return wish
+        return request
 
     def get(self, rotation_id: str) -> RotationRequest:
         with read_transaction(self._engine) as connection:
-            row = connection.execute(_ROTATIONS.where(key_rotation_requests.c.id == rotation_id)).first()
+            row = connection.execute(_requests.where(key_rotation_requests.c.id == rotation_id)).first()
         if row is None:
             raise RotationNotFound("there is no such rotation")
         try:
-            return _rotation(row)
-        except UnreadableValue as problem:
-            raise RowUnreadable(f"this rotation cannot be read: {problem}") from None
+            return _request(row)
+        except UnreadableValue as error:
+            raise RowUnreadable(f"this rotation cannot be read: {error}") from None
 
     def newest(self, limit: int) -> list[RotationRequest]:
-        newest = _ROTATIONS.order_by(key_rotation_requests.c.requested_at.desc(), key_rotation_requests.c.id).limit(limit)
+        newest = _requests.order_by(key_rotation_requests.c.requested_at.desc(), key_rotation_requests.c.id).limit(
+            limit
+        )
         found: list[RotationRequest] = []
         with read_transaction(self._engine) as connection:
             for row in connection.execute(newest):
-                with contextlib.suppress(UnreadableValue):  # it can be requested again; the others go on
-                    found.append(_rotation(row))
+                with contextlib.suppress(UnreadableValue):  # it can be requested again; the others are carried out
+                    found.append(_request(row))
         return found
 
     def prune(self, before: datetime) -> int:
-        old = sa.delete(key_rotation_requests).where(key_rotation_requests.c.requested_at < before).returning(key_rotation_requests.c.id)
+        c = key_rotation_requests.c
+        old = sa.delete(key_rotation_requests).where(c.requested_at < before).returning(c.id)
         with write_transaction(self._engine) as connection:
             return len(connection.execute(old).all())
 
 
-def _rotation(row: sa.Row[Any]) -> RotationRequest:
-    replaces = document(row, "previous_key_ids")
-    if not isinstance(replaces, dict) or not all(isinstance(key_id, (str, type(None))) for key_id in replaces.values()):
-        raise UnreadableValue("replaces does not say which key by region")
-    return RotationRequest(text(row, "id"), instant(row, "requested_at"), replaces, text(row, "requested_by"))
+def _request(row: sa.Row[Any]) -> RotationRequest:
+    """Raises UnreadableValue."""
+    previous = document(row, "previous_key_ids")
+    if not isinstance(previous, dict) or not all(isinstance(key_id, (str, type(None))) for key_id in previous.values()):
+        raise UnreadableValue("previous_key_ids is not a map from region to key id")
+    return RotationRequest(text(row, "id"), instant(row, "requested_at"), previous, text(row, "requested_by"))
