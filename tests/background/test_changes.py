@@ -54,7 +54,7 @@ def test_a_replacement_is_told_before_anything_else() -> None:
         on_replacement=[lambda: calls.append(f"replaced at {known.current.keys.number}")],
     )
     notifier.update(FIRST)
-    notifier.store_was_replaced()
+    notifier.notify_replaced()
     notifier.update(FIRST)
     assert calls == ["keys", f"replaced at {NO_VERSIONS_READ.keys.number}", "keys"]
 

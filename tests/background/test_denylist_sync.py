@@ -31,7 +31,9 @@ def is_denied(denylist: Denylist, viewer: str, now: float) -> bool:
     return False
 
 
-def test_all_are_loaded_once_and_then_only_what_changed(stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock) -> None:
+def test_all_are_loaded_once_and_then_only_what_changed(
+    stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
+) -> None:
     deny(stage, *(f"v{number}" for number in range(3 * SLICE_ROWS)))
     for _ in range(2):
         worker.refresh.run_once()
@@ -46,7 +48,9 @@ def test_all_are_loaded_once_and_then_only_what_changed(stage: InMemoryDeploymen
     assert not is_denied(worker.refresh.current.denylist, "another", clock.now())
 
 
-def test_a_denial_that_is_taken_back_is_taken_back(stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock) -> None:
+def test_a_denial_that_is_taken_back_is_taken_back(
+    stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
+) -> None:
     deny(stage, "v")
     worker.refresh.run_once()
     [added] = stage.store.denials.in_force(EVERYONE, limit=9, digests=[viewer_digest(CHANNEL, "v")])
@@ -55,7 +59,9 @@ def test_a_denial_that_is_taken_back_is_taken_back(stage: InMemoryDeployment, wo
     assert not is_denied(worker.refresh.current.denylist, "v", clock.now())
 
 
-def test_a_worker_that_could_not_load_denials_signs_nothing(stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock) -> None:
+def test_a_worker_that_could_not_load_denials_signs_nothing(
+    stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
+) -> None:
     deny(stage, "v")
     worker.ports["denials"].away_from = 0
     with pytest.raises(StoreUnavailable):
@@ -83,7 +89,9 @@ def test_the_lease_counts_from_the_last_refresh_that_heard_of_denials(
         require_fresh_at(worker.refresh.current, began + LEASE + 1, LEASE)
 
 
-def test_what_else_is_new_counts_although_denials_cannot_be_read(stage: InMemoryDeployment, worker: CountingWorker) -> None:
+def test_what_else_is_new_counts_although_denials_cannot_be_read(
+    stage: InMemoryDeployment, worker: CountingWorker
+) -> None:
     worker.refresh.run_once()
     deny(stage, "v")
     stage.store.deployment.set_max_ttl_seconds(60)
@@ -93,7 +101,9 @@ def test_what_else_is_new_counts_although_denials_cannot_be_read(stage: InMemory
     assert worker.refresh.current.max_ttl_seconds == 60
 
 
-def test_after_a_failure_half_way_it_goes_on_where_it_was(stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock) -> None:
+def test_after_a_failure_half_way_it_goes_on_where_it_was(
+    stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
+) -> None:
     for number in range(3):
         deny(stage, *(f"v{number}x{viewer}" for viewer in range(SLICE_ROWS)))
     worker.ports["denials"].away_from = 2
@@ -141,7 +151,9 @@ def test_what_was_forgotten_by_a_clock_of_the_store_that_was_wrong_is_loaded_aga
     assert is_denied(news.denylist, "v", reading.now)
 
 
-def test_a_small_step_of_the_stores_clock_loads_nothing_again_and_loses_nothing(stage: InMemoryDeployment, worker: CountingWorker) -> None:
+def test_a_small_step_of_the_stores_clock_loads_nothing_again_and_loses_nothing(
+    stage: InMemoryDeployment, worker: CountingWorker
+) -> None:
     deny(stage, "v", seconds=60)
     news = worker.refresh.denials
     reading = stage.store.versions.read()

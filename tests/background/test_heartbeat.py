@@ -90,13 +90,13 @@ def test_what_a_silent_fellow_said_is_no_news(store: Store) -> None:
     silence(store, "a", 2)
     fellow.heartbeats.run_once()
     assert texts(fellow.heartbeats.problems()) == []
-    assert fellow.heartbeats.count(KEYS) == (1, 0)
+    assert fellow.heartbeats.worker_counts(KEYS) == (1, 0)
 
 
 def test_workers_are_counted_and_so_are_those_that_have_not_heard(store: Store) -> None:
     fellows = [Fellow(store, name) for name in "abc"]
-    assert fellows[0].heartbeats.count(KEYS) == (0, 0)
+    assert fellows[0].heartbeats.worker_counts(KEYS) == (0, 0)
     fellows[1].says = fellows[1].says._replace(keys_version=6)
     for fellow in fellows:
         fellow.heartbeats.run_once()
-    assert fellows[2].heartbeats.count(KEYS) == (3, 1)
+    assert fellows[2].heartbeats.worker_counts(KEYS) == (3, 1)

@@ -20,7 +20,9 @@ from tokensvc.tokens.channels import FULL_RELOAD_AFTER_SECONDS
 from tokensvc.tokens.snapshot import Snapshot
 
 
-def test_a_store_that_is_away_leaves_the_snapshot_as_it_was(stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock) -> None:
+def test_a_store_that_is_away_leaves_the_snapshot_as_it_was(
+    stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
+) -> None:
     stage.generate()
     worker.refresh.run_once()
     before = worker.refresh.current
@@ -58,7 +60,9 @@ def test_a_store_that_goes_away_in_the_middle_changes_nothing_and_loses_nothing(
     assert any(slot.active for slot in now.keyring.region_keys.values())
 
 
-def test_channels_that_were_read_before_the_store_went_away_are_not_lost(stage: InMemoryDeployment, worker: CountingWorker) -> None:
+def test_channels_that_were_read_before_the_store_went_away_are_not_lost(
+    stage: InMemoryDeployment, worker: CountingWorker
+) -> None:
     """The first page was read, the second was not: the next refresh must give both."""
     for start in (0, 1000, 2000):
         stage.store.channels.record([channel(n) for n in range(start, start + 1000)])
@@ -138,7 +142,9 @@ def test_the_clock_error_has_the_right_sign_and_never_blames_a_slow_answer(
     assert found == pytest.approx(-certain, abs=1e-3)
 
 
-def test_a_clock_that_is_far_off_signs_nothing(stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock) -> None:
+def test_a_clock_that_is_far_off_signs_nothing(
+    stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
+) -> None:
     stage.generate(EAST)
     for wrong in (6.5, -6.5):
         clock.wall = stage.store.versions.read().now + wrong
@@ -176,7 +182,9 @@ def test_a_worker_that_could_not_read_for_long_misses_no_channel_that_is_gone(
     assert set(worker.refresh.current.channels) == {channel(2).arn}
 
 
-def test_an_attempt_that_failed_is_no_reading(stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock) -> None:
+def test_an_attempt_that_failed_is_no_reading(
+    stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
+) -> None:
     stage.store.channels.record([channel(1), channel(2)])
     worker.refresh.run_once()
     stage.store.channels.record([channel(3)])

@@ -48,8 +48,8 @@ def stage(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
     return InMemoryDeployment(migrated, tmp_path / "keys")
 
 
-def duties(stage: InMemoryDeployment, *, performs: bool, undecryptable: frozenset[str] = frozenset()) -> BackgroundTasks:
-    regions = ServedRegions(stage.store.keys, stage.store.deployment, lambda: [EAST])
+def duties(stage: InMemoryDeployment, *, performs: bool, undecryptable: frozenset[str] = frozenset()) ->
+BackgroundTasks: regions = ServedRegions(stage.store.keys, stage.store.deployment, lambda: [EAST])
     background = BackgroundConfig(
         reconciler=ReconcilerConfig(make_context=stage.context, regions=[EAST], lease_seconds=20.0),
         dispatch=DispatchConfig(control_plane=stage.ivs, rate_fraction=1.0, regions=regions),
@@ -83,7 +83,8 @@ def test_only_who_performs_rotates_prunes_and_tells_ivs(stage: InMemoryDeploymen
     assert [loop.name for loop in duties(stage, performs=True).tasks] == ["heartbeat", "rotation", "prune", "dispatch"]
 
 
-def test_a_revocation_that_was_accepted_is_taken_up_at_once_and_the_lease_is_given_up(stage: InMemoryDeployment) -> None:
+def test_a_revocation_that_was_accepted_is_taken_up_at_once_and_the_lease_is_given_up(stage: InMemoryDeployment) ->
+None:
     """By who accepted it, and by who hears of it: in the loops' own threads, on a clock that stands still."""
     for number, tell in enumerate((_say_so, _hear_of_denials)):
         process = duties(stage, performs=True)
@@ -184,7 +185,7 @@ def test_a_process_is_introduced_to_the_store_that_took_the_place_of_another(sta
     process.heartbeats.ensure_registered()
     process.notifier.update(stage.store.versions.read())
     stage.store.workers.deregister("a")
-    process.notifier.store_was_replaced()
+    process.notifier.notify_replaced()
     assert not the_heartbeat(stage.store).has_keys_version(stage.store.versions.read().keys)
 
 
@@ -193,5 +194,5 @@ def test_who_dispatches_asks_for_its_leases_again_when_the_store_was_replaced(
 ) -> None:
     asked: list[RevocationScheduler] = []
     monkeypatch.setattr(RevocationScheduler, "reacquire_leases", lambda duty: asked.append(duty))
-    duties(stage, performs=True).notifier.store_was_replaced()
+    duties(stage, performs=True).notifier.notify_replaced()
     assert len(asked) == 1

@@ -29,9 +29,9 @@ from tokensvc.tokens.channel_cache import (
     NOT_FOUND_SECONDS,
     PENDING_MAX,
     PENDING_PER_CALLER_MAX,
+    RECENT_MAX,
     RECHECK_SECONDS,
     RECHECKS_PER_CALL,
-    RECENT_MAX,
     ChannelCache,
 )
 from tokensvc.tokens.snapshot import KnownChannel

@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from hypothesis import example, given, settings
 
-from tests.support.token_requests import token_requests, origin_for
+from tests.support.token_requests import origin_for, token_requests
 from tests.support.tokens import CHANNEL, NOW, OTHER_CHANNEL, Prepared, snapshot_of
 from tokensvc.callers.api_keys import KnownSecret
 from tokensvc.callers.policy import Caller, CallerPolicy

@@ -44,9 +44,9 @@ def test_a_slot_without_an_active_key_cannot_sign(private_key: PrivateKey) -> No
 
 def test_the_trouble_of_a_slot_is_told() -> None:
     ring = Keyring(
-        {CHANNEL.account_region: RegionKeys(None, {}, problems="the active key k1 cannot be opened by this worker")}
+        {CHANNEL.account_region: RegionKeys(None, {}, problems="this worker cannot decrypt the active key k1")}
     )
-    with pytest.raises(NoSigningKey, match="k1 cannot be opened"):
+    with pytest.raises(NoSigningKey, match="cannot decrypt the active key k1"):
         ring.signing_key(CHANNEL.account_region, NOW)
 
 
@@ -58,10 +58,10 @@ def test_trouble_in_one_place_spoils_no_other(private_key: PrivateKey) -> None:
 def test_a_key_that_signs_for_a_while_signs_no_longer() -> None:
     key = SigningKey("k1", Prepared(lambda data: data), 600, not_after=float(NOW))
     ring = Keyring(
-        {CHANNEL.account_region: RegionKeys(key, {}, problems="the active key k2 cannot be opened by this worker")}
+        {CHANNEL.account_region: RegionKeys(key, {}, problems="this worker cannot decrypt the active key k2")}
     )
     assert ring.signing_key(CHANNEL.account_region, NOW) is key
-    with pytest.raises(NoSigningKey, match="k2 cannot be opened"):
+    with pytest.raises(NoSigningKey, match="cannot decrypt the active key k2"):
         ring.signing_key(CHANNEL.account_region, NOW + 0.001)
 
 

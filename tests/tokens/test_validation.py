@@ -199,7 +199,7 @@ def test_missing_and_oversized_tokens_are_refused_by_form(private_key: PrivateKe
     for token in ("", ".", "..", "a.b", f"{header}..{signature}", f".{payload}.{signature}", f"{whole}.", whole + ".x"):
         assert judged(private_key, token).denied_by == "segments"
     assert judged(private_key, "").message == "the token is empty"
-    assert judged(private_key, "a.b").message == "the token has 2 segments; 3 are needed"
+    assert judged(private_key, "a.b").message == "the token has 2 segments; it must have 3"
     assert judged(private_key, f"{header}..{signature}").message == "the token's payload is empty"
     assert judged(private_key, f"{header}.{payload}.").denied_by == "signature"
     for token in (f"{whole}=", f"{whole} ", f" {whole}", whole + "\n", f"{header}=.{payload}.{signature}"):

@@ -104,5 +104,5 @@ def test_a_subject_key_whose_row_cannot_be_read_is_lost(store: Store) -> None:
     keep(store, FIRST)
     with write_transaction(store.engine) as connection:
         connection.execute(sa.text("UPDATE subject_keys SET created_at = 'junk'"))
-    with pytest.raises(SubjectKeyLost, match="created_at is no instant"):
+    with pytest.raises(SubjectKeyLost, match="created_at is not a timestamp"):
         store.deployment.subject_keys()

@@ -1,10 +1,10 @@
 """Notifies the background tasks of a process when the keys, the deployment's limits or the denials in the store change.
 
 Invariants
-- Whoever reads the version numbers about once a second passes them on here; no task reads them for itself.
-- Who is notified is fixed when the notifier is made. A callback returns at once: it runs in the thread of whoever read
-  the versions.
-- When the store was replaced, or restored from a backup, that is notified first, before anything else is read from it.
+- Versions are read in one place, about once a second, and passed on here; no task reads them by itself.
+- The callbacks are fixed when the notifier is made. A callback must return at once: it runs in the thread that read the
+  versions.
+- A replacement of the store, or its restore from a backup, is notified first, before anything else is read from it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class KnownVersions:
 
 
 class ChangeNotifier:
-    """Compares versions of the store with those before, and calls whom the difference concerns."""
+    """Compares the store's versions with the previous ones and runs the callbacks for what changed."""
 
     def __init__(
         self,
@@ -38,31 +38,31 @@ class ChangeNotifier:
         on_denials: Sequence[Callable[[], object]] = (),
         on_replacement: Sequence[Callable[[], object]] = (),
     ) -> None:
-        """`on_denials` also hear of each revocation, `on_replacement` of a store that was replaced or restored."""
+        """`on_denials` also runs after each revocation, `on_replacement` after the store was replaced or restored."""
         self._known = known
         self._on_keys_or_limits = tuple(on_keys_or_limits)
         self._on_denials = tuple(on_denials)
         self._on_replacement = tuple(on_replacement)
 
-    def poll(self, port: Versions) -> None:
-        """Read the versions, and notify: for a process that holds no snapshot. Raises StoreError."""
-        versions = port.read()
+    def poll(self, store_versions: Versions) -> None:
+        """Read the versions and notify, in a process that holds no snapshot. Raises StoreError."""
+        versions = store_versions.read()
         if versions[1:] != self._known.current[1:]:
             try:
-                port.check_history(self._known.current.by_name())
+                store_versions.check_history(self._known.current.by_name())
             except StoreReplaced as replaced:
                 log_replacement(replaced)
-                self.store_was_replaced()
+                self.notify_replaced()
         self.update(versions)
 
-    def store_was_replaced(self) -> None:
-        """Let everything be done again that the present store may know nothing of."""
+    def notify_replaced(self) -> None:
+        """Notify that the store was replaced, so that everything the new store may not contain is done again."""
         self._known.current = NO_VERSIONS_READ
         for callback in self._on_replacement:
             callback()
 
     def update(self, versions: StoreVersions) -> None:
-        """Take these versions for the present ones, and notify of what changed."""
+        """Set the current versions and notify of what changed."""
         before, self._known.current = self._known.current, versions
         if (versions.keys, versions.deployment) != (before.keys, before.deployment):
             for callback in self._on_keys_or_limits:
@@ -73,5 +73,5 @@ class ChangeNotifier:
 
 
 def log_replacement(replaced: StoreReplaced) -> None:
-    """Once for each replacement that a process notices."""
-    _log.warning("what was read from the store is no longer valid; everything is read anew", reason=replaced.message)
+    """Log a replacement of the store that this process noticed."""
+    _log.warning("the store was replaced or restored; reloading everything", reason=replaced.message)

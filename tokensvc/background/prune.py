@@ -1,13 +1,14 @@
-"""Forgets what is of no use any more: old entries of the journal, rotations asked for long ago, workers that are gone,
-revocations that ended long ago, denials that are over, channels that are gone.
+"""Deletes rows past their retention: old journal entries, rotation requests and revocations, workers that are gone,
+expired denials, and channels that no longer exist.
 
-Rules of the file
-- Any process may do it at any time, several at once too: each deletion says by itself what is old.
-- What may be many is deleted in slices with a pause after each, so that nobody waits long for what a deletion holds.
-- A channel that is gone is deleted when every worker could read that it is: when the change number under which that was
-  written had been reached ABSENCE_RETENTION_SECONDS ago, by this process's monotonic clock, whatever the other clocks say.
-- Age is reckoned by the store's clock, which dated what is deleted: a process whose own clock is ahead would delete
-  denials that are in force.
+Invariants
+- Any process may prune at any time, several at once too: each deletion selects by itself what is old enough.
+- Rows that may be many are deleted in batches with a pause after each, so that nobody waits long for locks.
+- The row of a channel that no longer exists is deleted once every worker could read its absence: when the change number
+  with which it was written had been reached ABSENCE_RETENTION_SECONDS ago, by this process's monotonic clock, whatever
+  the other clocks say.
+- Age is measured by the store's clock, which also set the timestamps: a process whose own clock is ahead would delete
+  denials that are still in force.
 """
 
 from __future__ import annotations
@@ -28,29 +29,30 @@ from tokensvc.tokens.channels import ABSENCE_RETENTION_SECONDS, ChannelStore
 
 INTERVAL_SECONDS = 3600.0
 JOURNAL_RETENTION_DAYS = 90
-"""How long one can see what was done with a key, and why, and who asked for it. A rotation that could not be made in
-all that time is given up."""
+"""How long the journal of key operations and the rotation requests are kept. A rotation that could not be completed in
+this time is given up."""
 
 WORKER_RETENTION_SECONDS = 25 * 3600.0
-"""A worker that was killed counts for so long: an hour more than the longest lease that settings allow, so that one
-which is only cut off from the store has stopped signing before its lease is left out of the drain."""
+"""How long a worker that was killed is still counted: an hour more than the longest lease that settings allow, so that
+a worker that is only cut off from the store has stopped signing before drain times no longer include its lease."""
 
 REVOCATION_RETENTION_DAYS = 90
-"""How long one can see who was revoked, and what became of it."""
+"""How long finished revocations are kept."""
 
 DENIAL_RETENTION_SECONDS = 3600.0
-"""After a denial is over nobody needs it; the hour is for clocks, which are a few seconds apart at most."""
+"""How long a denial is kept after it expired: clocks differ by a few seconds at most, so an hour is ample."""
 
 DELETE_BATCH_SIZE = 1000
 PAUSE_SECONDS = 0.02
-"""After each slice."""
+"""The pause after each batch."""
 
 ABSENCE_MIN_AGE_SECONDS = 600.0
-"""A channel that is gone and was looked at so lately may still be asked for."""
+"""The row of a channel that does not exist is kept while it was checked within this time: the channel may still be
+requested."""
 
 
 class Prune:
-    """One look a while."""
+    """Runs all deletions."""
 
     def __init__(
         self,
@@ -74,41 +76,42 @@ class Prune:
         self._versions = versions
         self._clock = clock
         self._pause = pause
-        self._seen: tuple[float, Version] | None = None
-        """When the `channels` version was looked at, on the monotonic clock, and what it was."""
+        self._noted: tuple[float, Version] | None = None
+        """When the `channels` version was last noted, on the monotonic clock, and the version."""
 
     def run_once(self) -> float | None:
-        """Forget; in how many seconds to come again, None being the usual. Raises StoreError."""
+        """Delete what is past its retention. Returns after how many seconds to run again; None for the usual interval.
+        Raises StoreError."""
         now = datetime.fromtimestamp(self._versions.read().now, UTC)
         self._journal.prune(now - timedelta(days=JOURNAL_RETENTION_DAYS))
         self._rotations.prune(now - timedelta(days=JOURNAL_RETENTION_DAYS))
         self._workers.remove_unresponsive(WORKER_RETENTION_SECONDS)
-        self._all(self._revocations.prune, now - timedelta(days=REVOCATION_RETENTION_DAYS))
-        self._all(self._denials.prune, now - timedelta(seconds=DENIAL_RETENTION_SECONDS))
+        self._in_batches(self._revocations.prune, now - timedelta(days=REVOCATION_RETENTION_DAYS))
+        self._in_batches(self._denials.prune, now - timedelta(seconds=DENIAL_RETENTION_SECONDS))
         return self._prune_channels(now)
 
     def _prune_channels(self, now: datetime) -> float | None:
-        """Delete the rows of channels that are gone. The first time only the version to go by is noted."""
+        """Delete the rows of channels that no longer exist. The first run only notes the version to compare with."""
         monotonic, version = self._clock.monotonic(), self._versions.read().channels
-        if self._seen is None or self._is_of_another_history(self._seen[1]):
-            self._seen = monotonic, version
+        if self._noted is None or self._was_restored(self._noted[1]):
+            self._noted = monotonic, version
             return ABSENCE_RETENTION_SECONDS
-        noted_at, seen = self._seen
+        noted_at, noted = self._noted
         if monotonic - noted_at < ABSENCE_RETENTION_SECONDS:
             return noted_at + ABSENCE_RETENTION_SECONDS - monotonic
-        self._seen = monotonic, version
+        self._noted = monotonic, version
         checked_before = now - timedelta(seconds=ABSENCE_MIN_AGE_SECONDS)
-        self._all(lambda before, limit: self._channels.prune(seen.number, before, limit), checked_before)
+        self._in_batches(lambda before, limit: self._channels.prune(noted.number, before, limit), checked_before)
         return None
 
-    def _is_of_another_history(self, seen: Version) -> bool:
-        """Whether a backup was restored since: what a number stood for then says nothing of the rows that have it."""
+    def _was_restored(self, noted: Version) -> bool:
+        """Whether a backup was restored since: the same change number may stand for other rows then."""
         try:
-            self._versions.check_history({"channels": seen})
+            self._versions.check_history({"channels": noted})
         except StoreReplaced:
             return True
         return False
 
-    def _all(self, prune: Callable[[datetime, int], int], before: datetime) -> None:
+    def _in_batches(self, prune: Callable[[datetime, int], int], before: datetime) -> None:
         while prune(before, DELETE_BATCH_SIZE) == DELETE_BATCH_SIZE:
             self._pause(PAUSE_SECONDS)

@@ -207,7 +207,7 @@ def _heartbeat(
 
 def _run_heartbeat(store: Store, heartbeats: Heartbeats, metrics: Metrics) -> None:
     heartbeats.run_once()
-    metrics.workers(*heartbeats.count(store.versions.read().keys))
+    metrics.workers(*heartbeats.worker_counts(store.versions.read().keys))
 
 
 def _make_revocation_scheduler(
