@@ -1,4 +1,4 @@
-"""Whatever people did to a private key, it reads back to the same key or is refused by its name, and is never shown."""
+"""A private key in any form is parsed to the same key or rejected by name, and is never repeated."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ FORMS: dict[str, Callable[[keypair.PrivateKey], bytes]] = {
     "an encrypted PKCS#8 private key in DER": lambda key: der(pkcs8(key, SECRET)),
     "a private key as a JWK": lambda key: json.dumps(jwk(key), indent=2).replace("=", "").encode(),
 }
-"""Every form, under the words by which it is found."""
+"""Every supported form, by its description."""
 
 AROUND: dict[str, Callable[[str], str]] = {
     "a variable": lambda text: f"IVS_PRIVATE_KEY='{text}'\nIVS_REGION=eu-west-1\n",
-    "words": lambda text: f"Hier ist der Schlüssel, Jürgens eigener:\n\n{text}\nDo not lose it!",
+    "prose": lambda text: f"Hier ist der Schlüssel, Jürgens eigener:\n\n{text}\nDo not lose it!",
     "parameters": lambda text: PARAMETERS + text,
     "a certificate": lambda text: text + "\n" + certificate(KEYS[0]).decode(),
-    "its public half": lambda text: public(KEYS[0]).decode() + text,
+    "its public key": lambda text: public(KEYS[0]).decode() + text,
     "a member of an object": lambda text: json.dumps({"name": "prod-1", "privateKey": text}),
 }
-"""What may stand around a PEM block."""
+"""Text around a PEM block."""
 
-HABITS: dict[str, Callable[[str], str]] = {
+QUIRKS: dict[str, Callable[[str], str]] = {
     "CRLF": lambda text: "\r\n".join(text.splitlines()),
     "CR": lambda text: "\r".join(text.splitlines()),
-    "spaces for line ends": lambda text: " ".join(text.splitlines()),
+    "spaces for line breaks": lambda text: " ".join(text.splitlines()),
     "indented": lambda text: textwrap.indent(text, "    "),
     "tabs": lambda text: textwrap.indent(text, "\t", lambda _: True),
     "white space around": lambda text: f"\n\n  {text} \t\r\n",
@@ -56,11 +56,11 @@ HABITS: dict[str, Callable[[str], str]] = {
     r"\n": lambda text: text.replace("\n", "\\n"),
     r"\r\n": lambda text: text.replace("\n", "\\r\\n"),
     "a JSON string": json.dumps,
-    "a JSON string of PHP's": lambda text: json.dumps(text).replace("/", "\\/"),
-    "a JSON string of .NET's": lambda text: json.dumps(text).replace("+", "\\u002B").replace("=", "\\u003d"),
+    "a JSON string by PHP": lambda text: json.dumps(text).replace("/", "\\/"),
+    "a JSON string by .NET": lambda text: json.dumps(text).replace("+", "\\u002B").replace("=", "\\u003d"),
     "a byte-order mark": lambda text: "\ufeff" + text,
 }
-"""What may be done to text of any form."""
+"""Changes to text of any form."""
 
 WRAPPINGS: dict[str, Callable[[bytes], bytes]] = {
     "base64": base64.b64encode,
@@ -71,64 +71,64 @@ WRAPPINGS: dict[str, Callable[[bytes], bytes]] = {
 
 
 @st.composite
-def mangled(draw: st.DrawFn) -> tuple[keypair.PrivateKey, str, bytes]:
-    """A key, the form it was written in, and what became of that on its way."""
+def keys_with_quirks(draw: st.DrawFn) -> tuple[keypair.PrivateKey, str, bytes]:
+    """A key, the form in which it was written, and the result after some quirks."""
     key, form = draw(st.sampled_from(KEYS)), draw(st.sampled_from(sorted(FORMS)))
     data = FORMS[form](key)
     is_text = not form.endswith("DER")
     if form.endswith("PEM"):
         for name in draw(st.lists(st.sampled_from(sorted(AROUND)), max_size=1)):
             data = AROUND[name](data.decode()).encode()
-    for step in draw(st.lists(st.sampled_from([*sorted(HABITS), *sorted(WRAPPINGS)]), max_size=5)):
+    for step in draw(st.lists(st.sampled_from([*sorted(QUIRKS), *sorted(WRAPPINGS)]), max_size=5)):
         if step in WRAPPINGS:
             data, is_text = WRAPPINGS[step](data), True
         elif is_text:
-            data = HABITS[step](data.decode()).encode()
+            data = QUIRKS[step](data.decode()).encode()
     if is_text and draw(st.booleans()):
         data = data.decode().encode("utf-16")
     return key, form, data
 
 
-@given(mangled())
-def test_a_key_reads_back_through_any_chain_of_habits(case: tuple[keypair.PrivateKey, str, bytes]) -> None:
+@given(keys_with_quirks())
+def test_a_key_is_parsed_through_any_chain_of_quirks(case: tuple[keypair.PrivateKey, str, bytes]) -> None:
     key, form, data = case
-    pasted = parse_private_key(data, SECRET)
-    assert same(pasted.private_key, key)
-    assert pasted.description.startswith(form)
-    assert says_nothing_of(data, pasted.description)
-    assert says_nothing_of(data, repr(pasted))
+    parsed = parse_private_key(data, SECRET)
+    assert same(parsed.private_key, key)
+    assert parsed.description.startswith(form)
+    assert repeats_nothing_of(data, parsed.description)
+    assert repeats_nothing_of(data, repr(parsed))
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("habit", [*HABITS, *AROUND])
-def test_each_form_reads_back_through_each_single_habit(form: str, habit: str) -> None:
-    """What chance may leave out."""
+@pytest.mark.parametrize("quirk", [*QUIRKS, *AROUND])
+def test_each_form_is_parsed_with_each_quirk(form: str, quirk: str) -> None:
+    """Covers what random generation may leave out."""
     data = FORMS[form](KEYS[0])
-    if habit in HABITS and not form.endswith("DER"):
-        data = HABITS[habit](data.decode()).encode()
+    if quirk in QUIRKS and not form.endswith("DER"):
+        data = QUIRKS[quirk](data.decode()).encode()
     elif form.endswith("PEM"):
-        data = AROUND[habit](data.decode()).encode()
+        data = AROUND[quirk](data.decode()).encode()
     assert same(parse_private_key(data, SECRET).private_key, KEYS[0])
     for wrap in WRAPPINGS.values():
-        pasted = parse_private_key(wrap(data), SECRET)
-        assert same(pasted.private_key, KEYS[0])
-        assert pasted.description.endswith("base64-wrapped")
+        parsed = parse_private_key(wrap(data), SECRET)
+        assert same(parsed.private_key, KEYS[0])
+        assert parsed.description.endswith("base64-wrapped")
 
 
 @pytest.mark.parametrize(
-    ("data", "found"),
+    ("data", "description"),
     [
         (sec1(KEYS[0]), "a SEC1 private key in PEM"),
         (b"\n\t" + pkcs8(KEYS[0]) + b"\n\n", "a PKCS#8 private key in PEM"),
-        (sec1(KEYS[0]).replace(b"\n", b"\r\n"), "a SEC1 private key in PEM, with CRLF line ends"),
-        (pkcs8(KEYS[0]).replace(b"\n", b"\r"), "a PKCS#8 private key in PEM, with CR line ends"),
-        (pkcs8(KEYS[0]).replace(b"\n", b" "), "a PKCS#8 private key in PEM, without line ends"),
+        (sec1(KEYS[0]).replace(b"\n", b"\r\n"), "a SEC1 private key in PEM, with CRLF line endings"),
+        (pkcs8(KEYS[0]).replace(b"\n", b"\r"), "a PKCS#8 private key in PEM, with CR line endings"),
+        (pkcs8(KEYS[0]).replace(b"\n", b" "), "a PKCS#8 private key in PEM, without line breaks"),
         (pkcs8(KEYS[0]).replace(b"\n", b"\n  "), "a PKCS#8 private key in PEM, indented"),
         (b"'" + sec1(KEYS[0]) + b"'", "a SEC1 private key in PEM, in quotes"),
         (PARAMETERS.encode() + sec1(KEYS[0]), "a SEC1 private key in PEM, with other text around it"),
         (
             pkcs8(KEYS[0]).replace(b"\n", b"\\n"),
-            "a PKCS#8 private key in PEM, with escapes such as \\n written out",
+            "a PKCS#8 private key in PEM, with escapes such as \\n",
         ),
         (base64.b64encode(der(sec1(KEYS[0]))), "a SEC1 private key in DER, base64-wrapped"),
         (b'"' + base64.b64encode(sec1(KEYS[0])) + b'"', "a SEC1 private key in PEM, base64-wrapped, in quotes"),
@@ -137,27 +137,27 @@ def test_each_form_reads_back_through_each_single_habit(form: str, habit: str) -
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_it_says_what_was_found(data: bytes, description: str) -> None:
+def test_the_description_names_the_form_and_its_quirks(data: bytes, description: str) -> None:
     assert parse_private_key(data).description == description
 
 
 @pytest.mark.parametrize("form", [form for form in FORMS if "encrypted" in form])
 def test_an_encrypted_key_needs_its_passphrase(form: str) -> None:
     data = FORMS[form](KEYS[0])
-    for given_, words in ((None, "no passphrase"), (b"", "no passphrase"), (b"a passphrasE", "does not open")):
-        with pytest.raises(WrongPassphrase, match=words) as refused:
-            parse_private_key(data, given_)
-        assert shows_nothing(refused.value, data)
+    for passphrase, words in ((None, "no passphrase"), (b"", "no passphrase"), (b"a passphrasE", "does not open")):
+        with pytest.raises(WrongPassphrase, match=words) as raised:
+            parse_private_key(data, passphrase)
+        assert shows_nothing(raised.value, data)
 
 
-def test_a_passphrase_that_is_not_needed_is_not_used() -> None:
+def test_a_passphrase_that_is_not_needed_is_ignored() -> None:
     for form, write in FORMS.items():
         if "encrypted" not in form:
             text = b"ENCRYPTED it is not:\n" + write(KEYS[0]) if form.endswith("PEM") else write(KEYS[0])
             assert same(parse_private_key(text, b"another").private_key, KEYS[0])
 
 
-def test_what_is_too_long_is_not_looked_at() -> None:
+def test_input_that_is_too_long_is_rejected_unread() -> None:
     data = sec1(KEYS[0]).ljust(MAX_BYTES)
     assert same(parse_private_key(data).private_key, KEYS[0])
     with pytest.raises(InvalidKey, match="longer than 65536 bytes"):
@@ -168,16 +168,16 @@ def test_what_is_too_long_is_not_looked_at() -> None:
 @pytest.mark.parametrize(
     "piece", ["-----BEGIN EC PRIVATE KEY-----", "[", '"', "\\", '{"a":', "\\n", "A", "\n", "\ufeff"]
 )
-def test_what_is_built_to_cost_much_is_refused_soon(piece: str, length: int) -> None:
-    began = time.process_time()
+def test_input_crafted_to_be_expensive_is_rejected_quickly(piece: str, length: int) -> None:
+    started_at = time.process_time()
     with pytest.raises(InvalidKey):
         parse_private_key((piece * length).encode()[:MAX_BYTES])
-    assert time.process_time() - began < 1
+    assert time.process_time() - started_at < 1
 
 
-def says_nothing_of(data: bytes, said: str) -> bool:
-    """No longer run of letters in what went in, nor in the PEM and the DER that it may wrap, is in what came out."""
-    return not any(run.decode() in said for run in re.findall(rb"[A-Za-z0-9+/_=-]{12,}", data))
+def repeats_nothing_of(data: bytes, text: str) -> bool:
+    """Whether no long run of letters of the input appears in the text."""
+    return not any(run.decode() in text for run in re.findall(rb"[A-Za-z0-9+/_=-]{12,}", data))
 
 
 WHOLE = [*(write(KEYS[0]) for write in FORMS.values()), certificate(KEYS[0]), request(KEYS[0]), public(KEYS[0])]
@@ -189,7 +189,7 @@ PIECES = st.sampled_from(
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """Something valid with a few pieces of it gone, put in or changed, perhaps wrapped."""
+    """Valid input with a few pieces removed, inserted or changed, perhaps wrapped."""
     data = draw(st.sampled_from(WHOLE))
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(data)))
@@ -198,20 +198,20 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 
 @given(st.binary(max_size=300) | st.text(max_size=300).map(lambda t: t.encode("utf-8", "replace")) | damaged())
-def test_no_input_breaks_it_or_is_repeated(data: bytes) -> None:
-    """What still reads is the key that it was; all else is one of two failures."""
+def test_no_input_crashes_the_parser_or_is_repeated(data: bytes) -> None:
+    """Damaged input is still parsed to the original key, or raises one of two errors."""
     try:
-        pasted = parse_private_key(data, SECRET)
-    except (InvalidKey, WrongPassphrase) as refused:
-        said = f"{refused.message} {refused.detail} {refused!r}"
+        parsed = parse_private_key(data, SECRET)
+    except (InvalidKey, WrongPassphrase) as raised:
+        text = f"{raised.message} {raised.detail} {raised!r}"
     else:
-        assert same(pasted.private_key, KEYS[0])
-        said = f"{pasted.description} {pasted!r}"
-    assert CANARY.decode() not in said
-    assert says_nothing_of(data, said)
+        assert same(parsed.private_key, KEYS[0])
+        text = f"{parsed.description} {parsed!r}"
+    assert CANARY.decode() not in text
+    assert repeats_nothing_of(data, text)
 
 
 @given(st.sampled_from([pem.SEC1, pem.PKCS8]), st.binary(max_size=200))
-def test_random_bytes_under_a_label_are_refused(label: str, body: bytes) -> None:
+def test_random_bytes_under_a_label_are_rejected(label: str, body: bytes) -> None:
     with pytest.raises(InvalidKey):
         parse_private_key(pem.pem_block(label, body))

@@ -1,4 +1,4 @@
-"""What is not a private key for IVS is refused by the name of what it is, in text, in DER and wrapped."""
+"""Input that is not a private key for IVS is rejected by name, as text, as DER and wrapped in base64."""
 
 from __future__ import annotations
 
@@ -46,31 +46,31 @@ CURVES = {
 ED25519 = ed25519.Ed25519PrivateKey.generate()
 
 
-def refusal(data: bytes, password: bytes | None = None) -> str:
-    """What is said of it, alone and wrapped."""
-    said = set()
+def error_message(data: bytes, password: bytes | None = None) -> str:
+    """The error for this input, which is the same alone and wrapped in base64."""
+    messages = set()
     for form in (data, base64.b64encode(data), base64.encodebytes(data)):
-        with pytest.raises(InvalidKey) as refused:
+        with pytest.raises(InvalidKey) as raised:
             parse_private_key(form, password)
-        assert shows_nothing(refused.value, form)
-        said.add(refused.value.message)
-    assert len(said) == 1
-    return said.pop()
+        assert shows_nothing(raised.value, form)
+        messages.add(raised.value.message)
+    assert len(messages) == 1
+    return messages.pop()
 
 
 @pytest.mark.parametrize("name", CURVES)
-def test_a_key_on_another_curve_is_refused_by_the_curves_name(name: str) -> None:
+def test_a_key_on_another_curve_is_rejected_by_the_name_of_the_curve(name: str) -> None:
     key = ec.generate_private_key(CURVES[name])
     for data in (sec1(key), pkcs8(key), der(sec1(key)), der(pkcs8(key))):
-        assert refusal(data) == f"this is an EC key on {name}; IVS takes P-384 (secp384r1) only"
+        assert error_message(data) == f"this is an EC key on {name}; IVS takes P-384 (secp384r1) only"
     for data in (sec1(key, b"secret"), pkcs8(key, b"secret")):
-        assert name in refusal(data, b"secret")
+        assert name in error_message(data, b"secret")
 
 
 @pytest.mark.parametrize("name", [name for name in STRANGERS if "key" in name])
-def test_a_key_of_another_kind_is_refused_by_its_name(name: str) -> None:
+def test_a_key_of_another_kind_is_rejected_by_name(name: str) -> None:
     for data in (pkcs8(STRANGERS[name]), der(pkcs8(STRANGERS[name]))):
-        assert refusal(data) == f"this is {name}; IVS takes P-384 (secp384r1) only"
+        assert error_message(data) == f"this is {name}; IVS takes P-384 (secp384r1) only"
 
 
 def traditional(key: keypair.PrivateKey | dsa.DSAPrivateKey, password: bytes | None = None) -> bytes:
@@ -97,34 +97,40 @@ HALF_AN_IV = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,0011223344556677\n\n
 OTHERS: dict[str, tuple[bytes, str]] = {
     "RSA, traditional": (RSA_TRADITIONAL, "an RSA private key; IVS takes P-384"),
     "RSA, traditional, DER": (der(RSA_TRADITIONAL), "an RSA private key; IVS takes P-384"),
-    "public": (public(KEY), "a public key; the private half is needed"),
-    "public, DER": (der(public(KEY)), "a public key; the private half is needed"),
-    "public, OpenSSH": (OPENSSH_PUBLIC, "an OpenSSH public key; the private half is needed"),
-    "certificate": (certificate(KEY), "a certificate; the private half is needed"),
-    "certificate, DER": (der(certificate(KEY)), "a certificate; the private half is needed"),
-    "request": (request(KEY), "a certificate signing request; the private half is needed"),
-    "request, DER": (der(request(KEY)), "a certificate signing request; the private half is needed"),
+    "public": (public(KEY), "a public key, which contains no private key"),
+    "public, DER": (der(public(KEY)), "a public key, which contains no private key"),
+    "public, OpenSSH": (OPENSSH_PUBLIC, "an OpenSSH public key, which contains no private key"),
+    "certificate": (certificate(KEY), "a certificate, which contains no private key"),
+    "certificate, DER": (der(certificate(KEY)), "a certificate, which contains no private key"),
+    "request": (request(KEY), "a certificate signing request, which contains no private key"),
+    "request, DER": (der(request(KEY)), "a certificate signing request, which contains no private key"),
     "parameters alone": (
         pem.pem_block("EC PARAMETERS", bytes.fromhex("06052b81040022")),
         "EC parameters without a key",
     ),
-    "OpenSSH": (openssh(KEY), "an OpenSSH private key; `ssh-keygen -p -m PKCS8 -f FILE`"),
-    "OpenSSH, Ed25519": (openssh(ED25519), "an OpenSSH private key; `ssh-keygen -p -m PKCS8 -f FILE`"),
+    "OpenSSH": (openssh(KEY), "an OpenSSH private key; convert a copy to PKCS#8 with `ssh-keygen -p -m PKCS8 -f FILE`"),
+    "OpenSSH, Ed25519": (
+        openssh(ED25519),
+        "an OpenSSH private key; convert a copy to PKCS#8 with `ssh-keygen -p -m PKCS8 -f FILE`",
+    ),
     "PuTTY": (b"PuTTY-User-Key-File-3: ecdsa-sha2-nistp384\nEncryption: none\n", "a PuTTY private key"),
     "PGP private": (pem.pem_block("PGP PRIVATE KEY BLOCK", b"x" * 99, "Version: 1\n\n"), "a PGP private key"),
     "PGP public": (pem.pem_block("PGP PUBLIC KEY BLOCK", b"x" * 99), "a PGP public key"),
-    "PKCS#12": (pfx(b"secret"), "a PKCS#12 bundle; `openssl pkcs12 -in FILE -nocerts`"),
-    "PKCS#12 without a password": (pfx(None), "a PKCS#12 bundle; `openssl pkcs12 -in FILE -nocerts`"),
+    "PKCS#12": (pfx(b"secret"), "a PKCS#12 bundle; extract the private key with `openssl pkcs12 -in FILE -nocerts`"),
+    "PKCS#12 without a password": (
+        pfx(None),
+        "a PKCS#12 bundle; extract the private key with `openssl pkcs12 -in FILE -nocerts`",
+    ),
     "PEM of another kind": (pem.pem_block("ATTRIBUTE CERTIFICATE", b"x" * 99), "a PEM block of an unknown kind"),
-    "two": (sec1(KEY) + pkcs8(OTHER), "holds 2 private keys"),
-    "two, one for SSH": (pkcs8(KEY) + openssh(ED25519), "holds 2 private keys"),
-    "the same twice": (sec1(KEY) * 2, "holds 2 private keys"),
+    "two": (sec1(KEY) + pkcs8(OTHER), "contains 2 private keys"),
+    "two, one for SSH": (pkcs8(KEY) + openssh(ED25519), "contains 2 private keys"),
+    "the same twice": (sec1(KEY) * 2, "contains 2 private keys"),
     "empty": (b"", "this is empty"),
     "blank": (b" \r\n\t\n", "this is empty"),
     "empty quotes": (b'""', "this is empty"),
-    "words": (b"Could you send me the key again?", "not a private key in any known form"),
-    "a path": (b"C:\\Users\\me\\Desktop\\private.pem", "not a private key in any known form"),
-    "bytes": (bytes(range(256)), "not a private key in any known form"),
+    "words": (b"Could you send me the key again?", "not a private key in a supported format"),
+    "a path": (b"C:\\Users\\me\\Desktop\\private.pem", "not a private key in a supported format"),
+    "bytes": (bytes(range(256)), "not a private key in a supported format"),
     "without its end": (sec1(KEY)[:-20], "a SEC1 private key in PEM that is damaged: a part is missing"),
     "without its beginning": (sec1(KEY)[20:], "a SEC1 private key in PEM that is damaged: a part is missing"),
     "with ends that differ": (sec1(KEY).replace(b"END EC", b"END"), "a SEC1 private key in PEM that is damaged"),
@@ -139,7 +145,7 @@ OTHERS: dict[str, tuple[bytes, str]] = {
         pem.pem_block(pem.PKCS8, swapped(KEY, OTHER, der(pkcs8(KEY)))),
         "its halves differ",
     ),
-    "halves of two keys, DER": (swapped(KEY, OTHER, der(sec1(KEY))), "not a private key in any known form"),
+    "halves of two keys, DER": (swapped(KEY, OTHER, der(sec1(KEY))), "not a private key in a supported format"),
     "halves of two keys, JWK": (json.dumps({**jwk(KEY), "d": jwk(OTHER)["d"]}).encode(), "halves differ"),
     "a JWK, public": (json.dumps({k: v for k, v in jwk(KEY).items() if k != "d"}).encode(), "a public key as a JWK"),
     "a JWK, P-256": (json.dumps({**jwk(KEY), "crv": "P-256"}).encode(), "an EC key on P-256 as a JWK; IVS takes P-384"),
@@ -148,17 +154,17 @@ OTHERS: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_it_says_what_it_is_instead(name: str) -> None:
+def test_the_error_says_what_the_input_is(name: str) -> None:
     data, words = OTHERS[name]
     if data.strip():
-        assert words in refusal(data)
+        assert words in error_message(data)
         return
     with pytest.raises(InvalidKey, match=words):
         parse_private_key(data)
 
 
-def test_a_word_of_the_input_is_never_a_word_of_the_refusal() -> None:
-    """Labels, curves and key types are somebody's input, too."""
+def test_no_word_of_the_input_appears_in_the_error() -> None:
+    """Labels, curves and key types are input, too."""
     for data in (
         b"-----BEGIN HUNTER2 PRIVATE KEY-----\nAAAA\n-----END HUNTER2 PRIVATE KEY-----\n",
         b"-----BEGIN HUNTER2-----\nAAAA\n-----END HUNTER2-----\n",
@@ -167,4 +173,4 @@ def test_a_word_of_the_input_is_never_a_word_of_the_refusal() -> None:
         b'{"kty": "OKP", "crv": ["HUNTER2"]}',
         b"HUNTER2 HUNTER2",
     ):
-        assert "HUNTER2" not in refusal(data)
+        assert "HUNTER2" not in error_message(data)

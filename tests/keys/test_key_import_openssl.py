@@ -1,4 +1,4 @@
-"""Keys as the programs that people have write them: `openssl` and `ssh-keygen`."""
+"""Parsing of keys that `openssl` and `ssh-keygen` write."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def openssl(*arguments: str, stdin: bytes = b"") -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "found"),
+    ("arguments", "description"),
     [
         (["ec"], "a SEC1 private key in PEM"),
         (["ec", "-no_public"], "a SEC1 private key in PEM"),
@@ -43,13 +43,15 @@ def openssl(*arguments: str, stdin: bytes = b"") -> bytes:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_each_form_that_openssl_writes_is_read(private_key: PrivateKey, arguments: list[str], description: str) -> None:
-    pasted = parse_private_key(openssl(*arguments, stdin=sec1(private_key)), SECRET)
-    assert same(pasted.private_key, private_key)
-    assert pasted.description == description
+def test_each_form_that_openssl_writes_is_parsed(
+    private_key: PrivateKey, arguments: list[str], description: str
+) -> None:
+    parsed = parse_private_key(openssl(*arguments, stdin=sec1(private_key)), SECRET)
+    assert same(parsed.private_key, private_key)
+    assert parsed.description == description
 
 
-def test_a_key_made_as_the_user_guide_says_is_read_with_its_parameters() -> None:
+def test_a_key_generated_as_in_the_user_guide_is_parsed_with_its_parameters() -> None:
     pem = openssl("ecparam", "-name", "secp384r1", "-genkey")
     assert b"EC PARAMETERS" in pem
     assert parse_private_key(pem).description == "a SEC1 private key in PEM, with other text around it"
@@ -72,22 +74,22 @@ def test_a_key_made_as_the_user_guide_says_is_read_with_its_parameters() -> None
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_openssl_makes_of_other_kinds_is_refused_by_its_name(arguments: list[str], words: str) -> None:
+def test_other_kinds_of_keys_are_rejected_by_name(arguments: list[str], words: str) -> None:
     with pytest.raises(InvalidKey, match=f"this .*{words}"):
         parse_private_key(openssl(*arguments), SECRET)
 
 
-def test_a_cipher_that_cannot_be_read_is_not_called_a_wrong_passphrase(private_key: PrivateKey) -> None:
+def test_an_unsupported_cipher_is_not_reported_as_a_wrong_passphrase(private_key: PrivateKey) -> None:
     for arguments in (["ec", "-camellia256"], ["pkcs8", "-topk8", "-v2", "camellia256"]):
         pem = openssl(*arguments, *ENCRYPTS, stdin=sec1(private_key))
         with pytest.raises(InvalidKey, match="cipher that is not supported"):
             parse_private_key(pem, SECRET)
-        with_the_way_out = openssl("pkcs8", "-topk8", "-v2", "aes256", "-passin", "pass:secret", *ENCRYPTS, stdin=pem)
-        assert same(parse_private_key(with_the_way_out, SECRET).private_key, private_key)
+        converted = openssl("pkcs8", "-topk8", "-v2", "aes256", "-passin", "pass:secret", *ENCRYPTS, stdin=pem)
+        assert same(parse_private_key(converted, SECRET).private_key, private_key)
 
 
-def test_an_encryption_that_openssl_balks_at_is_refused(private_key: PrivateKey) -> None:
-    """scrypt's cost must be a power of two; this one is not."""
+def test_an_encryption_that_openssl_rejects_is_rejected(private_key: PrivateKey) -> None:
+    """The cost of scrypt must be a power of two; this one is not."""
     data = openssl("pkcs8", "-topk8", "-scrypt", "-outform", "DER", *ENCRYPTS, stdin=sec1(private_key))
     cost = bytes.fromhex("02024000")
     assert cost in data
@@ -95,20 +97,20 @@ def test_an_encryption_that_openssl_balks_at_is_refused(private_key: PrivateKey)
         parse_private_key(data.replace(cost, bytes.fromhex("02025000")), SECRET)
 
 
-def test_the_way_out_of_pkcs12_leads_to_a_key_that_is_read(private_key: PrivateKey, tmp_path: Path) -> None:
+def test_the_suggested_conversion_of_pkcs12_works(private_key: PrivateKey, tmp_path: Path) -> None:
     key, bundle = tmp_path / "key.pem", tmp_path / "bundle.p12"
     key.write_bytes(sec1(private_key))
     openssl("pkcs12", "-export", "-nocerts", "-inkey", str(key), "-out", str(bundle), "-name", "ivs", *ENCRYPTS)
     with pytest.raises(InvalidKey, match="openssl pkcs12 -in FILE -nocerts"):
         parse_private_key(bundle.read_bytes(), SECRET)
     pem = openssl("pkcs12", "-in", str(bundle), "-nocerts", "-passin", "pass:secret", *ENCRYPTS)
-    pasted = parse_private_key(pem, SECRET)
-    assert same(pasted.private_key, private_key)
-    assert pasted.description == "an encrypted PKCS#8 private key in PEM, with other text around it"
+    parsed = parse_private_key(pem, SECRET)
+    assert same(parsed.private_key, private_key)
+    assert parsed.description == "an encrypted PKCS#8 private key in PEM, with other text around it"
 
 
 @pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
-def test_the_way_out_of_opensshs_own_form_leads_to_a_key_that_is_read(tmp_path: Path) -> None:
+def test_the_suggested_conversion_of_an_openssh_key_works(tmp_path: Path) -> None:
     file = tmp_path / "key"
     run = ["ssh-keygen", "-q", "-f", str(file)]
     subprocess.run([*run, "-t", "ecdsa", "-b", "384", "-N", ""], check=True)

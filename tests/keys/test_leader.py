@@ -89,7 +89,9 @@ def process(stage: InMemoryDeployment) -> Process:
     return Process(stage)
 
 
-def test_with_no_key_at_all_the_first_one_is_made_and_signs_after_the_lead(stage: InMemoryDeployment, process: Process) -> None:
+def test_with_no_key_at_all_the_first_one_is_made_and_signs_after_the_lead(
+    stage: InMemoryDeployment, process: Process
+) -> None:
     process.run()
     [(_, there)] = stage.placements(EAST, KeyState.PREPARED)
     process.run(LEAD_SECONDS - INTERVAL_SECONDS)
@@ -203,7 +205,9 @@ def test_who_does_not_perform_asks_ivs_nothing(stage: InMemoryDeployment) -> Non
     assert second.looks() == 0
 
 
-def test_trouble_is_told_until_it_is_over_and_tried_again_at_growing_pauses(stage: InMemoryDeployment, process: Process) -> None:
+def test_trouble_is_told_until_it_is_over_and_tried_again_at_growing_pauses(
+    stage: InMemoryDeployment, process: Process
+) -> None:
     stage.ivs.refuse[EAST] = outage()
     process.run()
     assert texts(process.rotation.problems) == ["us-east-1: IVS did not answer"]
@@ -232,7 +236,9 @@ def test_a_region_in_trouble_keeps_no_other_from_a_key(stage: InMemoryDeployment
     assert process.figure('tokensvc_rotation_problems{region="us-west-2"}') == 1
 
 
-def test_slots_that_others_fill_are_trouble_with_the_arithmetic_before_a_rotation_needs_them(stage: InMemoryDeployment) -> None:
+def test_slots_that_others_fill_are_trouble_with_the_arithmetic_before_a_rotation_needs_them(
+    stage: InMemoryDeployment,
+) -> None:
     process = Process(stage)
     stage.ivs.add_foreign(EAST, 2)
     process.run(LEAD_SECONDS)
@@ -252,7 +258,9 @@ def test_a_policy_that_a_longer_lease_made_impossible_is_trouble(stage: InMemory
     )
 
 
-def test_a_store_that_is_away_is_trouble_and_counted_and_the_next_run_goes_on(stage: InMemoryDeployment, process: Process) -> None:
+def test_a_store_that_is_away_is_trouble_and_counted_and_the_next_run_goes_on(
+    stage: InMemoryDeployment, process: Process
+) -> None:
     process.away = True
     for _ in range(2):
         with pytest.raises(StoreUnavailable):
@@ -292,7 +300,9 @@ def test_the_news_of_a_region_say_what_comes_next_and_when(stage: InMemoryDeploy
     assert (settled.slots_used, settled.foreign) == (1, 0)
 
 
-def test_a_drain_that_comes_before_the_next_rotation_is_what_comes_next(stage: InMemoryDeployment, process: Process) -> None:
+def test_a_drain_that_comes_before_the_next_rotation_is_what_comes_next(
+    stage: InMemoryDeployment, process: Process
+) -> None:
     former = stage.generate().id
     stage.rotate()
     process.run()
@@ -313,7 +323,9 @@ def _lines(lines: Sequence[Mapping[str, Any]], event: str) -> list[Mapping[str, 
     return [line for line in lines if line["event"] == event]
 
 
-def test_ivs_away_is_logged_when_it_starts_once_a_minute_and_when_it_ends(stage: InMemoryDeployment, process: Process) -> None:
+def test_ivs_away_is_logged_when_it_starts_once_a_minute_and_when_it_ends(
+    stage: InMemoryDeployment, process: Process
+) -> None:
     process.run(LEAD_SECONDS)
     with capture_logs() as lines:
         stage.ivs.refuse[EAST] = outage()

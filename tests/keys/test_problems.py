@@ -158,7 +158,9 @@ def test_a_fingerprint_that_differs_is_seen_although_the_import_was_not_heard(st
     assert there.fingerprint_differs
 
 
-def test_an_import_that_the_store_could_not_note_is_found_even_where_no_key_is_wanted_any_more(stage: InMemoryDeployment) -> None:
+def test_an_import_that_the_store_could_not_note_is_found_even_where_no_key_is_wanted_any_more(
+    stage: InMemoryDeployment,
+) -> None:
     stage.generate(EAST)
 
     def fail() -> None:
@@ -209,7 +211,9 @@ def test_a_lease_that_is_lost_on_the_way_is_waited_for(stage: InMemoryDeployment
     stage.check_settled(EAST)
 
 
-def test_a_step_that_was_begun_in_a_region_where_nothing_is_left_is_settled_without_asking_ivs(stage: InMemoryDeployment) -> None:
+def test_a_step_that_was_begun_in_a_region_where_nothing_is_left_is_settled_without_asking_ivs(
+    stage: InMemoryDeployment,
+) -> None:
     stage.generate(EAST, WEST)
     stage.store.journal.start(StepKind.DELETE, "k9", "eu-west-1", "because", stage.clock.at())
     stage.clock.advance(GRACE_SECONDS + 1)
@@ -244,7 +248,9 @@ def test_a_standby_whose_private_half_is_lost_does_not_take_over(with_standby: I
     assert state(stage, ready.id) is KeyState.RETIRED
 
 
-def test_a_deletion_that_stood_still_does_not_take_a_key_that_has_signed_again(with_standby: InMemoryDeployment) -> None:
+def test_a_deletion_that_stood_still_does_not_take_a_key_that_has_signed_again(
+    with_standby: InMemoryDeployment,
+) -> None:
     """It had drained; a compromise called it back; it retires again, and its new tokens live."""
     stage = with_standby
     former = stage.generate().id

@@ -63,7 +63,9 @@ LOOKS: dict[str, Callable[[InMemoryDeployment], object]] = {
 
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("name", LOOKS)
-def test_looking_changes_nothing(stage: InMemoryDeployment, state: Callable[[InMemoryDeployment], None], name: str) -> None:
+def test_looking_changes_nothing(
+    stage: InMemoryDeployment, state: Callable[[InMemoryDeployment], None], name: str
+) -> None:
     state(stage)
     rows, private_keys = dump(stage.store), stage.vault.key_ids()
     stage.ivs.calls.clear()
@@ -76,7 +78,9 @@ def test_looking_changes_nothing(stage: InMemoryDeployment, state: Callable[[InM
 
 
 @pytest.mark.parametrize("state", [unrecorded_import, unrecorded_compromise])
-def test_an_update_records_what_a_look_only_finds(stage: InMemoryDeployment, state: Callable[[InMemoryDeployment], None]) -> None:
+def test_an_update_records_what_a_look_only_finds(
+    stage: InMemoryDeployment, state: Callable[[InMemoryDeployment], None]
+) -> None:
     state(stage)
     found, rows = take_inventory(stage.context(), EAST).problems, dump(stage.store)
     seen = sync_inventory(stage.context(), EAST)

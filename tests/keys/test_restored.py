@@ -232,8 +232,8 @@ def forgotten(migrated: Path, tmp_path: Path) -> tuple[Deployment, str]:
     return deployment, made.id
 
 
-def test_a_pair_whose_import_was_forgotten_is_drained_before_it_is_deleted(forgotten: tuple[Deployment, str]) -> None:
-    deployment, key_id = forgotten
+def test_a_pair_whose_import_was_forgotten_is_drained_before_it_is_deleted(unrecorded: tuple[Deployment, str]) -> None:
+    deployment, key_id = unrecorded
     deployment.vault.remove(key_id)
     deployment.reconcile()
     assert deployment.states()[key_id] is PREPARED
@@ -241,9 +241,9 @@ def test_a_pair_whose_import_was_forgotten_is_drained_before_it_is_deleted(forgo
 
 
 def test_a_pair_whose_import_was_forgotten_is_not_deleted_by_hand_before_it_is_drained(
-    forgotten: tuple[Deployment, str],
+    unrecorded: tuple[Deployment, str],
 ) -> None:
-    deployment, key_id = forgotten
+    deployment, key_id = unrecorded
     deployment.reconcile()
     with pytest.raises(Conflict, match="may live until"):
         commands.delete(deployment.context(), key_id, [EAST])
@@ -251,10 +251,10 @@ def test_a_pair_whose_import_was_forgotten_is_not_deleted_by_hand_before_it_is_d
 
 
 def test_a_pair_whose_import_was_forgotten_counts_with_the_longest_life_that_was_allowed(
-    forgotten: tuple[Deployment, str],
+    unrecorded: tuple[Deployment, str],
 ) -> None:
     """That it was taken up twice, or that the limit was lowered since, shortens nothing."""
-    deployment, key_id = forgotten
+    deployment, key_id = unrecorded
     deployment.reconcile()
     deployment.store.deployment.set_max_ttl_seconds(300)
     deployment.reconcile()

@@ -285,7 +285,9 @@ def test_a_record_that_another_run_is_about_to_keep_is_left_alone(stage: InMemor
     assert "fresh" in {record.id for record in stage.store.keys.list()}
 
 
-def test_a_fingerprint_that_differs_is_reported_and_the_key_put_to_work_by_an_operator_alone(stage: InMemoryDeployment) -> None:
+def test_a_fingerprint_that_differs_is_reported_and_the_key_put_to_work_by_an_operator_alone(
+    stage: InMemoryDeployment,
+) -> None:
     stage.ivs.fingerprint_of = lambda _key: "00:11"
     [outlook] = stage.reconcile()
     [(record, there)] = stage.placements(EAST, KeyState.PREPARED)
@@ -309,7 +311,9 @@ def test_no_step_tells_a_private_key(stage: InMemoryDeployment) -> None:
     assert "PRIVATE" not in said
 
 
-def test_an_import_that_was_not_recorded_is_found_although_the_next_run_names_another_region(stage: InMemoryDeployment) -> None:
+def test_an_import_that_was_not_recorded_is_found_although_the_next_run_names_another_region(
+    stage: InMemoryDeployment,
+) -> None:
     stage.ivs.lose["ImportPlaybackKeyPair"] = "after"
     with pytest.raises(ControlPlaneUnavailable):
         stage.generate(EAST)

@@ -10,9 +10,9 @@ from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.deployment.record import RotationPolicy
 from tokensvc.errors import InvalidRotationPolicy
 from tokensvc.keys.rotation_policy import (
-    KEY_PAIRS_MAX,
+    MAX_KEY_PAIRS,
     PROPAGATION_SECONDS,
-    SLOTS_MIN,
+    MIN_SLOTS,
     check_policy,
     check_slots,
     max_staleness_seconds,
@@ -85,13 +85,13 @@ def test_under_a_policy_that_is_taken_a_key_has_drained_before_the_one_after_it_
         assert age >= needed
 
 
-@pytest.mark.parametrize("foreign", range(KEY_PAIRS_MAX - SLOTS_MIN + 1))
+@pytest.mark.parametrize("foreign", range(MAX_KEY_PAIRS - MIN_SLOTS + 1))
 def test_two_slots_are_enough(foreign: int) -> None:
     check_slots("us-east-1", foreign)
 
 
 @pytest.mark.parametrize("foreign", [2, 3])
 def test_fewer_than_two_slots_are_refused_with_the_arithmetic(foreign: int) -> None:
-    left = rf"in us-east-1 others hold {foreign} of the 3 .* leaves {KEY_PAIRS_MAX - foreign}, .* needs 2"
+    left = rf"in us-east-1 others hold {foreign} of the 3 .* leaves {MAX_KEY_PAIRS - foreign}, .* needs 2"
     with pytest.raises(InvalidRotationPolicy, match=left):
         check_slots("us-east-1", foreign)

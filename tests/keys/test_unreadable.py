@@ -20,7 +20,7 @@ from tokensvc.keys import commands
 from tokensvc.keys.inventory import GRACE_SECONDS, sync_inventory
 from tokensvc.keys.lifecycle import KeyRecord, KeyState, require_key
 from tokensvc.keys.retirement import delete_pair, retire
-from tokensvc.keys.rotation_policy import KEY_PAIRS_MAX
+from tokensvc.keys.rotation_policy import MAX_KEY_PAIRS
 from tokensvc.storage.engine import write_transaction
 from tokensvc.tokens.keyring import RegionKeys
 
@@ -94,7 +94,7 @@ def test_its_pair_and_its_private_half_outlast_everything_that_goes_by_itself(
     assert there.arn in pairs(stage)
     assert record.id in stage.vault.key_ids()
     assert record_of(stage, record.id).damage
-    assert len(pairs(stage)) <= KEY_PAIRS_MAX
+    assert len(pairs(stage)) <= MAX_KEY_PAIRS
     assert stage.active() != record.id, "another key signs"
     assert not stage.store.journal.open_entries() or of is not KeyState.ACTIVE
 
@@ -112,14 +112,14 @@ def test_it_fills_its_slot(stage: InMemoryDeployment) -> None:
 
 
 def test_a_region_that_is_full_of_such_keys_gets_no_other(stage: InMemoryDeployment) -> None:
-    for _ in range(KEY_PAIRS_MAX):
+    for _ in range(MAX_KEY_PAIRS):
         commands.generate(stage.context(), [EAST])
         stage.reconcile()
     for record in stage.store.keys.list():
         damage(stage, record.id, "state", "reticent", EAST)
     [outlook] = stage.reconcile()
     assert "somebody must make room" in (outlook.wait.reason if outlook.wait else "")
-    assert len(pairs(stage)) == KEY_PAIRS_MAX
+    assert len(pairs(stage)) == MAX_KEY_PAIRS
 
 
 def test_what_is_wrong_is_told(stage: InMemoryDeployment) -> None:
@@ -191,7 +191,9 @@ def worker(stage: InMemoryDeployment, clock: ManualClock) -> CountingWorker:
     return CountingWorker(stage, clock)
 
 
-def test_the_key_does_not_sign_there_and_every_other_one_goes_on(stage: InMemoryDeployment, worker: CountingWorker) -> None:
+def test_the_key_does_not_sign_there_and_every_other_one_goes_on(
+    stage: InMemoryDeployment, worker: CountingWorker
+) -> None:
     key = stage.generate(EAST, WEST)
     damage(stage, key.id, "state", "reticent", EAST)
     east, west = slot(stage, worker), slot(stage, worker, WEST)
@@ -206,7 +208,9 @@ def test_the_key_does_not_sign_there_and_every_other_one_goes_on(stage: InMemory
     assert worker.refresh.current.damage == ()
 
 
-def test_the_retiring_key_signs_in_its_stead_while_it_safely_may(stage: InMemoryDeployment, worker: CountingWorker) -> None:
+def test_the_retiring_key_signs_in_its_stead_while_it_safely_may(
+    stage: InMemoryDeployment, worker: CountingWorker
+) -> None:
     former = stage.generate()
     latter = stage.rotate()
     damage(stage, latter, "state", "reticent", EAST)

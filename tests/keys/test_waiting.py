@@ -52,7 +52,9 @@ def test_a_rotation_is_over_when_another_process_has_performed_it(stage: InMemor
     assert stage.reports.count("another process performs; waiting for it") == 1
 
 
-def test_a_full_region_is_refused_with_what_fills_it_although_another_process_performs(stage: InMemoryDeployment) -> None:
+def test_a_full_region_is_refused_with_what_fills_it_although_another_process_performs(
+    stage: InMemoryDeployment,
+) -> None:
     stage.ivs.add_foreign(EAST)
     stage.generate()
     stage.rotate()
