@@ -187,12 +187,12 @@ def test_a_clock_jump_is_unready_at_once(worker: Worker) -> None:
 
 
 def test_unreadable_rows_are_warnings(worker: Worker) -> None:
-    worker.snapshot = worker.snapshot._replace(damage=("caller shop cannot be read: policy is no JSON",))
-    assert json.loads(worker.ask().body)["warnings"] == ["caller shop cannot be read: policy is no JSON"]
+    worker.snapshot = worker.snapshot._replace(damage=("caller shop cannot be read: policy is not JSON",))
+    assert json.loads(worker.ask().body)["warnings"] == ["caller shop cannot be read: policy is not JSON"]
 
 
 def test_a_worker_without_max_ttl_is_unready(worker: Worker) -> None:
-    words = "the deployment's max_ttl_seconds is no number from 1 to 31536000"
+    words = "the deployment's max_ttl_seconds is not an integer from 1 to 31536000"
     worker.snapshot = worker.snapshot._replace(max_ttl_seconds=0, damage=(words,))
     assert worker.code() == "max_ttl_unavailable"
     assert words in worker.ask().body.decode()

@@ -1,4 +1,4 @@
-"""The public halves, for anyone's JOSE library."""
+"""The JWK set, as any JOSE library reads it."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ from tokensvc.tokens.snapshot import Snapshot
 from tokensvc.web.endpoints.jwks import JwksRoute
 
 
-def answered(keyring: Keyring) -> dict[str, list[dict[str, str]]]:
-    answer = response_of(JwksRoute(lambda: Snapshot(keyring=keyring)).jwks, scope_of("GET"), b"")
-    assert answer.status == 200
-    assert (b"cache-control", b"max-age=60") in answer.headers
-    body: dict[str, list[dict[str, str]]] = json.loads(answer.body)
+def jwk_set_of(keyring: Keyring) -> dict[str, list[dict[str, str]]]:
+    response = response_of(JwksRoute(lambda: Snapshot(keyring=keyring)).jwks, scope_of("GET"), b"")
+    assert response.status == 200
+    assert (b"cache-control", b"max-age=60") in response.headers
+    body: dict[str, list[dict[str, str]]] = json.loads(response.body)
     return body
 
 
 def test_pyjwt_verifies_a_token_with_a_key_of_the_set(private_key: PrivateKey) -> None:
     token = encode_token(private_key, HEADER, {"aws:channel-arn": str(CHANNEL), "exp": int(START) + 10**9})
-    [key] = jwt.PyJWKSet.from_dict(answered(keyring_of(private_key))).keys
+    [key] = jwt.PyJWKSet.from_dict(jwk_set_of(keyring_of(private_key))).keys
     assert jwt.decode(token, key, algorithms=["ES384"])["aws:channel-arn"] == str(CHANNEL)
 
 
 def test_every_imported_key_is_in_the_set_once(private_key: PrivateKey) -> None:
     other = keypair.generate()
     keys = {"k1": private_key.public_key(), "k2": other.public_key()}
-    ring = Keyring(
+    keyring = Keyring(
         {
             CHANNEL.account_region: RegionKeys(None, keys),
             AccountRegion("1", "eu-west-1"): RegionKeys(None, {"k1": keys["k1"]}),
         }
     )
-    found = answered(ring)["keys"]
-    assert [key["kid"] for key in found] == ["k1", "k2"]
-    assert all(set(key) == {"kty", "crv", "use", "alg", "kid", "x", "y"} for key in found), "public members alone"
+    keys_in_set = jwk_set_of(keyring)["keys"]
+    assert [key["kid"] for key in keys_in_set] == ["k1", "k2"]
+    assert all(set(key) == {"kty", "crv", "use", "alg", "kid", "x", "y"} for key in keys_in_set), "only public members"
 
 
 def test_coordinates_keep_their_leading_zeros() -> None:
     for number in range(1, 600):
         key = ec.derive_private_key(number, ec.SECP384R1())
-        [jwk] = answered(Keyring({CHANNEL.account_region: RegionKeys(None, {"k": key.public_key()})}))["keys"]
+        [jwk] = jwk_set_of(Keyring({CHANNEL.account_region: RegionKeys(None, {"k": key.public_key()})}))["keys"]
         assert len(jwk["x"]) == len(jwk["y"]) == 64
 
 
 def test_the_set_is_empty_without_keys() -> None:
-    assert answered(EMPTY_KEYRING) == {"keys": []}
+    assert jwk_set_of(EMPTY_KEYRING) == {"keys": []}

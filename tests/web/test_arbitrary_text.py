@@ -1,4 +1,4 @@
-"""Whatever text a request holds, where ids, parameters, fields and headers are: an answer, and never a failed store."""
+"""Arbitrary text in ids, parameters, fields and headers gets a response and never makes the store fail."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tokensvc.revocations.requests import DenialQuery, RevocationQuery
 from tokensvc.storage import migrate
 from tokensvc.storage.store import Store, open_store
 
-JUNK = (
+SAMPLES = (
     "\0",
     "a\0b",
     "\x1b[2J",
@@ -47,7 +47,7 @@ JUNK = (
     "-1",
     "0",
 )
-IDS = [junk for junk in JUNK if junk not in ("0", "-1")]
+IDS = [sample for sample in SAMPLES if sample not in ("0", "-1")]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store(request: pytest.FixtureRequest, migrated: Path) -> Iterator[Store]:
-    """A new store on each database in turn."""
+    """A new store on each kind of database."""
     if request.param == "sqlite":
         opened = store_in_memory(migrated)
     else:
@@ -72,29 +72,29 @@ def store(request: pytest.FixtureRequest, migrated: Path) -> Iterator[Store]:
     opened.close()
 
 
-class Deployment:
-    """Every route but the tokens', on one store."""
+class AllRoutes:
+    """All routes except those of tokens, on one store."""
 
     def __init__(self, store: Store, migrated: Path, folder: Path) -> None:
-        self.counter = MultiTenantApp(store)
-        stage = InMemoryDeployment(migrated, folder)
-        stage.store = store
-        stage.generate(EAST)
-        self.keys = Service(stage)
+        self.app = MultiTenantApp(store)
+        deployment = InMemoryDeployment(migrated, folder)
+        deployment.store = store
+        deployment.generate(EAST)
+        self.keys = Service(deployment)
 
     def key_route(self, method: str, path: str, body: object = None, query: str = "") -> AsgiResponse:
         scope = scope_of(method, path, authorization=f"Bearer {ADMIN}") | {"query_string": query.encode()}
-        return asyncio.run(request(self.keys._front, scope, b"" if body is None else json.dumps(body).encode()))
+        return asyncio.run(request(self.keys._app, scope, b"" if body is None else json.dumps(body).encode()))
 
     def route(self, method: str, path: str, body: object = None, query: str = "", **headers: str) -> AsgiResponse:
         if path.startswith("/v1/keys"):
             return self.key_route(method, path, body, query)
-        return self.counter.request(method, f"{path}?{query}", body, **headers)
+        return self.app.request(method, f"{path}?{query}", body, **headers)
 
 
 @pytest.fixture
-def deployment(store: Store, migrated: Path, tmp_path: Path) -> Deployment:
-    return Deployment(store, migrated, tmp_path / "keys")
+def routes(store: Store, migrated: Path, tmp_path: Path) -> AllRoutes:
+    return AllRoutes(store, migrated, tmp_path / "keys")
 
 
 PATHS = [
@@ -108,11 +108,11 @@ PATHS = [
 ]
 
 
-def test_a_malformed_id_is_not_found(deployment: Deployment) -> None:
+def test_a_malformed_id_is_not_found(routes: AllRoutes) -> None:
     for method, path, code in PATHS:
-        for junk in IDS:
-            reply = deployment.route(method, path.format(junk), {} if path.startswith("/v1/keys") else None)
-            assert (reply.status, reply.json["code"]) == (404, code), (path, junk)
+        for sample in IDS:
+            response = routes.route(method, path.format(sample), {} if path.startswith("/v1/keys") else None)
+            assert (response.status, response.json["code"]) == (404, code), (path, sample)
 
 
 PARAMETERS = {
@@ -127,23 +127,23 @@ PAGE_TOKENS = {
 }
 
 
-def test_a_list_parameter_is_accepted_or_rejected_by_name(deployment: Deployment) -> None:
+def test_a_list_parameter_is_accepted_or_rejected_by_name(routes: AllRoutes) -> None:
     for path, names in PARAMETERS.items():
         for name in names:
-            for junk in JUNK:
-                value = quote(junk.encode(errors="surrogatepass"))
+            for sample in SAMPLES:
+                value = quote(sample.encode(errors="surrogatepass"))
                 more = "" if name == "channelArn" else f"&channelArn={CHANNEL}"
-                reply = deployment.route("GET", path, query=f"{name}={value}{'' if path == '/v1/keys' else more}")
-                assert reply.status in (200, 422), (path, name, junk, reply.body)
-                if reply.status == 422:
-                    assert {error["field"] for error in reply.json["errors"]} == {name}
+                response = routes.route("GET", path, query=f"{name}={value}{'' if path == '/v1/keys' else more}")
+                assert response.status in (200, 422), (path, name, sample, response.body)
+                if response.status == 422:
+                    assert {error["field"] for error in response.json["errors"]} == {name}
 
 
-def test_a_well_formed_next_token_is_accepted_or_rejected(deployment: Deployment) -> None:
+def test_a_well_formed_next_token_is_accepted_or_rejected(routes: AllRoutes) -> None:
     for path, tokens in PAGE_TOKENS.items():
         for text in ("0", "9" * 18, "9" * 18 + "-" + "f" * 32, "0-" + "0" * 32, "1-a", "k1"):
             for token in (text, tokens.encode(text)):
-                assert deployment.route("GET", path, query=f"nextToken={token}").status in (200, 422), (path, text)
+                assert routes.route("GET", path, query=f"nextToken={token}").status in (200, 422), (path, text)
 
 
 FIELDS: dict[str, dict[str, Any]] = {
@@ -154,28 +154,28 @@ FIELDS: dict[str, dict[str, Any]] = {
 }
 
 
-def test_a_field_is_accepted_or_rejected(deployment: Deployment) -> None:
-    """Half of a surrogate pair is a request that cannot be read: no decoder of UTF-8 takes it."""
+def test_a_field_is_accepted_or_rejected(routes: AllRoutes) -> None:
+    """Half of a surrogate pair is a malformed request: no UTF-8 decoder accepts it."""
     for path, fields in FIELDS.items():
         for name, value in fields.items():
-            for junk in JUNK:
-                given = [junk] if isinstance(value, list) else junk
-                reply = deployment.route("POST", path, fields | {name: given})
-                assert reply.status in (201, 202, 400, 404, 422), (path, name, junk, reply.body)
-                unknown = deployment.route("POST", path, fields | {junk: 1})
-                assert unknown.status in (400, 422), (path, junk)
-    for junk in JUNK:
-        subject = {"channelArn": CHANNEL, "subject": junk}
-        assert deployment.route("POST", "/v1/revocations", subject).status in (202, 400, 422), len(junk)
-        batch = deployment.route("POST", "/v1/revocations/batch", {"revocations": [{"reason": junk, "viewerId": junk}]})
-        assert batch.status in (202, 400), junk
+            for sample in SAMPLES:
+                given = [sample] if isinstance(value, list) else sample
+                response = routes.route("POST", path, fields | {name: given})
+                assert response.status in (201, 202, 400, 404, 422), (path, name, sample, response.body)
+                unknown = routes.route("POST", path, fields | {sample: 1})
+                assert unknown.status in (400, 422), (path, sample)
+    for sample in SAMPLES:
+        subject = {"channelArn": CHANNEL, "subject": sample}
+        assert routes.route("POST", "/v1/revocations", subject).status in (202, 400, 422), len(sample)
+        batch = routes.route("POST", "/v1/revocations/batch", {"revocations": [{"reason": sample, "viewerId": sample}]})
+        assert batch.status in (202, 400), sample
 
 
-def test_an_idempotency_key_is_accepted_or_rejected(deployment: Deployment) -> None:
-    for junk in JUNK:
+def test_an_idempotency_key_is_accepted_or_rejected(routes: AllRoutes) -> None:
+    for sample in SAMPLES:
         try:
-            junk.encode("latin-1")
+            sample.encode("latin-1")
         except UnicodeEncodeError:
-            continue  # no header can hold it
-        reply = deployment.route("POST", "/v1/revocations", FIELDS["/v1/revocations"], idempotency_key=junk)
-        assert reply.status in (202, 422), (junk, reply.body)
+            continue  # cannot be sent in a header
+        response = routes.route("POST", "/v1/revocations", FIELDS["/v1/revocations"], idempotency_key=sample)
+        assert response.status in (202, 422), (sample, response.body)
