@@ -55,7 +55,7 @@ def test_every_other_header_gets_the_same_error(header: str) -> None:
     """Somebody who guesses keys must not learn which part was wrong."""
     with pytest.raises(Unauthenticated) as raised:
         authenticate(header, SECRETS, CLOCK.now())
-    assert raised.value.message == "an API key is needed: Authorization: Bearer tsk_…"
+    assert raised.value.message == "a valid API key is required: Authorization: Bearer tsk_…"
 
 
 @given(st.text())
@@ -72,7 +72,7 @@ def test_any_bytes_are_rejected_without_another_error(raw: bytes) -> None:
 
 def test_a_replaced_key_works_until_it_expires() -> None:
     assert authenticate(f"Bearer {OLD}", SECRETS, CLOCK.now() + 59.9).name == "shop"
-    with pytest.raises(Unauthenticated, match="an API key is needed"):
+    with pytest.raises(Unauthenticated, match="a valid API key is required"):
         authenticate(f"Bearer {OLD}", SECRETS, CLOCK.now() + 60)
 
 

@@ -1,0 +1,1 @@
+"""Background tasks: what a process does without a request."""

@@ -1,0 +1,1 @@
+"""Callers: who may request tokens, and under which policy."""

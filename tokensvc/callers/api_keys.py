@@ -52,7 +52,7 @@ def authenticate(authorization: str, secrets: Mapping[str, KnownSecret], now: fl
     known = secrets.get(key_id_of(key))
     same = hmac.compare_digest(key_digest(key), known.digest if known else _NO_DIGEST)
     if scheme.lower() != "bearer" or known is None or not same:
-        raise Unauthenticated("an API key is needed: Authorization: Bearer tsk_…")
+        raise Unauthenticated("a valid API key is required: Authorization: Bearer tsk_…")
     if known.expires_at is not None and known.expires_at <= datetime.fromtimestamp(now, UTC):
-        raise Unauthenticated("an API key is needed: Authorization: Bearer tsk_…")
+        raise Unauthenticated("a valid API key is required: Authorization: Bearer tsk_…")
     return known.caller

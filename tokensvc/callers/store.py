@@ -1,4 +1,4 @@
-"""Who may ask: API-key callers as the store keeps them.
+"""The store of callers and their API keys.
 
 Every method may raise StoreUnavailable, and then nothing was acknowledged, or SchemaMismatch.
 """
@@ -13,20 +13,20 @@ from tokensvc.callers.policy import CallerPolicy
 
 
 class StoredSecret(NamedTuple):
-    """One of a caller's keys: its public id and the SHA-256 of the whole key. The key itself is never kept."""
+    """One of a caller's API keys: its public id and the SHA-256 of the whole key. The key itself is never stored."""
 
     key_id: str
     digest: bytes
     created_at: datetime
     expires_at: datetime | None
-    """Set on the older of two keys while one is being rotated out."""
+    """Set on the older of two keys while it is being replaced."""
 
     def __repr__(self) -> str:
         return f"StoredSecret(key_id={self.key_id!r}, created_at={self.created_at!r}, expires_at={self.expires_at!r})"
 
 
 class CallerRecord(NamedTuple):
-    """An authenticated backend or viewer app."""
+    """A caller, a backend or viewer app, as stored."""
 
     name: str
     policy: CallerPolicy
@@ -35,29 +35,30 @@ class CallerRecord(NamedTuple):
     disabled_at: datetime | None
     created_at: datetime
     damage: str = ""
-    """Why the caller's row cannot be read. Then its policy allows nothing, and it is refused."""
+    """Why the caller's row cannot be read; "" when it can. Otherwise its policy allows nothing, and the caller is
+    rejected."""
     damaged_secrets: Mapping[str, str] = {}
-    """By key id, why one of its keys cannot be read; it is left out of `secrets`."""
+    """By key id, why an API key cannot be read; it is left out of `secrets`."""
     newest_key_id: str = ""
-    """The id of its newest key, whether that one can be read or not."""
+    """The id of the newest key, readable or not."""
 
     def problems(self) -> list[str]:
-        """What is damaged, each in words."""
+        """A description of everything that cannot be read."""
         own = [f"caller {self.name} cannot be read: {self.damage}"] if self.damage else []
         return own + [
-            f"key {key} of caller {self.name} cannot be read: {why}" for key, why in self.damaged_secrets.items()
+            f"key {key} of caller {self.name} cannot be read: {reason}" for key, reason in self.damaged_secrets.items()
         ]
 
 
 class CallerStore(Protocol):
-    """Records of callers. Each change raises the `callers` version in its own transaction."""
+    """Caller records. Each change bumps the `callers` version in its own transaction."""
 
     def add(self, name: str, policy: CallerPolicy, secret: StoredSecret) -> CallerRecord:
-        """Record a new caller, created when its secret was. Raises CallerExists when the name was ever used."""
+        """Add a caller, created at the time of its secret. Raises CallerExists when the name was ever used."""
         ...
 
     def list(self) -> list[CallerRecord]:
-        """All callers by name, with their secrets; disabled ones too."""
+        """All callers by name, with their secrets; includes disabled ones."""
         ...
 
     def get(self, name: str) -> CallerRecord:
@@ -65,15 +66,15 @@ class CallerStore(Protocol):
         ...
 
     def rotate_secret(self, name: str, expected_key_id: str, secret: StoredSecret, old_until: datetime) -> CallerRecord:
-        """Add a new secret; the newest one so far, which must be `expected_key_id`, goes on until `old_until` and
-        any older one is forgotten, and so is one that cannot be read. Never prolongs a secret. Raises
-        ConcurrentModification when another secret was added meanwhile, CallerNotFound."""
+        """Add a new secret. The previously newest one, which must be `expected_key_id`, stays valid until `old_until`;
+        older and unreadable ones are deleted. Never extends a secret's validity. Raises ConcurrentModification when
+        another secret was added in the meantime, CallerNotFound."""
         ...
 
     def enable(self, name: str) -> CallerRecord:
-        """Accept this caller again. Doing it again changes nothing. Raises CallerNotFound."""
+        """Enable this caller again. Idempotent. Raises CallerNotFound."""
         ...
 
     def disable(self, name: str, at: datetime) -> CallerRecord:
-        """Refuse this caller from now on. Doing it again changes nothing. Raises CallerNotFound."""
+        """Disable this caller from now on. Idempotent. Raises CallerNotFound."""
         ...

@@ -1,0 +1,1 @@
+"""The deployment: what all processes of one store share."""

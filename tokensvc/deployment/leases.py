@@ -1,4 +1,4 @@
-"""Who may do a thing that only one may do at a time, on the store's clock.
+"""Leases: exclusive, time-limited rights that processes take in the store, on the store's clock.
 
 Every method may raise StoreUnavailable, and then nothing was acknowledged, or SchemaMismatch.
 """
@@ -9,27 +9,27 @@ from typing import NamedTuple, Protocol
 
 
 class HeldLease(NamedTuple):
-    """A lease that runs."""
+    """A lease that has not expired."""
 
     holder: str
     seconds_left: float
 
 
 class Leases(Protocol):
-    """Named leases, each held by at most one holder. Granted by compare-and-set."""
+    """Named leases, each with at most one holder at a time. Granted by compare-and-set."""
 
     def acquire(self, name: str, holder: str, seconds: float) -> bool:
-        """Take the lease, or prolong it when `holder` has it; False when another holds it still."""
+        """Take the lease for `seconds`, or renew it when `holder` has it. Returns False while another holds it."""
         ...
 
     def release(self, name: str, holder: str) -> None:
-        """Give the lease up; nothing happens when `holder` does not have it."""
+        """Release the lease. Does nothing when `holder` does not have it."""
         ...
 
     def held(self, name: str) -> HeldLease | None:
-        """Who holds the lease now, if anyone."""
+        """The lease as it is held now; None when nobody holds it."""
         ...
 
     def all_held(self, prefix: str) -> dict[str, HeldLease]:
-        """Who holds which lease now, of those whose names begin so."""
+        """The leases held now whose names start with `prefix`, by name."""
         ...

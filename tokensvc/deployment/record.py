@@ -12,19 +12,20 @@ from tokensvc.clock import CLOCK_SKEW_SECONDS
 
 
 class RotationPolicy(NamedTuple):
-    """How long a key may sign and what must pass before and after. The deployment's; all in seconds."""
+    """The deployment's rotation policy: how long a key signs, and the waiting times before and after."""
 
     propagation_seconds: float
-    """How long IVS holds a pair before it signs: how fast IVS spreads one is not documented."""
+    """How long IVS must hold a key pair before it signs: how fast IVS propagates a pair is not documented."""
     max_staleness_seconds: float
-    """R: the longest that any worker can act on old news."""
+    """The longest that any worker may act on an outdated snapshot."""
     max_age_seconds: float | None = None
-    """After so long the next key takes over; None: only when asked."""
+    """The age at which a key is replaced; None: only on request."""
     standby: bool = True
-    """Whether a prepared key stands ready wherever a slot is free."""
+    """Whether a prepared key is kept ready wherever a slot is free."""
 
     def drain_seconds(self, longest_ttl_seconds: int) -> float:
-        """How long a key's pair is kept after the key retired: until the last token it may have signed has ended."""
+        """How long a key pair is kept once its key is retiring: until the last token that it may have signed has
+        expired."""
         return self.max_staleness_seconds + longest_ttl_seconds + CLOCK_SKEW_SECONDS
 
 
@@ -32,26 +33,26 @@ class Deployment(NamedTuple):
     """One store and its workers."""
 
     id: str
-    """A UUID made with the store; it is on every key pair that the deployment imports."""
+    """A UUID created with the store; every key pair that the deployment imports is tagged with it."""
     control_plane: str | None
-    """`aws` or `local`, once something bound the store to it."""
+    """`aws` or `local`; None until the store is bound to one."""
     account: str | None
-    """The AWS account that the deployment's keys live in, once known."""
+    """The AWS account of the deployment's keys; None until it is known."""
     max_ttl_seconds: int
-    """The ceiling for every token's life, whatever a caller's policy says."""
+    """The limit on every token's lifetime, whatever a caller's policy says."""
     key_propagation_seconds: float
-    """How long IVS holds a new key before it signs."""
+    """How long IVS must hold a new key before it signs."""
     key_max_age_seconds: float | None
-    """After so long the next key takes over by itself; None: only when asked."""
+    """The age at which a key is replaced; None: only on request."""
     key_standby: bool
-    """Whether a prepared key stands ready wherever a slot is free."""
+    """Whether a prepared key is kept ready wherever a slot is free."""
     passphrase_salt: bytes
-    """For stretching a passphrase that people type (scrypt)."""
+    """The salt for stretching a passphrase that people type (scrypt)."""
     damage: str = ""
-    """Why `max_ttl_seconds` cannot be what the store holds; it is 0 then, and no token is issued."""
+    """Why the stored `max_ttl_seconds` is unusable; it is 0 then, and no token is issued. "" when it is usable."""
 
     def rotation_policy(self, max_staleness_seconds: float) -> RotationPolicy:
-        """What keys are rotated by. `max_staleness_seconds`: the longest that any worker acts on old news."""
+        """The rotation policy, given the longest that any worker may act on an outdated snapshot."""
         return RotationPolicy(
             propagation_seconds=self.key_propagation_seconds,
             max_staleness_seconds=max_staleness_seconds,
@@ -64,7 +65,7 @@ class Deployment(NamedTuple):
 
 
 class WrappedSubjectKey(NamedTuple):
-    """The key that turns subjects into viewer ids, encrypted as a private key is."""
+    """The key that maps subjects to viewer ids, encrypted like a private key."""
 
     version: int
     wrapped: bytes
@@ -73,8 +74,8 @@ class WrappedSubjectKey(NamedTuple):
 
     @property
     def identity(self) -> tuple[int, datetime]:
-        """What an opened key is remembered by. The version alone would name another key in a restored store, and the
-        envelope changes when another wrapping key takes over."""
+        """The cache key of the decrypted key. In a restored store the version alone could stand for another key, and
+        the envelope changes when the key is wrapped with another KEK."""
         return self.version, self.created_at
 
     def __repr__(self) -> str:
@@ -82,39 +83,41 @@ class WrappedSubjectKey(NamedTuple):
 
 
 class DeploymentStore(Protocol):
-    """The deployment's record and secrets. Each change raises the `deployment` version in its own transaction."""
+    """The deployment's record and secrets. Each change bumps the `deployment` version in its own transaction."""
 
     def read(self) -> Deployment:
-        """Read the deployment's record. Raises SchemaMismatch when the store was never made (`tokensvc db upgrade`)."""
+        """Read the deployment's record. Raises SchemaMismatch when the database has no schema (`tokensvc db upgrade`
+        creates it)."""
         ...
 
     def bind(self, control_plane: str) -> Deployment:
-        """Remember which control plane the keys live in. Raises ForeignDeployment when it is another one."""
+        """Record the control plane of the keys. Raises ForeignDeployment when the store is bound to another."""
         ...
 
     def bind_account(self, account: str) -> Deployment:
-        """Remember which account the keys live in. Raises ForeignDeployment when it is another one."""
+        """Record the AWS account of the keys. Raises ForeignDeployment when the store is bound to another."""
         ...
 
     def subject_keys(self) -> list[WrappedSubjectKey]:
-        """All versions, newest first. Raises SubjectKeyLost when one that was made is not there, or cannot be read."""
+        """All versions, newest first. Raises SubjectKeyLost when an existing version is missing or cannot be read."""
         ...
 
     def add_subject_key(self, version: int, wrapped: bytes) -> WrappedSubjectKey:
-        """Keep this as that version, dated by the store, unless there is one already; return the one that is kept.
-        Raises SubjectKeyLost when one that was made before is missing: none is ever made in its place."""
+        """Store the key as this version, dated by the store, unless the version exists; return the stored one. Raises
+        SubjectKeyLost when an earlier key is missing: a lost key is never replaced by a new one."""
         ...
 
     def set_rotation(self, *, propagation_seconds: float, max_age_seconds: float | None, standby: bool) -> Deployment:
-        """Move the rotation policy."""
+        """Change the rotation policy."""
         ...
 
     def replace_subject_key(self, version: int, seen: bytes, wrapped: bytes) -> bool:
-        """Put this envelope of the same key in the place of the one that was seen; False when something else is there
-        by now. It raises no version: whoever has opened the key has the right one."""
+        """Replace the envelope `seen` by another envelope of the same key. Returns False when the stored envelope is no
+        longer `seen`. Bumps no version: the decrypted key stays the same."""
         ...
 
     def set_max_ttl_seconds(self, seconds: int) -> Deployment:
-        """Move the ceiling. Raising it raises, in the same transaction, the longest token life of every key that may
-        still sign, a retiring one included; lowering it leaves what was signed."""
+        """Change the limit on token lifetimes. Raising it also raises, in the same transaction, the longest token
+        lifetime of every key that may still sign, including retiring ones; lowering it does not affect signed
+        tokens."""
         ...

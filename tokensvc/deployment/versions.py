@@ -1,4 +1,4 @@
-"""What changed since last time: the cheap question that each worker asks about once a second.
+"""Versions of the store's contents: the cheap query with which workers detect changes, about once a second.
 
 Invariants
 - A version is a number and a tag. Each change increments the number and draws a new random tag inside its own
@@ -18,22 +18,22 @@ from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
 _Row = TypeVar("_Row")
 
 Versioned = Literal["deployment", "keys", "callers", "channels", "denials"]
-"""What workers hold a snapshot of."""
+"""The parts of the store that workers hold a snapshot of."""
 
 
 class Version(NamedTuple):
-    """One state of one thing: how many changes led to it, and the random tag of the last one."""
+    """The version of one part: how many changes led to it, and the random tag of the last one."""
 
     number: int
     tag: str = ""
 
 
 NEVER_READ = Version(-1)
-"""What a reader that has read nothing starts from; it is part of every history."""
+"""The version of a reader that has read nothing; it is part of every history."""
 
 
 class StoreVersions(NamedTuple):
-    """One reading: the store's clock in Unix seconds, and the version of each thing that workers hold a snapshot of."""
+    """One reading: the store's clock in Unix seconds, and the version of each part."""
 
     now: float
     deployment: Version
@@ -43,7 +43,7 @@ class StoreVersions(NamedTuple):
     denials: Version
 
     def by_name(self) -> dict[Versioned, Version]:
-        """The versions alone."""
+        """The versions by the name of the part."""
         return {
             "deployment": self.deployment,
             "keys": self.keys,
@@ -54,32 +54,34 @@ class StoreVersions(NamedTuple):
 
 
 class Position(NamedTuple):
-    """How far a thing that is read change by change has been read: all rows up to `number`, from a store whose history
-    contains `history`. Reading on from there is right only while the store's history still contains it."""
+    """How far a part that is read change by change has been read: all rows up to `number`, from a store whose history
+    contains `history`. Reading on from there is valid only while the store's history still contains it."""
 
     number: int = 0
     history: Version = NEVER_READ
 
 
 class ChangePage(NamedTuple, Generic[_Row]):
-    """Some of the rows that changed, by number, and the position after them."""
+    """A page of changed rows, by number, and the position after them."""
 
     rows: list[_Row]
     position: Position
     damaged: Mapping[str, str] = {}
-    """By what names the row, why one of these rows cannot be read; it is left out of `rows` where nothing of it can."""
+    """By the row's name, why it cannot be read; a row of which nothing can be read is left out of `rows`."""
 
     @property
     def is_last(self) -> bool:
-        """Whether everything has been read; a page may be without rows and still not be the last."""
+        """Whether everything has been read; a page without rows is not necessarily the last."""
         return self.position.number >= self.position.history.number
 
 
 class Versions(Protocol):
+    """The store's versions."""
+
     def read(self) -> StoreVersions:
         """Read the store's clock and all versions in one query."""
         ...
 
     def check_history(self, seen: Mapping[Versioned, Version]) -> None:
-        """Raise StoreReplaced unless every one of these versions is part of the store's history."""
+        """Raise StoreReplaced unless all these versions are part of the store's history."""
         ...

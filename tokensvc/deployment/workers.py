@@ -1,4 +1,4 @@
-"""Who works on this store, and what each has heard: heartbeats, on the store's clock.
+"""Workers and their heartbeats: what each worker runs with, on the store's clock.
 
 Every method may raise StoreUnavailable, and then nothing was acknowledged, or SchemaMismatch.
 """
@@ -13,58 +13,58 @@ from tokensvc.problems import Problem
 
 
 class RegionStatus(NamedTuple):
-    """How whoever performs the lifecycle of keys left a region when it last looked at it."""
+    """A region's state as the rotation leader last observed it."""
 
     region: str
     slots_used: int
-    """Key pairs that IVS holds there, whosever they are."""
+    """The number of key pairs that IVS holds there, including foreign ones."""
     foreign: int
-    """Those of them that are not ours."""
+    """The number of those that do not belong to this deployment."""
     next_action: str
-    """The next step, or what is waited for; "" when nothing is known to come."""
+    """The next step, or what it waits for; "" when no step is planned."""
     next_action_at: float | None
-    """When that is, in Unix seconds on the store's clock; None: nobody can say."""
+    """When that is due, in Unix seconds on the store's clock; None when unknown."""
     observed_at: float
-    """When it looked, on the same clock."""
+    """When the region was observed, on the same clock."""
 
 
 class Heartbeat(NamedTuple):
-    """What a worker says of itself."""
+    """What a worker reports about itself."""
 
     worker_id: str
     host: str
     pid: int
     lease_seconds: float
-    """How long it goes on signing without the store."""
+    """How long it keeps signing without the store."""
     keys_version: int
     """The `keys` version that its snapshot holds."""
     deployment_version: int
-    """Likewise of `deployment`."""
+    """The `deployment` version that its snapshot holds."""
     store_timeout_seconds: float = 0.0
-    """How long one question of it to the store may take."""
+    """How long one of its queries to the store may take."""
     undecryptable: tuple[str, ...] = ()
-    """Keys whose private half it could not open."""
+    """The ids of the keys that it could not decrypt."""
     problems: tuple[Problem, ...] = ()
-    """What its background duties report."""
+    """The problems that its background tasks report."""
     regions: tuple[RegionStatus, ...] = ()
-    """What it last saw of each region, when it performs the lifecycle of keys."""
+    """Each region as it last observed it, if it is the rotation leader."""
     keys_tag: str = ""
-    """The tag of the `keys` version that its snapshot holds: the number alone repeats after a restore."""
+    """The tag of the `keys` version that its snapshot holds: after a restore, numbers repeat."""
     deployment_tag: str = ""
     signer: str = ""
-    """What signs its tokens; "" when it signs none."""
+    """The signer in use; "" when the process signs no tokens."""
     fallback_reason: str = ""
-    """Why no faster signer does; "" when there is none."""
+    """Why a faster signer is not used; "" when none is faster."""
 
     def has_keys_version(self, version: Version) -> bool:
-        """Whether its snapshot holds this version of `keys`. For a worker to count as up to date, heartbeats must be
-        read before the store's versions: then a worker in the same history is never ahead of what it is compared with,
-        and one that is ahead holds keys of a history that a restore undid."""
+        """Whether its snapshot holds this version of `keys`. Read heartbeats before the store's versions: then a worker
+        with the same history is never ahead of the version that it is compared with, and a worker that is ahead holds
+        keys of a history that a restore undid."""
         return (self.keys_version, self.keys_tag) == version
 
 
 class Worker(NamedTuple):
-    """A worker's last heartbeat, and when it came."""
+    """A worker's last heartbeat, and when it was recorded."""
 
     heartbeat: Heartbeat
     started_at: datetime
@@ -72,20 +72,20 @@ class Worker(NamedTuple):
 
 
 class Workers(Protocol):
-    """All workers that were heard of and did not say goodbye."""
+    """The registered workers: those that sent a heartbeat and did not deregister."""
 
     def record_heartbeat(self, heartbeat: Heartbeat) -> None:
-        """Keep what a worker says, in place of what it said before."""
+        """Store a worker's heartbeat in place of its previous one."""
         ...
 
     def deregister(self, worker_id: str) -> None:
-        """Forget a worker that has ended; nothing happens when it is unknown."""
+        """Delete a worker that has stopped. Does nothing when it is unknown."""
         ...
 
     def list(self) -> list[Worker]:
-        """All of them, oldest first."""
+        """All registered workers, oldest first."""
         ...
 
     def remove_unresponsive(self, seconds: float) -> int:
-        """Forget those that were silent for so long; how many."""
+        """Delete workers without a heartbeat for this many seconds; return how many."""
         ...

@@ -1,0 +1,1 @@
+"""Tokens: what is requested, issued and validated."""
