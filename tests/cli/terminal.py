@@ -23,7 +23,7 @@ import boto3
 from tokensvc.cli import main
 
 
-class Said(NamedTuple):
+class CommandResult(NamedTuple):
     """What a command said, and how it ended."""
 
     code: int
@@ -68,19 +68,19 @@ class Terminal:
             "TOKENSVC_KEY_STANDBY": "false",
         }
 
-    def __call__(self, *arguments: str, code: int = 0, stdin: str = "", without: str = "", **settings: str) -> Said:
+    def __call__(self, *arguments: str, code: int = 0, stdin: str = "", without: str = "", **settings: str) -> CommandResult:
         """Run a command, which must end with that code; `settings` by their names without the prefix, or AWS's."""
-        said = self.run(*arguments, stdin=stdin, without=without, **settings)
-        assert said.code == code, f"{arguments} ended with {said.code}:\n{said.out}\n{said.err}"
-        return said
+        result = self.run(*arguments, stdin=stdin, without=without, **settings)
+        assert result.code == code, f"{arguments} ended with {result.code}:\n{result.out}\n{result.err}"
+        return result
 
-    def run(self, *arguments: str, stdin: str = "", without: str = "", **settings: str) -> Said:
+    def run(self, *arguments: str, stdin: str = "", without: str = "", **settings: str) -> CommandResult:
         """Run a command, whatever it ends with."""
         environ = self.environ | {n if n.startswith("AWS_") else f"TOKENSVC_{n}": v for n, v in settings.items()}
         environ = {name: value for name, value in environ.items() if name not in without.split()}
         out, err = io.StringIO(), io.StringIO()
         with (
-            _in(environ, arguments, stdin),
+            _environment(environ, arguments, stdin),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
         ):
@@ -89,7 +89,7 @@ class Terminal:
                 main()
             except SystemExit as end:
                 ended = end.code
-        return Said(int(ended or 0), out.getvalue(), err.getvalue())
+        return CommandResult(int(ended or 0), out.getvalue(), err.getvalue())
 
     @contextlib.contextmanager
     def ivs(self, region: str = "us-east-1") -> Iterator[Any]:
@@ -118,7 +118,7 @@ class Accounts:
 
 
 @contextlib.contextmanager
-def _in(environ: dict[str, str], arguments: tuple[str, ...], stdin: str) -> Iterator[None]:
+def _environment(environ: dict[str, str], arguments: tuple[str, ...], stdin: str) -> Iterator[None]:
     before = dict(os.environ), sys.argv, sys.stdin
     os.environ.clear()
     os.environ.update(environ)

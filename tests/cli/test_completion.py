@@ -34,8 +34,8 @@ def test_no_noun_offers_to_install_completion(noun: str) -> None:
 
 
 def test_the_root_offers_it(bare: Terminal) -> None:
-    said = bare("--help").out
-    assert all(option in said for option in OPTIONS)
+    result = bare("--help").out
+    assert all(option in result for option in OPTIONS)
 
 
 @needs_bash

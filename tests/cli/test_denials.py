@@ -16,10 +16,10 @@ ADA = ("--viewer", "ada")
 
 def test_add_denies_a_viewer_of_channels_or_of_all(terminal: Terminal) -> None:
     channels = ("--channel", CHANNEL, "--channel", OTHER)
-    said = terminal("denials", "add", *channels, *ADA, "--seconds", "60", "--reason", "x", "--json").json["denials"]
-    assert [one["channelArn"] for one in said] == [CHANNEL, OTHER]
-    assert {(one["caller"], one["reason"]) for one in said} == {("the command line", "x")}
-    assert unix_seconds(said[0]["until"]) - time.time() == pytest.approx(60, abs=5)
+    result = terminal("denials", "add", *channels, *ADA, "--seconds", "60", "--reason", "x", "--json").json["denials"]
+    assert [one["channelArn"] for one in result] == [CHANNEL, OTHER]
+    assert {(one["caller"], one["reason"]) for one in result} == {("the command line", "x")}
+    assert unix_seconds(result[0]["until"]) - time.time() == pytest.approx(60, abs=5)
     until = rfc3339(int(time.time()) + 3600)
     [everywhere] = terminal("denials", "add", "--all-channels", *ADA, "--until", until, "--json").json["denials"]
     assert (everywhere["channelArn"], everywhere["until"]) == ("*", until)
@@ -48,7 +48,7 @@ def test_a_list_that_is_cut_says_so_and_how_to_continue(terminal: Terminal) -> N
     cut = terminal("denials", "list")
     assert len(cut.out.splitlines()) == 1 + 50
     token = terminal("denials", "list", "--json").json["nextToken"]
-    assert f"There are more: continue with --next-token {token}" in cut.err
+    assert f"More entries follow: continue with --next-token {token}" in cut.err
     rest = terminal("denials", "list", "--next-token", token)
     assert (len(rest.out.splitlines()), rest.err) == (1 + 2, "")
     assert not set(rest.out.splitlines()[1:]) & set(cut.out.splitlines())
@@ -57,17 +57,17 @@ def test_a_list_that_is_cut_says_so_and_how_to_continue(terminal: Terminal) -> N
 
 
 def test_every_bad_option_is_named_at_once(terminal: Terminal) -> None:
-    said = terminal("denials", "add", code=2).err
+    result = terminal("denials", "add", code=2).err
     for option in (
         "--all-channels: is required, or --channel",
         "--viewer: is required",
         "--until: is required, or --seconds",
     ):
-        assert option in said
+        assert option in result
     both = ("--channel", CHANNEL, "--all-channels", *ADA, "--seconds", "0")
-    said = terminal("denials", "add", *both, "--json", code=2).error["message"]
-    assert "--seconds: must be at least 1" in said
-    assert "--channel: must be left out when --all-channels is given" in said
+    result = terminal("denials", "add", *both, "--json", code=2).error["message"]
+    assert "--seconds: must be at least 1" in result
+    assert "--channel: must be left out when --all-channels is given" in result
 
 
 def test_remove_lets_a_viewer_in_again_by_id_or_by_name(terminal: Terminal) -> None:
@@ -75,11 +75,11 @@ def test_remove_lets_a_viewer_in_again_by_id_or_by_name(terminal: Terminal) -> N
     [added] = terminal("denials", "add", *least, "--seconds", "60", "--json").json["denials"]
     name = added["id"]
     assert "--yes" in terminal("denials", "remove", name, code=2).err
-    assert terminal("denials", "remove", name, "--yes").out == f"{name} is over.\n"
+    assert terminal("denials", "remove", name, "--yes").out == f"Denial {name} removed.\n"
     assert terminal("denials", "remove", name, "--yes", "--json", code=1).error["code"] == "denial_not_found"
     [added] = terminal("denials", "add", *least, "--seconds", "60", "--json").json["denials"]
     assert terminal("denials", "remove", *least, "--yes", "--json").json == {"removed": [added["id"]]}
-    assert terminal("denials", "remove", *least).out == "There is none in force.\n"
+    assert terminal("denials", "remove", *least).out == "No denial in force.\n"
     assert terminal("denials", "list", "--json").json == {"denials": [], "nextToken": None}
 
 

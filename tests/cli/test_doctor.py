@@ -50,20 +50,20 @@ def signing(terminal: Terminal) -> Any:
 
 def bad(terminal: Terminal, **settings: str) -> dict[str, Any]:
     """What is found wrong: by what it is, what was found and what mends it."""
-    said = terminal("doctor", "--json", code=1, **settings).json
-    assert said["well"] is False
-    for finding in said["findings"]:
-        assert finding["well"] or HAS_FIX.match(finding["mend"]), finding
-    return {f["what"]: (f["found"], f["mend"]) for f in said["findings"] if not f["well"]}
+    result = terminal("doctor", "--json", code=1, **settings).json
+    assert result["ok"] is False
+    for finding in result["findings"]:
+        assert finding["ok"] or HAS_FIX.match(finding["fix"]), finding
+    return {f["check"]: (f["detail"], f["fix"]) for f in result["findings"] if not f["ok"]}
 
 
 def test_a_healthy_deployment_is_well_and_nothing_is_changed(healthy: Terminal) -> None:
     before = _kept(healthy)
-    said = healthy("doctor", "--json").json
-    assert said["well"] is True
-    assert all(finding["well"] for finding in said["findings"])
+    result = healthy("doctor", "--json").json
+    assert result["ok"] is True
+    assert all(finding["ok"] for finding in result["findings"])
     words = healthy("doctor").out
-    assert "BAD" not in words
+    assert "FAIL" not in words
     assert "1 of 3 key slots used" in words
     assert _kept(healthy) == before
 
@@ -82,17 +82,17 @@ def test_a_setting_is_bad_or_unknown(bare: Terminal) -> None:
 
 
 def test_the_signer_is_named_with_the_reason_why_it_is_not_a_faster_one(healthy: Terminal) -> None:
-    said = healthy("doctor", "--json", SIGNER="aws-lc").json
-    assert {"well": True, "what": "signer", "found": "aws-lc (aws-lc is configured)", "mend": None} in said["findings"]
+    result = healthy("doctor", "--json", SIGNER="aws-lc").json
+    assert {"ok": True, "check": "signer", "detail": "aws-lc (aws-lc is configured)", "fix": None} in result["findings"]
 
 
 def test_a_signer_that_cannot_work_here(healthy: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tokensvc.jose.signing._multibuffer", None)
     monkeypatch.delattr(signers, "_multibuffer", raising=False)
-    found, mend = bad(healthy, SIGNER="multibuffer")["signer"]
+    found, fix = bad(healthy, SIGNER="multibuffer")["signer"]
     assert "no signer can be used (multibuffer: " in found
-    assert mend == "unset TOKENSVC_SIGNER"
-    assert "signer" not in {f["what"] for f in healthy("doctor", "--json").json["findings"] if not f["well"]}
+    assert fix == "unset TOKENSVC_SIGNER"
+    assert "signer" not in {f["check"] for f in healthy("doctor", "--json").json["findings"] if not f["ok"]}
 
 
 def test_there_is_no_store(bare: Terminal) -> None:
@@ -104,12 +104,12 @@ def test_there_is_no_store(bare: Terminal) -> None:
 def test_the_store_is_another_control_plane_s(healthy: Terminal) -> None:
     found = bad(healthy, CONTROL_PLANE="aws")
     assert found.keys() == {"TOKENSVC_CONTROL_PLANE"}, "what IVS says is another matter until that is right"
-    assert found["TOKENSVC_CONTROL_PLANE"][0] == "is aws, and the keys of this store live in local"
+    assert found["TOKENSVC_CONTROL_PLANE"][0] == "is aws, but the keys of this store are in local"
 
 
 def test_the_ceiling_is_not_the_store_s(healthy: Terminal) -> None:
     assert bad(healthy, MAX_TTL_SECONDS="60")["TOKENSVC_MAX_TTL_SECONDS"] == (
-        "is 60, and the store holds 3600, which is what counts",
+        "is 60 here, but the stored value 3600 applies",
         "tokensvc db upgrade   (or unset TOKENSVC_MAX_TTL_SECONDS)",
     )
 
@@ -132,34 +132,34 @@ def test_every_caller_is_disabled(healthy: Terminal) -> None:
 def test_a_private_key_is_gone_or_open_to_others(healthy: Terminal) -> None:
     (file,) = healthy.vault.iterdir()
     file.chmod(0o644)
-    ((what, (_, mend)),) = bad(healthy).items()
+    ((what, (_, fix)),) = bad(healthy).items()
     assert what == f"private key {file.stem}"
-    assert mend == f"chmod 600 {file}"
+    assert fix == f"chmod 600 {file}"
     file.unlink()
     assert "there is no private key" in bad(healthy)[what][0]
 
 
 def test_ivs_does_not_answer_or_refuses(healthy: Terminal) -> None:
     assert bad(healthy, AWS_ENDPOINT_URL_IVS="http://127.0.0.1:9").keys() == {"IVS in us-east-1"}
-    found, mend = bad(healthy, AWS_SECRET_ACCESS_KEY="wrong")["IVS in us-east-1"]
+    found, fix = bad(healthy, AWS_SECRET_ACCESS_KEY="wrong")["IVS in us-east-1"]
     assert "InvalidSignatureException" in found
-    assert "AWS_PROFILE" in mend
+    assert "AWS_PROFILE" in fix
 
 
 def test_no_region_is_named(healthy: Terminal) -> None:
-    found, mend = bad(healthy, without="AWS_REGION")["regions"]
+    found, fix = bad(healthy, without="AWS_REGION")["regions"]
     assert "TOKENSVC_REGIONS" in found
-    assert "AWS_REGION" in mend
+    assert "AWS_REGION" in fix
 
 
 def test_ivs_no_longer_holds_the_key_that_signs(healthy: Terminal) -> None:
     (key,) = healthy("keys", "list", "--json").json["keys"]
     with healthy.ivs() as ivs:
         ivs.delete_playback_key_pair(arn=key["placements"][0]["arn"])
-    found, mend = bad(healthy)["key in us-east-1"]
-    assert "IVS does not hold it" in found
+    found, fix = bad(healthy)["key in us-east-1"]
+    assert "is active but not in IVS" in found
     assert follow(healthy) == ["tokensvc keys reconcile"]
-    assert mend == "tokensvc keys reconcile"
+    assert fix == "tokensvc keys reconcile"
 
 
 @pytest.mark.parametrize("standby", [False, True])
@@ -175,7 +175,7 @@ def test_a_store_that_was_restored_from_before_a_compromise(healthy: Terminal, *
     healthy("keys", "compromise", bad_key, "--yes")
     healthy("keys", "reconcile")
     restore()
-    assert f"{bad_key} signs and IVS does not hold it" in bad(healthy)["key in us-east-1"][0]
+    assert f"{bad_key} is active but not in IVS" in bad(healthy)["key in us-east-1"][0]
     followed = follow(healthy)
     assert followed[0] == "tokensvc keys reconcile"
     assert signing(healthy)["id"] != bad_key
@@ -205,9 +205,9 @@ def test_a_restored_store_from_before_a_compromise_whose_deletion_is_unfinished(
     with healthy.ivs() as ivs:
         ivs.tag_resource(resourceArn=key["placements"][0]["arn"], tags={COMPROMISED_TAG: "2027-01-15T08:00:00Z"})
     restore()
-    found, mend = bad(healthy)["key in us-east-1"]
+    found, fix = bad(healthy)["key in us-east-1"]
     assert "is tagged as compromised" in found
-    assert follow(healthy) == [mend]
+    assert follow(healthy) == [fix]
     assert signing(healthy)["id"] != key["id"]
 
 
@@ -223,45 +223,45 @@ def test_a_private_key_is_damaged(healthy: Terminal, damage: bytes) -> None:
 
 def test_the_policy_cannot_hold(healthy: Terminal, store: Store) -> None:
     store.deployment.set_rotation(propagation_seconds=0, max_age_seconds=600, standby=False)
-    found, mend = bad(healthy)["rotation policy"]
+    found, fix = bad(healthy)["rotation policy"]
     assert "lead + drain" in found
-    assert mend.startswith("TOKENSVC_KEY_MAX_AGE_DAYS=")
+    assert fix.startswith("TOKENSVC_KEY_MAX_AGE_DAYS=")
 
 
 def test_a_key_signs_for_longer_than_the_policy_allows(healthy: Terminal, store: Store) -> None:
     store.keys.activate(_brought(healthy, store), store.keys.list()[0].placements[0].account_region, LONG_AGO, 600)
-    assert healthy("doctor", "--json").json["well"] is True
+    assert healthy("doctor", "--json").json["ok"] is True
     store.deployment.set_rotation(propagation_seconds=0, max_age_seconds=86_400.0, standby=False)
-    found, mend = bad(healthy)["key in us-east-1"]
-    assert "since 30.0 days; the policy allows 1" in found
-    assert mend == "tokensvc keys rotate"
+    found, fix = bad(healthy)["key in us-east-1"]
+    assert "active for 30 days; the policy allows 1 day" in found
+    assert fix == "tokensvc keys rotate"
     healthy("keys", "rotate")
-    assert healthy("doctor", "--json").json["well"] is True
+    assert healthy("doctor", "--json").json["ok"] is True
 
 
 def test_others_fill_so_many_slots_that_nothing_can_be_rotated(healthy: Terminal) -> None:
     with healthy.ivs() as ivs:
         arns = [_imported(ivs) for _ in range(2)]
-    found, mend = bad(healthy)["slots in us-east-1"]
+    found, fix = bad(healthy)["slots in us-east-1"]
     assert "others hold 2 of the 3" in found
-    assert mend.startswith("aws ivs delete-playback-key-pair --region us-east-1 --arn ")
-    assert all(arn in mend for arn in arns)
-    assert all(f"key pair {arn}: has no tag of ours" in healthy("doctor", code=1).out for arn in arns)
+    assert fix.startswith("aws ivs delete-playback-key-pair --region us-east-1 --arn ")
+    assert all(arn in fix for arn in arns)
+    assert all(f"key pair {arn}: not created by tokensvc; it is not touched" in healthy("doctor", code=1).out for arn in arns)
 
 
 def test_a_pair_of_another_deployment_is_no_fault(healthy: Terminal) -> None:
     with healthy.ivs() as ivs:
         arn = _imported(ivs, **{DEPLOYMENT_TAG: "another"})
-    assert f"key pair {arn}: is deployment another's; it is left alone" in healthy("doctor").out
+    assert f"key pair {arn}: belongs to deployment another; it is not touched" in healthy("doctor").out
 
 
 def test_our_tag_is_on_a_pair_that_the_store_does_not_know(healthy: Terminal, store: Store) -> None:
     with healthy.ivs() as ivs:
         arn = _imported(ivs, **{DEPLOYMENT_TAG: store.deployment.read().id, KEY_TAG: "klost"})
-    found, mend = bad(healthy)[f"key pair {arn}"]
-    assert "klost, which the store does not know" in found
-    healthy(*mend.split()[1:], "--yes")
-    assert healthy("doctor", "--json").json["well"] is True
+    found, fix = bad(healthy)[f"key pair {arn}"]
+    assert "is tagged as key klost, which is not in the store" in found
+    healthy(*fix.split()[1:], "--yes")
+    assert healthy("doctor", "--json").json["ok"] is True
 
 
 def test_an_import_was_not_noted(healthy: Terminal, store: Store) -> None:
@@ -270,7 +270,7 @@ def test_an_import_was_not_noted(healthy: Terminal, store: Store) -> None:
         arn = _imported(ivs, **{DEPLOYMENT_TAG: store.deployment.read().id, KEY_TAG: other.id})
     before = store.keys.list()
     assert bad(healthy)[f"key pair {arn}"] == (
-        "is key k77, and nobody noted that it was imported",
+        "is key k77, but its import was never recorded",
         "tokensvc keys reconcile",
     )
     assert store.keys.list() == before, "looking notes nothing"
@@ -280,10 +280,10 @@ def test_our_tags_were_taken_off(healthy: Terminal) -> None:
     key = signing(healthy)
     with healthy.ivs() as ivs:
         ivs.untag_resource(resourceArn=key["placements"][0]["arn"], tagKeys=[DEPLOYMENT_TAG, KEY_TAG])
-    found, mend = bad(healthy)[f"key {key['id']} in us-east-1"]
-    assert "without our tags" in found
-    healthy(*mend.split()[1:])
-    assert healthy("doctor", "--json").json["well"] is True
+    found, fix = bad(healthy)[f"key {key['id']} in us-east-1"]
+    assert "has lost tokensvc's tags" in found
+    healthy(*fix.split()[1:])
+    assert healthy("doctor", "--json").json["ok"] is True
 
 
 def test_ivs_shows_another_fingerprint(healthy: Terminal) -> None:
@@ -291,28 +291,28 @@ def test_ivs_shows_another_fingerprint(healthy: Terminal) -> None:
     with healthy.ivs() as ivs:
         arn = _imported(ivs)
     key_id = healthy("keys", "import", "-", "--arn", arn, "--json", stdin=mine).json["id"]
-    found, mend = bad(healthy)[f"key {key_id} in us-east-1"]
+    found, fix = bad(healthy)[f"key {key_id} in us-east-1"]
     assert "fingerprint" in found
-    assert mend.startswith(f"tokensvc keys activate {key_id}   (if {arn} is the right pair")
+    assert fix.startswith(f"tokensvc keys activate {key_id}   (if {arn} is the right pair")
     healthy("keys", "activate", key_id)
-    assert healthy("doctor", "--json").json["well"] is True, "somebody looked"
+    assert healthy("doctor", "--json").json["ok"] is True, "somebody looked"
 
 
 def test_this_machine_s_clock_is_off(healthy: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SystemClock, "now", staticmethod(lambda: time.time() + 20))
-    found, mend = bad(healthy)["this machine's clock"]
-    assert re.match(r"\+2\d seconds", found)
-    assert "chronyc" in mend
+    found, fix = bad(healthy)["clock"]
+    assert re.match(r"\+2\d s from IVS", found)
+    assert "chronyc" in fix
 
 
 def test_a_worker_has_not_heard_or_cannot_open_the_key_that_signs(healthy: Terminal, store: Store) -> None:
     (number, tag), key_id = store.versions.read().keys, signing(healthy)["id"]
     store.workers.record_heartbeat(Heartbeat("deaf:1:a", "deaf", 1, 900, number - 1, 1))
-    store.workers.record_heartbeat(Heartbeat("blind:2:b", "blind", 2, 900, number, 1, undecryptable=(key_id, "kold"), keys_tag=tag))
-    found = bad(healthy)
+    store.workers.record_heartbeat(Heartbeat("blind:2:b", "blind", 2, 900, number, 1, undecryptable=(key_id, "kold"),
+    keys_tag=tag)) found = bad(healthy)
     assert found.keys() == {"worker deaf:1:a", "worker blind:2:b"}
-    assert "may go by older keys until" in found["worker deaf:1:a"][0]
-    assert found["worker blind:2:b"][0] == f"cannot open key {key_id}, which is active"
+    assert "may use an older key set until" in found["worker deaf:1:a"][0]
+    assert found["worker blind:2:b"][0] == f"cannot decrypt key {key_id}, which is active"
     assert "tokensvc doctor" in found["worker blind:2:b"][1]
 
 
@@ -322,7 +322,8 @@ def test_what_keeps_the_background_duties_back_is_told_once_and_by_workers_that_
     keys, words = store.versions.read().keys, "us-east-1: IVS answered ImportPlaybackKeyPair with AccessDenied"
     trouble = (make_problem(words),)
     for name in ("one:1:a", "two:2:b"):
-        store.workers.record_heartbeat(Heartbeat(name, "here", 1, 900, keys.number, 1, problems=trouble, keys_tag=keys.tag))
+        store.workers.record_heartbeat(Heartbeat(name, "here", 1, 900, keys.number, 1, problems=trouble,
+        keys_tag=keys.tag))
     assert bad(healthy)["background"][0] == words
     assert healthy("doctor", code=1).out.count(words) == 1
     with write_transaction(store.engine) as connection:
@@ -331,7 +332,7 @@ def test_what_keeps_the_background_duties_back_is_told_once_and_by_workers_that_
                 last_heartbeat_at=schema.workers.c.last_heartbeat_at - UNRESPONSIVE_AFTER_SECONDS - 1
             )
         )
-    assert healthy("doctor", "--json").json["well"] is True
+    assert healthy("doctor", "--json").json["ok"] is True
 
 
 def test_a_step_or_a_rotation_was_never_finished(healthy: Terminal, store: Store) -> None:
@@ -340,10 +341,10 @@ def test_a_step_or_a_rotation_was_never_finished(healthy: Terminal, store: Store
     store.rotations.request("r1", {"us-east-1": key_id}, LONG_AGO, "ada")
     found = bad(healthy)
     assert found.keys() == {f"step delete of key {key_id}", "rotation r1"}
-    assert "by ada, and is not done in us-east-1" in found["rotation r1"][0]
-    assert {mend for _, mend in found.values()} == {"tokensvc keys reconcile"}
+    assert "by ada; not done in us-east-1" in found["rotation r1"][0]
+    assert {fix for _, fix in found.values()} == {"tokensvc keys reconcile"}
     healthy("keys", "reconcile")
-    assert healthy("doctor", "--json").json["well"] is True
+    assert healthy("doctor", "--json").json["ok"] is True
 
 
 def test_ivs_holds_a_compromised_key_still(healthy: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -351,22 +352,22 @@ def test_ivs_holds_a_compromised_key_still(healthy: Terminal, monkeypatch: pytes
     key_id = signing(healthy)["id"]
     healthy("keys", "compromise", key_id, "--yes", code=1, AWS_ENDPOINT_URL_IVS="http://127.0.0.1:9")
     assert bad(healthy)[f"key {key_id} in us-east-1"] == (
-        "is compromised, and IVS holds it still",
+        "is compromised but still in IVS",
         "tokensvc keys reconcile",
     )
     healthy("keys", "reconcile")
-    assert healthy("doctor", "--json").json["well"] is True
+    assert healthy("doctor", "--json").json["ok"] is True
 
 
 def follow(terminal: Terminal) -> list[str]:
     """Do what doctor advises first, until it finds nothing wrong; each must succeed."""
     followed: list[str] = []
     while len(followed) < 5:
-        said = terminal.run("doctor", "--json").json
-        if said["well"]:
+        result = terminal.run("doctor", "--json").json
+        if result["ok"]:
             return followed
-        wrong = [finding for finding in said["findings"] if not finding["well"]]
-        followed.append(wrong[0]["mend"])
+        wrong = [finding for finding in result["findings"] if not finding["ok"]]
+        followed.append(wrong[0]["fix"])
         command = followed[-1].partition("   ")[0].split()
         terminal(*command[1:], *(["--yes"] if "delete" in command else []))
     raise AssertionError(followed)
@@ -417,7 +418,7 @@ def test_rows_that_cannot_be_read_are_named_with_what_mends_them(healthy: Termin
         connection.execute(sa.text("UPDATE channels SET checked_at = 'junk'"))
         connection.execute(sa.text("UPDATE deployment SET max_ttl_seconds = -5"))
     found = bad(healthy)
-    assert found["caller shop"][0] == "cannot be read, and is refused: policy is no JSON"
+    assert found["caller shop"][0] == "cannot be read, so its requests are rejected: policy is not JSON"
     assert "backup" in found["caller shop"][1]
     assert f"denial {denial('v').digest.hex()}" in found
     assert f"channel {arn}" in found
@@ -431,16 +432,16 @@ def test_a_subject_key_that_was_lost_is_told_with_what_mends_it(healthy: Termina
     store.deployment.add_subject_key(1, b"wrapped")
     with write_transaction(store.engine) as connection:
         connection.execute(sa.delete(schema.subject_keys))
-    found, mend = bad(healthy)["subject key"]
+    found, fix = bad(healthy)["subject key"]
     assert "has it no more" in found
-    assert "backup" in mend
+    assert "backup" in fix
     with write_transaction(store.engine) as connection:
         connection.execute(sa.text("UPDATE deployment SET subject_keys_made = 0"))
-    assert healthy("doctor", "--json").json["well"] is True
+    assert healthy("doctor", "--json").json["ok"] is True
 
 
 def test_json_has_a_fix_where_something_is_wrong_and_null_elsewhere(healthy: Terminal) -> None:
-    for said in (healthy("doctor", "--json"), healthy("doctor", "--json", code=1, without="TOKENSVC_PASSPHRASE")):
-        findings = said.json["findings"]
-        assert {finding["what"] for finding in findings if finding["well"]}
-        assert all((finding["mend"] is None) == finding["well"] for finding in findings)
+    for result in (healthy("doctor", "--json"), healthy("doctor", "--json", code=1, without="TOKENSVC_PASSPHRASE")):
+        findings = result.json["findings"]
+        assert {finding["check"] for finding in findings if finding["ok"]}
+        assert all((finding["fix"] is None) == finding["ok"] for finding in findings)

@@ -42,7 +42,7 @@ ARN = "arn:aws:ivs:us-east-1:123456789012:channel/a"
 
 def wrong(terminal: Terminal) -> dict[str, dict[str, str]]:
     """What is not well, by what was looked at."""
-    return {f["what"]: f for f in terminal.run("doctor", "--json").json["findings"] if not f["well"]}
+    return {f["check"]: f for f in terminal.run("doctor", "--json").json["findings"] if not f["ok"]}
 
 
 def is_well(terminal: Terminal) -> bool:
@@ -79,10 +79,10 @@ def fixes(terminal: Terminal, what: str, **words: str) -> str:
     """Find something wrong, follow what is printed, and see the finding gone; the fix as it was printed."""
     found = wrong(terminal)
     assert what in found, found
-    fix(terminal, found[what]["mend"], words)
+    fix(terminal, found[what]["fix"], words)
     after = wrong(terminal)
     assert what not in after, (found[what], after[what])
-    return found[what]["mend"]
+    return found[what]["fix"]
 
 
 def damage(store: Store, statement: str) -> None:
@@ -169,7 +169,7 @@ def test_a_store_that_cannot_be_reached_is_not_upgraded(healthy: Terminal, url: 
 
 def test_a_store_that_cannot_be_reached_is_named_with_the_cause(bare: Terminal) -> None:
     bare.environ["TOKENSVC_DATABASE_URL"] = "postgresql://app:hunter2@127.0.0.1:1/tokens"
-    found = wrong(bare)["store"]["found"]
+    found = wrong(bare)["store"]["detail"]
     assert "Connection refused" in found
     assert "host 127.0.0.1, port 1, database tokens, role app" in found
 
@@ -183,7 +183,7 @@ def test_a_file_that_is_no_store(healthy: Terminal) -> None:
 
 def test_a_store_of_a_later_version_is_not_upgraded(healthy: Terminal, store: Store) -> None:
     damage(store, "UPDATE alembic_version SET version_num = '9999'")
-    assert wrong(healthy)["store"]["mend"].startswith("pip install")
+    assert wrong(healthy)["store"]["fix"].startswith("pip install")
 
 
 def test_a_store_of_another_control_plane(healthy: Terminal) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.cli.terminal import Said, Terminal
+from tests.cli.terminal import CommandResult, Terminal
 from tests.storage.samples import AT, CHANNEL, HERE, REACH
 from tokensvc import cli
 from tokensvc.cli import output
@@ -28,9 +28,9 @@ ODD = "\x1b[2J\x1b]0;owned\x07 \x9b31m \x7f \u202egnihton\u2066 \u200b\nforged l
 """An escape sequence, its eight-bit form, DEL, bidirectional controls, an invisible character and a line feed."""
 
 
-def harmless(said: Said) -> None:
+def harmless(result: CommandResult) -> None:
     """No character reaches the terminal but printable ones and the ends of the commands' own lines."""
-    for text in (said.out, said.err):
+    for text in (result.out, result.err):
         assert text.replace("\n", "").isprintable(), ascii(text)
         assert not any(line.startswith("forged line") for line in text.splitlines()), text
 
@@ -46,8 +46,8 @@ def odd(terminal: Terminal) -> Terminal:
 
 def _fill(store: Store) -> None:
     store.denials.add("shop", [NewDenial(CHANNEL, viewer_digest(CHANNEL, "ada"), int(time.time()) + 60, ODD)])
-    store.revocations.accept("shop", [NewRevocation("r1", (CHANNEL,), ("ada",), reason=ODD)], Priority.INTERACTIVE, REACH)
-    [entry] = store.revocation_queue.claim(HERE, Priority.INTERACTIVE, 9, 60)
+    store.revocations.accept("shop", [NewRevocation("r1", (CHANNEL,), ("ada",), reason=ODD)], Priority.INTERACTIVE,
+    REACH) [entry] = store.revocation_queue.claim(HERE, Priority.INTERACTIVE, 9, 60)
     store.revocation_queue.record_outcomes([DeliveryOutcome(entry.id, entry.version, RevocationState.FAILED, ODD, ODD)])
     with write_transaction(store.engine) as connection:
         connection.execute(sa.update(revocation_entries).values(viewer_id=ODD))
@@ -72,8 +72,8 @@ COMMANDS = [
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 @pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
 def test_stored_text_drives_no_terminal(odd: Terminal, command: tuple[str, ...], as_json: bool) -> None:
-    said = odd(*command, *(["--json"] if as_json else []), code=1 if command == ("doctor",) else 0)
-    harmless(said)
+    result = odd(*command, *(["--json"] if as_json else []), code=1 if command == ("doctor",) else 0)
+    harmless(result)
 
 
 def test_json_keeps_the_text_as_it_is_stored(odd: Terminal) -> None:
@@ -111,20 +111,20 @@ def test_an_argument_drives_no_terminal(terminal: Terminal, command: tuple[str, 
     """A shell's pattern puts names of files among the arguments, in whatever bytes they are."""
     for text in (ODD, "\udcff\x1b[2J", "a\x9b"):
         arguments = [word.format(text) for word in command] + (["--json"] if as_json else [])
-        said = terminal.run(*arguments)
-        assert said.code in (1, 2, 4)
-        harmless(said)
+        result = terminal.run(*arguments)
+        assert result.code in (1, 2, 4)
+        harmless(result)
 
 
 def test_control_characters_are_refused_in_options_and_files(terminal: Terminal) -> None:
     least = ("--channel", CHANNEL, "--seconds", "60")
     for option in ("--viewer", "--reason"):
         given = {"--viewer": "ada", "--reason": ""} | {option: "a\x1b[2Jb"}
-        said = terminal("denials", "add", *least, *(word for pair in given.items() for word in pair), code=2)
-        assert f"{option}: must not contain control characters" in said.err
+        result = terminal("denials", "add", *least, *(word for pair in given.items() for word in pair), code=2)
+        assert f"{option}: must not contain control characters" in result.err
     line = json.dumps({"channelArn": CHANNEL, "viewerId": "a\0", "reason": "\x1b"})
-    said = terminal("revocations", "add", "--file", "-", stdin=line, code=1)
-    assert "line 1: viewerId: must not contain control characters; reason: must not" in said.err
+    result = terminal("revocations", "add", "--file", "-", stdin=line, code=1)
+    assert "line 1: viewerId: must not contain control characters; reason: must not" in result.err
 
 
 def test_lines_keep_their_layout() -> None:

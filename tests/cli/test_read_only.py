@@ -104,8 +104,8 @@ def test_nothing_is_changed(inconsistent: Terminal, ivs: tuple[Recorder, str], c
     key_id = next(record.id for record in store.keys.list() if record.placements)
     rows, files = dump(store), _files(inconsistent.vault)
     ivs[0].requests.clear()
-    said = inconsistent.run(*(key_id if word == "KEY" else word for word in command))
-    assert said.code in {0, 1} if command == ("doctor",) else said.code == 0, said.err
+    result = inconsistent.run(*(key_id if word == "KEY" else word for word in command))
+    assert result.code in {0, 1} if command == ("doctor",) else result.code == 0, result.err
     assert dump(store) == rows
     assert _files(inconsistent.vault) == files
     assert ivs[0].mutating() == []

@@ -46,7 +46,8 @@ def settle(store: Store, state: RevocationState, code: str = "") -> None:
     make_due(store)
     for priority in Priority:
         claimed = store.revocation_queue.claim(HERE, priority, 1000, 60)
-        store.revocation_queue.record_outcomes([DeliveryOutcome(e.id, e.version, state, code, "its words") for e in claimed])
+        store.revocation_queue.record_outcomes([DeliveryOutcome(e.id, e.version, state, code, "its words") for e in
+        claimed])
 
 
 def age(store: Store, seconds: float) -> None:
@@ -57,13 +58,13 @@ def age(store: Store, seconds: float) -> None:
 
 
 def test_add_says_when_the_viewer_may_come_back(terminal: Terminal, opened: Store) -> None:
-    said = terminal("revocations", "add", "--channel", CHANNEL, "--channel", OTHER, "--viewer", "ada", "--json").json
-    assert said["state"] == "queued"
-    assert unix_seconds(said["readmitAfter"]) - time.time() == pytest.approx(910, abs=5)
-    kept = opened.revocations.get(said["id"], EVERYONE)
+    result = terminal("revocations", "add", "--channel", CHANNEL, "--channel", OTHER, "--viewer", "ada", "--json").json
+    assert result["state"] == "queued"
+    assert unix_seconds(result["readmitAfter"]) - time.time() == pytest.approx(910, abs=5)
+    kept = opened.revocations.get(result["id"], EVERYONE)
     assert (kept.caller, [target.channel_arn for target in kept.targets]) == ("the command line", [CHANNEL, OTHER])
     words = terminal("revocations", "add", "--channel", CHANNEL, "--viewer", "eve").out
-    assert "may come back after 20" in words
+    assert "may return after 20" in words
 
 
 def test_add_takes_what_a_request_may_hold(terminal: Terminal, opened: Store) -> None:
@@ -93,14 +94,14 @@ def test_who_names_no_subject_needs_no_passphrase(terminal: Terminal) -> None:
 
 
 def test_every_bad_option_is_named_at_once(terminal: Terminal) -> None:
-    said = terminal("revocations", "add", code=2).err
-    assert "--channel: is required;" in said
-    assert "--viewer: is required, or --subject" in said
+    result = terminal("revocations", "add", code=2).err
+    assert "--channel: is required;" in result
+    assert "--viewer: is required, or --subject" in result
     bad = ("--channel", "x", "--viewer", "v" * 41, "--issued-before", "yesterday", "--deny", "-1")
-    said = terminal("revocations", "add", *bad, "--json", code=2).error["message"]
+    result = terminal("revocations", "add", *bad, "--json", code=2).error["message"]
     for option in ("--channel: ", "--viewer: ", "--issued-before: ", "--deny: "):
-        assert option in said
-    assert "v" * 41 not in said
+        assert option in result
+    assert "v" * 41 not in result
     both = terminal("revocations", "add", "--channel", CHANNEL, "--viewer", "a", "--subject", "b", code=2)
     assert "--subject: must be left out when --viewer is given" in both.err
 
@@ -110,21 +111,21 @@ def test_many_come_from_a_file_or_from_standard_input(terminal: Terminal, tmp_pa
     lines[3:3] = ["", json.dumps({"channelArn": OTHER, "viewerId": "elsewhere"})]
     (tmp_path / "many").write_text("\n".join(lines))
     options = ("--channel", CHANNEL, "--reason", "a leak", "--json")
-    said = terminal("revocations", "add", "--file", str(tmp_path / "many"), *options).json["revocations"]
-    assert len(said) == 251
-    assert [(one["line"], one["state"]) for one in said[2:5]] == [(3, "queued"), (5, "queued"), (6, "queued")]
+    result = terminal("revocations", "add", "--file", str(tmp_path / "many"), *options).json["revocations"]
+    assert len(result) == 251
+    assert [(one["line"], one["state"]) for one in result[2:5]] == [(3, "queued"), (5, "queued"), (6, "queued")]
     found = {r.targets[0].viewer_id: r for r in opened.revocations.list(EVERYONE, limit=300)}
     assert len(found) == 251
     assert (found["elsewhere"].targets[0].channel_arn, found["elsewhere"].reason) == (OTHER, "a leak")
     assert {r.targets[0].channel_arn for r in found.values()} == {CHANNEL, OTHER}
     again = terminal("revocations", "add", "--file", "-", "--channel", CHANNEL, stdin='{"viewerId": "v0"}\n')
-    assert again.out == "1 accepted, 0 refused. See: tokensvc revocations watch\n"
+    assert again.out == "1 accepted, 0 rejected. To follow delivery: tokensvc revocations watch\n"
 
 
 def test_a_file_that_is_not_there_is_wrong_use(terminal: Terminal, tmp_path: Path) -> None:
     for path in (tmp_path / "nothing", tmp_path):
-        said = terminal("revocations", "add", "--file", str(path), "--channel", CHANNEL, code=2)
-        assert said.err == "tokensvc: --file: names no file\n", "the option as it is written"
+        result = terminal("revocations", "add", "--file", str(path), "--channel", CHANNEL, code=2)
+        assert result.err == "tokensvc: --file: no such file\n", "the option as it is written"
 
 
 @pytest.mark.parametrize(
@@ -145,25 +146,25 @@ def test_a_field_is_named_as_the_option_that_gave_it(field: str, option: str) ->
 
 def test_a_line_that_is_no_object_is_refused_by_what_it_is(terminal: Terminal, opened: Store) -> None:
     lines = ["[1]", "{", '{"viewerId": "a", "viewerId": "b"}', '{"viewerId": "v"}', "nothing"]
-    said = terminal("revocations", "add", "--file", "-", "--channel", CHANNEL, "--json", stdin="\n".join(lines), code=1)
-    assert [(line["line"], "error" in line) for line in said.json["revocations"]] == [
+    result = terminal("revocations", "add", "--file", "-", "--channel", CHANNEL, "--json", stdin="\n".join(lines),
+    code=1) assert [(line["line"], "error" in line) for line in result.json["revocations"]] == [
         (1, True),
         (2, True),
         (3, True),
         (4, False),
         (5, True),
     ]
-    assert "line 1: the line must be a JSON object\n" in said.err
-    assert "line 2: the line is not JSON: " in said.err
-    assert "line 3: viewerId: must be given once\n" in said.err
-    assert "line 5: the line is not JSON: " in said.err
+    assert "line 1: the line must be a JSON object\n" in result.err
+    assert "line 2: the line is not JSON: " in result.err
+    assert "line 3: viewerId: must be given once\n" in result.err
+    assert "line 5: the line is not JSON: " in result.err
     assert len(opened.revocations.list(("*",), limit=9)) == 1
 
 
 def test_a_line_that_is_refused_is_told_and_spoils_no_other(terminal: Terminal, opened: Store) -> None:
     lines = ["nonsense", '{"viewerId": "ada"}', '["list"]', '{"viewerId": "secret-name", "wish": 1}', "{}"]
-    said = terminal("revocations", "add", "--file", "-", "--channel", CHANNEL, "--json", stdin="\n".join(lines), code=1)
-    results = said.json["revocations"]
+    result = terminal("revocations", "add", "--file", "-", "--channel", CHANNEL, "--json", stdin="\n".join(lines),
+    code=1) results = result.json["revocations"]
     assert [one.get("state", one.get("error", {}).get("code")) for one in results] == [
         "malformed_request",
         "queued",
@@ -171,8 +172,8 @@ def test_a_line_that_is_refused_is_told_and_spoils_no_other(terminal: Terminal, 
         "invalid_request",
         "invalid_request",
     ]
-    assert "line 4: wish: is not a known field" in said.err
-    assert "secret-name" not in said.err
+    assert "line 4: wish: is not a known field" in result.err
+    assert "secret-name" not in result.err
     assert len(opened.revocations.list(EVERYONE, limit=9)) == 1
 
 
@@ -188,7 +189,7 @@ def test_a_list_that_is_cut_says_so_and_how_to_continue(terminal: Terminal) -> N
         page = terminal("revocations", "list", "--json", "--max-results", "60", *options)
         seen += [one["id"] for one in page.json["revocations"]]
         if token is None:
-            assert "There are more: continue with --next-token " in page.err
+            assert "More entries follow: continue with --next-token " in page.err
         if (token := page.json["nextToken"]) is None:
             break
     assert len(seen) == len({*seen}) == 152
@@ -209,27 +210,27 @@ def test_list_and_show_say_what_became_of_each(terminal: Terminal, opened: Store
     shown = terminal("revocations", "show", first, "--json").json
     assert shown == failed.json["revocations"][0]
     words = terminal("revocations", "show", first).out
-    assert f"{first}: failed, asked for by the command line" in words
+    assert f"{first}: failed, requested by the command line" in words
     assert words.splitlines()[-1].split()[-1] == "AccessDeniedException"
 
 
 def test_what_is_not_there_is_a_failure(terminal: Terminal) -> None:
     for verb in (("show",), ("watch",), ("retry",), ("cancel", "--yes")):
-        said = terminal("revocations", *verb, "r0", "--json", code=1)
-        assert said.error["code"] == "revocation_not_found"
+        result = terminal("revocations", *verb, "r0", "--json", code=1)
+        assert result.error["code"] == "revocation_not_found"
 
 
 def test_watch_tells_how_much_waits_and_until_about_when(terminal: Terminal, opened: Store) -> None:
     lines = "\n".join(json.dumps({"viewerId": f"v{number}"}) for number in range(400))
     terminal("revocations", "add", "--file", "-", "--channel", CHANNEL, stdin=lines)
-    [place] = terminal("revocations", "watch", "--once", "--json").json["places"]
+    [place] = terminal("revocations", "watch", "--once", "--json").json["queues"]
     assert (place["region"], place["queued"], place["secondsLeft"]) == ("us-east-1", 400, 10.0)
     assert unix_seconds(place["endsAt"]) - time.time() == pytest.approx(10, abs=3)
-    halved = terminal("revocations", "watch", "--once", "--json", REVOCATION_RATE_FRACTION="0.4").json["places"]
+    halved = terminal("revocations", "watch", "--once", "--json", REVOCATION_RATE_FRACTION="0.4").json["queues"]
     assert halved[0]["secondsLeft"] == 20.0
     assert terminal("revocations", "watch", "--once").out.splitlines()[1].split()[1:3] == ["us-east-1", "400"]
     settle(opened, RevocationState.SENT)
-    assert terminal("revocations", "watch").out == "Nothing waits: IVS has been told of everything.\n"
+    assert terminal("revocations", "watch").out == "Queue empty: all revocations delivered.\n"
 
 
 def test_watch_gives_no_end_while_ivs_takes_nothing(terminal: Terminal, opened: Store) -> None:
@@ -237,25 +238,25 @@ def test_watch_gives_no_end_while_ivs_takes_nothing(terminal: Terminal, opened: 
     add(terminal)
     assert terminal("revocations", "watch", "--once").out.splitlines()[1].split()[5:7] == ["1", "s"], "never 0 s"
     settle(opened, RevocationState.QUEUED, "ReadTimeoutError")
-    said = terminal("revocations", "watch", "--once").out.splitlines()
-    assert said[0].split() == ["ACCOUNT", "REGION", "QUEUED", "OLDEST", "TAKES", "UNTIL", "ABOUT", "PROBLEM"]
-    assert said[1].split()[5:] == ["unknown", "unknown", "IVS:", "ReadTimeoutError"]
-    [place] = terminal("revocations", "watch", "--once", "--json").json["places"]
+    result = terminal("revocations", "watch", "--once").out.splitlines()
+    assert result[0].split() == ["ACCOUNT", "REGION", "QUEUED", "OLDEST", "REMAINING", "EMPTY", "AT", "PROBLEM"]
+    assert result[1].split()[5:] == ["unknown", "unknown", "IVS:", "ReadTimeoutError"]
+    [place] = terminal("revocations", "watch", "--once", "--json").json["queues"]
     assert (place["secondsLeft"], place["endsAt"], place["problem"]) == (None, None, "IVS: ReadTimeoutError")
     settle(opened, RevocationState.SENT)
     add(terminal, "eve")
-    [place] = terminal("revocations", "watch", "--once", "--json").json["places"]
+    [place] = terminal("revocations", "watch", "--once", "--json").json["queues"]
     assert (place["secondsLeft"], place["problem"]) == (0.0, None)
 
 
 def test_watch_gives_no_end_while_no_worker_sends(terminal: Terminal, opened: Store) -> None:
     add(terminal)
     age(opened, 60)
-    [place] = terminal("revocations", "watch", "--once", "--json").json["places"]
+    [place] = terminal("revocations", "watch", "--once", "--json").json["queues"]
     assert place["secondsLeft"] is None
-    assert place["problem"] == "no worker sends them: run tokensvc serve, or tokensvc worker"
+    assert place["problem"] == "no worker is dispatching: run tokensvc serve or tokensvc worker"
     opened.leases.acquire(f"dispatch:{HERE.account}:{HERE.region}", "w:1", 60)
-    [place] = terminal("revocations", "watch", "--once", "--json").json["places"]
+    [place] = terminal("revocations", "watch", "--once", "--json").json["queues"]
     assert (place["secondsLeft"], place["problem"]) == (0.0, None)
 
 
@@ -264,10 +265,10 @@ def test_watch_goes_on_until_the_end(terminal: Terminal, opened: Store, state: R
     id_ = add(terminal)
     dispatcher = threading.Timer(0.1, settle, (opened, state))
     dispatcher.start()
-    said = terminal("revocations", "watch", id_, "--every", "0.01", "--json", code=code)
+    result = terminal("revocations", "watch", id_, "--every", "0.01", "--json", code=code)
     dispatcher.join()
-    assert "0 of 1 done; 1 queued in us-east-1, until about 20" in said.err
-    assert said.json["state"] == state.value
+    assert "0 of 1 done; 1 queued in us-east-1, empty at about 20" in result.err
+    assert result.json["state"] == state.value
     add(terminal, "eve")
     shown = terminal("revocations", "watch", id_, "--once", code=code).out
     assert f"{id_}: {state.value}" in shown
@@ -280,7 +281,7 @@ def test_what_failed_is_tried_again_one_by_one_or_all(terminal: Terminal, opened
     rest = terminal("revocations", "retry", "--all", "--json").json["revocations"]
     assert sorted(one["id"] for one in rest) == sorted(ids[1:])
     assert {one["state"] for one in rest} == {"queued"}
-    assert terminal("revocations", "retry", "--all").out == "There are none.\n"
+    assert terminal("revocations", "retry", "--all").out == "No failed revocations.\n"
     assert "ID: is required, or --all" in terminal("revocations", "retry", code=2).err
     assert terminal("revocations", "retry", "--all", ids[0], code=2).out == ""
 
@@ -289,6 +290,6 @@ def test_cancel_wants_yes_off_a_terminal(terminal: Terminal, opened: Store) -> N
     ids = [add(terminal), add(terminal, "eve")]
     assert "--yes" in terminal("revocations", "cancel", *ids, code=2).err
     assert opened.revocation_queue.backlogs()
-    said = terminal("revocations", "cancel", *ids, "--yes")
-    assert said.out.splitlines() == [f"{id_}: 1 of 1 given up" for id_ in ids]
+    result = terminal("revocations", "cancel", *ids, "--yes")
+    assert result.out.splitlines() == [f"{id_}: 1 of 1 cancelled" for id_ in ids]
     assert opened.revocation_queue.backlogs() == {}

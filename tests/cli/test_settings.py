@@ -16,25 +16,25 @@ from tokensvc.settings import Settings, variable_name
 
 def test_it_shows_every_setting_and_where_it_is_from(bare: Terminal) -> None:
     (bare.folder / "passphrase").write_text(bare.passphrase + "\n")
-    said = bare(
+    result = bare(
         "settings",
         "--json",
         without="TOKENSVC_PASSPHRASE",
         PASSPHRASE_FILE=str(bare.folder / "passphrase"),
         WORKERS="3",
     ).json
-    assert list(said) == [variable_name(name) for name in Settings.model_fields]
-    assert said["TOKENSVC_WORKERS"] == {"value": 3, "source": "TOKENSVC_WORKERS"}
-    assert said["TOKENSVC_PORT"] == {"value": 8080, "source": "default"}
-    assert said["TOKENSVC_PASSPHRASE"] == {"value": "**********", "source": "TOKENSVC_PASSPHRASE_FILE"}
+    assert list(result) == [variable_name(name) for name in Settings.model_fields]
+    assert result["TOKENSVC_WORKERS"] == {"value": 3, "source": "TOKENSVC_WORKERS"}
+    assert result["TOKENSVC_PORT"] == {"value": 8080, "source": "default"}
+    assert result["TOKENSVC_PASSPHRASE"] == {"value": "**********", "source": "TOKENSVC_PASSPHRASE_FILE"}
 
 
 def test_secrets_are_starred(bare: Terminal) -> None:
     url = "postgresql://someone:a-password@db/tokensvc"
     for arguments in (("settings",), ("settings", "--json")):
-        said = bare(*arguments, DATABASE_URL=url)
-        assert bare.passphrase not in said.out + said.err
-        assert "a-password" not in said.out + said.err
+        result = bare(*arguments, DATABASE_URL=url)
+        assert bare.passphrase not in result.out + result.err
+        assert "a-password" not in result.out + result.err
     table = bare("settings").out.partition("\n\n")[0]
     rows = {line.split()[0]: line.split()[1:] for line in table.splitlines()}
     assert rows["TOKENSVC_PASSPHRASE"] == ["**********", "TOKENSVC_PASSPHRASE"]
@@ -47,22 +47,22 @@ def test_of_a_database_url_only_the_password_is_starred(bare: Terminal) -> None:
         "postgresql://db.test/tokens?user=me&password=a-password": "postgresql://db.test/tokens?user=me&password=***",
         "postgresql://someone:a-pass@word@db.test/tokens": "***",
     }.items():
-        said = bare("settings", "--json", DATABASE_URL=url)
-        assert said.json["TOKENSVC_DATABASE_URL"]["value"] == shown
+        result = bare("settings", "--json", DATABASE_URL=url)
+        assert result.json["TOKENSVC_DATABASE_URL"]["value"] == shown
         assert "a-pass" not in bare("settings", DATABASE_URL=url).out
 
 
 def test_lists_are_shown_as_they_are_written(bare: Terminal) -> None:
-    said = bare("settings", "--json", REGIONS="us-east-1, eu-west-1").json
-    assert said["TOKENSVC_REGIONS"]["value"] == ["us-east-1", "eu-west-1"]
+    result = bare("settings", "--json", REGIONS="us-east-1, eu-west-1").json
+    assert result["TOKENSVC_REGIONS"]["value"] == ["us-east-1", "eu-west-1"]
     rows = [line.split() for line in bare("settings", REGIONS="us-east-1, eu-west-1").out.splitlines()]
     assert ["TOKENSVC_REGIONS", "us-east-1,eu-west-1", "TOKENSVC_REGIONS"] in rows
 
 
 def test_json_has_the_type_of_each_setting(bare: Terminal) -> None:
-    said = bare("settings", "--json", ACCESS_LOG="false", STORE_TIMEOUT_SECONDS="2.5", SNAPSHOT_LEASE_SECONDS="60").json
-    values = {name.removeprefix("TOKENSVC_"): row["value"] for name, row in said.items()}
-    assert values["ACCESS_LOG"] is False
+    result = bare("settings", "--json", ACCESS_LOG="false", STORE_TIMEOUT_SECONDS="2.5",
+    SNAPSHOT_LEASE_SECONDS="60").json values = {name.removeprefix("TOKENSVC_"): row["value"] for name, row in
+    result.items()} assert values["ACCESS_LOG"] is False
     assert values["BACKGROUND_TASKS"] is True
     assert values["STORE_TIMEOUT_SECONDS"] == 2.5
     assert values["SNAPSHOT_LEASE_SECONDS"] == 60
@@ -76,43 +76,43 @@ def test_json_has_the_type_of_each_setting(bare: Terminal) -> None:
 
 def test_it_names_what_signs(bare: Terminal) -> None:
     row = bare("settings", "--json", SIGNER="openssl").json["TOKENSVC_SIGNER"]
-    assert row == {"value": "openssl", "source": "TOKENSVC_SIGNER", "signsWith": "openssl (openssl is configured)"}
-    assert f"Tokens are signed with {SIGNERS_HERE[0]}" in bare("settings").out
+    assert row == {"value": "openssl", "source": "TOKENSVC_SIGNER", "effective": "openssl (openssl is configured)"}
+    assert f"Signer in use: {SIGNERS_HERE[0]}" in bare("settings").out
 
 
 def test_it_wants_neither_a_store_nor_aws(bare: Terminal) -> None:
-    said = bare("settings", "--json", without=" ".join(n for n in bare.environ if n.startswith(("TOKENSVC_", "AWS_"))))
-    assert said.json["TOKENSVC_DATABASE_URL"] == {"value": None, "source": "default"}
+    result = bare("settings", "--json", without=" ".join(n for n in bare.environ if n.startswith(("TOKENSVC_",
+    "AWS_")))) assert result.json["TOKENSVC_DATABASE_URL"] == {"value": None, "source": "default"}
 
 
 def test_limits_are_shown_as_the_store_holds_them(terminal: Terminal) -> None:
     terminal("db", "upgrade", MAX_TTL_SECONDS="7200", KEY_MAX_AGE_DAYS="30")
-    said = terminal("settings", "--json", without="TOKENSVC_KEY_PROPAGATION_SECONDS TOKENSVC_KEY_STANDBY").json
-    assert said["TOKENSVC_MAX_TTL_SECONDS"]["value"] == 7200
-    assert said["TOKENSVC_KEY_PROPAGATION_SECONDS"]["value"] == 0
-    assert said["TOKENSVC_KEY_MAX_AGE_DAYS"]["value"] == 30
-    assert said["TOKENSVC_KEY_STANDBY"]["value"] is False
-    assert {said[variable_name(name)]["source"] for name in NAMES} == {"store"}
-    assert not [value for value in said.values() if "problem" in value]
+    result = terminal("settings", "--json", without="TOKENSVC_KEY_PROPAGATION_SECONDS TOKENSVC_KEY_STANDBY").json
+    assert result["TOKENSVC_MAX_TTL_SECONDS"]["value"] == 7200
+    assert result["TOKENSVC_KEY_PROPAGATION_SECONDS"]["value"] == 0
+    assert result["TOKENSVC_KEY_MAX_AGE_DAYS"]["value"] == 30
+    assert result["TOKENSVC_KEY_STANDBY"]["value"] is False
+    assert {result[variable_name(name)]["source"] for name in NAMES} == {"store"}
+    assert not [value for value in result.values() if "problem" in value]
 
 
 def test_what_the_environment_says_otherwise_does_not_count_and_is_named(terminal: Terminal) -> None:
-    said = terminal("settings", MAX_TTL_SECONDS="60").out
-    assert re.search(r"TOKENSVC_MAX_TTL_SECONDS +3600 +store\n", said)
-    assert "TOKENSVC_MAX_TTL_SECONDS is 60 here, and the store's value counts; `tokensvc db upgrade` changes" in said
-    terminal("db", "upgrade", MAX_TTL_SECONDS="60")
-    assert "is 60 here" not in terminal("settings", MAX_TTL_SECONDS="60").out
+    result = terminal("settings", MAX_TTL_SECONDS="60").out
+    assert re.search(r"TOKENSVC_MAX_TTL_SECONDS +3600 +store\n", result)
+    assert "TOKENSVC_MAX_TTL_SECONDS is set to 60 here, but the stored value applies; run `tokensvc db upgrade`" in
+    result terminal("db", "upgrade", MAX_TTL_SECONDS="60")
+    assert "is set to 60 here" not in terminal("settings", MAX_TTL_SECONDS="60").out
 
 
 @pytest.mark.parametrize("url", ["postgresql://app:hunter2@127.0.0.1:1/tokens", "sqlite:////nowhere/store.db"])
 def test_a_store_that_cannot_be_read_is_said_and_hides_nothing_else(bare: Terminal, url: str) -> None:
     began = time.monotonic()
-    said = bare("settings", DATABASE_URL=url, MAX_TTL_SECONDS="60", without="TOKENSVC_VAULT").out
+    result = bare("settings", DATABASE_URL=url, MAX_TTL_SECONDS="60", without="TOKENSVC_VAULT").out
     assert time.monotonic() - began < 5
-    assert "The store could not be read, and its limits are what counts: " in said
-    assert re.search(r"TOKENSVC_MAX_TTL_SECONDS +- +store \(not read\)\n", said)
-    assert re.search(r"TOKENSVC_PORT +8080 +default\n", said)
-    assert "hunter2" not in said
+    assert "The limits in force are unknown, because the store cannot be read: " in result
+    assert re.search(r"TOKENSVC_MAX_TTL_SECONDS +- +store \(unavailable\)\n", result)
+    assert re.search(r"TOKENSVC_PORT +8080 +default\n", result)
+    assert "hunter2" not in result
     said_json = bare("settings", "--json", DATABASE_URL=url, without="TOKENSVC_VAULT").json
     assert said_json["TOKENSVC_MAX_TTL_SECONDS"]["problem"]
     assert "problem" not in said_json["TOKENSVC_PORT"]
@@ -122,27 +122,27 @@ def test_a_store_whose_server_does_not_answer_is_not_waited_for_long(bare: Termi
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
         url = f"postgresql://app@127.0.0.1:{silent.getsockname()[1]}/tokens"
-        said = bare("settings", DATABASE_URL=url, STORE_TIMEOUT_SECONDS="60", without="TOKENSVC_VAULT").out
+        result = bare("settings", DATABASE_URL=url, STORE_TIMEOUT_SECONDS="60", without="TOKENSVC_VAULT").out
         assert time.monotonic() - began < 5
-    assert "The store could not be read" in said
+    assert "the store cannot be read" in result
 
 
 def test_both_a_value_and_a_file_are_refused(bare: Terminal) -> None:
-    said = bare("settings", code=2, PASSPHRASE_FILE="/nowhere", DATABASE_URL_FILE="/nowhere", VAULT_FILE="/nowhere")
-    assert "TOKENSVC_PASSPHRASE_FILE: must be left out when TOKENSVC_PASSPHRASE is given" in said.err
-    said = bare("settings", code=2, without="TOKENSVC_PASSPHRASE", PASSPHRASE_FILE="/nowhere")
-    assert "TOKENSVC_PASSPHRASE_FILE: names a file that cannot be read" in said.err
+    result = bare("settings", code=2, PASSPHRASE_FILE="/nowhere", DATABASE_URL_FILE="/nowhere", VAULT_FILE="/nowhere")
+    assert "TOKENSVC_PASSPHRASE_FILE: must be left out when TOKENSVC_PASSPHRASE is given" in result.err
+    result = bare("settings", code=2, without="TOKENSVC_PASSPHRASE", PASSPHRASE_FILE="/nowhere")
+    assert "TOKENSVC_PASSPHRASE_FILE: names a file that cannot be read" in result.err
 
 
 def test_it_says_where_private_keys_rest_what_wraps_them_and_what_only_opens(bare: Terminal) -> None:
     arn = "arn:aws:kms:us-east-1:123456789012:key/0987dcba-09fe-87dc-65ba-ab0987654321"
-    words = f"Private keys rest in file:{bare.vault}, wrapped by TOKENSVC_PASSPHRASE."
+    words = f"Private keys are stored in file:{bare.vault}, encrypted with TOKENSVC_PASSPHRASE."
     assert bare("settings").out.splitlines()[-1] == words
-    said = bare("settings", without="TOKENSVC_VAULT", KMS_KEY_ARN=arn, DATABASE_URL="postgresql://db/tokensvc").out
-    assert "Private keys rest in store, wrapped by TOKENSVC_KMS_KEY_ARN.\nTOKENSVC_PASSPHRASE only open" in said
-    assert "wrapped by nothing yet" in bare("settings", without="TOKENSVC_PASSPHRASE", PREVIOUS_KMS_KEY_ARN=arn).out
-    unfit = bare("settings", "--json", VAULT="file:here", DATABASE_URL="postgresql://db/tokensvc").json
-    assert unfit["TOKENSVC_VAULT"]["value"] == "file:here", "shown, not judged"
+    result = bare("settings", without="TOKENSVC_VAULT", KMS_KEY_ARN=arn, DATABASE_URL="postgresql://db/tokensvc").out
+    assert "Private keys are stored in store, encrypted with TOKENSVC_KMS_KEY_ARN.\nFor decryption only:
+    TOKENSVC_PASSPHRASE;" in result assert "no passphrase or KMS key to encrypt them with is set" in bare("settings",
+    without="TOKENSVC_PASSPHRASE", PREVIOUS_KMS_KEY_ARN=arn).out unfit = bare("settings", "--json", VAULT="file:here",
+    DATABASE_URL="postgresql://db/tokensvc").json assert unfit["TOKENSVC_VAULT"]["value"] == "file:here", "shown, not judged"
     assert bare("settings", "--json", without="TOKENSVC_VAULT").json["TOKENSVC_VAULT"] == {
         "value": "file:keys",
         "source": "default",

@@ -28,25 +28,25 @@ def minted(key: PrivateKey, **claims: Any) -> str:
     return encode_token(key, HEADER, {"aws:channel-arn": str(CHANNEL), "exp": int(time.time()) + 300} | claims)
 
 
-def findings(said: Any) -> dict[str, str]:
-    return {finding["rule"]: finding["result"] for finding in said["rules"]}
+def findings(result: Any) -> dict[str, str]:
+    return {finding["rule"]: finding["result"] for finding in result["rules"]}
 
 
 def test_a_good_token_is_admitted(bare: Terminal, private_key: PrivateKey, public: str) -> None:
     token = minted(private_key)
     options = ("--channel", str(CHANNEL), "--public-key", public, "--json")
-    said = bare("tokens", "explain", token, *options).json
-    assert (said["outcome"], said["deniedBy"]) == ("allow", None)
-    assert list(findings(said)) == [name for name, _ in RULES]
-    assert set(findings(said).values()) == {"pass", "not_applicable"}
+    result = bare("tokens", "explain", token, *options).json
+    assert (result["outcome"], result["deniedBy"]) == ("allow", None)
+    assert list(findings(result)) == [name for name, _ in RULES]
+    assert set(findings(result).values()) == {"pass", "not_applicable"}
     words = bare("tokens", "explain", "-", *options[:-1], stdin=token + "\n").out
     assert words.splitlines()[-1] == "allow: playback is allowed"
     assert token not in words
 
 
 def test_without_the_public_half_only_ivs_can_tell(bare: Terminal, private_key: PrivateKey) -> None:
-    said = bare("tokens", "explain", minted(private_key), "--json").json
-    assert (said["outcome"], findings(said)["signature"]) == ("indeterminate", "unknown")
+    result = bare("tokens", "explain", minted(private_key), "--json").json
+    assert (result["outcome"], findings(result)["signature"]) == ("indeterminate", "unknown")
 
 
 @pytest.mark.parametrize(
@@ -70,16 +70,16 @@ def test_a_bad_token_is_refused_by_the_rule_s_name(
     bare: Terminal, private_key: PrivateKey, public: str, claims: dict[str, Any], rule: str
 ) -> None:
     token = minted(private_key, **claims)
-    said = bare("tokens", "explain", token, "--channel", str(CHANNEL), "--public-key", public, "--json", code=4).json
-    assert (said["outcome"], said["deniedBy"]) == ("deny", rule)
+    result = bare("tokens", "explain", token, "--channel", str(CHANNEL), "--public-key", public, "--json", code=4).json
+    assert (result["outcome"], result["deniedBy"]) == ("deny", rule)
 
 
 def test_a_stranger_s_token_is_told_all_that_is_wrong(bare: Terminal, private_key: PrivateKey) -> None:
     """HS256, an invented claim, milliseconds: three of what public signers do."""
     claims = {"channel": str(CHANNEL), "aws:viewer-id": "ada", "exp": int(time.time() * 1000) + 60_000}
-    said = bare("tokens", "explain", jwt.encode(claims, "s" * 32, algorithm="HS256"), "--json", code=4).json
-    assert said["deniedBy"] == "algorithm"
-    failed = [rule for rule, result in findings(said).items() if result == "fail"]
+    result = bare("tokens", "explain", jwt.encode(claims, "s" * 32, algorithm="HS256"), "--json", code=4).json
+    assert result["deniedBy"] == "algorithm"
+    failed = [rule for rule, result in findings(result).items() if result == "fail"]
     assert failed == ["algorithm", "channel", "expiry", "ten-minutes"]
 
 
@@ -97,27 +97,27 @@ def test_a_token_with_a_viewer_is_allowed_unless_revoked(bare: Terminal, private
     """Only IVS knows of revocations; nothing else stands against the token."""
     token = minted(private_key, **{"aws:viewer-id": "ada"})
     explain = ("tokens", "explain", token, "--channel", str(CHANNEL), "--public-key", public)
-    said = bare(*explain, "--json").json
-    assert (said["outcome"], said["unless"], findings(said)["revoked"]) == ("conditional", ["revoked"], "unknown")
+    result = bare(*explain, "--json").json
+    assert (result["outcome"], result["unless"], findings(result)["revoked"]) == ("conditional", ["revoked"], "unknown")
     assert bare(*explain).out.splitlines()[-1].startswith("allowed unless revoked: ")
 
 
 def test_what_can_be_supplied_leaves_it_undecided(bare: Terminal, private_key: PrivateKey) -> None:
-    said = bare("tokens", "explain", minted(private_key, **{"aws:viewer-id": "ada"}), "--json").json
-    assert (said["outcome"], said["unless"]) == ("indeterminate", [])
+    result = bare("tokens", "explain", minted(private_key, **{"aws:viewer-id": "ada"}), "--json").json
+    assert (result["outcome"], result["unless"]) == ("indeterminate", [])
 
 
 def test_an_unsigned_token_is_named_as_such(bare: Terminal) -> None:
     token = jwt.encode({"aws:channel-arn": str(CHANNEL), "exp": int(time.time()) + 300}, "", algorithm="none")
-    said = bare("tokens", "explain", token, "--json", code=4).json
-    assert (said["deniedBy"], "alg is none" in said["message"]) == ("algorithm", True)
+    result = bare("tokens", "explain", token, "--json", code=4).json
+    assert (result["deniedBy"], "alg is none" in result["message"]) == ("algorithm", True)
 
 
 def test_milliseconds_are_named_with_their_reason(bare: Terminal, private_key: PrivateKey, public: str) -> None:
     token = minted(private_key, exp=int(time.time() * 1000) + 60_000)
-    said = bare("tokens", "explain", token, "--public-key", public, "--json", code=4).json
-    assert (said["deniedBy"], said["reason"]) == ("expiry", "milliseconds")
-    assert "milliseconds" in said["message"]
+    result = bare("tokens", "explain", token, "--public-key", public, "--json", code=4).json
+    assert (result["deniedBy"], result["reason"]) == ("expiry", "milliseconds")
+    assert "milliseconds" in result["message"]
 
 
 @pytest.mark.parametrize("query", ["?token={}", "?allow_audio_only=true&token={}&x=y#t=1", "?%74oken={}"])
@@ -126,8 +126,8 @@ def test_a_pasted_playback_url_has_its_token_taken_out(
 ) -> None:
     url = "https://0123456789ab.us-east-1.playback.live-video.net" + CHANNEL.playback_path
     pasted = url + query.format(minted(private_key))
-    said = bare("tokens", "explain", pasted, "--public-key", public, "--json").json
-    assert (said["outcome"], findings(said)["channel"]) == ("allow", "pass")
+    result = bare("tokens", "explain", pasted, "--public-key", public, "--json").json
+    assert (result["outcome"], findings(result)["channel"]) == ("allow", "pass")
     other = "https://x.example" + OTHER_CHANNEL.playback_path + query.format(minted(private_key))
     assert bare("tokens", "explain", "-", "--public-key", public, "--json", stdin=f" {other}\n", code=4).json[
         "deniedBy"
@@ -137,8 +137,8 @@ def test_a_pasted_playback_url_has_its_token_taken_out(
 
 def test_a_url_without_a_token_or_with_two_is_refused(bare: Terminal, private_key: PrivateKey) -> None:
     url = f"https://x.example{CHANNEL.playback_path}"
-    said = bare("tokens", "explain", url, "--json", code=4).json
-    assert (said["deniedBy"], said["message"]) == ("segments", "the token is empty")
+    result = bare("tokens", "explain", url, "--json", code=4).json
+    assert (result["deniedBy"], result["message"]) == ("segments", "the token is empty")
     token = minted(private_key)
     refused = bare("tokens", "explain", f"{url}?token={token}&token={token}", code=2)
     assert "2 token parameters" in refused.err
@@ -159,38 +159,38 @@ def own_channel(terminal: Terminal, region: str = "us-east-1") -> str:
 def test_a_token_of_this_deployment_is_decided_by_the_store_s_keys(terminal: Terminal, private_key: PrivateKey) -> None:
     key_id = imported(terminal, private_key)
     token = minted(private_key, **{"aws:channel-arn": own_channel(terminal)})
-    said = terminal("tokens", "explain", token, "--json").json
-    assert (said["outcome"], said["signedBy"], findings(said)["signature"]) == ("allow", key_id, "pass")
+    result = terminal("tokens", "explain", token, "--json").json
+    assert (result["outcome"], result["signedBy"], findings(result)["signature"]) == ("allow", key_id, "pass")
     assert key_id in terminal("tokens", "explain", token).out
     changed = token[:-4] + ("AAAA" if token[-4:] != "AAAA" else "BBBB")
-    said = terminal("tokens", "explain", changed, "--json").json
-    assert (said["outcome"], said["signedBy"]) == ("indeterminate", None), "IVS may hold key pairs of others"
+    result = terminal("tokens", "explain", changed, "--json").json
+    assert (result["outcome"], result["signedBy"]) == ("indeterminate", None), "IVS may hold key pairs of others"
 
 
 def test_a_token_of_a_key_that_ivs_no_longer_holds_is_refused(terminal: Terminal, private_key: PrivateKey) -> None:
     key_id = imported(terminal, private_key)
     token = minted(private_key, **{"aws:channel-arn": own_channel(terminal)})
     elsewhere = minted(private_key, **{"aws:channel-arn": own_channel(terminal, "eu-west-1")})
-    said = terminal("tokens", "explain", elsewhere, "--json").json
-    assert (said["outcome"], said["signedBy"]) == ("indeterminate", key_id)
-    assert "eu-west-1" in said["message"]
+    result = terminal("tokens", "explain", elsewhere, "--json").json
+    assert (result["outcome"], result["signedBy"]) == ("indeterminate", key_id)
+    assert "eu-west-1" in result["message"]
     terminal("keys", "retire", key_id, "--yes")
-    said = terminal("tokens", "explain", token, "--json", code=4).json
-    assert (said["deniedBy"], said["signedBy"]) == ("signature", key_id)
-    assert "no longer holds" in said["message"]
+    result = terminal("tokens", "explain", token, "--json", code=4).json
+    assert (result["deniedBy"], result["signedBy"]) == ("signature", key_id)
+    assert "no longer in IVS" in result["message"]
 
 
 def test_without_a_usable_store_the_rules_are_judged_all_the_same(
     bare: Terminal, terminal: Terminal, private_key: PrivateKey
 ) -> None:
     token = minted(private_key)
-    for said in (
+    for result in (
         bare("tokens", "explain", token, "--json", without="TOKENSVC_DATABASE_URL"),
         bare("tokens", "explain", token, "--json", DATABASE_URL="sqlite:////nowhere/store.db"),
         bare("tokens", "explain", token, "--json", NO_SUCH_SETTING="x"),
     ):
-        assert said.json["outcome"] == "indeterminate"
-    assert "the store's keys are not used" in said.err
+        assert result.json["outcome"] == "indeterminate"
+    assert "The store's keys are not used" in result.err
     assert bare("tokens", "explain", token, "--json", without="TOKENSVC_DATABASE_URL").err == ""
 
 
@@ -205,14 +205,14 @@ def test_the_player_s_origin_counts(bare: Terminal, private_key: PrivateKey, pub
 
 @pytest.mark.parametrize("nonsense", ["x", "a.b.c", "....", "", "🙂", "x" * 3000])
 def test_nonsense_is_refused_and_not_repeated(bare: Terminal, nonsense: str) -> None:
-    said = bare("tokens", "explain", nonsense, code=4)
-    assert "Traceback" not in said.err
-    assert "refused: " in said.out
+    result = bare("tokens", "explain", nonsense, code=4)
+    assert "Traceback" not in result.err
+    assert "deny: " in result.out
 
 
 def test_wrong_use_names_the_option(bare: Terminal, tmp_path: Path) -> None:
     assert "--channel" in bare("tokens", "explain", "x", "--channel", "my-channel", code=2).err
     assert "--public-key" in bare("tokens", "explain", "x", "--public-key", str(tmp_path / "absent"), code=2).err
     (tmp_path / "private.pem").write_text("-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n")
-    said = bare("tokens", "explain", "x", "--public-key", str(tmp_path / "private.pem"), "--json", code=1)
-    assert said.error["code"] == "invalid_key"
+    result = bare("tokens", "explain", "x", "--public-key", str(tmp_path / "private.pem"), "--json", code=1)
+    assert result.error["code"] == "invalid_key"

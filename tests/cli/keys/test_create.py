@@ -39,15 +39,15 @@ def by_hand(ivs: Any, key: PrivateKey, **tags: str) -> str:
 
 def test_import_says_what_it_found_and_shows_no_private_half(terminal: Terminal, mine: PrivateKey) -> None:
     wrapped = base64.b64encode(pem(mine)).decode()
-    said = terminal("keys", "import", "-", "--json", stdin=wrapped)
-    assert said.json["found"] == "a PKCS#8 private key in PEM, base64-wrapped"
-    assert said.json["fingerprint"] == keypair.fingerprint(mine.public_key())
-    assert said.json["placements"][0]["state"] == "prepared"
-    assert "PRIVATE KEY" not in said.out + said.err
-    assert f"stored the given key as {said.json['id']}, fingerprint {said.json['fingerprint']}; " in said.err
-    assert "made key" not in said.err
-    assert wrapped not in said.out + said.err
-    assert f"tokensvc keys activate {said.json['id']}" in terminal("keys", "import", "-", stdin=wrapped).out
+    result = terminal("keys", "import", "-", "--json", stdin=wrapped)
+    assert result.json["sourceFormat"] == "a PKCS#8 private key in PEM, base64-wrapped"
+    assert result.json["fingerprint"] == keypair.fingerprint(mine.public_key())
+    assert result.json["placements"][0]["state"] == "prepared"
+    assert "PRIVATE KEY" not in result.out + result.err
+    assert f"stored the given key as {result.json['id']}, fingerprint {result.json['fingerprint']}; " in result.err
+    assert "made key" not in result.err
+    assert wrapped not in result.out + result.err
+    assert f"tokensvc keys activate {result.json['id']}" in terminal("keys", "import", "-", stdin=wrapped).out
     assert terminal("keys", "import", "-", "--detailed-exit-code", stdin=wrapped, code=3).out
 
 
@@ -64,9 +64,9 @@ def test_an_encrypted_key_is_opened_by_a_passphrase_from_a_file(
     options = "keys", "import", str(key), "--passphrase-file", str(password)
     assert terminal(*options, "--json", code=1).error["code"] == "wrong_passphrase"
     password.write_text(f"{passphrase}\n")
-    said = terminal(*options)
-    assert "an encrypted PKCS#8 private key" in said.err
-    assert passphrase not in said.out + said.err
+    result = terminal(*options)
+    assert "an encrypted PKCS#8 private key" in result.err
+    assert passphrase not in result.out + result.err
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o640, 0o602, 0o620, 0o601])
@@ -86,7 +86,7 @@ def test_a_passphrase_file_that_others_may_use_is_refused_with_the_chmod(
     assert passphrase not in refused["message"]
     assert terminal("keys", "list", "--json").json == {"keys": []}
     subprocess.run(["sh", "-c", refused["message"].rpartition(": ")[2]], check=True)
-    assert terminal(*command, "--json").json["found"].startswith("an encrypted PKCS#8 private key")
+    assert terminal(*command, "--json").json["sourceFormat"].startswith("an encrypted PKCS#8 private key")
 
 
 def test_a_passphrase_may_come_through_a_pipe(terminal: Terminal, mine: PrivateKey, tmp_path: Path) -> None:
@@ -130,33 +130,33 @@ def test_what_is_no_key_is_refused_by_its_name(terminal: Terminal, mine: Private
 def test_a_key_that_ivs_holds_already_is_adopted(terminal: Terminal, mine: PrivateKey) -> None:
     with terminal.ivs() as ivs:
         arn = by_hand(ivs, mine, team="video")
-        said = terminal("keys", "import", "-", "--longest-ttl", "7200", "--json", stdin=pem(mine).decode()).json
+        result = terminal("keys", "import", "-", "--longest-ttl", "7200", "--json", stdin=pem(mine).decode()).json
         (pair,) = ivs.list_playback_key_pairs()["keyPairs"]
-    assert pair["arn"] == arn == said["placements"][0]["arn"]
-    assert (pair["tags"][KEY_TAG], pair["tags"]["team"]) == (said["id"], "video")
-    assert said["placements"][0]["longestTtlSeconds"] == 7200
-    assert f"signs in us-east-1 as {arn}" not in terminal("keys", "list").out
-    assert "signs in us-east-1" in terminal("keys", "activate", said["id"]).out
-    shown = terminal("keys", "show", said["id"]).out
+    assert pair["arn"] == arn == result["placements"][0]["arn"]
+    assert (pair["tags"][KEY_TAG], pair["tags"]["team"]) == (result["id"], "video")
+    assert result["placements"][0]["longestTtlSeconds"] == 7200
+    assert f"is active in us-east-1: {arn}" not in terminal("keys", "list").out
+    assert "is active in us-east-1" in terminal("keys", "activate", result["id"]).out
+    shown = terminal("keys", "show", result["id"]).out
     assert f"somebody asked to adopt {arn}" in shown
 
 
 def test_a_named_pair_with_another_fingerprint_is_adopted_and_told(terminal: Terminal, mine: PrivateKey) -> None:
     with terminal.ivs() as ivs:
         arn = by_hand(ivs, keypair.generate())
-    said = terminal("keys", "import", "-", "--arn", arn, "--json", stdin=pem(mine).decode())
-    assert said.json["placements"][0]["fingerprintDiffers"] is True
-    assert "fingerprint" in said.err
+    result = terminal("keys", "import", "-", "--arn", arn, "--json", stdin=pem(mine).decode())
+    assert result.json["placements"][0]["fingerprintDiffers"] is True
+    assert "fingerprint" in result.err
     found = terminal("keys", "list", "--ivs").out
-    assert f"tokensvc keys activate {said.json['id']}" in found
+    assert f"tokensvc keys activate {result.json['id']}" in found
 
 
 def test_adopt_takes_the_pair_that_a_refusal_names(terminal: Terminal) -> None:
     """A pair of ours whose tags somebody took off, in a store that was made anew from the vault's key."""
     made = terminal("keys", "generate", "--json").json
     arn = made["placements"][0]["arn"]
-    said = terminal("keys", "adopt", made["id"], "--arn", arn, "--detailed-exit-code", code=3)
-    assert arn in said.out
+    result = terminal("keys", "adopt", made["id"], "--arn", arn, "--detailed-exit-code", code=3)
+    assert arn in result.out
     assert "--arn" in terminal("keys", "adopt", made["id"], code=2).err
     with terminal.ivs() as ivs:
         stranger = by_hand(ivs, keypair.generate())
@@ -175,7 +175,7 @@ def test_another_deployment_s_pair_is_refused(terminal: Terminal, mine: PrivateK
 def test_bad_arns_are_all_named(terminal: Terminal, mine: PrivateKey) -> None:
     one = "arn:aws:ivs:us-east-1:123456789012:playback-key/"
     arns = ["nonsense", f"{one}a", f"{one}b", "arn:aws:ivs:eu-west-1:123456789012:playback-key/c"]
-    said = terminal("keys", "import", "-", *(f"--arn={a}" for a in arns), stdin=pem(mine).decode(), code=2).err
-    assert said.count("--arn: ") == 3
-    for rule in ("must have the form", "names two key pairs in us-east-1", "eu-west-1 is none of us-east-1"):
-        assert rule in said
+    result = terminal("keys", "import", "-", *(f"--arn={a}" for a in arns), stdin=pem(mine).decode(), code=2).err
+    assert result.count("--arn: ") == 3
+    for rule in ("must have the form", "names two key pairs in us-east-1", "eu-west-1 is not one of us-east-1"):
+        assert rule in result

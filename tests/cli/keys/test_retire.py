@@ -30,21 +30,21 @@ def opened(terminal: Terminal) -> Store:
 
 @pytest.mark.parametrize("verb", ["retire", "delete", "compromise"])
 def test_nothing_ends_without_yes_where_nobody_can_be_asked(terminal: Terminal, signing: str, verb: str) -> None:
-    said = terminal("keys", verb, signing, code=2)
-    assert "say --yes" in said.err
+    result = terminal("keys", verb, signing, code=2)
+    assert "pass --yes" in result.err
     assert state(terminal, signing) == "active"
 
 
 def test_retire_puts_another_key_in_its_place(terminal: Terminal, signing: str) -> None:
-    said = terminal("keys", "retire", signing, "--yes", "--json").json
-    assert (said["done"], said["regions"][0]["previousKeyId"]) == (True, signing)
+    result = terminal("keys", "retire", signing, "--yes", "--json").json
+    assert (result["done"], result["regions"][0]["previousKeyId"]) == (True, signing)
     assert state(terminal, signing) == "retiring"
     assert terminal("keys", "retire", signing, "--yes", "--detailed-exit-code", code=3).out == "Nothing to do.\n"
 
 
 def test_retire_may_leave_it_to_the_workers(terminal: Terminal, signing: str) -> None:
-    said = terminal("keys", "retire", signing, "--yes", "--no-wait").out
-    assert "the workers go on with it" in said
+    result = terminal("keys", "retire", signing, "--yes", "--no-wait").out
+    assert "the workers will carry it out" in result
     assert state(terminal, signing) == "active"
     terminal("keys", "reconcile")
     assert state(terminal, signing) == "retiring"
@@ -95,15 +95,15 @@ def test_an_orphan_goes_when_it_is_named(terminal: Terminal, signing: str) -> No
 def test_a_compromise_says_first_whose_tokens_die_and_then_what_is_left(terminal: Terminal, signing: str) -> None:
     ready = terminal("keys", "generate", "--json").json["id"]
     foretold = terminal("keys", "compromise", signing, "--dry-run").out
-    assert f"us-east-1: every token dies that key {signing} signed in the last 3600 seconds" in foretold
-    assert f"key {ready} takes over at once" in foretold
+    assert f"us-east-1: all tokens that key {signing} signed in the last 3600 s become invalid" in foretold
+    assert f"key {ready} takes over immediately" in foretold
     assert state(terminal, signing) == "active"
-    said = terminal("keys", "compromise", signing, "--yes", "--json")
-    assert "every token dies" in said.err
-    (region,) = said.json["regions"]
-    assert said.json["done"] is True
-    assert region["deletedAt"] == region["tokensValidUntil"] >= said.json["compromisedAt"]
-    assert said.json["staleWorkers"] == []
+    result = terminal("keys", "compromise", signing, "--yes", "--json")
+    assert "become invalid" in result.err
+    (region,) = result.json["regions"]
+    assert result.json["done"] is True
+    assert region["deletedAt"] == region["tokensValidUntil"] >= result.json["compromisedAt"]
+    assert result.json["staleWorkers"] == []
     assert (state(terminal, signing), state(terminal, ready)) == ("compromised", "active")
     shown = terminal("keys", "show", signing).out
     assert "it is compromised" in shown
@@ -125,10 +125,10 @@ def test_a_compromise_whose_pair_cannot_be_deleted_yet_says_until_when_it_is_val
     terminal: Terminal, signing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tokensvc.keys.retirement.RETRY_PAUSES_SECONDS", (0.0,))
-    said = terminal("keys", "compromise", signing, "--yes", "--json", code=1, AWS_ENDPOINT_URL_IVS="http://127.0.0.1:9")
-    (region,) = said.json["regions"]
-    assert (said.json["done"], region["deletedAt"]) == (False, None)
-    assert region["tokensValidUntil"] > said.json["compromisedAt"]
+    result = terminal("keys", "compromise", signing, "--yes", "--json", code=1, AWS_ENDPOINT_URL_IVS="http://127.0.0.1:9")
+    (region,) = result.json["regions"]
+    assert (result.json["done"], region["deletedAt"]) == (False, None)
+    assert region["tokensValidUntil"] > result.json["compromisedAt"]
     assert state(terminal, signing) == "compromised"
     assert terminal("keys", "reconcile", "--json").json["changed"] is True
     with terminal.ivs() as ivs:
@@ -142,14 +142,14 @@ def test_a_worker_that_has_not_heard_of_a_compromise_is_named(
     store = opened(terminal)
     behind = store.versions.read().keys.number
     store.workers.record_heartbeat(Heartbeat("deaf:1:f00d", "deaf", 1, 900, behind, 1, undecryptable=(signing,)))
-    said = terminal("keys", "compromise", signing, "--yes", "--json").json
-    (worker,) = said["staleWorkers"]
+    result = terminal("keys", "compromise", signing, "--yes", "--json").json
+    (worker,) = result["staleWorkers"]
     assert worker["workerId"] == "deaf:1:f00d"
-    assert worker["until"] > said["compromisedAt"]
+    assert worker["until"] > result["compromisedAt"]
     shown = terminal("keys", "show", signing)
-    assert "deaf:1:f00d may not have heard" in shown.out
-    assert "deaf:1:f00d cannot open its private half" in shown.out
+    assert "Worker deaf:1:f00d may use an older key set until" in shown.out
+    assert "Worker deaf:1:f00d cannot decrypt the private key" in shown.out
     number, tag = store.versions.read().keys
     store.workers.record_heartbeat(Heartbeat("deaf:1:f00d", "deaf", 1, 900, number, 1, keys_tag=tag))
-    assert "Every worker has heard" in terminal("keys", "show", signing).out
+    assert "All workers are in sync." in terminal("keys", "show", signing).out
     store.close()

@@ -25,15 +25,15 @@ def keys(terminal: Terminal) -> Any:
 def test_a_dry_run_says_the_steps_and_takes_none(terminal: Terminal, signing: str) -> None:
     terminal("db", "upgrade", KEY_PROPAGATION_SECONDS="40")
     before = keys(terminal)
-    said = terminal("keys", "rotate", "--dry-run", "--json").json
-    (region,) = said["regions"]
+    result = terminal("keys", "rotate", "--dry-run", "--json").json
+    (region,) = result["regions"]
     assert [step["step"] for step in region["steps"]] == ["generate", "import", None, "activate"]
     assert region["steps"][2]["until"]
     made, imported = (step["key"] for step in region["steps"][:2])
     assert made == imported, "the key that is made is named as in the steps that follow"
-    said = terminal("keys", "rotate", "--dry-run").out
-    assert f"  make {made}: another key is to sign\n  import {made}: another key is to sign\n  wait until 20" in said
-    assert said.endswith("\nNothing was changed.\n")
+    result = terminal("keys", "rotate", "--dry-run").out
+    assert f"  make {made}: another key is to sign\n  import {made}: another key is to sign\n  wait until 20" in result
+    assert result.endswith("\nNothing was changed.\n")
     assert [key["id"] for key in keys(terminal)] == [key["id"] for key in before] == [signing]
     assert "nothing to do" in terminal("keys", "reconcile", "--dry-run", "--detailed-exit-code", code=3).out
 
@@ -44,21 +44,21 @@ def test_a_dry_run_that_can_only_wait_says_for_what(terminal: Terminal, signing:
         for _ in range(2):
             public = keypair.public_pem(keypair.generate().public_key())
             ivs.import_playback_key_pair(publicKeyMaterial=public)
-    said = terminal("keys", "rotate", "--dry-run").out
-    assert "\n  wait: all slots are filled, and none of ours is on its way out" in said
+    result = terminal("keys", "rotate", "--dry-run").out
+    assert "\n  wait: all slots are filled, and none of ours is on its way out" in result
 
 
 def test_what_a_dry_run_says_is_what_is_done(terminal: Terminal, signing: str) -> None:
-    said = terminal("keys", "rotate", "--dry-run", "--json").json["regions"][0]["steps"]
+    result = terminal("keys", "rotate", "--dry-run", "--json").json["regions"][0]["steps"]
     signs = terminal("keys", "rotate", "--json").json["regions"][0]["activeKeyId"]
     history = terminal("keys", "show", signs, "--json").json["history"]
-    assert [step["step"] for step in said if step["step"]] == [step["step"] for step in reversed(history)]
+    assert [step["step"] for step in result if step["step"]] == [step["step"] for step in reversed(history)]
     assert signs != signing
 
 
 def test_a_rotation_may_be_left_to_the_workers(terminal: Terminal, signing: str) -> None:
-    said = terminal("keys", "rotate", "--no-wait", "--json").json
-    assert (said["done"], said["regions"][0]["activeKeyId"]) == (False, None)
+    result = terminal("keys", "rotate", "--no-wait", "--json").json
+    assert (result["done"], result["regions"][0]["activeKeyId"]) == (False, None)
     assert [key["id"] for key in keys(terminal)] == [signing]
     assert terminal("keys", "reconcile", "--json", "--detailed-exit-code").json["changed"] is True
     assert terminal("keys", "reconcile", "--detailed-exit-code", code=3).out.endswith("Nothing to do.\n")
@@ -71,18 +71,19 @@ def test_one_region_may_be_rotated_alone(terminal: Terminal) -> None:
         "us-east-1": "active",
         "us-west-2": "active",
     }
-    said = terminal("keys", "rotate", "--region", "us-west-2", "--json").json
-    assert [region["region"] for region in said["regions"]] == ["us-west-2"]
+    result = terminal("keys", "rotate", "--region", "us-west-2", "--json").json
+    assert [region["region"] for region in result["regions"]] == ["us-west-2"]
     first = {place["region"]: place["state"] for place in keys(terminal)[0]["placements"]}
     assert first == {"us-east-1": "active", "us-west-2": "retiring"}
     assert (
-        "eu-west-1 is none of us-east-1, us-west-2" in terminal("keys", "rotate", "--region", "eu-west-1", code=2).err
+        "eu-west-1 is not one of us-east-1, us-west-2" in terminal("keys", "rotate", "--region", "eu-west-1",
+        code=2).err
     )
 
 
 def test_activate_puts_a_key_to_work_that_stands_ready(terminal: Terminal, signing: str) -> None:
     ready = terminal("keys", "generate", "--json").json["id"]
-    assert f"Key {ready} signs in us-east-1." in terminal("keys", "activate", ready).out
+    assert f"Key {ready} is active in us-east-1." in terminal("keys", "activate", ready).out
     assert terminal("keys", "activate", ready, "--detailed-exit-code", code=3).out
     assert [key["placements"][0]["state"] for key in keys(terminal)] == ["retiring", "active"]
     terminal("keys", "activate", signing)

@@ -172,5 +172,5 @@ def _print_key(opened: OpenDeployment, record: KeyRecord, as_json: bool, descrip
     lines.append(f"Fingerprint: {record.fingerprint}")
     if any(placement.state is KeyState.PREPARED for placement in record.placements):
         lines.append(f"To make it the active key: tokensvc keys activate {record.id}")
-    data = shown.model_dump(mode="json") | ({"found": description} if description else {})
+    data = shown.model_dump(mode="json") | ({"sourceFormat": description} if description else {})
     print_result(data, as_json, *lines, *more)
