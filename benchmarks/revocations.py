@@ -140,7 +140,12 @@ def _drain(folder: Path) -> tuple[Told, int]:
             queue=store.revocation_queue, control_plane=told, clock=SystemClock(), jitter=random.random
         )
         leading = RevocationLeader(
-            account_region=servers.PLACE, context=context, leases=store.leases, holder="bench", metrics=metrics, rate_fraction=1.0
+            account_region=servers.PLACE,
+            context=context,
+            leases=store.leases,
+            holder="bench",
+            metrics=metrics,
+            rate_fraction=1.0,
         )
         while not told.codes:
             time.sleep(leading.run_once())
@@ -222,7 +227,9 @@ def _memory(count: int) -> int:
     denied, now = Denylist(), int(time.time())
     before = memory_kib(os.getpid())
     for _ in range(0, count, SLICE_ROWS):
-        denied.apply([(secrets.token_bytes(16), ViewerRestriction(now + 3600, now + 910)) for _ in range(SLICE_ROWS)], now)
+        denied.apply(
+            [(secrets.token_bytes(16), ViewerRestriction(now + 3600, now + 910)) for _ in range(SLICE_ROWS)], now
+        )
     return (memory_kib(os.getpid()) - before) * 1024
 
 

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import psutil
 
-from tokensvc.aws.arn import Arn, AccountRegion
+from tokensvc.aws.arn import AccountRegion, Arn
 from tokensvc.callers.policy import CallerPolicy
 from tokensvc.container import reconciler, service, vault
 from tokensvc.jose import keypair

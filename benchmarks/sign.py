@@ -26,13 +26,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from benchmarks import rounds
 from benchmarks.report import report
-from tokensvc.aws.arn import Arn, AccountRegion
+from tokensvc.aws.arn import AccountRegion, Arn
 from tokensvc.callers.policy import Caller, CallerPolicy
 from tokensvc.jose import keypair
 from tokensvc.jose.signing.aws_lc import AwsLcKey
 from tokensvc.tokens.authorization import authorize
 from tokensvc.tokens.issuer import prepare
-from tokensvc.tokens.keyring import Keyring, SigningKey, RegionKeys
+from tokensvc.tokens.keyring import Keyring, RegionKeys, SigningKey
 from tokensvc.tokens.request import parse_token_request
 from tokensvc.tokens.snapshot import Snapshot
 

@@ -9,7 +9,7 @@ intended time, so that waiting counts.
     wire.py connection.py target -> HTTP/1.1 bytes; one keep-alive connection
     sender.py clock.py    one generator: sends on time, records responses and its own scheduling delay
     tally.py latency.py   what a generator counts while it runs
-    worker_pool.py        as many generator processes as sent
+    worker_pool.py        the generator processes of this machine
     records.py            the lines of a records file; lines of several machines are added up
     token_samples.py      sampled tokens, verified with PyJWT
     signals.py            signals during a run: they stop the sending, the waiting, then the command

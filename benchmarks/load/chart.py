@@ -123,7 +123,7 @@ def _cut_lines(verdict: str) -> list[str]:
 
 
 def _latency_over_time(axes: Any, seconds: Mapping[str, Sequence[float | None]]) -> None:
-    axes.set_title("latency from the intended instant", loc="left")
+    axes.set_title("latency from the intended send time", loc="left")
     axes.set_ylabel("ms")
     if not any(value for name in _LATENCIES for value in seconds[name]):
         _say_empty(axes, "no latency was measured: no request succeeded or timed out")

@@ -33,7 +33,7 @@ class Owner(Protocol):
 class Connection(asyncio.Protocol):
     """Writes prepared bytes, reads answers."""
 
-    __slots__ = ("_owner", "_parser", "_parts", "_transport", "_why", "sent", "is_usable")
+    __slots__ = ("_owner", "_parser", "_parts", "_transport", "_why", "is_usable", "sent")
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner

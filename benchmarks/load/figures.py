@@ -136,8 +136,8 @@ def _plan(run: Run) -> dict[str, Any]:
 def _invalid(totals: Totals, limits: Limits) -> list[str]:
     late = [percentile(one.lateness, 99, FINE) for one in totals.generators]
     return [
-        f"a generator's scheduling delay was {p99:.1f} ms at p99; the limit is {limits.lateness_ms:g} ms (--max-lateness). "
-        "Latencies include this delay: use more processes, a quieter machine, or a lower rate"
+        f"a generator's scheduling delay was {p99:.1f} ms at p99; the limit is {limits.lateness_ms:g} ms "
+        "(--max-lateness). Latencies include this delay: use more processes, a quieter machine, or a lower rate"
         for p99 in late
         if p99 > limits.lateness_ms
     ]

@@ -53,7 +53,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         type=_milliseconds,
         dest="lateness_ms",
         metavar="MS",
-        help=f"a p99 scheduling delay of a generator above this makes the run invalid, exit code 1 (default {LATENESS_MS:g})",
+        help="a p99 scheduling delay of a generator above this makes the run invalid, exit code 1 "
+        f"(default {LATENESS_MS:g})",
     )
     add(
         "--max-p99",

@@ -4,8 +4,8 @@
     python -m locust -f benchmarks/load/locustfile.py --worker --master-host MASTER    (on each machine, once a core)
 
 Rules of the file
-- Closed loop: a user sends the next request after its response, so a slow server receives fewer, and latencies look better than
-  they are. Latency figures come from `python -m benchmarks.load`.
+- Closed loop: a user sends the next request after its response, so a slow server receives fewer, and latencies look
+  better than they are. Latency figures come from `python -m benchmarks.load`.
 - What to ask comes from a plan: its kinds and weights; its stages do not count, Locust's users do.
 - LOAD_API_KEY_FILE, LOAD_CHANNELS (comma-separated ARNs) and LOAD_PLAN (steady) are read on each machine that sends.
 """

@@ -12,7 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterator
 
-from benchmarks.load.connection import SentRequest, Connection
+from benchmarks.load.connection import Connection, SentRequest
 from benchmarks.load.reservoir import Reservoir
 from benchmarks.load.tally import Tally
 from benchmarks.load.wire import Request, Target
@@ -68,7 +68,8 @@ class Attack:
         await self._over.wait()
 
     async def run(self, start_at: float) -> None:
-        """Send the schedule, starting at this time of the loop's clock, until all requests are completed or abandoned."""
+        """Send the schedule, starting at this time of the loop's clock, until all requests are completed or
+        abandoned."""
         self._began_at = start_at
         if not self._is_all_sent:
             self._advance()

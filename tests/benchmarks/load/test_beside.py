@@ -90,5 +90,5 @@ def test_a_second_is_told_when_every_generator_has_told_of_it(capsys: pytest.Cap
     screen.show(Progress(0, Second(sent=6, completed=4, failed=2, latencies={3000: 5}), 2, 0.3))
     [line] = capsys.readouterr().err.splitlines()
     assert " ".join(line.split()) == (
-        "1/9 s sent 11 completed 9 failed 2 in flight 3 p50 1.01 p99 3.03 max 3.03 ms late p99 0.30 ms"
+        "1/9 s sent 11 completed 9 failed 2 in flight 3 p50 1.01 p99 3.03 max 3.03 ms delay p99 0.30 ms"
     )

@@ -17,7 +17,7 @@ import benchmarks
 from benchmarks import servers
 from benchmarks.load.deployment import Standing, deployed
 from benchmarks.load.server_stats import find
-from tests.support.processes import Process, CommandResult, environment, run, started, wait_until
+from tests.support.processes import CommandResult, Process, environment, run, started, wait_until
 
 pytest.importorskip("hdrh", reason="hdrhistogram comes with the benchmarks: make bench-packages")
 pytest.importorskip("matplotlib", reason="matplotlib comes with the benchmarks: make bench-packages")

@@ -97,7 +97,7 @@ def test_an_unmeasured_p99_exceeds_its_limit() -> None:
 
 def test_the_summary_names_each_limit_beside_what_was_measured(private_key: PrivateKey) -> None:
     text = text_of(held(private_key, Limits(lateness_ms=5, p99_ms=1.5)))
-    assert re.search(r"generator lateness p99, ms +0\.10 +5 +--max-lateness +met\n", text)
+    assert re.search(r"generator scheduling delay p99, ms +0\.10 +5 +--max-lateness +met\n", text)
     assert re.search(r"latency p99, ms +2\.00 +1\.5 +--max-p99 +exceeded\n", text)
     assert re.search(r"error rate, % +0\.0000 +none +--max-error-rate\n", text)
     assert "*** OVER THE LIMIT: p99 is 2.00 ms; the limit is 1.5 ms (--max-p99) ***" in text

@@ -71,7 +71,7 @@ def test_a_wrong_api_key_is_reported_by_its_code(
     captured = capsys.readouterr()
     text = captured.out
     assert "FAILED RUN: no request succeeded; most frequent: 401 unauthenticated" in text
-    assert text.index("responses by code") < text.index("achieved / sent")
+    assert text.index("responses by code") < text.index("completed / sent")
     assert "401 unauthenticated: " in captured.err, "while the run goes on, too"
     assert suffixes(tmp_path) == {".records", ".json", ".hgrm", ".svg", ".png"}
     assert "not written" not in captured.err
@@ -125,8 +125,8 @@ def test_a_signal_in_the_warm_up_reports_it(number: signal.Signals, responses: R
         process.wait_until(lambda: sends(process), "it sends")
         os.killpg(process.pid, number)
         assert process.ends(60) == 1, process.err
-    assert "interrupted: figures are of what was sent until then" in process.out
-    assert "nothing was due after the warm-up" in process.out
+    assert "interrupted: the figures cover what was sent until then" in process.out
+    assert "no request was due after the warm-up" in process.out
     assert "errors in the warm-up" in process.out
     assert "401 unauthenticated" in process.out
     assert "not written" not in process.err
