@@ -1,4 +1,4 @@
-"""A local IVS in memory, on a clock that stands still until it is told to go on."""
+"""A local IVS in memory, with a clock that stands still until a test moves it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from tests.local_ivs.environment import HERE, StandingClock, counting_token
+from tests.local_ivs.environment import HERE, FrozenClock, counting_strings
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.local_ivs import api_model
 from tokensvc.local_ivs.model import ApiModel
@@ -16,7 +16,7 @@ from tokensvc.local_ivs.storage import SqliteResourceStore
 
 
 class CallIvs(Protocol):
-    """Perform an operation in a place."""
+    """Calls an operation for an account in a region."""
 
     def __call__(self, operation: str, account_region: AccountRegion = HERE, /, **request: Any) -> dict[str, Any]: ...
 
@@ -27,25 +27,25 @@ def model() -> ApiModel:
 
 
 @pytest.fixture
-def clock() -> StandingClock:
-    return StandingClock()
+def clock() -> FrozenClock:
+    return FrozenClock()
 
 
 @pytest.fixture
 def resources() -> Iterator[SqliteResourceStore]:
-    kept = SqliteResourceStore(":memory:")
-    yield kept
-    kept.close()
+    store = SqliteResourceStore(":memory:")
+    yield store
+    store.close()
 
 
 @pytest.fixture
-def local(model: ApiModel, resources: SqliteResourceStore, clock: StandingClock) -> LocalIvs:
-    return LocalIvs(model, resources, clock, counting_token(), b"a secret of pages")
+def local(model: ApiModel, resources: SqliteResourceStore, clock: FrozenClock) -> LocalIvs:
+    return LocalIvs(model, resources, clock, counting_strings(), b"page secret")
 
 
 @pytest.fixture
 def call(local: LocalIvs) -> CallIvs:
-    def perform(operation: str, account_region: AccountRegion = HERE, /, **request: Any) -> dict[str, Any]:
+    def call_operation(operation: str, account_region: AccountRegion = HERE, /, **request: Any) -> dict[str, Any]:
         return local.call(account_region, operation, request, "http://edge.test")
 
-    return perform
+    return call_operation

@@ -1,4 +1,4 @@
-"""What tests of the local IVS set up: a place, a clock, chance that can be foretold, keys, and a look at all state."""
+"""What tests of the local IVS share: accounts and regions, a clock, predictable strings, keys, all stored state."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ OTHER_ACCOUNT = AccountRegion("111122223333", "us-west-2")
 START = 1_800_000_000.0
 
 
-class StandingClock:
-    """A clock that stands still until it is set."""
+class FrozenClock:
+    """A clock that stands still until a test sets `at`."""
 
     def __init__(self) -> None:
         self.at = START
@@ -40,8 +40,8 @@ class StandingClock:
         return self.at
 
 
-def counting_token() -> RandomString:
-    """Never the same twice, always the same in each run."""
+def counting_strings() -> RandomString:
+    """Strings that are never the same twice, and the same in each run."""
     numbers = itertools.count(1)
 
     def token(alphabet: str, length: int) -> str:
@@ -61,24 +61,24 @@ def private_key(number: int) -> ec.EllipticCurvePrivateKey:
 
 
 def pem(number: int) -> str:
-    """The public half of a key."""
+    """The public key as PEM."""
     return public_pem(private_key(number).public_key())
 
 
 def start_stream(resources: SqliteResourceStore, channel: object, clock: Clock | None = None) -> str:
-    """Let a channel go live; without that its playback URL answers 404.
+    """Start a stream on a channel; without one its playback URL is not found.
 
-    Over HTTP, `POST /streams/start` on the management listener does the same, and `parts.streams.start(arn)` where the
-    local IVS is in the same process."""
-    return Simulator(resources, clock or StandingClock(), random_string).start(str(channel))
+    `POST /streams/start` on the management listener does the same over HTTP, and `components.streams.start(arn)` in the
+    same process."""
+    return Simulator(resources, clock or FrozenClock(), random_string).start(str(channel))
 
 
-def everything(resources: SqliteResourceStore, *places: AccountRegion) -> list[Any]:
-    """All that is kept, to see that nothing changed."""
+def all_stored(resources: SqliteResourceStore, *account_regions: AccountRegion) -> list[Any]:
+    """All that is stored, to check that nothing changed."""
     with resources.begin(write=False) as transaction:
         return [
-            transaction.page(place, kind, after=0, limit=10_000)
-            for place in places or (HERE,)
+            transaction.page(account_region, kind, after=0, limit=10_000)
+            for account_region in account_regions or (HERE,)
             for kind in (*RESOURCE_TYPES, "single-use", revocations.KIND, STREAM, SESSION)
         ] + [events.events_after(transaction, 0, 10_000)]
 

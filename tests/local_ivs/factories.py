@@ -1,4 +1,4 @@
-"""One of each kind of resource, made by its own operation."""
+"""Creates one resource of each kind with its own operation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.local_ivs.conftest import CallIvs
 from tests.local_ivs.environment import HERE, pem
 from tokensvc.aws.arn import AccountRegion
 
-Make = Callable[[CallIvs, AccountRegion], str]
+Create = Callable[[CallIvs, AccountRegion], str]
 """(call, place) -> the new one's ARN."""
 
 
@@ -19,7 +19,7 @@ def _mediatailor(account_region: AccountRegion) -> list[dict[str, str]]:
 
 _S3 = {"s3": {"bucketName": "my-bucket"}}
 
-MAKERS: dict[str, Make] = {
+CREATORS: dict[str, Create] = {
     "channel": lambda call, account_region: str(call("CreateChannel", account_region)["channel"]["arn"]),
     "stream-key": lambda call, account_region: str(call("CreateChannel", account_region)["streamKey"]["arn"]),
     "playback-key": lambda call, account_region: str(
@@ -44,6 +44,6 @@ MAKERS: dict[str, Make] = {
 }
 
 
-def make(call: CallIvs, kind: str, account_region: AccountRegion = HERE) -> str:
-    """Make one and return its ARN."""
-    return MAKERS[kind](call, account_region)
+def create_resource(call: CallIvs, kind: str, account_region: AccountRegion = HERE) -> str:
+    """Create a resource and return its ARN."""
+    return CREATORS[kind](call, account_region)

@@ -1,7 +1,7 @@
-"""Whatever request comes, for every operation: it works or is refused, and a refusal changes nothing.
+"""Random requests to every operation succeed or fail, and a failed one changes nothing.
 
-The requests are made from the model's shapes, with the names of resources that are there, so that they reach the rules
-behind the shapes; then some are bent.
+Requests are generated from the model's shapes, with ARNs of existing resources, so that they reach the rules beyond the
+shapes. Some get an invalid value.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from botocore.model import Shape
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.local_ivs.environment import HERE, OPERATIONS, StandingClock, counting_token, everything, pem, start_stream
-from tests.local_ivs.factories import MAKERS, make
+from tests.local_ivs.environment import HERE, OPERATIONS, FrozenClock, all_stored, counting_strings, pem, start_stream
+from tests.local_ivs.factories import CREATORS, create_resource
 from tests.local_ivs.test_model_against_botocore import SERVICE_MODEL, values
-from tests.local_ivs.test_service import outcome
+from tests.local_ivs.test_service import error_code
 from tokensvc.aws.arn import AccountRegion, parse_arn
 from tokensvc.local_ivs.api_model import status_of
 from tokensvc.local_ivs.model import ApiModel
@@ -25,17 +25,17 @@ from tokensvc.local_ivs.storage import SqliteResourceStore
 
 pytestmark = pytest.mark.slow
 
-SEVERAL = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), database=None)
-BENT = st.sampled_from([None, "", 0, -1, True, [], {}, "x" * 200, 2**40, [None], {"": None}, "\ud800"])
+FEW_EXAMPLES = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+INVALID_VALUES = st.sampled_from([None, "", 0, -1, True, [], {}, "x" * 200, 2**40, [None], {"": None}, "\ud800"])
 
 
-class Furnished:
-    """A local IVS that holds one of each kind, one live channel, and one configuration in use."""
+class PopulatedIvs:
+    """A local IVS with one resource of each kind, one live channel, and one referenced configuration."""
 
     def __init__(self, model: ApiModel) -> None:
         self.resources = SqliteResourceStore(":memory:")
-        self.local = LocalIvs(model, self.resources, StandingClock(), counting_token(), b"secret")
-        self.arns = {kind: [make(self._call, kind)] for kind in MAKERS}
+        self.local = LocalIvs(model, self.resources, FrozenClock(), counting_strings(), b"secret")
+        self.arns = {kind: [create_resource(self._call, kind)] for kind in CREATORS}
         used = self.arns["recording-configuration"][0]
         live = self._call("CreateChannel", recordingConfigurationArn=used)["channel"]["arn"]
         start_stream(self.resources, live)
@@ -45,7 +45,7 @@ class Furnished:
         return self.local.call(account_region, operation, request, "")
 
     def requests(self, shape: Shape) -> st.SearchStrategy[dict[str, Any]]:
-        """Requests that the shape allows, most of them about what is there."""
+        """Requests that the shape allows, most of them about existing resources."""
         members = {name: self._member(name, member) for name, member in shape.members.items()}
         required = {name: members.pop(name) for name in shape.required_members}
         return st.fixed_dictionaries(required, optional=members)
@@ -69,20 +69,20 @@ class Furnished:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_a_request_works_or_is_refused_and_then_changes_nothing(name: str, model: ApiModel) -> None:
-    furnished = Furnished(model)
-    requests = furnished.requests(SERVICE_MODEL.operation_model(name).input_shape)
+def test_a_request_succeeds_or_fails_without_changing_anything(name: str, model: ApiModel) -> None:
+    populated = PopulatedIvs(model)
+    requests = populated.requests(SERVICE_MODEL.operation_model(name).input_shape)
 
-    @SEVERAL
-    @given(requests, st.none() | st.tuples(st.integers(0, 9), BENT))
-    def holds(request: dict[str, Any], bend: tuple[int, Any] | None) -> None:
-        if request and bend:
-            request = request | {sorted(request)[bend[0] % len(request)]: bend[1]}
-        before = everything(furnished.resources)
-        code = outcome(furnished.local, name, request)
+    @FEW_EXAMPLES
+    @given(requests, st.none() | st.tuples(st.integers(0, 9), INVALID_VALUES))
+    def holds(request: dict[str, Any], mutation: tuple[int, Any] | None) -> None:
+        if request and mutation:
+            request = request | {sorted(request)[mutation[0] % len(request)]: mutation[1]}
+        before = all_stored(populated.resources)
+        code = error_code(populated.local, name, request)
         if code is not None:
             assert 400 <= status_of(model, code) < 500
-            assert everything(furnished.resources) == before
+            assert all_stored(populated.resources) == before
 
     holds()
-    furnished.resources.close()
+    populated.resources.close()

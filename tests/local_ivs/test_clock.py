@@ -1,4 +1,4 @@
-"""The local IVS's time can be put forward and never back."""
+"""The clock of the local IVS can be advanced but never set back."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 
 import pytest
 
-from tests.local_ivs.environment import START, StandingClock
+from tests.local_ivs.environment import START, FrozenClock
 from tokensvc.local_ivs.clock import AdvanceableClock
 
 
-def test_both_clocks_go_forward_together() -> None:
-    base = StandingClock()
+def test_advancing_moves_both_clocks() -> None:
+    base = FrozenClock()
     clock = AdvanceableClock(base)
     clock.advance(600)
     clock.advance(0.5)
@@ -22,8 +22,8 @@ def test_both_clocks_go_forward_together() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, -1, math.nan, math.inf, -math.inf])
-def test_it_goes_forward_alone(seconds: float) -> None:
-    clock = AdvanceableClock(StandingClock())
+def test_the_clock_cannot_be_set_back(seconds: float) -> None:
+    clock = AdvanceableClock(FrozenClock())
     with pytest.raises(ValueError, match="positive"):
         clock.advance(seconds)
     assert clock.offset_seconds == 0

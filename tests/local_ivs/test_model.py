@@ -1,4 +1,4 @@
-"""The interpreter of AWS's model, apart from IVS."""
+"""The interpreter of AWS service models."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_an_arn_in_a_path_may_be_encoded_or_not(model: ApiModel, piece: str) -> 
         ("POST", b"/GetChannel\n"),
     ],
 )
-def test_other_paths_and_methods_are_no_operation(model: ApiModel, method: str, path: bytes) -> None:
+def test_other_paths_and_methods_match_no_operation(model: ApiModel, method: str, path: bytes) -> None:
     assert model.route(method, path) is None
 
 
@@ -50,14 +50,14 @@ def test_every_operation_is_routed(model: ApiModel) -> None:
 @pytest.mark.parametrize(
     "body", [b"[]", b"1", b"{", b"null", b'"x"', b"\xff", b'{"a":1,"a":2}', b'{"a":NaN}', b"[" * 99999]
 )
-def test_a_body_that_is_no_object_is_a_validation(model: ApiModel, body: bytes) -> None:
+def test_a_body_that_is_not_an_object_is_a_validation_error(model: ApiModel, body: bytes) -> None:
     match = model.route("POST", b"/GetChannel")
     assert match is not None
     with pytest.raises(IvsError, match="ValidationException: The request body"):
         model.parse_request(match, b"", body)
 
 
-def test_members_in_path_and_query_come_from_there_alone(model: ApiModel) -> None:
+def test_path_and_query_members_are_not_read_from_the_body(model: ApiModel) -> None:
     match = model.route("DELETE", b"/tags/a%2Fb")
     assert match is not None
     body = b'{"resourceArn": "forged", "tagKeys": ["forged"]}'
@@ -67,27 +67,27 @@ def test_members_in_path_and_query_come_from_there_alone(model: ApiModel) -> Non
 
 
 @pytest.mark.parametrize(("path", "query"), [(b"/tags/%ff", b"tagKeys=a"), (b"/tags/a", b"tagKeys=%ff")])
-def test_bytes_that_are_no_text_are_a_validation(model: ApiModel, path: bytes, query: bytes) -> None:
+def test_invalid_utf8_is_a_validation_error(model: ApiModel, path: bytes, query: bytes) -> None:
     match = model.route("DELETE", path)
     assert match is not None
     with pytest.raises(IvsError, match="ValidationException"):
         model.parse_request(match, query, b"")
 
 
-def test_the_status_of_an_error_is_the_models(model: ApiModel) -> None:
+def test_statuses_come_from_the_model(model: ApiModel) -> None:
     assert model.error_status["ServiceQuotaExceededException"] == 402
     assert model.error_status["ThrottlingException"] == 429
     assert model.operations["DeleteChannel"].status == 204
     assert model.operations["DeletePlaybackKeyPair"].status == 200
 
 
-def test_an_error_is_told_wherever_an_sdk_looks() -> None:
-    rendered = render_error(IvsError("ConflictException", "why"))
+def test_an_error_is_rendered_in_every_form_that_sdks_read() -> None:
+    rendered = render_error(IvsError("ConflictException", "the reason"))
     assert rendered.headers == {"x-amzn-errortype": "ConflictException"}
-    assert rendered.body == {"exceptionMessage": "why", "message": "why"}
+    assert rendered.body == {"exceptionMessage": "the reason", "message": "the reason"}
 
 
-def test_validations_are_counted_all_and_listed_up_to_a_limit() -> None:
+def test_all_violations_are_counted_and_a_limited_number_is_listed() -> None:
     one = invalid([Violation("a", "Member must not be null")])
     assert (
         one.message == "1 validation error detected: Value at 'a' failed to satisfy constraint: Member must not be null"
@@ -97,9 +97,9 @@ def test_validations_are_counted_all_and_listed_up_to_a_limit() -> None:
     assert many.message.count("failed to satisfy") == 50
 
 
-def test_a_model_with_a_place_that_is_not_known_is_not_served() -> None:
+def test_a_model_with_an_unsupported_location_is_rejected() -> None:
     member = {"shape": "S", "location": "header", "locationName": "x"}
     operation = {"http": {"method": "POST", "requestUri": "/A"}, "input": {"shape": "I"}}
     shapes = {"S": {"type": "string"}, "I": {"type": "structure", "members": {"m": member}}}
-    with pytest.raises(ValueError, match="not known"):
+    with pytest.raises(ValueError, match="unsupported location"):
         ApiModel({"shapes": shapes, "operations": {"A": operation}})

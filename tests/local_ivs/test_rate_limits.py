@@ -11,9 +11,9 @@ from tests.local_ivs.environment import (
     HERE,
     OTHER_ACCOUNT,
     OTHER_REGION,
-    StandingClock,
-    counting_token,
-    everything,
+    FrozenClock,
+    all_stored,
+    counting_strings,
 )
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.local_ivs.errors import IvsError
@@ -32,8 +32,8 @@ WITHOUT_PUBLISHED_RATE = {
 
 
 @pytest.fixture
-def limited(model: ApiModel, resources: SqliteResourceStore, clock: StandingClock) -> LocalIvs:
-    return LocalIvs(model, resources, clock, counting_token(), b"secret", rate_limiter=OperationRateLimiter())
+def limited(model: ApiModel, resources: SqliteResourceStore, clock: FrozenClock) -> LocalIvs:
+    return LocalIvs(model, resources, clock, counting_strings(), b"secret", rate_limiter=OperationRateLimiter())
 
 
 def error_code(local: LocalIvs, operation: str, account_region: AccountRegion = HERE, /, **request: Any) -> str:
@@ -70,7 +70,7 @@ def test_rate_limits_are_those_of_the_quota_page(operation: str, per_second: int
     assert [tuple(limit) for limit in HANDLERS[operation].rate_limits] == [(per_second, "")]
 
 
-def test_one_second_of_calls_is_allowed_at_once(limited: LocalIvs, clock: StandingClock) -> None:
+def test_one_second_of_calls_is_allowed_at_once(limited: LocalIvs, clock: FrozenClock) -> None:
     def burst() -> list[str]:
         return [error_code(limited, "ListChannels") for _ in range(7)]
 
@@ -97,7 +97,7 @@ def test_the_message_is_the_observed_one_and_names_the_switch(limited: LocalIvs)
     assert "--no-rate-limits" in raised.value.message
 
 
-def test_metadata_has_a_limit_per_channel_and_one_per_account(limited: LocalIvs, clock: StandingClock) -> None:
+def test_metadata_has_a_limit_per_channel_and_one_per_account(limited: LocalIvs, clock: FrozenClock) -> None:
     """API reference, PutMetadata. A call that exceeds one limit does not count for the other."""
 
     def put(number: int) -> str:
@@ -115,9 +115,9 @@ def test_metadata_has_a_limit_per_channel_and_one_per_account(limited: LocalIvs,
 def test_a_throttled_call_changes_nothing(limited: LocalIvs, resources: SqliteResourceStore) -> None:
     for _ in range(5):
         limited.call(HERE, "CreateChannel", {}, "")
-    before = everything(resources)
+    before = all_stored(resources)
     assert error_code(limited, "CreateChannel") == "ThrottlingException"
-    assert everything(resources) == before
+    assert all_stored(resources) == before
 
 
 def test_invalid_requests_are_not_counted(limited: LocalIvs) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.local_ivs.conftest import CallIvs
-from tests.local_ivs.environment import HERE, OTHER_ACCOUNT, StandingClock, everything
+from tests.local_ivs.environment import HERE, OTHER_ACCOUNT, FrozenClock, all_stored
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.revocations import KIND, revoked_version
 from tokensvc.local_ivs.service import LocalIvs
@@ -33,28 +33,30 @@ def start(call: CallIvs, channel: str, version: int | None = None, viewer: str =
     assert call("StartViewerSessionRevocation", channelArn=channel, viewerId=viewer, **given) == {}
 
 
-def test_without_a_version_it_is_zero(call: CallIvs, resources: SqliteResourceStore, channel: str) -> None:
+def test_the_default_version_is_zero(call: CallIvs, resources: SqliteResourceStore, channel: str) -> None:
     """API reference: "Default: 0"."""
     assert revoked(resources, channel) == NOTHING_REVOKED
     start(call, channel)
     assert revoked(resources, channel) == 0
 
 
-def test_the_highest_version_stays(call: CallIvs, resources: SqliteResourceStore, channel: str) -> None:
+def test_the_highest_version_is_kept(call: CallIvs, resources: SqliteResourceStore, channel: str) -> None:
     for version, expected in ((5, 5), (3, 5), (None, 5), (9, 9), (2**31 - 1, 2**31 - 1)):
         start(call, channel, version)
         assert revoked(resources, channel) == expected
 
 
-def test_channels_and_viewers_are_apart(call: CallIvs, resources: SqliteResourceStore, channel: str) -> None:
+def test_a_revocation_affects_only_its_channel_and_viewer(
+    call: CallIvs, resources: SqliteResourceStore, channel: str
+) -> None:
     other = str(call("CreateChannel")["channel"]["arn"])
     start(call, channel, 7, "größe/..%2f")
     assert revoked(resources, channel, "größe/..%2f") == 7
     assert revoked(resources, channel, "v") == revoked(resources, other, "größe/..%2f") == NOTHING_REVOKED
 
 
-def test_it_keeps_its_instant_and_no_viewer_id(
-    call: CallIvs, resources: SqliteResourceStore, channel: str, clock: StandingClock
+def test_a_revocation_stores_its_time_and_no_viewer_id(
+    call: CallIvs, resources: SqliteResourceStore, channel: str, clock: FrozenClock
 ) -> None:
     start(call, channel, 4, "viewer-17")
     with resources.begin(write=False) as transaction:
@@ -74,28 +76,28 @@ def test_it_keeps_its_instant_and_no_viewer_id(
         ({"channelArn": "x"}, "channelArn"),
     ],
 )
-def test_a_wrong_request_revokes_nothing(
+def test_an_invalid_request_revokes_nothing(
     call: CallIvs, resources: SqliteResourceStore, channel: str, request_: dict[str, Any], at: str
 ) -> None:
-    before = everything(resources)
+    before = all_stored(resources)
     good = {"channelArn": channel, "viewerId": "v"}
     with pytest.raises(IvsError, match=f"ValidationException.*{at}"):
         call("StartViewerSessionRevocation", **good | request_)
     with pytest.raises(IvsError, match=rf"ValidationException.*viewerSessions\.2\.member\.{at}"):
         call("BatchStartViewerSessionRevocation", viewerSessions=[good, good | request_])
-    assert everything(resources) == before
+    assert all_stored(resources) == before
 
 
-def test_the_channel_must_be_there(call: CallIvs, channel: str) -> None:
+def test_the_channel_must_exist(call: CallIvs, channel: str) -> None:
     with pytest.raises(IvsError, match=f"ResourceNotFoundException: Resource: {MISSING} not found"):
         start(call, MISSING)
     with pytest.raises(IvsError, match="ResourceNotFoundException"):
         call("StartViewerSessionRevocation", OTHER_ACCOUNT, channelArn=channel, viewerId="v")
 
 
-def test_in_a_batch_each_stands_alone(call: CallIvs, resources: SqliteResourceStore, channel: str) -> None:
-    """CLI's example: a batch ends well, with an entry of errors for each pair that failed."""
-    answer = call(
+def test_batch_entries_are_independent(call: CallIvs, resources: SqliteResourceStore, channel: str) -> None:
+    """AWS CLI's example: a batch succeeds, with an entry in `errors` for each entry that failed."""
+    response = call(
         "BatchStartViewerSessionRevocation",
         viewerSessions=[
             {"channelArn": channel, "viewerId": "a", "viewerSessionVersionsLessThanOrEqualTo": 3},
@@ -104,7 +106,7 @@ def test_in_a_batch_each_stands_alone(call: CallIvs, resources: SqliteResourceSt
             {"channelArn": channel, "viewerId": "a", "viewerSessionVersionsLessThanOrEqualTo": 2},
         ],
     )
-    assert answer == {
+    assert response == {
         "errors": [
             {
                 "channelArn": MISSING,
@@ -118,14 +120,16 @@ def test_in_a_batch_each_stands_alone(call: CallIvs, resources: SqliteResourceSt
 
 
 @pytest.mark.parametrize("count", [0, 21])
-def test_a_batch_has_one_to_twenty(call: CallIvs, channel: str, count: int) -> None:
+def test_a_batch_requires_one_to_twenty_entries(call: CallIvs, channel: str, count: int) -> None:
     entry = {"channelArn": channel, "viewerId": "v"}
     with pytest.raises(IvsError, match=r"ValidationException.*'viewerSessions'"):
         call("BatchStartViewerSessionRevocation", viewerSessions=[entry] * count)
     assert call("BatchStartViewerSessionRevocation", viewerSessions=[entry] * 20) == {}
 
 
-def test_of_many_at_once_the_highest_stays(local: LocalIvs, resources: SqliteResourceStore, channel: str) -> None:
+def test_concurrent_revocations_keep_the_highest_version(
+    local: LocalIvs, resources: SqliteResourceStore, channel: str
+) -> None:
     def revoke(version: int) -> None:
         request = {"channelArn": channel, "viewerId": "v", "viewerSessionVersionsLessThanOrEqualTo": version * 7 % 101}
         local.call(HERE, "StartViewerSessionRevocation", request, "")
@@ -135,7 +139,7 @@ def test_of_many_at_once_the_highest_stays(local: LocalIvs, resources: SqliteRes
     assert revoked(resources, channel) == 100
 
 
-def test_a_deleted_channel_takes_its_revocations_along(
+def test_deleting_a_channel_deletes_its_revocations(
     call: CallIvs, resources: SqliteResourceStore, channel: str
 ) -> None:
     start(call, channel)

@@ -1,4 +1,4 @@
-"""A call happens wholly or not at all, in one place alone."""
+"""A call is atomic and affects only one account and region."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from tests.local_ivs.environment import (
     OPERATIONS,
     OTHER_ACCOUNT,
     OTHER_REGION,
-    StandingClock,
-    counting_token,
-    everything,
+    FrozenClock,
+    all_stored,
+    counting_strings,
     pem,
 )
 from tokensvc.local_ivs.api_model import SERVICE, patched, status_of
@@ -28,12 +28,12 @@ from tokensvc.local_ivs.model import ApiModel
 from tokensvc.local_ivs.service import LocalIvs
 from tokensvc.local_ivs.storage import SqliteResourceStore
 
-MODEST = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+FEW_EXAMPLES = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 SOME_ARNS = tuple(
     f"arn:aws:ivs:us-west-2:000000000000:{kind}/abcdABCDefgh"
     for kind in ("channel", "stream-key", "playback-key", "recording-configuration", "ad-configuration")
 )
-LEAVES = st.one_of(
+SCALARS = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(),
@@ -44,46 +44,46 @@ LEAVES = st.one_of(
     st.sampled_from([pem(1), pem(2), "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"]),
 )
 JUNK = st.recursive(
-    LEAVES,
+    SCALARS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
     max_leaves=6,
 )
 
 
-def outcome(local: LocalIvs, name: str, request: dict[str, Any]) -> str | None:
-    """The code of the refusal, or None where there was none."""
+def error_code(local: LocalIvs, name: str, request: dict[str, Any]) -> str | None:
+    """The code of the error, or None if the call succeeds."""
     try:
         local.call(HERE, name, request, "")
-    except IvsError as refusal:
-        return refusal.code
+    except IvsError as error:
+        return error.code
     return None
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_whatever_is_sent_a_refusal_is_modelled_and_changes_nothing(
+def test_errors_are_modelled_and_change_nothing(
     name: str, model: ApiModel, local: LocalIvs, resources: SqliteResourceStore
 ) -> None:
     local.call(HERE, "CreateChannel", {"name": "there"}, "")
     members = sorted(model.operations[name].members)
 
-    @MODEST
+    @FEW_EXAMPLES
     @given(st.fixed_dictionaries({}, optional=dict.fromkeys(members, JUNK)))
     def holds(request: dict[str, Any]) -> None:
-        before = everything(resources)
-        code = outcome(local, name, request)
+        before = all_stored(resources)
+        code = error_code(local, name, request)
         if code is not None:
             assert 400 <= status_of(model, code) < 500
-            assert everything(resources) == before
+            assert all_stored(resources) == before
 
     holds()
 
 
-def test_an_operation_that_a_newer_model_brings_says_so_after_its_request_was_checked(
+def test_an_operation_without_handler_is_validated_then_not_implemented(
     resources: SqliteResourceStore,
 ) -> None:
     newer = patched(Loader().load_service_model(SERVICE, "service-2"))
     newer["operations"]["MakeCoffee"] = {**newer["operations"]["GetChannel"], "name": "MakeCoffee"}
-    local = LocalIvs(ApiModel(newer), resources, StandingClock(), counting_token(), b"secret")
+    local = LocalIvs(ApiModel(newer), resources, FrozenClock(), counting_strings(), b"secret")
     with pytest.raises(IvsError, match="ValidationException"):
         local.call(HERE, "MakeCoffee", {}, "")
     with pytest.raises(IvsError, match="NotImplementedException: MakeCoffee is not implemented by the local IVS"):
@@ -95,22 +95,22 @@ def test_an_operation_that_ivs_does_not_have_is_unknown(local: LocalIvs) -> None
         local.call(HERE, "MakeCoffee", {}, "")
 
 
-def test_a_refusal_in_the_middle_of_a_call_undoes_it(call: CallIvs, resources: SqliteResourceStore) -> None:
+def test_a_failed_call_is_rolled_back(call: CallIvs, resources: SqliteResourceStore) -> None:
     for number in range(3):
         call("ImportPlaybackKeyPair", publicKeyMaterial=pem(number))
-    before = everything(resources)
+    before = all_stored(resources)
     for request in ({"publicKeyMaterial": pem(9)}, {"publicKeyMaterial": pem(1)}, {"publicKeyMaterial": "x"}):
         with pytest.raises(IvsError):
             call("ImportPlaybackKeyPair", **request)
-    assert everything(resources) == before
+    assert all_stored(resources) == before
 
 
-def test_accounts_and_regions_do_not_see_each_other(call: CallIvs) -> None:
+def test_accounts_and_regions_are_isolated(call: CallIvs) -> None:
     created = call("CreateChannel", name="mine")
     pair = call("ImportPlaybackKeyPair", publicKeyMaterial=pem(1))["keyPair"]
-    for place in (OTHER_ACCOUNT, OTHER_REGION):
-        assert call("ListChannels", place)["channels"] == []
-        assert call("ListPlaybackKeyPairs", place)["keyPairs"] == []
+    for account_region in (OTHER_ACCOUNT, OTHER_REGION):
+        assert call("ListChannels", account_region)["channels"] == []
+        assert call("ListPlaybackKeyPairs", account_region)["keyPairs"] == []
         for operation, arn in (
             ("GetChannel", created["channel"]["arn"]),
             ("UpdateChannel", created["channel"]["arn"]),
@@ -119,33 +119,33 @@ def test_accounts_and_regions_do_not_see_each_other(call: CallIvs) -> None:
             ("DeletePlaybackKeyPair", pair["arn"]),
         ):
             with pytest.raises(IvsError, match="ResourceNotFoundException"):
-                call(operation, place, arn=arn)
+                call(operation, account_region, arn=arn)
     assert call("GetChannel", arn=created["channel"]["arn"])["channel"]["name"] == "mine"
 
 
-def test_playback_urls_are_rendered_for_whoever_asks(local: LocalIvs) -> None:
+def test_playback_urls_have_the_base_url_of_the_caller(local: LocalIvs) -> None:
     arn = local.call(HERE, "CreateChannel", {}, "http://a:1")["channel"]["arn"]
     shown = local.call(HERE, "GetChannel", {"arn": arn}, "https://b")["channel"]["playbackUrl"]
     assert shown.startswith("https://b/api/video/v1/us-west-2.000000000000.channel.")
 
 
 @pytest.mark.parametrize("where", ["memory", "file"])
-def test_however_many_import_at_once_three_key_pairs_are_the_most(where: str, model: ApiModel, tmp_path: Path) -> None:
-    kept = SqliteResourceStore(":memory:" if where == "memory" else str(tmp_path / "ivs.db"))
-    local = LocalIvs(model, kept, StandingClock(), counting_token(), b"secret")
+def test_concurrent_imports_do_not_exceed_the_quota_of_three(where: str, model: ApiModel, tmp_path: Path) -> None:
+    store = SqliteResourceStore(":memory:" if where == "memory" else str(tmp_path / "ivs.db"))
+    local = LocalIvs(model, store, FrozenClock(), counting_strings(), b"secret")
 
     def attempt(number: int) -> str:
         try:
             request = {"publicKeyMaterial": pem(number % 12)}
             local.call(HERE, "ImportPlaybackKeyPair", request, "")
-        except IvsError as refusal:
-            return refusal.code
+        except IvsError as error:
+            return error.code
         return "imported"
 
     with ThreadPoolExecutor(8) as threads:
         outcomes = list(threads.map(attempt, range(48)))
     pairs = local.call(HERE, "ListPlaybackKeyPairs", {}, "")["keyPairs"]
-    kept.close()
+    store.close()
 
     assert outcomes.count("imported") == len(pairs) == 3
     assert set(outcomes) <= {"imported", "ConflictException", "ServiceQuotaExceededException"}

@@ -1,4 +1,4 @@
-"""Values are held against their shapes, and all that is wrong is told at once."""
+"""Values are validated against their shapes, and all violations are reported at once."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def read(shape: str, value: Any) -> tuple[Any, Violations]:
         ("Outer", [], "an object"),
     ],
 )
-def test_what_does_not_fit_is_named(shape: str, value: Any, constraint: str) -> None:
+def test_an_invalid_value_is_reported_with_its_constraint(shape: str, value: Any, constraint: str) -> None:
     _, violations = read(shape, value)
     assert [violation.path for violation in violations] == ["x"]
     assert constraint in violations[0].constraint
@@ -79,11 +79,11 @@ def test_what_does_not_fit_is_named(shape: str, value: Any, constraint: str) -> 
     ("shape", "value"),
     [("Name", "ab"), ("Colour", "RED"), ("Count", 9), ("Long", -(2**63)), ("Flag", False), ("Tags", {})],
 )
-def test_what_fits_comes_through_unchanged(shape: str, value: Any) -> None:
+def test_a_valid_value_is_returned_unchanged(shape: str, value: Any) -> None:
     assert read(shape, value) == (value, [])
 
 
-def test_all_that_is_wrong_is_reported_with_its_path() -> None:
+def test_every_violation_is_reported_with_its_path() -> None:
     _, violations = read("Outer", {"inner": {}, "names": [None, "x"]})
     assert violations == [
         Violation("x.count", "Member must not be null"),
@@ -93,19 +93,19 @@ def test_all_that_is_wrong_is_reported_with_its_path() -> None:
     ]
 
 
-def test_unknown_and_null_members_are_left_out() -> None:
+def test_unknown_and_null_members_are_dropped() -> None:
     assert read("Outer", {"count": 1, "names": None, "other": 5}) == ({"count": 1}, [])
 
 
 @pytest.mark.parametrize(
     "sent", ["2026-01-02T03:04:05Z", "2026-01-02T03:04:05+00:00", "2026-01-02T04:04:05+01:00", 1767323045, 1767323045.0]
 )
-def test_an_instant_may_be_text_or_a_number(sent: str | float) -> None:
+def test_a_timestamp_may_be_a_string_or_a_number(sent: str | float) -> None:
     assert read("Instant", sent) == (datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), [])
     assert compile_renderer(SHAPES, "Instant")(sent) == "2026-01-02T03:04:05Z"
 
 
-def test_rendering_keeps_the_modelled_members_of_the_body() -> None:
+def test_rendering_keeps_only_the_modelled_members_of_the_body() -> None:
     render = compile_renderer(SHAPES, "Outer")
     assert render({"count": 1, "header": "ab", "inner": {"name": "ab", "secret": 1}, "names": None, "z": 2}) == {
         "count": 1,
@@ -113,7 +113,7 @@ def test_rendering_keeps_the_modelled_members_of_the_body() -> None:
     }
 
 
-def test_the_alphabet_of_tags_is_unicodes_letters_separators_and_numbers() -> None:
+def test_tag_patterns_allow_unicode_letters_separators_and_numbers() -> None:
     key = compile_pattern(r"([\p{L}\p{Z}\p{N}_.:/=+\-@]+)")
     for number in range(0x110000):
         char = chr(number)
@@ -122,6 +122,6 @@ def test_the_alphabet_of_tags_is_unicodes_letters_separators_and_numbers() -> No
             pytest.fail(f"U+{number:04X}")
 
 
-def test_a_pattern_that_cannot_be_translated_stops_the_start() -> None:
+def test_a_pattern_that_cannot_be_translated_raises_value_error() -> None:
     with pytest.raises(ValueError, match="cannot be translated"):
         compile_pattern(r"\p{Lu}+")

@@ -1,4 +1,4 @@
-"""What is remembered of a stream: how its channel was, what was sent, what happened, for 60 days."""
+"""Stream sessions record the channel, the ingest configuration and the events of a stream, for 60 days."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.local_ivs.conftest import CallIvs
-from tests.local_ivs.environment import StandingClock, counting_token
+from tests.local_ivs.environment import FrozenClock, counting_strings
 from tests.support.case_ids import stable_repr
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.simulator import Simulator
@@ -19,8 +19,8 @@ DAY = 24 * 3600
 
 
 @pytest.fixture
-def source(resources: SqliteResourceStore, clock: StandingClock) -> Simulator:
-    return Simulator(resources, clock, counting_token())
+def source(resources: SqliteResourceStore, clock: FrozenClock) -> Simulator:
+    return Simulator(resources, clock, counting_strings())
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def names(shown: dict[str, Any]) -> list[str]:
     return [event["name"] for event in shown["truncatedEvents"]]
 
 
-def test_a_live_session_has_no_end(call: CallIvs, source: Simulator, channel: str) -> None:
+def test_a_live_session_has_no_end_time(call: CallIvs, source: Simulator, channel: str) -> None:
     stream_id = source.start(channel)
     shown = session(call, channel)
     assert set(shown) == {
@@ -52,7 +52,7 @@ def test_a_live_session_has_no_end(call: CallIvs, source: Simulator, channel: st
     assert listed == {"streamId": stream_id, "startTime": "2027-01-15T08:00:00Z", "hasErrorEvent": False}
 
 
-def test_an_ended_session_has_one(call: CallIvs, source: Simulator, channel: str, clock: StandingClock) -> None:
+def test_an_ended_session_has_an_end_time(call: CallIvs, source: Simulator, channel: str, clock: FrozenClock) -> None:
     source.start(channel)
     clock.at += 60
     call("StopStream", channelArn=channel)
@@ -61,7 +61,7 @@ def test_an_ended_session_has_one(call: CallIvs, source: Simulator, channel: str
     assert call("ListStreamSessions", channelArn=channel)["streamSessions"][0]["endTime"] == "2027-01-15T08:01:00Z"
 
 
-def test_the_channel_is_shown_as_it_was_without_secrets(call: CallIvs, source: Simulator, channel: str) -> None:
+def test_a_session_shows_the_channel_as_it_was_without_secrets(call: CallIvs, source: Simulator, channel: str) -> None:
     source.start(channel)
     source.stop(channel)
     before = call("GetChannel", arn=channel)["channel"]
@@ -69,8 +69,8 @@ def test_the_channel_is_shown_as_it_was_without_secrets(call: CallIvs, source: S
     assert session(call, channel)["channel"] == {k: v for k, v in before.items() if k not in ("tags", "srt")}
 
 
-def test_what_the_encoder_sends_is_shown_in_both_forms(call: CallIvs, source: Simulator, channel: str) -> None:
-    """API reference, VideoConfiguration: avcProfile and avcLevel belong to the deprecated form alone."""
+def test_ingest_configurations_are_shown_in_both_forms(call: CallIvs, source: Simulator, channel: str) -> None:
+    """API reference, VideoConfiguration: only the deprecated form has avcProfile and avcLevel."""
     source.start(channel)
     shown = session(call, channel)
     video, audio = DEFAULT_INGEST["videoConfigurations"][0], DEFAULT_INGEST["audioConfigurations"][0]
@@ -98,7 +98,7 @@ def test_what_the_encoder_sends_is_shown_in_both_forms(call: CallIvs, source: Si
     ],
     ids=stable_repr,
 )
-def test_a_breach_of_a_channels_limits_is_an_error_event(
+def test_a_limit_breach_is_an_error_event(
     call: CallIvs, source: Simulator, channel_type: str, video: dict[str, Any], limit: str | None
 ) -> None:
     """IVS user guide, "Service Quotas": ingest bitrate and resolution by channel type."""
@@ -120,7 +120,7 @@ def test_a_breach_of_a_channels_limits_is_an_error_event(
     ],
     ids=stable_repr,
 )
-def test_multitrack_input_has_limits_of_its_own(
+def test_multitrack_input_has_its_own_limits(
     call: CallIvs, source: Simulator, resolution: str, video: dict[str, Any], limit: str | None
 ) -> None:
     multitrack = {"enabled": True, "policy": "ALLOW", "maximumResolution": resolution}
@@ -132,8 +132,8 @@ def test_multitrack_input_has_limits_of_its_own(
     assert found - {"Stream Start"} == ({limit} if limit else set())
 
 
-def test_sessions_are_listed_newest_first_and_in_pages(
-    call: CallIvs, source: Simulator, channel: str, clock: StandingClock
+def test_sessions_are_listed_newest_first_in_pages(
+    call: CallIvs, source: Simulator, channel: str, clock: FrozenClock
 ) -> None:
     made = []
     for _ in range(5):
@@ -153,7 +153,7 @@ def test_sessions_are_listed_newest_first_and_in_pages(
     assert session(call, channel, streamId=made[1])["streamId"] == made[1]
 
 
-def test_a_channel_without_streams_lists_none(call: CallIvs, channel: str) -> None:
+def test_a_channel_without_streams_has_no_sessions(call: CallIvs, channel: str) -> None:
     assert call("ListStreamSessions", channelArn=channel) == {"streamSessions": []}
     for request in ({}, {"streamId": f"st-{'x' * 23}"}):
         with pytest.raises(IvsError, match="ResourceNotFoundException"):
@@ -164,13 +164,13 @@ def test_a_channel_without_streams_lists_none(call: CallIvs, channel: str) -> No
 
 
 @pytest.mark.parametrize("stream_id", ["mystream", "st-", f"st-{'x' * 24}", f"xx-{'x' * 23}"])
-def test_a_stream_id_has_its_form(call: CallIvs, channel: str, stream_id: str) -> None:
+def test_a_malformed_stream_id_is_rejected(call: CallIvs, channel: str, stream_id: str) -> None:
     with pytest.raises(IvsError, match=r"ValidationException.*'streamId'"):
         call("GetStreamSession", channelArn=channel, streamId=stream_id)
 
 
-def test_sessions_outlive_their_channel_and_are_kept_for_sixty_days(
-    call: CallIvs, source: Simulator, channel: str, clock: StandingClock, resources: SqliteResourceStore
+def test_sessions_survive_their_channel_and_expire_after_sixty_days(
+    call: CallIvs, source: Simulator, channel: str, clock: FrozenClock, resources: SqliteResourceStore
 ) -> None:
     """IVS user guide, troubleshooting FAQ."""
     assert RETENTION_SECONDS == 60 * DAY
@@ -191,9 +191,7 @@ def test_sessions_outlive_their_channel_and_are_kept_for_sixty_days(
         assert transaction.get(f"{channel}/stream-session/{stream_id}") is None
 
 
-def test_a_session_that_is_live_is_never_too_old(
-    call: CallIvs, source: Simulator, channel: str, clock: StandingClock
-) -> None:
+def test_a_live_session_never_expires(call: CallIvs, source: Simulator, channel: str, clock: FrozenClock) -> None:
     source.start(channel)
     clock.at += 100 * DAY
     source.start(call("CreateChannel")["channel"]["arn"])
@@ -202,7 +200,7 @@ def test_a_session_that_is_live_is_never_too_old(
     assert names(session(call, channel))[0] == "Session Ended"
 
 
-def test_the_newest_five_hundred_events_are_kept(call: CallIvs, source: Simulator, channel: str) -> None:
+def test_a_session_keeps_the_newest_five_hundred_events(call: CallIvs, source: Simulator, channel: str) -> None:
     """API reference, StreamSession: "sorted by most recent events and contains up to 500 events"."""
     source.start(channel)
     for _ in range(MAX_EVENTS // 2 + 5):
@@ -214,8 +212,8 @@ def test_the_newest_five_hundred_events_are_kept(call: CallIvs, source: Simulato
     assert "Stream Start" not in shown
 
 
-def test_a_session_shows_the_configurations_that_its_channel_had(
-    call: CallIvs, source: Simulator, clock: StandingClock
+def test_a_session_shows_the_configurations_of_its_channel_at_the_start(
+    call: CallIvs, source: Simulator, clock: FrozenClock
 ) -> None:
     recording = call("CreateRecordingConfiguration", destinationConfiguration={"s3": {"bucketName": "bucket"}})
     slate = call("CreateFailoverSlateConfiguration", name="slate")

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tests.local_ivs.environment import counting_token
+from tests.local_ivs.environment import counting_strings
 from tests.support.clocks import ManualClock
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.aws.ivs import ERROR_CLASSES
@@ -53,7 +53,7 @@ class LocalPlane:
             model=api_model.load(),
             resources=self._resources,
             clock=clock,
-            random_string=counting_token(),
+            random_string=counting_strings(),
             page_secret=b"a secret of pages",
             rate_limiter=OperationRateLimiter(),
         )

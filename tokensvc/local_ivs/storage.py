@@ -72,7 +72,7 @@ class SqliteResourceStore:
         self._engine = make_engine("sqlite://" if path == ":memory:" else f"sqlite:///{path}")
         with write_transaction(self._engine) as connection:
             _METADATA.create_all(connection)
-        self._turn = self._engine.get_execution_options()["turn"]
+        self._turn = self._engine.get_execution_options()["call_guard"]
 
     @contextlib.contextmanager
     def begin(self, *, write: bool) -> Iterator[_Transaction]:

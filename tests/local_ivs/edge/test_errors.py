@@ -1,4 +1,4 @@
-"""What the edge says no with has the observed form."""
+"""Error responses of the edge have the observed form."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tokensvc.local_ivs.edge.errors import ERRORS, EdgeError, error_body, token_
 PATH = "/api/video/v1/us-west-2.000000000000.channel.abc.m3u8"
 
 
-def test_the_body_is_the_observed_array_byte_for_byte() -> None:
+def test_the_body_equals_the_observed_array() -> None:
     query = "pbac=true&pbar=true&token=SECRET&pblm=LOW&player_version=1.13.0"
     assert error_body(PATH, query, ERRORS["segments"]).decode() == (
         '[{"url":"/api/video/v1/us-west-2.000000000000.channel.abc.m3u8?pbac=true\\u0026pbar=true\\u0026pblm=LOW'
@@ -37,7 +37,7 @@ def test_tokens_are_found_in_the_raw_query(query: str, tokens: list[str]) -> Non
     assert token_parameters(query) == tokens
 
 
-def test_every_token_is_left_out_of_what_is_repeated() -> None:
+def test_the_url_in_the_body_contains_no_token() -> None:
     body = error_body(PATH, "token=S1&%74oken=S2&x=<y>&token=", EdgeError("e")).decode()
     assert json.loads(body)[0]["url"] == f"{PATH}?x=<y>"
     for char in "<>&":

@@ -1,4 +1,4 @@
-"""The gate lets in whom IVS would let in, and says no as IVS does."""
+"""The playback handler accepts and rejects requests as IVS does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import jwt
 import pytest
 
-from tests.local_ivs.edge.conftest import Stage
+from tests.local_ivs.edge.conftest import EdgeFixture
 from tests.local_ivs.environment import START, pem, start_stream
 from tokensvc.local_ivs.edge.errors import ERRORS, ERRORS_BY_REASON
 from tokensvc.local_ivs.edge.playback import PlaybackResponse
@@ -20,47 +20,50 @@ UUID = "123e4567-e89b-42d3-a456-426614174000"
 ORIGIN = "https://shop.example.com"
 
 
-def refused(answer: PlaybackResponse, code: str = "invalid_playback_auth_token", status: int = 403) -> str:
+def error_text(response: PlaybackResponse, code: str = "invalid_playback_auth_token", status: int = 403) -> str:
     """The text of an error."""
-    assert answer.status == status
-    (entry,) = json.loads(answer.body)
+    assert response.status == status
+    (entry,) = json.loads(response.body)
     assert entry["error_code"] == code
     assert entry["type"] == "error"
     return str(entry["error"])
 
 
-def assert_already_used(answer: PlaybackResponse) -> None:
-    assert refused(answer, "playback_auth_error") == "token has already been used"
+def assert_already_used(response: PlaybackResponse) -> None:
+    assert error_text(response, "playback_auth_error") == "token has already been used"
 
 
-def acao(answer: PlaybackResponse) -> str | None:
-    return dict(answer.headers).get("access-control-allow-origin")
+def allowed_origin(response: PlaybackResponse) -> str | None:
+    return dict(response.headers).get("access-control-allow-origin")
 
 
-def test_a_good_token_opens_the_channel(stage: Stage) -> None:
-    answer = stage.visit(f"token={stage.token()}")
-    assert answer.status == 200
-    assert dict(answer.headers)["content-type"] == "application/vnd.apple.mpegurl"
-    assert dict(answer.headers)["cache-control"] == "no-store"
-    assert answer.body.startswith(b"#EXTM3U\n")
+def test_a_valid_token_gets_the_playlist(edge: EdgeFixture) -> None:
+    response = edge.get_playlist(f"token={edge.token()}")
+    assert response.status == 200
+    assert dict(response.headers)["content-type"] == "application/vnd.apple.mpegurl"
+    assert dict(response.headers)["cache-control"] == "no-store"
+    assert response.body.startswith(b"#EXTM3U\n")
 
 
-def test_every_viewer_gets_a_session_of_its_own(stage: Stage) -> None:
-    one, two = (stage.visit(f"token={stage.token()}").body for _ in range(2))
+def test_every_viewer_gets_a_separate_session(edge: EdgeFixture) -> None:
+    one, two = (edge.get_playlist(f"token={edge.token()}").body for _ in range(2))
     assert one != two
 
 
 @pytest.mark.parametrize("query", ["", "token=", "token", "player_version=1.13.0"])
-def test_a_missing_token_gets_the_observed_answer(stage: Stage, query: str) -> None:
-    assert refused(stage.visit(query)) == "token contains an invalid number of segments"
+def test_a_missing_token_gets_the_observed_error(edge: EdgeFixture, query: str) -> None:
+    assert error_text(edge.get_playlist(query)) == "token contains an invalid number of segments"
 
 
-def test_the_refusal_repeats_path_and_query_without_the_token(stage: Stage) -> None:
-    token = stage.token(2)
-    answer = stage.visit(f"a=1&token={token}&player_version=1.13.0&%74oken={token}&b=%3C")
-    assert token.encode() not in answer.body
-    assert f'"url":"{stage.private.playback_path}?a=1\\u0026player_version=1.13.0\\u0026b=%3C"'.encode() in answer.body
-    assert f'"url":"{stage.private.playback_path}"'.encode() in stage.visit(f"token={token}").body
+def test_the_error_contains_path_and_query_without_the_token(edge: EdgeFixture) -> None:
+    token = edge.token(2)
+    response = edge.get_playlist(f"a=1&token={token}&player_version=1.13.0&%74oken={token}&b=%3C")
+    assert token.encode() not in response.body
+    assert (
+        f'"url":"{edge.private_channel.playback_path}?a=1\\u0026player_version=1.13.0\\u0026b=%3C"'.encode()
+        in response.body
+    )
+    assert f'"url":"{edge.private_channel.playback_path}"'.encode() in edge.get_playlist(f"token={token}").body
 
 
 @pytest.mark.parametrize(
@@ -85,8 +88,8 @@ def test_the_refusal_repeats_path_and_query_without_the_token(stage: Stage) -> N
     ],
     ids=str,
 )
-def test_each_broken_rule_has_its_text(stage: Stage, claims: dict[str, Any], text: str) -> None:
-    assert refused(stage.visit(f"token={stage.token(**claims)}")) == text
+def test_each_failed_rule_has_its_own_text(edge: EdgeFixture, claims: dict[str, Any], text: str) -> None:
+    assert error_text(edge.get_playlist(f"token={edge.token(**claims)}")) == text
 
 
 def test_every_rule_has_a_text() -> None:
@@ -95,114 +98,116 @@ def test_every_rule_has_a_text() -> None:
         assert ERRORS_BY_REASON[rule, reason].text != ERRORS[rule].text
 
 
-def test_a_key_that_was_not_imported_opens_nothing(stage: Stage) -> None:
-    assert refused(stage.visit(f"token={stage.token(2)}")) == "signature is invalid"
+def test_a_key_that_was_not_imported_is_rejected(edge: EdgeFixture) -> None:
+    assert error_text(edge.get_playlist(f"token={edge.token(2)}")) == "signature is invalid"
 
 
-def test_each_imported_key_is_tried(stage: Stage) -> None:
-    stage.call("ImportPlaybackKeyPair", publicKeyMaterial=pem(2))
+def test_each_imported_key_is_accepted(edge: EdgeFixture) -> None:
+    edge.call("ImportPlaybackKeyPair", publicKeyMaterial=pem(2))
     for key in (1, 2):
-        assert stage.visit(f"token={stage.token(key)}").status == 200
+        assert edge.get_playlist(f"token={edge.token(key)}").status == 200
 
 
-def test_a_deleted_key_opens_nothing_any_more(stage: Stage) -> None:
-    (pair,) = stage.call("ListPlaybackKeyPairs")["keyPairs"]
-    token = stage.token()
-    stage.call("DeletePlaybackKeyPair", arn=pair["arn"])
-    assert refused(stage.visit(f"token={token}")) == "signature is invalid"
+def test_a_deleted_key_is_rejected(edge: EdgeFixture) -> None:
+    (pair,) = edge.call("ListPlaybackKeyPairs")["keyPairs"]
+    token = edge.token()
+    edge.call("DeletePlaybackKeyPair", arn=pair["arn"])
+    assert error_text(edge.get_playlist(f"token={token}")) == "signature is invalid"
 
 
-def test_another_algorithm_is_refused(stage: Stage) -> None:
-    payload = {"aws:channel-arn": str(stage.private), "exp": int(START) + 300}
+def test_other_algorithms_are_rejected(edge: EdgeFixture) -> None:
+    payload = {"aws:channel-arn": str(edge.private_channel), "exp": int(START) + 300}
     forged = jwt.encode(payload, "a shared secret that is long enough to be one", algorithm="HS256")
-    assert refused(stage.visit(f"token={forged}")) == "signing method is invalid"
+    assert error_text(edge.get_playlist(f"token={forged}")) == "signing method is invalid"
     unsigned = jwt.encode(payload, "", algorithm="none")
-    assert refused(stage.visit(f"token={unsigned}")) == "'none' signature type is not allowed"
+    assert error_text(edge.get_playlist(f"token={unsigned}")) == "'none' signature type is not allowed"
 
 
-def test_several_tokens_are_refused(stage: Stage) -> None:
-    token = stage.token()
-    assert refused(stage.visit(f"token={token}&token={token}")) == "several tokens were sent"
+def test_several_tokens_are_rejected(edge: EdgeFixture) -> None:
+    token = edge.token()
+    assert error_text(edge.get_playlist(f"token={token}&token={token}")) == "several tokens were sent"
 
 
-def test_a_public_channel_needs_no_token_and_ignores_one(stage: Stage) -> None:
-    for query in ("", "token=x", f"token={stage.token()}"):
-        answer = stage.visit(query, stage.public)
-        assert answer.status == 200
-        assert acao(answer) == "*"
+def test_a_public_channel_needs_no_token_and_ignores_one(edge: EdgeFixture) -> None:
+    for query in ("", "token=x", f"token={edge.token()}"):
+        response = edge.get_playlist(query, edge.public_channel)
+        assert response.status == 200
+        assert allowed_origin(response) == "*"
 
 
-def test_a_channel_that_was_made_public_opens_at_once(stage: Stage) -> None:
-    assert stage.visit().status == 403
-    stage.call("StopStream", channelArn=str(stage.private))
-    stage.call("UpdateChannel", arn=str(stage.private), authorized=False)
-    start_stream(stage.resources, stage.private)
-    assert stage.visit().status == 200
+def test_a_channel_made_public_needs_no_token_any_more(edge: EdgeFixture) -> None:
+    assert edge.get_playlist().status == 403
+    edge.call("StopStream", channelArn=str(edge.private_channel))
+    edge.call("UpdateChannel", arn=str(edge.private_channel), authorized=False)
+    start_stream(edge.resources, edge.private_channel)
+    assert edge.get_playlist().status == 200
 
 
-def test_an_unknown_channel_is_not_found(stage: Stage) -> None:
-    answer = stage.visit(f"token={stage.token()}", stage.private._replace(id="unknown"))
-    assert answer.status == 404
-    (entry,) = json.loads(answer.body)
+def test_an_unknown_channel_is_not_found(edge: EdgeFixture) -> None:
+    response = edge.get_playlist(f"token={edge.token()}", edge.private_channel._replace(id="unknown"))
+    assert response.status == 404
+    (entry,) = json.loads(response.body)
     assert set(entry) == {"url", "error", "error_code", "type"}
-    assert refused(answer, "transcode_does_not_exist", 404) == "Can not find channel"
-    assert acao(answer) == "*"
+    assert error_text(response, "transcode_does_not_exist", 404) == "Can not find channel"
+    assert allowed_origin(response) == "*"
 
 
-def test_a_channel_that_is_not_live_is_not_found_by_those_who_may_watch(stage: Stage) -> None:
-    """Whether it is live is told to nobody else; a visit in vain spends no single use."""
-    for channel in (stage.private, stage.public):
-        stage.call("StopStream", channelArn=str(channel))
-    single_use = f"token={stage.token(single_use_uuid=UUID)}"
-    assert stage.visit().status == 403
-    assert stage.visit(f"token={stage.token(2)}").status == 403
-    for answer in (stage.visit(single_use), stage.visit("", stage.public)):
-        assert answer.status == 404
-        assert acao(answer) == "*"
-        assert refused(answer, "transcode_does_not_exist", 404) == "channel is not live"
-    start_stream(stage.resources, stage.private)
-    assert stage.visit(single_use).status == 200
-    stage.call("StopStream", channelArn=str(stage.private))
-    assert_already_used(stage.visit(single_use))
+def test_an_offline_channel_is_not_found_only_for_authorized_viewers(edge: EdgeFixture) -> None:
+    """Nobody else learns whether it is live, and the 404 does not spend a single use."""
+    for channel in (edge.private_channel, edge.public_channel):
+        edge.call("StopStream", channelArn=str(channel))
+    single_use = f"token={edge.token(single_use_uuid=UUID)}"
+    assert edge.get_playlist().status == 403
+    assert edge.get_playlist(f"token={edge.token(2)}").status == 403
+    for response in (edge.get_playlist(single_use), edge.get_playlist("", edge.public_channel)):
+        assert response.status == 404
+        assert allowed_origin(response) == "*"
+        assert error_text(response, "transcode_does_not_exist", 404) == "channel is not live"
+    start_stream(edge.resources, edge.private_channel)
+    assert edge.get_playlist(single_use).status == 200
+    edge.call("StopStream", channelArn=str(edge.private_channel))
+    assert_already_used(edge.get_playlist(single_use))
 
 
-def test_whoever_starts_to_watch_is_counted_for_a_minute(stage: Stage) -> None:
-    def watching(at: float) -> int:
-        stage.clock.at = at
-        return int(stage.call("GetStream", channelArn=str(stage.private))["stream"]["viewerCount"])
+def test_a_view_is_counted_for_a_minute(edge: EdgeFixture) -> None:
+    def viewer_count(at: float) -> int:
+        edge.clock.at = at
+        return int(edge.call("GetStream", channelArn=str(edge.private_channel))["stream"]["viewerCount"])
 
     for seconds in (0, 0, 30):
-        assert stage.visit(f"token={stage.token()}", at=START + seconds).status == 200
-    stage.visit(f"token={stage.token()}", is_get=False)
-    stage.visit(f"token={stage.token(2)}")
-    assert [watching(START + seconds) for seconds in (30, 59, 60, 89, 90)] == [3, 3, 1, 1, 0]
+        assert edge.get_playlist(f"token={edge.token()}", at=START + seconds).status == 200
+    edge.get_playlist(f"token={edge.token()}", is_get=False)
+    edge.get_playlist(f"token={edge.token(2)}")
+    assert [viewer_count(START + seconds) for seconds in (30, 59, 60, 89, 90)] == [3, 3, 1, 1, 0]
 
 
-def test_a_single_use_is_spent_by_the_first_get(stage: Stage) -> None:
-    token = stage.token(single_use_uuid=UUID)
-    assert stage.visit(f"token={token}", is_get=False).status == 200
-    assert stage.visit(f"token={token}").status == 200
+def test_the_first_get_spends_the_single_use(edge: EdgeFixture) -> None:
+    token = edge.token(single_use_uuid=UUID)
+    assert edge.get_playlist(f"token={token}", is_get=False).status == 200
+    assert edge.get_playlist(f"token={token}").status == 200
     for is_get in (True, False):
-        assert_already_used(stage.visit(f"token={token}", is_get=is_get))
+        assert_already_used(edge.get_playlist(f"token={token}", is_get=is_get))
 
 
-def test_the_uuid_is_what_counts_not_the_token(stage: Stage) -> None:
-    assert stage.visit(f"token={stage.token(single_use_uuid=UUID)}").status == 200
-    other = stage.token(single_use_uuid=UUID.upper(), exp=int(START) + 200)
-    assert_already_used(stage.visit(f"token={other}"))
+def test_tokens_with_the_same_uuid_share_a_single_use(edge: EdgeFixture) -> None:
+    assert edge.get_playlist(f"token={edge.token(single_use_uuid=UUID)}").status == 200
+    other = edge.token(single_use_uuid=UUID.upper(), exp=int(START) + 200)
+    assert_already_used(edge.get_playlist(f"token={other}"))
 
 
-def test_a_refused_token_spends_nothing(stage: Stage) -> None:
+def test_a_rejected_token_does_not_spend_its_single_use(edge: EdgeFixture) -> None:
     strict = {"single_use_uuid": UUID, "strict_origin_enforcement": True, "access_control_allow_origin": ORIGIN}
-    token = stage.token(**strict)
-    assert stage.visit(f"token={token}", origin="https://evil.example").status == 403
-    assert stage.visit(f"token={token}", origin=ORIGIN).status == 200
+    token = edge.token(**strict)
+    assert edge.get_playlist(f"token={token}", origin="https://evil.example").status == 403
+    assert edge.get_playlist(f"token={token}", origin=ORIGIN).status == 200
 
 
-def test_of_many_players_with_one_single_use_one_gets_in(stage: Stage) -> None:
-    token = stage.token(single_use_uuid=UUID)
+def test_only_one_of_many_concurrent_players_can_spend_a_single_use(edge: EdgeFixture) -> None:
+    token = edge.token(single_use_uuid=UUID)
     with ThreadPoolExecutor(8) as threads:
-        statuses = [answer.status for answer in threads.map(lambda _: stage.visit(f"token={token}"), range(24))]
+        statuses = [
+            response.status for response in threads.map(lambda _: edge.get_playlist(f"token={token}"), range(24))
+        ]
     assert statuses.count(200) == 1
     assert statuses.count(403) == 23
 
@@ -222,22 +227,22 @@ def test_of_many_players_with_one_single_use_one_gets_in(stage: Stage) -> None:
         ("*", "https://evil.com/.example.com", None),
     ],
 )
-def test_without_strict_enforcement_origins_bind_browsers_alone(
-    stage: Stage, allowed: str | None, origin: str, expected: str | None
+def test_without_strict_enforcement_origins_restrict_only_browsers(
+    edge: EdgeFixture, allowed: str | None, origin: str, expected: str | None
 ) -> None:
     claims = {} if allowed is None else {"access_control_allow_origin": allowed}
-    answer = stage.visit(f"token={stage.token(**claims)}", origin=origin)
-    assert answer.status == 200
-    assert acao(answer) == expected
+    response = edge.get_playlist(f"token={edge.token(**claims)}", origin=origin)
+    assert response.status == 200
+    assert allowed_origin(response) == expected
 
 
 @pytest.mark.parametrize(("origin", "status"), [(ORIGIN, 200), ("https://a.com", 403), ("", 403)])
-def test_strict_enforcement_refuses_other_origins(stage: Stage, origin: str, status: int) -> None:
-    token = stage.token(access_control_allow_origin=ORIGIN, strict_origin_enforcement=True)
-    answer = stage.visit(f"token={token}", origin=origin)
-    assert answer.status == status
+def test_strict_enforcement_rejects_other_origins(edge: EdgeFixture, origin: str, status: int) -> None:
+    token = edge.token(access_control_allow_origin=ORIGIN, strict_origin_enforcement=True)
+    response = edge.get_playlist(f"token={token}", origin=origin)
+    assert response.status == status
     if status == 403:
-        assert refused(answer) == ("origin is not allowed" if origin else "origin required")
+        assert error_text(response) == ("origin is not allowed" if origin else "origin required")
 
 
 @pytest.mark.parametrize(
@@ -249,15 +254,15 @@ def test_strict_enforcement_refuses_other_origins(stage: Stage, origin: str, sta
         (None, [1080, 720, 480, 360, 160]),
     ],
 )
-def test_a_maximum_resolution_leaves_out_what_is_higher(
-    stage: Stage, resolution: str | None, heights: list[int]
+def test_a_maximum_resolution_removes_higher_renditions(
+    edge: EdgeFixture, resolution: str | None, heights: list[int]
 ) -> None:
     claims = {"maximum_resolution": resolution} if resolution else {}
-    text = stage.visit(f"token={stage.token(**claims)}").body.decode()
+    text = edge.get_playlist(f"token={edge.token(**claims)}").body.decode()
     found = [int(height) for height in re.findall(r"RESOLUTION=\d+x(\d+)", text)]
     assert found == heights
 
 
-def test_whatever_the_query_holds_there_is_an_answer(stage: Stage) -> None:
+def test_malformed_queries_are_rejected(edge: EdgeFixture) -> None:
     for query in ("&&&=", "token=%ff%00", "=token", "token=a.b.c", "\xff=\x80&token=\xff", "%", "a" * 9000):
-        assert stage.visit(query).status == 403
+        assert edge.get_playlist(query).status == 403

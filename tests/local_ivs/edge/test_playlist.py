@@ -1,4 +1,4 @@
-"""The playlist is one that players read."""
+"""Players can read the playlist."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from tokensvc.local_ivs.edge.playlist import STANDARD_LADDER, render, renditions_up_to
 
 
-def test_every_rendition_has_its_media_attributes_and_address() -> None:
+def test_every_rendition_has_its_media_attributes_and_url() -> None:
     lines = render(STANDARD_LADDER, "http://h:1", "SESSION").splitlines()
     assert lines[0] == "#EXTM3U"
     variants = [(lines[n - 1], lines[n]) for n, line in enumerate(lines) if not line.startswith("#")]
@@ -23,5 +23,5 @@ def test_every_rendition_has_its_media_attributes_and_address() -> None:
         assert f'#EXT-X-MEDIA:TYPE=VIDEO,GROUP-ID="{found[4]}",NAME="{found[4]}",AUTOSELECT=YES,DEFAULT=YES' in lines
 
 
-def test_no_cap_leaves_the_whole_ladder() -> None:
+def test_without_a_maximum_resolution_all_renditions_remain() -> None:
     assert renditions_up_to(STANDARD_LADDER, None) == list(STANDARD_LADDER)

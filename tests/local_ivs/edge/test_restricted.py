@@ -1,4 +1,4 @@
-"""A playback restriction policy binds a public channel: IVS user guide, "Undesired Content and Viewers"."""
+"""A playback restriction policy applies to a public channel: IVS user guide, "Undesired Content and Viewers"."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from tests.local_ivs.edge.conftest import Stage
+from tests.local_ivs.edge.conftest import EdgeFixture
 from tokensvc.aws.arn import Arn
 
 ORIGIN = "https://shop.example.com"
 
 
-def restrict(stage: Stage, channel: Arn, **policy: Any) -> str:
-    """Attach a policy to a channel, live as it is."""
-    arn = str(stage.call("CreatePlaybackRestrictionPolicy", **policy)["playbackRestrictionPolicy"]["arn"])
-    with stage.resources.begin(write=True) as transaction:
+def restrict(edge: EdgeFixture, channel: Arn, **policy: Any) -> str:
+    """Attach a policy to a live channel."""
+    arn = str(edge.call("CreatePlaybackRestrictionPolicy", **policy)["playbackRestrictionPolicy"]["arn"])
+    with edge.resources.begin(write=True) as transaction:
         found = transaction.get(str(channel))
         assert found is not None
         transaction.put(found._replace(body={**found.body, "playbackRestrictionPolicyArn": arn}))
@@ -42,23 +42,23 @@ def restrict(stage: Stage, channel: Arn, **policy: Any) -> str:
         (["https://*.example.com"], False, "https://evil.com/.example.com", 200, None),
     ],
 )
-def test_origins_bind_browsers_and_strictly_everyone(
-    stage: Stage, allowed: list[str], strict: bool, origin: str, status: int, readable_by: str | None
+def test_allowed_origins_restrict_browsers_and_with_strict_enforcement_every_client(
+    edge: EdgeFixture, allowed: list[str], strict: bool, origin: str, status: int, readable_by: str | None
 ) -> None:
-    restrict(stage, stage.public, allowedOrigins=allowed, enableStrictOriginEnforcement=strict)
-    answer = stage.visit(channel=stage.public, origin=origin)
-    assert answer.status == status
-    assert dict(answer.headers).get("access-control-allow-origin") == readable_by
+    restrict(edge, edge.public_channel, allowedOrigins=allowed, enableStrictOriginEnforcement=strict)
+    response = edge.get_playlist(channel=edge.public_channel, origin=origin)
+    assert response.status == status
+    assert dict(response.headers).get("access-control-allow-origin") == readable_by
     if status == 403:
-        assert json.loads(answer.body)[0]["error"] == ("origin is not allowed" if origin else "origin required")
+        assert json.loads(response.body)[0]["error"] == ("origin is not allowed" if origin else "origin required")
 
 
-def test_a_private_channel_ignores_its_policy(stage: Stage) -> None:
+def test_a_private_channel_ignores_its_policy(edge: EdgeFixture) -> None:
     """User guide: with playback authorization on, an attached policy is ignored."""
-    restrict(stage, stage.private, allowedOrigins=[ORIGIN], enableStrictOriginEnforcement=True)
-    assert stage.visit(f"token={stage.token()}").status == 200
+    restrict(edge, edge.private_channel, allowedOrigins=[ORIGIN], enableStrictOriginEnforcement=True)
+    assert edge.get_playlist(f"token={edge.token()}").status == 200
 
 
-def test_where_a_viewer_is_cannot_be_told_so_content_is_served(stage: Stage) -> None:
-    restrict(stage, stage.public, allowedCountries=["JP"])
-    assert stage.visit(channel=stage.public).status == 200
+def test_content_is_served_when_the_viewers_country_is_unknown(edge: EdgeFixture) -> None:
+    restrict(edge, edge.public_channel, allowedCountries=["JP"])
+    assert edge.get_playlist(channel=edge.public_channel).status == 200

@@ -1,4 +1,4 @@
-"""A revoked viewer session starts no playback: IVS user guide, "Start a Viewer Session Revocation"."""
+"""A revoked viewer session cannot start playback: IVS user guide, "Start a Viewer Session Revocation"."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.local_ivs.edge.conftest import Stage
+from tests.local_ivs.edge.conftest import EdgeFixture
 from tests.local_ivs.environment import start_stream
 from tokensvc.aws.arn import parse_arn
 from tokensvc.local_ivs.edge.playback import PlaybackResponse
@@ -14,58 +14,62 @@ from tokensvc.local_ivs.edge.playback import PlaybackResponse
 VIEWER = "viewer-17"
 
 
-def is_revoked(answer: PlaybackResponse) -> bool:
-    if answer.status == 200:
+def is_revoked(response: PlaybackResponse) -> bool:
+    if response.status == 200:
         return False
-    assert answer.status == 403
-    assert json.loads(answer.body)[0]["error"] == "viewer session is revoked"
+    assert response.status == 403
+    assert json.loads(response.body)[0]["error"] == "viewer session is revoked"
     return True
 
 
-def revoke(stage: Stage, version: int, viewer: str = VIEWER) -> None:
-    request = {"channelArn": str(stage.private), "viewerId": viewer, "viewerSessionVersionsLessThanOrEqualTo": version}
-    stage.call("StartViewerSessionRevocation", **request)
+def revoke(edge: EdgeFixture, version: int, viewer: str = VIEWER) -> None:
+    request = {
+        "channelArn": str(edge.private_channel),
+        "viewerId": viewer,
+        "viewerSessionVersionsLessThanOrEqualTo": version,
+    }
+    edge.call("StartViewerSessionRevocation", **request)
 
 
-@pytest.mark.parametrize(("version", "refused"), [(None, True), (0, True), (5, True), (6, False)])
-def test_versions_up_to_the_revoked_one_are_refused(stage: Stage, version: int | None, refused: bool) -> None:
+@pytest.mark.parametrize(("version", "rejected"), [(None, True), (0, True), (5, True), (6, False)])
+def test_versions_up_to_the_revoked_one_are_rejected(edge: EdgeFixture, version: int | None, rejected: bool) -> None:
     claims = {} if version is None else {"viewer_session_version": version}
-    token = stage.token(viewer_id=VIEWER, **claims)
-    assert not is_revoked(stage.visit(f"token={token}"))
-    revoke(stage, 5)
-    assert is_revoked(stage.visit(f"token={token}")) is refused
-    assert VIEWER.encode() not in stage.visit(f"token={token}").body
+    token = edge.token(viewer_id=VIEWER, **claims)
+    assert not is_revoked(edge.get_playlist(f"token={token}"))
+    revoke(edge, 5)
+    assert is_revoked(edge.get_playlist(f"token={token}")) is rejected
+    assert VIEWER.encode() not in edge.get_playlist(f"token={token}").body
 
 
-def test_the_default_spares_whoever_has_a_version(stage: Stage) -> None:
-    stage.call("StartViewerSessionRevocation", channelArn=str(stage.private), viewerId=VIEWER)
-    assert is_revoked(stage.visit(f"token={stage.token(viewer_id=VIEWER)}"))
-    assert not is_revoked(stage.visit(f"token={stage.token(viewer_id=VIEWER, viewer_session_version=1)}"))
+def test_the_default_revokes_only_sessions_without_a_version(edge: EdgeFixture) -> None:
+    edge.call("StartViewerSessionRevocation", channelArn=str(edge.private_channel), viewerId=VIEWER)
+    assert is_revoked(edge.get_playlist(f"token={edge.token(viewer_id=VIEWER)}"))
+    assert not is_revoked(edge.get_playlist(f"token={edge.token(viewer_id=VIEWER, viewer_session_version=1)}"))
 
 
-def test_others_go_on(stage: Stage) -> None:
-    revoke(stage, 5)
-    assert not is_revoked(stage.visit(f"token={stage.token(viewer_id='viewer-18')}"))
-    assert not is_revoked(stage.visit(f"token={stage.token()}"))
-    other = parse_arn(stage.call("CreateChannel", authorized=True)["channel"]["arn"])
-    start_stream(stage.resources, other)
-    assert not is_revoked(stage.visit(f"token={stage.token(channel_arn=str(other), viewer_id=VIEWER)}", other))
+def test_other_viewers_and_channels_are_not_affected(edge: EdgeFixture) -> None:
+    revoke(edge, 5)
+    assert not is_revoked(edge.get_playlist(f"token={edge.token(viewer_id='viewer-18')}"))
+    assert not is_revoked(edge.get_playlist(f"token={edge.token()}"))
+    other = parse_arn(edge.call("CreateChannel", authorized=True)["channel"]["arn"])
+    start_stream(edge.resources, other)
+    assert not is_revoked(edge.get_playlist(f"token={edge.token(channel_arn=str(other), viewer_id=VIEWER)}", other))
 
 
-def test_a_refused_session_spends_no_single_use(stage: Stage) -> None:
+def test_a_revoked_session_does_not_spend_a_single_use(edge: EdgeFixture) -> None:
     uuid = "123e4567-e89b-42d3-a456-426614174000"
-    revoke(stage, 5)
-    old, new = (stage.token(viewer_id=VIEWER, viewer_session_version=v, single_use_uuid=uuid) for v in (5, 6))
-    assert is_revoked(stage.visit(f"token={old}"))
-    assert not is_revoked(stage.visit(f"token={new}"))
+    revoke(edge, 5)
+    old, new = (edge.token(viewer_id=VIEWER, viewer_session_version=v, single_use_uuid=uuid) for v in (5, 6))
+    assert is_revoked(edge.get_playlist(f"token={old}"))
+    assert not is_revoked(edge.get_playlist(f"token={new}"))
 
 
-def test_a_forged_token_is_refused_by_its_signature(stage: Stage) -> None:
-    revoke(stage, 5)
-    answer = stage.visit(f"token={stage.token(2, viewer_id=VIEWER)}")
-    assert json.loads(answer.body)[0]["error"] == "signature is invalid"
+def test_a_forged_token_is_rejected_by_its_signature(edge: EdgeFixture) -> None:
+    revoke(edge, 5)
+    response = edge.get_playlist(f"token={edge.token(2, viewer_id=VIEWER)}")
+    assert json.loads(response.body)[0]["error"] == "signature is invalid"
 
 
 @pytest.mark.parametrize("viewer", ["", "v" * 41, 7])
-def test_a_viewer_that_cannot_be_is_refused_and_harmless(stage: Stage, viewer: object) -> None:
-    assert stage.visit(f"token={stage.token(viewer_id=viewer)}").status == 403
+def test_an_invalid_viewer_id_is_rejected(edge: EdgeFixture, viewer: object) -> None:
+    assert edge.get_playlist(f"token={edge.token(viewer_id=viewer)}").status == 403

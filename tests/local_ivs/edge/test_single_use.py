@@ -1,10 +1,10 @@
-"""A single use is spent once, remembered long enough, and then forgotten."""
+"""A single use is spent once, stored long enough, and then deleted."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from tests.local_ivs.environment import HERE, START, everything
+from tests.local_ivs.environment import HERE, START, all_stored
 from tokensvc.aws.arn import Arn
 from tokensvc.local_ivs.edge.single_use import RETENTION_SECONDS, SingleUses
 from tokensvc.local_ivs.storage import SqliteResourceStore
@@ -23,7 +23,7 @@ def test_a_use_belongs_to_its_channel() -> None:
     resources.close()
 
 
-def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
+def test_uses_survive_a_restart(tmp_path: Path) -> None:
     path = str(tmp_path / "ivs.db")
     first = SqliteResourceStore(path)
     assert SingleUses(first).spend(CHANNEL, "u", START)
@@ -33,7 +33,7 @@ def test_a_restart_forgets_nothing(tmp_path: Path) -> None:
     second.close()
 
 
-def test_old_uses_are_cleared_away_as_new_ones_come() -> None:
+def test_expired_uses_are_deleted_when_new_ones_are_spent() -> None:
     resources = SqliteResourceStore(":memory:")
     uses = SingleUses(resources)
     for number in range(25):
@@ -41,5 +41,5 @@ def test_old_uses_are_cleared_away_as_new_ones_come() -> None:
     assert not uses.spend(CHANNEL, "u0", START + RETENTION_SECONDS)
     for number in range(3):
         assert uses.spend(CHANNEL, f"later{number}", START + RETENTION_SECONDS + 1)
-    assert sum(len(page) for page in everything(resources)) == 3
+    assert sum(len(page) for page in all_stored(resources)) == 3
     resources.close()

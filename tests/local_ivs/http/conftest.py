@@ -12,7 +12,7 @@ from botocore.config import Config
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from tests.local_ivs.environment import StandingClock
+from tests.local_ivs.environment import FrozenClock
 from tests.support.servers import serving
 from tokensvc.clock import SystemClock
 from tokensvc.local_ivs.clock import AdvanceableClock
@@ -26,18 +26,18 @@ CREDENTIALS = {
 }
 
 
-class Running(NamedTuple):
-    """A local IVS that is being served."""
+class SharedServer(NamedTuple):
+    """A running server, and the local IVS behind it."""
 
     base_url: str
     endpoint_url: str
     resources: SqliteResourceStore
-    parts: LocalIvsComponents
+    components: LocalIvsComponents
 
     def client(
         self, access_key: str = "test", secret: str | None = None, region: str = "us-west-2", *, checks: bool = True
     ) -> Any:
-        """An unmodified boto3 client; without its own `checks`, whatever is asked for is sent."""
+        """An unmodified boto3 client. Without its own `checks` it sends invalid requests too."""
         return boto3.client(
             "ivs",
             region_name=region,
@@ -53,42 +53,44 @@ class Running(NamedTuple):
         )
 
 
-def mounted(prefix: str, parts: LocalIvsComponents) -> ASGIApp:
-    """At the root the whole listener is the local IVS; elsewhere it stands beside other routes."""
+def mounted(prefix: str, components: LocalIvsComponents) -> ASGIApp:
+    """At the root the whole listener is the local IVS; with a prefix it is mounted beside other routes."""
     if not prefix:
-        return parts.site
-    return Starlette(routes=routes(parts, prefix))
+        return components.site
+    return Starlette(routes=routes(components, prefix))
 
 
 @pytest.fixture(scope="session", params=["", "/ivs"], ids=["root", "ivs"])
-def running(request: pytest.FixtureRequest) -> Iterator[Running]:
-    """One server for the session; each test uses channels of its own, and `nothing_there` where it counts them."""
+def shared_server(request: pytest.FixtureRequest) -> Iterator[SharedServer]:
+    """One server for the test session. Each test uses its own channels, and `empty_account` if it counts them."""
     prefix = str(request.param)
     resources = SqliteResourceStore(":memory:")
-    parts = build(resources, LocalIvsSettings(CREDENTIALS, prefix, rate_limits=False), AdvanceableClock(SystemClock()))
-    with serving(mounted(prefix, parts)) as base_url:
-        yield Running(base_url, base_url + prefix, resources, parts)
+    components = build(
+        resources, LocalIvsSettings(CREDENTIALS, prefix, rate_limits=False), AdvanceableClock(SystemClock())
+    )
+    with serving(mounted(prefix, components)) as base_url:
+        yield SharedServer(base_url, base_url + prefix, resources, components)
     resources.close()
 
 
 @pytest.fixture(scope="session")
-def client(running: Running) -> Iterator[Any]:
-    opened = running.client()
+def client(shared_server: SharedServer) -> Iterator[Any]:
+    opened = shared_server.client()
     yield opened
     opened.close()
 
 
 @pytest.fixture(scope="session")
-def unchecked(running: Running) -> Iterator[Any]:
-    """A client that sends what boto3 itself would refuse."""
-    opened = running.client(checks=False)
+def unvalidated_client(shared_server: SharedServer) -> Iterator[Any]:
+    """A client that sends requests which boto3 would otherwise reject."""
+    opened = shared_server.client(checks=False)
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def nothing_there(client: Any) -> None:
-    """Take away what earlier tests left in the first account and region."""
+def empty_account(client: Any) -> None:
+    """Delete what earlier tests left in the first account and region."""
     for page in client.get_paginator("list_channels").paginate():
         for channel in page["channels"]:
             with contextlib.suppress(client.exceptions.ChannelNotBroadcasting):
@@ -99,5 +101,5 @@ def nothing_there(client: Any) -> None:
 
 
 @pytest.fixture
-def standing_clock() -> StandingClock:
-    return StandingClock()
+def frozen_clock() -> FrozenClock:
+    return FrozenClock()

@@ -1,4 +1,4 @@
-"""Requests that no SDK would send, signed as AWS's signer signs them."""
+"""Requests that no SDK would send, signed by botocore's signer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from botocore.credentials import Credentials
 
 
 class Reply(NamedTuple):
-    """What came back."""
+    """A response."""
 
     status: int
     headers: dict[str, str]
@@ -30,17 +30,17 @@ class Reply(NamedTuple):
 def send(
     method: str, url: str, body: bytes = b"", headers: dict[str, str] | None = None, *, sign: bool = True, **scope: str
 ) -> Reply:
-    """Send exactly this path, query and body; signed for the local IVS unless told otherwise."""
+    """Send exactly this path, query and body, signed for the local IVS by default."""
     request = AWSRequest(method, url, data=body, headers=headers or {})
     if sign:
-        who = Credentials(scope.get("access_key", "test"), scope.get("secret", "test"), scope.get("token"))
-        SigV4Auth(who, scope.get("service", "ivs"), scope.get("region", "us-west-2")).add_auth(request)
+        credentials = Credentials(scope.get("access_key", "test"), scope.get("secret", "test"), scope.get("token"))
+        SigV4Auth(credentials, scope.get("service", "ivs"), scope.get("region", "us-west-2")).add_auth(request)
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.netloc, timeout=10)
     try:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection.request(method, target, body or None, dict(request.headers.items()))
-        answer = connection.getresponse()
-        return Reply(answer.status, {n.lower(): v for n, v in answer.getheaders()}, answer.read())
+        response = connection.getresponse()
+        return Reply(response.status, {n.lower(): v for n, v in response.getheaders()}, response.read())
     finally:
         connection.close()

@@ -1,4 +1,4 @@
-"""`aws ivs …` on everything but streams, with the argument forms that the AWS CLI's own pages and examples show."""
+"""`aws ivs …` on everything but streams, with the argument forms of the AWS CLI's reference and examples."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import pytest
 from botocore import xform_name
 
 from tests.local_ivs.environment import OPERATIONS, pem
-from tests.local_ivs.http.aws_cli import Aws, aws_cli
-from tests.local_ivs.http.own_servers import staged
+from tests.local_ivs.http.aws_cli import AwsCli, aws_cli
+from tests.local_ivs.http.local_ivs_server import local_ivs_server
 
 MEDIATAILOR = "arn:aws:mediatailor:us-west-2:000000000000:playbackConfiguration"
 
 
 @pytest.fixture(scope="module")
-def aws() -> Iterator[Aws]:
-    with staged() as stage, aws_cli(stage.url) as cli:
+def aws() -> Iterator[AwsCli]:
+    with local_ivs_server() as server, aws_cli(server.url) as cli:
         yield cli
 
 
-def test_channels(aws: Aws) -> None:
+def test_channels(aws: AwsCli) -> None:
     created = aws(
         "create-channel", "--name", "test-channel", "--latency-mode", "NORMAL", "--type", "ADVANCED_HD", "--authorized",
         "--no-insecure-ingest", "--preset", "CONSTRAINED_BANDWIDTH_DELIVERY", "--tags", "key1=value1,key2=value2",
@@ -66,7 +66,7 @@ def test_channels(aws: Aws) -> None:
     assert f"(ResourceNotFoundException) when calling the GetChannel operation: Resource: {channel['arn']}" in gone.err
 
 
-def test_key_pairs_and_tags(aws: Aws, tmp_path: Path) -> None:
+def test_key_pairs_and_tags(aws: AwsCli, tmp_path: Path) -> None:
     public = tmp_path / "public.pem"
     public.write_text(pem(1))
     forms = ("--name", "my-playback-key", "--public-key-material", f"file://{public}")
@@ -76,13 +76,13 @@ def test_key_pairs_and_tags(aws: Aws, tmp_path: Path) -> None:
     assert "(ConflictException)" in again.err
     tags = '{"größe/a b+c": "x=y@z/w", "plain": ""}'
     assert aws("tag-resource", "--resource-arn", pair["arn"], "--tags", tags).json() is None
-    assert aws("untag-resource", "--resource-arn", pair["arn"], "--tag-keys", "plain", "not there").json() is None
+    assert aws("untag-resource", "--resource-arn", pair["arn"], "--tag-keys", "plain", "missing").json() is None
     assert aws("list-tags-for-resource", "--resource-arn", pair["arn"]).json() == {"tags": {"größe/a b+c": "x=y@z/w"}}
     assert len(aws("list-playback-key-pairs").json()["keyPairs"]) == 1
     assert aws("delete-playback-key-pair", "--arn", pair["arn"]).json() is None
 
 
-def test_viewer_sessions(aws: Aws) -> None:
+def test_viewer_sessions(aws: AwsCli) -> None:
     channel = aws("create-channel").json()["channel"]["arn"]
     who = ("--channel-arn", channel, "--viewer-id", "abcdefg")
     version = ("--viewer-session-versions-less-than-or-equal-to", "1234567890")
@@ -90,11 +90,11 @@ def test_viewer_sessions(aws: Aws) -> None:
     several = [f"channelArn={channel},viewerId=a{n},viewerSessionVersionsLessThanOrEqualTo={n}" for n in range(3)]
     assert aws("batch-start-viewer-session-revocation", "--viewer-sessions", *several).json() in (None, {})
     missing = [{"channelArn": channel[:-4] + "none", "viewerId": "v"}]
-    answer = aws("batch-start-viewer-session-revocation", "--viewer-sessions", json.dumps(missing)).json()
-    assert answer["errors"][0]["code"] == "ResourceNotFoundException"
+    response = aws("batch-start-viewer-session-revocation", "--viewer-sessions", json.dumps(missing)).json()
+    assert response["errors"][0]["code"] == "ResourceNotFoundException"
 
 
-def test_playback_restriction_policies(aws: Aws) -> None:
+def test_playback_restriction_policies(aws: AwsCli) -> None:
     lists = ("--allowed-countries", "US", "MX", "--allowed-origins", "https://www.website1.com", "https://*.w2.com")
     made = aws(
         "create-playback-restriction-policy", "--name", "one", *lists, "--enable-strict-origin-enforcement"
@@ -113,7 +113,7 @@ def test_playback_restriction_policies(aws: Aws) -> None:
     assert aws("delete-playback-restriction-policy", "--arn", arn).json() is None
 
 
-def test_recording_configurations(aws: Aws) -> None:
+def test_recording_configurations(aws: AwsCli) -> None:
     thumbnails = 'recordingMode="INTERVAL",targetIntervalSeconds=1,storage="LATEST",resolution="LOWEST_RESOLUTION"'
     made = aws(
         "create-recording-configuration",
@@ -137,7 +137,7 @@ def test_recording_configurations(aws: Aws) -> None:
     assert aws("delete-recording-configuration", "--arn", made["arn"]).json() is None
 
 
-def test_ad_configurations(aws: Aws) -> None:
+def test_ad_configurations(aws: AwsCli) -> None:
     shorthand = [f"playbackConfigurationArn={MEDIATAILOR}/{name}" for name in ("one", "two")]
     forms = ("--name", "ads", "--post-roll-configuration", "enabled=true,durationSeconds=30")
     made = aws("create-ad-configuration", "--media-tailor-playback-configurations", *shorthand, *forms).json()
@@ -150,15 +150,15 @@ def test_ad_configurations(aws: Aws) -> None:
     assert aws("delete-ad-configuration", "--arn", arn).json() is None
 
 
-def test_a_rule_that_only_the_service_knows_is_told(aws: Aws) -> None:
+def test_a_violation_that_only_the_service_detects_is_reported(aws: AwsCli) -> None:
     refused = aws("create-channel", "--type", "BASIC", "--preset", "HIGHER_BANDWIDTH_DELIVERY")
     assert refused.code != 0
     assert "(ValidationException) when calling the CreateChannel operation" in refused.err
     assert "Value at 'preset'" in refused.err
 
 
-def test_every_command_that_there_is_is_run_here_or_with_the_streams(aws: Aws) -> None:
-    """By name, in the text of the two modules. The CLI brings a model of its own: this one knows no failover slates."""
+def test_every_command_of_the_aws_cli_is_tested(aws: AwsCli) -> None:
+    """By name, in the text of the two modules. The CLI has a model of its own, which has no failover slates yet."""
     here = Path(__file__).read_text() + Path(__file__).with_name("test_awscli_streams.py").read_text()
     offered = re.findall(r"[a-z]+(?:-[a-z]+)+(?= *(?:\||\n))", aws("nothing").err.partition("valid choices are:")[2])
     assert {"create-channel", "get-stream", "update-playback-restriction-policy"} < set(offered)

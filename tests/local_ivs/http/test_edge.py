@@ -1,4 +1,4 @@
-"""The edge on the wire: a token minted by a stranger's library opens what boto3 made, until it does not."""
+"""The edge over HTTP: tokens made with PyJWT play channels created with boto3."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import jwt
 import pytest
 
 from tests.local_ivs.environment import pem, private_key
-from tests.local_ivs.http.conftest import Running
+from tests.local_ivs.http.conftest import SharedServer
 from tests.local_ivs.http.signed_requests import Reply, send
 from tests.support.servers import serving
 from tokensvc.clock import SystemClock
@@ -23,8 +23,8 @@ from tokensvc.local_ivs.http.edge import EdgeApp
 from tokensvc.local_ivs.storage import SqliteResourceStore
 
 
-class Private(NamedTuple):
-    """A private channel and how to make tokens for it."""
+class PrivateChannel(NamedTuple):
+    """A private channel, and tokens for it."""
 
     arn: str
     playback_url: str
@@ -33,36 +33,36 @@ class Private(NamedTuple):
         payload = {"aws:channel-arn": self.arn, "exp": int(time.time()) + 7200, **claims}
         return jwt.encode(payload, private_key(7), algorithm="ES384")
 
-    def play(self, query: str, method: str = "GET", **headers: str) -> Reply:
+    def get_playlist(self, query: str, method: str = "GET", **headers: str) -> Reply:
         return send(method, f"{self.playback_url}{query}", headers=headers, sign=False)
 
 
 @pytest.fixture
-def private(client: Any, running: Running, nothing_there: None) -> Private:
+def private_channel(client: Any, shared_server: SharedServer, empty_account: None) -> PrivateChannel:
     client.import_playback_key_pair(publicKeyMaterial=pem(7))
     channel = client.create_channel(authorized=True)["channel"]
-    running.parts.streams.start(channel["arn"])
-    return Private(channel["arn"], channel["playbackUrl"])
+    shared_server.components.streams.start(channel["arn"])
+    return PrivateChannel(channel["arn"], channel["playbackUrl"])
 
 
-def test_a_token_opens_the_playback_url_until_its_key_is_deleted(private: Private, client: Any) -> None:
-    reply = private.play(f"?token={private.token()}")
+def test_a_token_is_accepted_until_its_key_is_deleted(private_channel: PrivateChannel, client: Any) -> None:
+    reply = private_channel.get_playlist(f"?token={private_channel.token()}")
     assert reply.status == 200
     assert reply.headers["content-type"] == "application/vnd.apple.mpegurl"
-    host = private.playback_url.partition("/api/")[0]
+    host = private_channel.playback_url.partition("/api/")[0]
     assert f"\n{host}/v1/playlist/".encode() in reply.body
 
     (pair,) = client.list_playback_key_pairs()["keyPairs"]
     client.delete_playback_key_pair(arn=pair["arn"])
-    assert private.play(f"?token={private.token()}").status == 403
+    assert private_channel.get_playlist(f"?token={private_channel.token()}").status == 403
 
 
-def test_a_missing_token_gets_ivss_own_403(private: Private) -> None:
-    reply = private.play("?player_version=1.13.0&allow_audio_only=true")
+def test_a_missing_token_gets_the_403_of_ivs(private_channel: PrivateChannel) -> None:
+    reply = private_channel.get_playlist("?player_version=1.13.0&allow_audio_only=true")
     assert reply.status == 403
     assert reply.headers["content-type"] == "application/json"
     assert reply.headers["access-control-allow-origin"] == "*"
-    path = urlsplit(private.playback_url).path
+    path = urlsplit(private_channel.playback_url).path
     assert reply.body.decode() == (
         f'[{{"url":"{path}?player_version=1.13.0\\u0026allow_audio_only=true",'
         '"error":"token contains an invalid number of segments",'
@@ -70,27 +70,31 @@ def test_a_missing_token_gets_ivss_own_403(private: Private) -> None:
     )
 
 
-def test_a_head_answers_like_a_get_without_a_body(private: Private) -> None:
-    token = private.token()
-    head, get = (private.play(f"?token={token}", method) for method in ("HEAD", "GET"))
+def test_a_head_is_a_get_without_body(private_channel: PrivateChannel) -> None:
+    token = private_channel.token()
+    head, get = (private_channel.get_playlist(f"?token={token}", method) for method in ("HEAD", "GET"))
     assert head.status == get.status == 200
     assert head.body == b""
     assert head.headers["content-length"] == get.headers["content-length"]
 
 
-def test_the_origin_header_is_judged(private: Private) -> None:
-    token = private.token(**{"aws:access-control-allow-origin": "https://a.com", "aws:strict-origin-enforcement": True})
-    assert private.play(f"?token={token}").status == 403
-    assert private.play(f"?token={token}", Origin="https://b.com").status == 403
-    allowed = private.play(f"?token={token}", Origin="https://a.com")
+def test_strict_enforcement_checks_the_origin_header(private_channel: PrivateChannel) -> None:
+    token = private_channel.token(
+        **{"aws:access-control-allow-origin": "https://a.com", "aws:strict-origin-enforcement": True}
+    )
+    assert private_channel.get_playlist(f"?token={token}").status == 403
+    assert private_channel.get_playlist(f"?token={token}", Origin="https://b.com").status == 403
+    allowed = private_channel.get_playlist(f"?token={token}", Origin="https://a.com")
     assert allowed.status == 200
     assert allowed.headers["access-control-allow-origin"] == "https://a.com"
 
 
-def test_two_origin_headers_are_no_allowed_origin(private: Private) -> None:
-    """RFC 9110, 5.3: repeated fields mean the same as one with a list, and a list is no origin."""
-    token = private.token(**{"aws:access-control-allow-origin": "https://a.com", "aws:strict-origin-enforcement": True})
-    parts = urlsplit(private.playback_url)
+def test_two_origin_headers_are_not_an_allowed_origin(private_channel: PrivateChannel) -> None:
+    """RFC 9110, 5.3: repeated fields mean the same as one field with a list, and a list is not an origin."""
+    token = private_channel.token(
+        **{"aws:access-control-allow-origin": "https://a.com", "aws:strict-origin-enforcement": True}
+    )
+    parts = urlsplit(private_channel.playback_url)
     connection = http.client.HTTPConnection(parts.netloc, timeout=10)
     connection.putrequest("GET", f"{parts.path}?token={token}")
     connection.putheader("Origin", "https://a.com")
@@ -100,46 +104,46 @@ def test_two_origin_headers_are_no_allowed_origin(private: Private) -> None:
     connection.close()
 
 
-def test_a_preflight_is_answered(private: Private) -> None:
-    reply = private.play("", "OPTIONS", Origin="https://a.com")
+def test_preflights_are_answered(private_channel: PrivateChannel) -> None:
+    reply = private_channel.get_playlist("", "OPTIONS", Origin="https://a.com")
     assert reply.status == 204
     assert reply.headers["access-control-allow-origin"] == "*"
     assert "GET" in reply.headers["access-control-allow-methods"]
 
 
-def test_other_methods_and_paths_are_refused(private: Private, running: Running) -> None:
-    assert private.play("", "POST").status == 405
+def test_other_methods_and_paths_are_rejected(private_channel: PrivateChannel, shared_server: SharedServer) -> None:
+    assert private_channel.get_playlist("", "POST").status == 405
     for path in ("/api/video/v1/", "/api/video/v1/us-west-2.1.channel.x.m3u8", "/api/video/v1/x.m3u8"):
-        reply = send("GET", running.base_url + path, sign=False)
+        reply = send("GET", shared_server.base_url + path, sign=False)
         assert reply.status == 404
         assert json.loads(reply.body)[0]["error"] == "not a playback URL"
-    reply = send("GET", running.base_url + "/v1/playlist/abc.720p30.m3u8", sign=False)
+    reply = send("GET", shared_server.base_url + "/v1/playlist/abc.720p30.m3u8", sign=False)
     assert json.loads(reply.body)[0]["error"] == "the local IVS serves no variant playlists and no segments"
 
 
 @pytest.mark.parametrize("path", ["/v1/playlist/abc.720p30.m3u8", "/v1/segment/abc.ts", "/api/video/v1/x.m3u8"])
-def test_every_response_of_the_edge_can_be_read_by_a_player_in_a_browser(
-    private: Private, client: Any, running: Running, path: str
+def test_players_in_browsers_can_read_every_response(
+    private_channel: PrivateChannel, client: Any, shared_server: SharedServer, path: str
 ) -> None:
     """Without Access-Control-Allow-Origin a browser hides the status, and the IVS player reports a network error."""
     origin = {"Origin": "https://app.example"}
     offline = client.create_channel(authorized=False)["channel"]["playbackUrl"]
     replies = [
-        (403, private.play("", **origin)),
+        (403, private_channel.get_playlist("", **origin)),
         (404, send("GET", offline, headers=origin, sign=False)),
-        (405, private.play("", "POST", **origin)),
-        *((404, send(method, running.base_url + path, headers=origin, sign=False)) for method in ("GET", "HEAD")),
+        (405, private_channel.get_playlist("", "POST", **origin)),
+        *((404, send(method, shared_server.base_url + path, headers=origin, sign=False)) for method in ("GET", "HEAD")),
     ]
     for status, reply in replies:
         assert (reply.status, reply.headers.get("access-control-allow-origin")) == (status, "*")
-    preflight = send("OPTIONS", running.base_url + path, headers=origin, sign=False)
+    preflight = send("OPTIONS", shared_server.base_url + path, headers=origin, sign=False)
     assert (preflight.status, preflight.headers.get("access-control-allow-origin")) == (204, "*")
 
 
-@pytest.mark.parametrize(("failure", "status"), [(StoreUnavailable("away"), 503), (RuntimeError("a fault"), 500)])
-def test_failures_of_the_edge_itself_can_be_read_too(failure: Exception, status: int) -> None:
+@pytest.mark.parametrize(("failure", "status"), [(StoreUnavailable("away"), 503), (RuntimeError("a bug"), 500)])
+def test_players_in_browsers_can_read_internal_failures(failure: Exception, status: int) -> None:
     class Failing(PlaybackHandler):
-        def admit(self, visit: PlaybackRequest, now: float) -> NoReturn:
+        def handle(self, request: PlaybackRequest, now: float) -> NoReturn:
             raise failure
 
     resources = SqliteResourceStore(":memory:")
@@ -149,20 +153,20 @@ def test_failures_of_the_edge_itself_can_be_read_too(failure: Exception, status:
     assert (reply.status, reply.headers.get("access-control-allow-origin")) == (status, "*")
 
 
-def test_the_local_clock_decides_when_a_token_expires(private: Private, running: Running) -> None:
-    token = private.token(exp=int(running.parts.clock.now()) + 60)
-    assert private.play(f"?token={token}").status == 200
-    running.parts.clock.advance(61)
-    reply = private.play(f"?token={token}")
+def test_tokens_expire_by_the_local_clock(private_channel: PrivateChannel, shared_server: SharedServer) -> None:
+    token = private_channel.token(exp=int(shared_server.components.clock.now()) + 60)
+    assert private_channel.get_playlist(f"?token={token}").status == 200
+    shared_server.components.clock.advance(61)
+    reply = private_channel.get_playlist(f"?token={token}")
     assert reply.json()[0]["error"] == "token is expired"
 
 
-def test_any_bytes_in_a_query_get_an_answer(private: Private) -> None:
-    parts = urlsplit(private.playback_url)
+def test_malformed_bytes_in_a_query_are_rejected(private_channel: PrivateChannel) -> None:
+    parts = urlsplit(private_channel.playback_url)
     for query in (b"token=\xff\xfe", b"%", b"token=%00.%ff.x", b"&" * 50):
         connection = http.client.HTTPConnection(parts.netloc, timeout=10)
         connection.putrequest("GET", parts.path)
-        connection._buffer[0] = b"GET " + parts.path.encode() + b"?" + query + b" HTTP/1.1"  # type: ignore[attr-defined]  # it has no other way to send them
+        connection._buffer[0] = b"GET " + parts.path.encode() + b"?" + query + b" HTTP/1.1"  # type: ignore[attr-defined]  # http.client has no other way to send them
         connection.endheaders()
         assert connection.getresponse().status in (400, 403)
         connection.close()

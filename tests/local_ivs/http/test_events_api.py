@@ -1,4 +1,4 @@
-"""The log of events over the wire: one page as JSON, and server-sent events read by a plain HTTP client."""
+"""The log of events over HTTP: a page as JSON, and server-sent events read by a plain HTTP client."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.local_ivs.http.own_servers import Staged, staged
+from tests.local_ivs.http.local_ivs_server import LocalIvsServer, local_ivs_server
 
 
 @pytest.fixture(scope="module")
-def stage() -> Iterator[Staged]:
-    with staged() as opened:
+def server() -> Iterator[LocalIvsServer]:
+    with local_ivs_server() as opened:
         yield opened
 
 
 @pytest.fixture
-def channel(stage: Staged) -> str:
-    client = stage.client()
+def channel(server: LocalIvsServer) -> str:
+    client = server.client()
     arn = str(client.create_channel(name="show")["channel"]["arn"])
     client.close()
     return arn
 
 
 class Listener:
-    """Somebody who listens to server-sent events."""
+    """A client that reads server-sent events."""
 
-    def __init__(self, stage: Staged, **headers: str) -> None:
-        parts = urlsplit(stage.management_url)
+    def __init__(self, server: LocalIvsServer, **headers: str) -> None:
+        parts = urlsplit(server.management_url)
         self.connection = http.client.HTTPConnection(parts.netloc, timeout=5)
         self.connection.request("GET", "/events", headers=headers)
         self.response = self.connection.getresponse()
@@ -52,19 +52,19 @@ class Listener:
         self.connection.close()
 
 
-def page(stage: Staged, query: str) -> list[dict[str, Any]]:
-    reply = stage.manage("GET", f"/events?{query}")
+def page(server: LocalIvsServer, query: str) -> list[dict[str, Any]]:
+    reply = server.manage("GET", f"/events?{query}")
     assert reply.status == 200, reply
     found: list[dict[str, Any]] = reply.json()["events"]
     return found
 
 
-def test_who_listens_hears_what_happens_from_now_on(stage: Staged, channel: str) -> None:
-    stage.start_stream(channel)
-    listener = Listener(stage)
+def test_a_stream_of_events_starts_with_the_next_event(server: LocalIvsServer, channel: str) -> None:
+    server.start_stream(channel)
+    listener = Listener(server)
     assert listener.response.status == 200
     assert listener.response.getheader("content-type", "").startswith("text/event-stream")
-    stage.manage("POST", "/streams/stop", {"channelArn": channel})
+    server.manage("POST", "/streams/stop", {"channelArn": channel})
     (first, end), (second, session) = listener.next(), listener.next()
     listener.close()
     assert first < second
@@ -72,30 +72,30 @@ def test_who_listens_hears_what_happens_from_now_on(stage: Staged, channel: str)
     assert end["resources"] == [channel]
 
 
-def test_who_was_away_goes_on_where_they_were(stage: Staged, channel: str) -> None:
-    stage.start_stream(channel)
-    stage.manage("POST", "/streams/stop", {"channelArn": channel})
-    (*_, created, start, end, _ended) = page(stage, "after=0&maxResults=1000")
-    listener = Listener(stage, **{"Last-Event-ID": str(start["number"])})
+def test_a_stream_of_events_continues_after_the_last_event_id(server: LocalIvsServer, channel: str) -> None:
+    server.start_stream(channel)
+    server.manage("POST", "/streams/stop", {"channelArn": channel})
+    (*_, created, start, end, _ended) = page(server, "after=0&maxResults=1000")
+    listener = Listener(server, **{"Last-Event-ID": str(start["number"])})
     assert listener.next() == (end["number"], end["event"])
     listener.close()
-    everything = Listener(stage, **{"Last-Event-ID": "0"})
-    assert everything.next()[1] == page(stage, "after=0")[0]["event"]
-    everything.close()
-    assert page(stage, f"after={created['number']}&maxResults=1") == [start]
+    all_stored = Listener(server, **{"Last-Event-ID": "0"})
+    assert all_stored.next()[1] == page(server, "after=0")[0]["event"]
+    all_stored.close()
+    assert page(server, f"after={created['number']}&maxResults=1") == [start]
 
 
-def test_pages_follow_each_other_without_gap(stage: Staged, channel: str) -> None:
+def test_pages_of_events_have_no_gaps(server: LocalIvsServer, channel: str) -> None:
     for _ in range(3):
-        stage.start_stream(channel)
-        stage.manage("POST", "/streams/stop", {"channelArn": channel})
-    whole = page(stage, "after=0&maxResults=1000")
+        server.start_stream(channel)
+        server.manage("POST", "/streams/stop", {"channelArn": channel})
+    whole = page(server, "after=0&maxResults=1000")
     walked, after = [], 0
-    while found := page(stage, f"after={after}&maxResults=5"):
+    while found := page(server, f"after={after}&maxResults=5"):
         walked += found
         after = found[-1]["number"]
     assert walked == whole
-    assert page(stage, f"after={after}") == []
+    assert page(server, f"after={after}") == []
 
 
 @pytest.mark.parametrize(
@@ -110,29 +110,29 @@ def test_pages_follow_each_other_without_gap(stage: Staged, channel: str) -> Non
         ("since=5", "since"),
     ],
 )
-def test_a_bad_question_is_refused_by_field(stage: Staged, query: str, field: str) -> None:
-    reply = stage.manage("GET", f"/events?{query}")
+def test_invalid_query_parameters_are_rejected_by_field(server: LocalIvsServer, query: str, field: str) -> None:
+    reply = server.manage("GET", f"/events?{query}")
     assert reply.status == 422
     assert [error["field"] for error in reply.json()["errors"]] == [field]
 
 
-def test_a_bad_last_event_id_is_refused(stage: Staged) -> None:
-    listener = Listener(stage, **{"Last-Event-ID": "yesterday"})
+def test_an_invalid_last_event_id_is_rejected(server: LocalIvsServer) -> None:
+    listener = Listener(server, **{"Last-Event-ID": "yesterday"})
     assert listener.response.status == 422
     listener.close()
 
 
-def test_a_listener_holds_nobody_up_and_is_let_go_at_the_end() -> None:
-    with staged() as stage:
-        listeners = [Listener(stage) for _ in range(10)]
-        client = stage.client()
+def test_listeners_block_no_calls_and_are_closed_at_shutdown() -> None:
+    with local_ivs_server() as server:
+        listeners = [Listener(server) for _ in range(10)]
+        client = server.client()
         started_at = time.monotonic()
         for _ in range(5):
-            stage.start_stream(client.create_channel()["channel"]["arn"])
+            server.start_stream(client.create_channel()["channel"]["arn"])
         assert time.monotonic() - started_at < 3
         client.close()
-        ending_at = time.monotonic()
-    assert time.monotonic() - ending_at < 2
+        closing_at = time.monotonic()
+    assert time.monotonic() - closing_at < 2
     for listener in listeners:
         assert b"Session Created" in listener.response.read()
         listener.close()

@@ -1,4 +1,4 @@
-"""Faults on request, as a client feels them, and as the management listener plans them."""
+"""Injected faults as clients see them, and as the management listener plans them."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import Any
 import pytest
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 
-from tests.local_ivs.http.own_servers import Staged, staged
+from tests.local_ivs.http.local_ivs_server import LocalIvsServer, local_ivs_server
 from tests.support.case_ids import stable_repr
 
 
 @pytest.fixture(scope="module")
-def opened() -> Iterator[Staged]:
-    with staged() as stage:
-        yield stage
+def opened() -> Iterator[LocalIvsServer]:
+    with local_ivs_server() as server:
+        yield server
 
 
 @pytest.fixture
-def stage(opened: Staged) -> Iterator[Staged]:
+def server(opened: LocalIvsServer) -> Iterator[LocalIvsServer]:
     yield opened
     assert opened.manage("DELETE", "/faults").status == 204
 
 
 @pytest.fixture
-def client(stage: Staged) -> Iterator[Any]:
-    opened = stage.client()
+def client(server: LocalIvsServer) -> Iterator[Any]:
+    opened = server.client()
     yield opened
     opened.close()
 
 
-def plan(stage: Staged, kind: str, operation: str = "CreateChannel", **more: Any) -> dict[str, Any]:
-    reply = stage.manage("POST", "/faults", {"kind": kind, "operation": operation, **more})
+def plan(server: LocalIvsServer, kind: str, operation: str = "CreateChannel", **more: Any) -> dict[str, Any]:
+    reply = server.manage("POST", "/faults", {"kind": kind, "operation": operation, **more})
     assert reply.status == 201, reply
     planned: dict[str, Any] = reply.json()
     return planned
@@ -47,83 +47,85 @@ def channels(client: Any) -> int:
     ("kind", "exception", "status"),
     [("throttle", "ThrottlingException", 429), ("error", "InternalServerException", 500)],
 )
-def test_a_refusal_on_request_has_no_effect(stage: Staged, client: Any, kind: str, exception: str, status: int) -> None:
+def test_an_injected_error_has_no_effect(
+    server: LocalIvsServer, client: Any, kind: str, exception: str, status: int
+) -> None:
     before = channels(client)
-    plan(stage, kind, count=1)
-    with pytest.raises(getattr(client.exceptions, exception)) as refused:
+    plan(server, kind, count=1)
+    with pytest.raises(getattr(client.exceptions, exception)) as raised:
         client.create_channel()
-    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
+    assert raised.value.response["ResponseMetadata"]["HTTPStatusCode"] == status
     assert channels(client) == before
     client.create_channel()
     assert channels(client) == before + 1
 
 
 @pytest.mark.parametrize(("kind", "made"), [("drop-before", 0), ("drop-after", 1)])
-def test_a_dropped_call_is_a_closed_connection(stage: Staged, client: Any, kind: str, made: int) -> None:
+def test_a_dropped_call_closes_the_connection(server: LocalIvsServer, client: Any, kind: str, made: int) -> None:
     before = channels(client)
-    plan(stage, kind, count=1)
+    plan(server, kind, count=1)
     with pytest.raises(ConnectionClosedError):
         client.create_channel()
     assert channels(client) == before + made
 
 
 @pytest.mark.parametrize(("kind", "made"), [("drop-before", 1), ("drop-after", 2), ("error", 1), ("throttle", 1)])
-def test_boto3s_own_retry_gets_through(stage: Staged, client: Any, kind: str, made: int) -> None:
-    """What took effect before its answer was lost happens twice: why the service's own steps must be idempotent."""
+def test_boto3s_retries_succeed(server: LocalIvsServer, client: Any, kind: str, made: int) -> None:
+    """A call whose response is lost takes effect twice when it is retried, so our own steps must be idempotent."""
     before = channels(client)
-    plan(stage, kind, count=1)
-    patient = stage.client(attempts=3)
-    patient.create_channel()
-    patient.close()
+    plan(server, kind, count=1)
+    retrying_client = server.client(attempts=3)
+    retrying_client.create_channel()
+    retrying_client.close()
     assert channels(client) == before + made
 
 
-def test_a_delayed_answer_comes_late_and_its_effect_does_not(stage: Staged, client: Any) -> None:
+def test_a_delay_delays_the_response_but_not_the_effect(server: LocalIvsServer, client: Any) -> None:
     before = channels(client)
-    plan(stage, "delay", delaySeconds=0.6, count=2)
+    plan(server, "delay", delaySeconds=0.6, count=2)
     started_at = time.monotonic()
     client.create_channel()
     assert time.monotonic() - started_at >= 0.6
-    hasty = stage.client(read_timeout=0.2)
+    impatient_client = server.client(read_timeout=0.2)
     with pytest.raises(ReadTimeoutError):
-        hasty.create_channel()
-    hasty.close()
+        impatient_client.create_channel()
+    impatient_client.close()
     assert channels(client) == before + 2
 
 
-def test_entries_of_a_batch_go_wrong_by_themselves(stage: Staged, client: Any) -> None:
+def test_entry_errors_affect_single_entries_of_a_batch(server: LocalIvsServer, client: Any) -> None:
     channel = client.create_channel()["channel"]["arn"]
-    plan(stage, "entry-error", "BatchStartViewerSessionRevocation", count=2)
-    told = [{"channelArn": channel, "viewerId": f"v{n}"} for n in range(3)]
-    errors = client.batch_start_viewer_session_revocation(viewerSessions=told)["errors"]
+    plan(server, "entry-error", "BatchStartViewerSessionRevocation", count=2)
+    sessions = [{"channelArn": channel, "viewerId": f"v{n}"} for n in range(3)]
+    errors = client.batch_start_viewer_session_revocation(viewerSessions=sessions)["errors"]
     assert [(error["viewerId"], error["code"]) for error in errors] == [
         ("v0", "InternalServerException"),
         ("v1", "InternalServerException"),
     ]
     client.start_viewer_session_revocation(channelArn=channel, viewerId="v0")
-    assert "errors" not in client.batch_start_viewer_session_revocation(viewerSessions=told)
+    assert "errors" not in client.batch_start_viewer_session_revocation(viewerSessions=sessions)
 
 
-def test_a_rate_strikes_now_and_then_and_the_same_each_time(stage: Staged, client: Any) -> None:
-    def story() -> list[bool]:
-        plan(stage, "throttle", "*", rate=0.5, seed=11)
-        struck = []
+def test_a_rate_with_a_seed_is_reproducible(server: LocalIvsServer, client: Any) -> None:
+    def outcomes() -> list[bool]:
+        plan(server, "throttle", "*", rate=0.5, seed=11)
+        throttled = []
         for _ in range(30):
             try:
                 client.list_channels()
-                struck.append(False)
+                throttled.append(False)
             except client.exceptions.ThrottlingException:
-                struck.append(True)
-        stage.manage("DELETE", "/faults")
-        return struck
+                throttled.append(True)
+        server.manage("DELETE", "/faults")
+        return throttled
 
-    first = story()
+    first = outcomes()
     assert set(first) == {True, False}
-    assert story() == first
+    assert outcomes() == first
 
 
-def test_what_is_planned_is_shown_until_it_is_cleared(stage: Staged, client: Any) -> None:
-    planned = plan(stage, "delay", "GetChannel", delaySeconds=2, rate=0.25, count=4, seed=9)
+def test_planned_faults_are_shown_until_they_are_cleared(server: LocalIvsServer, client: Any) -> None:
+    planned = plan(server, "delay", "GetChannel", delaySeconds=2, rate=0.25, count=4, seed=9)
     assert planned == {
         "number": planned["number"],
         "kind": "delay",
@@ -134,9 +136,9 @@ def test_what_is_planned_is_shown_until_it_is_cleared(stage: Staged, client: Any
         "seed": 9,
         "drawn": 0,
     }
-    assert stage.manage("GET", "/faults").json() == {"faults": [planned]}
-    stage.manage("DELETE", "/faults")
-    assert stage.manage("GET", "/faults").json() == {"faults": []}
+    assert server.manage("GET", "/faults").json() == {"faults": [planned]}
+    server.manage("DELETE", "/faults")
+    assert server.manage("GET", "/faults").json() == {"faults": []}
 
 
 @pytest.mark.parametrize(
@@ -155,9 +157,9 @@ def test_what_is_planned_is_shown_until_it_is_cleared(stage: Staged, client: Any
     ],
     ids=stable_repr,
 )
-def test_a_bad_plan_is_refused_by_field(stage: Staged, body: dict[str, Any], fields: set[str]) -> None:
-    reply = stage.manage("POST", "/faults", body)
+def test_an_invalid_fault_is_rejected_by_field(server: LocalIvsServer, body: dict[str, Any], fields: set[str]) -> None:
+    reply = server.manage("POST", "/faults", body)
     assert reply.status == 422
     assert reply.headers["content-type"] == "application/problem+json"
     assert {error["field"] for error in reply.json()["errors"]} == fields
-    assert stage.manage("GET", "/faults").json() == {"faults": []}
+    assert server.manage("GET", "/faults").json() == {"faults": []}

@@ -1,4 +1,4 @@
-"""One contract, at the root and under /ivs, judged by an unmodified boto3 over a socket."""
+"""The API contract at the root and under /ivs, tested with an unmodified boto3 over a socket."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from tests.local_ivs.environment import pem
-from tests.local_ivs.http.conftest import Running
+from tests.local_ivs.http.conftest import SharedServer
 from tests.local_ivs.http.signed_requests import send
 from tokensvc.local_ivs import api_model
 
 MISSING = "arn:aws:ivs:us-west-2:000000000000:{}/nothingThere"
-AWKWARD = {"größe/a b+c": "x=y@z/w", "日本 語": "", "a:b/c": "1+1", "plus+plus": "per-cent"}
+UNUSUAL_TAGS = {"größe/a b+c": "x=y@z/w", "日本 語": "", "a:b/c": "1+1", "plus+plus": "per-cent"}
 
 
-def test_a_channel_lives_from_creation_to_deletion(client: Any, running: Running) -> None:
+def test_a_channel_from_creation_to_deletion(client: Any, shared_server: SharedServer) -> None:
     created = client.create_channel(name="show", authorized=True, tags={"team": "video"})
     channel = created["channel"]
     assert created["ResponseMetadata"]["HTTPStatusCode"] == 200
     assert len(created["ResponseMetadata"]["RequestId"]) == 36
-    assert channel["playbackUrl"].startswith(f"{running.base_url}/api/video/v1/us-west-2.000000000000.channel.")
+    assert channel["playbackUrl"].startswith(f"{shared_server.base_url}/api/video/v1/us-west-2.000000000000.channel.")
     assert client.get_channel(arn=channel["arn"])["channel"] == channel
     renamed = client.update_channel(arn=channel["arn"], name="other")["channel"]
     assert renamed == {**channel, "name": "other"}
@@ -39,8 +39,8 @@ def test_a_channel_lives_from_creation_to_deletion(client: Any, running: Running
         client.get_channel(arn=channel["arn"])
 
 
-@pytest.mark.usefixtures("nothing_there")
-def test_lists_are_paged_by_boto3s_own_paginators(client: Any) -> None:
+@pytest.mark.usefixtures("empty_account")
+def test_boto3s_paginators_work(client: Any) -> None:
     names = [f"c{number}" for number in range(7)]
     for name in names:
         client.create_channel(name=name)
@@ -49,18 +49,18 @@ def test_lists_are_paged_by_boto3s_own_paginators(client: Any) -> None:
     assert [c["name"] for c in client.list_channels(filterByName="c4")["channels"]] == ["c4"]
 
 
-def test_a_batch_tells_what_it_did_not_find(client: Any) -> None:
+def test_a_batch_reports_missing_resources(client: Any) -> None:
     made = [client.create_channel() for _ in range(2)]
     missing = MISSING.format("channel")
     arns = [one["channel"]["arn"] for one in made]
-    answer = client.batch_get_channel(arns=[*arns, missing])
-    assert [channel["arn"] for channel in answer["channels"]] == arns
-    assert [(error["arn"], error["code"]) for error in answer["errors"]] == [(missing, "ResourceNotFoundException")]
+    response = client.batch_get_channel(arns=[*arns, missing])
+    assert [channel["arn"] for channel in response["channels"]] == arns
+    assert [(error["arn"], error["code"]) for error in response["errors"]] == [(missing, "ResourceNotFoundException")]
     keys = client.batch_get_stream_key(arns=[one["streamKey"]["arn"] for one in made])["streamKeys"]
     assert keys == [one["streamKey"] for one in made]
 
 
-def test_stream_keys_come_and_go(client: Any) -> None:
+def test_stream_keys_are_created_and_deleted(client: Any) -> None:
     created = client.create_channel()
     channel_arn, key = created["channel"]["arn"], created["streamKey"]
     assert client.get_stream_key(arn=key["arn"])["streamKey"] == key
@@ -69,8 +69,8 @@ def test_stream_keys_come_and_go(client: Any) -> None:
     assert client.create_stream_key(channelArn=channel_arn)["streamKey"]["value"] != key["value"]
 
 
-@pytest.mark.usefixtures("nothing_there")
-def test_key_pairs_come_and_go(client: Any) -> None:
+@pytest.mark.usefixtures("empty_account")
+def test_key_pairs_are_imported_and_deleted(client: Any) -> None:
     pair = client.import_playback_key_pair(publicKeyMaterial=pem(1), name="mine", tags={"a": "b"})["keyPair"]
     assert client.get_playback_key_pair(arn=pair["arn"])["keyPair"] == pair
     (listed,) = client.list_playback_key_pairs()["keyPairs"]
@@ -80,17 +80,17 @@ def test_key_pairs_come_and_go(client: Any) -> None:
     assert client.list_playback_key_pairs()["keyPairs"] == []
 
 
-def test_tags_go_through_paths_and_queries_whole(client: Any) -> None:
+def test_tags_survive_encoding_in_paths_and_queries(client: Any) -> None:
     arn = client.create_channel()["channel"]["arn"]
-    client.tag_resource(resourceArn=arn, tags=AWKWARD)
-    assert client.list_tags_for_resource(resourceArn=arn)["tags"] == AWKWARD
-    first, *others = AWKWARD
+    client.tag_resource(resourceArn=arn, tags=UNUSUAL_TAGS)
+    assert client.list_tags_for_resource(resourceArn=arn)["tags"] == UNUSUAL_TAGS
+    first, *others = UNUSUAL_TAGS
     client.untag_resource(resourceArn=arn, tagKeys=others)
     client.untag_resource(resourceArn=arn, tagKeys=others)
-    assert client.list_tags_for_resource(resourceArn=arn)["tags"] == {first: AWKWARD[first]}
+    assert client.list_tags_for_resource(resourceArn=arn)["tags"] == {first: UNUSUAL_TAGS[first]}
 
 
-REFUSALS: dict[str, tuple[str, Callable[[Any], object]]] = {
+ERROR_CASES: dict[str, tuple[str, Callable[[Any], object]]] = {
     "no channel": ("ResourceNotFoundException", lambda c: c.get_channel(arn=MISSING.format("channel"))),
     "no stream key": ("ResourceNotFoundException", lambda c: c.delete_stream_key(arn=MISSING.format("stream-key"))),
     "no tags": (
@@ -119,17 +119,17 @@ REFUSALS: dict[str, tuple[str, Callable[[Any], object]]] = {
 }
 
 
-@pytest.mark.parametrize("case", REFUSALS)
-def test_refusals_are_boto3s_typed_exceptions(client: Any, case: str) -> None:
-    code, attempt = REFUSALS[case]
-    with pytest.raises(getattr(client.exceptions, code)) as refused:
+@pytest.mark.parametrize("case", ERROR_CASES)
+def test_errors_are_typed_exceptions_of_boto3(client: Any, case: str) -> None:
+    code, attempt = ERROR_CASES[case]
+    with pytest.raises(getattr(client.exceptions, code)) as raised:
         attempt(client)
-    answer = refused.value.response
-    assert answer["Error"]["Code"] == code
-    assert answer["Error"]["Message"] == answer["exceptionMessage"] != ""
+    response = raised.value.response
+    assert response["Error"]["Code"] == code
+    assert response["Error"]["Message"] == response["exceptionMessage"] != ""
 
 
-@pytest.mark.usefixtures("nothing_there")
+@pytest.mark.usefixtures("empty_account")
 def test_quota_and_conflict_of_key_pairs_are_typed(client: Any) -> None:
     for number in range(3):
         client.import_playback_key_pair(publicKeyMaterial=pem(number))
@@ -140,20 +140,20 @@ def test_quota_and_conflict_of_key_pairs_are_typed(client: Any) -> None:
     assert full.value.response["ResponseMetadata"]["HTTPStatusCode"] == 402
 
 
-def test_what_boto3_itself_would_stop_is_refused_too(unchecked: Any) -> None:
+def test_requests_that_boto3_itself_would_reject_are_rejected(unvalidated_client: Any) -> None:
     for operation, request in (
         ("get_channel", {}),
         ("create_channel", {"authorized": "yes", "name": 5, "tags": {"": None}}),
         ("list_channels", {"maxResults": 0}),
         ("batch_get_channel", {"arns": []}),
     ):
-        with pytest.raises(unchecked.exceptions.ValidationException):
-            getattr(unchecked, operation)(**request)
+        with pytest.raises(unvalidated_client.exceptions.ValidationException):
+            getattr(unvalidated_client, operation)(**request)
 
 
-def test_accounts_and_regions_are_apart(running: Running, client: Any) -> None:
+def test_accounts_and_regions_are_isolated(shared_server: SharedServer, client: Any) -> None:
     arn = client.create_channel(name="apart")["channel"]["arn"]
-    for opened in (running.client("other"), running.client(region="eu-west-1")):
+    for opened in (shared_server.client("other"), shared_server.client(region="eu-west-1")):
         with contextlib.closing(opened) as stranger:
             assert stranger.list_channels()["channels"] == []
             with pytest.raises(stranger.exceptions.ResourceNotFoundException):
@@ -163,9 +163,9 @@ def test_accounts_and_regions_are_apart(running: Running, client: Any) -> None:
             stranger.delete_channel(arn=own)
 
 
-def test_a_space_sent_as_a_plus_is_understood_as_it_was_signed(client: Any, running: Running) -> None:
+def test_a_space_sent_as_a_plus_is_read_as_it_was_signed(client: Any, shared_server: SharedServer) -> None:
     arn = client.create_channel(tags={"a b": "1", "c": "2"})["channel"]["arn"]
-    url = f"{running.endpoint_url}/tags/{quote(arn, safe='')}?tagKeys="
+    url = f"{shared_server.endpoint_url}/tags/{quote(arn, safe='')}?tagKeys="
     request = AWSRequest("DELETE", url + "a%20b")
     SigV4Auth(Credentials("test", "test"), "ivs", "us-west-2").add_auth(request)
     reply = send("DELETE", url + "a+b", headers=dict(request.headers.items()), sign=False)
@@ -173,17 +173,20 @@ def test_a_space_sent_as_a_plus_is_understood_as_it_was_signed(client: Any, runn
     assert client.list_tags_for_resource(resourceArn=arn)["tags"] == {"c": "2"}
 
 
-def test_the_regions_are_those_of_botocore_and_others_are_refused_by_name(running: Running) -> None:
+def test_the_regions_are_those_of_botocore_and_others_are_rejected_by_name(shared_server: SharedServer) -> None:
     own = boto3.session.Session().get_available_regions("ivs")
     assert api_model.regions() == set(own)
-    with contextlib.closing(running.client(region="mars-north-9")) as client, pytest.raises(ClientError) as refused:
+    with (
+        contextlib.closing(shared_server.client(region="mars-north-9")) as client,
+        pytest.raises(ClientError) as raised,
+    ):
         client.list_channels()
-    assert all(region in str(refused.value) for region in own)
-    assert "--any-region" in str(refused.value)
+    assert all(region in str(raised.value) for region in own)
+    assert "--any-region" in str(raised.value)
 
 
-@pytest.mark.usefixtures("nothing_there")
-def test_eight_clients_at_once_import_three_key_pairs_at_most(client: Any) -> None:
+@pytest.mark.usefixtures("empty_account")
+def test_concurrent_clients_import_at_most_three_key_pairs(client: Any) -> None:
     def attempt(number: int) -> str:
         try:
             client.import_playback_key_pair(publicKeyMaterial=pem(number))
@@ -197,6 +200,6 @@ def test_eight_clients_at_once_import_three_key_pairs_at_most(client: Any) -> No
     assert len(client.list_playback_key_pairs()["keyPairs"]) == 3
 
 
-def test_an_advanced_clock_does_not_break_a_client(running: Running, client: Any) -> None:
-    running.parts.clock.advance(3600)
+def test_an_advanced_clock_does_not_break_a_client(shared_server: SharedServer, client: Any) -> None:
+    shared_server.components.clock.advance(3600)
     assert client.list_channels()["ResponseMetadata"]["HTTPStatusCode"] == 200

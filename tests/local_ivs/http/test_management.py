@@ -1,4 +1,4 @@
-"""The management listener shows the local IVS's time and puts it forward."""
+"""The management listener shows the clock of the local IVS and advances it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.local_ivs.environment import START, StandingClock
-from tests.local_ivs.http.own_servers import Staged, staged
+from tests.local_ivs.environment import START, FrozenClock
+from tests.local_ivs.http.local_ivs_server import LocalIvsServer, local_ivs_server
 from tests.local_ivs.http.signed_requests import Reply, send
 from tests.support.case_ids import stable_repr
 from tests.support.servers import serving
@@ -22,7 +22,7 @@ from tokensvc.local_ivs.storage import SqliteResourceStore
 
 @pytest.fixture(scope="module")
 def clock() -> AdvanceableClock:
-    return AdvanceableClock(StandingClock())
+    return AdvanceableClock(FrozenClock())
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +37,14 @@ def advance(url: str, body: Any) -> Reply:
     return send("POST", f"{url}/clock", json.dumps(body).encode(), sign=False)
 
 
-def test_it_says_what_it_is_and_what_time_it_is_there(url: str, clock: AdvanceableClock) -> None:
+def test_the_root_shows_what_it_is_and_its_clock(url: str, clock: AdvanceableClock) -> None:
     reply = send("GET", f"{url}/", sign=False)
     assert reply.status == 200
     assert "not AWS" in reply.json()["what"]
     assert reply.json()["clockOffsetSeconds"] == clock.offset_seconds
 
 
-def test_the_clock_goes_forward(url: str, clock: AdvanceableClock) -> None:
+def test_the_clock_is_advanced(url: str, clock: AdvanceableClock) -> None:
     before = clock.offset_seconds
     assert advance(url, {"advanceSeconds": 600}).json()["clockOffsetSeconds"] == before + 600
     assert advance(url, {"advanceSeconds": 0.5}).status == 200
@@ -56,7 +56,7 @@ def test_the_clock_goes_forward(url: str, clock: AdvanceableClock) -> None:
     [{}, *({"advanceSeconds": bad} for bad in (0, -1, "5", True, None, [1], MAX_ADVANCE_SECONDS + 1))],
     ids=stable_repr,
 )
-def test_anything_but_a_positive_number_is_refused_by_name(url: str, clock: AdvanceableClock, body: Any) -> None:
+def test_anything_but_a_positive_number_is_rejected_by_field(url: str, clock: AdvanceableClock, body: Any) -> None:
     before = clock.offset_seconds
     reply = advance(url, body)
     assert reply.status == 422
@@ -65,42 +65,42 @@ def test_anything_but_a_positive_number_is_refused_by_name(url: str, clock: Adva
     assert clock.offset_seconds == before
 
 
-def test_unknown_members_are_refused_by_name(url: str) -> None:
+def test_unknown_fields_are_rejected_by_name(url: str) -> None:
     reply = advance(url, {"advanceSeconds": 1, "seconds": 1})
     assert [error["field"] for error in reply.json()["errors"]] == ["seconds"]
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]"])
-def test_what_is_no_object_is_unreadable(url: str, body: bytes) -> None:
+def test_a_body_that_is_not_an_object_is_malformed(url: str, body: bytes) -> None:
     assert send("POST", f"{url}/clock", body, sign=False).status == 400
 
 
-def test_a_restart_keeps_the_clock_ahead_with_the_state_that_it_dated(tmp_path: Path) -> None:
+def test_a_restart_keeps_the_clock_offset_with_the_stored_state(tmp_path: Path) -> None:
     database = str(tmp_path / "ivs.db")
 
-    def offset(stage: Staged) -> float:
-        return float(stage.manage("GET", "/").json()["clockOffsetSeconds"])
+    def offset(server: LocalIvsServer) -> float:
+        return float(server.manage("GET", "/").json()["clockOffsetSeconds"])
 
-    with staged(database) as stage:
-        assert stage.manage("POST", "/clock", {"advanceSeconds": 600}).status == 200
-        assert stage.manage("POST", "/clock", {"advanceSeconds": 0.5}).json()["clockOffsetSeconds"] == 600.5
-        client = stage.client()
+    with local_ivs_server(database) as server:
+        assert server.manage("POST", "/clock", {"advanceSeconds": 600}).status == 200
+        assert server.manage("POST", "/clock", {"advanceSeconds": 0.5}).json()["clockOffsetSeconds"] == 600.5
+        client = server.client()
         channel = client.create_channel()["channel"]["arn"]
-        stage.start_stream(channel)
+        server.start_stream(channel)
         started_at = client.get_stream(channelArn=channel)["stream"]["startTime"]
         client.close()
-    with staged(database) as stage:
-        assert offset(stage) == 600.5
-        assert stage.parts.clock.now() >= started_at.timestamp(), "no state is dated in the future"
-        assert stage.manage("POST", "/clock", {"advanceSeconds": 1}).json()["clockOffsetSeconds"] == 601.5
-    with staged() as stage:
-        assert offset(stage) == 0, "memory is for one run"
+    with local_ivs_server(database) as server:
+        assert offset(server) == 600.5
+        assert server.components.clock.now() >= started_at.timestamp(), "no stored time may be in the future"
+        assert server.manage("POST", "/clock", {"advanceSeconds": 1}).json()["clockOffsetSeconds"] == 601.5
+    with local_ivs_server() as server:
+        assert offset(server) == 0, "a store in memory lasts for one run"
 
 
-def test_a_clock_that_cannot_be_stored_is_not_advanced(tmp_path: Path) -> None:
-    with staged(str(tmp_path / "ivs.db")) as stage:
-        with stage.resources.begin(write=True) as transaction:
-            transaction._connection.execute("DROP TABLE local_ivs_numbers")  # no port does
-        reply = stage.manage("POST", "/clock", {"advanceSeconds": 600})
+def test_the_clock_is_not_advanced_if_its_offset_cannot_be_stored(tmp_path: Path) -> None:
+    with local_ivs_server(str(tmp_path / "ivs.db")) as server:
+        with server.resources.begin(write=True) as transaction:
+            transaction._connection.execute("DROP TABLE local_ivs_numbers")  # there is no method for this
+        reply = server.manage("POST", "/clock", {"advanceSeconds": 600})
         assert (reply.status, reply.headers["content-type"]) == (503, "application/problem+json")
-        assert stage.parts.clock.offset_seconds == 0
+        assert server.components.clock.offset_seconds == 0

@@ -1,4 +1,4 @@
-"""The management listener's routes for streams: what they refuse, and how."""
+"""The management listener's routes for streams: which requests they reject, and how."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.local_ivs.environment import everything
-from tests.local_ivs.http.own_servers import Staged, staged
+from tests.local_ivs.environment import all_stored
+from tests.local_ivs.http.local_ivs_server import LocalIvsServer, local_ivs_server
 from tests.support.case_ids import stable_repr
 
 MISSING = "arn:aws:ivs:us-west-2:000000000000:channel/nothingThere"
@@ -16,14 +16,14 @@ TRACKS: dict[str, list[Any]] = {"videoConfigurations": [], "audioConfigurations"
 
 
 @pytest.fixture(scope="module")
-def stage() -> Iterator[Staged]:
-    with staged() as opened:
+def server() -> Iterator[LocalIvsServer]:
+    with local_ivs_server() as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
-def channel(stage: Staged) -> str:
-    client = stage.client()
+def channel(server: LocalIvsServer) -> str:
+    client = server.client()
     arn = str(client.create_channel()["channel"]["arn"])
     client.close()
     return arn
@@ -56,20 +56,20 @@ def channel(stage: Staged) -> str:
     ],
     ids=stable_repr,
 )
-def test_bad_input_is_refused_by_field_and_changes_nothing(
-    stage: Staged, channel: str, path: str, more: dict[str, Any], fields: set[str]
+def test_invalid_input_is_rejected_by_field_and_changes_nothing(
+    server: LocalIvsServer, channel: str, path: str, more: dict[str, Any], fields: set[str]
 ) -> None:
-    before = everything(stage.resources)
-    reply = stage.manage("POST", f"/streams/{path}", {"channelArn": channel, **more})
+    before = all_stored(server.resources)
+    reply = server.manage("POST", f"/streams/{path}", {"channelArn": channel, **more})
     assert reply.status == 422
     assert reply.headers["content-type"] == "application/problem+json"
     assert {error["field"] for error in reply.json()["errors"]} == fields
-    assert everything(stage.resources) == before
+    assert all_stored(server.resources) == before
 
 
-def test_what_ivs_would_refuse_keeps_its_code(stage: Staged, channel: str) -> None:
-    def refused(path: str, arn: str, **more: Any) -> tuple[int, str]:
-        reply = stage.manage("POST", f"/streams/{path}", {"channelArn": arn, **more})
+def test_errors_of_ivs_keep_their_codes(server: LocalIvsServer, channel: str) -> None:
+    def error_of(path: str, arn: str, **more: Any) -> tuple[int, str]:
+        reply = server.manage("POST", f"/streams/{path}", {"channelArn": arn, **more})
         assert reply.headers["content-type"] == "application/problem+json"
         assert reply.json()["status"] == reply.status
         return reply.status, reply.json()["code"]
@@ -78,12 +78,12 @@ def test_what_ivs_would_refuse_keeps_its_code(stage: Staged, channel: str) -> No
         *(("stop", {}), ("health", {"health": "HEALTHY"}), ("viewers", {"count": 1})),
         ("ingest", {"ingestConfigurations": TRACKS}),
     ):
-        assert refused(path, channel, **more) == (404, "ChannelNotBroadcasting")
-        assert refused(path, MISSING, **more) == (404, "ResourceNotFoundException")
-    assert refused("start", MISSING) == (404, "ResourceNotFoundException")
-    stage.start_stream(channel)
-    assert refused("start", channel) == (409, "ConflictException")
-    assert stage.manage("POST", "/streams/stop", {"channelArn": channel}).status == 204
+        assert error_of(path, channel, **more) == (404, "ChannelNotBroadcasting")
+        assert error_of(path, MISSING, **more) == (404, "ResourceNotFoundException")
+    assert error_of("start", MISSING) == (404, "ResourceNotFoundException")
+    server.start_stream(channel)
+    assert error_of("start", channel) == (409, "ConflictException")
+    assert server.manage("POST", "/streams/stop", {"channelArn": channel}).status == 204
 
 
 @pytest.mark.parametrize(
@@ -93,13 +93,15 @@ def test_what_ivs_would_refuse_keeps_its_code(stage: Staged, channel: str) -> No
         *(("GET", "/nothing", 404), ("POST", "/streams", 404)),
     ],
 )
-def test_other_routes_and_methods_are_problems_too(stage: Staged, method: str, path: str, status: int) -> None:
-    reply = stage.manage(method, path, {})
+def test_unknown_routes_and_methods_are_problem_details(
+    server: LocalIvsServer, method: str, path: str, status: int
+) -> None:
+    reply = server.manage(method, path, {})
     assert (reply.status, reply.json()["status"]) == (status, status)
     assert reply.headers["content-type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize("body", ["x", [], 5])
-def test_what_is_no_object_is_unreadable(stage: Staged, body: Any) -> None:
+def test_a_body_that_is_not_an_object_is_malformed(server: LocalIvsServer, body: Any) -> None:
     for path in ("/streams/start", "/faults", "/clock"):
-        assert stage.manage("POST", path, body).status == 400
+        assert server.manage("POST", path, body).status == 400

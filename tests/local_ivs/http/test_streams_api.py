@@ -1,4 +1,4 @@
-"""Streams over the wire: started at the management listener, seen and stopped by an unmodified boto3."""
+"""Streams over HTTP: started at the management listener, read and stopped with an unmodified boto3."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import jwt
 import pytest
 
 from tests.local_ivs.environment import pem, private_key
-from tests.local_ivs.http.own_servers import Staged, staged
+from tests.local_ivs.http.local_ivs_server import LocalIvsServer, local_ivs_server
 from tests.local_ivs.http.signed_requests import send
 
 MISSING = "arn:aws:ivs:us-west-2:000000000000:channel/nothingThere"
@@ -20,14 +20,14 @@ MEDIATAILOR = "arn:aws:mediatailor:us-west-2:000000000000:playbackConfiguration/
 
 
 @pytest.fixture(scope="module")
-def stage() -> Iterator[Staged]:
-    with staged() as opened:
+def server() -> Iterator[LocalIvsServer]:
+    with local_ivs_server() as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
-def client(stage: Staged) -> Iterator[Any]:
-    opened = stage.client()
+def client(server: LocalIvsServer) -> Iterator[Any]:
+    opened = server.client()
     yield opened
     opened.close()
 
@@ -37,8 +37,8 @@ def channel(client: Any) -> str:
     return str(client.create_channel(name="show")["channel"]["arn"])
 
 
-def test_a_stream_from_start_to_end(stage: Staged, client: Any, channel: str) -> None:
-    stream_id = stage.start_stream(channel)
+def test_a_stream_from_start_to_end(server: LocalIvsServer, client: Any, channel: str) -> None:
+    stream_id = server.start_stream(channel)
     stream = client.get_stream(channelArn=channel)["stream"]
     assert (stream["streamId"], stream["state"], stream["health"]) == (stream_id, "LIVE", "HEALTHY")
     assert abs((datetime.now(UTC) - stream["startTime"]).total_seconds()) < 60
@@ -47,7 +47,7 @@ def test_a_stream_from_start_to_end(stage: Staged, client: Any, channel: str) ->
         ("viewers", {"count": 12}),
         ("ingest", {"ingestConfigurations": {"videoConfigurations": [{"codec": "x"}], "audioConfigurations": []}}),
     ):
-        assert stage.manage("POST", f"/streams/{path}", {"channelArn": channel, **body}).status == 204
+        assert server.manage("POST", f"/streams/{path}", {"channelArn": channel, **body}).status == 204
     starving = client.list_streams(filterBy={"health": "STARVING"})["streams"]
     assert [(s["channelArn"], s["viewerCount"]) for s in starving] == [(channel, 12)]
     put = client.put_metadata(channelArn=channel, metadata='{"my": "metadata"}')
@@ -64,16 +64,16 @@ def test_a_stream_from_start_to_end(stage: Staged, client: Any, channel: str) ->
     ]
     (listed,) = client.list_stream_sessions(channelArn=channel)["streamSessions"]
     assert listed == {name: session.get(name, False) for name in listed}
-    assert stage.manage("POST", "/streams/stop", {"channelArn": channel}).status == 404
+    assert server.manage("POST", "/streams/stop", {"channelArn": channel}).status == 404
 
 
-def test_ad_breaks_go_into_live_streams(stage: Staged, client: Any) -> None:
+def test_ad_breaks_are_inserted_into_live_streams(server: LocalIvsServer, client: Any) -> None:
     configurations = [{"playbackConfigurationArn": MEDIATAILOR}]
     made = client.create_ad_configuration(mediaTailorPlaybackConfigurations=configurations)["adConfiguration"]
     channel = client.create_channel(adConfigurationArn=made["arn"])["channel"]["arn"]
     with pytest.raises(client.exceptions.ChannelNotBroadcasting):
         client.insert_ad_break(channelArn=channel, durationSeconds=30)
-    stage.start_stream(channel)
+    server.start_stream(channel)
     at = datetime(2100, 1, 1, tzinfo=UTC)
     inserted = client.insert_ad_break(channelArn=channel, durationSeconds=30, targetStartAt=at)
     assert inserted["targetStartAt"] == at
@@ -83,7 +83,7 @@ def test_ad_breaks_go_into_live_streams(stage: Staged, client: Any) -> None:
         client.insert_ad_break(channelArn=MISSING, durationSeconds=30)
 
 
-REFUSALS: dict[str, tuple[str, Callable[[Any, str], object]]] = {
+ERROR_CASES: dict[str, tuple[str, Callable[[Any, str], object]]] = {
     "get, offline": ("ChannelNotBroadcasting", lambda c, arn: c.get_stream(channelArn=arn)),
     "stop, offline": ("ChannelNotBroadcasting", lambda c, arn: c.stop_stream(channelArn=arn)),
     "metadata, offline": ("ChannelNotBroadcasting", lambda c, arn: c.put_metadata(channelArn=arn, metadata="x")),
@@ -102,18 +102,18 @@ REFUSALS: dict[str, tuple[str, Callable[[Any, str], object]]] = {
 }
 
 
-@pytest.mark.parametrize("case", REFUSALS)
-def test_refusals_are_boto3s_typed_exceptions(client: Any, channel: str, case: str) -> None:
-    code, attempt = REFUSALS[case]
-    with pytest.raises(getattr(client.exceptions, code)) as refused:
+@pytest.mark.parametrize("case", ERROR_CASES)
+def test_errors_are_typed_exceptions_of_boto3(client: Any, channel: str, case: str) -> None:
+    code, attempt = ERROR_CASES[case]
+    with pytest.raises(getattr(client.exceptions, code)) as raised:
         attempt(client, channel)
-    assert refused.value.response["Error"]["Message"]
+    assert raised.value.response["Error"]["Message"]
 
 
-def test_boto3s_paginator_walks_the_live_streams(stage: Staged, client: Any) -> None:
+def test_boto3s_paginator_lists_the_live_streams(server: LocalIvsServer, client: Any) -> None:
     arns = [client.create_channel()["channel"]["arn"] for _ in range(5)]
     for arn in arns:
-        stage.start_stream(arn)
+        server.start_stream(arn)
     found = [
         s["channelArn"]
         for s in client.get_paginator("list_streams").paginate(PaginationConfig={"PageSize": 2}).search("streams")
@@ -121,64 +121,64 @@ def test_boto3s_paginator_walks_the_live_streams(stage: Staged, client: Any) -> 
     assert [arn for arn in found if arn in arns] == arns
 
 
-def test_the_edge_plays_what_is_live(stage: Staged, client: Any) -> None:
+def test_the_edge_serves_only_live_channels(server: LocalIvsServer, client: Any) -> None:
     client.import_playback_key_pair(publicKeyMaterial=pem(3))
     channel = client.create_channel(authorized=True)["channel"]
-    payload = {"aws:channel-arn": channel["arn"], "exp": int(stage.parts.clock.now()) + 300}
+    payload = {"aws:channel-arn": channel["arn"], "exp": int(server.components.clock.now()) + 300}
     url = f"{channel['playbackUrl']}?token={jwt.encode(payload, private_key(3), algorithm='ES384')}"
     assert send("GET", url, sign=False).status == 404
     assert send("GET", channel["playbackUrl"], sign=False).status == 403
-    stage.start_stream(channel["arn"])
+    server.start_stream(channel["arn"])
     assert send("GET", url, sign=False).status == 200
     assert client.get_stream(channelArn=channel["arn"])["stream"]["viewerCount"] == 1
     client.stop_stream(channelArn=channel["arn"])
     assert send("GET", url, sign=False).status == 404
 
 
-def test_a_restart_forgets_no_stream_no_session_and_no_event(tmp_path: Path) -> None:
+def test_streams_sessions_and_events_survive_a_restart(tmp_path: Path) -> None:
     database = str(tmp_path / "ivs.db")
 
-    def look(stage: Staged, channel: str) -> list[Any]:
-        client = stage.client()
+    def read_state(server: LocalIvsServer, channel: str) -> list[Any]:
+        client = server.client()
         seen = [client.get_stream(channelArn=channel)["stream"]]
         seen.append(client.get_stream_session(channelArn=channel)["streamSession"])
         seen.append(client.list_stream_sessions(channelArn=channel)["streamSessions"])
         client.close()
         for shown in seen[:2]:
             (shown if "playbackUrl" in shown else shown["channel"]).pop("playbackUrl")
-        return [*seen, stage.manage("GET", "/events?after=0").json()]
+        return [*seen, server.manage("GET", "/events?after=0").json()]
 
-    with staged(database) as stage:
-        client = stage.client()
+    with local_ivs_server(database) as server:
+        client = server.client()
         channel = client.create_channel(name="show")["channel"]["arn"]
         for _ in range(2):
-            stage.start_stream(channel)
+            server.start_stream(channel)
             client.stop_stream(channelArn=channel)
-        stage.start_stream(channel)
-        stage.manage("POST", "/streams/viewers", {"channelArn": channel, "count": 3})
+        server.start_stream(channel)
+        server.manage("POST", "/streams/viewers", {"channelArn": channel, "count": 3})
         client.close()
-        before = look(stage, channel)
-    with staged(database) as stage:
-        assert look(stage, channel) == before
+        before = read_state(server, channel)
+    with local_ivs_server(database) as server:
+        assert read_state(server, channel) == before
         assert len(before[2]) == 3
         assert before[0]["viewerCount"] == 3
 
 
-def test_eight_threads_start_stop_and_put_at_once(stage: Staged, client: Any) -> None:
+def test_concurrent_starts_stops_and_metadata_are_consistent(server: LocalIvsServer, client: Any) -> None:
     channels = [client.create_channel()["channel"]["arn"] for _ in range(2)]
     expected = {"", "ChannelNotBroadcasting", "ConflictException"}
 
     def attempt(number: int) -> str:
         channel = channels[number % 2]
         if number % 3 == 0:
-            return str(stage.manage("POST", "/streams/start", {"channelArn": channel}).json().get("code", ""))
+            return str(server.manage("POST", "/streams/start", {"channelArn": channel}).json().get("code", ""))
         try:
             if number % 3 == 1:
                 client.stop_stream(channelArn=channel)
             else:
                 client.put_metadata(channelArn=channel, metadata="x")
-        except client.exceptions.ClientError as refused:
-            return str(refused.response["Error"]["Code"])
+        except client.exceptions.ClientError as raised:
+            return str(raised.response["Error"]["Code"])
         return ""
 
     with ThreadPoolExecutor(8) as threads:

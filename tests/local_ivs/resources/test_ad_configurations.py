@@ -1,4 +1,5 @@
-"""Ad configurations keep the rules of CreateAdConfiguration in the API reference, and of "Server-Side Ad Insertion"."""
+"""Ad configurations follow the rules of CreateAdConfiguration in the API reference, and of "Server-Side Ad
+Insertion"."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ def test_the_defaults_are_the_documented_ones(call: CallIvs) -> None:
     }
 
 
-def test_an_update_leaves_what_it_does_not_name(call: CallIvs) -> None:
+def test_an_update_keeps_members_that_are_not_given(call: CallIvs) -> None:
     """API reference, UpdateAdConfiguration."""
     post_roll = {"enabled": True, "durationSeconds": 30}
     made = create(call, name="before", postRollConfiguration=post_roll)
@@ -60,7 +61,7 @@ def test_an_update_leaves_what_it_does_not_name(call: CallIvs) -> None:
     ],
     ids=["none", "four", "empty", "no arn", "region", "account"],
 )
-def test_one_to_three_playback_configurations_of_the_own_place(
+def test_one_to_three_playback_configurations_of_the_same_account_and_region_are_required(
     call: CallIvs, configurations: list[Any], at: str
 ) -> None:
     """API reference, MediaTailorPlaybackConfiguration: "in the same region and account"; 1 to 3 of them."""
@@ -75,13 +76,13 @@ def test_one_to_three_playback_configurations_of_the_own_place(
     "post_roll",
     [{"enabled": True}, {"durationSeconds": 5}, {"enabled": True, "durationSeconds": 0}, {"enabled": 1}],
 )
-def test_a_post_roll_has_both_members(call: CallIvs, post_roll: dict[str, Any]) -> None:
+def test_a_post_roll_requires_both_members(call: CallIvs, post_roll: dict[str, Any]) -> None:
     """API reference, PostRollConfiguration: both are required, 1 to 300 seconds."""
     with pytest.raises(IvsError, match=r"ValidationException.*postRollConfiguration\."):
         create(call, postRollConfiguration=post_roll)
 
 
-def test_twenty_are_the_most_and_the_default_page(call: CallIvs) -> None:
+def test_quota_and_default_page_size_are_twenty(call: CallIvs) -> None:
     """Service Quotas: 20 ad configurations."""
     for _ in range(20):
         create(call)

@@ -1,4 +1,4 @@
-"""Channels keep the rules of CreateChannel, UpdateChannel and Channel in the API reference."""
+"""Channels follow the rules of CreateChannel, UpdateChannel and Channel in the API reference."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ MULTITRACK = {"enabled": True, "policy": "REQUIRE", "maximumResolution": "HD"}
 FRAGMENTED = {"containerFormat": "FRAGMENTED_MP4"}
 
 
-def test_a_channel_has_the_defaults_that_the_cli_shows(call: CallIvs) -> None:
+def test_a_channel_has_the_defaults_of_the_aws_clis_examples(call: CallIvs) -> None:
     channel = call("CreateChannel", name="test-channel")["channel"]
-    made_up = {name: channel.pop(name) for name in ("arn", "srt", "ingestEndpoint", "playbackUrl")}
+    generated = {name: channel.pop(name) for name in ("arn", "srt", "ingestEndpoint", "playbackUrl")}
 
     assert channel == {
         "name": "test-channel",
@@ -34,15 +34,17 @@ def test_a_channel_has_the_defaults_that_the_cli_shows(call: CallIvs) -> None:
         "multitrackInputConfiguration": {"enabled": False, "policy": "ALLOW", "maximumResolution": "FULL_HD"},
         "tags": {},
     }
-    assert re.fullmatch(r"arn:aws:ivs:us-west-2:000000000000:channel/[A-Za-z0-9]{12}", made_up["arn"])
-    assert re.fullmatch(r"[0-9a-f]{12}\.global-contribute\.live-video\.net", made_up["ingestEndpoint"])
-    assert re.fullmatch(r"[0-9a-f]{12}\.srt\.live-video\.net", made_up["srt"]["endpoint"])
-    assert re.fullmatch(r"[A-Za-z0-9]{69}", made_up["srt"]["passphrase"])
-    channel_id = made_up["arn"].rpartition("/")[2]
-    assert made_up["playbackUrl"] == (f"http://edge.test/api/video/v1/us-west-2.000000000000.channel.{channel_id}.m3u8")
+    assert re.fullmatch(r"arn:aws:ivs:us-west-2:000000000000:channel/[A-Za-z0-9]{12}", generated["arn"])
+    assert re.fullmatch(r"[0-9a-f]{12}\.global-contribute\.live-video\.net", generated["ingestEndpoint"])
+    assert re.fullmatch(r"[0-9a-f]{12}\.srt\.live-video\.net", generated["srt"]["endpoint"])
+    assert re.fullmatch(r"[A-Za-z0-9]{69}", generated["srt"]["passphrase"])
+    channel_id = generated["arn"].rpartition("/")[2]
+    assert generated["playbackUrl"] == (
+        f"http://edge.test/api/video/v1/us-west-2.000000000000.channel.{channel_id}.m3u8"
+    )
 
 
-def test_a_channel_brings_its_one_stream_key(call: CallIvs) -> None:
+def test_a_channel_is_created_with_a_stream_key(call: CallIvs) -> None:
     created = call("CreateChannel", tags={"team": "video"})
     channel, key = created["channel"], created["streamKey"]
 
@@ -52,7 +54,7 @@ def test_a_channel_brings_its_one_stream_key(call: CallIvs) -> None:
     assert call("GetStreamKey", arn=key["arn"])["streamKey"] == key
 
 
-def test_one_account_has_one_host_prefix_per_region(call: CallIvs) -> None:
+def test_an_account_has_one_host_prefix_per_region(call: CallIvs) -> None:
     one, two = (call("CreateChannel")["channel"] for _ in range(2))
     elsewhere = call("CreateChannel", OTHER_REGION)["channel"]
 
@@ -72,12 +74,12 @@ def test_advanced_types_have_a_preset(call: CallIvs, channel_type: str) -> None:
 
 
 @pytest.mark.parametrize("channel_type", ["BASIC", "STANDARD"])
-def test_other_types_take_no_preset(call: CallIvs, channel_type: str) -> None:
+def test_other_types_reject_a_preset(call: CallIvs, channel_type: str) -> None:
     with pytest.raises(IvsError, match=r"ValidationException.*'preset'"):
         call("CreateChannel", type=channel_type, preset="HIGHER_BANDWIDTH_DELIVERY")
 
 
-def test_multitrack_needs_all_that_belongs_to_it(call: CallIvs) -> None:
+def test_a_complete_multitrack_configuration_is_accepted(call: CallIvs) -> None:
     channel = call("CreateChannel", multitrackInputConfiguration=MULTITRACK, **FRAGMENTED)["channel"]
     assert channel["multitrackInputConfiguration"] == MULTITRACK
     assert channel["containerFormat"] == "FRAGMENTED_MP4"
@@ -95,7 +97,7 @@ def test_multitrack_needs_all_that_belongs_to_it(call: CallIvs) -> None:
     ],
     ids=["no-container", "ts", "basic", "advanced", "no-resolution", "no-policy"],
 )
-def test_multitrack_is_refused_when_something_is_missing(call: CallIvs, request_: dict[str, Any], at: str) -> None:
+def test_an_incomplete_multitrack_configuration_is_rejected(call: CallIvs, request_: dict[str, Any], at: str) -> None:
     with pytest.raises(IvsError, match=f"ValidationException.*{at}"):
         call("CreateChannel", **request_)
     plain = call("CreateChannel")["channel"]
@@ -104,7 +106,7 @@ def test_multitrack_is_refused_when_something_is_missing(call: CallIvs, request_
     assert call("GetChannel", arn=plain["arn"])["channel"] == plain
 
 
-def test_a_change_may_not_break_what_is_there(call: CallIvs) -> None:
+def test_an_update_must_not_contradict_the_stored_members(call: CallIvs) -> None:
     arn = call("CreateChannel", multitrackInputConfiguration=MULTITRACK, **FRAGMENTED)["channel"]["arn"]
     for change in ({"type": "BASIC"}, {"containerFormat": "TS"}):
         with pytest.raises(IvsError, match="ValidationException"):
@@ -122,7 +124,7 @@ def test_a_change_may_not_break_what_is_there(call: CallIvs) -> None:
         ("failoverSlateConfigurationArn", "failover-slate-configuration"),
     ],
 )
-def test_what_a_channel_refers_to_must_exist(call: CallIvs, member: str, kind: str) -> None:
+def test_referenced_resources_must_exist(call: CallIvs, member: str, kind: str) -> None:
     arn = f"arn:aws:ivs:us-west-2:000000000000:{kind}/abcdABCDefgh"
     channel = call("CreateChannel")["channel"]
     for operation, given in (("CreateChannel", {}), ("UpdateChannel", {"arn": channel["arn"]})):
@@ -131,20 +133,20 @@ def test_what_a_channel_refers_to_must_exist(call: CallIvs, member: str, kind: s
     assert call("UpdateChannel", arn=channel["arn"], **{member: ""})["channel"] == channel
 
 
-def test_ads_do_not_go_with_fragmented_mp4(call: CallIvs) -> None:
+def test_ads_are_rejected_with_fragmented_mp4(call: CallIvs) -> None:
     arn = "arn:aws:ivs:us-west-2:000000000000:ad-configuration/abcdABCDefgh"
     with pytest.raises(IvsError, match=r"ValidationException.*adConfigurationArn"):
         call("CreateChannel", adConfigurationArn=arn, **FRAGMENTED)
 
 
-def test_an_update_leaves_what_it_does_not_name(call: CallIvs) -> None:
+def test_an_update_keeps_members_that_are_not_given(call: CallIvs) -> None:
     before = call("CreateChannel", name="before", authorized=True, tags={"a": "b"})["channel"]
     after = call("UpdateChannel", arn=before["arn"], name="after")["channel"]
     assert after == {**before, "name": "after"}
     assert call("GetChannel", arn=before["arn"])["channel"] == after
 
 
-def test_a_deleted_channel_takes_its_stream_key_along(call: CallIvs) -> None:
+def test_deleting_a_channel_deletes_its_stream_key(call: CallIvs) -> None:
     created = call("CreateChannel")
     assert call("DeleteChannel", arn=created["channel"]["arn"]) == {}
     for operation, arn in (

@@ -1,4 +1,4 @@
-"""Failover slate configurations keep the rules of their operations in the API reference."""
+"""Failover slate configurations follow the rules of their operations in the API reference."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.local_ivs.conftest import CallIvs
-from tests.local_ivs.environment import StandingClock
+from tests.local_ivs.environment import FrozenClock
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.resources.failover_slates import CREATING_SECONDS, QUOTA, UPDATING_SECONDS
 
@@ -31,7 +31,7 @@ def test_the_defaults_are_the_documented_ones(call: CallIvs) -> None:
     }
 
 
-def test_states_follow_the_clock(call: CallIvs, clock: StandingClock) -> None:
+def test_states_follow_the_clock(call: CallIvs, clock: FrozenClock) -> None:
     arn = create(call)["arn"]
 
     def state() -> str:
@@ -58,7 +58,7 @@ def test_states_follow_the_clock(call: CallIvs, clock: StandingClock) -> None:
     ("member", "low", "high"),
     [("activationThresholdSeconds", 3, 5), ("minSlateDisplaySeconds", 3, 10), ("maxSlateDisplaySeconds", 60, 180)],
 )
-def test_each_time_has_its_range(call: CallIvs, member: str, low: int, high: int) -> None:
+def test_each_duration_has_its_range(call: CallIvs, member: str, low: int, high: int) -> None:
     for seconds in (low, high):
         made = create(call, **{member: seconds})
         assert made[member] == seconds
@@ -69,7 +69,7 @@ def test_each_time_has_its_range(call: CallIvs, member: str, low: int, high: int
             call("UpdateFailoverSlateConfiguration", arn=made["arn"], **{member: seconds})
 
 
-def test_the_quota_is_inferred(call: CallIvs) -> None:
+def test_the_inferred_quota_is_enforced(call: CallIvs) -> None:
     for _ in range(QUOTA):
         create(call)
     with pytest.raises(IvsError, match="ServiceQuotaExceededException"):
@@ -77,7 +77,7 @@ def test_the_quota_is_inferred(call: CallIvs) -> None:
     assert len(call("ListFailoverSlateConfigurations")["failoverSlateConfigurations"]) == QUOTA
 
 
-def test_a_deleted_one_is_gone(call: CallIvs) -> None:
+def test_a_deleted_configuration_is_not_found(call: CallIvs) -> None:
     arn = create(call)["arn"]
     assert call("DeleteFailoverSlateConfiguration", arn=arn) == {}
     for operation in ("Get", "Update", "Delete"):

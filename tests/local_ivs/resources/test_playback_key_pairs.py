@@ -1,4 +1,4 @@
-"""Playback key pairs: P-384 alone, three of them, each once."""
+"""Playback key pairs: only P-384, at most three, each only once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def spki(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519Pr
     return key.public_key().public_bytes(serialization.Encoding.PEM, form).decode()
 
 
-def test_an_imported_pair_shows_its_fingerprint_and_never_the_key(call: CallIvs) -> None:
+def test_an_imported_pair_shows_its_fingerprint_but_not_the_key(call: CallIvs) -> None:
     pair = call("ImportPlaybackKeyPair", publicKeyMaterial=pem(1), name="mine", tags={"a": "b"})["keyPair"]
     arn = pair.pop("arn")
     assert arn.startswith("arn:aws:ivs:us-west-2:000000000000:playback-key/")
@@ -30,7 +30,7 @@ def test_an_imported_pair_shows_its_fingerprint_and_never_the_key(call: CallIvs)
 
 
 @pytest.mark.parametrize(
-    ("material", "what"),
+    ("material", "description"),
     [
         (spki(ec.generate_private_key(ec.SECP256R1())), "secp256r1"),
         (spki(ec.generate_private_key(ec.SECP521R1())), "secp521r1"),
@@ -44,17 +44,17 @@ def test_an_imported_pair_shows_its_fingerprint_and_never_the_key(call: CallIvs)
     ],
     ids=["p256", "p521", "rsa", "ed25519", "text", "empty", "damaged", "certificate", "private"],
 )
-def test_every_other_key_is_refused_with_the_name_of_what_it_is(call: CallIvs, material: str, what: str) -> None:
-    with pytest.raises(IvsError) as refused:
+def test_every_other_kind_of_key_is_rejected_by_name(call: CallIvs, material: str, description: str) -> None:
+    with pytest.raises(IvsError) as raised:
         call("ImportPlaybackKeyPair", publicKeyMaterial=material)
-    assert refused.value.code == "ValidationException"
-    assert "'publicKeyMaterial'" in refused.value.message
-    assert what in refused.value.message
-    assert "AAAA" not in refused.value.message
+    assert raised.value.code == "ValidationException"
+    assert "'publicKeyMaterial'" in raised.value.message
+    assert description in raised.value.message
+    assert "AAAA" not in raised.value.message
     assert call("ListPlaybackKeyPairs")["keyPairs"] == []
 
 
-def armoured(der: bytes) -> str:
+def pem_block(der: bytes) -> str:
     return f"-----BEGIN PUBLIC KEY-----\n{base64.encodebytes(der).decode()}-----END PUBLIC KEY-----\n"
 
 
@@ -62,7 +62,7 @@ def compressed(number: int) -> str:
     """RFC 5480, section 2.2: a point as its x and one octet for y; openssl ec -pubout -conv_form compressed."""
     key = private_key(number).public_key()
     point = key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.CompressedPoint)
-    return armoured(bytes.fromhex("3046301006072a8648ce3d020106052b81040022033200") + point)
+    return pem_block(bytes.fromhex("3046301006072a8648ce3d020106052b81040022033200") + point)
 
 
 EXPLICIT = """\
@@ -79,11 +79,11 @@ YPlnFYUG3mi+BD9RKyOS4Zb/7bvjVJY64rW3dahAtZSDimdc4OLjGce9720X0nZc
 yIZCDz+5c+36YMK72vyEWYvGCvmUR/Kxv8YUuALS38U=
 -----END PUBLIC KEY-----
 """
-"""openssl ec -pubout -param_enc explicit: the numbers of P-384 in place of its name."""
+"""openssl ec -pubout -param_enc explicit: the numbers of P-384 instead of its name."""
 
 
 @pytest.mark.parametrize(
-    ("material", "what"),
+    ("material", "description"),
     [
         (compressed(1), "compressed"),
         (EXPLICIT, "explicit parameters"),
@@ -93,23 +93,23 @@ yIZCDz+5c+36YMK72vyEWYvGCvmUR/Kxv8YUuALS38U=
         (pem(1) + "x", "text before or after"),
         (pem(1).replace("KEY-----\n", "KEY-----\nComment: mine\n\n", 1), "damaged"),
         (pem(1).replace("-----END", "====\n-----END"), "damaged"),
-        (armoured(base64.b64decode("".join(pem(1).split("\n")[1:-2])) + b"\0"), "damaged"),
+        (pem_block(base64.b64decode("".join(pem(1).split("\n")[1:-2])) + b"\0"), "damaged"),
     ],
-    ids=["compressed", "explicit", "two", "certificate beside", "before", "behind", "header", "padding", "longer"],
+    ids=["compressed", "explicit", "two", "two types", "text before", "text after", "header", "padding", "longer"],
 )
-def test_only_one_plain_block_of_a_named_curve_and_an_uncompressed_point_is_taken(
-    call: CallIvs, material: str, what: str
+def test_only_a_single_block_in_the_standard_encoding_is_accepted(
+    call: CallIvs, material: str, description: str
 ) -> None:
-    """Strict where IVS is silent: what it might refuse is refused here."""
-    with pytest.raises(IvsError) as refused:
+    """Strict where IVS documents nothing: a key that it might reject is rejected here."""
+    with pytest.raises(IvsError) as raised:
         call("ImportPlaybackKeyPair", publicKeyMaterial=material)
-    assert refused.value.code == "ValidationException"
-    assert what in refused.value.message
+    assert raised.value.code == "ValidationException"
+    assert description in raised.value.message
     assert call("ListPlaybackKeyPairs")["keyPairs"] == []
 
 
-def test_the_fingerprint_is_over_the_der_that_was_sent(call: CallIvs) -> None:
-    """The rule of acceptance tests that others run against the live service, computed without our code."""
+def test_the_fingerprint_is_of_the_der_that_was_sent(call: CallIvs) -> None:
+    """The rule of a third party's acceptance tests against the live service, computed without our code."""
     der = base64.b64decode("".join(pem(1).split("\n")[1:-2]))
     for material in (pem(1), f"\r\n {pem(1)} \n", pem(1).replace("\n", "\r\n")):
         pair = call("ImportPlaybackKeyPair", publicKeyMaterial=material)["keyPair"]
@@ -117,17 +117,17 @@ def test_the_fingerprint_is_over_the_der_that_was_sent(call: CallIvs) -> None:
         call("DeletePlaybackKeyPair", arn=pair["arn"])
 
 
-def test_a_fourth_pair_exceeds_the_quota_of_its_place_alone(call: CallIvs) -> None:
+def test_a_fourth_pair_exceeds_the_quota_of_its_account_and_region(call: CallIvs) -> None:
     arns = [call("ImportPlaybackKeyPair", publicKeyMaterial=pem(n))["keyPair"]["arn"] for n in range(3)]
     with pytest.raises(IvsError, match="ServiceQuotaExceededException"):
         call("ImportPlaybackKeyPair", publicKeyMaterial=pem(3))
-    for place in (OTHER_REGION, OTHER_ACCOUNT):
-        call("ImportPlaybackKeyPair", place, publicKeyMaterial=pem(3))
+    for account_region in (OTHER_REGION, OTHER_ACCOUNT):
+        call("ImportPlaybackKeyPair", account_region, publicKeyMaterial=pem(3))
     assert call("DeletePlaybackKeyPair", arn=arns[0]) == {}
     call("ImportPlaybackKeyPair", publicKeyMaterial=pem(3))
 
 
-def test_the_same_public_half_twice_is_a_conflict_however_it_is_written(call: CallIvs) -> None:
+def test_importing_the_same_public_key_twice_is_a_conflict(call: CallIvs) -> None:
     arn = call("ImportPlaybackKeyPair", publicKeyMaterial=pem(1))["keyPair"]["arn"]
     for spelling in (pem(1), pem(1).replace("\n", "\r\n"), pem(1).strip()):
         with pytest.raises(IvsError, match="ConflictException"):
@@ -136,13 +136,13 @@ def test_the_same_public_half_twice_is_a_conflict_however_it_is_written(call: Ca
     call("ImportPlaybackKeyPair", publicKeyMaterial=pem(1))
 
 
-def test_names_need_not_be_unique_nor_given(call: CallIvs) -> None:
+def test_names_are_optional_and_not_unique(call: CallIvs) -> None:
     for number, name in enumerate(("same", "same")):
         call("ImportPlaybackKeyPair", publicKeyMaterial=pem(number), name=name)
     assert call("ImportPlaybackKeyPair", publicKeyMaterial=pem(2))["keyPair"]["name"] == ""
 
 
-def test_a_deleted_pair_is_gone(call: CallIvs) -> None:
+def test_a_deleted_pair_is_not_found(call: CallIvs) -> None:
     arn = call("ImportPlaybackKeyPair", publicKeyMaterial=pem(1))["keyPair"]["arn"]
     call("DeletePlaybackKeyPair", arn=arn)
     for operation in ("GetPlaybackKeyPair", "DeletePlaybackKeyPair"):

@@ -1,4 +1,4 @@
-"""Recording configurations keep the rules of CreateRecordingConfiguration and its types in the API reference."""
+"""Recording configurations follow the rules of CreateRecordingConfiguration and its types in the API reference."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.local_ivs.conftest import CallIvs
-from tests.local_ivs.environment import StandingClock
+from tests.local_ivs.environment import FrozenClock
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.resources.recording_configurations import CREATING_SECONDS
 
@@ -34,7 +34,7 @@ def test_the_defaults_are_the_documented_ones(call: CallIvs) -> None:
     }
 
 
-def test_it_becomes_active_on_the_clock(call: CallIvs, clock: StandingClock) -> None:
+def test_the_state_becomes_active_with_time(call: CallIvs, clock: FrozenClock) -> None:
     made = create(call)
 
     def states() -> set[str]:
@@ -48,14 +48,14 @@ def test_it_becomes_active_on_the_clock(call: CallIvs, clock: StandingClock) -> 
     assert states() == {"CREATING", "ACTIVE"}
 
 
-def test_a_list_leaves_out_what_a_summary_has_not(call: CallIvs) -> None:
+def test_a_list_shows_only_the_members_of_a_summary(call: CallIvs) -> None:
     create(call, name="mine")
     (listed,) = call("ListRecordingConfigurations")["recordingConfigurations"]
     assert set(listed) == {"arn", "name", "destinationConfiguration", "state", "tags"}
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"),
+    ("given", "stored"),
     [
         ({}, {"recordingMode": "INTERVAL", "targetIntervalSeconds": 60}),
         ({"recordingMode": "DISABLED"}, {"recordingMode": "DISABLED"}),
@@ -63,8 +63,8 @@ def test_a_list_leaves_out_what_a_summary_has_not(call: CallIvs) -> None:
         ({"recordingMode": "INTERVAL", "targetIntervalSeconds": 1, "resolution": "HD", "storage": ["LATEST"]},) * 2,
     ],
 )
-def test_thumbnails_are_settled(call: CallIvs, given: dict[str, Any], kept: dict[str, Any]) -> None:
-    expected = {"storage": ["SEQUENTIAL"], **kept}
+def test_thumbnail_defaults_are_filled_in(call: CallIvs, given: dict[str, Any], stored: dict[str, Any]) -> None:
+    expected = {"storage": ["SEQUENTIAL"], **stored}
     assert create(call, thumbnailConfiguration=given)["thumbnailConfiguration"] == expected
 
 
@@ -86,19 +86,19 @@ def test_thumbnails_are_settled(call: CallIvs, given: dict[str, Any], kept: dict
         ({"destinationConfiguration": {"s3": {"bucketName": "Up"}}}, "bucketName"),
     ],
 )
-def test_what_does_not_go_together_is_refused(call: CallIvs, request_: dict[str, Any], at: str) -> None:
+def test_contradicting_members_are_rejected(call: CallIvs, request_: dict[str, Any], at: str) -> None:
     """API reference: an interval "only if recordingMode is INTERVAL" and required then; CUSTOM names its renditions."""
     with pytest.raises(IvsError, match=f"ValidationException.*{at}"):
         create(call, **request_)
     assert call("ListRecordingConfigurations") == {"recordingConfigurations": []}
 
 
-def test_custom_renditions_are_kept(call: CallIvs) -> None:
+def test_custom_renditions_are_stored(call: CallIvs) -> None:
     custom = {"renditionSelection": "CUSTOM", "renditions": ["HD", "LOWEST_RESOLUTION"]}
     assert create(call, renditionConfiguration=custom)["renditionConfiguration"] == custom
 
 
-def test_twenty_are_the_most_and_the_default_page(call: CallIvs) -> None:
+def test_quota_and_default_page_size_are_twenty(call: CallIvs) -> None:
     """Service Quotas: 20 recording configurations; API reference: "your service quota or 100, whichever is less"."""
     for _ in range(20):
         create(call)

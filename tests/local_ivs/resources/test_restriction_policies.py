@@ -1,4 +1,4 @@
-"""Playback restriction policies keep the rules of their operations in the API reference, and of "Service Quotas"."""
+"""Playback restriction policies follow the rules of their operations in the API reference, and of "Service Quotas"."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.local_ivs.environment import OTHER_REGION
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.resources.restriction_policies import COUNTRIES
 
-SOME = {
+POLICY = {
     "name": "eu",
     "allowedCountries": ["DE", "FR"],
     "allowedOrigins": ["https://a.example", "https://*.b.example"],
@@ -25,7 +25,7 @@ def create(call: CallIvs, **request: Any) -> dict[str, Any]:
     return policy
 
 
-def test_nothing_given_means_nothing_is_restricted(call: CallIvs) -> None:
+def test_the_defaults_restrict_nothing(call: CallIvs) -> None:
     """API reference: "Default: All countries (an empty array)", likewise origins; strict enforcement false."""
     policy = create(call)
     assert policy.pop("arn").startswith("arn:aws:ivs:us-west-2:000000000000:playback-restriction-policy/")
@@ -38,9 +38,9 @@ def test_nothing_given_means_nothing_is_restricted(call: CallIvs) -> None:
     }
 
 
-def test_a_policy_is_kept_changed_and_deleted(call: CallIvs) -> None:
-    made = create(call, **SOME)
-    assert made == {"arn": made["arn"], **SOME}
+def test_a_policy_is_created_updated_and_deleted(call: CallIvs) -> None:
+    made = create(call, **POLICY)
+    assert made == {"arn": made["arn"], **POLICY}
     assert call("GetPlaybackRestrictionPolicy", arn=made["arn"])["playbackRestrictionPolicy"] == made
     changed = call("UpdatePlaybackRestrictionPolicy", arn=made["arn"], allowedCountries=[])["playbackRestrictionPolicy"]
     assert changed == {**made, "allowedCountries": []}
@@ -50,13 +50,13 @@ def test_a_policy_is_kept_changed_and_deleted(call: CallIvs) -> None:
 
 
 @pytest.mark.parametrize("country", ["UK", "de", "ZZ", "EU", "XK", "1A", ""])
-def test_only_officially_assigned_countries_exist(call: CallIvs, country: str) -> None:
+def test_only_officially_assigned_country_codes_are_accepted(call: CallIvs, country: str) -> None:
     """API reference: "the officially assigned ISO 3166-1 alpha-2 codes"."""
     with pytest.raises(IvsError, match=r"ValidationException.*allowedCountries\.2\.member"):
         create(call, allowedCountries=["DE", country])
 
 
-def test_every_assigned_country_may_be_named(call: CallIvs) -> None:
+def test_every_assigned_country_code_is_accepted(call: CallIvs) -> None:
     assert len(COUNTRIES) == 249
     for some in (sorted(COUNTRIES)[:200], sorted(COUNTRIES)[49:]):
         assert create(call, allowedCountries=some)["allowedCountries"] == some
@@ -65,7 +65,7 @@ def test_every_assigned_country_may_be_named(call: CallIvs) -> None:
 @pytest.mark.parametrize(
     "origin", ["a.example", "https://a.example/", "HTTPS://a.example", "https://a.example:443", ""]
 )
-def test_only_what_a_browser_sends_is_an_origin(call: CallIvs, origin: str) -> None:
+def test_only_origins_that_browsers_send_are_accepted(call: CallIvs, origin: str) -> None:
     """API reference: "the same as valid values of the Origin header"."""
     with pytest.raises(IvsError, match=r"ValidationException.*allowedOrigins\.1\.member"):
         create(call, allowedOrigins=[origin])
@@ -74,24 +74,24 @@ def test_only_what_a_browser_sends_is_an_origin(call: CallIvs, origin: str) -> N
 
 
 @pytest.mark.parametrize(
-    "too_much",
+    "over_quota",
     [
         {"allowedCountries": sorted(COUNTRIES)[:201]},
         {"allowedOrigins": [f"https://{n}.example" for n in range(6)]},
     ],
     ids=["countries", "origins"],
 )
-def test_countries_and_origins_have_quotas(call: CallIvs, too_much: dict[str, Any]) -> None:
+def test_countries_and_origins_have_quotas(call: CallIvs, over_quota: dict[str, Any]) -> None:
     """Service Quotas: 200 countries, 5 origins. INFERRED: 402 on a create, 400 on an update, which lists no 402."""
     with pytest.raises(IvsError, match="ServiceQuotaExceededException"):
-        create(call, **too_much)
+        create(call, **over_quota)
     made = create(call)
     with pytest.raises(IvsError, match="ValidationException"):
-        call("UpdatePlaybackRestrictionPolicy", arn=made["arn"], **too_much)
+        call("UpdatePlaybackRestrictionPolicy", arn=made["arn"], **over_quota)
     assert call("GetPlaybackRestrictionPolicy", arn=made["arn"])["playbackRestrictionPolicy"] == made
 
 
-def test_three_policies_are_the_most_in_a_region(call: CallIvs) -> None:
+def test_the_quota_is_three_policies_per_region(call: CallIvs) -> None:
     """Service Quotas: 3 in each region."""
     for _ in range(3):
         create(call)
@@ -100,7 +100,7 @@ def test_three_policies_are_the_most_in_a_region(call: CallIvs) -> None:
     call("CreatePlaybackRestrictionPolicy", OTHER_REGION)
 
 
-def test_one_policy_is_the_default_page(call: CallIvs) -> None:
+def test_the_default_page_size_is_one(call: CallIvs) -> None:
     """API reference, ListPlaybackRestrictionPolicies: "Default: 1"."""
     made = [create(call) for _ in range(2)]
     first = call("ListPlaybackRestrictionPolicies")

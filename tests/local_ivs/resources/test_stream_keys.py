@@ -29,14 +29,14 @@ def test_a_deleted_stream_key_can_be_replaced_by_a_new_one(call: CallIvs) -> Non
     }
 
 
-def test_a_list_names_no_values(call: CallIvs) -> None:
+def test_a_list_does_not_show_values(call: CallIvs) -> None:
     channel = call("CreateChannel")["channel"]
     (summary,) = call("ListStreamKeys", channelArn=channel["arn"])["streamKeys"]
     assert "value" not in summary
 
 
 @pytest.mark.parametrize("operation", ["CreateStreamKey", "ListStreamKeys"])
-def test_the_channel_must_exist_in_the_place(call: CallIvs, operation: str) -> None:
+def test_the_channel_must_exist_in_the_account_and_region(call: CallIvs, operation: str) -> None:
     channel = call("CreateChannel")["channel"]
     with pytest.raises(IvsError, match="ResourceNotFoundException"):
         call(operation, OTHER_ACCOUNT, channelArn=channel["arn"])

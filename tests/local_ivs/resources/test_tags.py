@@ -1,4 +1,4 @@
-"""Tags are alike on every kind of resource."""
+"""Tags work alike on every resource."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ import pytest
 
 from tests.local_ivs.conftest import CallIvs
 from tests.local_ivs.environment import HERE, OTHER_REGION
-from tests.local_ivs.factories import MAKERS, make
+from tests.local_ivs.factories import CREATORS, create_resource
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.resources.registry import RESOURCE_TYPES
 
-AWKWARD = {"größe/a b+c": "x=y@z", "日本語": "", "a:b/c": "1"}
+UNUSUAL_TAGS = {"größe/a b+c": "x=y@z", "日本語": "", "a:b/c": "1"}
 
 
-@pytest.mark.parametrize("kind", MAKERS)
+@pytest.mark.parametrize("kind", CREATORS)
 def test_tags_are_added_overwritten_listed_and_removed(call: CallIvs, kind: str) -> None:
-    arn = make(call, kind)
-    assert call("TagResource", resourceArn=arn, tags=AWKWARD) == {}
+    arn = create_resource(call, kind)
+    assert call("TagResource", resourceArn=arn, tags=UNUSUAL_TAGS) == {}
     assert call("TagResource", resourceArn=arn, tags={"a:b/c": "2", "new": "3"}) == {}
-    assert call("ListTagsForResource", resourceArn=arn) == {"tags": {**AWKWARD, "a:b/c": "2", "new": "3"}}
+    assert call("ListTagsForResource", resourceArn=arn) == {"tags": {**UNUSUAL_TAGS, "a:b/c": "2", "new": "3"}}
     for _ in range(2):
         assert call("UntagResource", resourceArn=arn, tagKeys=["größe/a b+c", "never there"]) == {}
     assert call("ListTagsForResource", resourceArn=arn) == {"tags": {"日本語": "", "a:b/c": "2", "new": "3"}}
 
 
-def test_every_kind_can_be_tagged() -> None:
-    assert MAKERS.keys() == RESOURCE_TYPES.keys()
+def test_every_resource_can_be_tagged() -> None:
+    assert CREATORS.keys() == RESOURCE_TYPES.keys()
 
 
-def test_fifty_tags_are_the_most(call: CallIvs) -> None:
-    arn = make(call, "channel")
+def test_a_resource_has_at_most_fifty_tags(call: CallIvs) -> None:
+    arn = create_resource(call, "channel")
     call("TagResource", resourceArn=arn, tags={f"k{n}": "v" for n in range(50)})
     call("TagResource", resourceArn=arn, tags={"k0": "overwritten"})
     with pytest.raises(IvsError, match=r"ValidationException.*50"):
@@ -40,7 +40,7 @@ def test_fifty_tags_are_the_most(call: CallIvs) -> None:
 
 @pytest.mark.parametrize("key", ["aws:mine", "AWS:mine"])
 def test_the_prefix_of_aws_is_reserved(call: CallIvs, key: str) -> None:
-    arn = make(call, "channel")
+    arn = create_resource(call, "channel")
     for operation, given in (("TagResource", {"resourceArn": arn}), ("CreateChannel", {})):
         with pytest.raises(IvsError, match=r"ValidationException.*aws:"):
             call(operation, **given, tags={key: "x"})
@@ -49,20 +49,20 @@ def test_the_prefix_of_aws_is_reserved(call: CallIvs, key: str) -> None:
 @pytest.mark.parametrize(
     "tags", [{"": "x"}, {"k" * 129: "x"}, {"k": "v" * 257}, {"a\tb": "x"}, {"k": "a#b"}, {"k": None}, {"k": 1}]
 )
-def test_keys_and_values_keep_their_alphabet_and_length(call: CallIvs, tags: dict[str, object]) -> None:
-    arn = make(call, "channel")
+def test_invalid_keys_and_values_are_rejected(call: CallIvs, tags: dict[str, object]) -> None:
+    arn = create_resource(call, "channel")
     with pytest.raises(IvsError, match=r"ValidationException.*tags\.1"):
         call("TagResource", resourceArn=arn, tags=tags)
     assert call("ListTagsForResource", resourceArn=arn) == {"tags": {}}
 
 
-def test_a_resource_must_be_there(call: CallIvs) -> None:
-    arn = make(call, "channel")
+def test_the_resource_must_exist(call: CallIvs) -> None:
+    arn = create_resource(call, "channel")
     missing = arn[:-4] + "none"
-    for place, name in ((OTHER_REGION, arn), (HERE, missing)):
+    for account_region, name in ((OTHER_REGION, arn), (HERE, missing)):
         with pytest.raises(IvsError, match="ResourceNotFoundException"):
-            call("TagResource", place, resourceArn=name, tags={"a": "b"})
+            call("TagResource", account_region, resourceArn=name, tags={"a": "b"})
         with pytest.raises(IvsError, match="ResourceNotFoundException"):
-            call("UntagResource", place, resourceArn=name, tagKeys=["a"])
+            call("UntagResource", account_region, resourceArn=name, tagKeys=["a"])
         with pytest.raises(IvsError, match="ResourceNotFoundException"):
-            call("ListTagsForResource", place, resourceArn=name)
+            call("ListTagsForResource", account_region, resourceArn=name)

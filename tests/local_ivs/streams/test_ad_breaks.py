@@ -1,4 +1,4 @@
-"""Ad breaks go into live streams of channels that have an ad configuration, one after the other."""
+"""Ad breaks are inserted into live streams of channels with an ad configuration, and never overlap."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.local_ivs.conftest import CallIvs
-from tests.local_ivs.environment import START, StandingClock, everything, start_stream
+from tests.local_ivs.environment import START, FrozenClock, all_stored, start_stream
 from tests.support.case_ids import stable_repr
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.storage import SqliteResourceStore
@@ -34,7 +34,7 @@ def in_seconds(seconds: float) -> str:
     return (datetime.fromtimestamp(START, UTC) + timedelta(seconds=seconds)).isoformat()
 
 
-def test_a_break_gets_an_id_and_starts_now(call: CallIvs, channel: str) -> None:
+def test_an_ad_break_gets_an_id_and_starts_now(call: CallIvs, channel: str) -> None:
     inserted = insert(call, channel)
     assert inserted["targetStartAt"] == "2027-01-15T08:00:00Z"
     assert len(inserted["adBreakId"]) == 12
@@ -49,17 +49,17 @@ def test_the_caller_may_choose_id_and_time(call: CallIvs, channel: str) -> None:
         insert(call, channel, adBreakId="hSi2o1WIVgij", targetStartAt=in_seconds(900))
 
 
-@pytest.mark.parametrize("long_ago", [in_seconds(-60), "0001-01-01T00:00:00Z", 0], ids=stable_repr)
-def test_a_time_that_has_passed_is_now(call: CallIvs, channel: str, long_ago: Any) -> None:
-    assert insert(call, channel, targetStartAt=long_ago)["targetStartAt"] == "2027-01-15T08:00:00Z"
+@pytest.mark.parametrize("past", [in_seconds(-60), "0001-01-01T00:00:00Z", 0], ids=stable_repr)
+def test_a_start_time_in_the_past_means_now(call: CallIvs, channel: str, past: Any) -> None:
+    assert insert(call, channel, targetStartAt=past)["targetStartAt"] == "2027-01-15T08:00:00Z"
 
 
 @pytest.mark.parametrize(
     ("start", "seconds", "overlaps"),
     [(0, 10, False), (0, 11, True), (15, 1, True), (29, 30, True), (30, 300, False), (5, 300, True)],
 )
-def test_breaks_never_overlap(call: CallIvs, channel: str, start: int, seconds: int, overlaps: bool) -> None:
-    """API reference, InsertAdBreak: ConflictException. There is one from 10 to 30 seconds."""
+def test_ad_breaks_must_not_overlap(call: CallIvs, channel: str, start: int, seconds: int, overlaps: bool) -> None:
+    """API reference, InsertAdBreak: ConflictException. The first break lasts from 10 to 30 seconds."""
     insert(call, channel, 20, targetStartAt=in_seconds(10))
     if not overlaps:
         insert(call, channel, seconds, targetStartAt=in_seconds(start))
@@ -68,7 +68,7 @@ def test_breaks_never_overlap(call: CallIvs, channel: str, start: int, seconds: 
         insert(call, channel, seconds, targetStartAt=in_seconds(start))
 
 
-def test_it_wants_a_live_stream_and_an_ad_configuration(
+def test_an_ad_break_requires_a_live_stream_and_an_ad_configuration(
     call: CallIvs, channel: str, resources: SqliteResourceStore
 ) -> None:
     plain = call("CreateChannel")["channel"]["arn"]
@@ -96,17 +96,17 @@ def test_it_wants_a_live_stream_and_an_ad_configuration(
     ],
     ids=stable_repr,
 )
-def test_what_breaks_the_models_rules_is_refused(
+def test_invalid_requests_are_rejected(
     call: CallIvs, channel: str, resources: SqliteResourceStore, request_: dict[str, Any]
 ) -> None:
-    before = everything(resources)
+    before = all_stored(resources)
     with pytest.raises(IvsError, match="ValidationException"):
         call("InsertAdBreak", channelArn=channel, **request_)
-    assert everything(resources) == before
+    assert all_stored(resources) == before
 
 
-def test_a_new_stream_has_no_breaks_of_the_one_before(
-    call: CallIvs, channel: str, resources: SqliteResourceStore, clock: StandingClock
+def test_a_new_stream_has_no_ad_breaks_of_the_previous_one(
+    call: CallIvs, channel: str, resources: SqliteResourceStore, clock: FrozenClock
 ) -> None:
     insert(call, channel, 300, adBreakId="hSi2o1WIVgij")
     call("StopStream", channelArn=channel)

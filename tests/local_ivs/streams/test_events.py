@@ -1,4 +1,4 @@
-"""Every change of a stream is told in EventBridge's form, in a log that has a bound."""
+"""Every change of a stream emits an event in EventBridge's form, in a bounded log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.local_ivs.conftest import CallIvs
-from tests.local_ivs.environment import HERE, StandingClock, counting_token
+from tests.local_ivs.environment import HERE, FrozenClock, counting_strings
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.simulator import Simulator
 from tokensvc.local_ivs.storage import SqliteResourceStore
@@ -16,21 +16,21 @@ from tokensvc.local_ivs.streams import events
 from tokensvc.local_ivs.streams.lifecycle import MAX_CONCURRENT_STREAMS
 from tokensvc.local_ivs.transaction import TxContext
 
-NO_METADATA = "a secret of the show"
+METADATA = "a secret of the show"
 
 
 @pytest.fixture
-def source(resources: SqliteResourceStore, clock: StandingClock) -> Simulator:
-    return Simulator(resources, clock, counting_token())
+def source(resources: SqliteResourceStore, clock: FrozenClock) -> Simulator:
+    return Simulator(resources, clock, counting_strings())
 
 
-def told(resources: SqliteResourceStore, after: int = 0) -> list[dict[str, Any]]:
+def logged_events(resources: SqliteResourceStore, after: int = 0) -> list[dict[str, Any]]:
     with resources.begin(write=False) as transaction:
         return [dict(numbered.event) for numbered in events.events_after(transaction, after, 10_000)]
 
 
-def test_a_stream_is_told_from_start_to_end(
-    call: CallIvs, source: Simulator, resources: SqliteResourceStore, clock: StandingClock
+def test_a_stream_emits_events_from_start_to_end(
+    call: CallIvs, source: Simulator, resources: SqliteResourceStore, clock: FrozenClock
 ) -> None:
     """IVS user guide, EventBridge: names, order and members of IVS Stream State Change and Stream Health Change."""
     made = call("CreateChannel", name="show")
@@ -39,9 +39,9 @@ def test_a_stream_is_told_from_start_to_end(
     clock.at += 5
     for health in ("STARVING", "STARVING", "HEALTHY", "HEALTHY", "UNKNOWN", "STARVING", "UNKNOWN"):
         source.set_health(arn, health)
-    call("PutMetadata", channelArn=arn, metadata=NO_METADATA)
+    call("PutMetadata", channelArn=arn, metadata=METADATA)
     source.stop(arn)
-    found = told(resources)
+    found = logged_events(resources)
     assert [(event["detail-type"], event["detail"]["event_name"]) for event in found] == [
         ("IVS Stream State Change", "Session Created"),
         ("IVS Stream State Change", "Stream Start"),
@@ -66,12 +66,12 @@ def test_a_stream_is_told_from_start_to_end(
     }
     assert found[-1]["time"] == "2027-01-15T08:00:05Z"
     assert len({event.get("id") for event in found}) == len(found)
-    assert NO_METADATA not in str(found)
+    assert METADATA not in str(found)
     assert made["streamKey"]["value"] not in str(found)
 
 
-def test_a_recording_is_told_where_there_is_one(
-    call: CallIvs, source: Simulator, resources: SqliteResourceStore, clock: StandingClock
+def test_a_recording_emits_events(
+    call: CallIvs, source: Simulator, resources: SqliteResourceStore, clock: FrozenClock
 ) -> None:
     """IVS user guide, EventBridge and "Auto-Record to Amazon S3"."""
     made = call("CreateRecordingConfiguration", destinationConfiguration={"s3": {"bucketName": "my-bucket"}})
@@ -80,7 +80,7 @@ def test_a_recording_is_told_where_there_is_one(
     stream_id = source.start(arn)
     clock.at += 90.5
     source.stop(arn)
-    start, end = (e["detail"] for e in told(resources) if e["detail-type"] == "IVS Recording State Change")
+    start, end = (e["detail"] for e in logged_events(resources) if e["detail-type"] == "IVS Recording State Change")
     prefix, _, recording_id = start["recording_s3_key_prefix"].rpartition("/")
     assert prefix == f"ivs/v1/000000000000/{arn.rpartition('/')[2]}/2027/1/15/8/10"
     assert len(recording_id) == 12
@@ -104,7 +104,7 @@ def test_a_recording_is_told_where_there_is_one(
     }
 
 
-def test_a_configuration_that_is_still_being_made_cannot_record(
+def test_a_recording_configuration_in_state_creating_cannot_record(
     call: CallIvs, source: Simulator, resources: SqliteResourceStore
 ) -> None:
     made = call("CreateRecordingConfiguration", destinationConfiguration={"s3": {"bucketName": "my-bucket"}})
@@ -112,16 +112,18 @@ def test_a_configuration_that_is_still_being_made_cannot_record(
     source.start(arn)
     assert call("ListStreamSessions", channelArn=arn)["streamSessions"][0]["hasErrorEvent"]
     source.stop(arn)
-    (only,) = (e["detail"] for e in told(resources) if e["detail-type"] == "IVS Recording State Change")
+    (only,) = (e["detail"] for e in logged_events(resources) if e["detail-type"] == "IVS Recording State Change")
     assert only["recording_status"] == "Recording Start Failure"
     assert only["recording_status_reason"]
 
 
-def test_a_breach_of_an_ingest_limit_is_told(call: CallIvs, source: Simulator, resources: SqliteResourceStore) -> None:
+def test_a_breach_of_an_ingest_limit_emits_an_event(
+    call: CallIvs, source: Simulator, resources: SqliteResourceStore
+) -> None:
     arn = call("CreateChannel", name="show", type="BASIC")["channel"]["arn"]
     video = {"targetBitrate": 4_000_000, "videoHeight": 720, "videoWidth": 1280}
     stream_id = source.start(arn, {"videoConfigurations": [video], "audioConfigurations": []})
-    (breach,) = (event for event in told(resources) if event["detail-type"] == "IVS Limit Breach")
+    (breach,) = (event for event in logged_events(resources) if event["detail-type"] == "IVS Limit Breach")
     assert breach["resources"] == [arn]
     assert breach["detail"] == {
         "limit_name": "Ingest Bitrate",
@@ -133,7 +135,7 @@ def test_a_breach_of_an_ingest_limit_is_told(call: CallIvs, source: Simulator, r
     }
 
 
-def test_too_many_streams_are_told_of_no_channel(
+def test_too_many_streams_emit_an_event_without_channel(
     call: CallIvs, source: Simulator, resources: SqliteResourceStore
 ) -> None:
     for _ in range(MAX_CONCURRENT_STREAMS):
@@ -141,7 +143,7 @@ def test_too_many_streams_are_told_of_no_channel(
     one_more = call("CreateChannel")["channel"]["arn"]
     with pytest.raises(IvsError, match="ServiceQuotaExceededException"):
         source.start(one_more)
-    breach = told(resources)[-1]
+    breach = logged_events(resources)[-1]
     assert breach["resources"] == []
     assert breach["detail"] == {
         "limit_name": "Concurrent Broadcasts",
@@ -151,15 +153,15 @@ def test_too_many_streams_are_told_of_no_channel(
     }
 
 
-def test_an_ad_break_is_told(call: CallIvs, source: Simulator, resources: SqliteResourceStore) -> None:
+def test_an_ad_break_emits_an_event(call: CallIvs, source: Simulator, resources: SqliteResourceStore) -> None:
     mediatailor = "arn:aws:mediatailor:us-west-2:000000000000:playbackConfiguration/show"
     configurations = [{"playbackConfigurationArn": mediatailor}]
     made = call("CreateAdConfiguration", mediaTailorPlaybackConfigurations=configurations)
     arn = call("CreateChannel", name="show", adConfigurationArn=made["adConfiguration"]["arn"])["channel"]["arn"]
     stream_id = source.start(arn)
     call("InsertAdBreak", channelArn=arn, durationSeconds=30, adBreakId="hSi2o1WIVgij")
-    assert told(resources)[-1]["detail-type"] == "IVS Ad Break State Change"
-    assert told(resources)[-1]["detail"] == {
+    assert logged_events(resources)[-1]["detail-type"] == "IVS Ad Break State Change"
+    assert logged_events(resources)[-1]["detail"] == {
         "event_name": "Ad Break Inserted",
         "channel_name": "show",
         "stream_id": stream_id,
@@ -169,8 +171,8 @@ def test_an_ad_break_is_told(call: CallIvs, source: Simulator, resources: Sqlite
     }
 
 
-def test_the_log_keeps_the_newest_and_numbers_go_on(resources: SqliteResourceStore) -> None:
-    token = counting_token()
+def test_the_log_keeps_the_newest_events_and_their_numbers(resources: SqliteResourceStore) -> None:
+    token = counting_strings()
     for number in range(50):
         with resources.begin(write=True) as transaction:
             events.append(TxContext(transaction, 0, token), HERE, "test", "", {"number": number}, max_events=20)
@@ -182,10 +184,10 @@ def test_the_log_keeps_the_newest_and_numbers_go_on(resources: SqliteResourceSto
         assert events.events_after(transaction, kept[-1].number, 10) == []
 
 
-def test_what_is_undone_was_never_told(call: CallIvs, source: Simulator, resources: SqliteResourceStore) -> None:
+def test_a_rolled_back_change_emits_no_event(call: CallIvs, source: Simulator, resources: SqliteResourceStore) -> None:
     arn = call("CreateChannel")["channel"]["arn"]
     source.start(arn)
-    before = told(resources)
+    before = logged_events(resources)
     with pytest.raises(IvsError):
         source.start(arn)
-    assert told(resources) == before
+    assert logged_events(resources) == before

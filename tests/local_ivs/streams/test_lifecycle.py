@@ -1,4 +1,4 @@
-"""A channel is live from the start of its stream to its end, and the API says so all the while."""
+"""A channel is live from the start of its stream to its end, and the API shows it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tests.local_ivs.environment import (
     OTHER_ACCOUNT,
     OTHER_REGION,
     START,
-    StandingClock,
-    counting_token,
-    everything,
+    FrozenClock,
+    all_stored,
+    counting_strings,
 )
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.simulator import Simulator
@@ -24,8 +24,8 @@ from tokensvc.local_ivs.streams.operations import METADATA_MAX_BYTES
 
 
 @pytest.fixture
-def source(resources: SqliteResourceStore, clock: StandingClock) -> Simulator:
-    return Simulator(resources, clock, counting_token())
+def source(resources: SqliteResourceStore, clock: FrozenClock) -> Simulator:
+    return Simulator(resources, clock, counting_strings())
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def stream_of(call: CallIvs, channel: str) -> dict[str, Any]:
     return stream
 
 
-def test_a_live_stream_is_shown_whole(call: CallIvs, source: Simulator, channel: str) -> None:
+def test_a_live_stream_shows_all_members(call: CallIvs, source: Simulator, channel: str) -> None:
     """The AWS CLI's example of get-stream."""
     stream_id = source.start(channel)
     assert stream_of(call, channel) == {
@@ -70,9 +70,7 @@ def test_a_channel_that_is_not_live_is_not_broadcasting(call: CallIvs, source: S
             step(f"{channel}x")
 
 
-def test_a_stream_is_stopped_by_the_operation_and_may_start_again(
-    call: CallIvs, source: Simulator, channel: str
-) -> None:
+def test_a_stopped_stream_may_start_again(call: CallIvs, source: Simulator, channel: str) -> None:
     first = source.start(channel)
     assert call("StopStream", channelArn=channel) == {}
     with pytest.raises(IvsError, match="ChannelNotBroadcasting"):
@@ -80,17 +78,17 @@ def test_a_stream_is_stopped_by_the_operation_and_may_start_again(
     assert source.start(channel) != first
 
 
-def test_one_channel_has_one_stream(
+def test_a_channel_has_at_most_one_stream(
     call: CallIvs, source: Simulator, channel: str, resources: SqliteResourceStore
 ) -> None:
     source.start(channel)
-    before = everything(resources)
+    before = all_stored(resources)
     with pytest.raises(IvsError, match="ConflictException"):
         source.start(channel)
-    assert everything(resources) == before
+    assert all_stored(resources) == before
 
 
-def test_a_live_channel_is_neither_changed_nor_deleted(call: CallIvs, source: Simulator, channel: str) -> None:
+def test_a_live_channel_can_be_neither_updated_nor_deleted(call: CallIvs, source: Simulator, channel: str) -> None:
     source.start(channel)
     for operation in ("UpdateChannel", "DeleteChannel"):
         with pytest.raises(IvsError, match="ConflictException"):
@@ -100,7 +98,7 @@ def test_a_live_channel_is_neither_changed_nor_deleted(call: CallIvs, source: Si
     call("DeleteChannel", arn=channel)
 
 
-def test_streams_are_listed_by_health_and_in_pages(call: CallIvs, source: Simulator) -> None:
+def test_streams_are_listed_by_health_in_pages(call: CallIvs, source: Simulator) -> None:
     arns = [call("CreateChannel")["channel"]["arn"] for _ in range(5)]
     for arn in arns:
         source.start(arn)
@@ -126,33 +124,33 @@ def test_streams_are_listed_by_health_and_in_pages(call: CallIvs, source: Simula
         call("ListStreams", filterBy={"health": "FINE"})
 
 
-def test_streams_of_other_places_are_not_seen(call: CallIvs, source: Simulator, channel: str) -> None:
+def test_streams_of_other_accounts_and_regions_are_not_visible(call: CallIvs, source: Simulator, channel: str) -> None:
     source.start(channel)
-    for place in (OTHER_ACCOUNT, OTHER_REGION):
-        assert call("ListStreams", place)["streams"] == []
+    for account_region in (OTHER_ACCOUNT, OTHER_REGION):
+        assert call("ListStreams", account_region)["streams"] == []
         for operation in ("GetStream", "StopStream", "GetStreamSession", "ListStreamSessions"):
             with pytest.raises(IvsError, match="ResourceNotFoundException"):
-                call(operation, place, channelArn=channel)
+                call(operation, account_region, channelArn=channel)
 
 
-def test_viewers_are_as_many_as_the_source_says(call: CallIvs, source: Simulator, channel: str) -> None:
+def test_the_stream_source_sets_the_viewer_count(call: CallIvs, source: Simulator, channel: str) -> None:
     source.start(channel)
     source.set_viewers(channel, 4711)
     assert stream_of(call, channel)["viewerCount"] == 4711
 
 
 @pytest.mark.parametrize(
-    ("metadata", "refused"),
+    ("metadata", "rejected"),
     [("x" * 1024, False), ("x" * 1025, True), ("é" * 512, False), ("é" * 512 + "x", True), ("", True)],
     ids=["1024", "1025", "1024 of two", "1025 of two", "none"],
 )
-def test_metadata_has_a_kilobyte_at_most(
-    call: CallIvs, source: Simulator, channel: str, metadata: str, refused: bool
+def test_metadata_has_at_most_one_kilobyte(
+    call: CallIvs, source: Simulator, channel: str, metadata: str, rejected: bool
 ) -> None:
     """API reference, PutMetadata: "Maximum: 1 KB per request". INFERRED: bytes of UTF-8."""
     assert METADATA_MAX_BYTES == 1024
     source.start(channel)
-    if not refused:
+    if not rejected:
         assert call("PutMetadata", channelArn=channel, metadata=metadata) == {}
         return
     with pytest.raises(IvsError, match=r"ValidationException.*'metadata'") as problem:
@@ -160,16 +158,16 @@ def test_metadata_has_a_kilobyte_at_most(
     assert "xxx" not in problem.value.message
 
 
-def test_metadata_is_kept_nowhere(
+def test_metadata_is_stored_nowhere(
     call: CallIvs, source: Simulator, channel: str, resources: SqliteResourceStore
 ) -> None:
     source.start(channel)
-    before = everything(resources)
+    before = all_stored(resources)
     call("PutMetadata", channelArn=channel, metadata="a secret of the show")
-    assert everything(resources) == before
+    assert all_stored(resources) == before
 
 
-def test_more_than_a_hundred_streams_are_refused_and_told(call: CallIvs, source: Simulator) -> None:
+def test_more_than_one_hundred_streams_are_rejected(call: CallIvs, source: Simulator) -> None:
     """IVS user guide, "Service Quotas": concurrent streams 100; excess streams are rejected."""
     assert lifecycle.MAX_CONCURRENT_STREAMS == 100
     arns = [call("CreateChannel")["channel"]["arn"] for _ in range(101)]

@@ -1,4 +1,4 @@
-"""Whatever comes over the wire is answered in AWS's protocol; nothing that comes in makes it fail."""
+"""Every request over HTTP gets a response of AWS's protocol, and no request can crash the server."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 import structlog
 from botocore.loaders import Loader
 
-from tests.local_ivs.environment import OPERATIONS, everything, pem
-from tests.local_ivs.http.conftest import CREDENTIALS, Running
+from tests.local_ivs.environment import OPERATIONS, all_stored, pem
+from tests.local_ivs.http.conftest import CREDENTIALS, SharedServer
 from tests.local_ivs.http.signed_requests import send
 from tests.support.servers import serving
 from tokensvc.clock import SystemClock
@@ -24,16 +24,16 @@ from tokensvc.local_ivs.storage import SqliteResourceStore
 EMPTY = b"{}"
 
 
-def test_an_answer_has_a_request_id_and_is_json(running: Running) -> None:
-    reply = send("POST", f"{running.endpoint_url}/ListChannels", EMPTY)
+def test_a_response_has_a_request_id_and_is_json(shared_server: SharedServer) -> None:
+    reply = send("POST", f"{shared_server.endpoint_url}/ListChannels", EMPTY)
     assert reply.status == 200
     assert reply.headers["content-type"] == "application/json"
     assert len(reply.headers["x-amzn-requestid"]) == 36
     assert "channels" in reply.json()
 
 
-def test_an_error_has_its_type_and_both_messages(running: Running) -> None:
-    reply = send("POST", f"{running.endpoint_url}/GetChannel", EMPTY)
+def test_an_error_has_its_type_and_both_messages(shared_server: SharedServer) -> None:
+    reply = send("POST", f"{shared_server.endpoint_url}/GetChannel", EMPTY)
     assert (reply.status, reply.error_type) == (400, "ValidationException")
     text = "1 validation error detected: Value at 'arn' failed to satisfy constraint: Member must not be null"
     assert reply.json() == {"exceptionMessage": text, "message": text}
@@ -43,7 +43,7 @@ SENT_BY_BROWSER_SDKS = {
     *("authorization", "content-type", "x-amz-date", "x-amz-security-token", "x-amz-user-agent"),
     *("x-amz-content-sha256", "amz-sdk-invocation-id", "amz-sdk-request"),
 }
-"""Request headers of AWS's SDK for JavaScript that a browser asks about before it sends them."""
+"""Request headers of AWS's SDK for JavaScript for which a browser sends a preflight."""
 
 
 def words(header: str) -> set[str]:
@@ -51,7 +51,7 @@ def words(header: str) -> set[str]:
 
 
 def modelled_response_headers() -> set[str]:
-    """Every header that botocore's model reads from a response of IVS."""
+    """Every header that botocore reads from a response of IVS."""
     shapes = Loader().load_service_model("ivs", "service-2")["shapes"].values()
     members = [member for shape in shapes for member in shape.get("members", {}).values()]
     return {member["locationName"].lower() for member in members if member.get("location") == "header"}
@@ -60,9 +60,9 @@ def modelled_response_headers() -> set[str]:
 @pytest.mark.parametrize(
     "path", ["/ListChannels", "/tags/arn%3Aaws%3Aivs%3Aus-west-2%3A000000000000%3Achannel%2Fx", "/"]
 )
-def test_a_preflight_lets_a_browser_sdk_send_its_headers(running: Running, path: str) -> None:
+def test_a_preflight_allows_the_headers_of_browser_sdks(shared_server: SharedServer, path: str) -> None:
     headers = {"Origin": "https://app.example", "Access-Control-Request-Method": "DELETE"}
-    reply = send("OPTIONS", running.endpoint_url + path, headers=headers, sign=False)
+    reply = send("OPTIONS", shared_server.endpoint_url + path, headers=headers, sign=False)
     assert (reply.status, reply.body) == (204, b"")
     assert reply.headers["access-control-allow-origin"] == "*"
     assert words(reply.headers["access-control-allow-methods"]) >= {"get", "post", "delete"}
@@ -82,19 +82,19 @@ def test_a_preflight_lets_a_browser_sdk_send_its_headers(running: Running, path:
         ("/ListChannels", b"x" * (1024 * 1024 + 1), True, 413),
     ],
 )
-def test_every_response_can_be_read_by_a_browser_sdk(
-    running: Running, path: str, body: bytes, sign: bool, status: int
+def test_browser_sdks_can_read_every_response(
+    shared_server: SharedServer, path: str, body: bytes, sign: bool, status: int
 ) -> None:
-    reply = send("POST", running.endpoint_url + path, body, {"Origin": "https://app.example"}, sign=sign)
+    reply = send("POST", shared_server.endpoint_url + path, body, {"Origin": "https://app.example"}, sign=sign)
     assert (reply.status, reply.headers["access-control-allow-origin"]) == (status, "*")
     exposed = words(reply.headers["access-control-expose-headers"])
     assert exposed >= modelled_response_headers() | {"x-amzn-requestid"}
     assert modelled_response_headers() - reply.headers.keys() <= {"x-amzn-errortype"}
 
 
-def test_the_modelled_headers_of_a_batch_are_for_browsers_alone(running: Running) -> None:
+def test_only_browsers_get_the_modelled_headers_of_a_batch(shared_server: SharedServer) -> None:
     """The AWS CLI prints every modelled member, and its published examples show none of these."""
-    with contextlib.closing(running.client()) as client:
+    with contextlib.closing(shared_server.client()) as client:
         unknown = {"arns": ["arn:aws:ivs:us-west-2:000000000000:channel/x"]}
         assert client.batch_get_channel(**unknown).keys() == {"ResponseMetadata", "channels", "errors"}
         client.meta.events.register(
@@ -104,14 +104,14 @@ def test_the_modelled_headers_of_a_batch_are_for_browsers_alone(running: Running
         assert (got["accessControlAllowOrigin"], got["xContentTypeOptions"]) == ("*", "nosniff")
 
 
-def test_an_empty_body_is_an_empty_request(running: Running) -> None:
-    assert send("POST", f"{running.endpoint_url}/ListChannels").status == 200
+def test_an_empty_body_is_an_empty_request(shared_server: SharedServer) -> None:
+    assert send("POST", f"{shared_server.endpoint_url}/ListChannels").status == 200
 
 
-def test_no_content_has_no_body(running: Running) -> None:
-    created = send("POST", f"{running.endpoint_url}/CreateChannel", EMPTY).json()
+def test_a_204_has_no_body(shared_server: SharedServer) -> None:
+    created = send("POST", f"{shared_server.endpoint_url}/CreateChannel", EMPTY).json()
     body = json.dumps({"arn": created["channel"]["arn"]}).encode()
-    reply = send("POST", f"{running.endpoint_url}/DeleteChannel", body)
+    reply = send("POST", f"{shared_server.endpoint_url}/DeleteChannel", body)
     assert (reply.status, reply.body) == (204, b"")
     assert "content-type" not in reply.headers
 
@@ -128,56 +128,58 @@ def test_no_content_has_no_body(running: Running) -> None:
     ],
     ids=str,
 )
-def test_only_a_right_signature_comes_in(running: Running, scope: dict[str, Any], status: int, error_type: str) -> None:
-    reply = send("POST", f"{running.endpoint_url}/ListChannels", EMPTY, **scope)
+def test_only_valid_signatures_are_accepted(
+    shared_server: SharedServer, scope: dict[str, Any], status: int, error_type: str
+) -> None:
+    reply = send("POST", f"{shared_server.endpoint_url}/ListChannels", EMPTY, **scope)
     assert (reply.status, reply.error_type) == (status, error_type)
 
 
-def test_an_unknown_path_is_an_unknown_operation_to_whoever_may_ask(running: Running) -> None:
+def test_an_unknown_path_is_an_unknown_operation_for_signed_requests(shared_server: SharedServer) -> None:
     for path in ("/MakeCoffee", "/", "/tags", "/createchannel", "/CreateChannel/"):
-        reply = send("POST", running.endpoint_url + path, EMPTY)
+        reply = send("POST", shared_server.endpoint_url + path, EMPTY)
         assert (reply.status, reply.error_type) == (404, "UnknownOperationException")
-        assert send("POST", running.endpoint_url + path, EMPTY, sign=False).status == 403
-    assert send("GET", f"{running.endpoint_url}/ListChannels").status == 404
+        assert send("POST", shared_server.endpoint_url + path, EMPTY, sign=False).status == 403
+    assert send("GET", f"{shared_server.endpoint_url}/ListChannels").status == 404
 
 
-def test_a_body_over_a_mebibyte_is_too_large(running: Running) -> None:
+def test_a_body_over_one_mebibyte_is_too_large(shared_server: SharedServer) -> None:
     body = json.dumps({"name": "x" * 1024 * 1024}).encode()
-    reply = send("POST", f"{running.endpoint_url}/CreateChannel", body)
+    reply = send("POST", f"{shared_server.endpoint_url}/CreateChannel", body)
     assert (reply.status, reply.error_type) == (413, "RequestEntityTooLargeException")
 
 
-def junk(chance: random.Random, depth: int = 0) -> Any:
-    """Any JSON."""
+def junk(rng: random.Random, depth: int = 0) -> Any:
+    """Random JSON values."""
     leaves: list[Any] = [None, True, -1, 2**70, 1.5, "", "x" * 200, "\ud800", "arn:aws:ivs:r:1:channel/x", pem(1)]
-    if depth > 2 or chance.random() < 0.6:
-        return chance.choice(leaves)
-    if chance.random() < 0.5:
-        return [junk(chance, depth + 1) for _ in range(chance.randrange(3))]
-    return {chance.choice(["a", "", "enabled", "\u0000"]): junk(chance, depth + 1) for _ in range(2)}
+    if depth > 2 or rng.random() < 0.6:
+        return rng.choice(leaves)
+    if rng.random() < 0.5:
+        return [junk(rng, depth + 1) for _ in range(rng.randrange(3))]
+    return {rng.choice(["a", "", "enabled", "\u0000"]): junk(rng, depth + 1) for _ in range(2)}
 
 
-def test_nothing_that_is_sent_makes_it_fail_or_change_on_a_refusal(running: Running) -> None:
-    chance = random.Random(7)
-    model = running.parts.ivs._model
+def test_malformed_requests_neither_crash_the_server_nor_change_anything(shared_server: SharedServer) -> None:
+    rng = random.Random(7)
+    model = shared_server.components.ivs._model
     bodies = (b"{", b"[]", b"null", b"\xff\xfe", b'{"a":' * 400, b'{"arn":"a","arn":"b"}')
     for number in range(150):
         operation = model.operations[OPERATIONS[number % len(OPERATIONS)]]
-        request = {member: junk(chance) for member in operation.members if chance.random() < 0.8}
-        body = chance.choice(bodies) if chance.random() < 0.2 else json.dumps(request).encode()
-        piece = chance.choice(["%00", "%ff", "a%2Fb", "arn:aws:ivs:us-west-2:000000000000:channel/x", "%F0%9F%98%80"])
-        query = chance.choice(["", "?tagKeys=%ff", "?tagKeys=a&tagKeys=a", "?&=&%=%", "?tagKeys"])
+        request = {member: junk(rng) for member in operation.members if rng.random() < 0.8}
+        body = rng.choice(bodies) if rng.random() < 0.2 else json.dumps(request).encode()
+        piece = rng.choice(["%00", "%ff", "a%2Fb", "arn:aws:ivs:us-west-2:000000000000:channel/x", "%F0%9F%98%80"])
+        query = rng.choice(["", "?tagKeys=%ff", "?tagKeys=a&tagKeys=a", "?&=&%=%", "?tagKeys"])
         path = operation.path.replace("{resourceArn}", piece)
-        before = everything(running.resources)
-        reply = send(operation.method, running.endpoint_url + path + query, body)
+        before = all_stored(shared_server.resources)
+        reply = send(operation.method, shared_server.endpoint_url + path + query, body)
         assert reply.status < 500, (operation.name, body, reply)
         assert reply.json().keys() or reply.status == 200
         if reply.status >= 400:
-            assert everything(running.resources) == before
+            assert all_stored(shared_server.resources) == before
 
 
-class BrokenResources(SqliteResourceStore):
-    """A store that fails as it is told."""
+class FailingResourceStore(SqliteResourceStore):
+    """A store whose transactions raise the given exception."""
 
     def __init__(self, failure: Exception) -> None:
         super().__init__(":memory:")
@@ -193,12 +195,12 @@ class BrokenResources(SqliteResourceStore):
         (StoreUnavailable("away", detail="disk"), 503, "ServiceUnavailable"),
         (RuntimeError("sk_us-west-2_secret"), 500, "InternalServerException"),
     ],
-    ids=["store", "fault"],
+    ids=["store", "bug"],
 )
-def test_a_fault_of_ours_has_a_fixed_text_and_a_log_line(failure: Exception, status: int, error_type: str) -> None:
-    resources = BrokenResources(failure)
-    parts = build(resources, LocalIvsSettings(CREDENTIALS), AdvanceableClock(SystemClock()))
-    with structlog.testing.capture_logs() as logged, serving(parts.site) as base_url:
+def test_an_internal_failure_has_a_fixed_text_and_a_log_line(failure: Exception, status: int, error_type: str) -> None:
+    resources = FailingResourceStore(failure)
+    components = build(resources, LocalIvsSettings(CREDENTIALS), AdvanceableClock(SystemClock()))
+    with structlog.testing.capture_logs() as logged, serving(components.site) as base_url:
         reply = send("POST", f"{base_url}/ListChannels", EMPTY)
     resources.close()
     assert (reply.status, reply.error_type) == (status, error_type)
@@ -208,18 +210,18 @@ def test_a_fault_of_ours_has_a_fixed_text_and_a_log_line(failure: Exception, sta
     assert "secret" not in str(logged)
 
 
-def test_a_public_url_wins_over_the_host_that_was_used() -> None:
+def test_a_public_url_overrides_the_host_header() -> None:
     resources = SqliteResourceStore(":memory:")
     settings = LocalIvsSettings(CREDENTIALS, public_url="https://ivs.example/")
-    parts = build(resources, settings, AdvanceableClock(SystemClock()))
-    with serving(parts.site) as base_url:
+    components = build(resources, settings, AdvanceableClock(SystemClock()))
+    with serving(components.site) as base_url:
         channel = send("POST", f"{base_url}/CreateChannel", EMPTY).json()["channel"]
     resources.close()
     assert channel["playbackUrl"].startswith("https://ivs.example/api/video/v1/")
 
 
-def test_the_host_that_was_used_is_in_the_playback_url(running: Running) -> None:
-    port = running.base_url.rpartition(":")[2]
-    url = running.endpoint_url.replace("127.0.0.1", "localhost")
+def test_playback_urls_contain_the_host_of_the_request(shared_server: SharedServer) -> None:
+    port = shared_server.base_url.rpartition(":")[2]
+    url = shared_server.endpoint_url.replace("127.0.0.1", "localhost")
     channel = send("POST", f"{url}/CreateChannel", EMPTY).json()["channel"]
     assert channel["playbackUrl"].startswith(f"http://localhost:{port}/api/video/")

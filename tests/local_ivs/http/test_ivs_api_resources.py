@@ -1,4 +1,4 @@
-"""Configurations and revocations under an unmodified boto3 over a socket: success, and each error that can occur."""
+"""Configurations and revocations with an unmodified boto3 over a socket: success, and each error that can occur."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.local_ivs.http.conftest import Running
-from tests.local_ivs.http.own_servers import staged
+from tests.local_ivs.http.conftest import SharedServer
+from tests.local_ivs.http.local_ivs_server import local_ivs_server
 from tokensvc.local_ivs.resources.registry import RESOURCE_TYPES
 from tokensvc.local_ivs.service import HANDLERS
 
@@ -29,31 +29,31 @@ NAMES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "ad-configuration": ("ad_configuration", "ad_configurations", {"mediaTailorPlaybackConfigurations": MEDIATAILOR}),
     "failover-slate-configuration": ("failover_slate_configuration", "failover_slate_configurations", {}),
 }
-"""ResourceType -> how boto3 spells one and several, and the least that a create takes."""
+"""Kind -> boto3's singular and plural names, and the minimal request of a create."""
 REFERENCES = {referred: member for member, referred in RESOURCE_TYPES["channel"].references.items()}
 
 
 @pytest.fixture
 def client(client: Any) -> Any:
-    """Take away what earlier tests left, since quotas count it."""
+    """Delete what earlier tests left, since quotas count it."""
     for channel in [c for page in client.get_paginator("list_channels").paginate() for c in page["channels"]]:
         with contextlib.suppress(client.exceptions.ConflictException):
             client.update_channel(arn=channel["arn"], **dict.fromkeys(REFERENCES.values(), ""))
     for kind, (one, several, _) in NAMES.items():
-        for left in getattr(client, f"list_{several}")(maxResults=100)[RESOURCE_TYPES[kind].list_member]:
+        for existing in getattr(client, f"list_{several}")(maxResults=100)[RESOURCE_TYPES[kind].list_member]:
             with contextlib.suppress(client.exceptions.ConflictException):
-                getattr(client, f"delete_{one}")(arn=left["arn"])
+                getattr(client, f"delete_{one}")(arn=existing["arn"])
     return client
 
 
 def create(client: Any, kind: str, **more: Any) -> dict[str, Any]:
-    one, _, least = NAMES[kind]
-    made: dict[str, Any] = getattr(client, f"create_{one}")(**{**least, **more})[RESOURCE_TYPES[kind].member]
+    one, _, minimal_request = NAMES[kind]
+    made: dict[str, Any] = getattr(client, f"create_{one}")(**{**minimal_request, **more})[RESOURCE_TYPES[kind].member]
     return made
 
 
 @pytest.mark.parametrize("kind", NAMES)
-def test_one_lives_from_creation_to_deletion(client: Any, kind: str) -> None:
+def test_a_resource_from_creation_to_deletion(client: Any, kind: str) -> None:
     one, several, _ = NAMES[kind]
     made = create(client, kind, name="before", tags={"a": "b"})
     assert getattr(client, f"get_{one}")(arn=made["arn"])[RESOURCE_TYPES[kind].member] == made
@@ -70,7 +70,7 @@ def test_one_lives_from_creation_to_deletion(client: Any, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", NAMES)
-def test_each_listed_error_that_can_occur_is_typed(client: Any, kind: str) -> None:
+def test_each_error_that_can_occur_is_typed(client: Any, kind: str) -> None:
     one, several, _ = NAMES[kind]
     for verb in RESOURCE_TYPES[kind].operations.keys() & {"get", "update", "delete"}:
         with pytest.raises(client.exceptions.ResourceNotFoundException):
@@ -97,8 +97,8 @@ def test_each_listed_error_that_can_occur_is_typed(client: Any, kind: str) -> No
 def test_viewer_sessions_are_revoked(client: Any) -> None:
     arn = client.create_channel()["channel"]["arn"]
     who = {"channelArn": arn, "viewerId": "v"}
-    answer = client.start_viewer_session_revocation(**who, viewerSessionVersionsLessThanOrEqualTo=7)
-    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 200
+    response = client.start_viewer_session_revocation(**who, viewerSessionVersionsLessThanOrEqualTo=7)
+    assert response["ResponseMetadata"]["HTTPStatusCode"] == 200
     missing = {"channelArn": MISSING.format("channel"), "viewerId": "w"}
     batch = client.batch_start_viewer_session_revocation(viewerSessions=[who, missing])
     assert [(e["channelArn"], e["viewerId"], e["code"]) for e in batch["errors"]] == [
@@ -107,7 +107,7 @@ def test_viewer_sessions_are_revoked(client: Any) -> None:
     assert "errors" not in client.batch_start_viewer_session_revocation(viewerSessions=[who])
 
 
-REFUSALS: dict[str, tuple[str, Callable[[Any], object]]] = {
+ERROR_CASES: dict[str, tuple[str, Callable[[Any], object]]] = {
     "no channel": (
         "ResourceNotFoundException",
         lambda c: c.start_viewer_session_revocation(channelArn=MISSING.format("channel"), viewerId="v"),
@@ -145,16 +145,16 @@ REFUSALS: dict[str, tuple[str, Callable[[Any], object]]] = {
 }
 
 
-@pytest.mark.parametrize("case", REFUSALS)
-def test_refusals_are_boto3s_typed_exceptions(client: Any, case: str) -> None:
-    code, attempt = REFUSALS[case]
-    with pytest.raises(getattr(client.exceptions, code)) as refused:
+@pytest.mark.parametrize("case", ERROR_CASES)
+def test_errors_are_typed_exceptions_of_boto3(client: Any, case: str) -> None:
+    code, attempt = ERROR_CASES[case]
+    with pytest.raises(getattr(client.exceptions, code)) as raised:
         attempt(client)
-    assert refused.value.response["Error"]["Message"]
+    assert raised.value.response["Error"]["Message"]
 
 
 @pytest.mark.parametrize("kind", sorted(NAMES.keys() - {"playback-restriction-policy"}))
-def test_boto3s_paginators_find_all(client: Any, kind: str) -> None:
+def test_boto3s_paginators_find_all_resources(client: Any, kind: str) -> None:
     made = [create(client, kind)["arn"] for _ in range(5)]
     pages = client.get_paginator(f"list_{NAMES[kind][1]}").paginate(PaginationConfig={"PageSize": 2})
     found = [[one["arn"] for one in page[RESOURCE_TYPES[kind].list_member]] for page in pages]
@@ -162,35 +162,35 @@ def test_boto3s_paginators_find_all(client: Any, kind: str) -> None:
     assert [len(page) for page in found] == [2, 2, 1]
 
 
-def test_states_follow_the_advanced_clock(client: Any, running: Running) -> None:
+def test_states_follow_the_advanced_clock(client: Any, shared_server: SharedServer) -> None:
     arn = create(client, "recording-configuration")["arn"]
-    running.parts.clock.advance(60)
+    shared_server.components.clock.advance(60)
     assert client.get_recording_configuration(arn=arn)["recordingConfiguration"]["state"] == "ACTIVE"
 
 
-def test_a_list_is_continued_after_a_restart(tmp_path: Path) -> None:
+def test_a_page_token_stays_valid_over_a_restart(tmp_path: Path) -> None:
     database = str(tmp_path / "ivs.db")
-    with staged(database) as stage, contextlib.closing(stage.client()) as before:
+    with local_ivs_server(database) as server, contextlib.closing(server.client()) as before:
         for name in ("one", "two"):
             before.create_channel(name=name)
         token = before.list_channels(maxResults=1)["nextToken"]
-    with staged(database) as stage, contextlib.closing(stage.client()) as after:
+    with local_ivs_server(database) as server, contextlib.closing(server.client()) as after:
         assert [channel["name"] for channel in after.list_channels(nextToken=token)["channels"]] == ["two"]
 
 
-def test_accounts_and_regions_at_once_do_not_cross(running: Running) -> None:
-    """A few hundred calls over the socket; thousands go through `tests/ivs/test_at_once.py`."""
+def test_concurrent_accounts_and_regions_stay_isolated(shared_server: SharedServer) -> None:
+    """A few hundred calls over HTTP; `tests/local_ivs/test_concurrency.py` makes thousands without it."""
 
-    def act(number: int) -> set[str]:
+    def run(number: int) -> set[str]:
         access_key, region = (("test", "other")[number % 2], ("us-east-1", "eu-central-1")[number // 2 % 2])
-        dice = random.Random(number)
+        rng = random.Random(number)
         own: set[str] = set()
-        with contextlib.closing(running.client(access_key, region=region)) as mine:
+        with contextlib.closing(shared_server.client(access_key, region=region)) as mine:
             for _ in range(40):
-                if len(own) < 3 or dice.random() < 0.3:
+                if len(own) < 3 or rng.random() < 0.3:
                     own.add(mine.create_channel(name=f"n{number}")["channel"]["arn"])
                 else:
-                    arn = dice.choice(sorted(own))
+                    arn = rng.choice(sorted(own))
                     assert mine.get_channel(arn=arn)["channel"]["name"] == f"n{number}"
                     mine.tag_resource(resourceArn=arn, tags={"by": str(number)})
             listed = {c["arn"] for page in mine.get_paginator("list_channels").paginate() for c in page["channels"]}
@@ -198,13 +198,13 @@ def test_accounts_and_regions_at_once_do_not_cross(running: Running) -> None:
         return own
 
     with ThreadPoolExecutor(8) as threads:
-        owned = list(threads.map(act, range(8)))
+        owned = list(threads.map(run, range(8)))
     assert len(set().union(*owned)) == sum(map(len, owned))
     for number, arns in enumerate(owned):
         assert {arn.split(":")[3] for arn in arns} == {("us-east-1", "eu-central-1")[number // 2 % 2]}
 
 
-def test_every_operation_that_makes_a_kind_is_served() -> None:
+def test_every_operation_of_a_resource_type_is_served() -> None:
     served = {
         operation.name for resource_type in RESOURCE_TYPES.values() for operation in resource_type.operations.values()
     }

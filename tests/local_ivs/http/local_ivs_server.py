@@ -1,4 +1,4 @@
-"""A local IVS of a test's own: API, edge and management listener on real sockets, a clock and a database to choose."""
+"""A local IVS for a single test: API, edge and management listener on real sockets, with a database of choice."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from tokensvc.local_ivs.http import LocalIvsComponents, LocalIvsSettings, build,
 from tokensvc.local_ivs.storage import SqliteResourceStore
 
 
-class Staged(NamedTuple):
-    """Where it is."""
+class LocalIvsServer(NamedTuple):
+    """The URLs of the servers, and the objects behind them."""
 
     url: str
     management_url: str
-    parts: LocalIvsComponents
+    components: LocalIvsComponents
     resources: SqliteResourceStore
 
     def client(self, attempts: int = 1, read_timeout: float = 10) -> Any:
-        """An unmodified boto3 client; close it."""
+        """An unmodified boto3 client, which the caller closes."""
         return boto3.client(
             "ivs",
             region_name="us-west-2",
@@ -42,25 +42,25 @@ class Staged(NamedTuple):
         )
 
     def manage(self, method: str, path: str, body: Any = None) -> Reply:
-        """Ask the management listener."""
+        """Send a request to the management listener."""
         data = b"" if body is None else json.dumps(body).encode()
         return send(method, self.management_url + path, data, sign=False)
 
     def start_stream(self, channel_arn: str) -> str:
-        """Let a channel go live, as a user does it."""
+        """Start a stream on a channel, as a user does."""
         reply = self.manage("POST", "/streams/start", {"channelArn": channel_arn})
         assert reply.status == 201, reply
         return str(reply.json()["streamId"])
 
 
 @contextlib.contextmanager
-def staged(database: str = ":memory:", *, rate_limits: bool = False) -> Iterator[Staged]:
-    """Serve it while the block runs."""
+def local_ivs_server(database: str = ":memory:", *, rate_limits: bool = False) -> Iterator[LocalIvsServer]:
+    """Run the servers for the duration of the block."""
     resources = SqliteResourceStore(database)
-    parts = build(resources, LocalIvsSettings(rate_limits=rate_limits), stored_clock(resources, SystemClock()))
-    with serving(parts.site) as url, serving(parts.management) as management_url:
+    components = build(resources, LocalIvsSettings(rate_limits=rate_limits), stored_clock(resources, SystemClock()))
+    with serving(components.site) as url, serving(components.management) as management_url:
         try:
-            yield Staged(url, management_url, parts, resources)
+            yield LocalIvsServer(url, management_url, components, resources)
         finally:
-            parts.closing.set()
+            components.closing.set()
     resources.close()

@@ -1,4 +1,4 @@
-"""Whatever is asked of a live channel, a refusal is modelled and changes nothing, and what is answered can be read."""
+"""Whatever request is sent to a live channel, errors are modelled and change nothing, and responses can be rendered."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.local_ivs.conftest import CallIvs
-from tests.local_ivs.environment import everything, start_stream
+from tests.local_ivs.environment import all_stored, start_stream
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.model import ApiModel
 from tokensvc.local_ivs.storage import SqliteResourceStore
 
-MODEST = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+FEW_EXAMPLES = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 MEDIATAILOR = "arn:aws:mediatailor:us-west-2:000000000000:playbackConfiguration/show"
 OPERATIONS = (
     *("GetStream", "ListStreams", "GetStreamSession", "ListStreamSessions", "StopStream"),
@@ -24,7 +24,7 @@ INSTANTS = ("0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "9999-12-3
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_a_refusal_is_one_of_the_operations_own_and_changes_nothing(
+def test_errors_are_those_of_the_operation_and_change_nothing(
     name: str, model: ApiModel, call: CallIvs, resources: SqliteResourceStore
 ) -> None:
     configurations = [{"playbackConfigurationArn": MEDIATAILOR}]
@@ -46,23 +46,23 @@ def test_a_refusal_is_one_of_the_operations_own_and_changes_nothing(
         "nextToken": st.sampled_from(["", "x", "AAAA"]),
         "filterBy": st.dictionaries(st.just("health"), st.sampled_from(["HEALTHY", "FINE"])),
     }
-    described = model.operations[name]
-    members = {member: known[member] for member in described.members if member in known}
+    operation = model.operations[name]
+    members = {member: known[member] for member in operation.members if member in known}
 
     def outcome(name: str, request: dict[str, Any]) -> str | None:
         try:
             call(name, **request)
-        except IvsError as refusal:
-            return refusal.code
+        except IvsError as error:
+            return error.code
         return None
 
-    @MODEST
+    @FEW_EXAMPLES
     @given(st.fixed_dictionaries({}, optional=members))
     def holds(request: dict[str, Any]) -> None:
-        before = everything(resources)
+        before = all_stored(resources)
         code = outcome(name, request)
-        assert code in {None, *described.errors}
+        assert code in {None, *operation.errors}
         if code is not None:
-            assert everything(resources) == before
+            assert all_stored(resources) == before
 
     holds()
