@@ -1,4 +1,4 @@
-"""Hanging up is offered by the server, and never taken for granted."""
+"""Closing a connection without a response works only on a server that announces support for it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tokensvc.http.abort_connection import abort_connection
 
 
 async def _never() -> Message:
-    raise AssertionError("nobody should ask")
+    raise AssertionError("receive must not be called")
 
 
-def test_a_server_that_does_not_offer_it_is_told() -> None:
+def test_a_server_without_the_extension_raises() -> None:
     with pytest.raises(RuntimeError, match="cannot abort a connection"):
         asyncio.run(abort_connection({"type": "http"}, _never))
 
 
-def test_a_hung_up_connection_ends_without_a_byte_and_the_next_one_is_served() -> None:
+def test_an_aborted_connection_closes_without_a_byte_and_the_next_is_served() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == "/gone":
             return await abort_connection(scope, receive)

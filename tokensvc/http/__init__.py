@@ -1,0 +1,1 @@
+"""HTTP building blocks that all ASGI applications of the project share."""

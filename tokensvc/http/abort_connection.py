@@ -13,7 +13,7 @@ EXTENSION = "tokensvc.abort_connection"
 
 
 async def abort_connection(scope: Scope, receive: Receive) -> None:
-    """Close the connection; nothing may have been sent. Raises RuntimeError on a server that does not support it."""
+    """Close the connection before anything was sent. Raises RuntimeError on a server that does not support it."""
     extension = scope.get("extensions", {}).get(EXTENSION)
     if extension is None:
         raise RuntimeError("this server cannot abort a connection")

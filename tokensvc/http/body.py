@@ -1,10 +1,10 @@
 """Reads a request's body, up to a limit.
 
 Invariants
-- A body is one JSON object in UTF-8, in which no name appears twice.
-- It is read as JSON whatever its Content-Type says: `curl -d` declares a form unless it is told otherwise. The type is
-  looked at only to explain why a body is not JSON.
-- A body with a content coding is refused, never decoded. The fast path (`fast_path.py`) is offered none.
+- A body is one JSON object in UTF-8 in which no name appears twice.
+- It is parsed as JSON whatever its Content-Type: `curl -d` declares a form by default. The type is only used to explain
+  why a body is not JSON.
+- A body with a content coding is rejected, never decoded. The fast path (`web/fast_path.py`) never gets one.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from tokensvc.errors import MalformedRequest, RequestTimeout, RequestTooLarge, U
 from tokensvc.json_objects import json_object
 
 BODY_TIMEOUT_SECONDS = 10
-"""How long a body may take to come in; ours are small, and a connection that drips is somebody's trick or trouble."""
+"""How long a body may take to arrive. Bodies are small, so a slower client is broken or malicious."""
 _READ_AS_JSON = re.compile(r"|[^/]+/json|[^/]+/[^/]+\+json|application/x-www-form-urlencoded", re.IGNORECASE)
-"""Media types of bodies that were meant as JSON, so that what is wrong is their syntax; curl declares the last one."""
+"""Media types whose body is meant to be JSON, so that a failure is a syntax error; curl declares the last one."""
 
 
 class ClientDisconnected(Exception):
-    """The client went away before its request was whole; nobody is there to answer."""
+    """The client disconnected before its request was complete."""
 
 
 def header(scope: Scope, name: bytes) -> str:
-    """A request header's first value, or ""."""
+    """The first value of a request header, or ""."""
     for key, value in scope["headers"]:
         if key == name:
             text: str = value.decode("latin-1")
@@ -44,36 +44,36 @@ async def read_json(
     """The body as a JSON object. Raises RequestTooLarge, RequestTimeout, UnsupportedMediaType, MalformedRequest or
     InvalidRequest."""
     if has_content_coding(scope["headers"]):
-        raise UnsupportedMediaType("the body has a content coding; send it as it is, without Content-Encoding")
+        raise UnsupportedMediaType("the body has a content coding; send it uncompressed, without Content-Encoding")
     return decode_json(scope, await read_body(scope, receive, limit_bytes, within_seconds=within_seconds), limit_bytes)
 
 
 async def read_body(scope: Scope, receive: Receive, limit_bytes: int, *, within_seconds: float | None = None) -> bytes:
-    """The whole body, waited for BODY_SECONDS unless another time is given.
+    """Read the whole body within BODY_TIMEOUT_SECONDS or the given time.
 
-    A body that is too long is refused before it is read, if its head says so. Raises RequestTooLarge, RequestTimeout,
-    or ClientGone when the client closed the connection.
+    A body whose Content-Length is too large is rejected before it is read. Raises RequestTooLarge, RequestTimeout, or
+    ClientDisconnected when the client closed the connection.
     """
     declared = header(scope, b"content-length")
     if declared.isdecimal() and int(declared) > limit_bytes:
-        raise RequestTooLarge(f"the body has {declared} bytes; this route takes at most {limit_bytes}")
+        raise RequestTooLarge(f"the body has {declared} bytes; this route accepts at most {limit_bytes}")
     seconds = BODY_TIMEOUT_SECONDS if within_seconds is None else within_seconds
     try:
         async with asyncio.timeout(seconds):
             return await _received(receive, limit_bytes)
     except TimeoutError:
-        raise RequestTimeout(f"the body did not come in within {seconds:g} seconds") from None
+        raise RequestTimeout(f"the body did not arrive within {seconds:g} seconds") from None
 
 
 async def _received(receive: Receive, limit_bytes: int) -> bytes:
     message = await receive()
     body: bytes = message.get("body", b"")
     if message["type"] != "http.disconnect" and not message.get("more_body") and len(body) <= limit_bytes:
-        return body  # the usual case: one piece, never copied
+        return body  # the usual case: one chunk, never copied
     whole = bytearray(body)
     while message["type"] != "http.disconnect":
         if len(whole) > limit_bytes:
-            raise RequestTooLarge(f"the body has more bytes than this route takes: at most {limit_bytes}")
+            raise RequestTooLarge(f"the body is too large; this route accepts at most {limit_bytes} bytes")
         if not message.get("more_body"):
             return bytes(whole)
         message = await receive()
@@ -82,7 +82,7 @@ async def _received(receive: Receive, limit_bytes: int) -> bytes:
 
 
 def has_content_coding(headers: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether the body is compressed, or coded in another way, before it is JSON (RFC 9110, section 8.4)."""
+    """Whether the body is compressed or otherwise encoded (RFC 9110, section 8.4)."""
     for name, value in headers:
         if name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
             return True
@@ -90,13 +90,15 @@ def has_content_coding(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 
 
 def decode_json(scope: Scope, body: bytes, limit_bytes: int) -> dict[str, Any]:
-    """A whole body as a JSON object. Raises RequestTooLarge, UnsupportedMediaType, MalformedRequest or InvalidRequest
-    naming each field that is given twice."""
+    """Parse a whole body as a JSON object. Raises RequestTooLarge, UnsupportedMediaType, MalformedRequest, or
+    InvalidRequest naming each field that appears twice."""
     if len(body) > limit_bytes:
-        raise RequestTooLarge(f"the body has {len(body)} bytes; this route takes at most {limit_bytes}")
+        raise RequestTooLarge(f"the body has {len(body)} bytes; this route accepts at most {limit_bytes}")
     try:
         return json_object(body)
     except MalformedRequest:
         if not _READ_AS_JSON.fullmatch(header(scope, b"content-type").partition(";")[0].strip()):
-            raise UnsupportedMediaType("the body is not JSON, and its Content-Type is another; send JSON") from None
+            raise UnsupportedMediaType(
+                "the body is not JSON and its Content-Type is not a JSON type; send JSON"
+            ) from None
         raise

@@ -1,4 +1,4 @@
-"""The garbage collector of a process that serves."""
+"""Garbage collector settings for serving processes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ _YOUNG_OBJECTS = 20_000
 
 
 def freeze_gc() -> None:
-    """What is loaded by now stays for good, and a request leaves no cycles: the garbage collector may look at fewer
-    objects and less often."""
+    """Make collections rarer and cheaper: objects loaded so far are permanent, and requests create no cycles."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(_YOUNG_OBJECTS, 20, 20)

@@ -1,10 +1,10 @@
-"""Failure -> response, in one place: RFC 9457 problem details.
+"""Renders errors as RFC 9457 problem details.
 
-Rules of the file
-- STATUS maps each family of the tree in `errors/`; a leaf is rendered as its nearest mapped parent says.
+Invariants
+- STATUS maps each family of the tree in `errors.py`; a leaf gets the status of its nearest mapped parent.
 - Every 429 and 503 carries Retry-After, so a class with such a status has `retry_after_seconds`.
-- A remedy becomes words without commands and settings (`diagnostics/problems.py`).
-- What is not ours gets one fixed text and the request id; its own words go to the log alone.
+- The text of a remedy names no commands or settings (`diagnostics/problems.py`).
+- An unexpected exception gets a fixed text with the request id; its own message is never sent.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ STATUS: dict[type[TokensvcError], int] = {
 
 
 class Response(NamedTuple):
-    """What goes back: status, body, the headers that belong to this answer alone, and the code for log and metrics."""
+    """A response: status, body, its own headers, and the code for log and metrics."""
 
     status: int
     body: bytes
@@ -69,23 +69,23 @@ class Response(NamedTuple):
     code: str
 
 
-def status_of(failure: TokensvcError) -> int:
-    """The HTTP status of a failure: its own, or its nearest parent's."""
-    return next(STATUS[kind] for kind in type(failure).__mro__ if kind in STATUS)
+def status_of(error: TokensvcError) -> int:
+    """The HTTP status of an error: that of its class, or of the nearest mapped parent."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
 
 
-def problem_details(failure: TokensvcError) -> dict[str, Any]:
-    """The failure as problem details."""
-    fields = make_problem(status_of(failure), failure.code, failure.message + remedy_text(failure.remedy))
-    if isinstance(failure, InvalidRequest) and failure.errors:
-        fields["errors"] = [{"field": e.field, "message": e.message} for e in failure.errors]
-    if failure.retry_after_seconds is not None:
-        fields["retryAfterSeconds"] = failure.retry_after_seconds
+def problem_details(error: TokensvcError) -> dict[str, Any]:
+    """The problem details of an error."""
+    fields = make_problem(status_of(error), error.code, error.message + remedy_text(error.remedy))
+    if isinstance(error, InvalidRequest) and error.errors:
+        fields["errors"] = [{"field": e.field, "message": e.message} for e in error.errors]
+    if error.retry_after_seconds is not None:
+        fields["retryAfterSeconds"] = error.retry_after_seconds
     return fields
 
 
 def make_problem(status: int, code: str, detail: str) -> dict[str, Any]:
-    """Problem details from their parts."""
+    """Problem details from their members."""
     return {
         "type": f"urn:tokensvc:problem:{code}",
         "title": code.replace("_", " "),
@@ -95,23 +95,23 @@ def make_problem(status: int, code: str, detail: str) -> dict[str, Any]:
     }
 
 
-def error_response(failure: TokensvcError) -> Response:
-    """The whole answer to a request that failed."""
+def error_response(error: TokensvcError) -> Response:
+    """The response to a request that failed with an error of ours."""
     headers: Headers = (PROBLEM_JSON,)
-    if isinstance(failure, Unauthenticated):
+    if isinstance(error, Unauthenticated):
         headers += ((b"www-authenticate", b'Bearer realm="tokensvc"'),)
-    if isinstance(failure, UnsupportedMediaType):
+    if isinstance(error, UnsupportedMediaType):
         headers += ((b"accept", b"application/json"), (b"accept-encoding", b"identity"))
-    if failure.retry_after_seconds is not None:
-        headers += ((b"retry-after", str(failure.retry_after_seconds).encode()),)
-    return Response(status_of(failure), orjson.dumps(problem_details(failure)), headers, failure.code)
+    if error.retry_after_seconds is not None:
+        headers += ((b"retry-after", str(error.retry_after_seconds).encode()),)
+    return Response(status_of(error), orjson.dumps(problem_details(error)), headers, error.code)
 
 
 def problem_response(status: int, code: str, detail: str, headers: Headers = ()) -> Response:
-    """An answer to what never reached a use case: no such route, wrong method, headers too large."""
+    """The response to a request that reached no use case: unknown route, wrong method, headers too large."""
     return Response(status, orjson.dumps(make_problem(status, code, detail)), (PROBLEM_JSON, *headers), code)
 
 
 def internal_error(request_id: str) -> Response:
-    """The one answer to everything that is not ours to explain."""
-    return problem_response(500, "internal_error", f"Something failed on our side; its id in our log is {request_id}.")
+    """The response to an unexpected exception."""
+    return problem_response(500, "internal_error", f"Internal error; the server's log has it as request {request_id}.")

@@ -118,7 +118,7 @@ class KeyRoutes:
             return rotation_view(rotation, replacement_keys(keys_context.keys.list(), rotation))
 
         stored = await self._authenticator.run_in_thread(request)
-        return json_response(stored, 202, more=((b"location", f"/v1/keys/rotations/{stored.id}".encode()),))
+        return json_response(stored, 202, extra_headers=((b"location", f"/v1/keys/rotations/{stored.id}".encode()),))
 
     async def rotation(self, scope: Scope, _receive: Receive, context: RequestContext) -> Response:
         """`GET /v1/keys/rotations/{id}`."""
