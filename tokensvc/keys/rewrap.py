@@ -1,13 +1,14 @@
-"""Secrets moved to the current wrapping key: every private key and every subject key that is not under it yet. And
-private keys moved in from another vault.
+"""Rewrapping: re-encrypting every private key and subject key with the current wrapping key.
 
-Rules of the file
-- The secret stays the same, only its envelope changes; each is replaced at once and whole, if it is still what was
-  seen. Kill the process anywhere: every secret can be opened, and the next run goes on.
-- What is about to be replaced is opened first, and so is what takes its place.
-- It ends only when nothing is left. Then the other keys leave the store's list, so that no process starts with one of
-  them as its current key, and everything is looked through once more.
-- From another vault comes what the store knows and our vault lacks. It stays there too: workers may still read it.
+Invariants
+- Only the envelope of a secret changes, never the secret itself. Each envelope is replaced atomically, if it is still
+  the one that was read. The process may be killed at any point: every secret can still be decrypted, and the next run
+  continues.
+- A secret is decrypted before it is replaced, and so is its new envelope.
+- A run ends only when nothing is pending. The other wrapping keys are then removed from the store's registry, so that
+  no process starts with one of them as its current key, and all secrets are checked once more.
+- Private keys that the store knows and our vault lacks can be copied from another vault. They stay there too, because
+  workers may still read them.
 """
 
 from __future__ import annotations
@@ -29,109 +30,121 @@ from tokensvc.vault.store import Vault
 
 @dataclass(frozen=True, kw_only=True)
 class RewrapContext:
-    """What secrets are rewrapped with: where they rest, the keys that may wrap them, and where progress is reported."""
+    """The dependencies of rewrapping: where secrets are stored, the wrapping keys, and progress reports."""
 
     vault: Vault
     deployment: DeploymentStore
     kek_registry: KekRegistry
     cipher: SecretCipher
     report: Callable[[str], None]
-    """Told each move in words, for progress."""
+    """Receives each change as a sentence, to show progress."""
 
 
 class Secret(NamedTuple):
-    """A secret that rests in the deployment."""
+    """A stored secret of the deployment."""
 
     name: str
+    """As in `private key k1`."""
     kek_name: str
     """The name of its wrapping key."""
     rewrap: Callable[[], bool]
-    """Put it under the current key; False when somebody else moved or removed it first. Raises VaultError."""
+    """Wraps it with the current key. False if another process rewrapped or removed it first. Raises VaultError."""
 
 
 def missing_keys(context: RewrapContext, other: Vault, records: Sequence[KeyRecord]) -> list[str]:
-    """The keys that the other vault has and ours lacks."""
+    """The keys that are in the other vault and not in ours."""
     return sorted((other.key_ids() - context.vault.key_ids()) & {record.id for record in records})
 
 
 def import_missing(context: RewrapContext, other: Vault, records: Sequence[KeyRecord]) -> list[str]:
-    """Keep in our vault too, under the current wrapping key, what it lacks; the keys. Raises VaultError."""
-    public, moved = {record.id: record.public_der for record in records}, missing_keys(context, other, records)
-    for key_id in moved:
+    """Copy the missing private keys into our vault, under the current wrapping key. Returns their ids.
+
+    Raises VaultError.
+    """
+    public_keys = {record.id: record.public_der for record in records}
+    missing = missing_keys(context, other, records)
+    for key_id in missing:
         private_key = other.open(key_id)
-        if public_der(private_key.public_key()) != public[key_id]:
-            raise VaultError(f"what the other vault keeps as {key_id} is another key's private half")
+        if public_der(private_key.public_key()) != public_keys[key_id]:
+            raise VaultError(f"the private key {key_id} in the other vault belongs to another public key")
         context.vault.put(key_id, private_key)
-        context.report(f"private key {key_id}: moved in")
-    return moved
+        context.report(f"private key {key_id}: copied into the vault")
+    return missing
 
 
 def all_secrets(context: RewrapContext) -> list[Secret]:
-    """Every secret that is kept. Raises VaultError when one cannot be looked at, StoreError."""
+    """Every stored secret. Raises VaultError if one cannot be read, and StoreError."""
     return [*_private_keys(context), *_subject_keys(context)]
 
 
 def pending_secrets(context: RewrapContext) -> list[Secret]:
-    """Those that are not under the current wrapping key."""
+    """Those that are not wrapped with the current key."""
     return [secret for secret in all_secrets(context) if secret.kek_name != context.cipher.current]
 
 
 def rewrap(context: RewrapContext) -> list[Secret]:
-    """Move everything; what was moved. One that cannot be opened delays no other; its failure is raised at the end."""
-    moved = _move_all(context)
+    """Rewrap all pending secrets and return them.
+
+    A secret that cannot be decrypted does not delay the others; the first error is raised at the end.
+    """
+    rewrapped = _rewrap_pending(context)
     while True:
         context.kek_registry.retain_only(context.cipher.current)
-        late = _move_all(context)  # made, under another key, by a process that has not been told
+        late = _rewrap_pending(context)  # created under another key by a process with older settings
         if not late:
-            return moved
-        moved += late
+            return rewrapped
+        rewrapped += late
 
 
-def _move_all(context: RewrapContext) -> list[Secret]:
-    moved: list[Secret] = []
-    failures: dict[str, VaultError] = {}
-    while todo := [secret for secret in pending_secrets(context) if secret.name not in failures]:
-        for secret in todo:
+def _rewrap_pending(context: RewrapContext) -> list[Secret]:
+    rewrapped: list[Secret] = []
+    errors: dict[str, VaultError] = {}
+    while pending := [secret for secret in pending_secrets(context) if secret.name not in errors]:
+        for secret in pending:
             try:
                 if secret.rewrap():
-                    moved.append(secret)
-                    context.report(f"{secret.name}: from {secret.kek_name} to {context.cipher.current}")
+                    rewrapped.append(secret)
+                    context.report(f"{secret.name}: rewrapped from {secret.kek_name} to {context.cipher.current}")
             except VaultError as error:
-                context.report(f"{secret.name} is passed over: {error.message}")
-                failures[secret.name] = error
-    if failures:
-        raise next(iter(failures.values()))
-    return moved
+                context.report(f"{secret.name}: skipped: {error.message}")
+                errors[secret.name] = error
+    if errors:
+        raise next(iter(errors.values()))
+    return rewrapped
 
 
 def _private_keys(context: RewrapContext) -> Iterator[Secret]:
     for key_id in sorted(context.vault.key_ids()):
         try:
-            kept = context.vault.read_envelope(key_id)
+            envelope = context.vault.read_envelope(key_id)
         except PrivateKeyMissing:  # removed since it was listed
             continue
-        yield Secret(f"private key {key_id}", kek_name(kept), partial(_move_private_key, context, key_id, kept))
+        yield Secret(
+            f"private key {key_id}", kek_name(envelope), partial(_rewrap_private_key, context, key_id, envelope)
+        )
 
 
 def _subject_keys(context: RewrapContext) -> Iterator[Secret]:
     for key in context.deployment.subject_keys():
-        yield Secret(f"subject key {key.version}", kek_name(key.wrapped), partial(_move_subject_key, context, key))
+        yield Secret(f"subject key {key.version}", kek_name(key.wrapped), partial(_rewrap_subject_key, context, key))
 
 
-def _move_private_key(context: RewrapContext, key_id: str, kept: bytes) -> bool:
-    private_key = context.cipher.decrypt_key(kept)
-    wrapped = context.cipher.encrypt_key(private_key)
-    _require(public_der(context.cipher.decrypt_key(wrapped).public_key()) == public_der(private_key.public_key()))
-    return context.vault.replace(key_id, kept, wrapped)
+def _rewrap_private_key(context: RewrapContext, key_id: str, envelope: bytes) -> bool:
+    private_key = context.cipher.decrypt_key(envelope)
+    rewrapped = context.cipher.encrypt_key(private_key)
+    _require_same(
+        public_der(context.cipher.decrypt_key(rewrapped).public_key()) == public_der(private_key.public_key())
+    )
+    return context.vault.replace(key_id, envelope, rewrapped)
 
 
-def _move_subject_key(context: RewrapContext, key: WrappedSubjectKey) -> bool:
+def _rewrap_subject_key(context: RewrapContext, key: WrappedSubjectKey) -> bool:
     subject_key = context.cipher.decrypt_secret(SUBJECT_KEY_PURPOSE, key.wrapped)
-    wrapped = context.cipher.encrypt_secret(SUBJECT_KEY_PURPOSE, subject_key)
-    _require(context.cipher.decrypt_secret(SUBJECT_KEY_PURPOSE, wrapped) == subject_key)
-    return context.deployment.replace_subject_key(key.version, key.wrapped, wrapped)
+    rewrapped = context.cipher.encrypt_secret(SUBJECT_KEY_PURPOSE, subject_key)
+    _require_same(context.cipher.decrypt_secret(SUBJECT_KEY_PURPOSE, rewrapped) == subject_key)
+    return context.deployment.replace_subject_key(key.version, key.wrapped, rewrapped)
 
 
-def _require(same: bool) -> None:
-    if not same:
-        raise VaultError("what was wrapped anew opens as something else; nothing was replaced")
+def _require_same(is_same: bool) -> None:
+    if not is_same:
+        raise VaultError("the rewrapped secret decrypts to something else; nothing was replaced")
