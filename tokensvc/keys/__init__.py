@@ -1,1 +1,1 @@
-"""Signing keys: requests for them and how they are presented."""
+"""Signing keys: their lifecycle, rotation, import and deletion, and how they are presented."""

@@ -1,4 +1,4 @@
-"""Requests about keys: to list them, to rotate them, to mark one compromised."""
+"""Bodies and parameters of requests about keys: list, rotate, mark as compromised."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from tokensvc.pagination import PageQuery, PageTokens
 
 
 class KeyQuery(PageQuery):
-    """Which keys are wanted: all of them, in pages."""
+    """Parameters of a list of keys."""
 
     page_tokens: ClassVar[PageTokens] = PageTokens("keys", "([A-Za-z0-9._:-]{1,64})")
 
 
 class RotateKeysRequest(RequestModel):
-    """Which regions another key is to sign in."""
+    """The regions in which to rotate keys."""
 
     regions: list[Annotated[str, Field(max_length=64)]] | None = Field(
-        None, min_length=1, max_length=64, description="Without it, all that keys are held in"
+        None, min_length=1, max_length=64, description="Default: all regions that hold a key"
     )
 
 
 class CompromiseRequest(RequestModel):
-    """How far the distrust goes."""
+    """Which keys to mark as compromised."""
 
-    include_standby: bool = Field(False, description="Keys that have never signed are compromised too")
+    include_standby: bool = Field(False, description="Also mark all keys that have never signed as compromised")

@@ -1,8 +1,8 @@
-"""How keys, rotations and compromises are presented, over HTTP and by the commands alike.
+"""Views of keys, rotations and compromises, as HTTP responses and the CLI show them.
 
 Invariants
 - No view contains a private key, nor anything derived from one.
-- Ages and deadlines are computed from an instant that is passed in, on the store's clock.
+- Ages and deadlines are computed from a time on the store's clock that is passed in.
 """
 
 from __future__ import annotations
@@ -24,37 +24,39 @@ from tokensvc.timestamps import rfc3339_of
 
 
 class KeyPlacementView(ViewModel):
-    """What a key is in one account and region."""
+    """A key in one account and region."""
 
     account: str
     region: str
     state: KeyState
-    since: Timestamp = Field(description="When it came into this state")
-    age_seconds: int = Field(description="How long ago that was")
-    arn: str = Field(description="The playback key pair in IVS")
+    since: Timestamp = Field(description="When it entered this state")
+    age_seconds: int = Field(description="Seconds since then")
+    arn: str = Field(description="ARN of the playback key pair in IVS")
     imported_at: Timestamp
     activated_at: Timestamp | None
     retiring_at: Timestamp | None = Field(
-        description="When its drain began; of a prepared key, when it was found that it may have signed at a time that "
-        "a restored store has forgotten"
+        description="When its drain started; for a prepared key, when it was found that it may have signed in a period "
+        "that a restored store has lost"
     )
     drains_at: Timestamp | None = Field(
-        description="Of a retiring key: when its last token has ended and its pair goes"
+        description="For a retiring key: when its last token expires and its pair is deleted"
     )
-    retired_at: Timestamp | None = Field(description="Since when IVS holds the pair no more")
+    retired_at: Timestamp | None = Field(description="When IVS stopped holding the pair")
     compromised_at: Timestamp | None
-    longest_ttl_seconds: int = Field(description="The longest life that a token of it may have there")
-    fingerprint_differs: bool = Field(description="IVS shows another fingerprint than ours: somebody must look")
+    longest_ttl_seconds: int = Field(description="Longest lifetime of a token that it may have signed there")
+    fingerprint_differs: bool = Field(
+        description="IVS reports a different fingerprint than ours; an operator must check it"
+    )
 
 
 class KeyView(ViewModel):
-    """One of our key pairs. Without places it was made and is not known to be in IVS."""
+    """One of our key pairs. Without placements it was generated but is not known to be in IVS."""
 
     id: str
     fingerprint: str
     created_at: Timestamp
     compromised_at: Timestamp | None
-    damage: str | None = Field(description="Why the store's record of it, or of one of its places, cannot be read")
+    damage: str | None = Field(description="Why its record in the store, or that of a placement, cannot be read")
     placements: list[KeyPlacementView]
 
 
@@ -62,48 +64,48 @@ class KeyPage(ViewModel):
     """Key pairs, oldest first."""
 
     keys: list[KeyView]
-    next_token: str | None = Field(None, description="Ask again with it for those that follow")
+    next_token: str | None = Field(None, description="Pass it in the next request to get the following keys")
 
 
 class StepView(ViewModel):
-    """One step of a key's life, as the journal has it."""
+    """One lifecycle step of a key, from the journal."""
 
     step: StepKind
     region: str | None
     reason: str
     started_at: Timestamp
     finished_at: Timestamp | None
-    outcome: str | None = Field(description="`done`, or a failure's code; null while nobody knows")
+    outcome: str | None = Field(description="`done`, or an error code; null while it is unknown")
 
 
 class StaleWorkerView(ViewModel):
-    """A worker that may not have heard of the newest keys."""
+    """A worker that may not have loaded the newest keys yet."""
 
     worker_id: str
     host: str
     pid: int
-    last_heartbeat_at: Timestamp = Field(description="When it was last heard of")
-    until: Timestamp = Field(description="By then it has heard, or signs nothing")
+    last_heartbeat_at: Timestamp = Field(description="Time of its last heartbeat")
+    until: Timestamp = Field(description="When it is in sync at the latest, or signs nothing")
 
 
 class KeyDetailView(KeyView):
-    """A key pair, what was done with it, and who may not know of it."""
+    """A key pair, its history, and the workers that are not in sync or cannot use it."""
 
     history: list[StepView] = Field(description="Newest first")
     stale_workers: list[StaleWorkerView]
-    workers_unable_to_decrypt: list[str] = Field(description="Workers that cannot open its private half")
+    workers_unable_to_decrypt: list[str] = Field(description="Workers that cannot decrypt its private key")
 
 
 class RegionRotationView(ViewModel):
-    """How far a rotation is in one region."""
+    """Progress of a rotation in one region."""
 
     region: str
-    previous_key_id: str | None = Field(description="The key that signed there when it was asked for")
-    active_key_id: str | None = Field(description="The key that has taken over; null while none has")
+    previous_key_id: str | None = Field(description="The key that was active at the time of the request")
+    active_key_id: str | None = Field(description="The key that has taken over; null until one has")
 
 
 class RotationView(ViewModel):
-    """A rotation that somebody asked for."""
+    """A rotation request."""
 
     id: str
     requested_at: Timestamp
@@ -113,17 +115,17 @@ class RotationView(ViewModel):
 
 
 class CompromiseImpactView(ViewModel):
-    """What a compromise brings about in one region where IVS holds the key."""
+    """What a compromise causes in one region where IVS holds the key."""
 
     region: str
-    was_active: bool = Field(description="Whether the key signed there")
+    was_active: bool = Field(description="Whether the key was active there")
     successor: str | None = Field(description="The key that takes over at once")
-    outage_seconds: float = Field(description="How long no token can be signed there")
-    affected_token_seconds: int = Field(description="Tokens of so many seconds die")
+    outage_seconds: float = Field(description="Seconds during which no token can be signed there")
+    affected_token_seconds: int = Field(description="Lifetime in seconds of the longest token that becomes invalid")
 
 
 class CompromiseView(ViewModel):
-    """A compromise: the key signs no more; its pairs are deleted, and deletion is retried until it is done."""
+    """A compromised key: it no longer signs, and the deletion of its pairs is retried until it succeeds."""
 
     id: str
     compromised_at: Timestamp
@@ -132,21 +134,21 @@ class CompromiseView(ViewModel):
 
 
 class ReferenceTime(NamedTuple):
-    """What ages and deadlines are computed from: the store's clock, and the rotation policy."""
+    """The basis of ages and deadlines: a time on the store's clock, and the rotation policy."""
 
     now: datetime
     policy: RotationPolicy
 
 
 def key_view(record: KeyRecord, at: ReferenceTime) -> KeyView:
-    """A key as lists present it."""
+    """A key as shown in lists."""
     return KeyView(
         id=record.id,
         fingerprint=record.fingerprint,
         created_at=rfc3339_of(record.created_at),
         compromised_at=_timestamp_or_none(record.compromised_at),
         damage=record.damage or None,
-        placements=[_place(placement, at) for placement in record.placements],
+        placements=[_placement_view(placement, at) for placement in record.placements],
     )
 
 
@@ -154,57 +156,57 @@ def key_detail_view(
     record: KeyRecord,
     at: ReferenceTime,
     history: Sequence[JournalEntry],
-    behind: Sequence[StaleWorker],
+    stale_workers: Sequence[StaleWorker],
     workers_unable_to_decrypt: Sequence[str],
 ) -> KeyDetailView:
-    """A key with its history, and the workers that may not have loaded it."""
+    """A key with its history, and the workers that are not in sync or cannot use it."""
     return KeyDetailView(
         **dict(key_view(record, at)),
-        history=[_step(entry) for entry in history],
-        stale_workers=[stale_worker_view(u) for u in behind],
+        history=[_step_view(entry) for entry in history],
+        stale_workers=[stale_worker_view(worker) for worker in stale_workers],
         workers_unable_to_decrypt=list(workers_unable_to_decrypt),
     )
 
 
-def rotation_view(request: RotationRequest, signing: Mapping[str, str | None]) -> RotationView:
-    """A rotation request, and by region the key that became active."""
+def rotation_view(request: RotationRequest, active_key_ids: Mapping[str, str | None]) -> RotationView:
+    """A rotation request, with the key that has taken over in each region (`commands.replacement_keys`)."""
     return RotationView(
         id=request.id,
         requested_at=rfc3339_of(request.requested_at),
         requested_by=request.requested_by,
-        done=all(signing.values()),
+        done=all(active_key_ids.values()),
         regions=[
-            RegionRotationView(region=region, previous_key_id=replaces, active_key_id=signing[region])
-            for region, replaces in request.previous_key_ids.items()
+            RegionRotationView(region=region, previous_key_id=previous, active_key_id=active_key_ids[region])
+            for region, previous in request.previous_key_ids.items()
         ],
     )
 
 
-def compromise_impact_view(record: KeyRecord, foreseen: CompromiseImpact) -> CompromiseImpactView:
-    """What a compromise of this key means for a region."""
-    longest = max(p.longest_ttl_seconds for p in record.placements if p.account_region.region == foreseen.region)
+def compromise_impact_view(record: KeyRecord, impact: CompromiseImpact) -> CompromiseImpactView:
+    """What a compromise of this key causes in a region."""
+    longest = max(p.longest_ttl_seconds for p in record.placements if p.account_region.region == impact.region)
     return CompromiseImpactView(
-        region=foreseen.region,
-        was_active=foreseen.was_active,
-        successor=foreseen.successor,
-        outage_seconds=foreseen.outage_seconds,
+        region=impact.region,
+        was_active=impact.was_active,
+        successor=impact.successor,
+        outage_seconds=impact.outage_seconds,
         affected_token_seconds=longest,
     )
 
 
 def stale_worker_view(stale: StaleWorker) -> StaleWorkerView:
     """A worker that may not have loaded the newest keys yet."""
-    said = stale.worker.heartbeat
+    heartbeat = stale.worker.heartbeat
     return StaleWorkerView(
-        worker_id=said.worker_id,
-        host=said.host,
-        pid=said.pid,
+        worker_id=heartbeat.worker_id,
+        host=heartbeat.host,
+        pid=heartbeat.pid,
         last_heartbeat_at=rfc3339_of(stale.worker.last_heartbeat_at),
         until=rfc3339_of(stale.until),
     )
 
 
-def _place(placement: KeyPlacement, at: ReferenceTime) -> KeyPlacementView:
+def _placement_view(placement: KeyPlacement, at: ReferenceTime) -> KeyPlacementView:
     since = state_since(placement)
     return KeyPlacementView(
         account=placement.account_region.account,
@@ -225,7 +227,7 @@ def _place(placement: KeyPlacement, at: ReferenceTime) -> KeyPlacementView:
 
 
 def state_since(placement: KeyPlacement) -> datetime:
-    """When a key came into the state that it is in."""
+    """When a key entered its current state."""
     match placement.state:
         case KeyState.COMPROMISED:
             since = placement.compromised_at
@@ -240,7 +242,7 @@ def state_since(placement: KeyPlacement) -> datetime:
     return since or placement.imported_at
 
 
-def _step(entry: JournalEntry) -> StepView:
+def _step_view(entry: JournalEntry) -> StepView:
     return StepView(
         step=entry.kind,
         region=entry.region or None,
