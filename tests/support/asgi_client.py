@@ -81,10 +81,10 @@ Endpoint = Callable[..., Awaitable[Response]]
 def response_of(endpoint: Endpoint, scope: dict[str, Any] | None = None, body: Any = None, **kwargs: Any) -> Response:
     """An endpoint's response, or the error that it raises, as a response."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    exchange = RequestContext("request-1", kwargs.pop("began_at", 1000.0))
+    context = RequestContext("request-1", kwargs.pop("started_at", 1000.0))
     receive = kwargs.pop("receive", None) or receiving(content)
 
     async def run() -> Response:
-        return await endpoint(scope or scope_of(), receive, exchange)
+        return await endpoint(scope or scope_of(), receive, context)
 
     return asyncio.run(run())

@@ -1,4 +1,4 @@
-"""The token routes: who asks, what comes back, and that nothing old is acted on."""
+"""The token routes: authentication, responses, and that nothing outdated is used."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ POLICY = CallerPolicy(channels=("arn:aws:ivs:us-east-1:*",))
 SECRETS = {"abc": KnownSecret(key_digest(API_KEY), None, Caller("shop", POLICY))}
 AT = datetime.fromtimestamp(START, UTC)
 AUTHORIZED = {"authorization": f"Bearer {API_KEY}"}
-ASK = {"channelArn": str(CHANNEL), "viewerId": "v"}
+REQUEST = {"channelArn": str(CHANNEL), "viewerId": "v"}
 
 
 class Worker:
-    """The routes over a snapshot that a test may change."""
+    """The token routes over a snapshot that a test can change."""
 
     def __init__(self, store: Store, *, awaited: bool = True) -> None:
         self._awaited = awaited
@@ -60,7 +60,7 @@ class Worker:
         self.ivs = SimulatedIvs()
         self.leases = ManualLeases(self.clock)
         self.wake: Callable[[], object] = lambda: None
-        """What runs when a request asks for a channel that is not known."""
+        """Called when a request needs a channel that is not known."""
         self.channel_cache = ChannelCache(
             store=store.channels,
             leases=self.leases,
@@ -82,22 +82,22 @@ class Worker:
             new_uuid=uuid.uuid4,
         )
 
-    def single(self, ask: Any = ASK, **kwargs: Any) -> Any:
-        return json.loads(self.answer(self.routes.single, ask, **kwargs).body)
+    def single(self, item: Any = REQUEST, **kwargs: Any) -> Any:
+        return json.loads(self.call(self.routes.single, item, **kwargs).body)
 
-    def batch(self, *asks: Any, **kwargs: Any) -> list[Any]:
-        results: list[Any] = json.loads(self.answer(self.routes.batch, {"requests": asks}, **kwargs).body)["results"]
+    def batch(self, *items: Any, **kwargs: Any) -> list[Any]:
+        results: list[Any] = json.loads(self.call(self.routes.batch, {"requests": items}, **kwargs).body)["results"]
         return results
 
-    def answer(self, endpoint: Any, body: Any, **kwargs: Any) -> Any:
+    def call(self, endpoint: Any, body: Any, **kwargs: Any) -> Any:
         scope = kwargs.pop("scope", None) or scope_of(**AUTHORIZED)
         if endpoint == self.routes.single and not self._awaited and "receive" not in kwargs:
-            exchange = RequestContext("request-1", self.clock.monotonic())
+            context = RequestContext("request-1", self.clock.monotonic())
             content = body if isinstance(body, bytes) else json.dumps(body).encode()
-            begun = self.routes.single_nowait(scope, content, exchange)
-            if begun is not None:
-                return begun.complete(begun.key.sign(begun.digest), 0.0)
-        return response_of(endpoint, scope, body, began_at=self.clock.monotonic(), **kwargs)
+            pending = self.routes.single_nowait(scope, content, context)
+            if pending is not None:
+                return pending.complete(pending.key.sign(pending.digest), 0.0)
+        return response_of(endpoint, scope, body, started_at=self.clock.monotonic(), **kwargs)
 
     def outcomes(self) -> dict[str, float]:
         lines = self.metrics.render().decode().splitlines()
@@ -108,26 +108,26 @@ class Worker:
         }
 
 
-@pytest.fixture(params=[False, True], ids=["at once", "awaited"])
+@pytest.fixture(params=[False, True], ids=["fast path", "task"])
 def worker(store: Store, request: pytest.FixtureRequest) -> Worker:
-    """A single token has two ways through the routes, and both keep every promise."""
+    """A single token has two paths through the routes; every test runs on both."""
     return Worker(store, awaited=request.param)
 
 
 def test_a_request_returns_a_token_that_allows_playback(worker: Worker) -> None:
-    answer = worker.answer(worker.routes.single, ASK)
-    assert (answer.status, answer.code) == (201, "issued")
-    assert (b"cache-control", b"no-store") in answer.headers
-    body = json.loads(answer.body)
+    response = worker.call(worker.routes.single, REQUEST)
+    assert (response.status, response.code) == (201, "issued")
+    assert (b"cache-control", b"no-store") in response.headers
+    body = json.loads(response.body)
     TokenResponse.model_validate(body)
     assert body["playbackUrl"] == f"{URL}?token={body['token']}"
     assert (body["expiresAt"], body["refreshAfter"]) == ("2027-01-15T08:05:00Z", "2027-01-15T08:04:00Z")
     assert (body["viewerId"], body["viewerSessionVersion"]) == ("v", int(START))
     assert body["requiresOriginHeader"] is False
-    verdict = validate(
+    result = validate(
         PlaybackAttempt(body["token"], START, CHANNEL, [KEY.public_key()], revoked_version=NOTHING_REVOKED)
     )
-    assert verdict.outcome is Outcome.ALLOW
+    assert result.outcome is Outcome.ALLOW
 
 
 def test_an_anonymous_token_has_no_viewer_in_the_response(worker: Worker) -> None:
@@ -138,15 +138,15 @@ def test_an_anonymous_token_has_no_viewer_in_the_response(worker: Worker) -> Non
 
 @pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer tsk_abc_wrong"}, {"authorization": "Basic x"}])
 def test_a_missing_or_wrong_api_key_is_unauthenticated(worker: Worker, headers: dict[str, str]) -> None:
-    for ask in (worker.single, worker.batch):
+    for call in (worker.single, worker.batch):
         with pytest.raises(Unauthenticated):
-            ask(ASK, scope=scope_of(**headers))
+            call(REQUEST, scope=scope_of(**headers))
 
 
 def test_an_unauthenticated_request_is_rejected_before_its_body_is_read(worker: Worker) -> None:
-    for ask in (worker.single, worker.batch):
+    for call in (worker.single, worker.batch):
         with pytest.raises(Unauthenticated):
-            ask(ASK, scope=scope_of(), receive=lambda: pytest.fail("it was read"))
+            call(REQUEST, scope=scope_of(), receive=lambda: pytest.fail("the body was read"))
 
 
 def test_a_caller_without_the_scope_is_rejected(worker: Worker) -> None:
@@ -158,35 +158,35 @@ def test_a_caller_without_the_scope_is_rejected(worker: Worker) -> None:
 
 def test_a_stale_worker_rejects_every_request(worker: Worker) -> None:
     worker.clock.advance(901)
-    for ask in (worker.single, worker.batch):
+    for call in (worker.single, worker.batch):
         with pytest.raises(SnapshotStale):
-            ask(ASK)
+            call(REQUEST)
 
 
 def slowly(worker: Worker, body: Any, meanwhile: Callable[[], object]) -> Callable[[], Any]:
-    """A body whose last byte comes after something happened."""
+    """A body whose last byte arrives after `meanwhile` was called."""
     content = json.dumps(body).encode()
     return receiving([content[:-1], content[-1:]], meanwhile)
 
 
 def test_a_caller_disabled_while_its_body_arrives_gets_no_token(worker: Worker) -> None:
-    """Else one open request would outlive the two seconds in which a key is to be dead everywhere."""
+    """Otherwise an open request would outlive the two seconds after which a key must be invalid everywhere."""
 
     def disable() -> None:
         worker.snapshot = worker.snapshot._replace(secrets={})
 
-    for ask, body in ((worker.single, ASK), (worker.batch, {"requests": [ASK]})):
+    for call, body in ((worker.single, REQUEST), (worker.batch, {"requests": [REQUEST]})):
         worker.snapshot = worker.snapshot._replace(secrets=SECRETS)
         with pytest.raises(Unauthenticated):
-            ask(receive=slowly(worker, body, disable))
+            call(receive=slowly(worker, body, disable))
 
 
 def test_a_snapshot_that_expires_while_the_body_arrives_is_stale(worker: Worker) -> None:
     later = lambda: worker.clock.advance(901)  # noqa: E731
-    for ask, body in ((worker.single, ASK), (worker.batch, {"requests": [ASK]})):
+    for call, body in ((worker.single, REQUEST), (worker.batch, {"requests": [REQUEST]})):
         worker.snapshot = worker.snapshot._replace(refresh_started_at=worker.clock.monotonic())
         with pytest.raises(SnapshotStale):
-            ask(receive=slowly(worker, body, later))
+            call(receive=slowly(worker, body, later))
 
 
 def test_a_caller_disabled_during_the_channel_lookup_gets_no_token(worker: Worker) -> None:
@@ -203,7 +203,7 @@ def test_a_caller_disabled_during_the_channel_lookup_gets_no_token(worker: Worke
 
 
 def test_a_caller_disabled_during_a_batch_gets_no_further_tokens(worker: Worker) -> None:
-    """Each slice is judged by what the worker knows by then, whether its channels were looked up or not."""
+    """Each slice authenticates by the current snapshot, whether its channels were looked up or not."""
     worker.ivs.add_channels([str(OTHER_CHANNEL)])
 
     def disable() -> None:
@@ -211,7 +211,7 @@ def test_a_caller_disabled_during_a_batch_gets_no_further_tokens(worker: Worker)
         worker.channel_cache.run_once()
 
     worker.wake = disable
-    known, looked_up = worker.batch(ASK, ASK | {"channelArn": str(OTHER_CHANNEL)})
+    known, looked_up = worker.batch(REQUEST, REQUEST | {"channelArn": str(OTHER_CHANNEL)})
     assert "token" in known
     assert looked_up["problem"]["code"] == "unauthenticated"
     assert worker.outcomes() == {"issued": 1, "unauthenticated": 1}
@@ -223,7 +223,7 @@ def test_a_key_that_became_active_while_the_body_arrived_signs(worker: Worker) -
     def rotate() -> None:
         worker.snapshot = worker.snapshot._replace(keyring=snapshot_of(new).keyring)
 
-    token = worker.single(receive=slowly(worker, ASK, rotate))["token"]
+    token = worker.single(receive=slowly(worker, REQUEST, rotate))["token"]
     assert (
         validate(PlaybackAttempt(token, START, CHANNEL, [new.public_key()], revoked_version=NOTHING_REVOKED)).outcome
         is Outcome.ALLOW
@@ -231,9 +231,9 @@ def test_a_key_that_became_active_while_the_body_arrived_signs(worker: Worker) -
 
 
 def test_every_bad_field_is_reported_together(worker: Worker) -> None:
-    with pytest.raises(InvalidRequest) as refused:
+    with pytest.raises(InvalidRequest) as raised:
         worker.single({"ttlSeconds": 0, "viewerId": "", "x": 1})
-    assert {e.field for e in refused.value.errors} == {"channelArn", "ttlSeconds", "viewerId", "x"}
+    assert {e.field for e in raised.value.errors} == {"channelArn", "ttlSeconds", "viewerId", "x"}
     assert worker.outcomes() == {"invalid_request": 1}
 
 
@@ -243,9 +243,9 @@ def test_a_repeated_field_is_rejected_by_name(worker: Worker) -> None:
         (worker.routes.single, b"{%b}", "viewerId"),
         (worker.routes.batch, b'{"requests":[{%b}]}', "requests[0].viewerId"),
     ):
-        with pytest.raises(InvalidRequest) as refused:
-            worker.answer(endpoint, body % fields)
-        assert [(e.field, e.message) for e in refused.value.errors] == [(name, "must be given once")]
+        with pytest.raises(InvalidRequest) as raised:
+            worker.call(endpoint, body % fields)
+        assert [(e.field, e.message) for e in raised.value.errors] == [(name, "must be given once")]
     assert worker.outcomes() == {"invalid_request": 2}
 
 
@@ -275,13 +275,13 @@ def test_an_ivs_outage_omits_the_playback_url(worker: Worker) -> None:
             worker.channel_cache.run_once()
 
     worker.wake = find
-    answer = worker.single()
-    assert "playbackUrl" not in answer
-    assert answer["token"]
+    response = worker.single()
+    assert "playbackUrl" not in response
+    assert response["token"]
 
 
 def without_playback_url(worker: Worker) -> None:
-    """IVS is away, so it describes no channel that nobody has asked for before."""
+    """IVS is unavailable and describes no channel that is not known yet."""
     worker.snapshot = worker.snapshot._replace(channels={str(OTHER_CHANNEL): KnownChannel(URL, True, AT)})
     worker.ivs.refuse["BatchGetChannel"] = outage()
 
@@ -295,25 +295,25 @@ def without_playback_url(worker: Worker) -> None:
 def test_a_token_without_a_url_says_when_to_retry(worker: Worker) -> None:
     without_playback_url(worker)
     single = worker.single()
-    missing, there = worker.batch(ASK, ASK | {"channelArn": str(OTHER_CHANNEL)})
-    for answer in (single, missing):
-        assert answer["token"]
-        assert answer["playbackUrlRetryAfterSeconds"] == 2
-        assert "playbackUrl" not in answer
-        TokenResponse.model_validate(answer)
-    assert there["playbackUrl"]
-    assert "playbackUrlRetryAfterSeconds" not in there
+    missing, known = worker.batch(REQUEST, REQUEST | {"channelArn": str(OTHER_CHANNEL)})
+    for response in (single, missing):
+        assert response["token"]
+        assert response["playbackUrlRetryAfterSeconds"] == 2
+        assert "playbackUrl" not in response
+        TokenResponse.model_validate(response)
+    assert known["playbackUrl"]
+    assert "playbackUrlRetryAfterSeconds" not in known
 
 
 def test_a_request_can_require_the_playback_url(worker: Worker) -> None:
     without_playback_url(worker)
-    required = ASK | {"requirePlaybackUrl": True}
-    with pytest.raises(PlaybackUrlUnavailable) as refused:
+    required = REQUEST | {"requirePlaybackUrl": True}
+    with pytest.raises(PlaybackUrlUnavailable) as raised:
         worker.single(required)
-    answer = error_response(refused.value)
-    assert (answer.status, answer.code) == (503, "playback_url_unavailable")
-    assert (b"retry-after", b"2") in answer.headers
-    results = worker.batch(required, ASK, required | {"channelArn": str(OTHER_CHANNEL)})
+    response = error_response(raised.value)
+    assert (response.status, response.code) == (503, "playback_url_unavailable")
+    assert (b"retry-after", b"2") in response.headers
+    results = worker.batch(required, REQUEST, required | {"channelArn": str(OTHER_CHANNEL)})
     TokenBatchResponse.model_validate({"results": results})
     assert results[0]["problem"]["code"] == "playback_url_unavailable"
     assert results[0]["problem"]["retryAfterSeconds"] == 2
@@ -323,8 +323,8 @@ def test_a_request_can_require_the_playback_url(worker: Worker) -> None:
 
 
 def test_requiring_an_available_url_changes_nothing(worker: Worker) -> None:
-    required = ASK | {"requirePlaybackUrl": True}
-    assert worker.single(required).keys() == worker.single(ASK).keys()
+    required = REQUEST | {"requirePlaybackUrl": True}
+    assert worker.single(required).keys() == worker.single(REQUEST).keys()
     worker.snapshot = worker.snapshot._replace(channels={})
     worker.ivs.add_channels([str(CHANNEL)])
     worker.wake = worker.channel_cache.run_once
@@ -334,18 +334,18 @@ def test_requiring_an_available_url_changes_nothing(worker: Worker) -> None:
 def test_a_missing_channel_is_404_even_if_the_url_is_required(worker: Worker) -> None:
     worker.snapshot = worker.snapshot._replace(channels={str(CHANNEL): KnownChannel(None, False, AT)})
     with pytest.raises(ChannelNotFound):
-        worker.single(ASK | {"requirePlaybackUrl": True})
+        worker.single(REQUEST | {"requirePlaybackUrl": True})
 
 
 def test_a_lookup_without_a_result_is_awaited_no_longer_than_the_timeout(worker: Worker) -> None:
-    """Real time: three tenths of a second, once for a batch of many channels."""
+    """In real time: 0.3 seconds, once for a batch of many channels."""
     worker.snapshot = worker.snapshot._replace(channels={})
 
     async def timed() -> float:
         loop = asyncio.get_running_loop()
-        began = loop.time()
+        started_at = loop.time()
         await worker.routes._look_up({f"{CHANNEL}{n}" for n in range(20)}, worker.snapshot, Caller("shop", POLICY))
-        return loop.time() - began
+        return loop.time() - started_at
 
     assert 0.25 <= asyncio.run(timed()) < 1.5
 
@@ -356,15 +356,15 @@ def test_channels_in_regions_without_a_key_are_not_looked_up(worker: Worker) -> 
     worker.wake = worker.channel_cache.run_once
     elsewhere = str(CHANNEL).replace("us-east-1", "eu-west-1")
     with pytest.raises(InvalidRequest, match="no signing key is configured"):
-        worker.single(ASK | {"channelArn": elsewhere})
+        worker.single(REQUEST | {"channelArn": elsewhere})
     assert not worker.ivs.calls
 
 
 def test_a_batch_keeps_its_order_and_a_bad_request_fails_alone(worker: Worker) -> None:
     elsewhere = str(CHANNEL).replace("us-east-1", "eu-west-1")
-    asks = [ASK | {"viewerId": f"v{n}"} for n in range(60)]
-    bad = {3: {"nothing": 1}, 26: 5, 27: ASK | {"ttlSeconds": 601}, 30: ASK | {"channelArn": elsewhere}, 59: []}
-    results = worker.batch(*[bad.get(n, ask) for n, ask in enumerate(asks)])
+    items = [REQUEST | {"viewerId": f"v{n}"} for n in range(60)]
+    bad = {3: {"nothing": 1}, 26: 5, 27: REQUEST | {"ttlSeconds": 601}, 30: REQUEST | {"channelArn": elsewhere}, 59: []}
+    results = worker.batch(*[bad.get(n, item) for n, item in enumerate(items)])
     TokenBatchResponse.model_validate({"results": results})
     assert [n for n, result in enumerate(results) if "problem" in result] == sorted(bad)
     assert all(result["viewerId"] == f"v{n}" for n, result in enumerate(results) if n not in bad)
@@ -382,51 +382,51 @@ def test_a_batch_keeps_its_order_and_a_bad_request_fails_alone(worker: Worker) -
     [
         {},
         {"requests": []},
-        {"requests": [ASK] * 501},
+        {"requests": [REQUEST] * 501},
         {"requests": {}},
         {"requests": None},
-        {"requests": [ASK], "more": 1},
-        {"ask": [ASK]},
+        {"requests": [REQUEST], "more": 1},
+        {"request": [REQUEST]},
     ],
 )
 def test_a_batch_has_1_to_500_requests(worker: Worker, body: Any) -> None:
     with pytest.raises(InvalidRequest):
-        worker.answer(worker.routes.batch, body)
+        worker.call(worker.routes.batch, body)
 
 
 def test_a_single_request_does_not_wait_for_whole_batches(worker: Worker) -> None:
-    """While four batches of 500 run, a single one is behind one slice, not behind them."""
-    body = json.dumps({"requests": [ASK] * 500}).encode()
+    """While four batches of 500 run, a single request waits for one slice only."""
+    body = json.dumps({"requests": [REQUEST] * 500}).encode()
 
     async def run() -> tuple[int, int]:
-        began = worker.clock.monotonic()
+        started_at = worker.clock.monotonic()
         batches = [
             asyncio.ensure_future(
-                worker.routes.batch(scope_of(**AUTHORIZED), receiving(body), RequestContext("b", began))
+                worker.routes.batch(scope_of(**AUTHORIZED), receiving(body), RequestContext("b", started_at))
             )
             for _ in range(4)
         ]
         await asyncio.sleep(0)
         single = asyncio.ensure_future(
             worker.routes.single(
-                scope_of(**AUTHORIZED), receiving(json.dumps(ASK).encode()), RequestContext("s", began)
+                scope_of(**AUTHORIZED), receiving(json.dumps(REQUEST).encode()), RequestContext("s", started_at)
             )
         )
         await single
         done = sum(batch.done() for batch in batches)
-        minted = int(worker.outcomes().get("issued", 0))
+        issued = int(worker.outcomes().get("issued", 0))
         await asyncio.gather(*batches)
-        return done, minted
+        return done, issued
 
-    done, minted = asyncio.run(run())
+    done, issued = asyncio.run(run())
     assert done == 0
-    assert minted <= 1 + 2 * 25
+    assert issued <= 1 + 2 * 25
 
 
 def test_no_response_contains_the_subject(worker: Worker) -> None:
-    answer = worker.answer(worker.routes.single, {"channelArn": str(CHANNEL), "subject": "jane@example.com"})
-    assert b"jane" not in answer.body
-    assert len(json.loads(answer.body)["viewerId"]) == 40
+    response = worker.call(worker.routes.single, {"channelArn": str(CHANNEL), "subject": "jane@example.com"})
+    assert b"jane" not in response.body
+    assert len(json.loads(response.body)["viewerId"]) == 40
 
 
 def test_a_channel_in_an_invented_region_causes_no_lookup_no_lease_and_no_call(worker: Worker, store: Store) -> None:
@@ -435,9 +435,9 @@ def test_a_channel_in_an_invented_region_causes_no_lookup_no_lease_and_no_call(w
     invented = [str(CHANNEL).replace("us-east-1", f"invented-{number}") for number in range(30)]
     for arn in invented:
         with pytest.raises(InvalidRequest, match="channelArn"):
-            worker.single(ASK | {"channelArn": arn})
-    answers = worker.batch(*(ASK | {"channelArn": arn} for arn in invented))
-    assert {answer["problem"]["code"] for answer in answers} == {"invalid_request"}
+            worker.single(REQUEST | {"channelArn": arn})
+    results = worker.batch(*(REQUEST | {"channelArn": arn} for arn in invented))
+    assert {result["problem"]["code"] for result in results} == {"invalid_request"}
     worker.channel_cache.run_once()
     assert not worker.ivs.calls
     assert not worker.leases.all_held("")
@@ -448,10 +448,10 @@ def test_unknown_channels_of_one_caller_do_not_delay_another(worker: Worker) -> 
     flood = KnownSecret(key_digest("tsk_flood_secret"), None, Caller("flood", POLICY))
     worker.snapshot = worker.snapshot._replace(channels={}, secrets={**SECRETS, "flood": flood})
     worker.ivs.add_channels([str(CHANNEL)])
-    asks = [ASK | {"channelArn": f"{CHANNEL}{number}"} for number in range(2 * CHANNELS_PER_CALL)]
+    items = [REQUEST | {"channelArn": f"{CHANNEL}{number}"} for number in range(2 * CHANNELS_PER_CALL)]
     assert not any(
-        "playbackUrl" in answer
-        for answer in worker.batch(*asks, scope=scope_of(authorization="Bearer tsk_flood_secret"))
+        "playbackUrl" in result
+        for result in worker.batch(*items, scope=scope_of(authorization="Bearer tsk_flood_secret"))
     )
     worker.wake = worker.channel_cache.run_once
     assert "playbackUrl" in worker.single()
@@ -462,9 +462,9 @@ def test_unknown_channels_of_one_caller_do_not_delay_another(worker: Worker) -> 
 def test_a_clock_jump_stops_signing_until_it_is_corrected_or_confirmed(worker: Worker, jump: float) -> None:
     worker.single()
     worker.clock.jump(jump)
-    for refused in (worker.single, lambda: worker.batch(ASK)):
+    for call in (worker.single, lambda: worker.batch(REQUEST)):
         with pytest.raises(SnapshotStale, match="clock jumped by"):
-            refused()
+            call()
     worker.clock.jump(-jump)
     assert worker.single()["token"], "the clock was corrected"
     worker.clock.jump(jump)
@@ -476,23 +476,25 @@ def test_a_clock_jump_stops_signing_until_it_is_corrected_or_confirmed(worker: W
 def test_a_clock_jump_within_a_request_does_not_change_its_token(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One reading is what everything is judged and signed by: a second one may be of a clock that has jumped."""
+    """The clock is read once per request, because it may have jumped at a second reading."""
     readings = iter([worker.clock.now()])
     monkeypatch.setattr(worker.clock, "now", lambda: next(readings, START + 3600))
-    exchange = RequestContext("request-1", worker.clock.monotonic())
-    begun = worker.routes.single_nowait(scope_of(**AUTHORIZED), json.dumps(ASK).encode(), exchange)
-    assert begun is not None
-    assert json.loads(begun.complete(begun.key.sign(begun.digest), 0.0).body)["expiresAt"] == "2027-01-15T08:05:00Z"
+    context = RequestContext("request-1", worker.clock.monotonic())
+    pending = worker.routes.single_nowait(scope_of(**AUTHORIZED), json.dumps(REQUEST).encode(), context)
+    assert pending is not None
+    assert (
+        json.loads(pending.complete(pending.key.sign(pending.digest), 0.0).body)["expiresAt"] == "2027-01-15T08:05:00Z"
+    )
 
 
 def test_a_clock_jump_during_a_channel_lookup_prevents_signing(worker: Worker) -> None:
-    """The token is reckoned by the time after waiting."""
+    """The token is computed from the time after the wait."""
     worker.snapshot = worker.snapshot._replace(channels={})
-    ask = worker.routes._channel_cache.look_up
+    look_up = worker.routes._channel_cache.look_up
 
     def jump(channel_arn: str, caller: str) -> Any:
         worker.clock.jump(3600)
-        return ask(channel_arn, caller)
+        return look_up(channel_arn, caller)
 
     worker.routes._channel_cache.look_up = jump  # type: ignore[method-assign]
     with pytest.raises(SnapshotStale, match="jumped"):
@@ -505,9 +507,9 @@ def test_a_clock_jump_within_a_batch_fails_the_remaining_slices(worker: Worker) 
     def now() -> float:
         nonlocal slices
         slices += 1
-        return START + (3600 if slices > 3 else 0)  # before and after the body, then for each slice
+        return START + (3600 if slices > 3 else 0)  # before and after the body, then once per slice
 
     worker.clock.now = now  # type: ignore[method-assign]
-    results = worker.batch(*[ASK] * (2 * SLICE_SIZE))
+    results = worker.batch(*[REQUEST] * (2 * SLICE_SIZE))
     assert all("token" in result for result in results[:SLICE_SIZE])
     assert {result["problem"]["code"] for result in results[SLICE_SIZE:]} == {"snapshot_stale"}
