@@ -9,7 +9,7 @@ from tests.local_ivs.environment import HERE, pem
 from tokensvc.aws.arn import AccountRegion
 
 Create = Callable[[CallIvs, AccountRegion], str]
-"""(call, place) -> the new one's ARN."""
+"""(call, account and region) -> the new resource's ARN."""
 
 
 def _mediatailor(account_region: AccountRegion) -> list[dict[str, str]]:

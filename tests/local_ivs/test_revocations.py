@@ -60,9 +60,9 @@ def test_a_revocation_stores_its_time_and_no_viewer_id(
 ) -> None:
     start(call, channel, 4, "viewer-17")
     with resources.begin(write=False) as transaction:
-        ((_, kept),) = transaction.page(HERE, KIND, after=0, limit=9)
-    assert kept.body == {"version": 4, "revokedAt": clock.at}
-    assert "viewer-17" not in repr(kept)
+        ((_, revocation),) = transaction.page(HERE, KIND, after=0, limit=9)
+    assert revocation.body == {"version": 4, "revokedAt": clock.at}
+    assert "viewer-17" not in repr(revocation)
 
 
 @pytest.mark.parametrize(

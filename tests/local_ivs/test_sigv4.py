@@ -153,8 +153,8 @@ def test_repr_does_not_contain_the_secret() -> None:
 
 def changed_header(name: str, value: str | None) -> SignedRequest:
     request = signed()
-    kept = [(n, v) for n, v in request.headers if n != name]
-    return request._replace(headers=kept if value is None else [*kept, (name, value)])
+    others = [(n, v) for n, v in request.headers if n != name]
+    return request._replace(headers=others if value is None else [*others, (name, value)])
 
 
 def authorization(find: str, replacement: str) -> SignedRequest:

@@ -75,17 +75,17 @@ def shared_server(request: pytest.FixtureRequest) -> Iterator[SharedServer]:
 
 @pytest.fixture(scope="session")
 def client(shared_server: SharedServer) -> Iterator[Any]:
-    opened = shared_server.client()
-    yield opened
-    opened.close()
+    created = shared_server.client()
+    yield created
+    created.close()
 
 
 @pytest.fixture(scope="session")
 def unvalidated_client(shared_server: SharedServer) -> Iterator[Any]:
     """A client that sends requests which boto3 would otherwise reject."""
-    opened = shared_server.client(checks=False)
-    yield opened
-    opened.close()
+    created = shared_server.client(checks=False)
+    yield created
+    created.close()
 
 
 @pytest.fixture

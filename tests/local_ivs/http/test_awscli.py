@@ -61,9 +61,11 @@ def test_channels(aws: AwsCli) -> None:
         "a": "b"
     }
     assert aws("delete-channel", "--arn", channel["arn"]).json() is None
-    gone = aws("get-channel", "--arn", channel["arn"])
-    assert gone.code != 0
-    assert f"(ResourceNotFoundException) when calling the GetChannel operation: Resource: {channel['arn']}" in gone.err
+    missing = aws("get-channel", "--arn", channel["arn"])
+    assert missing.code != 0
+    assert (
+        f"(ResourceNotFoundException) when calling the GetChannel operation: Resource: {channel['arn']}" in missing.err
+    )
 
 
 def test_key_pairs_and_tags(aws: AwsCli, tmp_path: Path) -> None:
@@ -151,10 +153,10 @@ def test_ad_configurations(aws: AwsCli) -> None:
 
 
 def test_a_violation_that_only_the_service_detects_is_reported(aws: AwsCli) -> None:
-    refused = aws("create-channel", "--type", "BASIC", "--preset", "HIGHER_BANDWIDTH_DELIVERY")
-    assert refused.code != 0
-    assert "(ValidationException) when calling the CreateChannel operation" in refused.err
-    assert "Value at 'preset'" in refused.err
+    failed = aws("create-channel", "--type", "BASIC", "--preset", "HIGHER_BANDWIDTH_DELIVERY")
+    assert failed.code != 0
+    assert "(ValidationException) when calling the CreateChannel operation" in failed.err
+    assert "Value at 'preset'" in failed.err
 
 
 def test_every_command_of_the_aws_cli_is_tested(aws: AwsCli) -> None:

@@ -16,8 +16,8 @@ from tests.local_ivs.http.local_ivs_server import LocalIvsServer, local_ivs_serv
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LocalIvsServer]:
-    with local_ivs_server() as opened:
-        yield opened
+    with local_ivs_server() as running_server:
+        yield running_server
 
 
 @pytest.fixture

@@ -14,22 +14,22 @@ from tests.support.case_ids import stable_repr
 
 
 @pytest.fixture(scope="module")
-def opened() -> Iterator[LocalIvsServer]:
+def running_server() -> Iterator[LocalIvsServer]:
     with local_ivs_server() as server:
         yield server
 
 
 @pytest.fixture
-def server(opened: LocalIvsServer) -> Iterator[LocalIvsServer]:
-    yield opened
-    assert opened.manage("DELETE", "/faults").status == 204
+def server(running_server: LocalIvsServer) -> Iterator[LocalIvsServer]:
+    yield running_server
+    assert running_server.manage("DELETE", "/faults").status == 204
 
 
 @pytest.fixture
 def client(server: LocalIvsServer) -> Iterator[Any]:
-    opened = server.client()
-    yield opened
-    opened.close()
+    created = server.client()
+    yield created
+    created.close()
 
 
 def plan(server: LocalIvsServer, kind: str, operation: str = "CreateChannel", **more: Any) -> dict[str, Any]:

@@ -153,14 +153,14 @@ def test_requests_that_boto3_itself_would_reject_are_rejected(unvalidated_client
 
 def test_accounts_and_regions_are_isolated(shared_server: SharedServer, client: Any) -> None:
     arn = client.create_channel(name="apart")["channel"]["arn"]
-    for opened in (shared_server.client("other"), shared_server.client(region="eu-west-1")):
-        with contextlib.closing(opened) as stranger:
-            assert stranger.list_channels()["channels"] == []
-            with pytest.raises(stranger.exceptions.ResourceNotFoundException):
-                stranger.get_channel(arn=arn)
-            own = stranger.create_channel()["channel"]["arn"]
+    for connected in (shared_server.client("other"), shared_server.client(region="eu-west-1")):
+        with contextlib.closing(connected) as other_client:
+            assert other_client.list_channels()["channels"] == []
+            with pytest.raises(other_client.exceptions.ResourceNotFoundException):
+                other_client.get_channel(arn=arn)
+            own = other_client.create_channel()["channel"]["arn"]
             assert own.split(":")[3:5] != arn.split(":")[3:5]
-            stranger.delete_channel(arn=own)
+            other_client.delete_channel(arn=own)
 
 
 def test_a_space_sent_as_a_plus_is_read_as_it_was_signed(client: Any, shared_server: SharedServer) -> None:

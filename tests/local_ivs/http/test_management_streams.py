@@ -17,8 +17,8 @@ TRACKS: dict[str, list[Any]] = {"videoConfigurations": [], "audioConfigurations"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LocalIvsServer]:
-    with local_ivs_server() as opened:
-        yield opened
+    with local_ivs_server() as running_server:
+        yield running_server
 
 
 @pytest.fixture(scope="module")

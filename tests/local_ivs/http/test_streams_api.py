@@ -21,15 +21,15 @@ MEDIATAILOR = "arn:aws:mediatailor:us-west-2:000000000000:playbackConfiguration/
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LocalIvsServer]:
-    with local_ivs_server() as opened:
-        yield opened
+    with local_ivs_server() as running_server:
+        yield running_server
 
 
 @pytest.fixture(scope="module")
 def client(server: LocalIvsServer) -> Iterator[Any]:
-    opened = server.client()
-    yield opened
-    opened.close()
+    created = server.client()
+    yield created
+    created.close()
 
 
 @pytest.fixture
@@ -53,9 +53,9 @@ def test_a_stream_from_start_to_end(server: LocalIvsServer, client: Any, channel
     put = client.put_metadata(channelArn=channel, metadata='{"my": "metadata"}')
     assert put["ResponseMetadata"]["HTTPStatusCode"] == 204
     assert client.stop_stream(channelArn=channel)["ResponseMetadata"]["HTTPStatusCode"] == 200
-    with pytest.raises(client.exceptions.ChannelNotBroadcasting) as gone:
+    with pytest.raises(client.exceptions.ChannelNotBroadcasting) as raised:
         client.get_stream(channelArn=channel)
-    assert gone.value.response["ResponseMetadata"]["HTTPStatusCode"] == 404
+    assert raised.value.response["ResponseMetadata"]["HTTPStatusCode"] == 404
     session = client.get_stream_session(channelArn=channel, streamId=stream_id)["streamSession"]
     assert session["endTime"] >= session["startTime"]
     assert session["ingestConfiguration"]["video"] == {"codec": "x"}

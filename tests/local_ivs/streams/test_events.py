@@ -177,11 +177,11 @@ def test_the_log_keeps_the_newest_events_and_their_numbers(resources: SqliteReso
         with resources.begin(write=True) as transaction:
             events.append(TxContext(transaction, 0, token), HERE, "test", "", {"number": number}, max_events=20)
     with resources.begin(write=False) as transaction:
-        kept = events.events_after(transaction, 0, 100)
-        assert [numbered.event["detail"]["number"] for numbered in kept] == list(range(30, 50))
-        assert events.newest_number(transaction) == kept[-1].number
-        assert events.events_after(transaction, kept[-3].number, 1) == [kept[-2]]
-        assert events.events_after(transaction, kept[-1].number, 10) == []
+        stored = events.events_after(transaction, 0, 100)
+        assert [numbered.event["detail"]["number"] for numbered in stored] == list(range(30, 50))
+        assert events.newest_number(transaction) == stored[-1].number
+        assert events.events_after(transaction, stored[-3].number, 1) == [stored[-2]]
+        assert events.events_after(transaction, stored[-1].number, 10) == []
 
 
 def test_a_rolled_back_change_emits_no_event(call: CallIvs, source: Simulator, resources: SqliteResourceStore) -> None:
