@@ -68,7 +68,9 @@ class Terminal:
             "TOKENSVC_KEY_STANDBY": "false",
         }
 
-    def __call__(self, *arguments: str, code: int = 0, stdin: str = "", without: str = "", **settings: str) -> CommandResult:
+    def __call__(
+        self, *arguments: str, code: int = 0, stdin: str = "", without: str = "", **settings: str
+    ) -> CommandResult:
         """Run a command, which must end with that code; `settings` by their names without the prefix, or AWS's."""
         result = self.run(*arguments, stdin=stdin, without=without, **settings)
         assert result.code == code, f"{arguments} ended with {result.code}:\n{result.out}\n{result.err}"

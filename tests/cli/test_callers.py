@@ -18,7 +18,7 @@ from tokensvc.storage.store import open_store
 PATTERN = "arn:aws:ivs:us-east-1:123456789012:channel/*"
 
 
-def test_add_prints_a_key_and_grants_the_least(terminal: Terminal) -> None:
+def test_add_prints_an_api_key_and_grants_the_minimum(terminal: Terminal) -> None:
     added = terminal("callers", "add", "web", "--channels", PATTERN, "--json").json
     assert added["apiKey"].startswith("tsk_")
     assert (added["name"], added["channels"], added["scopes"]) == ("web", [PATTERN], ["tokens:issue"])
@@ -28,7 +28,7 @@ def test_add_prints_a_key_and_grants_the_least(terminal: Terminal) -> None:
     assert listed["keys"][0]["id"] == added["apiKey"].split("_")[1]
 
 
-def test_add_grants_what_it_is_told(terminal: Terminal) -> None:
+def test_add_grants_the_given_policy(terminal: Terminal) -> None:
     options = ("--channels", PATTERN, "--channels", PATTERN.replace("us-east-1", "eu-*"), "--max-ttl", "60")
     scopes = ("--scope", "tokens:issue", "--scope", "keys:read")
     more = ("--allow-anonymous-viewers", "--namespace", "apps", "--json")
@@ -39,7 +39,7 @@ def test_add_grants_what_it_is_told(terminal: Terminal) -> None:
     assert words.splitlines()[1].split()[:3] == ["web", "enabled", "keys:read,tokens:issue"]
 
 
-def test_every_bad_option_is_named_at_once(terminal: Terminal) -> None:
+def test_all_invalid_options_are_named_together(terminal: Terminal) -> None:
     result = terminal("callers", "add", "a b", "--channels", "x", "--scope", "all", "--namespace", "", code=2)
     for option in ("NAME: ", "--channels: ", "--scope: ", "--namespace: "):
         assert option in result.err
@@ -47,13 +47,13 @@ def test_every_bad_option_is_named_at_once(terminal: Terminal) -> None:
     assert terminal("callers", "list", "--json").json == {"callers": []}
 
 
-def test_a_name_is_taken_for_good(terminal: Terminal) -> None:
+def test_caller_names_are_never_reused(terminal: Terminal) -> None:
     terminal("callers", "add", "web", "--all-channels")
     terminal("callers", "disable", "web", "--yes")
     assert terminal("callers", "add", "web", "--all-channels", "--json", code=4).error["code"] == "caller_exists"
 
 
-def test_rotate_secret_keeps_the_present_key_for_the_overlap(terminal: Terminal) -> None:
+def test_rotate_secret_keeps_the_current_key_valid_for_the_overlap(terminal: Terminal) -> None:
     first = terminal("callers", "add", "web", "--all-channels", "--json").json["apiKey"]
     rotated = terminal("callers", "rotate-secret", "web", "--json").json
     assert rotated["apiKey"] != first
@@ -64,13 +64,13 @@ def test_rotate_secret_keeps_the_present_key_for_the_overlap(terminal: Terminal)
     assert first.split("_")[1] not in [key["id"] for key in third["keys"]], "any older one ends"
 
 
-def test_an_overlap_has_an_end(terminal: Terminal) -> None:
+def test_the_overlap_is_limited(terminal: Terminal) -> None:
     terminal("callers", "add", "web", "--all-channels")
     result = terminal("callers", "rotate-secret", "web", "--overlap-seconds", "9" * 12, code=2)
     assert "31536000" in result.err
 
 
-def test_a_new_key_of_a_disabled_caller_comes_with_a_warning_and_the_command_that_enables_it(
+def test_rotate_secret_of_a_disabled_caller_prints_a_warning_with_the_enable_command(
     terminal: Terminal,
 ) -> None:
     terminal("callers", "add", "web", "--all-channels")
@@ -88,7 +88,7 @@ def test_a_new_key_of_a_disabled_caller_comes_with_a_warning_and_the_command_tha
     assert "Warning" not in terminal("callers", "rotate-secret", "web").err
 
 
-def test_a_key_that_cannot_be_read_is_replaced(terminal: Terminal) -> None:
+def test_an_unreadable_api_key_is_replaced(terminal: Terminal) -> None:
     terminal("callers", "add", "web", "--all-channels")
     with contextlib.closing(sqlite3.connect(terminal.store)) as store, store:
         store.execute("UPDATE caller_secrets SET digest = 'junk'")
@@ -100,11 +100,11 @@ def test_a_key_that_cannot_be_read_is_replaced(terminal: Terminal) -> None:
 
 
 @pytest.mark.parametrize("command", [("rotate-secret",), ("disable", "--yes"), ("enable",)])
-def test_a_caller_that_is_not_there_is_a_failure(terminal: Terminal, command: tuple[str, ...]) -> None:
+def test_an_unknown_caller_is_an_error(terminal: Terminal, command: tuple[str, ...]) -> None:
     assert terminal("callers", *command, "nobody", "--json", code=1).error["code"] == "caller_not_found"
 
 
-def test_disable_wants_yes_off_a_terminal(terminal: Terminal) -> None:
+def test_disable_requires_yes_off_a_terminal(terminal: Terminal) -> None:
     terminal("callers", "add", "web", "--all-channels")
     result = terminal("callers", "disable", "web", code=2, stdin="y\n")
     assert "--yes" in result.err
@@ -117,7 +117,7 @@ def test_disable_wants_yes_off_a_terminal(terminal: Terminal) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("answer", "code", "state"), [(b"n\n", 1, "enabled"), (b"y\n", 0, "disabled")])
-def test_disable_asks_on_a_terminal(terminal: Terminal, answer: bytes, code: int, state: str) -> None:
+def test_disable_asks_for_confirmation_on_a_terminal(terminal: Terminal, answer: bytes, code: int, state: str) -> None:
     terminal("callers", "add", "web", "--all-channels")
     ours, theirs = pty.openpty()
     os.write(ours, answer)

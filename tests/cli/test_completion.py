@@ -28,12 +28,12 @@ def options_of(command: object) -> set[str]:
 
 
 @pytest.mark.parametrize("noun", COMMANDS)
-def test_no_noun_offers_to_install_completion(noun: str) -> None:
+def test_no_command_group_offers_to_install_completion(noun: str) -> None:
     """What one of them installed would be called for every command line."""
     assert not options_of(load_command(noun)) & OPTIONS
 
 
-def test_the_root_offers_it(bare: Terminal) -> None:
+def test_the_root_command_offers_to_install_completion(bare: Terminal) -> None:
     result = bare("--help").out
     assert all(option in result for option in OPTIONS)
 
@@ -51,7 +51,7 @@ def test_the_root_offers_it(bare: Terminal) -> None:
         ("tokensvc d", ["db", "demo", "denials", "doctor"]),
     ],
 )
-def test_bash_completes_what_is_typed_once_it_is_installed(tmp_path: Path, typed: str, offered: list[str]) -> None:
+def test_bash_completes_commands_once_completion_is_installed(tmp_path: Path, typed: str, offered: list[str]) -> None:
     """As bash itself does at TAB: the function that is registered for the command is called with the words."""
     environ = {"HOME": str(tmp_path), "PATH": f"{TOKENSVC.parent}:{os.environ['PATH']}", "TERM": "dumb"}
     installing = ["bash", "--noprofile", "--norc", "-c", "tokensvc --install-completion; true"]

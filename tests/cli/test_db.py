@@ -14,7 +14,7 @@ from tests.storage import prerelease
 from tests.support.deployment import free_port
 
 
-def test_it_makes_a_store_and_says_so_once(bare: Terminal) -> None:
+def test_upgrade_creates_the_database_once(bare: Terminal) -> None:
     made = bare("db", "upgrade", "--json").json
     assert (made["before"], made["maxTtlSeconds"]) == (None, 3600)
     assert stat.S_IMODE(bare.store.stat().st_mode) == 0o600
@@ -23,13 +23,13 @@ def test_it_makes_a_store_and_says_so_once(bare: Terminal) -> None:
     assert "is up to date" in bare("db", "upgrade").out
 
 
-def test_it_writes_the_ceiling_into_the_store(bare: Terminal) -> None:
+def test_upgrade_stores_the_maximum_token_lifetime(bare: Terminal) -> None:
     bare("db", "upgrade")
     assert bare("db", "upgrade", "--json", MAX_TTL_SECONDS="7200").json["maxTtlSeconds"] == 7200
     assert bare("db", "upgrade", "--json").json["maxTtlSeconds"] == 7200, "unset, it changes nothing"
 
 
-def test_it_says_which_limit_changed_from_what_to_what(terminal: Terminal) -> None:
+def test_upgrade_reports_changed_limits_with_old_and_new_value(terminal: Terminal) -> None:
     assert "is up to date" in terminal("db", "upgrade").out
     result = terminal("db", "upgrade", MAX_TTL_SECONDS="7200", KEY_MAX_AGE_DAYS="30", KEY_STANDBY="true").out
     assert "The database is up to date" not in result
@@ -56,15 +56,13 @@ def test_it_says_which_limit_changed_from_what_to_what(terminal: Terminal) -> No
         ("KEY_STANDBY", "999999", "must be true or false"),
     ],
 )
-def test_a_limit_beyond_its_bounds_is_refused_with_the_rule(
-    terminal: Terminal, name: str, value: str, rule: str
-) -> None:
+def test_a_limit_out_of_range_is_rejected_with_the_rule(terminal: Terminal, name: str, value: str, rule: str) -> None:
     before = terminal("settings", "--json").json
     assert f"TOKENSVC_{name}: {rule}" in terminal("db", "upgrade", code=2, stdin="", without="", **{name: value}).err
     assert terminal("settings", "--json").json == before
 
 
-def test_keys_without_a_lead_are_for_the_local_ivs_alone(bare: Terminal) -> None:
+def test_zero_propagation_delay_is_accepted_for_the_local_ivs_only(bare: Terminal) -> None:
     bare("db", "upgrade", KEY_PROPAGATION_SECONDS="0", MAX_TTL_SECONDS="1800")
     refused = bare(
         "db", "upgrade", "--json", code=4, CONTROL_PLANE="aws", KEY_PROPAGATION_SECONDS="0", MAX_TTL_SECONDS="7200"
@@ -75,12 +73,12 @@ def test_keys_without_a_lead_are_for_the_local_ivs_alone(bare: Terminal) -> None
     assert kept["maxTtlSeconds"] == 1800, "what was refused changed nothing"
 
 
-def test_without_a_store_named_it_is_wrong_use(bare: Terminal) -> None:
+def test_a_missing_or_invalid_database_url_is_wrong_usage(bare: Terminal) -> None:
     assert "TOKENSVC_DATABASE_URL: must be set" in bare("db", "upgrade", code=2, without="TOKENSVC_DATABASE_URL").err
     assert bare("db", "upgrade", code=2, DATABASE_URL="mysql://x/y").err.startswith("tokensvc: TOKENSVC_DATABASE_URL: ")
 
 
-def test_a_store_of_a_later_version_is_left_alone(bare: Terminal) -> None:
+def test_a_database_of_a_later_version_is_rejected(bare: Terminal) -> None:
     bare("db", "upgrade")
     store = sqlite3.connect(bare.store)
     store.execute("UPDATE alembic_version SET version_num = '9999'")
@@ -92,7 +90,7 @@ def test_a_store_of_a_later_version_is_left_alone(bare: Terminal) -> None:
         assert "9999" in result.error["message"]
 
 
-def test_a_store_of_a_development_version_is_refused_by_every_command(bare: Terminal) -> None:
+def test_a_database_of_a_development_version_is_rejected_by_every_command(bare: Terminal) -> None:
     """Every command that needs the store; `settings` and `doctor` report it and go on."""
     prerelease.restore(bare.environ["TOKENSVC_DATABASE_URL"])
     before = dump(bare)
@@ -103,7 +101,7 @@ def test_a_store_of_a_development_version_is_refused_by_every_command(bare: Term
         refused(bare, command, what_to_do)
     assert what_to_do in bare("settings").out
     found = {finding["check"]: finding for finding in bare("doctor", "--json", code=1).json["findings"]}
-    assert "of a development version of tokensvc, and cannot be upgraded" in found["store"]["detail"]
+    assert "of a development version of tokensvc, which cannot be upgraded" in found["store"]["detail"]
     assert "of a new, empty database" in found["store"]["fix"]
     assert "or move the old database away; then run tokensvc db upgrade" in found["store"]["fix"]
     for command in ("serve", "worker"):

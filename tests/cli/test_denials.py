@@ -14,7 +14,7 @@ OTHER = channel("b").arn
 ADA = ("--viewer", "ada")
 
 
-def test_add_denies_a_viewer_of_channels_or_of_all(terminal: Terminal) -> None:
+def test_add_denies_a_viewer_on_given_or_all_channels(terminal: Terminal) -> None:
     channels = ("--channel", CHANNEL, "--channel", OTHER)
     result = terminal("denials", "add", *channels, *ADA, "--seconds", "60", "--reason", "x", "--json").json["denials"]
     assert [one["channelArn"] for one in result] == [CHANNEL, OTHER]
@@ -26,7 +26,7 @@ def test_add_denies_a_viewer_of_channels_or_of_all(terminal: Terminal) -> None:
     assert terminal("denials", "list", "--json").json["denials"][0] == everywhere
 
 
-def test_list_finds_a_viewer_by_its_channel(terminal: Terminal) -> None:
+def test_list_filters_by_channel_and_viewer(terminal: Terminal) -> None:
     ids = {}
     for viewer in ("ada", "eve"):
         added = terminal("denials", "add", "--channel", CHANNEL, "--viewer", viewer, "--seconds", "60", "--json")
@@ -42,7 +42,7 @@ def test_list_finds_a_viewer_by_its_channel(terminal: Terminal) -> None:
 
 
 @pytest.mark.slow
-def test_a_list_that_is_cut_says_so_and_how_to_continue(terminal: Terminal) -> None:
+def test_a_truncated_list_says_how_to_continue(terminal: Terminal) -> None:
     for number in range(52):
         terminal("denials", "add", "--channel", CHANNEL, "--viewer", f"v{number}", "--seconds", "60")
     cut = terminal("denials", "list")
@@ -56,7 +56,7 @@ def test_a_list_that_is_cut_says_so_and_how_to_continue(terminal: Terminal) -> N
     assert "--next-token: " in terminal("denials", "list", "--next-token", "x", code=2).err
 
 
-def test_every_bad_option_is_named_at_once(terminal: Terminal) -> None:
+def test_all_invalid_options_are_named_together(terminal: Terminal) -> None:
     result = terminal("denials", "add", code=2).err
     for option in (
         "--all-channels: is required, or --channel",
@@ -70,7 +70,7 @@ def test_every_bad_option_is_named_at_once(terminal: Terminal) -> None:
     assert "--channel: must be left out when --all-channels is given" in result
 
 
-def test_remove_lets_a_viewer_in_again_by_id_or_by_name(terminal: Terminal) -> None:
+def test_remove_accepts_denial_ids_or_a_viewer(terminal: Terminal) -> None:
     least = ("--channel", CHANNEL, *ADA)
     [added] = terminal("denials", "add", *least, "--seconds", "60", "--json").json["denials"]
     name = added["id"]
@@ -88,5 +88,5 @@ def test_remove_lets_a_viewer_in_again_by_id_or_by_name(terminal: Terminal) -> N
     [(), ("--channel", CHANNEL), ("abc", "--channel", CHANNEL, *ADA), ("--channel", CHANNEL, "--all-channels", *ADA)],
     ids=["nothing", "no viewer", "both", "two wheres"],
 )
-def test_remove_must_know_whom(terminal: Terminal, options: tuple[str, ...]) -> None:
+def test_remove_requires_ids_or_a_viewer(terminal: Terminal, options: tuple[str, ...]) -> None:
     assert terminal("denials", "remove", *options, "--yes", code=2).out == ""

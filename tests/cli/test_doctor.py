@@ -57,7 +57,7 @@ def bad(terminal: Terminal, **settings: str) -> dict[str, Any]:
     return {f["check"]: (f["detail"], f["fix"]) for f in result["findings"] if not f["ok"]}
 
 
-def test_a_healthy_deployment_is_well_and_nothing_is_changed(healthy: Terminal) -> None:
+def test_a_healthy_deployment_passes_and_nothing_is_changed(healthy: Terminal) -> None:
     before = _kept(healthy)
     result = healthy("doctor", "--json").json
     assert result["ok"] is True
@@ -68,25 +68,25 @@ def test_a_healthy_deployment_is_well_and_nothing_is_changed(healthy: Terminal) 
     assert _kept(healthy) == before
 
 
-def test_nothing_is_set(bare: Terminal) -> None:
+def test_missing_settings_are_reported(bare: Terminal) -> None:
     missing = {"TOKENSVC_CONTROL_PLANE", "TOKENSVC_DATABASE_URL", "TOKENSVC_PASSPHRASE"}
     found = bad(bare, without=" ".join(missing))
     assert found.keys() >= missing
     assert all(f"export {variable}" in found[variable][1] for variable in missing)
 
 
-def test_a_setting_is_bad_or_unknown(bare: Terminal) -> None:
+def test_an_invalid_or_unknown_setting_is_reported(bare: Terminal) -> None:
     found = bad(bare, PROT="1", WORKERS="0")
     assert "TOKENSVC_PORT" in found["TOKENSVC_PROT"][0]
     assert "TOKENSVC_WORKERS" in found
 
 
-def test_the_signer_is_named_with_the_reason_why_it_is_not_a_faster_one(healthy: Terminal) -> None:
+def test_the_signer_is_reported_with_the_reason_for_its_choice(healthy: Terminal) -> None:
     result = healthy("doctor", "--json", SIGNER="aws-lc").json
     assert {"ok": True, "check": "signer", "detail": "aws-lc (aws-lc is configured)", "fix": None} in result["findings"]
 
 
-def test_a_signer_that_cannot_work_here(healthy: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unusable_signer_is_reported(healthy: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tokensvc.jose.signing._multibuffer", None)
     monkeypatch.delattr(signers, "_multibuffer", raising=False)
     found, fix = bad(healthy, SIGNER="multibuffer")["signer"]
@@ -95,41 +95,41 @@ def test_a_signer_that_cannot_work_here(healthy: Terminal, monkeypatch: pytest.M
     assert "signer" not in {f["check"] for f in healthy("doctor", "--json").json["findings"] if not f["ok"]}
 
 
-def test_there_is_no_store(bare: Terminal) -> None:
+def test_a_missing_store_is_reported(bare: Terminal) -> None:
     assert bad(bare)["store"][1] == "tokensvc db upgrade"
     bare.store.touch()
     assert bad(bare)["store"][1] == "tokensvc db upgrade"
 
 
-def test_the_store_is_another_control_plane_s(healthy: Terminal) -> None:
+def test_a_store_of_another_control_plane_is_reported(healthy: Terminal) -> None:
     found = bad(healthy, CONTROL_PLANE="aws")
     assert found.keys() == {"TOKENSVC_CONTROL_PLANE"}, "what IVS says is another matter until that is right"
     assert found["TOKENSVC_CONTROL_PLANE"][0] == "is aws, but the keys of this store are in local"
 
 
-def test_the_ceiling_is_not_the_store_s(healthy: Terminal) -> None:
+def test_a_limit_that_differs_from_the_stored_one_is_reported(healthy: Terminal) -> None:
     assert bad(healthy, MAX_TTL_SECONDS="60")["TOKENSVC_MAX_TTL_SECONDS"] == (
         "is 60 here, but the stored value 3600 applies",
         "tokensvc db upgrade   (or unset TOKENSVC_MAX_TTL_SECONDS)",
     )
 
 
-def test_the_passphrase_is_wrong(healthy: Terminal) -> None:
+def test_a_wrong_passphrase_is_reported(healthy: Terminal) -> None:
     assert "is not the passphrase" in bad(healthy, PASSPHRASE=secrets.token_hex(32))["wrapping keys"][0]
 
 
-def test_there_is_no_key_and_no_caller(terminal: Terminal) -> None:
+def test_missing_keys_and_callers_are_reported(terminal: Terminal) -> None:
     found = bad(terminal)
     assert found["key in us-east-1"][1] == "tokensvc keys generate"
     assert found["callers"][1].startswith("tokensvc callers add")
 
 
-def test_every_caller_is_disabled(healthy: Terminal) -> None:
+def test_a_deployment_with_only_disabled_callers_is_reported(healthy: Terminal) -> None:
     healthy("callers", "disable", "web", "--yes")
     assert bad(healthy).keys() == {"callers"}
 
 
-def test_a_private_key_is_gone_or_open_to_others(healthy: Terminal) -> None:
+def test_a_missing_or_insecure_private_key_is_reported(healthy: Terminal) -> None:
     (file,) = healthy.vault.iterdir()
     file.chmod(0o644)
     ((what, (_, fix)),) = bad(healthy).items()
@@ -139,20 +139,20 @@ def test_a_private_key_is_gone_or_open_to_others(healthy: Terminal) -> None:
     assert "there is no private key" in bad(healthy)[what][0]
 
 
-def test_ivs_does_not_answer_or_refuses(healthy: Terminal) -> None:
+def test_unreachable_ivs_and_rejected_credentials_are_reported(healthy: Terminal) -> None:
     assert bad(healthy, AWS_ENDPOINT_URL_IVS="http://127.0.0.1:9").keys() == {"IVS in us-east-1"}
     found, fix = bad(healthy, AWS_SECRET_ACCESS_KEY="wrong")["IVS in us-east-1"]
     assert "InvalidSignatureException" in found
     assert "AWS_PROFILE" in fix
 
 
-def test_no_region_is_named(healthy: Terminal) -> None:
+def test_a_missing_region_is_reported(healthy: Terminal) -> None:
     found, fix = bad(healthy, without="AWS_REGION")["regions"]
     assert "TOKENSVC_REGIONS" in found
     assert "AWS_REGION" in fix
 
 
-def test_ivs_no_longer_holds_the_key_that_signs(healthy: Terminal) -> None:
+def test_an_active_key_missing_in_ivs_is_reported_and_fixed(healthy: Terminal) -> None:
     (key,) = healthy("keys", "list", "--json").json["keys"]
     with healthy.ivs() as ivs:
         ivs.delete_playback_key_pair(arn=key["placements"][0]["arn"])
@@ -163,7 +163,7 @@ def test_ivs_no_longer_holds_the_key_that_signs(healthy: Terminal) -> None:
 
 
 @pytest.mark.parametrize("standby", [False, True])
-def test_a_store_that_was_restored_from_before_a_compromise(healthy: Terminal, *, standby: bool) -> None:
+def test_a_store_restored_from_before_a_compromise_is_repaired(healthy: Terminal, *, standby: bool) -> None:
     """All slots are filled: two keys retire, or one and a standby; another was brought after the compromise."""
     healthy("keys", "rotate")
     if standby:
@@ -181,7 +181,7 @@ def test_a_store_that_was_restored_from_before_a_compromise(healthy: Terminal, *
     assert signing(healthy)["id"] != bad_key
 
 
-def test_a_restored_store_whose_keys_are_all_gone_and_whose_region_is_full(healthy: Terminal) -> None:
+def test_a_restored_store_with_no_usable_key_and_a_full_region_is_repaired(healthy: Terminal) -> None:
     restore = backup(healthy)
     former = signing(healthy)["id"]
     for _ in range(2):
@@ -196,7 +196,7 @@ def test_a_restored_store_whose_keys_are_all_gone_and_whose_region_is_full(healt
     assert signing(healthy)["id"] != former
 
 
-def test_a_restored_store_from_before_a_compromise_whose_deletion_is_unfinished(
+def test_a_restored_store_with_an_unfinished_compromise_is_repaired(
     healthy: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tokensvc.keys.retirement.RETRY_PAUSES_SECONDS", ())
@@ -212,7 +212,7 @@ def test_a_restored_store_from_before_a_compromise_whose_deletion_is_unfinished(
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x00 no key", b"Wrapped-By: passphrase:"], ids=["empty", "junk", "cut"])
-def test_a_private_key_is_damaged(healthy: Terminal, damage: bytes) -> None:
+def test_a_damaged_private_key_is_reported_and_replaced(healthy: Terminal, damage: bytes) -> None:
     key_id = signing(healthy)["id"]
     (healthy.vault / f"{key_id}.pem").write_bytes(damage)
     found, _ = bad(healthy)[f"private key {key_id}"]
@@ -221,14 +221,14 @@ def test_a_private_key_is_damaged(healthy: Terminal, damage: bytes) -> None:
     assert signing(healthy)["id"] != key_id
 
 
-def test_the_policy_cannot_hold(healthy: Terminal, store: Store) -> None:
+def test_an_invalid_rotation_policy_is_reported(healthy: Terminal, store: Store) -> None:
     store.deployment.set_rotation(propagation_seconds=0, max_age_seconds=600, standby=False)
     found, fix = bad(healthy)["rotation policy"]
     assert "lead + drain" in found
     assert fix.startswith("TOKENSVC_KEY_MAX_AGE_DAYS=")
 
 
-def test_a_key_signs_for_longer_than_the_policy_allows(healthy: Terminal, store: Store) -> None:
+def test_an_active_key_older_than_the_policy_allows_is_reported(healthy: Terminal, store: Store) -> None:
     store.keys.activate(_brought(healthy, store), store.keys.list()[0].placements[0].account_region, LONG_AGO, 600)
     assert healthy("doctor", "--json").json["ok"] is True
     store.deployment.set_rotation(propagation_seconds=0, max_age_seconds=86_400.0, standby=False)
@@ -239,23 +239,25 @@ def test_a_key_signs_for_longer_than_the_policy_allows(healthy: Terminal, store:
     assert healthy("doctor", "--json").json["ok"] is True
 
 
-def test_others_fill_so_many_slots_that_nothing_can_be_rotated(healthy: Terminal) -> None:
+def test_foreign_pairs_that_prevent_rotation_are_reported(healthy: Terminal) -> None:
     with healthy.ivs() as ivs:
         arns = [_imported(ivs) for _ in range(2)]
     found, fix = bad(healthy)["slots in us-east-1"]
     assert "others hold 2 of the 3" in found
     assert fix.startswith("aws ivs delete-playback-key-pair --region us-east-1 --arn ")
     assert all(arn in fix for arn in arns)
-    assert all(f"key pair {arn}: not created by tokensvc; it is not touched" in healthy("doctor", code=1).out for arn in arns)
+    assert all(
+        f"key pair {arn}: not created by tokensvc; it is not touched" in healthy("doctor", code=1).out for arn in arns
+    )
 
 
-def test_a_pair_of_another_deployment_is_no_fault(healthy: Terminal) -> None:
+def test_a_pair_of_another_deployment_is_not_a_problem(healthy: Terminal) -> None:
     with healthy.ivs() as ivs:
         arn = _imported(ivs, **{DEPLOYMENT_TAG: "another"})
     assert f"key pair {arn}: belongs to deployment another; it is not touched" in healthy("doctor").out
 
 
-def test_our_tag_is_on_a_pair_that_the_store_does_not_know(healthy: Terminal, store: Store) -> None:
+def test_a_pair_with_our_tag_for_an_unknown_key_is_reported(healthy: Terminal, store: Store) -> None:
     with healthy.ivs() as ivs:
         arn = _imported(ivs, **{DEPLOYMENT_TAG: store.deployment.read().id, KEY_TAG: "klost"})
     found, fix = bad(healthy)[f"key pair {arn}"]
@@ -264,7 +266,7 @@ def test_our_tag_is_on_a_pair_that_the_store_does_not_know(healthy: Terminal, st
     assert healthy("doctor", "--json").json["ok"] is True
 
 
-def test_an_import_was_not_noted(healthy: Terminal, store: Store) -> None:
+def test_an_unrecorded_import_is_reported(healthy: Terminal, store: Store) -> None:
     other = store.keys.add("k77", "f", b"another", datetime.now(UTC))
     with healthy.ivs() as ivs:
         arn = _imported(ivs, **{DEPLOYMENT_TAG: store.deployment.read().id, KEY_TAG: other.id})
@@ -276,7 +278,7 @@ def test_an_import_was_not_noted(healthy: Terminal, store: Store) -> None:
     assert store.keys.list() == before, "looking notes nothing"
 
 
-def test_our_tags_were_taken_off(healthy: Terminal) -> None:
+def test_removed_tags_are_reported(healthy: Terminal) -> None:
     key = signing(healthy)
     with healthy.ivs() as ivs:
         ivs.untag_resource(resourceArn=key["placements"][0]["arn"], tagKeys=[DEPLOYMENT_TAG, KEY_TAG])
@@ -286,7 +288,7 @@ def test_our_tags_were_taken_off(healthy: Terminal) -> None:
     assert healthy("doctor", "--json").json["ok"] is True
 
 
-def test_ivs_shows_another_fingerprint(healthy: Terminal) -> None:
+def test_a_different_fingerprint_in_ivs_is_reported(healthy: Terminal) -> None:
     mine = keypair.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     with healthy.ivs() as ivs:
         arn = _imported(ivs)
@@ -298,32 +300,33 @@ def test_ivs_shows_another_fingerprint(healthy: Terminal) -> None:
     assert healthy("doctor", "--json").json["ok"] is True, "somebody looked"
 
 
-def test_this_machine_s_clock_is_off(healthy: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_clock_is_reported(healthy: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SystemClock, "now", staticmethod(lambda: time.time() + 20))
     found, fix = bad(healthy)["clock"]
     assert re.match(r"\+2\d s from IVS", found)
     assert "chronyc" in fix
 
 
-def test_a_worker_has_not_heard_or_cannot_open_the_key_that_signs(healthy: Terminal, store: Store) -> None:
+def test_stale_workers_and_undecryptable_keys_are_reported(healthy: Terminal, store: Store) -> None:
     (number, tag), key_id = store.versions.read().keys, signing(healthy)["id"]
     store.workers.record_heartbeat(Heartbeat("deaf:1:a", "deaf", 1, 900, number - 1, 1))
-    store.workers.record_heartbeat(Heartbeat("blind:2:b", "blind", 2, 900, number, 1, undecryptable=(key_id, "kold"),
-    keys_tag=tag)) found = bad(healthy)
+    store.workers.record_heartbeat(
+        Heartbeat("blind:2:b", "blind", 2, 900, number, 1, undecryptable=(key_id, "kold"), keys_tag=tag)
+    )
+    found = bad(healthy)
     assert found.keys() == {"worker deaf:1:a", "worker blind:2:b"}
     assert "may use an older key set until" in found["worker deaf:1:a"][0]
     assert found["worker blind:2:b"][0] == f"cannot decrypt key {key_id}, which is active"
     assert "tokensvc doctor" in found["worker blind:2:b"][1]
 
 
-def test_what_keeps_the_background_duties_back_is_told_once_and_by_workers_that_are_there(
-    healthy: Terminal, store: Store
-) -> None:
+def test_problems_of_live_workers_are_reported_once(healthy: Terminal, store: Store) -> None:
     keys, words = store.versions.read().keys, "us-east-1: IVS answered ImportPlaybackKeyPair with AccessDenied"
     trouble = (make_problem(words),)
     for name in ("one:1:a", "two:2:b"):
-        store.workers.record_heartbeat(Heartbeat(name, "here", 1, 900, keys.number, 1, problems=trouble,
-        keys_tag=keys.tag))
+        store.workers.record_heartbeat(
+            Heartbeat(name, "here", 1, 900, keys.number, 1, problems=trouble, keys_tag=keys.tag)
+        )
     assert bad(healthy)["background"][0] == words
     assert healthy("doctor", code=1).out.count(words) == 1
     with write_transaction(store.engine) as connection:
@@ -335,7 +338,7 @@ def test_what_keeps_the_background_duties_back_is_told_once_and_by_workers_that_
     assert healthy("doctor", "--json").json["ok"] is True
 
 
-def test_a_step_or_a_rotation_was_never_finished(healthy: Terminal, store: Store) -> None:
+def test_unfinished_steps_and_rotations_are_reported(healthy: Terminal, store: Store) -> None:
     key_id = signing(healthy)["id"]
     store.journal.start(StepKind.DELETE, key_id, "us-east-1", "a test", LONG_AGO)
     store.rotations.request("r1", {"us-east-1": key_id}, LONG_AGO, "ada")
@@ -347,7 +350,7 @@ def test_a_step_or_a_rotation_was_never_finished(healthy: Terminal, store: Store
     assert healthy("doctor", "--json").json["ok"] is True
 
 
-def test_ivs_holds_a_compromised_key_still(healthy: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compromised_key_still_in_ivs_is_reported(healthy: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tokensvc.keys.retirement.RETRY_PAUSES_SECONDS", ())
     key_id = signing(healthy)["id"]
     healthy("keys", "compromise", key_id, "--yes", code=1, AWS_ENDPOINT_URL_IVS="http://127.0.0.1:9")
@@ -407,7 +410,7 @@ def _brought(terminal: Terminal, store: Store) -> str:
     return store.keys.list()[-1].id
 
 
-def test_rows_that_cannot_be_read_are_named_with_what_mends_them(healthy: Terminal, store: Store) -> None:
+def test_unreadable_rows_are_reported_with_a_fix(healthy: Terminal, store: Store) -> None:
     healthy("callers", "add", "shop", "--all-channels")
     arn = "arn:aws:ivs:us-east-1:123456789012:channel/a"
     store.channels.record([ChannelRecord(arn, "https://edge.test/a.m3u8", True, datetime.now(UTC), 0)])
@@ -428,19 +431,19 @@ def test_rows_that_cannot_be_read_are_named_with_what_mends_them(healthy: Termin
     assert "max_ttl_seconds" not in bad(healthy)
 
 
-def test_a_subject_key_that_was_lost_is_told_with_what_mends_it(healthy: Terminal, store: Store) -> None:
+def test_a_lost_subject_key_is_reported_with_a_fix(healthy: Terminal, store: Store) -> None:
     store.deployment.add_subject_key(1, b"wrapped")
     with write_transaction(store.engine) as connection:
         connection.execute(sa.delete(schema.subject_keys))
     found, fix = bad(healthy)["subject key"]
-    assert "has it no more" in found
+    assert "subject key is missing" in found
     assert "backup" in fix
     with write_transaction(store.engine) as connection:
         connection.execute(sa.text("UPDATE deployment SET subject_keys_made = 0"))
     assert healthy("doctor", "--json").json["ok"] is True
 
 
-def test_json_has_a_fix_where_something_is_wrong_and_null_elsewhere(healthy: Terminal) -> None:
+def test_json_has_a_fix_for_failed_checks_and_null_otherwise(healthy: Terminal) -> None:
     for result in (healthy("doctor", "--json"), healthy("doctor", "--json", code=1, without="TOKENSVC_PASSPHRASE")):
         findings = result.json["findings"]
         assert {finding["check"] for finding in findings if finding["ok"]}

@@ -98,7 +98,7 @@ def passphrase_file(terminal: Terminal) -> str:
     return str(file)
 
 
-def test_settings_that_are_missing(healthy: Terminal) -> None:
+def test_fixes_missing_settings(healthy: Terminal) -> None:
     url = healthy.environ.pop("TOKENSVC_DATABASE_URL")
     del healthy.environ["TOKENSVC_CONTROL_PLANE"], healthy.environ["TOKENSVC_PASSPHRASE"]
     fixes(healthy, "TOKENSVC_DATABASE_URL", **{"postgresql://…": url})
@@ -108,7 +108,7 @@ def test_settings_that_are_missing(healthy: Terminal) -> None:
     assert is_well(healthy)
 
 
-def test_a_new_store_without_a_passphrase(terminal: Terminal) -> None:
+def test_fixes_a_new_store_without_a_passphrase(terminal: Terminal) -> None:
     del terminal.environ["TOKENSVC_PASSPHRASE"]
     fixes(terminal, "TOKENSVC_PASSPHRASE", FILE=str(terminal.folder / "made"))
     fixes(terminal, "key in us-east-1")
@@ -120,19 +120,19 @@ def test_a_new_store_without_a_passphrase(terminal: Terminal) -> None:
     ("name", "value"),
     [("TOKENSVC_PROT", "1"), ("TOKENSVC_WORKERS", "0"), ("TOKENSVC_PASSPHRASE_FILE", "/nowhere")],
 )
-def test_a_setting_that_is_bad_or_unknown(healthy: Terminal, name: str, value: str) -> None:
+def test_fixes_an_invalid_or_unknown_setting(healthy: Terminal, name: str, value: str) -> None:
     healthy.environ[name] = value
     fixes(healthy, name)
     assert is_well(healthy)
 
 
-def test_a_control_plane_that_does_not_exist(healthy: Terminal) -> None:
+def test_fixes_an_unknown_control_plane(healthy: Terminal) -> None:
     healthy.environ["TOKENSVC_CONTROL_PLANE"] = "mars"
     fixes(healthy, "TOKENSVC_CONTROL_PLANE", aws="local")
     assert is_well(healthy)
 
 
-def test_a_file_that_cannot_be_read(healthy: Terminal) -> None:
+def test_fixes_an_unreadable_settings_file(healthy: Terminal) -> None:
     file = healthy.folder / "url"
     file.write_text(healthy.environ.pop("TOKENSVC_DATABASE_URL"))
     file.chmod(0o600)
@@ -142,7 +142,7 @@ def test_a_file_that_cannot_be_read(healthy: Terminal) -> None:
 
 
 @pytest.mark.parametrize("is_empty", [False, True])
-def test_a_store_that_was_never_made(bare: Terminal, *, is_empty: bool) -> None:
+def test_fixes_a_store_that_was_never_created(bare: Terminal, *, is_empty: bool) -> None:
     if is_empty:
         bare.store.touch()
     assert fixes(bare, "store") == "tokensvc db upgrade"
@@ -157,7 +157,7 @@ def test_a_store_that_was_never_made(bare: Terminal, *, is_empty: bool) -> None:
         ("mysql://app:hunter2@db.test/tokens", "TOKENSVC_DATABASE_URL"),
     ],
 )
-def test_a_store_that_cannot_be_reached_is_not_upgraded(healthy: Terminal, url: str, what: str) -> None:
+def test_fixes_an_unreachable_store_without_an_upgrade(healthy: Terminal, url: str, what: str) -> None:
     there = healthy.environ["TOKENSVC_DATABASE_URL"]
     healthy.environ["TOKENSVC_DATABASE_URL"] = url
     found = healthy.run("doctor").out
@@ -167,14 +167,14 @@ def test_a_store_that_cannot_be_reached_is_not_upgraded(healthy: Terminal, url: 
     assert is_well(healthy)
 
 
-def test_a_store_that_cannot_be_reached_is_named_with_the_cause(bare: Terminal) -> None:
+def test_an_unreachable_store_is_reported_with_the_cause(bare: Terminal) -> None:
     bare.environ["TOKENSVC_DATABASE_URL"] = "postgresql://app:hunter2@127.0.0.1:1/tokens"
     found = wrong(bare)["store"]["detail"]
     assert "Connection refused" in found
     assert "host 127.0.0.1, port 1, database tokens, role app" in found
 
 
-def test_a_file_that_is_no_store(healthy: Terminal) -> None:
+def test_fixes_a_url_of_a_file_that_is_not_a_database(healthy: Terminal) -> None:
     there, other = healthy.environ["TOKENSVC_DATABASE_URL"], healthy.folder / "text"
     other.write_bytes(b"no database" * 1000)
     healthy.environ["TOKENSVC_DATABASE_URL"] = f"sqlite:///{other}"
@@ -186,7 +186,7 @@ def test_a_store_of_a_later_version_is_not_upgraded(healthy: Terminal, store: St
     assert wrong(healthy)["store"]["fix"].startswith("pip install")
 
 
-def test_a_store_of_another_control_plane(healthy: Terminal) -> None:
+def test_fixes_a_store_of_another_control_plane(healthy: Terminal) -> None:
     healthy.environ["TOKENSVC_CONTROL_PLANE"] = "aws"
     fixes(healthy, "TOKENSVC_CONTROL_PLANE")
     assert is_well(healthy)
@@ -196,25 +196,25 @@ def test_a_store_of_another_control_plane(healthy: Terminal) -> None:
     ("name", "value"),
     [("MAX_TTL_SECONDS", "60"), ("KEY_PROPAGATION_SECONDS", "5"), ("KEY_MAX_AGE_DAYS", "30"), ("KEY_STANDBY", "true")],
 )
-def test_a_limit_that_the_store_holds_otherwise(healthy: Terminal, name: str, value: str) -> None:
+def test_fixes_a_limit_that_differs_from_the_stored_one(healthy: Terminal, name: str, value: str) -> None:
     healthy.environ[f"TOKENSVC_{name}"] = value
     fixes(healthy, f"TOKENSVC_{name}")
 
 
-def test_a_policy_that_cannot_hold(healthy: Terminal, store: Store) -> None:
+def test_fixes_an_invalid_rotation_policy(healthy: Terminal, store: Store) -> None:
     del healthy.environ["TOKENSVC_KEY_PROPAGATION_SECONDS"]
     store.deployment.set_rotation(propagation_seconds=1, max_age_seconds=600, standby=False)
     fixes(healthy, "rotation policy")
     assert is_well(healthy)
 
 
-def test_a_wrong_passphrase(healthy: Terminal) -> None:
+def test_fixes_a_wrong_passphrase(healthy: Terminal) -> None:
     healthy.environ["TOKENSVC_PASSPHRASE"] = secrets.token_hex(32)
     fixes(healthy, "wrapping keys", FILE=passphrase_file(healthy))
     assert is_well(healthy)
 
 
-def test_a_passphrase_that_is_new_and_one_that_only_opens(healthy: Terminal) -> None:
+def test_fixes_secrets_under_the_previous_passphrase(healthy: Terminal) -> None:
     healthy.environ["TOKENSVC_PREVIOUS_PASSPHRASE"] = healthy.environ["TOKENSVC_PASSPHRASE"]
     healthy.environ["TOKENSVC_PASSPHRASE"] = secrets.token_hex(32)
     assert fixes(healthy, "private keys") == "tokensvc keys rewrap"
@@ -238,14 +238,14 @@ def _link(file: Path) -> None:
     ],
     ids=["readable", "writable", "linked", "gone", "damaged"],
 )
-def test_a_private_key_that_cannot_be_used(healthy: Terminal, harm: Callable[[Path], object], first_word: str) -> None:
+def test_fixes_an_unusable_private_key(healthy: Terminal, harm: Callable[[Path], object], first_word: str) -> None:
     [file] = healthy.vault.iterdir()
     harm(file)
     assert fixes(healthy, f"private key {file.stem}").startswith(first_word)
     assert is_well(healthy)
 
 
-def test_a_subject_key_that_was_lost_or_is_damaged(healthy: Terminal, store: Store) -> None:
+def test_fixes_a_lost_or_damaged_subject_key(healthy: Terminal, store: Store) -> None:
     store.deployment.add_subject_key(1, b"wrapped")
     with write_transaction(store.engine) as connection:
         connection.execute(sa.delete(schema.subject_keys))
@@ -256,13 +256,13 @@ def test_a_subject_key_that_was_lost_or_is_damaged(healthy: Terminal, store: Sto
     assert is_well(healthy)
 
 
-def test_no_region(healthy: Terminal) -> None:
+def test_fixes_a_missing_region(healthy: Terminal) -> None:
     del healthy.environ["AWS_REGION"]
     fixes(healthy, "regions")
     assert is_well(healthy)
 
 
-def test_the_local_ivs_without_its_address_or_at_a_wrong_one(healthy: Terminal) -> None:
+def test_fixes_a_missing_or_wrong_ivs_endpoint(healthy: Terminal) -> None:
     there = healthy.environ.pop("AWS_ENDPOINT_URL_IVS")
     fixes(healthy, "IVS", URL=there)
     healthy.environ["AWS_ENDPOINT_URL_IVS"] = "http://127.0.0.1:9"
@@ -271,7 +271,7 @@ def test_the_local_ivs_without_its_address_or_at_a_wrong_one(healthy: Terminal) 
 
 
 @pytest.mark.parametrize("is_of_another_account", [False, True])
-def test_credentials_that_do_not_fit(healthy: Terminal, accounts: Accounts, *, is_of_another_account: bool) -> None:
+def test_fixes_wrong_credentials(healthy: Terminal, accounts: Accounts, *, is_of_another_account: bool) -> None:
     ours, file = healthy.environ["AWS_ACCESS_KEY_ID"], healthy.folder / "credentials"
     file.write_text(f"[ours]\naws_access_key_id = {ours}\naws_secret_access_key = {ours}\n")
     healthy.environ |= {"AWS_SHARED_CREDENTIALS_FILE": str(file), "AWS_SECRET_ACCESS_KEY": "wrong"}
@@ -290,7 +290,7 @@ def imported(ivs: Any, **tags: str) -> str:
     return str(ivs.import_playback_key_pair(publicKeyMaterial=material, tags=tags)["keyPair"]["arn"])
 
 
-def test_slots_that_others_fill(healthy: Terminal) -> None:
+def test_fixes_slots_filled_by_foreign_pairs(healthy: Terminal) -> None:
     if shutil.which("aws", path=str(BINARIES)) is None:
         pytest.skip("the AWS command line is not installed")
     with healthy.ivs() as ivs:
@@ -300,7 +300,7 @@ def test_slots_that_others_fill(healthy: Terminal) -> None:
     assert is_well(healthy)
 
 
-def test_pairs_that_bear_our_tag(healthy: Terminal, store: Store) -> None:
+def test_fixes_orphaned_pairs(healthy: Terminal, store: Store) -> None:
     ours = store.deployment.read().id
     with healthy.ivs() as ivs:
         unknown = imported(ivs, **{DEPLOYMENT_TAG: ours, KEY_TAG: "klost"})
@@ -308,7 +308,7 @@ def test_pairs_that_bear_our_tag(healthy: Terminal, store: Store) -> None:
     assert is_well(healthy)
 
 
-def test_a_pair_without_our_tags_and_one_that_is_gone(healthy: Terminal) -> None:
+def test_fixes_an_untagged_and_a_deleted_pair(healthy: Terminal) -> None:
     [key] = healthy("keys", "list", "--json").json["keys"]
     arn = key["placements"][0]["arn"]
     with healthy.ivs() as ivs:
@@ -319,7 +319,7 @@ def test_a_pair_without_our_tags_and_one_that_is_gone(healthy: Terminal) -> None
     assert is_well(healthy)
 
 
-def test_another_fingerprint(healthy: Terminal) -> None:
+def test_fixes_a_different_fingerprint(healthy: Terminal) -> None:
     mine = keypair.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     with healthy.ivs() as ivs:
         arn = imported(ivs)
@@ -328,7 +328,7 @@ def test_another_fingerprint(healthy: Terminal) -> None:
     assert is_well(healthy)
 
 
-def test_a_key_that_signs_for_too_long(healthy: Terminal, store: Store) -> None:
+def test_fixes_an_active_key_that_is_too_old(healthy: Terminal, store: Store) -> None:
     long_ago = datetime.now(UTC) - timedelta(days=30)
     healthy("keys", "generate")
     [_, second] = store.keys.list()
@@ -338,7 +338,7 @@ def test_a_key_that_signs_for_too_long(healthy: Terminal, store: Store) -> None:
     assert is_well(healthy)
 
 
-def test_a_step_and_a_rotation_that_were_never_finished(healthy: Terminal, store: Store) -> None:
+def test_fixes_an_unfinished_step_and_rotation(healthy: Terminal, store: Store) -> None:
     long_ago = datetime.now(UTC) - timedelta(days=30)
     [record] = store.keys.list()
     store.journal.start(StepKind.DELETE, record.id, "us-east-1", "a test", long_ago)
@@ -347,7 +347,7 @@ def test_a_step_and_a_rotation_that_were_never_finished(healthy: Terminal, store
     assert is_well(healthy)
 
 
-def test_callers_that_are_all_disabled(healthy: Terminal) -> None:
+def test_fixes_a_deployment_with_only_disabled_callers(healthy: Terminal) -> None:
     healthy("callers", "disable", "web", "--yes")
     assert fixes(healthy, "callers").startswith("tokensvc callers enable web")
     assert is_well(healthy)
@@ -363,7 +363,7 @@ def test_callers_that_are_all_disabled(healthy: Terminal) -> None:
         ("UPDATE deployment SET max_ttl_seconds = -5", "max_ttl_seconds"),
     ],
 )
-def test_rows_that_cannot_be_read(healthy: Terminal, store: Store, statement: str, what: str) -> None:
+def test_fixes_unreadable_rows(healthy: Terminal, store: Store, statement: str, what: str) -> None:
     healthy("callers", "add", "shop", "--all-channels")
     store.channels.record([ChannelRecord(ARN, "https://edge.test/a.m3u8", True, datetime.now(UTC), 0)])
     store.denials.add("shop", [denial("v")])
@@ -372,7 +372,7 @@ def test_rows_that_cannot_be_read(healthy: Terminal, store: Store, statement: st
     assert is_well(healthy)
 
 
-def test_a_key_that_cannot_be_read(healthy: Terminal, store: Store) -> None:
+def test_fixes_an_unreadable_key(healthy: Terminal, store: Store) -> None:
     [record] = store.keys.list()
     damage(store, "UPDATE key_placements SET state = 'junk'")
     fixes(healthy, f"key {record.id}")

@@ -25,7 +25,7 @@ def _client(info: dict[str, str], key: str, secret: str) -> Any:
     )
 
 
-def test_it_writes_its_facts_keeps_its_database_and_says_that_it_is_not_aws(tmp_path: Path) -> None:
+def test_serve_writes_the_info_file_keeps_its_database_and_states_that_it_is_not_aws(tmp_path: Path) -> None:
     info_file, environ = tmp_path / "info.json", environment(tmp_path / "home")
     options = ["--port", "0", "--info-file", str(info_file), "--access-key", "me:mine:123456789012"]
     arns = []
@@ -56,7 +56,7 @@ def test_it_writes_its_facts_keeps_its_database_and_says_that_it_is_not_aws(tmp_
     ("option", "value"),
     [("--access-key", "a:b:12"), ("--port", "99999")],
 )
-def test_wrong_options_are_refused_by_name(tmp_path: Path, option: str, value: str) -> None:
+def test_invalid_options_are_named(tmp_path: Path, option: str, value: str) -> None:
     command = [TOKENSVC, "ivs", "serve", "--memory", "--port", "0", option, value]
     result = run(command, tmp_path, environment(tmp_path / "home"), code=2)
     assert option in result.err

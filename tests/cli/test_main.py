@@ -8,11 +8,11 @@ from tests.cli.terminal import Terminal
 from tokensvc import __version__
 
 
-def test_the_version(bare: Terminal) -> None:
+def test_version_is_printed(bare: Terminal) -> None:
     assert bare("--version").out == f"{__version__}\n"
 
 
-def test_help_names_every_noun(bare: Terminal) -> None:
+def test_help_lists_every_command(bare: Terminal) -> None:
     result = bare("--help").out
     for noun in ("demo", "serve", "ivs", "db", "doctor", "settings", "keys", "tokens", "callers"):
         assert noun in result
@@ -30,12 +30,12 @@ def test_help_names_every_noun(bare: Terminal) -> None:
         (),
     ],
 )
-def test_wrong_use_is_2(bare: Terminal, arguments: tuple[str, ...]) -> None:
+def test_wrong_usage_exits_with_2(bare: Terminal, arguments: tuple[str, ...]) -> None:
     result = bare(*arguments, code=2)
     assert "Traceback" not in result.err
 
 
-def test_wrong_settings_are_2_and_all_told(bare: Terminal) -> None:
+def test_invalid_settings_exit_with_2_and_are_all_reported(bare: Terminal) -> None:
     result = bare("keys", "list", code=2, PORT="x", KEY_PROPAGATON_SECONDS="1")
     assert (
         "tokensvc: TOKENSVC_KEY_PROPAGATON_SECONDS: is not a setting; did you mean TOKENSVC_KEY_PROPAGATION_SECONDS?"
@@ -46,7 +46,7 @@ def test_wrong_settings_are_2_and_all_told(bare: Terminal) -> None:
     assert error == {"code": "settings_error", "message": "TOKENSVC_PORT: must be an integer"}
 
 
-def test_what_fails_is_1_and_what_a_rule_refuses_is_4(terminal: Terminal) -> None:
+def test_failures_exit_with_1_and_rule_violations_with_4(terminal: Terminal) -> None:
     missing = terminal("keys", "public", "k1", code=1)
     assert missing.err.startswith("tokensvc: ")
     terminal("callers", "add", "web", "--all-channels")
@@ -55,7 +55,7 @@ def test_what_fails_is_1_and_what_a_rule_refuses_is_4(terminal: Terminal) -> Non
     assert refused.out == ""
 
 
-def test_a_store_that_is_not_there_is_1_and_names_what_mends_it(bare: Terminal) -> None:
+def test_a_missing_store_exits_with_1_and_names_the_fix(bare: Terminal) -> None:
     for arguments in (
         ("keys", "list"),
         ("callers", "list"),
@@ -67,7 +67,7 @@ def test_a_store_that_is_not_there_is_1_and_names_what_mends_it(bare: Terminal) 
 
 
 @pytest.mark.parametrize("arguments", [("callers", "list"), ("keys", "list"), ("db", "upgrade"), ("serve",)])
-def test_a_store_that_is_away_is_named_with_the_driver_s_words(bare: Terminal, arguments: tuple[str, ...]) -> None:
+def test_an_unreachable_store_is_reported_with_the_driver_s_message(bare: Terminal, arguments: tuple[str, ...]) -> None:
     url = "postgresql://app:hunter2@127.0.0.1:1/tokens"
     result = bare(*arguments, code=1, DATABASE_URL=url, without="TOKENSVC_VAULT")
     assert "the store cannot be reached: " in result.err

@@ -46,8 +46,10 @@ def odd(terminal: Terminal) -> Terminal:
 
 def _fill(store: Store) -> None:
     store.denials.add("shop", [NewDenial(CHANNEL, viewer_digest(CHANNEL, "ada"), int(time.time()) + 60, ODD)])
-    store.revocations.accept("shop", [NewRevocation("r1", (CHANNEL,), ("ada",), reason=ODD)], Priority.INTERACTIVE,
-    REACH) [entry] = store.revocation_queue.claim(HERE, Priority.INTERACTIVE, 9, 60)
+    store.revocations.accept(
+        "shop", [NewRevocation("r1", (CHANNEL,), ("ada",), reason=ODD)], Priority.INTERACTIVE, REACH
+    )
+    [entry] = store.revocation_queue.claim(HERE, Priority.INTERACTIVE, 9, 60)
     store.revocation_queue.record_outcomes([DeliveryOutcome(entry.id, entry.version, RevocationState.FAILED, ODD, ODD)])
     with write_transaction(store.engine) as connection:
         connection.execute(sa.update(revocation_entries).values(viewer_id=ODD))
@@ -71,12 +73,12 @@ COMMANDS = [
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 @pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
-def test_stored_text_drives_no_terminal(odd: Terminal, command: tuple[str, ...], as_json: bool) -> None:
+def test_stored_text_cannot_control_the_terminal(odd: Terminal, command: tuple[str, ...], as_json: bool) -> None:
     result = odd(*command, *(["--json"] if as_json else []), code=1 if command == ("doctor",) else 0)
     harmless(result)
 
 
-def test_json_keeps_the_text_as_it_is_stored(odd: Terminal) -> None:
+def test_json_contains_the_text_as_stored(odd: Terminal) -> None:
     [denial] = odd("denials", "list", "--json").json["denials"]
     assert (denial["reason"], denial["caller"]) == (ODD, ODD)
     [target] = odd("revocations", "show", "r1", "--json").json["targets"]
@@ -107,7 +109,7 @@ def test_json_keeps_the_text_as_it_is_stored(odd: Terminal) -> None:
     ids=" ".join,
 )
 @pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
-def test_an_argument_drives_no_terminal(terminal: Terminal, command: tuple[str, ...], as_json: bool) -> None:
+def test_arguments_cannot_control_the_terminal(terminal: Terminal, command: tuple[str, ...], as_json: bool) -> None:
     """A shell's pattern puts names of files among the arguments, in whatever bytes they are."""
     for text in (ODD, "\udcff\x1b[2J", "a\x9b"):
         arguments = [word.format(text) for word in command] + (["--json"] if as_json else [])
@@ -116,7 +118,7 @@ def test_an_argument_drives_no_terminal(terminal: Terminal, command: tuple[str, 
         harmless(result)
 
 
-def test_control_characters_are_refused_in_options_and_files(terminal: Terminal) -> None:
+def test_control_characters_are_rejected_in_options_and_files(terminal: Terminal) -> None:
     least = ("--channel", CHANNEL, "--seconds", "60")
     for option in ("--viewer", "--reason"):
         given = {"--viewer": "ada", "--reason": ""} | {option: "a\x1b[2Jb"}
@@ -127,7 +129,7 @@ def test_control_characters_are_refused_in_options_and_files(terminal: Terminal)
     assert "line 1: viewerId: must not contain control characters; reason: must not" in result.err
 
 
-def test_lines_keep_their_layout() -> None:
+def test_tables_stay_aligned() -> None:
     assert output.format_table(("A", "B"), [("x", "\x1b"), ("\u202e", "y\nz")]) == [
         "A       B",
         "x       \\x1b",

@@ -32,7 +32,7 @@ class Scanned:
 
 
 @given(st.sets(st.integers(0, 300), max_size=250), st.integers(1, 60), st.integers(1, 260))
-def test_pages_together_are_the_list_and_the_last_one_has_no_token(
+def test_all_pages_together_are_the_list_and_the_last_has_no_token(
     numbers: set[int], observed_at: int, max_results: int
 ) -> None:
     fetch, seen, token = Scanned(numbers, observed_at), [], None

@@ -99,7 +99,9 @@ def inconsistent(ivs: tuple[Recorder, str], migrated: Path, tmp_path: Path) -> T
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_nothing_is_changed(inconsistent: Terminal, ivs: tuple[Recorder, str], command: tuple[str, ...]) -> None:
+def test_read_only_commands_change_nothing(
+    inconsistent: Terminal, ivs: tuple[Recorder, str], command: tuple[str, ...]
+) -> None:
     store = open_store(inconsistent.environ["TOKENSVC_DATABASE_URL"])
     key_id = next(record.id for record in store.keys.list() if record.placements)
     rows, files = dump(store), _files(inconsistent.vault)
@@ -112,7 +114,7 @@ def test_nothing_is_changed(inconsistent: Terminal, ivs: tuple[Recorder, str], c
     store.close()
 
 
-def test_the_same_deployment_is_changed_by_what_is_no_look(inconsistent: Terminal, ivs: tuple[Recorder, str]) -> None:
+def test_reconcile_changes_the_same_deployment(inconsistent: Terminal, ivs: tuple[Recorder, str]) -> None:
     """Or the tests above would prove nothing."""
     store = open_store(inconsistent.environ["TOKENSVC_DATABASE_URL"])
     rows = dump(store)
@@ -123,7 +125,7 @@ def test_the_same_deployment_is_changed_by_what_is_no_look(inconsistent: Termina
     store.close()
 
 
-def test_a_new_passphrase_is_not_registered_by_a_dry_run(inconsistent: Terminal) -> None:
+def test_a_dry_run_does_not_register_a_new_passphrase(inconsistent: Terminal) -> None:
     store = open_store(inconsistent.environ["TOKENSVC_DATABASE_URL"])
     key_id = next(record.id for record in store.keys.list() if record.placements)
     rows = dump(store)

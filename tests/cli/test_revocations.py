@@ -46,8 +46,9 @@ def settle(store: Store, state: RevocationState, code: str = "") -> None:
     make_due(store)
     for priority in Priority:
         claimed = store.revocation_queue.claim(HERE, priority, 1000, 60)
-        store.revocation_queue.record_outcomes([DeliveryOutcome(e.id, e.version, state, code, "its words") for e in
-        claimed])
+        store.revocation_queue.record_outcomes(
+            [DeliveryOutcome(e.id, e.version, state, code, "its words") for e in claimed]
+        )
 
 
 def age(store: Store, seconds: float) -> None:
@@ -57,7 +58,7 @@ def age(store: Store, seconds: float) -> None:
         connection.execute(sa.update(revocation_entries).values(queued_at=c.queued_at - seconds))
 
 
-def test_add_says_when_the_viewer_may_come_back(terminal: Terminal, opened: Store) -> None:
+def test_add_reports_when_the_viewer_may_return(terminal: Terminal, opened: Store) -> None:
     result = terminal("revocations", "add", "--channel", CHANNEL, "--channel", OTHER, "--viewer", "ada", "--json").json
     assert result["state"] == "queued"
     assert unix_seconds(result["readmitAfter"]) - time.time() == pytest.approx(910, abs=5)
@@ -67,7 +68,7 @@ def test_add_says_when_the_viewer_may_come_back(terminal: Terminal, opened: Stor
     assert "may return after 20" in words
 
 
-def test_add_takes_what_a_request_may_hold(terminal: Terminal, opened: Store) -> None:
+def test_add_accepts_every_request_field(terminal: Terminal, opened: Store) -> None:
     before = int(time.time()) - 3600
     options = ("--issued-before", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(before)), "--deny", "60")
     id_ = add(terminal, "ada", *options, "--reason", "shares its token")
@@ -77,7 +78,7 @@ def test_add_takes_what_a_request_may_hold(terminal: Terminal, opened: Store) ->
     assert denial.until.timestamp() - time.time() == pytest.approx(60, abs=5)
 
 
-def test_add_by_subject_is_of_the_namespace_that_is_told(terminal: Terminal, opened: Store) -> None:
+def test_add_by_subject_uses_the_given_namespace(terminal: Terminal, opened: Store) -> None:
     options = ("--channel", CHANNEL, "--subject", "ada@example.com", "--json")
     ids = [terminal("revocations", "add", *options, *more).json["id"] for more in ((), ("--namespace", "apps"))]
     viewers = [opened.revocations.get(id_, EVERYONE).targets[0].viewer_id for id_ in ids]
@@ -87,13 +88,13 @@ def test_add_by_subject_is_of_the_namespace_that_is_told(terminal: Terminal, ope
     assert [one["id"] for one in listed["revocations"]] == [ids[1]]
 
 
-def test_who_names_no_subject_needs_no_passphrase(terminal: Terminal) -> None:
+def test_a_viewer_id_needs_no_passphrase(terminal: Terminal) -> None:
     least = ("revocations", "add", "--channel", CHANNEL)
     terminal(*least, "--viewer", "ada", without="TOKENSVC_PASSPHRASE")
     assert "TOKENSVC_PASSPHRASE" in terminal(*least, "--subject", "ada", without="TOKENSVC_PASSPHRASE", code=2).err
 
 
-def test_every_bad_option_is_named_at_once(terminal: Terminal) -> None:
+def test_all_invalid_options_are_named_together(terminal: Terminal) -> None:
     result = terminal("revocations", "add", code=2).err
     assert "--channel: is required;" in result
     assert "--viewer: is required, or --subject" in result
@@ -106,7 +107,7 @@ def test_every_bad_option_is_named_at_once(terminal: Terminal) -> None:
     assert "--subject: must be left out when --viewer is given" in both.err
 
 
-def test_many_come_from_a_file_or_from_standard_input(terminal: Terminal, tmp_path: Path, opened: Store) -> None:
+def test_a_file_or_standard_input_supplies_many_revocations(terminal: Terminal, tmp_path: Path, opened: Store) -> None:
     lines = [json.dumps({"viewerId": f"v{number}"}) for number in range(250)]
     lines[3:3] = ["", json.dumps({"channelArn": OTHER, "viewerId": "elsewhere"})]
     (tmp_path / "many").write_text("\n".join(lines))
@@ -122,7 +123,7 @@ def test_many_come_from_a_file_or_from_standard_input(terminal: Terminal, tmp_pa
     assert again.out == "1 accepted, 0 rejected. To follow delivery: tokensvc revocations watch\n"
 
 
-def test_a_file_that_is_not_there_is_wrong_use(terminal: Terminal, tmp_path: Path) -> None:
+def test_a_missing_file_is_wrong_usage(terminal: Terminal, tmp_path: Path) -> None:
     for path in (tmp_path / "nothing", tmp_path):
         result = terminal("revocations", "add", "--file", str(path), "--channel", CHANNEL, code=2)
         assert result.err == "tokensvc: --file: no such file\n", "the option as it is written"
@@ -140,14 +141,16 @@ def test_a_file_that_is_not_there_is_wrong_use(terminal: Terminal, tmp_path: Pat
         ("TOKENSVC_REGIONS", "TOKENSVC_REGIONS"),
     ],
 )
-def test_a_field_is_named_as_the_option_that_gave_it(field: str, option: str) -> None:
+def test_errors_name_the_option_instead_of_the_field(field: str, option: str) -> None:
     assert to_option_error(FieldError(field, "is required")) == FieldError(option, "is required")
 
 
-def test_a_line_that_is_no_object_is_refused_by_what_it_is(terminal: Terminal, opened: Store) -> None:
+def test_a_line_that_is_not_an_object_is_rejected_with_the_reason(terminal: Terminal, opened: Store) -> None:
     lines = ["[1]", "{", '{"viewerId": "a", "viewerId": "b"}', '{"viewerId": "v"}', "nothing"]
-    result = terminal("revocations", "add", "--file", "-", "--channel", CHANNEL, "--json", stdin="\n".join(lines),
-    code=1) assert [(line["line"], "error" in line) for line in result.json["revocations"]] == [
+    result = terminal(
+        "revocations", "add", "--file", "-", "--channel", CHANNEL, "--json", stdin="\n".join(lines), code=1
+    )
+    assert [(line["line"], "error" in line) for line in result.json["revocations"]] == [
         (1, True),
         (2, True),
         (3, True),
@@ -161,10 +164,12 @@ def test_a_line_that_is_no_object_is_refused_by_what_it_is(terminal: Terminal, o
     assert len(opened.revocations.list(("*",), limit=9)) == 1
 
 
-def test_a_line_that_is_refused_is_told_and_spoils_no_other(terminal: Terminal, opened: Store) -> None:
+def test_a_rejected_line_is_reported_and_does_not_affect_others(terminal: Terminal, opened: Store) -> None:
     lines = ["nonsense", '{"viewerId": "ada"}', '["list"]', '{"viewerId": "secret-name", "wish": 1}', "{}"]
-    result = terminal("revocations", "add", "--file", "-", "--channel", CHANNEL, "--json", stdin="\n".join(lines),
-    code=1) results = result.json["revocations"]
+    result = terminal(
+        "revocations", "add", "--file", "-", "--channel", CHANNEL, "--json", stdin="\n".join(lines), code=1
+    )
+    results = result.json["revocations"]
     assert [one.get("state", one.get("error", {}).get("code")) for one in results] == [
         "malformed_request",
         "queued",
@@ -177,7 +182,7 @@ def test_a_line_that_is_refused_is_told_and_spoils_no_other(terminal: Terminal, 
     assert len(opened.revocations.list(EVERYONE, limit=9)) == 1
 
 
-def test_a_list_that_is_cut_says_so_and_how_to_continue(terminal: Terminal) -> None:
+def test_a_truncated_list_says_how_to_continue(terminal: Terminal) -> None:
     lines = "\n".join(json.dumps({"viewerId": f"v{number}"}) for number in range(152))
     terminal("revocations", "add", "--file", "-", "--channel", CHANNEL, stdin=lines)
     cut = terminal("revocations", "list")
@@ -198,7 +203,7 @@ def test_a_list_that_is_cut_says_so_and_how_to_continue(terminal: Terminal) -> N
     assert "--next-token: " in terminal("revocations", "list", "--next-token", "x", code=2).err
 
 
-def test_list_and_show_say_what_became_of_each(terminal: Terminal, opened: Store) -> None:
+def test_list_and_show_report_the_state_of_each_revocation(terminal: Terminal, opened: Store) -> None:
     first = add(terminal)
     settle(opened, RevocationState.FAILED, "AccessDeniedException")
     second = add(terminal, "eve")
@@ -214,13 +219,13 @@ def test_list_and_show_say_what_became_of_each(terminal: Terminal, opened: Store
     assert words.splitlines()[-1].split()[-1] == "AccessDeniedException"
 
 
-def test_what_is_not_there_is_a_failure(terminal: Terminal) -> None:
+def test_an_unknown_revocation_is_an_error(terminal: Terminal) -> None:
     for verb in (("show",), ("watch",), ("retry",), ("cancel", "--yes")):
         result = terminal("revocations", *verb, "r0", "--json", code=1)
         assert result.error["code"] == "revocation_not_found"
 
 
-def test_watch_tells_how_much_waits_and_until_about_when(terminal: Terminal, opened: Store) -> None:
+def test_watch_shows_the_queue_and_the_estimated_end(terminal: Terminal, opened: Store) -> None:
     lines = "\n".join(json.dumps({"viewerId": f"v{number}"}) for number in range(400))
     terminal("revocations", "add", "--file", "-", "--channel", CHANNEL, stdin=lines)
     [place] = terminal("revocations", "watch", "--once", "--json").json["queues"]
@@ -233,7 +238,7 @@ def test_watch_tells_how_much_waits_and_until_about_when(terminal: Terminal, ope
     assert terminal("revocations", "watch").out == "Queue empty: all revocations delivered.\n"
 
 
-def test_watch_gives_no_end_while_ivs_takes_nothing(terminal: Terminal, opened: Store) -> None:
+def test_watch_gives_no_estimate_while_calls_to_ivs_fail(terminal: Terminal, opened: Store) -> None:
     """IVS hangs: each call times out, and the entries are queued again."""
     add(terminal)
     assert terminal("revocations", "watch", "--once").out.splitlines()[1].split()[5:7] == ["1", "s"], "never 0 s"
@@ -249,7 +254,7 @@ def test_watch_gives_no_end_while_ivs_takes_nothing(terminal: Terminal, opened: 
     assert (place["secondsLeft"], place["problem"]) == (0.0, None)
 
 
-def test_watch_gives_no_end_while_no_worker_sends(terminal: Terminal, opened: Store) -> None:
+def test_watch_gives_no_estimate_while_no_worker_dispatches(terminal: Terminal, opened: Store) -> None:
     add(terminal)
     age(opened, 60)
     [place] = terminal("revocations", "watch", "--once", "--json").json["queues"]
@@ -261,7 +266,9 @@ def test_watch_gives_no_end_while_no_worker_sends(terminal: Terminal, opened: St
 
 
 @pytest.mark.parametrize(("state", "code"), [(RevocationState.SENT, 0), (RevocationState.FAILED, 1)])
-def test_watch_goes_on_until_the_end(terminal: Terminal, opened: Store, state: RevocationState, code: int) -> None:
+def test_watch_continues_until_the_revocation_is_done(
+    terminal: Terminal, opened: Store, state: RevocationState, code: int
+) -> None:
     id_ = add(terminal)
     dispatcher = threading.Timer(0.1, settle, (opened, state))
     dispatcher.start()
@@ -274,7 +281,7 @@ def test_watch_goes_on_until_the_end(terminal: Terminal, opened: Store, state: R
     assert f"{id_}: {state.value}" in shown
 
 
-def test_what_failed_is_tried_again_one_by_one_or_all(terminal: Terminal, opened: Store) -> None:
+def test_failed_revocations_are_retried_by_id_or_all_at_once(terminal: Terminal, opened: Store) -> None:
     ids = [add(terminal, f"v{number}") for number in range(3)]
     settle(opened, RevocationState.FAILED, "AccessDeniedException")
     assert terminal("revocations", "retry", ids[0]).out == f"{ids[0]}: 1 of 1 queued again\n"
@@ -286,7 +293,7 @@ def test_what_failed_is_tried_again_one_by_one_or_all(terminal: Terminal, opened
     assert terminal("revocations", "retry", "--all", ids[0], code=2).out == ""
 
 
-def test_cancel_wants_yes_off_a_terminal(terminal: Terminal, opened: Store) -> None:
+def test_cancel_requires_yes_off_a_terminal(terminal: Terminal, opened: Store) -> None:
     ids = [add(terminal), add(terminal, "eve")]
     assert "--yes" in terminal("revocations", "cancel", *ids, code=2).err
     assert opened.revocation_queue.backlogs()

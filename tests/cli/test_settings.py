@@ -14,7 +14,7 @@ from tokensvc.cli.policy_values import NAMES
 from tokensvc.settings import Settings, variable_name
 
 
-def test_it_shows_every_setting_and_where_it_is_from(bare: Terminal) -> None:
+def test_settings_shows_every_setting_with_its_source(bare: Terminal) -> None:
     (bare.folder / "passphrase").write_text(bare.passphrase + "\n")
     result = bare(
         "settings",
@@ -29,7 +29,7 @@ def test_it_shows_every_setting_and_where_it_is_from(bare: Terminal) -> None:
     assert result["TOKENSVC_PASSPHRASE"] == {"value": "**********", "source": "TOKENSVC_PASSPHRASE_FILE"}
 
 
-def test_secrets_are_starred(bare: Terminal) -> None:
+def test_secrets_are_masked(bare: Terminal) -> None:
     url = "postgresql://someone:a-password@db/tokensvc"
     for arguments in (("settings",), ("settings", "--json")):
         result = bare(*arguments, DATABASE_URL=url)
@@ -41,7 +41,7 @@ def test_secrets_are_starred(bare: Terminal) -> None:
     assert rows["TOKENSVC_REGIONS"] == ["-", "default"]
 
 
-def test_of_a_database_url_only_the_password_is_starred(bare: Terminal) -> None:
+def test_only_the_password_of_a_database_url_is_masked(bare: Terminal) -> None:
     for url, shown in {
         "postgresql://someone:a-password@db.test:5433/tokens": "postgresql://someone:***@db.test:5433/tokens",
         "postgresql://db.test/tokens?user=me&password=a-password": "postgresql://db.test/tokens?user=me&password=***",
@@ -52,7 +52,7 @@ def test_of_a_database_url_only_the_password_is_starred(bare: Terminal) -> None:
         assert "a-pass" not in bare("settings", DATABASE_URL=url).out
 
 
-def test_lists_are_shown_as_they_are_written(bare: Terminal) -> None:
+def test_lists_are_shown_as_in_the_environment(bare: Terminal) -> None:
     result = bare("settings", "--json", REGIONS="us-east-1, eu-west-1").json
     assert result["TOKENSVC_REGIONS"]["value"] == ["us-east-1", "eu-west-1"]
     rows = [line.split() for line in bare("settings", REGIONS="us-east-1, eu-west-1").out.splitlines()]
@@ -60,9 +60,11 @@ def test_lists_are_shown_as_they_are_written(bare: Terminal) -> None:
 
 
 def test_json_has_the_type_of_each_setting(bare: Terminal) -> None:
-    result = bare("settings", "--json", ACCESS_LOG="false", STORE_TIMEOUT_SECONDS="2.5",
-    SNAPSHOT_LEASE_SECONDS="60").json values = {name.removeprefix("TOKENSVC_"): row["value"] for name, row in
-    result.items()} assert values["ACCESS_LOG"] is False
+    result = bare(
+        "settings", "--json", ACCESS_LOG="false", STORE_TIMEOUT_SECONDS="2.5", SNAPSHOT_LEASE_SECONDS="60"
+    ).json
+    values = {name.removeprefix("TOKENSVC_"): row["value"] for name, row in result.items()}
+    assert values["ACCESS_LOG"] is False
     assert values["BACKGROUND_TASKS"] is True
     assert values["STORE_TIMEOUT_SECONDS"] == 2.5
     assert values["SNAPSHOT_LEASE_SECONDS"] == 60
@@ -74,18 +76,20 @@ def test_json_has_the_type_of_each_setting(bare: Terminal) -> None:
     assert rows["TOKENSVC_ADMIN_PORT"] == "-"
 
 
-def test_it_names_what_signs(bare: Terminal) -> None:
+def test_the_signer_in_use_is_shown(bare: Terminal) -> None:
     row = bare("settings", "--json", SIGNER="openssl").json["TOKENSVC_SIGNER"]
     assert row == {"value": "openssl", "source": "TOKENSVC_SIGNER", "effective": "openssl (openssl is configured)"}
     assert f"Signer in use: {SIGNERS_HERE[0]}" in bare("settings").out
 
 
-def test_it_wants_neither_a_store_nor_aws(bare: Terminal) -> None:
-    result = bare("settings", "--json", without=" ".join(n for n in bare.environ if n.startswith(("TOKENSVC_",
-    "AWS_")))) assert result.json["TOKENSVC_DATABASE_URL"] == {"value": None, "source": "default"}
+def test_settings_needs_neither_a_store_nor_aws(bare: Terminal) -> None:
+    result = bare(
+        "settings", "--json", without=" ".join(n for n in bare.environ if n.startswith(("TOKENSVC_", "AWS_")))
+    )
+    assert result.json["TOKENSVC_DATABASE_URL"] == {"value": None, "source": "default"}
 
 
-def test_limits_are_shown_as_the_store_holds_them(terminal: Terminal) -> None:
+def test_limits_are_shown_as_stored(terminal: Terminal) -> None:
     terminal("db", "upgrade", MAX_TTL_SECONDS="7200", KEY_MAX_AGE_DAYS="30")
     result = terminal("settings", "--json", without="TOKENSVC_KEY_PROPAGATION_SECONDS TOKENSVC_KEY_STANDBY").json
     assert result["TOKENSVC_MAX_TTL_SECONDS"]["value"] == 7200
@@ -96,16 +100,18 @@ def test_limits_are_shown_as_the_store_holds_them(terminal: Terminal) -> None:
     assert not [value for value in result.values() if "problem" in value]
 
 
-def test_what_the_environment_says_otherwise_does_not_count_and_is_named(terminal: Terminal) -> None:
+def test_a_limit_that_differs_in_the_environment_does_not_apply_and_is_reported(terminal: Terminal) -> None:
     result = terminal("settings", MAX_TTL_SECONDS="60").out
     assert re.search(r"TOKENSVC_MAX_TTL_SECONDS +3600 +store\n", result)
-    assert "TOKENSVC_MAX_TTL_SECONDS is set to 60 here, but the stored value applies; run `tokensvc db upgrade`" in
-    result terminal("db", "upgrade", MAX_TTL_SECONDS="60")
+    assert (
+        "TOKENSVC_MAX_TTL_SECONDS is set to 60 here, but the stored value applies; run `tokensvc db upgrade`" in result
+    )
+    terminal("db", "upgrade", MAX_TTL_SECONDS="60")
     assert "is set to 60 here" not in terminal("settings", MAX_TTL_SECONDS="60").out
 
 
 @pytest.mark.parametrize("url", ["postgresql://app:hunter2@127.0.0.1:1/tokens", "sqlite:////nowhere/store.db"])
-def test_a_store_that_cannot_be_read_is_said_and_hides_nothing_else(bare: Terminal, url: str) -> None:
+def test_an_unreadable_store_is_reported_and_other_settings_are_shown(bare: Terminal, url: str) -> None:
     began = time.monotonic()
     result = bare("settings", DATABASE_URL=url, MAX_TTL_SECONDS="60", without="TOKENSVC_VAULT").out
     assert time.monotonic() - began < 5
@@ -118,7 +124,7 @@ def test_a_store_that_cannot_be_read_is_said_and_hides_nothing_else(bare: Termin
     assert "problem" not in said_json["TOKENSVC_PORT"]
 
 
-def test_a_store_whose_server_does_not_answer_is_not_waited_for_long(bare: Terminal) -> None:
+def test_a_store_that_does_not_respond_is_waited_for_only_briefly(bare: Terminal) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
         url = f"postgresql://app@127.0.0.1:{silent.getsockname()[1]}/tokens"
@@ -127,22 +133,24 @@ def test_a_store_whose_server_does_not_answer_is_not_waited_for_long(bare: Termi
     assert "the store cannot be read" in result
 
 
-def test_both_a_value_and_a_file_are_refused(bare: Terminal) -> None:
+def test_a_setting_given_as_value_and_file_is_rejected(bare: Terminal) -> None:
     result = bare("settings", code=2, PASSPHRASE_FILE="/nowhere", DATABASE_URL_FILE="/nowhere", VAULT_FILE="/nowhere")
     assert "TOKENSVC_PASSPHRASE_FILE: must be left out when TOKENSVC_PASSPHRASE is given" in result.err
     result = bare("settings", code=2, without="TOKENSVC_PASSPHRASE", PASSPHRASE_FILE="/nowhere")
     assert "TOKENSVC_PASSPHRASE_FILE: names a file that cannot be read" in result.err
 
 
-def test_it_says_where_private_keys_rest_what_wraps_them_and_what_only_opens(bare: Terminal) -> None:
+def test_settings_shows_the_vault_and_its_wrapping_keys(bare: Terminal) -> None:
     arn = "arn:aws:kms:us-east-1:123456789012:key/0987dcba-09fe-87dc-65ba-ab0987654321"
     words = f"Private keys are stored in file:{bare.vault}, encrypted with TOKENSVC_PASSPHRASE."
     assert bare("settings").out.splitlines()[-1] == words
     result = bare("settings", without="TOKENSVC_VAULT", KMS_KEY_ARN=arn, DATABASE_URL="postgresql://db/tokensvc").out
-    assert "Private keys are stored in store, encrypted with TOKENSVC_KMS_KEY_ARN.\nFor decryption only:
-    TOKENSVC_PASSPHRASE;" in result assert "no passphrase or KMS key to encrypt them with is set" in bare("settings",
-    without="TOKENSVC_PASSPHRASE", PREVIOUS_KMS_KEY_ARN=arn).out unfit = bare("settings", "--json", VAULT="file:here",
-    DATABASE_URL="postgresql://db/tokensvc").json assert unfit["TOKENSVC_VAULT"]["value"] == "file:here", "shown, not judged"
+    assert "Private keys are stored in store, encrypted with TOKENSVC_KMS_KEY_ARN.\n" in result
+    assert "For decryption only: TOKENSVC_PASSPHRASE;" in result
+    result = bare("settings", without="TOKENSVC_PASSPHRASE", PREVIOUS_KMS_KEY_ARN=arn).out
+    assert "no passphrase or KMS key to encrypt them with is set" in result
+    unfit = bare("settings", "--json", VAULT="file:here", DATABASE_URL="postgresql://db/tokensvc").json
+    assert unfit["TOKENSVC_VAULT"]["value"] == "file:here", "shown, not validated"
     assert bare("settings", "--json", without="TOKENSVC_VAULT").json["TOKENSVC_VAULT"] == {
         "value": "file:keys",
         "source": "default",

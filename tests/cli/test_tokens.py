@@ -32,7 +32,7 @@ def findings(result: Any) -> dict[str, str]:
     return {finding["rule"]: finding["result"] for finding in result["rules"]}
 
 
-def test_a_good_token_is_admitted(bare: Terminal, private_key: PrivateKey, public: str) -> None:
+def test_a_valid_token_is_allowed(bare: Terminal, private_key: PrivateKey, public: str) -> None:
     token = minted(private_key)
     options = ("--channel", str(CHANNEL), "--public-key", public, "--json")
     result = bare("tokens", "explain", token, *options).json
@@ -44,7 +44,7 @@ def test_a_good_token_is_admitted(bare: Terminal, private_key: PrivateKey, publi
     assert token not in words
 
 
-def test_without_the_public_half_only_ivs_can_tell(bare: Terminal, private_key: PrivateKey) -> None:
+def test_the_outcome_is_indeterminate_without_a_public_key(bare: Terminal, private_key: PrivateKey) -> None:
     result = bare("tokens", "explain", minted(private_key), "--json").json
     assert (result["outcome"], findings(result)["signature"]) == ("indeterminate", "unknown")
 
@@ -66,7 +66,7 @@ def test_without_the_public_half_only_ivs_can_tell(bare: Terminal, private_key: 
         ({"iat": int(time.time()) + 86_400}, "not-yet"),
     ],
 )
-def test_a_bad_token_is_refused_by_the_rule_s_name(
+def test_an_invalid_token_is_denied_by_the_name_of_the_rule(
     bare: Terminal, private_key: PrivateKey, public: str, claims: dict[str, Any], rule: str
 ) -> None:
     token = minted(private_key, **claims)
@@ -74,7 +74,7 @@ def test_a_bad_token_is_refused_by_the_rule_s_name(
     assert (result["outcome"], result["deniedBy"]) == ("deny", rule)
 
 
-def test_a_stranger_s_token_is_told_all_that_is_wrong(bare: Terminal, private_key: PrivateKey) -> None:
+def test_every_mistake_of_another_issuer_s_token_is_reported(bare: Terminal, private_key: PrivateKey) -> None:
     """HS256, an invented claim, milliseconds: three of what public signers do."""
     claims = {"channel": str(CHANNEL), "aws:viewer-id": "ada", "exp": int(time.time() * 1000) + 60_000}
     result = bare("tokens", "explain", jwt.encode(claims, "s" * 32, algorithm="HS256"), "--json", code=4).json
@@ -83,7 +83,7 @@ def test_a_stranger_s_token_is_told_all_that_is_wrong(bare: Terminal, private_ke
     assert failed == ["algorithm", "channel", "expiry", "ten-minutes"]
 
 
-def test_another_key_or_a_changed_byte_is_refused_by_the_signature(
+def test_another_key_or_a_changed_byte_is_denied_by_the_signature_rule(
     bare: Terminal, private_key: PrivateKey, public: str
 ) -> None:
     foreign = minted(generate())
@@ -102,18 +102,18 @@ def test_a_token_with_a_viewer_is_allowed_unless_revoked(bare: Terminal, private
     assert bare(*explain).out.splitlines()[-1].startswith("allowed unless revoked: ")
 
 
-def test_what_can_be_supplied_leaves_it_undecided(bare: Terminal, private_key: PrivateKey) -> None:
+def test_the_outcome_is_indeterminate_while_facts_can_be_supplied(bare: Terminal, private_key: PrivateKey) -> None:
     result = bare("tokens", "explain", minted(private_key, **{"aws:viewer-id": "ada"}), "--json").json
     assert (result["outcome"], result["unless"]) == ("indeterminate", [])
 
 
-def test_an_unsigned_token_is_named_as_such(bare: Terminal) -> None:
+def test_an_unsigned_token_is_reported_as_such(bare: Terminal) -> None:
     token = jwt.encode({"aws:channel-arn": str(CHANNEL), "exp": int(time.time()) + 300}, "", algorithm="none")
     result = bare("tokens", "explain", token, "--json", code=4).json
     assert (result["deniedBy"], "alg is none" in result["message"]) == ("algorithm", True)
 
 
-def test_milliseconds_are_named_with_their_reason(bare: Terminal, private_key: PrivateKey, public: str) -> None:
+def test_an_expiry_in_milliseconds_is_reported_as_such(bare: Terminal, private_key: PrivateKey, public: str) -> None:
     token = minted(private_key, exp=int(time.time() * 1000) + 60_000)
     result = bare("tokens", "explain", token, "--public-key", public, "--json", code=4).json
     assert (result["deniedBy"], result["reason"]) == ("expiry", "milliseconds")
@@ -121,7 +121,7 @@ def test_milliseconds_are_named_with_their_reason(bare: Terminal, private_key: P
 
 
 @pytest.mark.parametrize("query", ["?token={}", "?allow_audio_only=true&token={}&x=y#t=1", "?%74oken={}"])
-def test_a_pasted_playback_url_has_its_token_taken_out(
+def test_the_token_is_extracted_from_a_playback_url(
     bare: Terminal, private_key: PrivateKey, public: str, query: str
 ) -> None:
     url = "https://0123456789ab.us-east-1.playback.live-video.net" + CHANNEL.playback_path
@@ -135,7 +135,7 @@ def test_a_pasted_playback_url_has_its_token_taken_out(
     assert bare("tokens", "explain", other, "--channel", str(CHANNEL), "--public-key", public)
 
 
-def test_a_url_without_a_token_or_with_two_is_refused(bare: Terminal, private_key: PrivateKey) -> None:
+def test_a_url_with_no_token_or_two_is_rejected(bare: Terminal, private_key: PrivateKey) -> None:
     url = f"https://x.example{CHANNEL.playback_path}"
     result = bare("tokens", "explain", url, "--json", code=4).json
     assert (result["deniedBy"], result["message"]) == ("segments", "the token is empty")
@@ -156,7 +156,9 @@ def own_channel(terminal: Terminal, region: str = "us-east-1") -> str:
     return f"arn:aws:ivs:{region}:{account}:channel/AbCdEf123456"
 
 
-def test_a_token_of_this_deployment_is_decided_by_the_store_s_keys(terminal: Terminal, private_key: PrivateKey) -> None:
+def test_a_token_of_this_deployment_is_validated_with_the_stored_keys(
+    terminal: Terminal, private_key: PrivateKey
+) -> None:
     key_id = imported(terminal, private_key)
     token = minted(private_key, **{"aws:channel-arn": own_channel(terminal)})
     result = terminal("tokens", "explain", token, "--json").json
@@ -167,7 +169,7 @@ def test_a_token_of_this_deployment_is_decided_by_the_store_s_keys(terminal: Ter
     assert (result["outcome"], result["signedBy"]) == ("indeterminate", None), "IVS may hold key pairs of others"
 
 
-def test_a_token_of_a_key_that_ivs_no_longer_holds_is_refused(terminal: Terminal, private_key: PrivateKey) -> None:
+def test_a_token_of_a_deleted_key_is_denied(terminal: Terminal, private_key: PrivateKey) -> None:
     key_id = imported(terminal, private_key)
     token = minted(private_key, **{"aws:channel-arn": own_channel(terminal)})
     elsewhere = minted(private_key, **{"aws:channel-arn": own_channel(terminal, "eu-west-1")})
@@ -180,7 +182,7 @@ def test_a_token_of_a_key_that_ivs_no_longer_holds_is_refused(terminal: Terminal
     assert "no longer in IVS" in result["message"]
 
 
-def test_without_a_usable_store_the_rules_are_judged_all_the_same(
+def test_a_token_is_validated_without_a_usable_store(
     bare: Terminal, terminal: Terminal, private_key: PrivateKey
 ) -> None:
     token = minted(private_key)
@@ -194,7 +196,7 @@ def test_without_a_usable_store_the_rules_are_judged_all_the_same(
     assert bare("tokens", "explain", token, "--json", without="TOKENSVC_DATABASE_URL").err == ""
 
 
-def test_the_player_s_origin_counts(bare: Terminal, private_key: PrivateKey, public: str) -> None:
+def test_the_player_s_origin_is_validated(bare: Terminal, private_key: PrivateKey, public: str) -> None:
     strict = {"aws:access-control-allow-origin": "https://*.example.com", "aws:strict-origin-enforcement": True}
     explain = ("tokens", "explain", minted(private_key, **strict), "--public-key", public, "--json")
     assert bare(*explain, "--origin", "https://app.example.com").json["outcome"] == "allow"
@@ -204,7 +206,7 @@ def test_the_player_s_origin_counts(bare: Terminal, private_key: PrivateKey, pub
 
 
 @pytest.mark.parametrize("nonsense", ["x", "a.b.c", "....", "", "🙂", "x" * 3000])
-def test_nonsense_is_refused_and_not_repeated(bare: Terminal, nonsense: str) -> None:
+def test_nonsense_is_denied_and_never_echoed(bare: Terminal, nonsense: str) -> None:
     result = bare("tokens", "explain", nonsense, code=4)
     assert "Traceback" not in result.err
     assert "deny: " in result.out

@@ -37,7 +37,7 @@ def by_hand(ivs: Any, key: PrivateKey, **tags: str) -> str:
     return str(ivs.import_playback_key_pair(publicKeyMaterial=material, tags=tags)["keyPair"]["arn"])
 
 
-def test_import_says_what_it_found_and_shows_no_private_half(terminal: Terminal, mine: PrivateKey) -> None:
+def test_import_reports_the_input_format_and_never_prints_the_private_key(terminal: Terminal, mine: PrivateKey) -> None:
     wrapped = base64.b64encode(pem(mine)).decode()
     result = terminal("keys", "import", "-", "--json", stdin=wrapped)
     assert result.json["sourceFormat"] == "a PKCS#8 private key in PEM, base64-wrapped"
@@ -51,7 +51,7 @@ def test_import_says_what_it_found_and_shows_no_private_half(terminal: Terminal,
     assert terminal("keys", "import", "-", "--detailed-exit-code", stdin=wrapped, code=3).out
 
 
-def test_an_encrypted_key_is_opened_by_a_passphrase_from_a_file(
+def test_an_encrypted_key_is_decrypted_with_a_passphrase_from_a_file(
     terminal: Terminal, mine: PrivateKey, tmp_path: Path
 ) -> None:
     passphrase = secrets.token_hex(8)
@@ -70,7 +70,7 @@ def test_an_encrypted_key_is_opened_by_a_passphrase_from_a_file(
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o640, 0o602, 0o620, 0o601])
-def test_a_passphrase_file_that_others_may_use_is_refused_with_the_chmod(
+def test_an_insecure_passphrase_file_is_rejected_with_the_chmod_command(
     terminal: Terminal, mine: PrivateKey, tmp_path: Path, mode: int
 ) -> None:
     passphrase = secrets.token_hex(8)
@@ -89,7 +89,7 @@ def test_a_passphrase_file_that_others_may_use_is_refused_with_the_chmod(
     assert terminal(*command, "--json").json["sourceFormat"].startswith("an encrypted PKCS#8 private key")
 
 
-def test_a_passphrase_may_come_through_a_pipe(terminal: Terminal, mine: PrivateKey, tmp_path: Path) -> None:
+def test_a_passphrase_can_be_read_from_a_pipe(terminal: Terminal, mine: PrivateKey, tmp_path: Path) -> None:
     """A shell's `--passphrase-file <(command)`."""
     key = tmp_path / "key.pem"
     key.write_bytes(pem(mine, b"a long passphrase"))
@@ -103,7 +103,7 @@ def test_a_passphrase_may_come_through_a_pipe(terminal: Terminal, mine: PrivateK
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o640])
-def test_a_private_key_in_the_clear_that_others_may_read_is_refused_with_the_chmod(
+def test_an_unencrypted_key_in_an_insecure_file_is_rejected_with_the_chmod_command(
     terminal: Terminal, mine: PrivateKey, tmp_path: Path, mode: int
 ) -> None:
     key = tmp_path / "key.pem"
@@ -117,7 +117,7 @@ def test_a_private_key_in_the_clear_that_others_may_read_is_refused_with_the_chm
     assert terminal("keys", "import", str(key)).code == 0
 
 
-def test_what_is_no_key_is_refused_by_its_name(terminal: Terminal, mine: PrivateKey) -> None:
+def test_input_that_is_not_a_private_key_is_rejected(terminal: Terminal, mine: PrivateKey) -> None:
     public = keypair.public_pem(mine.public_key())
     refused = terminal("keys", "import", "-", "--json", stdin=public, code=1).error
     assert refused["code"] == "invalid_key"
@@ -127,7 +127,7 @@ def test_what_is_no_key_is_refused_by_its_name(terminal: Terminal, mine: Private
     assert terminal("keys", "list", "--json").json == {"keys": []}
 
 
-def test_a_key_that_ivs_holds_already_is_adopted(terminal: Terminal, mine: PrivateKey) -> None:
+def test_a_key_already_in_ivs_is_adopted(terminal: Terminal, mine: PrivateKey) -> None:
     with terminal.ivs() as ivs:
         arn = by_hand(ivs, mine, team="video")
         result = terminal("keys", "import", "-", "--longest-ttl", "7200", "--json", stdin=pem(mine).decode()).json
@@ -141,7 +141,7 @@ def test_a_key_that_ivs_holds_already_is_adopted(terminal: Terminal, mine: Priva
     assert f"somebody asked to adopt {arn}" in shown
 
 
-def test_a_named_pair_with_another_fingerprint_is_adopted_and_told(terminal: Terminal, mine: PrivateKey) -> None:
+def test_a_named_pair_with_another_fingerprint_is_adopted_and_reported(terminal: Terminal, mine: PrivateKey) -> None:
     with terminal.ivs() as ivs:
         arn = by_hand(ivs, keypair.generate())
     result = terminal("keys", "import", "-", "--arn", arn, "--json", stdin=pem(mine).decode())
@@ -151,7 +151,7 @@ def test_a_named_pair_with_another_fingerprint_is_adopted_and_told(terminal: Ter
     assert f"tokensvc keys activate {result.json['id']}" in found
 
 
-def test_adopt_takes_the_pair_that_a_refusal_names(terminal: Terminal) -> None:
+def test_adopt_accepts_the_pair_named_in_an_error(terminal: Terminal) -> None:
     """A pair of ours whose tags somebody took off, in a store that was made anew from the vault's key."""
     made = terminal("keys", "generate", "--json").json
     arn = made["placements"][0]["arn"]
@@ -164,7 +164,7 @@ def test_adopt_takes_the_pair_that_a_refusal_names(terminal: Terminal) -> None:
     assert refused["code"] == "conflict"
 
 
-def test_another_deployment_s_pair_is_refused(terminal: Terminal, mine: PrivateKey) -> None:
+def test_a_pair_of_another_deployment_is_rejected(terminal: Terminal, mine: PrivateKey) -> None:
     with terminal.ivs() as ivs:
         arn = by_hand(ivs, mine, **{DEPLOYMENT_TAG: "another", KEY_TAG: "k1"})
         refused = terminal("keys", "import", "-", "--json", stdin=pem(mine).decode(), code=4).error
@@ -172,7 +172,7 @@ def test_another_deployment_s_pair_is_refused(terminal: Terminal, mine: PrivateK
         assert ivs.get_playback_key_pair(arn=arn)["keyPair"]["tags"][DEPLOYMENT_TAG] == "another"
 
 
-def test_bad_arns_are_all_named(terminal: Terminal, mine: PrivateKey) -> None:
+def test_every_invalid_arn_is_reported(terminal: Terminal, mine: PrivateKey) -> None:
     one = "arn:aws:ivs:us-east-1:123456789012:playback-key/"
     arns = ["nonsense", f"{one}a", f"{one}b", "arn:aws:ivs:eu-west-1:123456789012:playback-key/c"]
     result = terminal("keys", "import", "-", *(f"--arn={a}" for a in arns), stdin=pem(mine).decode(), code=2).err

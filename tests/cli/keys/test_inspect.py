@@ -25,7 +25,7 @@ def _states(terminal: Terminal) -> list[str]:
     return [there["state"] for key in terminal("keys", "list", "--json").json["keys"] for there in key["placements"]]
 
 
-def test_generate_puts_a_key_to_work_and_shows_no_private_half(terminal: Terminal) -> None:
+def test_generate_activates_a_key_and_never_prints_the_private_key(terminal: Terminal) -> None:
     result = terminal("keys", "generate", "--json")
     (place,) = result.json["placements"]
     assert (place["state"], place["region"]) == ("active", "us-east-1")
@@ -41,7 +41,7 @@ def test_generate_puts_a_key_to_work_and_shows_no_private_half(terminal: Termina
     assert row[:3] == [result.json["id"], "us-east-1", "active"]
 
 
-def test_a_key_that_drains_is_shown_with_the_end_of_that(terminal: Terminal) -> None:
+def test_a_draining_key_is_shown_with_the_end_of_the_drain(terminal: Terminal) -> None:
     key = terminal("keys", "generate", "--json").json["id"]
     terminal("keys", "rotate")
     place = next(k for k in terminal("keys", "list", "--json").json["keys"] if k["id"] == key)["placements"][0]
@@ -53,7 +53,7 @@ def test_a_key_that_drains_is_shown_with_the_end_of_that(terminal: Terminal) -> 
         assert place["drainsAt"] in result
 
 
-def test_show_says_that_older_steps_are_left_out(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_show_reports_that_older_steps_are_omitted(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     key = terminal("keys", "generate", "--json").json["id"]
     whole = terminal("keys", "show", key, "--json")
     steps = len(whole.json["history"])
@@ -66,7 +66,7 @@ def test_show_says_that_older_steps_are_left_out(terminal: Terminal, monkeypatch
     assert "older steps" not in terminal("keys", "show", key).err
 
 
-def test_generate_says_why_it_makes_a_second_key(terminal: Terminal) -> None:
+def test_generate_explains_why_it_creates_a_second_key(terminal: Terminal) -> None:
     terminal("db", "upgrade", KEY_STANDBY="true")
     result = terminal("keys", "generate")
     first, second = terminal("keys", "list", "--json").json["keys"]
@@ -77,7 +77,7 @@ def test_generate_says_why_it_makes_a_second_key(terminal: Terminal) -> None:
     assert "standby" not in terminal("keys", "generate").out, "none is made beside one that is asked for"
 
 
-def test_list_says_since_when_a_key_is_what_it_is(terminal: Terminal) -> None:
+def test_list_shows_since_when_a_key_has_been_in_its_state(terminal: Terminal) -> None:
     terminal("db", "upgrade", KEY_PROPAGATION_SECONDS="2.5")
     there = terminal("keys", "generate", "--json").json["placements"][0]
     assert there["activatedAt"] > there["importedAt"]
@@ -86,7 +86,7 @@ def test_list_says_since_when_a_key_is_what_it_is(terminal: Terminal) -> None:
     assert terminal("keys", "list").out.splitlines()[1].split()[3] == there["activatedAt"]
 
 
-def test_public_prints_what_ivs_was_given(terminal: Terminal) -> None:
+def test_public_prints_the_key_imported_into_ivs(terminal: Terminal) -> None:
     made = terminal("keys", "generate", "--json").json
     public = serialization.load_pem_public_key(terminal("keys", "public", made["id"]).out.encode())
     assert isinstance(public, ec.EllipticCurvePublicKey)
@@ -95,7 +95,7 @@ def test_public_prints_what_ivs_was_given(terminal: Terminal) -> None:
         assert terminal("keys", "public", unknown, code=1).err.startswith("tokensvc: ")
 
 
-def test_rotate_retires_the_one_before_and_stops_at_ivs_s_three(terminal: Terminal) -> None:
+def test_rotate_retires_the_previous_key_and_stops_at_the_quota_of_three(terminal: Terminal) -> None:
     terminal("keys", "generate")
     second = terminal("keys", "rotate", "--json").json
     assert second["done"] is True
@@ -113,7 +113,7 @@ def test_rotate_retires_the_one_before_and_stops_at_ivs_s_three(terminal: Termin
     assert sorted(_states(terminal)) == ["active", "retiring", "retiring"]
 
 
-def test_what_an_outage_of_ivs_left_unfinished_is_finished(terminal: Terminal) -> None:
+def test_work_interrupted_by_an_ivs_outage_is_completed(terminal: Terminal) -> None:
     terminal("keys", "generate")
     failed = terminal("keys", "generate", "--json", code=1, AWS_ENDPOINT_URL_IVS=NOWHERE)
     assert failed.error["code"] == "control_plane_unavailable"
@@ -125,29 +125,32 @@ def test_what_an_outage_of_ivs_left_unfinished_is_finished(terminal: Terminal) -
     assert _states(terminal) == ["retiring", "active"]
 
 
-def test_after_an_outage_of_ivs_it_is_simply_told_again(terminal: Terminal) -> None:
+def test_generate_can_be_repeated_after_an_ivs_outage(terminal: Terminal) -> None:
     failed = terminal("keys", "generate", "--json", code=1, AWS_ENDPOINT_URL_IVS=NOWHERE)
     assert failed.error["code"] == "control_plane_unavailable"
     assert terminal("keys", "list", "--json").json["keys"] == [], "nothing is made that could go nowhere"
     assert terminal("keys", "generate", "--json").json["placements"]
 
 
-def test_without_credentials_or_a_region_it_says_which(terminal: Terminal) -> None:
+def test_missing_credentials_or_region_are_named(terminal: Terminal) -> None:
     missing = "AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY"
     assert terminal("keys", "generate", "--json", code=1, without=missing).error["code"] == "control_plane_denied"
     assert "TOKENSVC_REGIONS" in terminal("keys", "generate", code=2, without="AWS_REGION").err
     assert terminal("keys", "generate", "--json", without="AWS_REGION", REGIONS="us-west-2").json["placements"]
 
 
-def test_a_region_that_has_no_ivs_is_refused_whichever_variable_names_it(terminal: Terminal) -> None:
+def test_a_region_without_ivs_is_rejected_whichever_variable_names_it(terminal: Terminal) -> None:
     result = terminal("keys", "generate", code=2, AWS_REGION="eu-west-2").err
-    assert "TOKENSVC_REGIONS: must be set, because Amazon IVS is not available in boto3's default region eu-west-2" in
-    result assert "us-east-1" in result, "those that there are"
+    assert (
+        "TOKENSVC_REGIONS: must be set, because Amazon IVS is not available in boto3's default region eu-west-2"
+        in result
+    )
+    assert "us-east-1" in result, "the regions that exist"
     assert "TOKENSVC_REGIONS: mars is not a region" in terminal("keys", "generate", code=2, REGIONS="mars").err
     assert terminal("keys", "list", "--json").json == {"keys": []}
 
 
-def test_the_least_that_it_needs_is_named_at_once(terminal: Terminal) -> None:
+def test_all_missing_required_settings_are_named_together(terminal: Terminal) -> None:
     result = terminal("keys", "generate", code=2, without="TOKENSVC_CONTROL_PLANE TOKENSVC_PASSPHRASE")
     assert "TOKENSVC_CONTROL_PLANE: must be set" in result.err
     assert "TOKENSVC_PASSPHRASE: must be set" in result.err
@@ -162,7 +165,7 @@ def test_a_wrong_passphrase_changes_nothing(terminal: Terminal) -> None:
     assert _states(terminal) == ["active"]
 
 
-def test_another_account_or_control_plane_is_refused(terminal: Terminal, accounts: Accounts) -> None:
+def test_another_account_or_control_plane_is_rejected(terminal: Terminal, accounts: Accounts) -> None:
     terminal("keys", "generate")
     other = accounts.next()
     environ = {"AWS_ACCESS_KEY_ID": other, "AWS_SECRET_ACCESS_KEY": other}
@@ -171,14 +174,14 @@ def test_another_account_or_control_plane_is_refused(terminal: Terminal, account
     assert refused.error["code"] == "foreign_deployment"
 
 
-def test_a_control_plane_that_boto3_would_not_call_is_refused_before_the_store_is_bound_to_it(
+def test_a_mismatched_endpoint_is_rejected_before_the_store_is_bound(
     terminal: Terminal,
 ) -> None:
     assert "AWS_ENDPOINT_URL_IVS" in terminal("keys", "generate", code=2, CONTROL_PLANE="aws").err
     assert terminal("keys", "generate", "--json").json["placements"]
 
 
-def test_keys_are_dated_by_the_store_s_clock_not_by_this_machine_s(
+def test_keys_are_dated_by_the_clock_of_the_store_not_of_this_machine(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A machine whose clock runs a day ahead must not take a pair for drained that began to drain a moment ago."""

@@ -29,20 +29,20 @@ def opened(terminal: Terminal) -> Store:
 
 
 @pytest.mark.parametrize("verb", ["retire", "delete", "compromise"])
-def test_nothing_ends_without_yes_where_nobody_can_be_asked(terminal: Terminal, signing: str, verb: str) -> None:
+def test_destructive_commands_require_yes_off_a_terminal(terminal: Terminal, signing: str, verb: str) -> None:
     result = terminal("keys", verb, signing, code=2)
     assert "pass --yes" in result.err
     assert state(terminal, signing) == "active"
 
 
-def test_retire_puts_another_key_in_its_place(terminal: Terminal, signing: str) -> None:
+def test_retire_replaces_an_active_key(terminal: Terminal, signing: str) -> None:
     result = terminal("keys", "retire", signing, "--yes", "--json").json
     assert (result["done"], result["regions"][0]["previousKeyId"]) == (True, signing)
     assert state(terminal, signing) == "retiring"
     assert terminal("keys", "retire", signing, "--yes", "--detailed-exit-code", code=3).out == "Nothing to do.\n"
 
 
-def test_retire_may_leave_it_to_the_workers(terminal: Terminal, signing: str) -> None:
+def test_retire_with_no_wait_leaves_the_rotation_to_the_workers(terminal: Terminal, signing: str) -> None:
     result = terminal("keys", "retire", signing, "--yes", "--no-wait").out
     assert "the workers will carry it out" in result
     assert state(terminal, signing) == "active"
@@ -50,13 +50,13 @@ def test_retire_may_leave_it_to_the_workers(terminal: Terminal, signing: str) ->
     assert state(terminal, signing) == "retiring"
 
 
-def test_a_key_that_stands_ready_is_retired_by_deleting_it(terminal: Terminal, signing: str) -> None:
+def test_retiring_a_prepared_key_deletes_its_pair(terminal: Terminal, signing: str) -> None:
     ready = terminal("keys", "generate", "--json").json["id"]
     terminal("keys", "retire", ready, "--yes")
     assert (state(terminal, ready), state(terminal, signing)) == ("retired", "active")
 
 
-def test_what_signs_or_has_not_drained_is_not_deleted(terminal: Terminal, signing: str) -> None:
+def test_an_active_or_draining_key_is_not_deleted(terminal: Terminal, signing: str) -> None:
     refused = terminal("keys", "delete", signing, "--yes", "--json", code=4).error
     assert (refused["code"], "tokensvc keys rotate" in refused["message"]) == ("conflict", True)
     terminal("keys", "rotate")
@@ -65,7 +65,7 @@ def test_what_signs_or_has_not_drained_is_not_deleted(terminal: Terminal, signin
     assert f"may live until {drains_at}" in refused["message"]
 
 
-def test_a_pair_of_others_is_not_deleted(terminal: Terminal, signing: str) -> None:
+def test_a_foreign_pair_is_not_deleted(terminal: Terminal, signing: str) -> None:
     with terminal.ivs() as ivs:
         material = keypair.public_pem(keypair.generate().public_key())
         arn = ivs.import_playback_key_pair(publicKeyMaterial=material, name="theirs")["keyPair"]["arn"]
@@ -77,7 +77,7 @@ def test_a_pair_of_others_is_not_deleted(terminal: Terminal, signing: str) -> No
         assert len(ivs.list_playback_key_pairs()["keyPairs"]) == 2
 
 
-def test_an_orphan_goes_when_it_is_named(terminal: Terminal, signing: str) -> None:
+def test_an_orphaned_pair_is_deleted_by_its_arn(terminal: Terminal, signing: str) -> None:
     del signing
     store = opened(terminal)
     deployment_id = store.deployment.read().id
@@ -92,7 +92,7 @@ def test_an_orphan_goes_when_it_is_named(terminal: Terminal, signing: str) -> No
         assert len(ivs.list_playback_key_pairs()["keyPairs"]) == 1
 
 
-def test_a_compromise_says_first_whose_tokens_die_and_then_what_is_left(terminal: Terminal, signing: str) -> None:
+def test_a_compromise_reports_its_impact_first_and_then_the_result(terminal: Terminal, signing: str) -> None:
     ready = terminal("keys", "generate", "--json").json["id"]
     foretold = terminal("keys", "compromise", signing, "--dry-run").out
     assert f"us-east-1: all tokens that key {signing} signed in the last 3600 s become invalid" in foretold
@@ -112,7 +112,7 @@ def test_a_compromise_says_first_whose_tokens_die_and_then_what_is_left(terminal
     assert held == {ready}
 
 
-def test_a_compromise_of_the_only_key_says_how_long_nobody_gets_a_token(terminal: Terminal, signing: str) -> None:
+def test_a_compromise_of_the_only_key_reports_the_expected_outage(terminal: Terminal, signing: str) -> None:
     terminal("db", "upgrade", KEY_PROPAGATION_SECONDS="7")
     assert "no token can be signed for about 7 seconds" in terminal("keys", "compromise", signing, "--dry-run").out
     terminal("db", "upgrade")
@@ -121,11 +121,13 @@ def test_a_compromise_of_the_only_key_says_how_long_nobody_gets_a_token(terminal
     assert new["placements"][0]["state"] == "active"
 
 
-def test_a_compromise_whose_pair_cannot_be_deleted_yet_says_until_when_it_is_valid(
+def test_a_compromise_reports_how_long_an_undeleted_pair_stays_valid(
     terminal: Terminal, signing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tokensvc.keys.retirement.RETRY_PAUSES_SECONDS", (0.0,))
-    result = terminal("keys", "compromise", signing, "--yes", "--json", code=1, AWS_ENDPOINT_URL_IVS="http://127.0.0.1:9")
+    result = terminal(
+        "keys", "compromise", signing, "--yes", "--json", code=1, AWS_ENDPOINT_URL_IVS="http://127.0.0.1:9"
+    )
     (region,) = result.json["regions"]
     assert (result.json["done"], region["deletedAt"]) == (False, None)
     assert region["tokensValidUntil"] > result.json["compromisedAt"]
@@ -135,7 +137,7 @@ def test_a_compromise_whose_pair_cannot_be_deleted_yet_says_until_when_it_is_val
         assert signing not in {pair["tags"][KEY_TAG] for pair in ivs.list_playback_key_pairs()["keyPairs"]}
 
 
-def test_a_worker_that_has_not_heard_of_a_compromise_is_named(
+def test_a_compromise_names_workers_that_are_not_in_sync(
     terminal: Terminal, signing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retire, "SYNC_TIMEOUT_SECONDS", 0)

@@ -39,7 +39,7 @@ def bad(terminal: Terminal, **settings: str) -> dict[str, tuple[str, str]]:
     return {f["check"]: (f["detail"], f["fix"]) for f in findings if not f["ok"]}
 
 
-def test_a_new_passphrase(furnished: Terminal) -> None:
+def test_rewrap_moves_all_secrets_to_a_new_passphrase(furnished: Terminal) -> None:
     both: Settings = {"PASSPHRASE": NEW, "PREVIOUS_PASSPHRASE": furnished.passphrase}
     found, fix = bad(furnished, **both)["private keys"]
     assert found.startswith("2 of 2 still encrypted with passphrase:")
@@ -68,14 +68,14 @@ def test_a_new_passphrase(furnished: Terminal) -> None:
     assert refused["code"] == "wrong_passphrase", "the old one alone starts nothing any more"
 
 
-def test_a_new_passphrase_beside_a_wrong_old_one_changes_nothing(furnished: Terminal) -> None:
+def test_a_wrong_previous_passphrase_changes_nothing(furnished: Terminal) -> None:
     wrong: Settings = {"PASSPHRASE": NEW, "PREVIOUS_PASSPHRASE": secrets.token_hex(32)}
     assert furnished("keys", "rewrap", "--json", code=1, **wrong).error["code"] == "wrong_passphrase"
     assert "is not the passphrase" in bad(furnished, **wrong)["wrapping keys"][0]
     furnished("doctor")
 
 
-def test_to_kms_and_back(furnished: Terminal, kms: MotoKms) -> None:
+def test_rewrap_to_kms_and_back(furnished: Terminal, kms: MotoKms) -> None:
     furnished.environ |= {name: value for name, value in kms.environ.items() if name == "AWS_ENDPOINT_URL_KMS"}
     arn = kms.new_key()
     assert bad(furnished, KMS_KEY_ARN=arn)["private keys"][1] == "tokensvc keys rewrap"
@@ -91,7 +91,7 @@ def test_to_kms_and_back(furnished: Terminal, kms: MotoKms) -> None:
     furnished("doctor")
 
 
-def test_kms_away_is_said_and_changes_nothing(terminal: Terminal, kms: MotoKms) -> None:
+def test_an_unreachable_kms_is_reported_and_changes_nothing(terminal: Terminal, kms: MotoKms) -> None:
     arn = kms.new_key()
     settings: Settings = {
         "KMS_KEY_ARN": arn,
@@ -107,14 +107,14 @@ def test_kms_away_is_said_and_changes_nothing(terminal: Terminal, kms: MotoKms) 
     assert "AWS KMS could not be called to decrypt" in found
 
 
-def test_in_the_store_no_file_is_written(terminal: Terminal) -> None:
+def test_the_store_vault_writes_no_file(terminal: Terminal) -> None:
     terminal.environ["TOKENSVC_VAULT"] = "store"
     terminal("keys", "generate")
     assert not terminal.vault.exists()
     assert "vault: store; 1 private key\n" in terminal("doctor", code=1).out
 
 
-def test_with_postgresql_a_directory_of_one_machine_is_refused_before_anything_is_opened(terminal: Terminal) -> None:
+def test_a_local_directory_vault_is_rejected_with_postgresql(terminal: Terminal) -> None:
     url = "postgresql://tokensvc@127.0.0.1:9/tokensvc"
     refused = terminal("keys", "generate", "--json", code=2, DATABASE_URL=url).error
     assert "TOKENSVC_VAULT: must be a vault that every machine can read" in refused["message"]
@@ -123,7 +123,7 @@ def test_with_postgresql_a_directory_of_one_machine_is_refused_before_anything_i
     assert elsewhere.error["code"] == "store_unavailable"
 
 
-def test_private_keys_move_from_files_into_the_store(terminal: Terminal) -> None:
+def test_private_keys_are_copied_from_files_into_the_store(terminal: Terminal) -> None:
     terminal("keys", "generate")
     [key] = terminal("keys", "list", "--json").json["keys"]
     stranger = terminal.vault / "kstranger.pem"
@@ -140,7 +140,7 @@ def test_private_keys_move_from_files_into_the_store(terminal: Terminal) -> None
     terminal("keys", "rotate", **there)
 
 
-def test_another_key_s_private_half_is_not_moved_in(terminal: Terminal) -> None:
+def test_a_private_key_stored_under_another_key_id_is_not_copied(terminal: Terminal) -> None:
     terminal("keys", "generate")
     terminal("keys", "rotate")
     one, two = sorted(terminal.vault.glob("*.pem"))
@@ -150,5 +150,5 @@ def test_another_key_s_private_half_is_not_moved_in(terminal: Terminal) -> None:
 
 
 @pytest.mark.parametrize("vault", ["/somewhere", "file:/no/such/directory", "stored"])
-def test_a_vault_that_is_none_is_refused(terminal: Terminal, vault: str) -> None:
+def test_an_invalid_source_vault_is_rejected(terminal: Terminal, vault: str) -> None:
     assert "--from: must be `store`" in terminal("keys", "rewrap", "--from", vault, code=2).err

@@ -22,7 +22,7 @@ def keys(terminal: Terminal) -> Any:
     return terminal("keys", "list", "--json").json["keys"]
 
 
-def test_a_dry_run_says_the_steps_and_takes_none(terminal: Terminal, signing: str) -> None:
+def test_a_dry_run_lists_the_steps_and_takes_none(terminal: Terminal, signing: str) -> None:
     terminal("db", "upgrade", KEY_PROPAGATION_SECONDS="40")
     before = keys(terminal)
     result = terminal("keys", "rotate", "--dry-run", "--json").json
@@ -38,7 +38,7 @@ def test_a_dry_run_says_the_steps_and_takes_none(terminal: Terminal, signing: st
     assert "nothing to do" in terminal("keys", "reconcile", "--dry-run", "--detailed-exit-code", code=3).out
 
 
-def test_a_dry_run_that_can_only_wait_says_for_what(terminal: Terminal, signing: str) -> None:
+def test_a_dry_run_that_must_wait_gives_the_reason(terminal: Terminal, signing: str) -> None:
     del signing
     with terminal.ivs() as ivs:
         for _ in range(2):
@@ -48,7 +48,7 @@ def test_a_dry_run_that_can_only_wait_says_for_what(terminal: Terminal, signing:
     assert "\n  wait: all slots are filled, and none of ours is on its way out" in result
 
 
-def test_what_a_dry_run_says_is_what_is_done(terminal: Terminal, signing: str) -> None:
+def test_a_dry_run_lists_the_steps_that_are_then_taken(terminal: Terminal, signing: str) -> None:
     result = terminal("keys", "rotate", "--dry-run", "--json").json["regions"][0]["steps"]
     signs = terminal("keys", "rotate", "--json").json["regions"][0]["activeKeyId"]
     history = terminal("keys", "show", signs, "--json").json["history"]
@@ -56,7 +56,7 @@ def test_what_a_dry_run_says_is_what_is_done(terminal: Terminal, signing: str) -
     assert signs != signing
 
 
-def test_a_rotation_may_be_left_to_the_workers(terminal: Terminal, signing: str) -> None:
+def test_no_wait_leaves_the_rotation_to_the_workers(terminal: Terminal, signing: str) -> None:
     result = terminal("keys", "rotate", "--no-wait", "--json").json
     assert (result["done"], result["regions"][0]["activeKeyId"]) == (False, None)
     assert [key["id"] for key in keys(terminal)] == [signing]
@@ -64,7 +64,7 @@ def test_a_rotation_may_be_left_to_the_workers(terminal: Terminal, signing: str)
     assert terminal("keys", "reconcile", "--detailed-exit-code", code=3).out.endswith("Nothing to do.\n")
 
 
-def test_one_region_may_be_rotated_alone(terminal: Terminal) -> None:
+def test_a_single_region_can_be_rotated(terminal: Terminal) -> None:
     terminal.environ["TOKENSVC_REGIONS"] = "us-east-1,us-west-2"
     made = terminal("keys", "generate", "--json").json
     assert {place["region"]: place["state"] for place in made["placements"]} == {
@@ -76,12 +76,12 @@ def test_one_region_may_be_rotated_alone(terminal: Terminal) -> None:
     first = {place["region"]: place["state"] for place in keys(terminal)[0]["placements"]}
     assert first == {"us-east-1": "active", "us-west-2": "retiring"}
     assert (
-        "eu-west-1 is not one of us-east-1, us-west-2" in terminal("keys", "rotate", "--region", "eu-west-1",
-        code=2).err
+        "eu-west-1 is not one of us-east-1, us-west-2"
+        in terminal("keys", "rotate", "--region", "eu-west-1", code=2).err
     )
 
 
-def test_activate_puts_a_key_to_work_that_stands_ready(terminal: Terminal, signing: str) -> None:
+def test_activate_makes_a_prepared_key_active(terminal: Terminal, signing: str) -> None:
     ready = terminal("keys", "generate", "--json").json["id"]
     assert f"Key {ready} is active in us-east-1." in terminal("keys", "activate", ready).out
     assert terminal("keys", "activate", ready, "--detailed-exit-code", code=3).out
@@ -96,14 +96,14 @@ def test_activate_puts_a_key_to_work_that_stands_ready(terminal: Terminal, signi
     assert terminal("keys", "activate", "k0", "--json", code=1).error["code"] == "key_not_found"
 
 
-def test_a_policy_that_cannot_hold_refuses_a_wish(terminal: Terminal, signing: str) -> None:
+def test_an_invalid_rotation_policy_is_rejected(terminal: Terminal, signing: str) -> None:
     del signing
     refused = terminal("db", "upgrade", "--json", code=4, KEY_MAX_AGE_DAYS="0.001").error
     assert refused["code"] == "invalid_rotation_policy"
     assert "lead + drain" in refused["message"]
 
 
-def test_looking_binds_no_store(terminal: Terminal) -> None:
+def test_a_dry_run_does_not_bind_the_store(terminal: Terminal) -> None:
     """Neither to a control plane nor to a wrapping key."""
     refused = terminal("keys", "rotate", "--dry-run", "--json", code=2, CONTROL_PLANE="aws")
     assert "AWS_ENDPOINT_URL_IVS" in refused.err
