@@ -43,7 +43,7 @@ def test_invalid_and_unknown_variables_are_reported_together_by_name(site: Deplo
 def test_a_wrong_passphrase_is_rejected_by_name_and_not_echoed(site: Deployment) -> None:
     wrong = secrets.token_hex(32)
     said = site.run("serve", code=1, PASSPHRASE=wrong)
-    assert "the passphrase is not the passphrase that this store's secrets are wrapped with" in said.err
+    assert "the passphrase is not the one that this store's secrets are encrypted with" in said.err
     assert wrong not in said.out + said.err
 
 
@@ -56,7 +56,7 @@ def test_an_undecryptable_subject_key_is_reported_before_a_worker_serves(
     with closing(open_store(site.environ["TOKENSVC_DATABASE_URL"])) as store:
         store.deployment.add_subject_key(1, envelope.write(Envelope("passphrase:of-yesterday", b"", b"sealed")))
     said = site.run("serve", code=1, WORKERS=workers)
-    assert "the store's subject key: it is wrapped by passphrase:of-yesterday" in said.err
+    assert "the store's subject key: it is encrypted with passphrase:of-yesterday" in said.err
     assert '"serving"' not in said.err
     assert "Traceback" not in said.err
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from tests.support.keks import CIPHER
 from tests.vault.vault_contract import *  # noqa: F403 - the suite's tests become this module's
-from tests.vault.vault_contract import VaultUnder
+from tests.vault.vault_contract import OpenVault
 from tokensvc.errors import StoreUnavailable
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.storage.engine import read_transaction
@@ -20,7 +20,7 @@ from tokensvc.vault.store import Vault
 
 
 @pytest.fixture
-def vault_under(store: Store) -> VaultUnder:
+def open_vault(store: Store) -> OpenVault:
     return lambda cipher: SqlVault(store.engine, cipher)
 
 

@@ -1,4 +1,4 @@
-"""Wrapping: nothing opens without the passphrase, the purpose and every byte."""
+"""DerivedKeys: nothing is decrypted without the passphrase, the purpose and every byte."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokensvc.errors import WrongPassphrase
-from tokensvc.vault.kek import NONCE_BYTES, PassphraseKey, DerivedKeys
+from tokensvc.vault.kek import NONCE_BYTES, DerivedKeys, PassphraseKey
 
 STRONG = "0123456789abcdef" * 4
 SALT = b"salt of this store"
@@ -18,62 +18,62 @@ NONCE = bytes(NONCE_BYTES)
 
 
 @given(st.binary(), st.text(max_size=20))
-def test_unwrapping_undoes_wrapping(secret: bytes, purpose: str) -> None:
-    wrapping = DerivedKeys(STRONG, SALT)
-    wrapped = wrapping.encrypt(purpose, secret, NONCE)
-    assert wrapping.decrypt(purpose, wrapped) == secret
-    assert len(secret) < 4 or secret not in wrapped
+def test_an_encrypted_secret_is_decrypted(secret: bytes, purpose: str) -> None:
+    keys = DerivedKeys(STRONG, SALT)
+    encrypted = keys.encrypt(purpose, secret, NONCE)
+    assert keys.decrypt(purpose, encrypted) == secret
+    assert len(secret) < 4 or secret not in encrypted
 
 
-def test_another_passphrase_opens_nothing() -> None:
-    wrapped = DerivedKeys(STRONG, SALT).encrypt("subject key", b"secret", NONCE)
-    with pytest.raises(WrongPassphrase, match="subject key") as refused:
-        DerivedKeys(STRONG[:-1] + "e", SALT).decrypt("subject key", wrapped)
-    assert "secret" not in str(refused.value).replace("the store's", "")
+def test_another_passphrase_decrypts_nothing() -> None:
+    encrypted = DerivedKeys(STRONG, SALT).encrypt("subject key", b"secret", NONCE)
+    with pytest.raises(WrongPassphrase, match="subject key") as raised:
+        DerivedKeys(STRONG[:-1] + "e", SALT).decrypt("subject key", encrypted)
+    assert "secret" not in str(raised.value).replace("the store's", "")
 
 
 def test_a_secret_is_bound_to_its_purpose() -> None:
-    wrapping = DerivedKeys(STRONG, SALT)
+    keys = DerivedKeys(STRONG, SALT)
     with pytest.raises(WrongPassphrase):
-        wrapping.decrypt("webhook secret", wrapping.encrypt("subject key", b"secret", NONCE))
+        keys.decrypt("webhook secret", keys.encrypt("subject key", b"secret", NONCE))
 
 
-def test_any_altered_byte_is_noticed() -> None:
-    wrapping = DerivedKeys(STRONG, SALT)
-    wrapped = wrapping.encrypt("subject key", b"secret", NONCE)
-    for position in range(len(wrapped)):
-        altered = bytearray(wrapped)
+def test_any_altered_byte_is_detected() -> None:
+    keys = DerivedKeys(STRONG, SALT)
+    encrypted = keys.encrypt("subject key", b"secret", NONCE)
+    for position in range(len(encrypted)):
+        altered = bytearray(encrypted)
         altered[position] ^= 1
         with pytest.raises(WrongPassphrase):
-            wrapping.decrypt("subject key", bytes(altered))
+            keys.decrypt("subject key", bytes(altered))
 
 
-def test_any_missing_byte_is_noticed() -> None:
-    """Down to nothing at all: a damaged row is a wrong passphrase to the reader, never a foreign exception."""
-    wrapping = DerivedKeys(STRONG, SALT)
-    wrapped = wrapping.encrypt("subject key", b"secret", NONCE)
-    for length in range(len(wrapped)):
+def test_any_missing_byte_is_detected() -> None:
+    """Down to empty data: a damaged row raises WrongPassphrase, never another exception."""
+    keys = DerivedKeys(STRONG, SALT)
+    encrypted = keys.encrypt("subject key", b"secret", NONCE)
+    for length in range(len(encrypted)):
         with pytest.raises(WrongPassphrase):
-            wrapping.decrypt("subject key", wrapped[:length])
+            keys.decrypt("subject key", encrypted[:length])
 
 
-def test_the_nonce_makes_each_wrapping_another() -> None:
-    wrapping = DerivedKeys(STRONG, SALT)
-    first, second = (wrapping.encrypt("p", b"secret", secrets.token_bytes(NONCE_BYTES)) for _ in range(2))
+def test_another_nonce_gives_another_ciphertext() -> None:
+    keys = DerivedKeys(STRONG, SALT)
+    first, second = (keys.encrypt("p", b"secret", secrets.token_bytes(NONCE_BYTES)) for _ in range(2))
     assert first != second
     assert first[NONCE_BYTES:] != second[NONCE_BYTES:]
 
 
 @pytest.mark.parametrize("strong", [STRONG, STRONG.upper(), "A" * 43, "a-_" * 14 + "b", "A" * 43 + "="])
-def test_a_random_passphrase_is_strong_as_it_is(strong: str) -> None:
-    """It needs no stretching, so the salt does not matter and start-up is quick."""
-    began = time.process_time()
+def test_a_random_passphrase_is_not_stretched(strong: str) -> None:
+    """So the salt does not matter, and start-up is fast."""
+    started = time.process_time()
     assert DerivedKeys(strong, b"one").check_value() == DerivedKeys(strong, b"two").check_value()
     assert DerivedKeys(strong, b"one").pkcs8_password == strong.encode()
-    assert time.process_time() - began < 0.1, "it went through scrypt"
+    assert time.process_time() - started < 0.1, "it went through scrypt"
 
 
-def test_a_typed_passphrase_is_stretched_with_the_stores_salt() -> None:
+def test_a_typed_passphrase_is_stretched_with_the_store_s_salt() -> None:
     typed = "correct horse battery staple"
     one, two = DerivedKeys(typed, b"one"), DerivedKeys(typed, b"two")
     assert one.check_value() != two.check_value()
@@ -82,39 +82,41 @@ def test_a_typed_passphrase_is_stretched_with_the_stores_salt() -> None:
     assert one.check_value() == DerivedKeys(typed, b"one").check_value()
 
 
-def test_the_check_value_opens_nothing() -> None:
-    """It lies in the clear in the store, so it must be no key of anything."""
-    wrapping = DerivedKeys(STRONG, SALT)
-    wrapped = wrapping.encrypt("subject key", b"secret", NONCE)
-    for pretender in (wrapping.check_value().hex(), wrapping.check_value().decode("latin-1")):
+def test_the_check_value_decrypts_nothing() -> None:
+    """The store has it in the clear, so it must not be usable as a key."""
+    keys = DerivedKeys(STRONG, SALT)
+    encrypted = keys.encrypt("subject key", b"secret", NONCE)
+    for passphrase in (keys.check_value().hex(), keys.check_value().decode("latin-1")):
         with pytest.raises(WrongPassphrase):
-            DerivedKeys(pretender, SALT).decrypt("subject key", wrapped)
+            DerivedKeys(passphrase, SALT).decrypt("subject key", encrypted)
 
 
-def test_nothing_shows_in_a_repr() -> None:
+def test_a_repr_contains_no_passphrase() -> None:
     assert STRONG not in repr(DerivedKeys(STRONG, SALT))
     assert not hasattr(DerivedKeys(STRONG, SALT), "__dict__")
 
 
-def test_a_data_key_wraps_as_a_random_passphrase_does() -> None:
+def test_a_data_key_is_used_like_a_random_passphrase() -> None:
     data_key = bytes(range(32))
-    wrapped = DerivedKeys.of_data_key(data_key).encrypt("subject key", b"secret", NONCE)
-    assert DerivedKeys.of_data_key(data_key).decrypt("subject key", wrapped) == b"secret"
+    encrypted = DerivedKeys.of_data_key(data_key).encrypt("subject key", b"secret", NONCE)
+    assert DerivedKeys.of_data_key(data_key).decrypt("subject key", encrypted) == b"secret"
     with pytest.raises(WrongPassphrase):
-        DerivedKeys.of_data_key(bytes(32)).decrypt("subject key", wrapped)
-    assert len(bytes.fromhex(DerivedKeys.of_data_key(data_key).pkcs8_password.decode())) == 32, "no bit of it is lost"
+        DerivedKeys.of_data_key(bytes(32)).decrypt("subject key", encrypted)
+    assert len(bytes.fromhex(DerivedKeys.of_data_key(data_key).pkcs8_password.decode())) == 32, (
+        "all of its bits are used"
+    )
 
 
-def test_a_passphrase_is_named_by_its_check_value_under_the_stores_salt() -> None:
+def test_the_name_of_a_passphrase_is_derived_from_its_check_value() -> None:
     key = PassphraseKey("correct horse battery staple", SALT)
     assert key.name == f"passphrase:{DerivedKeys('correct horse battery staple', SALT).check_value().hex()[:8]}"
     assert key.name == PassphraseKey("correct horse battery staple", SALT).name
     assert key.name != PassphraseKey("correct horse battery staple", b"other salt").name
-    wrapping, data_key = key.generate_data_key()
+    keys, data_key = key.generate_data_key()
     assert data_key == b""
-    assert key.decrypt_data_key(data_key).decrypt("p", wrapping.encrypt("p", b"secret", NONCE)) == b"secret"
+    assert key.decrypt_data_key(data_key).decrypt("p", keys.encrypt("p", b"secret", NONCE)) == b"secret"
 
 
-def test_no_passphrase_shows_in_what_names_it() -> None:
+def test_neither_repr_nor_name_contains_the_passphrase() -> None:
     key = PassphraseKey(STRONG, SALT)
     assert STRONG not in repr(key) + repr(vars(key)) + key.name

@@ -1,4 +1,4 @@
-"""The vault as a directory: what lies there is encrypted, for its owner alone, and complete or absent."""
+"""The vault in a directory: its files are encrypted, accessible to their owner only, and complete or absent."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.keks import NEW, OLD, CIPHER, FakeKms, passphrase
+from tests.support.keks import CIPHER, NEW, OLD, FakeKms, passphrase
 from tests.vault.vault_contract import *  # noqa: F403 - the suite's tests become this module's
-from tests.vault.vault_contract import VaultUnder
+from tests.vault.vault_contract import OpenVault
 from tokensvc.cli.remedies import failure_text
 from tokensvc.errors import InsecureKeyFile, InvalidKey, VaultError, WrongPassphrase
 from tokensvc.jose import keypair
@@ -32,23 +32,23 @@ def directory(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def vault_under(directory: Path) -> VaultUnder:
+def open_vault(directory: Path) -> OpenVault:
     return lambda cipher: KeyFiles(directory, cipher)
 
 
 @contextlib.contextmanager
 def small_files() -> Iterator[None]:
-    """No file of more than 100 bytes can be written."""
-    before, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    """Limit files to 100 bytes."""
+    limits, ignored = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, ignored)
 
 
-def test_a_key_lies_encrypted_and_for_its_owner_alone(
+def test_a_key_file_is_encrypted_and_accessible_to_its_owner_only(
     vault: KeyFiles, directory: Path, private_key: PrivateKey
 ) -> None:
     before = os.umask(0)
@@ -65,7 +65,7 @@ def test_a_key_lies_encrypted_and_for_its_owner_alone(
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
-def test_openssl_opens_it_with_the_password_and_not_without(
+def test_openssl_decrypts_a_key_file_with_the_password_only(
     vault: KeyFiles, directory: Path, private_key: PrivateKey
 ) -> None:
     vault.put("k1", private_key)
@@ -76,19 +76,19 @@ def test_openssl_opens_it_with_the_password_and_not_without(
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601, 0o777])
-def test_a_file_that_others_may_read_is_refused_with_the_command_that_mends_it(
+def test_a_file_that_others_can_read_is_rejected_with_the_fixing_command(
     vault: KeyFiles, directory: Path, private_key: PrivateKey, mode: int
 ) -> None:
     vault.put("k1", private_key)
     (directory / "k1.pem").chmod(mode)
-    with pytest.raises(InsecureKeyFile) as refused:
+    with pytest.raises(InsecureKeyFile) as raised:
         vault.open("k1")
-    assert failure_text(refused.value).endswith(f"; fix it with: chmod 600 {directory / 'k1.pem'}")
+    assert failure_text(raised.value).endswith(f"; fix it with: chmod 600 {directory / 'k1.pem'}")
     (directory / "k1.pem").chmod(0o400)
     assert vault.open("k1")
 
 
-def test_a_file_of_the_release_before_names_no_key_and_is_under_a_passphrase(
+def test_an_unnamed_file_of_an_earlier_release_is_decrypted_with_a_passphrase(
     directory: Path, private_key: PrivateKey
 ) -> None:
     directory.mkdir(parents=True, mode=0o700)
@@ -101,7 +101,7 @@ def test_a_file_of_the_release_before_names_no_key_and_is_under_a_passphrase(
             KeyFiles(directory, cipher).open("k1")
 
 
-def test_a_file_that_names_a_key_which_does_not_open_it_is_damaged(
+def test_a_file_that_its_kek_cannot_decrypt_is_damaged(
     vault: KeyFiles, directory: Path, private_key: PrivateKey
 ) -> None:
     vault.put("k1", private_key)
@@ -112,14 +112,14 @@ def test_a_file_that_names_a_key_which_does_not_open_it_is_damaged(
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\xff" * 100, b"-----BEGIN PRIVATE KEY-----\n"])
-def test_a_damaged_file_is_refused(vault: KeyFiles, directory: Path, private_key: PrivateKey, content: bytes) -> None:
+def test_a_damaged_file_is_rejected(vault: KeyFiles, directory: Path, private_key: PrivateKey, content: bytes) -> None:
     vault.put("k1", private_key)
     (directory / "k1.pem").write_bytes(content)
     with pytest.raises(InvalidKey):
         vault.open("k1")
 
 
-def test_what_a_killed_process_left_behind_is_no_key_and_in_nobodys_way(
+def test_a_temporary_file_of_a_killed_process_is_ignored_and_removed(
     vault: KeyFiles, directory: Path, private_key: PrivateKey
 ) -> None:
     directory.mkdir(parents=True)
@@ -132,33 +132,33 @@ def test_what_a_killed_process_left_behind_is_no_key_and_in_nobodys_way(
     assert not list(directory.iterdir())
 
 
-def test_other_files_are_no_keys(vault: KeyFiles, directory: Path) -> None:
+def test_other_files_are_ignored(vault: KeyFiles, directory: Path) -> None:
     directory.mkdir(parents=True)
     for name in ("README.md", ".gitignore", "Backup.pem", "a b.pem", "k1.pem.bak"):
         (directory / name).write_text("")
     assert vault.key_ids() == frozenset()
 
 
-def test_where_no_directory_can_be_is_said(tmp_path: Path, private_key: PrivateKey) -> None:
+def test_the_error_names_a_directory_that_cannot_be_created(tmp_path: Path, private_key: PrivateKey) -> None:
     (tmp_path / "keys").write_text("a file")
     vault = KeyFiles(tmp_path / "keys", CIPHER)
-    with pytest.raises(VaultError, match=r"cannot be kept in .*keys: ") as refused:
+    with pytest.raises(VaultError, match=r"cannot be stored in .*keys: ") as raised:
         vault.put("k1", private_key)
-    assert "overwritten" not in refused.value.message
+    assert "overwritten" not in raised.value.message
     with pytest.raises(VaultError):
         vault.open("k1")
 
 
-def test_on_a_full_disk_nothing_is_left_behind(vault: KeyFiles, directory: Path, private_key: PrivateKey) -> None:
-    """A limit on file sizes fails the write as a full disk does."""
-    with small_files(), pytest.raises(VaultError, match="cannot be kept"):
+def test_a_full_disk_leaves_no_file_behind(vault: KeyFiles, directory: Path, private_key: PrivateKey) -> None:
+    """A limit on the file size makes the write fail, like a full disk."""
+    with small_files(), pytest.raises(VaultError, match="cannot be stored"):
         vault.put("k1", private_key)
     assert not list(directory.iterdir())
     vault.put("k1", private_key)
 
 
-def test_a_link_is_not_followed_to_another_name(vault: KeyFiles, directory: Path, private_key: PrivateKey) -> None:
-    """A name that is taken is taken, even by a link that leads nowhere."""
+def test_a_dangling_symbolic_link_is_not_followed(vault: KeyFiles, directory: Path, private_key: PrivateKey) -> None:
+    """Its name counts as taken."""
     directory.mkdir(parents=True)
     (directory / "k1.pem").symlink_to(directory / "elsewhere")
     with pytest.raises(VaultError, match="not overwritten"):
@@ -166,8 +166,8 @@ def test_a_link_is_not_followed_to_another_name(vault: KeyFiles, directory: Path
     assert not (directory / "elsewhere").exists()
 
 
-def test_of_two_who_put_at_once_exactly_one_succeeds(vault: KeyFiles, directory: Path) -> None:
-    keys, outcomes, ready = [keypair.generate() for _ in range(6)], [], threading.Barrier(6, timeout=5)
+def test_exactly_one_of_several_simultaneous_puts_succeeds(vault: KeyFiles, directory: Path) -> None:
+    keys, stored, ready = [keypair.generate() for _ in range(6)], [], threading.Barrier(6, timeout=5)
 
     def put(key: PrivateKey) -> None:
         ready.wait()
@@ -175,43 +175,43 @@ def test_of_two_who_put_at_once_exactly_one_succeeds(vault: KeyFiles, directory:
             KeyFiles(directory, CIPHER).put("k1", key)
         except VaultError:
             return
-        outcomes.append(key)
+        stored.append(key)
 
     threads = [threading.Thread(target=put, args=(key,)) for key in keys]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    [winner] = outcomes
+    [winner] = stored
     assert vault.open("k1").private_numbers() == winner.private_numbers()
 
 
-def test_no_passphrase_shows(vault: KeyFiles) -> None:
+def test_a_repr_contains_no_passphrase(vault: KeyFiles) -> None:
     assert OLD not in repr(vault) + repr(vars(vault))
 
 
 @pytest.mark.parametrize("mode", [0o770, 0o720, 0o702, 0o777, 0o1777])
-def test_a_directory_that_others_may_write_to_is_refused_with_the_command_that_mends_it(
+def test_a_directory_that_others_can_write_to_is_rejected_with_the_fixing_command(
     vault: KeyFiles, directory: Path, private_key: PrivateKey, mode: int
 ) -> None:
-    """They could put another file in the place of one of ours."""
+    """They could replace a key file by another one."""
     vault.put("k1", private_key)
-    seen = vault.read_envelope("k1")
+    before = vault.read_envelope("k1")
     directory.chmod(mode)
-    for act in (
+    for operation in (
         lambda: vault.open("k1"),
         lambda: vault.put("k2", private_key),
-        lambda: vault.replace("k1", seen, seen),
+        lambda: vault.replace("k1", before, before),
     ):
-        with pytest.raises(InsecureKeyFile) as refused:
-            act()
-        assert failure_text(refused.value).endswith(f"; fix it with: chmod 700 {directory}")
+        with pytest.raises(InsecureKeyFile) as raised:
+            operation()
+        assert failure_text(raised.value).endswith(f"; fix it with: chmod 700 {directory}")
     directory.chmod(0o755)
     assert vault.open("k1")
     assert vault.key_ids() == {"k1"}
 
 
-def test_a_replacement_is_for_its_owner_alone_and_sweeps_what_a_killed_one_left(
+def test_a_replacement_restores_the_mode_and_removes_temporary_files(
     vault: KeyFiles, directory: Path, private_key: PrivateKey
 ) -> None:
     vault.put("k1", private_key)
@@ -223,33 +223,33 @@ def test_a_replacement_is_for_its_owner_alone_and_sweeps_what_a_killed_one_left(
     assert vault.open("k1")
 
 
-def test_a_full_disk_replaces_nothing(vault: KeyFiles, directory: Path, private_key: PrivateKey) -> None:
+def test_a_full_disk_leaves_the_old_envelope(vault: KeyFiles, directory: Path, private_key: PrivateKey) -> None:
     vault.put("k1", private_key)
-    seen = vault.read_envelope("k1")
-    with small_files(), pytest.raises(VaultError, match="cannot be wrapped anew"):
-        vault.replace("k1", seen, CIPHER.encrypt_key(private_key))
+    before = vault.read_envelope("k1")
+    with small_files(), pytest.raises(VaultError, match="cannot be rewrapped"):
+        vault.replace("k1", before, CIPHER.encrypt_key(private_key))
     assert [path.name for path in directory.iterdir()] == ["k1.pem"]
-    assert vault.read_envelope("k1") == seen
+    assert vault.read_envelope("k1") == before
 
 
-def test_of_many_who_replace_and_remove_at_once_each_sees_what_was_there(
+def test_simultaneous_replacements_and_removals_are_serialized(
     vault: KeyFiles, directory: Path, private_key: PrivateKey
 ) -> None:
-    """Six replace what all of them saw: one succeeds. Then one removes while five replace: it stays removed."""
+    """Of six threads that replace an envelope one succeeds. If one removes it while five replace it, it stays removed."""
     for removing in (False, True):
         vault.put("k1", private_key)
-        seen, ready = vault.read_envelope("k1"), threading.Barrier(6, timeout=5)
+        before, ready = vault.read_envelope("k1"), threading.Barrier(6, timeout=5)
         won: list[int] = []
 
-        def act(who: int, seen: bytes, ready: threading.Barrier, won: list[int], removing: bool) -> None:
-            mine, anew = KeyFiles(directory, CIPHER), CIPHER.encrypt_key(private_key)
+        def act(number: int, expected: bytes, ready: threading.Barrier, won: list[int], removing: bool) -> None:
+            files, rewrapped = KeyFiles(directory, CIPHER), CIPHER.encrypt_key(private_key)
             ready.wait()
-            if removing and who == 0:
-                mine.remove("k1")
-            elif mine.replace("k1", seen, anew):
-                won.append(who)
+            if removing and number == 0:
+                files.remove("k1")
+            elif files.replace("k1", expected, rewrapped):
+                won.append(number)
 
-        threads = [threading.Thread(target=act, args=(who, seen, ready, won, removing)) for who in range(6)]
+        threads = [threading.Thread(target=act, args=(number, before, ready, won, removing)) for number in range(6)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -266,7 +266,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a fil
 
 @contextlib.contextmanager
 def running_as(uid: int) -> Iterator[None]:
-    """The process acts as another user."""
+    """Run as another user."""
     os.seteuid(uid)
     try:
         yield
@@ -276,43 +276,43 @@ def running_as(uid: int) -> Iterator[None]:
 
 @pytest.fixture
 def reachable() -> Iterator[Path]:
-    """A directory that every user can reach, which pytest's own is not."""
+    """A directory that every user can access, unlike pytest's own."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield Path(name)
 
 
 @as_root
-def test_a_directory_of_another_user_is_refused_with_the_command_that_fixes_it(
+def test_a_directory_of_another_user_is_rejected_with_the_fixing_command(
     vault: KeyFiles, directory: Path, private_key: PrivateKey
 ) -> None:
-    """Its owner can put any file in the place of one of ours."""
+    """Its owner could replace any key file."""
     vault.put("k1", private_key)
-    seen = vault.read_envelope("k1")
+    before = vault.read_envelope("k1")
     os.chown(directory, OTHER_UID, -1)
-    for act in (
+    for operation in (
         lambda: vault.open("k1"),
         lambda: vault.put("k2", private_key),
-        lambda: vault.replace("k1", seen, seen),
+        lambda: vault.replace("k1", before, before),
     ):
         with pytest.raises(InsecureKeyFile, match=rf"{directory} is owned by uid {OTHER_UID}.*: chown 0 {directory}$"):
-            act()
+            operation()
     assert [path.name for path in directory.iterdir()] == ["k1.pem"]
-    assert directory.joinpath("k1.pem").read_bytes() == seen
+    assert directory.joinpath("k1.pem").read_bytes() == before
     os.chown(directory, 0, -1)
     assert vault.open("k1")
 
 
 @as_root
-def test_a_key_file_of_another_user_is_refused_with_the_command_that_fixes_it(
+def test_a_key_file_of_another_user_is_rejected_with_the_fixing_command(
     vault: KeyFiles, directory: Path, private_key: PrivateKey
 ) -> None:
     vault.put("k1", private_key)
-    seen, path = vault.read_envelope("k1"), directory / "k1.pem"
+    before, path = vault.read_envelope("k1"), directory / "k1.pem"
     os.chown(path, OTHER_UID, -1)
-    for act in (lambda: vault.open("k1"), lambda: vault.replace("k1", seen, seen)):
+    for operation in (lambda: vault.open("k1"), lambda: vault.replace("k1", before, before)):
         with pytest.raises(InsecureKeyFile, match=rf"{path} is owned by uid {OTHER_UID}.*: chown 0 {path}$"):
-            act()
+            operation()
     assert path.stat().st_uid == OTHER_UID
     vault.remove("k1")
     assert vault.key_ids() == frozenset(), "a key can be removed, no matter which user owns its file"
@@ -337,7 +337,7 @@ def test_the_effective_user_and_root_may_own_a_key_directory_and_nobody_else(
 
 
 @as_root
-def test_a_linked_directory_is_judged_by_what_it_leads_to(
+def test_the_target_of_a_linked_directory_is_checked(
     vault: KeyFiles, directory: Path, private_key: PrivateKey, tmp_path: Path
 ) -> None:
     vault.put("k1", private_key)
@@ -350,7 +350,7 @@ def test_a_linked_directory_is_judged_by_what_it_leads_to(
         KeyFiles(link, CIPHER).open("k1")
 
 
-def test_a_key_file_that_is_a_link_or_no_file_is_not_read(
+def test_a_key_file_that_is_a_link_or_a_pipe_is_not_read(
     vault: KeyFiles, directory: Path, private_key: PrivateKey, tmp_path: Path
 ) -> None:
     vault.put("k1", private_key)

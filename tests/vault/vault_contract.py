@@ -1,5 +1,5 @@
-"""What every vault promises. A test module of an implementation gives the fixture `vault_under`, which makes a vault on
-one and the same place under any wrapping keys, and imports these."""
+"""The contract of `Vault`. The test module of an implementation imports these tests and defines the fixture
+`open_vault`, which opens the same vault with any wrapping keys."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.keks import NEW, OLD, CIPHER, FakeKms, passphrase
+from tests.support.keks import CIPHER, NEW, OLD, FakeKms, passphrase
 from tokensvc.errors import PrivateKeyMissing, VaultError, WrappingKeyUnavailable, WrappingKeyUnknown
 from tokensvc.jose import keypair
 from tokensvc.jose.keypair import PrivateKey, public_der
@@ -15,22 +15,22 @@ from tokensvc.vault import envelope
 from tokensvc.vault.cipher import SecretCipher
 from tokensvc.vault.store import Vault
 
-VaultUnder = Callable[[SecretCipher], Vault]
+OpenVault = Callable[[SecretCipher], Vault]
 
 
 @pytest.fixture
-def vault(vault_under: VaultUnder) -> Vault:
-    """A vault under one passphrase."""
-    return vault_under(CIPHER)
+def vault(open_vault: OpenVault) -> Vault:
+    """A vault with one passphrase."""
+    return open_vault(CIPHER)
 
 
-def test_a_key_is_opened_as_it_was_put(vault: Vault, private_key: PrivateKey) -> None:
+def test_a_stored_key_is_read_back(vault: Vault, private_key: PrivateKey) -> None:
     vault.put("k1", private_key)
     assert vault.open("k1").private_numbers() == private_key.private_numbers()
     assert vault.key_ids() == {"k1"}
 
 
-def test_each_key_has_a_place_of_its_own(vault: Vault, private_key: PrivateKey) -> None:
+def test_keys_are_stored_independently(vault: Vault, private_key: PrivateKey) -> None:
     other = keypair.generate()
     vault.put("k1", private_key)
     vault.put("k2", other)
@@ -39,7 +39,7 @@ def test_each_key_has_a_place_of_its_own(vault: Vault, private_key: PrivateKey) 
     assert vault.key_ids() == {"k2"}
 
 
-def test_no_key_is_ever_overwritten(vault: Vault, private_key: PrivateKey) -> None:
+def test_no_key_is_overwritten(vault: Vault, private_key: PrivateKey) -> None:
     vault.put("k1", private_key)
     with pytest.raises(VaultError, match="not overwritten"):
         vault.put("k1", keypair.generate())
@@ -48,13 +48,13 @@ def test_no_key_is_ever_overwritten(vault: Vault, private_key: PrivateKey) -> No
     assert vault.open("k1").private_numbers() == private_key.private_numbers()
 
 
-def test_a_missing_key_is_missing(vault: Vault) -> None:
+def test_a_missing_key_is_reported(vault: Vault) -> None:
     assert vault.key_ids() == frozenset()
     with pytest.raises(PrivateKeyMissing):
         vault.open("k1")
 
 
-def test_removing_is_final_and_removing_nothing_is_nothing(vault: Vault, private_key: PrivateKey) -> None:
+def test_removal_is_final_and_may_be_repeated(vault: Vault, private_key: PrivateKey) -> None:
     vault.remove("k1")
     vault.put("k1", private_key)
     vault.remove("k1")
@@ -68,50 +68,50 @@ def test_removing_is_final_and_removing_nothing_is_nothing(vault: Vault, private
 @pytest.mark.parametrize(
     "key_id", ["", ".", "..", "../k1", "a/b", "K1", "k 1", "k1\n", "k1\0", "k" * 65, ".k1", "k1.pem"]
 )
-def test_only_the_form_of_our_ids_is_taken(vault: Vault, private_key: PrivateKey, key_id: str) -> None:
-    acts: list[Callable[[], object]] = [
+def test_invalid_key_ids_are_rejected(vault: Vault, private_key: PrivateKey, key_id: str) -> None:
+    operations: list[Callable[[], object]] = [
         lambda: vault.put(key_id, private_key),
         lambda: vault.open(key_id),
         lambda: vault.remove(key_id),
         lambda: vault.read_envelope(key_id),
         lambda: vault.replace(key_id, b"", b""),
     ]
-    for act in acts:
+    for operation in operations:
         with pytest.raises(VaultError):
-            act()
+            operation()
     assert vault.key_ids() == frozenset()
 
 
-def test_a_key_rests_encrypted_and_names_its_wrapping_key(vault: Vault, private_key: PrivateKey) -> None:
+def test_a_stored_key_is_encrypted_and_names_its_kek(vault: Vault, private_key: PrivateKey) -> None:
     vault.put("k1", private_key)
-    rests = vault.read_envelope("k1")
-    found = envelope.read(rests)
-    assert found.kek_name == CIPHER.current
-    assert found.body.startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
-    assert OLD.encode() not in rests
+    stored = vault.read_envelope("k1")
+    parsed = envelope.read(stored)
+    assert parsed.kek_name == CIPHER.current
+    assert parsed.body.startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
+    assert OLD.encode() not in stored
     with pytest.raises(PrivateKeyMissing):
         vault.read_envelope("k2")
 
 
 @pytest.mark.parametrize("kind", ["a passphrase", "data keys"])
-def test_what_an_earlier_wrapping_key_wrapped_is_opened_while_it_is_given(
-    vault_under: VaultUnder, private_key: PrivateKey, kind: str
+def test_a_previous_kek_decrypts_while_it_is_configured(
+    open_vault: OpenVault, private_key: PrivateKey, kind: str
 ) -> None:
     earlier, current = (passphrase() if kind == "a passphrase" else FakeKms()), passphrase(NEW)
-    vault_under(SecretCipher(earlier)).put("k1", private_key)
-    both = vault_under(SecretCipher(current, earlier))
+    open_vault(SecretCipher(earlier)).put("k1", private_key)
+    both = open_vault(SecretCipher(current, earlier))
     assert both.open("k1").private_numbers() == private_key.private_numbers()
     both.put("k2", private_key)
-    assert vault_under(SecretCipher(current)).open("k2").private_numbers() == private_key.private_numbers()
-    with pytest.raises(WrappingKeyUnknown, match=f"wrapped by {earlier.name}, and the settings give {current.name}"):
-        vault_under(SecretCipher(current)).open("k1")
+    assert open_vault(SecretCipher(current)).open("k2").private_numbers() == private_key.private_numbers()
+    with pytest.raises(
+        WrappingKeyUnknown, match=f"encrypted with {earlier.name}, and only {current.name} is configured"
+    ):
+        open_vault(SecretCipher(current)).open("k1")
 
 
-def test_a_wrapping_key_that_does_not_answer_keeps_and_opens_nothing(
-    vault_under: VaultUnder, private_key: PrivateKey
-) -> None:
+def test_without_its_kek_a_vault_stores_and_reads_nothing(open_vault: OpenVault, private_key: PrivateKey) -> None:
     key = FakeKms()
-    vault = vault_under(SecretCipher(key))
+    vault = open_vault(SecretCipher(key))
     vault.put("k1", private_key)
     key.away = True
     with pytest.raises(WrappingKeyUnavailable):
@@ -121,25 +121,23 @@ def test_a_wrapping_key_that_does_not_answer_keeps_and_opens_nothing(
     assert vault.key_ids() == {"k1"}
 
 
-def test_an_envelope_takes_the_place_of_the_one_that_was_seen_and_of_no_other(
-    vault: Vault, private_key: PrivateKey
-) -> None:
+def test_only_the_expected_envelope_is_replaced(vault: Vault, private_key: PrivateKey) -> None:
     vault.put("k1", private_key)
-    seen, anew = vault.read_envelope("k1"), CIPHER.encrypt_key(private_key)
-    assert not vault.replace("k1", anew, b"never")
-    assert not vault.replace("k1", seen[:-1], b"never")
-    assert not vault.replace("k2", seen, b"never")
-    assert vault.read_envelope("k1") == seen
-    assert vault.replace("k1", seen, anew)
-    assert vault.read_envelope("k1") == anew != seen
-    assert not vault.replace("k1", seen, b"never"), "it is not what was seen any more"
+    before, rewrapped = vault.read_envelope("k1"), CIPHER.encrypt_key(private_key)
+    assert not vault.replace("k1", rewrapped, b"never")
+    assert not vault.replace("k1", before[:-1], b"never")
+    assert not vault.replace("k2", before, b"never")
+    assert vault.read_envelope("k1") == before
+    assert vault.replace("k1", before, rewrapped)
+    assert vault.read_envelope("k1") == rewrapped != before
+    assert not vault.replace("k1", before, b"never"), "it is not the stored one any more"
     assert vault.open("k1").private_numbers() == private_key.private_numbers()
     assert vault.key_ids() == {"k1"}
 
 
-def test_what_was_removed_is_not_brought_back_by_a_replacement(vault: Vault, private_key: PrivateKey) -> None:
+def test_a_replacement_does_not_restore_a_removed_key(vault: Vault, private_key: PrivateKey) -> None:
     vault.put("k1", private_key)
-    seen = vault.read_envelope("k1")
+    before = vault.read_envelope("k1")
     vault.remove("k1")
-    assert not vault.replace("k1", seen, seen)
+    assert not vault.replace("k1", before, before)
     assert vault.key_ids() == frozenset()

@@ -1,10 +1,10 @@
-"""Secrets under their wrapping keys: each new one under the current key, each old one opened by the key that it names.
+"""Encrypts secrets with the current wrapping key, and decrypts them with the wrapping key that their envelope names.
 
-Rules of the file
-- One key is current, and only it wraps. Any number of others open what they wrapped before.
-- A secret that names no key is of an earlier release, which knew passphrases only.
-- The store lists the keys that its secrets are under. A start must prove one of them; the current one then joins the
-  list, and `rewrap` takes the others off it.
+Invariants
+- Only the current key encrypts. Previous keys decrypt only.
+- A secret whose envelope names no key was written by an earlier release, which supported passphrases only.
+- The store has a registry of the keys that its secrets are encrypted with. A start must give one of them. The current
+  key is then registered too, and `rewrap` removes the others.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tokensvc.jose.keypair import PrivateKey
 from tokensvc.vault import envelope
 from tokensvc.vault.envelope import Envelope
 from tokensvc.vault.kek import NONCE_BYTES, DerivedKeys, WrappingKey
-from tokensvc.vault.kek_registry import RegisteredKek, KekRegistry
+from tokensvc.vault.kek_registry import KekRegistry, RegisteredKek
 
-UNNAMED = "a passphrase, unnamed (of an earlier release)"
-_PROOF = b"proof"
+UNNAMED = "an unnamed passphrase (of an earlier release)"
+_TEST_SECRET = b"proof"
 
 
 class SecretCipher:
-    """The wrapping keys in force, and what is done with them."""
+    """Encrypts with the current wrapping key and decrypts with all configured ones."""
 
     def __init__(self, current: WrappingKey, *previous: WrappingKey) -> None:
         self._current = current
@@ -34,144 +34,147 @@ class SecretCipher:
 
     @property
     def current(self) -> str:
-        """The name of the key that wraps."""
+        """The name of the key that encrypts."""
         return self._current.name
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of all keys that open, the current one first."""
+        """The names of all keys that decrypt, the current one first."""
         return tuple(self._keys)
 
     def encrypt_key(self, private_key: PrivateKey) -> bytes:
-        """A private key's envelope under the current key: encrypted PKCS#8. Raises WrappingKeyUnavailable."""
+        """The envelope of a private key as encrypted PKCS#8. Raises WrappingKeyUnavailable."""
         keys, data_key = self._current.generate_data_key()
-        return self._sealed(data_key, keypair.private_pem(private_key, keys.pkcs8_password))
+        return self._envelope(data_key, keypair.private_pem(private_key, keys.pkcs8_password))
 
-    def decrypt_key(self, kept: bytes) -> PrivateKey:
-        """The private key in an envelope. Raises VaultError's leaves, saying which key is wanting."""
-        found = envelope.read(kept)
-        if not found.kek_name:
-            return self._by_any_passphrase(found.body)
+    def decrypt_key(self, stored: bytes) -> PrivateKey:
+        """The private key in an envelope. Raises VaultError, naming the wrapping key if it is not configured."""
+        parsed = envelope.read(stored)
+        if not parsed.kek_name:
+            return self._decrypt_unnamed(parsed.body)
         try:
-            return keypair.read_private_pem(found.body, self._wrapping_of(found).pkcs8_password)
+            return keypair.read_private_pem(parsed.body, self._derived_keys(parsed).pkcs8_password)
         except WrongPassphrase:
-            raise _damaged(found) from None
+            raise _damaged(parsed) from None
 
     def encrypt_secret(self, purpose: str, secret: bytes) -> bytes:
-        """The envelope of another secret under the current key, bound to its purpose. Raises WrappingKeyUnavailable."""
+        """The envelope of any other secret, bound to its purpose. Raises WrappingKeyUnavailable."""
         keys, data_key = self._current.generate_data_key()
-        return self._sealed(data_key, keys.encrypt(purpose, secret, secrets.token_bytes(NONCE_BYTES)))
+        return self._envelope(data_key, keys.encrypt(purpose, secret, secrets.token_bytes(NONCE_BYTES)))
 
-    def decrypt_secret(self, purpose: str, kept: bytes) -> bytes:
-        """The secret in an envelope. Raises VaultError's leaves, saying which key is wanting."""
-        found = envelope.read(kept)
-        if not found.kek_name:
-            failure = WrongPassphrase(f"the passphrase does not open the store's {purpose}")
+    def decrypt_secret(self, purpose: str, stored: bytes) -> bytes:
+        """The secret in an envelope. Raises VaultError, naming the wrapping key if it is not configured."""
+        parsed = envelope.read(stored)
+        if not parsed.kek_name:
+            error = WrongPassphrase(f"the passphrase cannot decrypt the store's {purpose}")
             for keys in self._passphrases():
                 try:
-                    return keys.decrypt(purpose, found.body)
+                    return keys.decrypt(purpose, parsed.body)
                 except WrongPassphrase as wrong:
-                    failure = wrong
-            raise failure from None
+                    error = wrong
+            raise error from None
         try:
-            return self._wrapping_of(found).decrypt(purpose, found.body)
+            return self._derived_keys(parsed).decrypt(purpose, parsed.body)
         except WrongPassphrase:
-            raise _damaged(found) from None
+            raise _damaged(parsed) from None
 
-    def _sealed(self, data_key: bytes, body: bytes) -> bytes:
+    def _envelope(self, data_key: bytes, body: bytes) -> bytes:
         return envelope.write(Envelope(self._current.name, data_key, body))
 
-    def _wrapping_of(self, found: Envelope) -> DerivedKeys:
-        key = self._keys.get(found.kek_name)
+    def _derived_keys(self, parsed: Envelope) -> DerivedKeys:
+        key = self._keys.get(parsed.kek_name)
         if key is None:
             raise WrappingKeyUnknown(
-                f"it is wrapped by {found.kek_name}, and the settings give {' and '.join(self._keys)}",
-                subject={"wrapping_key": found.kek_name},
-                remedy=_add_previous(found.kek_name),
+                f"it is encrypted with {parsed.kek_name}, and only {' and '.join(self._keys)} is configured",
+                subject={"wrapping_key": parsed.kek_name},
+                remedy=_add_previous(parsed.kek_name),
             )
-        return key.decrypt_data_key(found.data_key)
+        return key.decrypt_data_key(parsed.data_key)
 
-    def _by_any_passphrase(self, pem: bytes) -> PrivateKey:
-        failure: VaultError = WrongPassphrase(
-            "it was wrapped by a passphrase, and the settings give none", remedy=Remedy(Action.ADD_PREVIOUS_PASSPHRASE)
+    def _decrypt_unnamed(self, pem: bytes) -> PrivateKey:
+        error: VaultError = WrongPassphrase(
+            "it is encrypted with a passphrase, and none is configured", remedy=Remedy(Action.ADD_PREVIOUS_PASSPHRASE)
         )
         passwords: list[bytes | None] = [keys.pkcs8_password for keys in self._passphrases()]
         for password in passwords or [None]:
             try:
                 return keypair.read_private_pem(pem, password)
             except WrongPassphrase as wrong:
-                failure = wrong if password else failure
+                error = wrong if password else error
         if pem.startswith(envelope.BEGIN):
-            failure = InvalidKey("it is damaged: the lines that name its wrapping key cannot be read")
-        raise failure from None
+            error = InvalidKey("it is damaged: the lines that name its wrapping key cannot be read")
+        raise error from None
 
     def _passphrases(self) -> list[DerivedKeys]:
         return [key.decrypt_data_key(b"") for key in self._keys.values() if key.check_value is not None]
 
 
-def kek_name(kept: bytes) -> str:
-    """The name of the key that an envelope is under."""
-    return envelope.read(kept).kek_name or UNNAMED
+def kek_name(stored: bytes) -> str:
+    """The name of the wrapping key of an envelope."""
+    return envelope.read(stored).kek_name or UNNAMED
 
 
-def require_registered_kek(listed: Sequence[RegisteredKek], *keys: WrappingKey) -> None:
-    """See that the store's secrets are under one of these keys, the current one first, or that there are none yet.
+def require_registered_kek(registered: Sequence[RegisteredKek], *keys: WrappingKey) -> None:
+    """Require that one of these keys, the current one first, is registered, or that no key is registered yet.
 
     Raises WrongPassphrase or WrappingKeyUnknown.
     """
-    if listed and not any(_is_registered(listed, key) for key in keys):
-        raise _unknown_kek(keys[0], listed)
+    if registered and not any(_is_registered(registered, key) for key in keys):
+        raise _unknown_kek(keys[0], registered)
 
 
-def register_kek(known: KekRegistry, current: WrappingKey, *previous: WrappingKey) -> SecretCipher:
-    """The cipher of these keys, once the store's list has one of them and, from now on, the current one.
+def register_kek(registry: KekRegistry, current: WrappingKey, *previous: WrappingKey) -> SecretCipher:
+    """Register the current key, if one of these keys is registered already or none is. Returns the cipher of the keys.
 
-    A store without any takes the current key as its first. Raises WrongPassphrase or WrappingKeyUnknown, and nothing
-    was changed; WrappingKeyUnavailable when a key that is new to the store cannot be used.
+    Raises WrongPassphrase or WrappingKeyUnknown, and then nothing was changed; raises WrappingKeyUnavailable if a key
+    that is not registered yet cannot be used.
     """
-    listed = known.list()
-    require_registered_kek(listed, current, *previous)
-    if not _is_registered(listed, current):
+    registered = registry.list()
+    require_registered_kek(registered, current, *previous)
+    if not _is_registered(registered, current):
         _self_test(current)
-        beside = next((key.name for key in previous if _is_registered(listed, key)), None)
-        listed = known.add(RegisteredKek(current.name, current.check_value), beside)
-        require_registered_kek(listed, current)  # somebody else may have been first
+        existing = next((key.name for key in previous if _is_registered(registered, key)), None)
+        registered = registry.add(RegisteredKek(current.name, current.check_value), existing)
+        require_registered_kek(registered, current)  # another process may have registered its key first
     return SecretCipher(current, *previous)
 
 
-def _is_registered(listed: Sequence[RegisteredKek], key: WrappingKey) -> bool:
-    return any(k.name == key.name and hmac.compare_digest(k.check_value or b"", key.check_value or b"") for k in listed)
+def _is_registered(registered: Sequence[RegisteredKek], key: WrappingKey) -> bool:
+    return any(
+        kek.name == key.name and hmac.compare_digest(kek.check_value or b"", key.check_value or b"")
+        for kek in registered
+    )
 
 
 def _self_test(key: WrappingKey) -> None:
-    """Before the first secret goes under a key: what it wraps, it opens."""
+    """Before the first secret is encrypted with a key, check that the key can decrypt what it encrypts."""
     keys, data_key = key.generate_data_key()
-    again = key.decrypt_data_key(data_key)
-    if again.decrypt("proof", keys.encrypt("proof", _PROOF, secrets.token_bytes(NONCE_BYTES))) != _PROOF:
-        raise VaultError(f"{key.name} does not open what it wrapped")
+    encrypted = keys.encrypt("proof", _TEST_SECRET, secrets.token_bytes(NONCE_BYTES))
+    if key.decrypt_data_key(data_key).decrypt("proof", encrypted) != _TEST_SECRET:
+        raise VaultError(f"{key.name} cannot decrypt what it has encrypted")
 
 
-def _unknown_kek(current: WrappingKey, listed: Sequence[RegisteredKek]) -> VaultError:
+def _unknown_kek(current: WrappingKey, registered: Sequence[RegisteredKek]) -> VaultError:
     if current.check_value is not None:
         return WrongPassphrase(
-            "the passphrase is not the passphrase that this store's secrets are wrapped with; nothing was changed",
+            "the passphrase is not the one that this store's secrets are encrypted with; nothing was changed",
             remedy=Remedy(Action.RESTORE_PASSPHRASE)
-            if any(k.check_value for k in listed)
-            else _add_previous(listed[-1].name),
+            if any(kek.check_value for kek in registered)
+            else _add_previous(registered[-1].name),
         )
-    names = " and ".join(k.name for k in listed)
+    names = " and ".join(kek.name for kek in registered)
     return WrappingKeyUnknown(
-        f"this store's secrets are wrapped by {names}, not by {current.name}; nothing was changed",
+        f"this store's secrets are encrypted with {names}, not with {current.name}; nothing was changed",
         subject={"wrapping_key": current.name},
-        remedy=_add_previous(listed[-1].name),
+        remedy=_add_previous(registered[-1].name),
     )
 
 
 def _add_previous(name: str) -> Remedy:
-    """What gives the settings a wrapping key that only opens."""
+    """Configure this wrapping key as a previous one, for decryption only."""
     arn = name.removeprefix("kms:")
     return Remedy(Action.ADD_PREVIOUS_PASSPHRASE) if arn == name else Remedy(Action.ADD_PREVIOUS_KMS_KEY, {"arn": arn})
 
 
-def _damaged(found: Envelope) -> InvalidKey:
-    return InvalidKey(f"it is damaged: {found.kek_name}, which it names, does not open it")
+def _damaged(parsed: Envelope) -> InvalidKey:
+    return InvalidKey(f"it is damaged: {parsed.kek_name}, its wrapping key, cannot decrypt it")

@@ -1,14 +1,14 @@
-"""How a wrapped secret is written down: lines that name its wrapping key, an empty line, then the secret itself.
+"""The format of an encrypted secret: lines that name its wrapping key, an empty line, then the encrypted secret.
 
     Wrapped-By: kms:arn:aws:kms:us-east-1:123456789012:key/0987dcba-…
     Data-Key: AQIDAHh…
 
     -----BEGIN ENCRYPTED PRIVATE KEY-----
 
-Rules of the file
-- One form wherever a secret rests, in a file or in a row. RFC 7468, section 2, lets lines of explanation stand before
-  a PEM, so that others read such a file as it is.
-- What begins otherwise was written by an earlier release and names no wrapping key.
+Invariants
+- Secrets have the same format in files and in rows. RFC 7468, section 2, allows explanatory text before a PEM block, so
+  other programs can read such a file as it is.
+- Data that begins otherwise was written by an earlier release and names no wrapping key.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from base64 import b64decode, b64encode
 from typing import NamedTuple
 
 BEGIN = b"Wrapped-By: "
-"""What every envelope begins with, and nothing that an earlier release wrote."""
+"""The first bytes of every envelope, and of nothing that an earlier release wrote."""
 _HEAD = re.compile(rb"Wrapped-By: ([!-~]+)\n(?:Data-Key: ([A-Za-z0-9+/]+={0,2})\n)?\n")
 
 
 class Envelope(NamedTuple):
-    """A wrapped secret and what it takes to find its wrapping again."""
+    """An encrypted secret, with the name of its wrapping key and its data key."""
 
     kek_name: str
-    """The name of the wrapping key; empty in what an earlier release wrote."""
+    """The name of the wrapping key; empty if an earlier release wrote the secret."""
     data_key: bytes
-    """The data key as the wrapping key encrypted it; empty when the wrapping key has none."""
+    """The data key, encrypted with the wrapping key; empty if the wrapping key uses none."""
     body: bytes
 
     def __repr__(self) -> str:
@@ -36,18 +36,18 @@ class Envelope(NamedTuple):
 
 
 def write(envelope: Envelope) -> bytes:
-    """The envelope as it is kept."""
+    """The envelope as it is stored."""
     data_key = f"Data-Key: {b64encode(envelope.data_key).decode()}\n" if envelope.data_key else ""
     return f"Wrapped-By: {envelope.kek_name}\n{data_key}\n".encode("ascii") + envelope.body
 
 
-def read(kept: bytes) -> Envelope:
-    """The inverse of `write`. Whatever has no such head is taken as a body alone."""
-    head = _HEAD.match(kept)
+def read(stored: bytes) -> Envelope:
+    """The inverse of `write`. Data without the header lines is all body."""
+    head = _HEAD.match(stored)
     if head is None:
-        return Envelope("", b"", kept)
+        return Envelope("", b"", stored)
     try:
         data_key = b64decode(head[2] or b"", validate=True)
-    except ValueError:  # a length that base64 cannot have
-        return Envelope("", b"", kept)
-    return Envelope(head[1].decode("ascii"), data_key, kept[head.end() :])
+    except ValueError:  # its length is impossible in base64
+        return Envelope("", b"", stored)
+    return Envelope(head[1].decode("ascii"), data_key, stored[head.end() :])

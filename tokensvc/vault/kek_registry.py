@@ -1,6 +1,7 @@
-"""Which wrapping keys a deployment's secrets are under: what a start is measured by.
+"""The registry of the key-encryption keys (KEKs) that a deployment's secrets are encrypted with.
 
-Every method may raise StoreUnavailable, and then nothing was acknowledged, or SchemaMismatch.
+At its start a process compares its configured keys with this registry. Every method may raise StoreUnavailable, in
+which case nothing was acknowledged, or SchemaMismatch.
 """
 
 from __future__ import annotations
@@ -10,31 +11,32 @@ from typing import NamedTuple, Protocol
 
 
 class RegisteredKek(NamedTuple):
-    """A wrapping key that secrets of this store may be under."""
+    """A key-encryption key with which secrets of this store may be encrypted."""
 
     name: str
     check_value: bytes | None
-    """Proves a passphrase right without keeping it; None for a key of AWS KMS."""
+    """Verifies a passphrase without storing it; None for a key of AWS KMS."""
 
     def __repr__(self) -> str:
-        return f"KnownWrapping(name={self.name!r})"
+        return f"RegisteredKek(name={self.name!r})"
 
 
 class KekRegistry(Protocol):
-    """The list of them: one as a rule, two while secrets move from one to another."""
+    """The registered keys: normally one, two during a rewrap."""
 
     def list(self) -> list[RegisteredKek]:
-        """All, by name."""
+        """All registered keys, ordered by name."""
         ...
 
-    def add(self, key: RegisteredKek, beside: str | None) -> builtins.list[RegisteredKek]:
-        """Add a key while `beside` is in the list, or with None while nothing is; return the list as it is then.
+    def add(self, key: RegisteredKek, if_registered: str | None) -> builtins.list[RegisteredKek]:
+        """Register a key if the key named `if_registered` is registered, or, with None, if no key is; return all keys.
 
-        Of two who add a first one at once, one succeeds. A key that is in the list already stays as it is.
+        If two processes register a first key at the same time, one succeeds. A key that is registered already stays
+        unchanged.
         """
         ...
 
     def retain_only(self, name: str) -> None:
-        """Take every other key off the list: nothing is under them any more. Nothing happens when this one is not on
-        it: a list that is empty would take any key."""
+        """Delete every other key, since no secret is encrypted with them any more. Does nothing if this key is not
+        registered: an empty registry would accept any key."""
         ...

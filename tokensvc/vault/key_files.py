@@ -1,14 +1,14 @@
 """The vault as a directory of encrypted PKCS#8 PEM files, `<key id>.pem`.
 
-Rules of the file
-- A file is complete or absent: written under another name with O_EXCL and 0600, synced, then linked to its own name,
-  which fails when that is taken. No private key is ever overwritten by another.
-- The same private key under another wrapping key takes its file's place by a rename, while the file is locked, and
-  only if it is still what was seen.
-- A file that other users may read or that another user owns is refused, and so is a directory that other users may
-  write to or that another user owns, with the command that fixes it. Root may own both.
-- Checks are made on opened descriptors, and files are opened, made and renamed relative to the directory's: a user that
-  controls a directory above it cannot put another one in its place in between. A key file that is a link is not read.
+Invariants
+- A file is complete or absent: it is written under a temporary name with O_EXCL and 0600, synced, then linked to its
+  own name, which fails if the name exists. No private key ever overwrites another.
+- When a private key is encrypted with another wrapping key, a rename replaces its file while the file is locked, and
+  only if its content is still the expected one.
+- A file that other users can read or own is rejected, and so is a directory that other users can write to or own. The
+  error has the command that fixes it. Root may own both.
+- Checks use open descriptors, and files are opened, created and renamed relative to the directory's descriptor: a user
+  who controls a parent directory cannot swap the directory in between. A key file that is a symbolic link is not read.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tokensvc.vault.store import is_key_id, require_key_id
 
 
 class KeyFiles:
-    """Private keys in one directory. Machines may share it, if its file system keeps locks (NFS 4 does)."""
+    """Private keys in one directory. Machines may share it if its file system supports locks (NFS 4 does)."""
 
     def __init__(self, directory: Path, cipher: SecretCipher) -> None:
         self._directory = directory
@@ -41,12 +41,12 @@ class KeyFiles:
     def put(self, key_id: str, private_key: PrivateKey) -> None:
         path = self._path(key_id)
         envelope = self._cipher.encrypt_key(private_key)
-        with wrap_os_errors(f"the private key cannot be kept in {self._directory}"):
+        with _wrap_os_errors(f"the private key cannot be stored in {self._directory}"):
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with self._opened() as directory:
-                self._require_closed(directory)
-                with _unfinished(directory, key_id, envelope) as unfinished:
-                    _link(directory, path, unfinished)
+            with self._open_directory() as directory:
+                self._require_exclusive(directory)
+                with _temporary_file(directory, key_id, envelope) as temporary:
+                    _link(directory, path, temporary)
                 os.fsync(directory)
 
     def open(self, key_id: str) -> PrivateKey:
@@ -54,37 +54,37 @@ class KeyFiles:
 
     def remove(self, key_id: str) -> None:
         path = self._path(key_id)
-        with wrap_os_errors(f"the private key {key_id} cannot be removed"):
+        with _wrap_os_errors(f"the private key {key_id} cannot be removed"):
             try:
-                with self._opened() as directory:
+                with self._open_directory() as directory:
                     with _locked(directory, path.name) as file:
                         if file is not None:
                             os.unlink(path.name, dir_fd=directory)
                     _sweep(directory, key_id)
                     os.fsync(directory)
             except FileNotFoundError:
-                return  # there is no directory, so there is no key
+                return  # no directory, so no key
 
     def key_ids(self) -> frozenset[str]:
         return frozenset(p.stem for p in self._directory.glob("*.pem") if is_key_id(p.stem))
 
     def read_envelope(self, key_id: str) -> bytes:
         path = self._path(key_id)
-        with wrap_os_errors(f"the private key {path} cannot be read"):
+        with _wrap_os_errors(f"the private key {path} cannot be read"):
             try:
-                with self._opened() as directory:
-                    self._require_closed(directory)
+                with self._open_directory() as directory:
+                    self._require_exclusive(directory)
                     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
                     with os.fdopen(os.open(path.name, flags, dir_fd=directory), "rb") as file:
                         _require_private(path, file)
                         return file.read()
             except FileNotFoundError:
                 raise PrivateKeyMissing(f"there is no private key {path}", subject={"key_id": key_id}) from None
-            except OSError as problem:
-                if problem.errno == errno.ELOOP:
+            except OSError as error:
+                if error.errno == errno.ELOOP:
                     paths = {"path": str(path), "target": os.path.realpath(path)}
                     raise InsecureKeyFile(
-                        f"{path} is a symbolic link; put the file itself in its place",
+                        f"{path} is a symbolic link; replace it by the file itself",
                         subject={"key_id": key_id, "path": str(path)},
                         remedy=Remedy(Action.REPLACE_SYMLINK, paths),
                     ) from None
@@ -92,41 +92,41 @@ class KeyFiles:
 
     def replace(self, key_id: str, expected: bytes, envelope: bytes) -> bool:
         path = self._path(key_id)
-        with wrap_os_errors(f"the private key {key_id} cannot be wrapped anew"):
+        with _wrap_os_errors(f"the private key {key_id} cannot be rewrapped"):
             try:
-                with self._opened() as directory, _locked(directory, path.name) as file:
+                with self._open_directory() as directory, _locked(directory, path.name) as file:
                     if file is None or file.read() != expected:
                         return False
-                    self._require_closed(directory)
+                    self._require_exclusive(directory)
                     _require_private(path, file)
                     _sweep(directory, key_id)
-                    with _unfinished(directory, key_id, envelope) as unfinished:
-                        os.rename(unfinished, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+                    with _temporary_file(directory, key_id, envelope) as temporary:
+                        os.rename(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
                     os.fsync(directory)
                     return True
             except FileNotFoundError:
-                return False  # there is no directory
+                return False  # no directory
 
     def _path(self, key_id: str) -> Path:
         require_key_id(key_id)
         return self._directory / f"{key_id}.pem"
 
     @contextmanager
-    def _opened(self) -> Iterator[int]:
-        handle = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    def _open_directory(self) -> Iterator[int]:
+        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            yield handle
+            yield descriptor
         finally:
-            os.close(handle)
+            os.close(descriptor)
 
-    def _require_closed(self, directory: int) -> None:
-        """A user that may write to a directory may put other files in the place of ours, and its owner always may."""
+    def _require_exclusive(self, directory: int) -> None:
+        """A user who can write to the directory can replace the files in it, and its owner always can."""
         status = os.fstat(directory)
         _require_owner(self._directory, status)
         if status.st_mode & 0o022:
             subject = {"path": str(self._directory)}
             raise InsecureKeyFile(
-                f"others than its owner may write to {self._directory}",
+                f"other users can write to {self._directory}",
                 subject=subject,
                 remedy=Remedy(Action.PROTECT_DIRECTORY, subject),
             )
@@ -140,7 +140,7 @@ def _require_private(path: Path, file: BinaryIO) -> None:
     if status.st_mode & 0o077:
         subject = {"path": str(path)}
         remedy = Remedy(Action.PROTECT_FILE, subject)
-        raise InsecureKeyFile(f"others than its owner may read {path}", subject=subject, remedy=remedy)
+        raise InsecureKeyFile(f"other users can read {path}", subject=subject, remedy=remedy)
 
 
 def _require_owner(path: Path, status: os.stat_result) -> None:
@@ -153,51 +153,51 @@ def _require_owner(path: Path, status: os.stat_result) -> None:
 
 
 def _sweep(directory: int, key_id: str) -> None:
-    """Remove what a killed process left unfinished."""
-    unfinished = re.compile(rf"\.{re.escape(key_id)}\.[0-9a-f]+\.unfinished")
+    """Remove temporary files that a killed process has left."""
+    temporary = re.compile(rf"\.{re.escape(key_id)}\.[0-9a-f]+\.unfinished")
     for name in os.listdir(directory):
-        if unfinished.fullmatch(name):
+        if temporary.fullmatch(name):
             with suppress(FileNotFoundError):  # another process removed it
                 os.unlink(name, dir_fd=directory)
 
 
 @contextmanager
-def wrap_os_errors(what: str) -> Iterator[None]:
-    """What the system refuses is a VaultError."""
+def _wrap_os_errors(what: str) -> Iterator[None]:
+    """Convert an OSError to a VaultError."""
     try:
         yield
-    except OSError as problem:
-        raise VaultError(f"{what}: {problem.strerror}") from problem
+    except OSError as error:
+        raise VaultError(f"{what}: {error.strerror}") from error
 
 
 @contextmanager
-def _unfinished(directory: int, key_id: str, content: bytes) -> Iterator[str]:
-    """The content, whole and synced, under a name that nobody reads; gone at the end, however it ends."""
-    name = f".{key_id}.{secrets.token_hex(4)}.unfinished"  # two may write at once
-    handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory)
+def _temporary_file(directory: int, key_id: str, content: bytes) -> Iterator[str]:
+    """A temporary file with the content, complete and synced; removed at the end in any case."""
+    name = f".{key_id}.{secrets.token_hex(4)}.unfinished"  # two processes may write at the same time
+    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(handle)
+            os.fsync(descriptor)
         yield name
     finally:
-        with suppress(FileNotFoundError):  # a rename took it away
+        with suppress(FileNotFoundError):  # it was renamed
             os.unlink(name, dir_fd=directory)
 
 
 @contextmanager
 def _locked(directory: int, name: str) -> Iterator[BinaryIO | None]:
-    """The file that bears this name, locked against others who replace or remove it; None when there is none."""
+    """The file with this name, locked against replacement and removal by others; None if there is none."""
     while True:
-        # NFS locks only what may be written to.
+        # NFS locks only files that are open for writing.
         flags = os.O_RDWR if os.access(name, os.W_OK, dir_fd=directory) else os.O_RDONLY
         try:
-            handle = os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+            descriptor = os.open(name, flags | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
         except FileNotFoundError:
             yield None
             return
-        with os.fdopen(handle, "rb") as file:
+        with os.fdopen(descriptor, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             if _same_inode(directory, name, file):
                 yield file
@@ -205,15 +205,15 @@ def _locked(directory: int, name: str) -> Iterator[BinaryIO | None]:
 
 
 def _same_inode(directory: int, name: str, file: BinaryIO) -> bool:
-    """Whether the name is still this file's: while we waited for the lock, another may have taken its place."""
+    """Whether the name still refers to this file, which may have been replaced while we waited for the lock."""
     try:
         return os.path.samestat(os.stat(name, dir_fd=directory), os.fstat(file.fileno()))
     except FileNotFoundError:
         return False
 
 
-def _link(directory: int, path: Path, unfinished: str) -> None:
+def _link(directory: int, path: Path, temporary: str) -> None:
     try:
-        os.link(unfinished, path.name, src_dir_fd=directory, dst_dir_fd=directory)
+        os.link(temporary, path.name, src_dir_fd=directory, dst_dir_fd=directory)
     except FileExistsError:
-        raise VaultError(f"a private key lies at {path} already; it is not overwritten") from None
+        raise VaultError(f"a private key exists at {path}; it is not overwritten") from None

@@ -1,4 +1,4 @@
-"""Where private halves rest."""
+"""Where private keys are stored."""
 
 from __future__ import annotations
 
@@ -12,48 +12,48 @@ _KEY_ID = re.compile(r"[a-z0-9]{1,64}")
 
 
 def is_key_id(text: str) -> bool:
-    """Whether this has the form of our key ids: small letters and digits, fit for the name of a file or a row."""
+    """Whether the text is a valid key id: lower-case letters and digits, usable as a file name."""
     return _KEY_ID.fullmatch(text) is not None
 
 
 def require_key_id(text: str) -> None:
-    """Raise VaultError unless this has the form of our key ids."""
+    """Raises VaultError unless the text is a valid key id."""
     if not is_key_id(text):
-        raise VaultError("a key id has small letters and digits only")
+        raise VaultError("a key id has only lower-case letters and digits, at most 64")
 
 
 class Vault(Protocol):
-    """Private keys at rest, always encrypted, each under our key id and with the name of its wrapping key.
+    """Private keys at rest, always encrypted, each with its key id and the name of its wrapping key.
 
-    Every method may raise VaultError, or StoreError where the vault is the store.
+    Every method may raise VaultError, or StoreError if the vault is in the store.
     """
 
     def put(self, key_id: str, private_key: PrivateKey) -> None:
-        """Keep a private key, under the current wrapping key, durably before returning. Raises VaultError rather than
-        overwrite one."""
+        """Encrypt a private key with the current wrapping key and store it. It is durable when this returns. Raises
+        VaultError if a private key with this id exists."""
         ...
 
     def open(self, key_id: str) -> PrivateKey:
-        """Read a private key. Raises PrivateKeyMissing, InsecureKeyFile, WrongPassphrase, WrappingKeyUnknown or
-        WrappingKeyUnavailable."""
+        """Read and decrypt a private key. Raises PrivateKeyMissing, InsecureKeyFile, WrongPassphrase, InvalidKey,
+        WrappingKeyUnknown or WrappingKeyUnavailable."""
         ...
 
     def remove(self, key_id: str) -> None:
-        """Forget a private key; nothing happens when there is none."""
+        """Delete a private key. Does nothing if there is none."""
         ...
 
     def key_ids(self) -> frozenset[str]:
-        """The ids of all private keys that are kept."""
+        """The ids of all stored private keys."""
         ...
 
     def read_envelope(self, key_id: str) -> bytes:
-        """A private key as it rests: an envelope (`vault/envelope.py`). Raises PrivateKeyMissing or InsecureKeyFile."""
+        """A private key as it is stored (`vault/envelope.py`). Raises PrivateKeyMissing or InsecureKeyFile."""
         ...
 
     def replace(self, key_id: str, expected: bytes, envelope: bytes) -> bool:
-        """Put this envelope in the place of the one that was seen, durably before returning.
+        """Replace the expected envelope by this one. It is durable when this returns.
 
-        At any moment one of the two is there, whole. False, and nothing happened, when something else lies there by
-        now, or nothing.
+        At any moment exactly one of the two exists, complete. Returns False, and changes nothing, if the stored
+        envelope is another one, or is missing.
         """
         ...
