@@ -1,4 +1,4 @@
-"""Caller policies: a pattern matches whole ARNs, and nothing given is nothing allowed."""
+"""Caller policies: a pattern matches whole ARNs, and nothing is allowed by default."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def test_a_pattern_matches_the_whole_arn(pattern: str) -> None:
         assert not policy.allows_channel("")
 
 
-def test_nothing_but_the_star_is_special() -> None:
-    """A dot or a bracket is itself, a pattern is no regular expression."""
+def test_only_the_star_is_special() -> None:
+    """Dots and brackets match themselves: a pattern is not a regular expression."""
     assert not CallerPolicy(channels=("arn.aws.ivs.us-east-1.123456789012.channel/abc",)).allows_channel(ARN)
     assert not CallerPolicy(channels=("[a-z:0-9/-]*",)).allows_channel(ARN)
 
@@ -44,13 +44,13 @@ def test_a_longer_id_is_another_channel() -> None:
     assert not CallerPolicy(channels=(ARN + "d",)).allows_channel(ARN)
 
 
-def test_a_caller_without_patterns_may_have_no_channel() -> None:
+def test_without_patterns_no_channel_is_allowed() -> None:
     policy = CallerPolicy(channels=())
     assert not policy.allows_channel(ARN)
     assert not policy.allows_channel("")
 
 
-def test_each_of_several_patterns_counts_and_they_do_not_run_together() -> None:
+def test_several_patterns_are_alternatives() -> None:
     policy = CallerPolicy(channels=("arn:aws:ivs:us-east-1:1:channel/a", "arn:aws:ivs:us-east-1:1:channel/b*"))
     assert policy.allows_channel("arn:aws:ivs:us-east-1:1:channel/a")
     assert policy.allows_channel("arn:aws:ivs:us-east-1:1:channel/b7")
@@ -58,7 +58,7 @@ def test_each_of_several_patterns_counts_and_they_do_not_run_together() -> None:
 
 
 @given(st.lists(st.text("ab*", min_size=1, max_size=5), max_size=3), st.text("ab", max_size=8))
-def test_matching_agrees_with_the_shells(patterns: list[str], name: str) -> None:
+def test_matching_agrees_with_fnmatch(patterns: list[str], name: str) -> None:
     assert CallerPolicy(tuple(patterns)).allows_channel(name) == any(fnmatch.fnmatchcase(name, p) for p in patterns)
 
 
@@ -75,12 +75,12 @@ def test_matching_agrees_with_the_shells(patterns: list[str], name: str) -> None
         ARN + "?",
     ],
 )
-def test_what_is_no_pattern_is_refused_with_an_example(pattern: str) -> None:
+def test_an_invalid_pattern_is_rejected_with_an_example(pattern: str) -> None:
     with pytest.raises(ValueError, match="channel ARN in which"):
         check_pattern(pattern)
 
 
-def test_only_known_scopes_are_taken_and_issuing_is_the_default() -> None:
+def test_only_known_scopes_are_valid_and_issuing_is_the_default() -> None:
     assert [check_scope(scope) for scope in SCOPES] == list(SCOPES)
     with pytest.raises(ValueError, match="tokens:issue, tokens:explain"):
         check_scope("tokens:*")

@@ -15,7 +15,7 @@ from tokensvc.tokens.channel_cache import ChannelCache
 from tokensvc.tokens.channels import ChannelStore
 
 WAIT = 0.3
-Make = Callable[..., ChannelCache]
+MakeChannelCache = Callable[..., ChannelCache]
 
 
 @pytest.fixture
@@ -24,11 +24,11 @@ def ivs() -> SimulatedIvs:
 
 
 @pytest.fixture
-def make(store: Store, ivs: SimulatedIvs, clock: ManualClock) -> Make:
-    """Makes directories, as workers of one deployment have them; leases run on the test's clock unless told."""
+def make_channel_cache(store: Store, ivs: SimulatedIvs, clock: ManualClock) -> MakeChannelCache:
+    """Makes the channel caches of one deployment's workers; leases run on the test's clock by default."""
     shared = ManualLeases(clock)
 
-    def directory(
+    def channel_cache(
         leases: Leases = shared,
         channels: ChannelStore = store.channels,
         wake: Callable[[], object] = lambda: None,
@@ -43,9 +43,9 @@ def make(store: Store, ivs: SimulatedIvs, clock: ManualClock) -> Make:
             wake=wake,
         )
 
-    return directory
+    return channel_cache
 
 
 @pytest.fixture
-def directory(make: Make) -> ChannelCache:
-    return make()
+def channel_cache(make_channel_cache: MakeChannelCache) -> ChannelCache:
+    return make_channel_cache()

@@ -1,5 +1,5 @@
-"""The channel directory when one caller asks for more than everybody else: no caller delays another for long, and what
-is invented takes a bounded amount of memory and no row."""
+"""The channel cache while one caller requests more channels than all others: no caller delays another for long, and
+invented channels take bounded memory and no rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.leases import ManualLeases
 from tests.support.refresh_worker import CountingWorker
 from tests.support.simulated_ivs import SimulatedIvs, outage
 from tests.support.simulated_ivs import channel_arn as arn
-from tests.tokens.conftest import Make
+from tests.tokens.conftest import MakeChannelCache
 from tokensvc.deployment.versions import Position
 from tokensvc.errors import ControlPlaneError
 from tokensvc.storage.store import Store
@@ -43,159 +43,159 @@ NEW = arn(900_000)
 """Another caller's channel, made just now."""
 
 
-def turn(directory: ChannelCache, clock: ManualClock) -> None:
-    """One BatchGetChannel call's time."""
-    directory.run_once()
+def run_one_call(channel_cache: ChannelCache, clock: ManualClock) -> None:
+    """Run for the time of one BatchGetChannel call."""
+    channel_cache.run_once()
     clock.advance(1)
 
 
-def has_url(question: Future[KnownChannel | None]) -> bool:
-    known = question.result(0) if question.done() else None
+def has_url(lookup: Future[KnownChannel | None]) -> bool:
+    known = lookup.result(0) if lookup.done() else None
     return known is not None and known.playback_url is not None
 
 
-def test_another_callers_new_channel_is_found_in_the_next_call_during_a_flood(
-    directory: ChannelCache, ivs: SimulatedIvs, clock: ManualClock
+def test_another_callers_channel_is_in_the_next_call_during_a_flood(
+    channel_cache: ChannelCache, ivs: SimulatedIvs, clock: ManualClock
 ) -> None:
     ivs.add_channels([NEW])
     for number in range(INVENTED):
-        directory.look_up(arn(number), "flood")
+        channel_cache.look_up(arn(number), "flood")
     for number in range(20):
-        turn(directory, clock)
-        directory.look_up(arn(INVENTED + number), "flood")
-    question, _ = directory.look_up(NEW, "shop")
-    turn(directory, clock)
-    assert has_url(question)
+        run_one_call(channel_cache, clock)
+        channel_cache.look_up(arn(INVENTED + number), "flood")
+    lookup, _ = channel_cache.look_up(NEW, "shop")
+    run_one_call(channel_cache, clock)
+    assert has_url(lookup)
 
 
-def test_it_is_found_within_a_few_calls_when_every_worker_is_flooded(
-    make: Make, ivs: SimulatedIvs, clock: ManualClock
+def test_it_is_looked_up_within_a_few_calls_when_every_worker_is_flooded(
+    make_channel_cache: MakeChannelCache, ivs: SimulatedIvs, clock: ManualClock
 ) -> None:
     ivs.add_channels([NEW])
-    workers = [make() for _ in range(4)]
+    workers = [make_channel_cache() for _ in range(4)]
     for worker in workers:
         for number in range(INVENTED):
             worker.look_up(arn(number), "flood")
-    question, _ = workers[-1].look_up(NEW, "shop")
+    lookup, _ = workers[-1].look_up(NEW, "shop")
     for number in range(2 * len(workers)):
-        for worker in workers[number % 4 :] + workers[: number % 4]:  # the first of them has the turn
+        for worker in workers[number % 4 :] + workers[: number % 4]:  # the first of them has the run_one_call
             worker.run_once()
         clock.advance(1)
-    assert has_url(question)
+    assert has_url(lookup)
 
 
-def test_a_channel_that_another_caller_asked_for_first_is_found_in_its_own_callers_turn(
-    directory: ChannelCache, ivs: SimulatedIvs, clock: ManualClock
+def test_a_channel_that_another_caller_requested_first_is_looked_up_in_each_callers_turn(
+    channel_cache: ChannelCache, ivs: SimulatedIvs, clock: ManualClock
 ) -> None:
-    """Otherwise a caller could delay the others' channels by naming them at the end of its own queue."""
+    """Otherwise a caller could delay others' channels by requesting them at the end of its own queue."""
     ivs.add_channels([NEW])
     for number in range(PENDING_PER_CALLER_MAX - 1):
-        directory.look_up(arn(number), "flood")
-    first, _ = directory.look_up(NEW, "flood")
-    second, _ = directory.look_up(NEW, "shop")
+        channel_cache.look_up(arn(number), "flood")
+    first, _ = channel_cache.look_up(NEW, "flood")
+    second, _ = channel_cache.look_up(NEW, "shop")
     assert first is second
-    turn(directory, clock)
+    run_one_call(channel_cache, clock)
     assert has_url(second)
 
 
-def test_many_callers_have_one_channel_each_before_any_has_another(
-    directory: ChannelCache, ivs: SimulatedIvs, clock: ManualClock
+def test_every_caller_gets_one_channel_before_any_gets_two(
+    channel_cache: ChannelCache, ivs: SimulatedIvs, clock: ManualClock
 ) -> None:
     callers = 120
     for caller in range(callers):
         for number in range(3):
-            directory.look_up(arn(1000 * caller + number), f"caller{caller}")
+            channel_cache.look_up(arn(1000 * caller + number), f"caller{caller}")
     calls = math.ceil(callers / CHANNELS_PER_CALL)
     for _ in range(calls):
-        turn(directory, clock)
+        run_one_call(channel_cache, clock)
     asked = [a for request in ivs.asked("BatchGetChannel") for a in request["arns"]]
     assert {arn(1000 * caller) for caller in range(callers)} <= set(asked)
     assert len(asked) == calls * CHANNELS_PER_CALL, "no place is left free"
 
 
-def test_a_callers_queue_is_bounded_and_what_is_beyond_it_does_not_wait(directory: ChannelCache) -> None:
+def test_a_callers_queue_is_bounded_and_further_requests_do_not_wait(channel_cache: ChannelCache) -> None:
     for number in range(PENDING_PER_CALLER_MAX):
-        assert not directory.look_up(arn(number), "flood")[0].done()
-    question, seconds = directory.look_up(arn(INVENTED), "flood")
-    assert (question.result(0), seconds) == (None, 0)
-    assert directory.look_up(arn(5), "flood")[1] > 0, "what was asked before still waits"
-    assert not directory.look_up(arn(INVENTED), "shop")[0].done()
+        assert not channel_cache.look_up(arn(number), "flood")[0].done()
+    lookup, seconds = channel_cache.look_up(arn(INVENTED), "flood")
+    assert (lookup.result(0), seconds) == (None, 0)
+    assert channel_cache.look_up(arn(5), "flood")[1] > 0, "what was asked before still waits"
+    assert not channel_cache.look_up(arn(INVENTED), "shop")[0].done()
 
 
-def test_where_all_queues_together_are_full_the_longest_makes_room(directory: ChannelCache) -> None:
+def test_when_all_queues_together_are_full_the_longest_drops_one(channel_cache: ChannelCache) -> None:
     callers = PENDING_MAX // PENDING_PER_CALLER_MAX
-    questions = [
-        directory.look_up(arn(1000 * caller + number), f"caller{caller}")[0]
+    lookups = [
+        channel_cache.look_up(arn(1000 * caller + number), f"caller{caller}")[0]
         for caller in range(callers)
         for number in range(PENDING_PER_CALLER_MAX)
     ]
-    assert not any(question.done() for question in questions)
-    new, _ = directory.look_up(NEW, "shop")
+    assert not any(lookup.done() for lookup in lookups)
+    new, _ = channel_cache.look_up(NEW, "shop")
     assert not new.done()
-    [dropped] = [number for number, question in enumerate(questions) if question.done()]
+    [dropped] = [number for number, lookup in enumerate(lookups) if lookup.done()]
     assert dropped % PENDING_PER_CALLER_MAX == PENDING_PER_CALLER_MAX - 1, "the newest of a queue"
-    assert questions[dropped].result(0) is None
-    assert len(directory._pending) == PENDING_MAX
-    refused, _ = directory.look_up(arn(800_000), "caller1")
+    assert lookups[dropped].result(0) is None
+    assert len(channel_cache._pending) == PENDING_MAX
+    refused, _ = channel_cache.look_up(arn(800_000), "caller1")
     assert refused.result(0) is None, "a caller with a full queue gets no more room"
 
 
-def test_known_channels_are_looked_at_again_during_a_flood(
-    directory: ChannelCache, ivs: SimulatedIvs, store: Store, clock: ManualClock
+def test_known_channels_are_rechecked_during_a_flood(
+    channel_cache: ChannelCache, ivs: SimulatedIvs, store: Store, clock: ManualClock
 ) -> None:
     known = [arn(700_000 + number) for number in range(30)]
     ivs.add_channels(known)
     for known_arn in known:
-        directory.look_up(known_arn, "shop")
-    turn(directory, clock)
+        channel_cache.look_up(known_arn, "shop")
+    run_one_call(channel_cache, clock)
     for known_arn in known:
         ivs.channels[known_arn]["playbackUrl"] = "https://moved.test/a.m3u8"
     clock.advance(RECHECK_SECONDS)
     for number in range(PENDING_PER_CALLER_MAX):
-        directory.look_up(arn(number), "flood")
+        channel_cache.look_up(arn(number), "flood")
     before = len(ivs.calls)
     for _ in range(3):
-        turn(directory, clock)
+        run_one_call(channel_cache, clock)
     assert {row.playback_url for row in store.channels.get(known)} == {"https://moved.test/a.m3u8"}
     for request in ivs.asked("BatchGetChannel")[before:]:
         assert len(request["arns"]) == CHANNELS_PER_CALL
         assert len(set(request["arns"]) & set(known)) == RECHECKS_PER_CALL
 
 
-def test_unknown_channels_are_found_while_thousands_of_known_ones_are_due(
-    directory: ChannelCache, ivs: SimulatedIvs, store: Store, clock: ManualClock
+def test_unknown_channels_are_looked_up_while_thousands_of_rechecks_are_due(
+    channel_cache: ChannelCache, ivs: SimulatedIvs, store: Store, clock: ManualClock
 ) -> None:
     known = [arn(700_000 + number) for number in range(2_000)]
     ivs.add_channels([*known, *(arn(number) for number in range(40))])
     for start in range(0, len(known), PENDING_PER_CALLER_MAX):
         for known_arn in known[start : start + PENDING_PER_CALLER_MAX]:
-            directory.look_up(known_arn, "shop")
+            channel_cache.look_up(known_arn, "shop")
         for _ in range(PENDING_PER_CALLER_MAX // CHANNELS_PER_CALL):
-            turn(directory, clock)
+            run_one_call(channel_cache, clock)
     clock.advance(RECHECK_SECONDS)
-    questions = [directory.look_up(arn(number), "shop")[0] for number in range(40)]
-    turn(directory, clock)
-    assert all(has_url(question) for question in questions)
+    lookups = [channel_cache.look_up(arn(number), "shop")[0] for number in range(40)]
+    run_one_call(channel_cache, clock)
+    assert all(has_url(lookup) for lookup in lookups)
     assert len(ivs.asked("BatchGetChannel")[-1]["arns"]) == CHANNELS_PER_CALL, "the rest was for known ones"
 
 
-def test_two_workers_do_not_both_look_at_a_known_channel_again(
-    make: Make, ivs: SimulatedIvs, clock: ManualClock
+def test_two_workers_do_not_recheck_the_same_channel(
+    make_channel_cache: MakeChannelCache, ivs: SimulatedIvs, clock: ManualClock
 ) -> None:
     ivs.add_channels([arn(number) for number in range(20)])
-    one, other = make(), make()
+    one, other = make_channel_cache(), make_channel_cache()
     for number in range(20):
         one.look_up(arn(number), "shop")
-    turn(one, clock)
+    run_one_call(one, clock)
     clock.advance(RECHECK_SECONDS)
     other._read_due()
-    turn(one, clock)
-    turn(other, clock)
+    run_one_call(one, clock)
+    run_one_call(other, clock)
     assert [len(request["arns"]) for request in ivs.asked("BatchGetChannel")] == [20, 20]
 
 
-def test_the_known_channels_of_a_region_that_is_down_take_no_others_place(
-    directory: ChannelCache, ivs: SimulatedIvs, store: Store, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+def test_rechecks_of_a_region_that_is_down_do_not_displace_others(
+    channel_cache: ChannelCache, ivs: SimulatedIvs, store: Store, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "DUE_MAX", 10)
     here = [arn(number, "eu-west-1") for number in range(5)]
@@ -203,26 +203,26 @@ def test_the_known_channels_of_a_region_that_is_down_take_no_others_place(
     ivs.add_channels([*here, *down])
     for known in (down, here):  # those of the region that is down were looked at longer ago
         for known_arn in known:
-            directory.look_up(known_arn, "shop")
-        turn(directory, clock)
+            channel_cache.look_up(known_arn, "shop")
+        run_one_call(channel_cache, clock)
     clock.advance(RECHECK_SECONDS)
     ivs.refuse["us-east-1"] = outage()
     ivs.calls.clear()
     for _ in range(int(3 * DUE_INTERVAL_SECONDS)):
         with contextlib.suppress(ControlPlaneError):
-            turn(directory, clock)
+            run_one_call(channel_cache, clock)
     assert {a for region, _, request in ivs.calls if region == "eu-west-1" for a in request["arns"]} == set(here)
 
 
-def test_what_a_caller_invents_leaves_no_row_and_fills_no_snapshot(
+def test_invented_channels_leave_no_rows_and_do_not_fill_snapshots(
     migrated: Path, tmp_path: Path, ivs: SimulatedIvs, clock: ManualClock
 ) -> None:
-    """Four minutes of a flood, in which IVS is asked about as many invented channels."""
+    """A flood of four minutes, during which IVS is asked about invented channels."""
     stage = InMemoryDeployment(migrated, tmp_path / "keys")
     store = stage.store
     clock.wall = store.versions.read().now
     worker = CountingWorker(stage, clock)
-    directory = ChannelCache(
+    channel_cache = ChannelCache(
         store=store.channels,
         leases=ManualLeases(clock),
         control_plane=ivs,
@@ -231,22 +231,22 @@ def test_what_a_caller_invents_leaves_no_row_and_fills_no_snapshot(
         calls_per_second=1,
     )
     ivs.add_channels([NEW])
-    directory.look_up(NEW, "shop")
+    channel_cache.look_up(NEW, "shop")
     for second in range(INVENTED // CHANNELS_PER_CALL):
         for number in range(60):
-            directory.look_up(arn(60 * second + number), "flood")
-        turn(directory, clock)
-        assert len(directory._recent) <= CHANNELS_PER_CALL * (NOT_FOUND_SECONDS + 1) <= RECENT_MAX
-        assert len(directory._pending) <= PENDING_PER_CALLER_MAX
+            channel_cache.look_up(arn(60 * second + number), "flood")
+        run_one_call(channel_cache, clock)
+        assert len(channel_cache._recent) <= CHANNELS_PER_CALL * (NOT_FOUND_SECONDS + 1) <= RECENT_MAX
+        assert len(channel_cache._pending) <= PENDING_PER_CALLER_MAX
     worker.refresh.run_once()
     assert list(worker.refresh.current.channels) == [NEW]
     assert [row.arn for row in store.channels.changed_since(Position(), 10).rows] == [NEW]
     assert store.versions.read().channels.number == 1, "and no worker read anything because of it"
 
 
-def test_memory_of_absent_channels_is_bounded_whatever_the_rate(store: Store, clock: ManualClock) -> None:
+def test_the_cache_of_absent_channels_is_bounded_at_any_rate(store: Store, clock: ManualClock) -> None:
     ivs = SimulatedIvs()
-    directory = ChannelCache(
+    channel_cache = ChannelCache(
         store=store.channels,
         leases=ManualLeases(clock),
         control_plane=ivs,
@@ -255,11 +255,11 @@ def test_memory_of_absent_channels_is_bounded_whatever_the_rate(store: Store, cl
         calls_per_second=1000,
     )
     for number in range(RECENT_MAX + 500):
-        directory.look_up(arn(number), "flood")
+        channel_cache.look_up(arn(number), "flood")
         if number % CHANNELS_PER_CALL == 0:
-            directory.run_once()
+            channel_cache.run_once()
             clock.advance(0.001)
-    assert len(directory._recent) <= RECENT_MAX
+    assert len(channel_cache._recent) <= RECENT_MAX
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -267,12 +267,12 @@ def test_memory_of_absent_channels_is_bounded_whatever_the_rate(store: Store, cl
     st.lists(
         st.one_of(
             st.tuples(st.integers(0, 30), st.integers(0, 4), st.sampled_from(["us-east-1", "eu-west-1"])),
-            st.sampled_from(["turn", "outage"]),
+            st.sampled_from(["run_one_call", "outage"]),
         ),
         max_size=80,
     )
 )
-def test_whatever_is_asked_in_whatever_order_everyone_has_an_answer_and_no_queue_keeps_anything(
+def test_every_lookup_completes_and_all_queues_become_empty(
     store: Store, monkeypatch: pytest.MonkeyPatch, events: list[tuple[int, int, str] | str]
 ) -> None:
     with monkeypatch.context() as patched:
@@ -280,7 +280,7 @@ def test_whatever_is_asked_in_whatever_order_everyone_has_an_answer_and_no_queue
             patched.setattr(module, name, bound)
         clock, ivs = ManualClock(), SimulatedIvs()
         ivs.add_channels(arn(number, region) for number in range(0, 30, 2) for region in ("us-east-1", "eu-west-1"))
-        directory = ChannelCache(
+        channel_cache = ChannelCache(
             store=store.channels,
             leases=ManualLeases(clock),
             control_plane=ivs,
@@ -288,20 +288,20 @@ def test_whatever_is_asked_in_whatever_order_everyone_has_an_answer_and_no_queue
             lookup_timeout_seconds=0.3,
             calls_per_second=1,
         )
-        questions = []
+        lookups = []
         for event in events:
             if isinstance(event, tuple):
                 number, caller, region = event
-                questions.append(directory.look_up(arn(number, region), f"caller{caller}")[0])
-                sizes = [queues.size for queues in directory._queues.values()]
-                assert sum(sizes) == sum(len(question.callers) for question in directory._pending.values()) <= 12
+                lookups.append(channel_cache.look_up(arn(number, region), f"caller{caller}")[0])
+                sizes = [queues.size for queues in channel_cache._queues.values()]
+                assert sum(sizes) == sum(len(lookup.callers) for lookup in channel_cache._pending.values()) <= 12
             else:
                 ivs.lose = {"BatchGetChannel": "before"} if event == "outage" else {}
                 with contextlib.suppress(ControlPlaneError):
-                    turn(directory, clock)
+                    run_one_call(channel_cache, clock)
         for _ in range(20):
             with contextlib.suppress(ControlPlaneError):
-                turn(directory, clock)
-        assert all(question.done() for question in questions)
-        assert not directory._pending
-        assert not any(queues.by_caller or queues.size for queues in directory._queues.values())
+                run_one_call(channel_cache, clock)
+        assert all(lookup.done() for lookup in lookups)
+        assert not channel_cache._pending
+        assert not any(queues.by_caller or queues.size for queues in channel_cache._queues.values())

@@ -1,4 +1,4 @@
-"""The claims' rules, each by the value that keeps it and the value that breaks it."""
+"""The rules of each claim, with values that satisfy and values that break them."""
 
 from __future__ import annotations
 
@@ -104,30 +104,30 @@ BROKEN: list[tuple[str, Any, str]] = [
 ]
 
 
-def test_every_documented_claim_has_a_check_and_no_other_has() -> None:
+def test_exactly_the_documented_claims_have_a_check() -> None:
     assert set(c.CHECKS) == DOCUMENTED
 
 
 @pytest.mark.skipif(not CONTRACT.exists(), reason=f"the contract notes are not at {CONTRACT}")
-def test_the_list_of_documented_claims_is_the_one_of_the_contract() -> None:
+def test_the_documented_claims_are_those_of_the_contract() -> None:
     table = CONTRACT.read_text("utf-8").partition("### 1.2 Claims")[2].partition("###")[0]
     named = set(re.findall(r"^\| `(aws:[a-z-]+|exp)`", table, re.MULTILINE))
     assert named == DOCUMENTED
 
 
 @pytest.mark.parametrize(("name", "value"), KEPT)
-def test_a_value_that_keeps_the_rule_is_returned(name: str, value: Any) -> None:
+def test_a_valid_value_is_returned(name: str, value: Any) -> None:
     assert c.CHECKS[name](value) == value
     assert type(c.CHECKS[name](value)) is type(value)
 
 
 @pytest.mark.parametrize(("name", "value", "rule"), BROKEN)
-def test_a_value_that_breaks_the_rule_is_refused_by_it(name: str, value: Any, rule: str) -> None:
+def test_an_invalid_value_is_rejected_with_the_rule(name: str, value: Any, rule: str) -> None:
     with pytest.raises(ValueError, match=rule):
         c.CHECKS[name](value)
 
 
-def test_each_claim_is_seen_kept_and_broken() -> None:
+def test_every_claim_is_tested_with_valid_and_invalid_values() -> None:
     assert {name for name, _ in KEPT} == {name for name, _, _ in BROKEN} == DOCUMENTED
 
 
@@ -138,7 +138,7 @@ ANYTHING = st.recursive(
 
 
 @given(st.sampled_from(sorted(DOCUMENTED)), ANYTHING)
-def test_a_check_returns_the_value_or_says_the_rule_without_the_value(name: str, value: Any) -> None:
+def test_a_check_returns_the_value_or_raises_the_rule_without_the_value(name: str, value: Any) -> None:
     try:
         returned = c.CHECKS[name](value)
     except ValueError as failure:
@@ -158,12 +158,12 @@ def test_a_viewer_id_has_1_to_40_characters(text: str) -> None:
             c.check_viewer_id(text)
 
 
-def test_strict_enforcement_takes_five_origins_and_no_sixth() -> None:
+def test_strict_enforcement_allows_at_most_five_origins() -> None:
     c.check_strict_origins(True, 5)
     c.check_strict_origins(False, 100)
     with pytest.raises(ValueError, match="at most 5 origins"):
         c.check_strict_origins(True, 6)
 
 
-def test_the_limits_are_those_that_are_documented() -> None:
+def test_the_limits_are_the_documented_ones() -> None:
     assert (c.TEN_MINUTES_SECONDS, c.EXP_SKEW_ALLOWANCE_SECONDS, c.TOKEN_MAX_BYTES) == (600, 10, 2000)

@@ -1,4 +1,4 @@
-"""What a worker holds of denials: small, quick, and ending by itself."""
+"""The denylist: small, fast, and its entries expire."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OTHER = "arn:aws:ivs:us-east-1:123456789012:channel/b"
 SWEEPS = 256
 
 
-def holding(standing: ViewerRestriction, channel: str = CHANNEL) -> Denylist:
+def denylist_with(standing: ViewerRestriction, channel: str = CHANNEL) -> Denylist:
     denied = Denylist()
     denied.apply([(viewer_digest(channel, "v"), standing)], NOW)
     return denied
@@ -33,47 +33,47 @@ def is_denied(denylist: Denylist, channel: str, viewer: str, now: int) -> bool:
     return False
 
 
-def test_a_denied_viewer_gets_nothing_until_the_second_named() -> None:
-    denied = holding(ViewerRestriction(NOW + 60))
+def test_a_viewer_is_denied_until_the_stated_second() -> None:
+    denied = denylist_with(ViewerRestriction(NOW + 60))
     with pytest.raises(ViewerDenied, match="until 2027-01-15T08:01:00Z"):
         denied.min_session_version(CHANNEL, "v", NOW)
     assert is_denied(denied, CHANNEL, "v", NOW + 59)
     assert not is_denied(denied, CHANNEL, "v", NOW + 60)
 
 
-def test_a_denial_is_a_refusal_by_policy_and_names_no_viewer() -> None:
+def test_a_denial_is_a_policy_error_that_names_no_viewer() -> None:
     with pytest.raises(NotAllowed) as refused:
-        holding(ViewerRestriction(NOW + 60), ALL_CHANNELS).min_session_version(CHANNEL, "v", NOW)
+        denylist_with(ViewerRestriction(NOW + 60), ALL_CHANNELS).min_session_version(CHANNEL, "v", NOW)
     assert refused.value.code == "viewer_denied"
     assert "'v'" not in refused.value.message
 
 
-def test_other_viewers_and_channels_are_admitted() -> None:
-    denied = holding(ViewerRestriction(NOW + 60))
+def test_other_viewers_and_channels_are_not_denied() -> None:
+    denied = denylist_with(ViewerRestriction(NOW + 60))
     assert denied.min_session_version(OTHER, "v", NOW) == denied.min_session_version(CHANNEL, "w", NOW) == 0
 
 
-def test_a_denial_in_all_channels_holds_in_each() -> None:
-    denied = holding(ViewerRestriction(NOW + 60), ALL_CHANNELS)
+def test_a_denial_for_all_channels_applies_to_each() -> None:
+    denied = denylist_with(ViewerRestriction(NOW + 60), ALL_CHANNELS)
     assert is_denied(denied, CHANNEL, "v", NOW)
     assert is_denied(denied, OTHER, "v", NOW)
     assert not is_denied(denied, OTHER, "w", NOW)
 
 
-def test_the_later_end_is_told_where_two_denials_hold() -> None:
-    denied = holding(ViewerRestriction(NOW + 60))
+def test_of_two_denials_the_later_end_is_reported() -> None:
+    denied = denylist_with(ViewerRestriction(NOW + 60))
     denied.apply([(viewer_digest(ALL_CHANNELS, "v"), ViewerRestriction(NOW + 3600))], NOW)
     with pytest.raises(ViewerDenied, match="until 2027-01-15T09:00:00Z"):
         denied.min_session_version(CHANNEL, "v", NOW)
 
 
-def test_a_minimum_version_is_given_to_who_is_admitted() -> None:
-    assert holding(ViewerRestriction(0, NOW + 911)).min_session_version(CHANNEL, "v", NOW) == NOW + 911
-    assert holding(ViewerRestriction(NOW, NOW + 911)).min_session_version(CHANNEL, "v", NOW) == NOW + 911
+def test_a_viewer_that_is_not_denied_gets_the_minimum_version() -> None:
+    assert denylist_with(ViewerRestriction(0, NOW + 911)).min_session_version(CHANNEL, "v", NOW) == NOW + 911
+    assert denylist_with(ViewerRestriction(NOW, NOW + 911)).min_session_version(CHANNEL, "v", NOW) == NOW + 911
 
 
 def test_a_later_change_replaces_an_earlier_one() -> None:
-    denied = holding(ViewerRestriction(NOW + 60))
+    denied = denylist_with(ViewerRestriction(NOW + 60))
     denied.apply([(viewer_digest(CHANNEL, "v"), ViewerRestriction(0, NOW + 911))], NOW)
     assert denied.min_session_version(CHANNEL, "v", NOW) == NOW + 911
     denied.apply([(viewer_digest(CHANNEL, "v"), ViewerRestriction())], NOW)
@@ -86,10 +86,10 @@ def test_a_later_change_replaces_an_earlier_one() -> None:
     ),
     sweep=st.booleans(),
 )
-def test_whatever_changes_the_last_word_counts_and_sweeping_changes_nothing(
+def test_the_last_change_applies_and_sweeping_changes_no_result(
     changes: list[tuple[str, int, int, int]], sweep: bool
 ) -> None:
-    """Compared with a plain dictionary; time only goes on."""
+    """Compared with a plain dictionary; time only moves forward."""
     denied, model, now = Denylist(), dict[str, ViewerRestriction](), 0
     for viewer, until, minimum, at in changes:
         now = max(now, at)
@@ -106,7 +106,7 @@ def test_whatever_changes_the_last_word_counts_and_sweeping_changes_nothing(
                 assert max(now, denied.min_session_version(CHANNEL, name, now)) == max(now, standing.minimum_version)
 
 
-def test_what_is_over_is_forgotten_by_itself() -> None:
+def test_expired_entries_are_removed() -> None:
     denied = Denylist()
     rows = [
         (viewer_digest(CHANNEL, str(number)), ViewerRestriction(NOW + 1 + number % 2 * 60)) for number in range(1000)
@@ -120,7 +120,7 @@ def test_what_is_over_is_forgotten_by_itself() -> None:
 
 @pytest.fixture(scope="module")
 def full() -> tuple[Denylist, int]:
-    """200,000 entries, and the bytes that they take."""
+    """A denylist of 200,000 entries, and its size in bytes."""
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
     denied = Denylist()
@@ -139,19 +139,19 @@ def test_two_hundred_thousand_entries_take_less_than_a_hundred_megabytes(full: t
     assert taken < 100e6
 
 
-def cpu_seconds(act: object, times: int) -> float:
-    """The least that an act took, so that what else the machine does is left out."""
-    assert callable(act)
+def cpu_seconds(operation: object, times: int) -> float:
+    """The shortest time of several runs, which leaves out other load on the machine."""
+    assert callable(operation)
     least = float("inf")
     for _ in range(times):
         before = time.thread_time()
-        act()
+        operation()
         least = min(least, time.thread_time() - before)
     return least
 
 
-def test_neither_a_slice_nor_a_sweep_keeps_anyone_waiting(full: tuple[Denylist, int]) -> None:
-    """Each is to end within 5 ms."""
+def test_a_slice_and_a_sweep_step_are_short(full: tuple[Denylist, int]) -> None:
+    """Each must end within 5 ms."""
     denied, _ = full
     rows = [(viewer_digest(CHANNEL, str(number)), ViewerRestriction(NOW + 60, NOW)) for number in range(SLICE_ROWS)]
     assert cpu_seconds(lambda: denied.apply(rows, NOW), 5) < 0.005

@@ -1,4 +1,4 @@
-"""What is minted is admitted, verified by strangers, and within every limit."""
+"""Issued tokens pass the playback rules, verify with other libraries, and respect every limit."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ from tokensvc.tokens.viewer_ids import viewer_id
 
 KEY = keypair.generate()
 SNAPSHOT = snapshot_of(KEY)
-GRANT = TokenLimits(max_ttl_seconds=86_400, namespace="default")
+LIMITS = TokenLimits(max_ttl_seconds=86_400, namespace="default")
 UUID = uuid.UUID("123e4567-e89b-12d3-a456-426614174000")
 
 
-def minted(grant: TokenLimits = GRANT, snapshot: Snapshot = SNAPSHOT, now: int = NOW, **fields: Any) -> UnsignedToken:
-    return prepare(parse_token_request({"channelArn": str(CHANNEL)} | fields), grant, snapshot, now, lambda: UUID)
+def issued(limits: TokenLimits = LIMITS, snapshot: Snapshot = SNAPSHOT, now: int = NOW, **fields: Any) -> UnsignedToken:
+    return prepare(parse_token_request({"channelArn": str(CHANNEL)} | fields), limits, snapshot, now, lambda: UUID)
 
 
-def claims_of(made: UnsignedToken) -> dict[str, Any]:
-    """Read by PyJWT, which knows nothing of ours."""
+def claims_of(token: UnsignedToken) -> dict[str, Any]:
+    """The claims as PyJWT decodes them."""
     key, options = public_pem(KEY.public_key()), {"verify_exp": False}
-    claims: dict[str, Any] = jwt.decode(made.signed(), key, algorithms=["ES384"], options=options)  # type: ignore[arg-type]
+    claims: dict[str, Any] = jwt.decode(token.signed(), key, algorithms=["ES384"], options=options)  # type: ignore[arg-type]
     return claims
 
 
@@ -54,36 +54,36 @@ def claims_of(made: UnsignedToken) -> dict[str, Any]:
 @given(token_requests())
 @example({"channelArn": str(CHANNEL), "ads": {"playerParams": {}}})
 @example({"channelArn": str(CHANNEL), "viewerId": "\u2028" * 40, "ttlSeconds": 600})
-def test_whatever_is_minted_is_admitted(fields: dict[str, Any]) -> None:
-    """The one promise: a valid ask gives a token that every rule of playback lets in."""
+def test_every_issued_token_passes_the_playback_rules(fields: dict[str, Any]) -> None:
+    """The central promise: a valid request gives a token that every playback rule allows."""
     try:
-        made = minted(**fields)
+        token = issued(**fields)
     except InvalidRequest as refused:
         too_large = refused
     else:
         keys, origin = [KEY.public_key()], origin_for(fields)
         attempt = PlaybackAttempt(
-            made.signed(), NOW, CHANNEL, keys, origin, spent=False, revoked_version=NOTHING_REVOKED
+            token.signed(), NOW, CHANNEL, keys, origin, spent=False, revoked_version=NOTHING_REVOKED
         )
         verdict = validate(attempt)
         assert (verdict.outcome, verdict.message) == (Outcome.ALLOW, "playback is allowed")
-        assert validate(attempt._replace(now=made.exp - 1)).outcome is Outcome.ALLOW
-        assert validate(attempt._replace(now=made.exp)).denied_by == "expiry"
+        assert validate(attempt._replace(now=token.exp - 1)).outcome is Outcome.ALLOW
+        assert validate(attempt._replace(now=token.exp)).denied_by == "expiry"
         assert validate(attempt._replace(channel=OTHER_CHANNEL)).denied_by == "channel"
         return
     assert "makes a token of" in too_large.message
 
 
 @given(token_requests())
-def test_the_token_says_what_was_asked_and_no_more(fields: dict[str, Any]) -> None:
-    made = minted(**fields)
+def test_the_claims_are_exactly_what_was_requested(fields: dict[str, Any]) -> None:
+    token = issued(**fields)
     ads = fields.get("ads", {})
     viewer = fields.get("viewerId")
     if "subject" in fields:
         viewer = viewer_id(SNAPSHOT.subject_key, "default", fields["subject"])
     expected = {
         c.CHANNEL_ARN: str(CHANNEL),
-        c.EXP: made.exp,
+        c.EXP: token.exp,
         c.VIEWER_ID: viewer,
         c.VIEWER_SESSION_VERSION: viewer and NOW,
         c.ALLOW_ORIGIN: ",".join(fields["allowedOrigins"]) if "allowedOrigins" in fields else None,
@@ -95,26 +95,26 @@ def test_the_token_says_what_was_asked_and_no_more(fields: dict[str, Any]) -> No
         c.ADS_PLAYBACK_CONFIG_NAME: ads.get("playbackConfigName"),
         c.ADS_REPORTING_MODE: ads.get("reportingMode"),
     }
-    assert claims_of(made) == {name: value for name, value in expected.items() if value is not None}
-    assert (made.viewer_id, made.viewer_session_version) == (viewer, viewer and NOW)
-    assert made.requires_origin_header is bool(fields.get("strictOriginEnforcement"))
+    assert claims_of(token) == {name: value for name, value in expected.items() if value is not None}
+    assert (token.viewer_id, token.viewer_session_version) == (viewer, viewer and NOW)
+    assert token.requires_origin_header is bool(fields.get("strictOriginEnforcement"))
 
 
 @pytest.mark.parametrize("make", [AwsLcKey, OpenSslKey])
-def test_strangers_verify_the_signatures_of_both_signers(make: type[AwsLcKey] | type[OpenSslKey]) -> None:
-    """Often enough that numbers with leading zeros occur."""
+def test_pyjwt_verifies_the_signatures_of_both_signers(make: type[AwsLcKey] | type[OpenSslKey]) -> None:
+    """300 times, so that signatures with leading zeros occur."""
     prepared = make(KEY)
     slot = SNAPSHOT.keyring.region_keys[CHANNEL.account_region]._replace(active=SigningKey("k1", prepared, 600))
     snapshot = SNAPSHOT._replace(keyring=SNAPSHOT.keyring._replace(region_keys={CHANNEL.account_region: slot}))
     for _ in range(300):
-        made = minted(snapshot=snapshot)
-        assert claims_of(made)[c.CHANNEL_ARN] == str(CHANNEL)
-    assert jwt.get_unverified_header(made.signed()) == {"alg": "ES384", "typ": "JWT"}
+        token = issued(snapshot=snapshot)
+        assert claims_of(token)[c.CHANNEL_ARN] == str(CHANNEL)
+    assert jwt.get_unverified_header(token.signed()) == {"alg": "ES384", "typ": "JWT"}
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 def test_openssl_verifies_the_raw_signature(tmp_path: Path) -> None:
-    signed, _, signature = minted(viewerId="v").signed().rpartition(".")
+    signed, _, signature = issued(viewerId="v").signed().rpartition(".")
     raw = base64.urlsafe_b64decode(signature)
     assert len(raw) == 96
     (tmp_path / "key.pem").write_text(public_pem(KEY.public_key()))
@@ -129,16 +129,16 @@ def test_openssl_verifies_the_raw_signature(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tie", [{"viewerId": "v"}, {"subject": "s"}, {"singleUse": True}])
 @pytest.mark.parametrize(("asked", "life"), [(None, 300), (1, 1), (589, 589), (590, 590), (591, 590), (600, 590)])
-def test_where_ten_minutes_bind_exp_is_at_most_590_seconds_ahead(
+def test_where_the_ten_minute_limit_applies_exp_is_at_most_590_seconds_ahead(
     tie: dict[str, Any], asked: int | None, life: int
 ) -> None:
     fields = tie if asked is None else tie | {"ttlSeconds": asked}
-    assert minted(**fields).exp == NOW + life == claims_of(minted(**fields))["exp"]
+    assert issued(**fields).exp == NOW + life == claims_of(issued(**fields))["exp"]
 
 
-def test_the_exp_allowance_survives_a_clock_that_runs_ten_seconds_ahead() -> None:
-    made = minted(viewerId="v", ttlSeconds=600, now=NOW + 10)
-    attempt = PlaybackAttempt(made.signed(), NOW, CHANNEL, [KEY.public_key()], revoked_version=NOTHING_REVOKED)
+def test_the_exp_allowance_tolerates_a_clock_ten_seconds_ahead() -> None:
+    token = issued(viewerId="v", ttlSeconds=600, now=NOW + 10)
+    attempt = PlaybackAttempt(token.signed(), NOW, CHANNEL, [KEY.public_key()], revoked_version=NOTHING_REVOKED)
     assert validate(attempt).outcome is Outcome.ALLOW
 
 
@@ -147,26 +147,24 @@ def test_the_exp_allowance_survives_a_clock_that_runs_ten_seconds_ahead() -> Non
     [(86_400, 86_400, None, 300), (120, 86_400, None, 120), (86_400, 120, None, 120), (86_400, 86_400, 86_400, 86_400),
      (600, 600, 600, 600), (1, 600, None, 1)],
 )  # fmt: skip
-def test_the_default_life_is_the_smaller_of_300_and_what_is_allowed(
+def test_the_default_ttl_is_the_smaller_of_300_and_the_limit(
     ceiling: int, longest: int, asked: int | None, life: int
 ) -> None:
     fields = {} if asked is None else {"ttlSeconds": asked}
     snapshot = snapshot_of(KEY, longest_ttl_seconds=longest)
-    assert minted(TokenLimits(ceiling, "default"), snapshot, **fields).exp == NOW + life
+    assert issued(TokenLimits(ceiling, "default"), snapshot, **fields).exp == NOW + life
 
 
 @pytest.mark.parametrize(("ceiling", "longest"), [(120, 86_400), (86_400, 120)])
 @pytest.mark.parametrize("tie", [{}, {"viewerId": "v"}])
-def test_more_than_policy_or_the_key_allows_is_refused_and_not_clamped(
-    ceiling: int, longest: int, tie: dict[str, Any]
-) -> None:
+def test_a_ttl_above_the_limit_is_rejected_and_not_clamped(ceiling: int, longest: int, tie: dict[str, Any]) -> None:
     snapshot = snapshot_of(KEY, longest_ttl_seconds=longest)
     with pytest.raises(InvalidRequest) as refused:
-        minted(TokenLimits(ceiling, "default"), snapshot, ttlSeconds=121, **tie)
+        issued(TokenLimits(ceiling, "default"), snapshot, ttlSeconds=121, **tie)
     [error] = refused.value.errors
     assert error.field == "ttlSeconds"
     assert error.message == "exceeds this caller's limit of 120 s"
-    assert minted(TokenLimits(ceiling, "default"), snapshot, ttlSeconds=120, **tie).exp == NOW + 120
+    assert issued(TokenLimits(ceiling, "default"), snapshot, ttlSeconds=120, **tie).exp == NOW + 120
 
 
 @pytest.mark.parametrize(
@@ -178,83 +176,83 @@ def test_more_than_policy_or_the_key_allows_is_refused_and_not_clamped(
          ["allowedOrigins", "ads"]),
     ],
 )  # fmt: skip
-def test_a_token_that_ivs_may_find_too_large_is_never_signed(fields: dict[str, Any], named: list[str]) -> None:
+def test_a_token_that_may_be_too_large_for_ivs_is_never_signed(fields: dict[str, Any], named: list[str]) -> None:
     unsignable = SigningKey("k1", Prepared(lambda _: pytest.fail("it was signed")), 600)
     slot = SNAPSHOT.keyring.region_keys[CHANNEL.account_region]._replace(active=unsignable)
     snapshot = SNAPSHOT._replace(keyring=SNAPSHOT.keyring._replace(region_keys={CHANNEL.account_region: slot}))
     with pytest.raises(InvalidRequest, match="at most 2000") as refused:
-        minted(snapshot=snapshot, **fields)
+        issued(snapshot=snapshot, **fields)
     assert [e.field for e in refused.value.errors] == named
 
 
-def test_2000_bytes_are_signed_and_not_one_more() -> None:
+def test_tokens_of_at_most_2000_bytes_are_signed() -> None:
     sizes = {}
     for length in range(1200, 1320):
         try:
-            sizes[length] = len(minted(ads={"playbackConfigName": "x" * length}).signed())
+            sizes[length] = len(issued(ads={"playbackConfigName": "x" * length}).signed())
         except InvalidRequest:
             break
     assert max(sizes.values()) == 2000
     assert length == max(sizes) + 1 < 1319
 
 
-def test_a_subject_never_leaves() -> None:
-    made = minted(subject="jane.doe@example.com")
-    everything = json.dumps(claims_of(made)) + made.signed() + repr(made)
+def test_a_subject_never_appears_in_the_token() -> None:
+    token = issued(subject="jane.doe@example.com")
+    everything = json.dumps(claims_of(token)) + token.signed() + repr(token)
     assert "jane" not in everything
     assert base64.b64encode(b"jane.doe")[:10].decode() not in everything
 
 
-def test_subjects_of_two_namespaces_are_two_viewers() -> None:
-    ids = {minted(TokenLimits(600, namespace), subject="s").viewer_id for namespace in ("one", "two")}
+def test_a_subject_is_another_viewer_in_another_namespace() -> None:
+    ids = {issued(TokenLimits(600, namespace), subject="s").viewer_id for namespace in ("one", "two")}
     assert len(ids) == 2
 
 
-def test_the_token_is_not_in_a_repr() -> None:
-    made = minted(viewerId="somebody")
-    assert made.signing_input.decode() not in repr(made) + str(made) + f"{made}"
-    assert "somebody" not in repr(made)
+def test_no_repr_shows_the_token() -> None:
+    token = issued(viewerId="somebody")
+    assert token.signing_input.decode() not in repr(token) + str(token) + f"{token}"
+    assert "somebody" not in repr(token)
 
 
-def test_a_client_is_told_to_come_back_before_its_token_ends() -> None:
+def test_refresh_after_is_before_the_token_expires() -> None:
     for seconds in (1, 10, 300, 86_400):
-        made = minted(ttlSeconds=seconds)
-        assert NOW <= made.refresh_after < made.exp
-    assert minted(ttlSeconds=300).refresh_after == NOW + 240
+        token = issued(ttlSeconds=seconds)
+        assert NOW <= token.refresh_after < token.exp
+    assert issued(ttlSeconds=300).refresh_after == NOW + 240
 
 
-def test_two_single_uses_never_share_a_uuid() -> None:
+def test_two_single_use_tokens_never_share_a_uuid() -> None:
     ask = parse_token_request({"channelArn": str(CHANNEL), "singleUse": True})
-    used = {claims_of(prepare(ask, GRANT, SNAPSHOT, NOW, uuid.uuid4))[c.SINGLE_USE_UUID] for _ in range(50)}
+    used = {claims_of(prepare(ask, LIMITS, SNAPSHOT, NOW, uuid.uuid4))[c.SINGLE_USE_UUID] for _ in range(50)}
     assert len(used) == 50
 
 
-def test_without_a_key_nothing_is_minted() -> None:
+def test_without_a_key_no_token_is_issued() -> None:
     with pytest.raises(NoSigningKey):
-        minted(snapshot=SNAPSHOT._replace(keyring=EMPTY_KEYRING))
+        issued(snapshot=SNAPSHOT._replace(keyring=EMPTY_KEYRING))
 
 
-def test_a_key_that_may_sign_for_a_while_signs_no_longer() -> None:
-    """A retiring one, in the stead of an active one that this worker cannot open."""
+def test_a_key_does_not_sign_after_its_limit() -> None:
+    """A retiring key that replaces an active one which this worker cannot decrypt."""
     [(place, slot)] = SNAPSHOT.keyring.region_keys.items()
     assert slot.active is not None
     snapshot = SNAPSHOT._replace(
         keyring=Keyring({place: slot._replace(active=slot.active._replace(not_after=float(NOW)))})
     )
-    assert minted(snapshot=snapshot).signed()
+    assert issued(snapshot=snapshot).signed()
     with pytest.raises(NoSigningKey):
-        minted(snapshot=snapshot, now=NOW + 1)
+        issued(snapshot=snapshot, now=NOW + 1)
 
 
-def test_no_secret_shows_in_the_repr_of_a_snapshot() -> None:
+def test_no_repr_of_a_snapshot_shows_a_secret() -> None:
     known = KnownSecret(b"digest of a key", None, Caller("shop", CallerPolicy(("*",))))
     snapshot = SNAPSHOT._replace(secrets={"id": known})
     assert repr(SNAPSHOT.subject_key)[2:20] not in repr(snapshot) + str(snapshot)
     assert "digest" not in repr(snapshot) + repr(known)
 
 
-def test_without_the_subject_key_nobody_is_named_by_subject_and_the_others_are_served() -> None:
+def test_without_the_subject_key_only_requests_by_subject_fail() -> None:
     lost = SNAPSHOT._replace(subject_key=b"")
     with pytest.raises(SubjectKeyLost):
-        minted(snapshot=lost, subject="ada")
-    assert minted(snapshot=lost, viewerId="ada").viewer_id == "ada"
+        issued(snapshot=lost, subject="ada")
+    assert issued(snapshot=lost, viewerId="ada").viewer_id == "ada"

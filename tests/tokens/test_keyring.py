@@ -1,4 +1,4 @@
-"""The ring: a key signs in its own place, and a refusal says what to do."""
+"""The keyring: a key signs in its own account and region, and errors say what to do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tokensvc.tokens.keyring import EMPTY_KEYRING, Keyring, RegionKeys, SigningK
 ELSEWHERE = (AccountRegion("123456789012", "eu-west-1"), AccountRegion("999999999999", "us-east-1"))
 
 
-def test_the_active_key_of_the_place_signs(private_key: PrivateKey) -> None:
+def test_the_active_key_of_the_account_and_region_signs(private_key: PrivateKey) -> None:
     assert keyring_of(private_key).signing_key(CHANNEL.account_region, NOW).key_id == "k1"
 
 
@@ -30,19 +30,19 @@ def test_a_key_never_signs_in_another_region_or_account(private_key: PrivateKey,
     assert account_region.region in refused.value.message
 
 
-def test_without_any_key_it_is_our_fault_and_the_remedy_is_named() -> None:
+def test_without_any_key_the_error_names_the_remedy() -> None:
     with pytest.raises(NoSigningKey) as refused:
         EMPTY_KEYRING.signing_key(CHANNEL.account_region, NOW)
     assert refused.value.remedy == Remedy(Action.GENERATE_KEY)
 
 
-def test_a_slot_without_an_active_key_cannot_sign(private_key: PrivateKey) -> None:
+def test_a_region_without_an_active_key_cannot_sign(private_key: PrivateKey) -> None:
     ring = Keyring({CHANNEL.account_region: RegionKeys(None, {"k1": private_key.public_key()})})
     with pytest.raises(NoSigningKey, match="no key is active in account 123456789012, region us-east-1"):
         ring.signing_key(CHANNEL.account_region, NOW)
 
 
-def test_the_trouble_of_a_slot_is_told() -> None:
+def test_the_problem_of_a_region_is_reported() -> None:
     ring = Keyring(
         {CHANNEL.account_region: RegionKeys(None, {}, problems="this worker cannot decrypt the active key k1")}
     )
@@ -50,12 +50,12 @@ def test_the_trouble_of_a_slot_is_told() -> None:
         ring.signing_key(CHANNEL.account_region, NOW)
 
 
-def test_trouble_in_one_place_spoils_no_other(private_key: PrivateKey) -> None:
+def test_a_problem_in_one_region_does_not_affect_another(private_key: PrivateKey) -> None:
     ring = Keyring({**keyring_of(private_key).region_keys, ELSEWHERE[0]: RegionKeys(None, {}, problems="x")})
     assert ring.signing_key(CHANNEL.account_region, NOW).key_id == "k1"
 
 
-def test_a_key_that_signs_for_a_while_signs_no_longer() -> None:
+def test_a_key_does_not_sign_after_its_limit() -> None:
     key = SigningKey("k1", Prepared(lambda data: data), 600, not_after=float(NOW))
     ring = Keyring(
         {CHANNEL.account_region: RegionKeys(key, {}, problems="this worker cannot decrypt the active key k2")}
@@ -69,10 +69,10 @@ SECONDS = st.integers(0, 86_400)
 
 
 @given(reach=st.integers(10, 90_000), skew=st.integers(0, 10), life=SECONDS, longer=SECONDS, error=st.floats(-1, 1))
-def test_whatever_a_retiring_key_signs_in_time_ends_before_its_pair_may_be_deleted(
+def test_tokens_of_a_retiring_key_expire_before_its_pair_may_be_deleted(
     reach: int, skew: int, life: int, longer: int, error: float
 ) -> None:
-    """For every token's life up to the longest, and every clock that is off by the skew at most."""
+    """For every token lifetime up to the longest, and every clock that is off by at most the skew."""
     retiring_at = datetime.fromtimestamp(NOW, UTC)
     deleted_at = retiring_at + timedelta(seconds=reach + (life + longer) + skew)
     signed_at = retiring_key_not_after(retiring_at, reach, skew) + error * skew  # by the store's clock

@@ -1,4 +1,4 @@
-"""Origins: which entries may be signed, and which `Origin` header each covers."""
+"""Origins: which entries may be signed, and which `Origin` headers each entry matches."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SCHEMES = st.sampled_from(["https", "http", "capacitor"])
         "https://example.com:80",
     ],
 )
-def test_an_origin_that_a_browser_sends_is_taken(entry: str) -> None:
+def test_an_origin_that_a_browser_sends_is_accepted(entry: str) -> None:
     assert check_origin(entry) == entry
 
 
@@ -69,13 +69,13 @@ def test_an_origin_that_a_browser_sends_is_taken(entry: str) -> None:
         ("https://example.com:0443", "port"),
     ],
 )
-def test_an_origin_that_no_browser_sends_is_refused_before_it_is_signed(entry: str, rule: str) -> None:
+def test_an_origin_that_no_browser_sends_is_rejected(entry: str, rule: str) -> None:
     with pytest.raises(ValueError, match=rule):
         check_origin(entry)
 
 
 @given(SCHEMES, HOSTS, PORTS)
-def test_an_entry_covers_exactly_itself(scheme: str, host: str, port: str) -> None:
+def test_an_entry_matches_exactly_itself(scheme: str, host: str, port: str) -> None:
     origin = f"{scheme}://{host}{port}"
     entry = check_origin(origin)
     assert matches(origin, [entry])
@@ -86,7 +86,7 @@ def test_an_entry_covers_exactly_itself(scheme: str, host: str, port: str) -> No
 
 
 @given(SCHEMES, HOSTS, PORTS, HOSTS, st.sampled_from(["", "."]))
-def test_a_star_stands_for_one_or_more_characters_at_the_front_of_the_host(
+def test_a_star_matches_one_or_more_characters_at_the_start_of_the_host(
     scheme: str, host: str, port: str, front: str, dot: str
 ) -> None:
     entry = check_origin(f"{scheme}://*{dot}{host}{port}")
@@ -96,17 +96,17 @@ def test_a_star_stands_for_one_or_more_characters_at_the_front_of_the_host(
     assert not matches(f"other://{front}{dot}{host}{port}", [entry])
 
 
-def test_a_wildcard_does_not_cover_the_bare_domain() -> None:
+def test_a_wildcard_does_not_match_the_bare_domain() -> None:
     assert not matches("https://example.com", ["https://*.example.com"])
 
 
-def test_a_bare_star_covers_every_origin() -> None:
+def test_a_bare_star_matches_every_origin() -> None:
     assert matches("https://anything.example", ["*"])
     assert matches("null", ["*"])
 
 
-def test_comparison_is_by_character() -> None:
-    """INFERRED: IVS documents no folding of case and no default ports."""
+def test_origins_are_compared_character_by_character() -> None:
+    """INFERRED: IVS documents neither case folding nor default ports."""
     assert not matches("https://EXAMPLE.com", ["https://example.com"])
     assert not matches("https://example.com:443", ["https://example.com"])
 
@@ -117,7 +117,7 @@ def test_matching_never_raises(origin: str, entries: list[str]) -> None:
 
 
 @given(st.lists(st.builds("{}://{}{}".format, SCHEMES, HOSTS, PORTS), min_size=1))
-def test_entries_are_found_again_in_the_claim(entries: list[str]) -> None:
+def test_splitting_the_claim_returns_the_entries(entries: list[str]) -> None:
     assert split_origins(join_origins(entries)) == entries
 
 
@@ -164,7 +164,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("origin", HOSTILE)
-def test_a_header_that_is_no_serialized_origin_is_covered_by_nothing(origin: str) -> None:
+def test_a_header_that_is_not_a_serialized_origin_matches_nothing(origin: str) -> None:
     assert parse_origin(origin) is None
     assert not matches(origin, ["https://*.a.com", "https://*a.com", "https://*.com", origin, "*"])
 
@@ -186,12 +186,12 @@ def test_a_serialized_origin_has_a_scheme_a_host_and_a_port(origin: str, parsed:
 
 
 @pytest.mark.parametrize("origin", ["http://[::1]:3000", "https://[fe80::1]", "null", "https://x.a.com:8443"])
-def test_a_wildcard_covers_no_ip_literal_no_opaque_origin_and_no_other_port(origin: str) -> None:
+def test_a_wildcard_matches_no_ip_literal_opaque_origin_or_other_port(origin: str) -> None:
     assert not matches(origin, ["https://*.a.com", "https://*1", "http://*1:3000", "null://*a"])
 
 
 @given(st.text(), HOSTS, PORTS)
-def test_whatever_stands_before_an_allowed_host_only_a_host_name_is_covered(front: str, host: str, port: str) -> None:
+def test_only_host_names_match_before_an_allowed_domain(front: str, host: str, port: str) -> None:
     origin = f"https://{front}{host}{port}"
     if matches(origin, [f"https://*{host}{port}"]):
         assert re.fullmatch(r"[a-z0-9._-]+", front)
@@ -202,7 +202,7 @@ _PIECES = st.sampled_from(["https://", "evil.com", ".a.com", "a.com", "/", "@", 
 
 
 @given(st.lists(_PIECES, max_size=7).map("".join))
-def test_an_origin_put_together_from_pieces_is_covered_only_if_its_host_is_in_the_domain(origin: str) -> None:
+def test_a_composed_origin_matches_only_if_its_host_is_in_the_domain(origin: str) -> None:
     if matches(origin, ["https://*.a.com"]):
         split = urlsplit(origin)
         assert (split.scheme, split.path, split.query, split.fragment, split.username) == ("https", "", "", "", None)

@@ -1,4 +1,4 @@
-"""Asks: every bad field is named at once, in our words, and nothing that was sent is said back."""
+"""Token requests: every bad field is named at once, in our own messages, which repeat nothing that was sent."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ ARN = "arn:aws:ivs:us-east-1:123456789012:channel/abc"
 PASTED = "-----BEGIN EC PRIVATE KEY----- MHcCAQEEIIrYSSNQFaA2Hwf1duRSxKtLYX5CB04fSeQ6tF1aY"
 
 
-def refusals(**fields: Any) -> dict[str, str]:
-    """What is said about an ask with these fields, by field; a good channel is added."""
+def errors_of(**fields: Any) -> dict[str, str]:
+    """The messages for a request with these fields, by field; a valid channel is added."""
     with pytest.raises(InvalidRequest) as refused:
         parse_token_request({"channelArn": ARN} | fields)
     said = [e.field for e in refused.value.errors]
@@ -25,7 +25,7 @@ def refusals(**fields: Any) -> dict[str, str]:
     return {e.field: e.message for e in refused.value.errors}
 
 
-def refusal_of(fields: object) -> InvalidRequest | None:
+def error_of(fields: object) -> InvalidRequest | None:
     try:
         parse_token_request(fields)
     except InvalidRequest as refused:
@@ -33,7 +33,7 @@ def refusal_of(fields: object) -> InvalidRequest | None:
     return None
 
 
-def test_the_least_ask_is_a_channel() -> None:
+def test_the_minimal_request_is_a_channel() -> None:
     ask = parse_token_request({"channelArn": ARN})
     assert ask.channel_arn == ARN
     assert (ask.viewer_id, ask.subject, ask.ttl_seconds, ask.allowed_origins, ask.ads) == (None,) * 5
@@ -41,7 +41,7 @@ def test_the_least_ask_is_a_channel() -> None:
     assert not ask.single_use
 
 
-def test_every_field_is_taken() -> None:
+def test_every_field_is_accepted() -> None:
     ask = parse_token_request(
         {
             "channelArn": ARN,
@@ -109,7 +109,7 @@ def test_every_field_is_taken() -> None:
     ],
 )
 def test_a_bad_field_is_named_with_its_rule(fields: dict[str, Any], field: str, rule: str) -> None:
-    said = refusals(**fields)
+    said = errors_of(**fields)
     assert list(said) == [field]
     assert rule in said[field]
 
@@ -121,14 +121,14 @@ def test_a_missing_channel_is_named() -> None:
 
 
 @pytest.mark.parametrize("fields", [[], "ask", 5, None, True])
-def test_what_is_no_object_is_refused(fields: object) -> None:
+def test_anything_but_an_object_is_rejected(fields: object) -> None:
     with pytest.raises(InvalidRequest, match="must be an object"):
         parse_token_request(fields)
 
 
 def test_every_bad_field_is_named_at_once() -> None:
-    """Also the rules that need two fields, although other fields could not even be read."""
-    said = refusals(
+    """Including the rules on two fields, even if other fields cannot be parsed."""
+    said = errors_of(
         channelArn=5,
         viewerId="v",
         subject="s",
@@ -155,13 +155,13 @@ def test_every_bad_field_is_named_at_once() -> None:
     }
 
 
-def test_values_of_the_wrong_type_break_no_rule_that_needs_two_fields() -> None:
-    assert set(refusals(viewerId="v", ttlSeconds="601")) == {"ttlSeconds"}
-    assert set(refusals(singleUse="true", ttlSeconds=601)) == {"singleUse"}
-    assert set(refusals(strictOriginEnforcement="true", allowedOrigins=["*"] * 6)) == {"strictOriginEnforcement"}
+def test_values_of_the_wrong_type_break_no_rule_on_two_fields() -> None:
+    assert set(errors_of(viewerId="v", ttlSeconds="601")) == {"ttlSeconds"}
+    assert set(errors_of(singleUse="true", ttlSeconds=601)) == {"singleUse"}
+    assert set(errors_of(strictOriginEnforcement="true", allowedOrigins=["*"] * 6)) == {"strictOriginEnforcement"}
 
 
-def test_without_a_viewer_and_many_uses_ten_minutes_do_not_bind() -> None:
+def test_the_ten_minute_limit_applies_only_with_a_viewer_or_a_single_use() -> None:
     assert parse_token_request({"channelArn": ARN, "ttlSeconds": 86_400}).ttl_seconds == 86_400
     assert parse_token_request({"channelArn": ARN, "ttlSeconds": 600, "singleUse": True}).ttl_seconds == 600
 
@@ -174,8 +174,8 @@ PASTES = st.sampled_from(
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), PASTES, min_size=1))
-def test_what_was_pasted_into_the_wrong_field_is_never_said_back(fields: dict[str, Any]) -> None:
-    refused = refusal_of(fields)
+def test_a_value_pasted_into_the_wrong_field_is_never_repeated(fields: dict[str, Any]) -> None:
+    refused = error_of(fields)
     if refused is not None:
         assert PASTED[:30] not in repr(refused) + refused.message + str(refused.errors) + repr(refused.__cause__)
         assert refused.__suppress_context__, "a traceback would show the input"
@@ -189,15 +189,15 @@ ANYTHING = st.recursive(
 
 
 @given(ANYTHING | st.dictionaries(st.sampled_from([*FIELDS, "{0}", "{x}"]), ANYTHING))
-def test_anything_is_read_or_refused_in_our_words(fields: Any) -> None:
-    refused = refusal_of(fields)
+def test_any_json_is_accepted_or_rejected_with_our_messages(fields: Any) -> None:
+    refused = error_of(fields)
     if refused is not None:
         assert refused.errors
         for error in refused.errors:
             assert error.message.startswith(("must ", "is required", "is not a known field", "keys and values")), error
 
 
-def test_the_schema_says_where_a_life_is_shortened() -> None:
+def test_the_schema_says_which_ttls_are_shortened() -> None:
     described = TokenRequest.model_json_schema()["properties"]["ttlSeconds"]["description"]
     shortened = c.TEN_MINUTES_SECONDS - c.EXP_SKEW_ALLOWANCE_SECONDS
     assert f"at most {c.TEN_MINUTES_SECONDS}" in described

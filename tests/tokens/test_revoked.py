@@ -1,4 +1,4 @@
-"""What the hot path mints for a viewer who was revoked, whatever the worker has heard and whatever its clock says."""
+"""Tokens for a revoked viewer, however outdated the worker's snapshot is and whatever its clock says."""
 
 from __future__ import annotations
 
@@ -34,38 +34,38 @@ GRANT = TokenLimits(600, "default")
 NOW = int(START)
 
 
-def minted(denylist: Denylist, now: int = NOW, **who: str) -> UnsignedToken:
+def issued(denylist: Denylist, now: int = NOW, **who: str) -> UnsignedToken:
     ask = parse_token_request({"channelArn": str(CHANNEL)} | (who or {"viewerId": "v"}))
     return prepare(ask, GRANT, SNAPSHOT._replace(denylist=denylist), now, uuid.uuid4)
 
 
-def knowing(viewer: str, standing: ViewerRestriction, channel: str = str(CHANNEL)) -> Denylist:
+def denylist_with(viewer: str, standing: ViewerRestriction, channel: str = str(CHANNEL)) -> Denylist:
     denied = Denylist()
     denied.apply([(viewer_digest(channel, viewer), standing)], NOW)
     return denied
 
 
 @pytest.mark.parametrize("channel", [str(CHANNEL), ALL_CHANNELS])
-def test_a_denied_viewer_gets_no_token_and_is_told_until_when(channel: str) -> None:
+def test_a_denied_viewer_gets_no_token_and_the_error_says_until_when(channel: str) -> None:
     with pytest.raises(ViewerDenied, match="until 2027-01-15T08:01:00Z"):
-        minted(knowing("v", ViewerRestriction(NOW + 60), channel))
-    assert minted(knowing("v", ViewerRestriction(NOW + 60), channel), NOW + 60).signed()
-    assert minted(knowing("w", ViewerRestriction(NOW + 60), channel)).signed()
-    assert minted(knowing("v", ViewerRestriction(NOW + 60), str(OTHER_CHANNEL))).signed()
+        issued(denylist_with("v", ViewerRestriction(NOW + 60), channel))
+    assert issued(denylist_with("v", ViewerRestriction(NOW + 60), channel), NOW + 60).signed()
+    assert issued(denylist_with("w", ViewerRestriction(NOW + 60), channel)).signed()
+    assert issued(denylist_with("v", ViewerRestriction(NOW + 60), str(OTHER_CHANNEL))).signed()
 
 
-def test_a_subject_is_denied_by_the_viewer_id_that_it_becomes() -> None:
+def test_a_subject_is_denied_by_its_viewer_id() -> None:
     viewer = viewer_id(SUBJECT_KEY, GRANT.namespace, "jane")
-    denied = knowing(viewer, ViewerRestriction(NOW + 60))
+    denied = denylist_with(viewer, ViewerRestriction(NOW + 60))
     with pytest.raises(ViewerDenied):
-        minted(denied, subject="jane")
+        issued(denied, subject="jane")
     with pytest.raises(ViewerDenied):
-        minted(denied, viewerId=viewer)
-    assert minted(denied, subject="joan").signed()
+        issued(denied, viewerId=viewer)
+    assert issued(denied, subject="joan").signed()
 
 
-def test_a_subject_is_out_whichever_version_of_the_subject_key_a_worker_goes_by() -> None:
-    """As a revocation by subject writes it: under every version that is kept."""
+def test_a_subject_is_denied_under_every_version_of_the_subject_key() -> None:
+    """A revocation by subject denies the viewer ids of every stored version."""
     older = bytes(reversed(SUBJECT_KEY))
     denied = Denylist()
     for key in (SUBJECT_KEY, older):
@@ -79,22 +79,22 @@ def test_a_subject_is_out_whichever_version_of_the_subject_key_a_worker_goes_by(
         assert prepare(ask, GRANT, snapshot, NOW + 60, uuid.uuid4).viewer_session_version == NOW + 911
 
 
-def test_who_is_nobody_cannot_be_denied() -> None:
-    """Not even by a denial of nobody."""
+def test_an_anonymous_viewer_cannot_be_denied() -> None:
+    """Not even by a denial of an empty viewer id."""
     ask = parse_token_request({"channelArn": str(CHANNEL)})
     for name in ("", "None"):
-        snapshot = SNAPSHOT._replace(denylist=knowing(name, ViewerRestriction(NOW + 60), ALL_CHANNELS))
+        snapshot = SNAPSHOT._replace(denylist=denylist_with(name, ViewerRestriction(NOW + 60), ALL_CHANNELS))
         assert prepare(ask, GRANT, snapshot, NOW, uuid.uuid4).viewer_session_version is None
 
 
 def test_a_token_carries_the_second_of_issue_or_the_viewers_minimum_version() -> None:
-    assert minted(Denylist()).viewer_session_version == NOW
-    assert minted(knowing("v", ViewerRestriction(0, NOW + 911))).viewer_session_version == NOW + 911
-    assert minted(knowing("v", ViewerRestriction(0, NOW + 911)), NOW + 912).viewer_session_version == NOW + 912
+    assert issued(Denylist()).viewer_session_version == NOW
+    assert issued(denylist_with("v", ViewerRestriction(0, NOW + 911))).viewer_session_version == NOW + 911
+    assert issued(denylist_with("v", ViewerRestriction(0, NOW + 911)), NOW + 912).viewer_session_version == NOW + 912
 
 
 class Revoked(NamedTuple):
-    """One revocation as the store worked it out and committed it."""
+    """One revocation, as the store computed and committed it."""
 
     at: float
     committed_at: float
@@ -103,7 +103,8 @@ class Revoked(NamedTuple):
 
 
 def history(times: list[tuple[float, float, int | None]]) -> list[Revoked]:
-    """Revocations of one viewer, each a gap after the other, by how long it took to commit and how long it denies."""
+    """Consecutive revocations of one viewer, each with the gap before it, its commit time and the length of its
+    denial."""
     done: list[Revoked] = []
     now, standing = START, ViewerRestriction()
     for gap, commit, deny in times:
@@ -127,10 +128,10 @@ asked = st.lists(
 
 
 @given(times=histories, asks=asked)
-def test_whatever_a_worker_mints_after_a_revocation_dies_by_it_or_is_a_readmission(
+def test_any_token_after_a_revocation_is_revoked_or_a_readmission(
     times: list[tuple[float, float, int | None]], asks: list[tuple[float, float, float]]
 ) -> None:
-    """However old its snapshot is, within the lease, and wherever its clock is, within the skew."""
+    """For any snapshot age within the lease and any clock error within the skew."""
     done = history(times)
     for offset, age, skew in asks:
         at = START + offset
@@ -140,7 +141,7 @@ def test_whatever_a_worker_mints_after_a_revocation_dies_by_it_or_is_a_readmissi
         for revoked in heard:
             denied.apply([(viewer_digest(str(CHANNEL), "v"), revoked.standing)], at - age - CLOCK_SKEW_SECONDS)
         try:
-            version = minted(denied, now).viewer_session_version
+            version = issued(denied, now).viewer_session_version
         except ViewerDenied:
             assert now < max(revoked.standing.denied_until for revoked in heard)
             continue
@@ -150,4 +151,4 @@ def test_whatever_a_worker_mints_after_a_revocation_dies_by_it_or_is_a_readmissi
                 assert version > revoked.version, "it was let in again, and plays"
                 assert now >= revoked.standing.denied_until
             else:
-                assert version <= revoked.version, "it was minted on old news, and dies"
+                assert version <= revoked.version, "it was issued on old news, and dies"

@@ -1,4 +1,5 @@
-"""The table of rules: each refuses by its own name, in the table's order, and what it cannot know it leaves open."""
+"""The playback rules: each denies under its own name, in the table's order, and unknown facts leave the outcome
+open."""
 
 from __future__ import annotations
 
@@ -29,8 +30,8 @@ ORIGIN = "https://a.example"
 STRICT: dict[str, Any] = {c.ALLOW_ORIGIN: "https://a.example,https://*.b.example", c.STRICT_ORIGIN: True}
 
 
-def judged(key: PrivateKey, token: str, **known: Any) -> ValidationResult:
-    """The verdict of an edge that knows everything, unless told otherwise."""
+def validated(key: PrivateKey, token: str, **known: Any) -> ValidationResult:
+    """The result at an edge that knows every fact, except as given."""
     everything: dict[str, Any] = {
         "now": NOW,
         "channel": CHANNEL,
@@ -42,12 +43,12 @@ def judged(key: PrivateKey, token: str, **known: Any) -> ValidationResult:
     return validate(PlaybackAttempt(token, **(everything | known)))
 
 
-def found(verdict: ValidationResult, rule: str) -> RuleStatus:
-    return next(f.status for f in verdict.rule_results if f.rule == rule)
+def status_of(result: ValidationResult, rule: str) -> RuleStatus:
+    return next(f.status for f in result.rule_results if f.rule == rule)
 
 
-def test_the_order_of_judgement_is_this_one() -> None:
-    """Form, signature, payload: written a second time, because the names are shown to people and to programs."""
+def test_the_rules_are_in_this_order() -> None:
+    """Form, signature, payload. Repeated here because people and programs see the names."""
     assert [name for name, _ in RULES] == [
         "size", "segments", "encoding", "header", "algorithm", "signature", "payload", "channel", "expiry", "not-yet",
         "ten-minutes", "viewer", "revoked", "single-use", "origins", "strict-origin", "resolution", "ads",
@@ -76,11 +77,11 @@ def test_the_order_of_judgement_is_this_one() -> None:
         {"iat": NOW - 0.5},
     ],
 )  # fmt: skip
-def test_what_is_documented_is_let_in(private_key: PrivateKey, claims: dict[str, Any]) -> None:
-    verdict = judged(private_key, with_claims(private_key, claims))
-    assert (verdict.outcome, verdict.denied_by, verdict.message) == (Outcome.ALLOW, None, "playback is allowed")
-    assert {f.status for f in verdict.rule_results} <= {RuleStatus.PASS, RuleStatus.NOT_APPLICABLE}
-    assert verdict.claims.items() >= claims.items()
+def test_documented_claims_are_allowed(private_key: PrivateKey, claims: dict[str, Any]) -> None:
+    result = validated(private_key, with_claims(private_key, claims))
+    assert (result.outcome, result.denied_by, result.message) == (Outcome.ALLOW, None, "playback is allowed")
+    assert {f.status for f in result.rule_results} <= {RuleStatus.PASS, RuleStatus.NOT_APPLICABLE}
+    assert result.claims.items() >= claims.items()
 
 
 @pytest.mark.parametrize(
@@ -133,19 +134,19 @@ def test_what_is_documented_is_let_in(private_key: PrivateKey, claims: dict[str,
         ("ads", {c.ADS_REPORTING_MODE: "BOTH"}),
     ],
 )
-def test_a_well_signed_bad_claim_is_refused_by_its_rule(
+def test_a_signed_invalid_claim_is_denied_by_its_rule(
     private_key: PrivateKey, rule: str, claims: dict[str, Any]
 ) -> None:
-    verdict = judged(private_key, with_claims(private_key, claims))
-    assert (verdict.outcome, verdict.denied_by) == (Outcome.DENY, rule)
-    assert found(verdict, "signature") is RuleStatus.PASS
+    result = validated(private_key, with_claims(private_key, claims))
+    assert (result.outcome, result.denied_by) == (Outcome.DENY, rule)
+    assert status_of(result, "signature") is RuleStatus.PASS
 
 
 @pytest.mark.parametrize("name", [n for n in c.CHECKS if n not in ("exp", c.CHANNEL_ARN)])
-def test_a_claim_that_is_null_is_refused(private_key: PrivateKey, name: str) -> None:
-    """IVS documents types, and null is none of them; `explain` must not take it for absent."""
+def test_a_null_claim_is_denied(private_key: PrivateKey, name: str) -> None:
+    """IVS documents types, and null is not among them; `explain` must not treat it as absent."""
     payload = json.dumps({c.CHANNEL_ARN: str(CHANNEL), c.EXP: NOW + 300, name: None}).encode()
-    assert judged(private_key, encode_token(private_key, HEADER, payload)).outcome is Outcome.DENY
+    assert validated(private_key, encode_token(private_key, HEADER, payload)).outcome is Outcome.DENY
 
 
 @pytest.mark.parametrize(
@@ -168,69 +169,69 @@ def test_a_claim_that_is_null_is_refused(private_key: PrivateKey, name: str) -> 
         ("algorithm", b'{"alg":""}'),
     ],
 )
-def test_a_well_signed_bad_header_is_refused_by_its_rule(private_key: PrivateKey, rule: str, header: bytes) -> None:
+def test_a_signed_invalid_header_is_denied_by_its_rule(private_key: PrivateKey, rule: str, header: bytes) -> None:
     payload = {c.CHANNEL_ARN: str(CHANNEL), c.EXP: NOW + 300}
-    assert judged(private_key, encode_token(private_key, header, payload)).denied_by == rule
+    assert validated(private_key, encode_token(private_key, header, payload)).denied_by == rule
 
 
-def test_header_fields_beyond_the_documented_ones_are_tolerated(private_key: PrivateKey) -> None:
+def test_undocumented_header_fields_are_allowed(private_key: PrivateKey) -> None:
     payload = {c.CHANNEL_ARN: str(CHANNEL), c.EXP: NOW + 300}
     for header in ({"typ": "JWT", "alg": "ES384"}, {"alg": "ES384"}, {"alg": "ES384", "kid": "x", "jwk": {}}):
-        assert judged(private_key, encode_token(private_key, header, payload)).outcome is Outcome.ALLOW
+        assert validated(private_key, encode_token(private_key, header, payload)).outcome is Outcome.ALLOW
 
 
 @pytest.mark.parametrize("payload", [b"[]", b"null", b"{", b'{"exp":1,"exp":1}', b'{"exp":NaN}', b"\xff"])
-def test_a_well_signed_bad_payload_is_refused_by_its_rule(private_key: PrivateKey, payload: bytes) -> None:
-    verdict = judged(private_key, encode_token(private_key, HEADER, payload))
-    assert verdict.denied_by == "payload"
-    assert verdict.claims == {}
+def test_a_signed_invalid_payload_is_denied_by_its_rule(private_key: PrivateKey, payload: bytes) -> None:
+    result = validated(private_key, encode_token(private_key, HEADER, payload))
+    assert result.denied_by == "payload"
+    assert result.claims == {}
 
 
-def test_a_member_twice_is_refused_even_when_both_say_the_same(private_key: PrivateKey) -> None:
+def test_a_duplicate_member_is_denied_even_with_equal_values(private_key: PrivateKey) -> None:
     payload = f'{{"aws:channel-arn":"{CHANNEL}","exp":{NOW + 300},"exp":{NOW + 300}}}'.encode()
-    assert judged(private_key, encode_token(private_key, HEADER, payload)).denied_by == "payload"
+    assert validated(private_key, encode_token(private_key, HEADER, payload)).denied_by == "payload"
     nested = f'{{"aws:channel-arn":"{CHANNEL}","exp":{NOW + 300},"x":{{"a":1,"a":1}}}}'.encode()
-    assert judged(private_key, encode_token(private_key, HEADER, nested)).denied_by == "payload"
+    assert validated(private_key, encode_token(private_key, HEADER, nested)).denied_by == "payload"
 
 
-def test_missing_and_oversized_tokens_are_refused_by_form(private_key: PrivateKey) -> None:
+def test_malformed_tokens_are_denied_for_their_form(private_key: PrivateKey) -> None:
     whole = with_claims(private_key, {})
     header, payload, signature = whole.split(".")
     for token in ("", ".", "..", "a.b", f"{header}..{signature}", f".{payload}.{signature}", f"{whole}.", whole + ".x"):
-        assert judged(private_key, token).denied_by == "segments"
-    assert judged(private_key, "").message == "the token is empty"
-    assert judged(private_key, "a.b").message == "the token has 2 segments; it must have 3"
-    assert judged(private_key, f"{header}..{signature}").message == "the token's payload is empty"
-    assert judged(private_key, f"{header}.{payload}.").denied_by == "signature"
+        assert validated(private_key, token).denied_by == "segments"
+    assert validated(private_key, "").message == "the token is empty"
+    assert validated(private_key, "a.b").message == "the token has 2 segments; it must have 3"
+    assert validated(private_key, f"{header}..{signature}").message == "the token's payload is empty"
+    assert validated(private_key, f"{header}.{payload}.").denied_by == "signature"
     for token in (f"{whole}=", f"{whole} ", f" {whole}", whole + "\n", f"{header}=.{payload}.{signature}"):
-        assert judged(private_key, token).denied_by == "encoding"
+        assert validated(private_key, token).denied_by == "encoding"
 
 
-def test_2000_bytes_are_let_in_and_not_one_more(private_key: PrivateKey) -> None:
+def test_tokens_of_at_most_2000_bytes_are_allowed(private_key: PrivateKey) -> None:
     sizes = {len(t): t for n in range(1240, 1320) for t in [with_claims(private_key, {"x": "y" * n})]}
-    assert judged(private_key, sizes[2000]).outcome is Outcome.ALLOW
+    assert validated(private_key, sizes[2000]).outcome is Outcome.ALLOW
     longer = min(size for size in sizes if size > 2000)
-    assert judged(private_key, sizes[longer]).denied_by == "size"
+    assert validated(private_key, sizes[longer]).denied_by == "size"
 
 
 def test_the_size_counts_bytes_and_not_characters(private_key: PrivateKey) -> None:
-    assert found(judged(private_key, "é" * 1001), "size") is RuleStatus.FAIL
+    assert status_of(validated(private_key, "é" * 1001), "size") is RuleStatus.FAIL
 
 
-def test_a_short_or_der_signature_is_refused_with_its_length(private_key: PrivateKey) -> None:
+def test_a_short_or_der_signature_is_denied_with_its_length(private_key: PrivateKey) -> None:
     header, payload, signature = with_claims(private_key, {}).split(".")
-    verdict = judged(private_key, f"{header}.{payload}.{signature[:-4]}")
-    assert (verdict.denied_by, verdict.message) == (
+    result = validated(private_key, f"{header}.{payload}.{signature[:-4]}")
+    assert (result.denied_by, result.message) == (
         "signature",
         "the signature has 93 bytes; raw r||s of P-384 has 96",
     )
 
 
-def test_each_key_of_the_place_is_tried_and_no_other(private_key: PrivateKey) -> None:
+def test_every_key_of_the_account_and_region_is_tried_and_no_other(private_key: PrivateKey) -> None:
     token, stranger = with_claims(private_key, {}), keypair.generate().public_key()
-    assert judged(private_key, token, keys=[stranger, private_key.public_key()]).outcome is Outcome.ALLOW
-    assert judged(private_key, token, keys=[stranger]).denied_by == "signature"
-    assert judged(private_key, token, keys=[]).denied_by == "signature"
+    assert validated(private_key, token, keys=[stranger, private_key.public_key()]).outcome is Outcome.ALLOW
+    assert validated(private_key, token, keys=[stranger]).denied_by == "signature"
+    assert validated(private_key, token, keys=[]).denied_by == "signature"
 
 
 @pytest.mark.parametrize(
@@ -241,12 +242,12 @@ def test_each_key_of_the_place_is_tried_and_no_other(private_key: PrivateKey) ->
         (VIEWER | STRICT, "origin", "strict-origin"),
     ],
 )
-def test_what_the_caller_can_still_supply_leaves_the_verdict_open(
+def test_facts_that_the_caller_can_supply_leave_the_outcome_indeterminate(
     private_key: PrivateKey, claims: dict[str, Any], unknown: str, rule: str
 ) -> None:
-    verdict = judged(private_key, with_claims(private_key, claims), **{unknown: None}, revoked_version=None)
-    assert (verdict.outcome, verdict.denied_by) == (Outcome.INDETERMINATE, None)
-    assert found(verdict, rule) is RuleStatus.UNKNOWN
+    result = validated(private_key, with_claims(private_key, claims), **{unknown: None}, revoked_version=None)
+    assert (result.outcome, result.denied_by) == (Outcome.INDETERMINATE, None)
+    assert status_of(result, rule) is RuleStatus.UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -262,14 +263,14 @@ def test_what_the_caller_can_still_supply_leaves_the_verdict_open(
         ),
     ],
 )
-def test_what_only_ivs_knows_is_a_condition(
+def test_facts_that_only_ivs_knows_make_the_outcome_conditional(
     private_key: PrivateKey, claims: dict[str, Any], unknown: dict[str, None], unless: tuple[str, ...], message: str
 ) -> None:
-    verdict = judged(private_key, with_claims(private_key, claims), **unknown)
-    assert (verdict.outcome, verdict.denied_by) == (Outcome.CONDITIONAL, None)
-    assert verdict.unless == unless
-    assert verdict.message.startswith(message + ": only IVS knows")
-    refused = judged(private_key, with_claims(private_key, claims | {c.EXP: NOW}), **unknown)
+    result = validated(private_key, with_claims(private_key, claims), **unknown)
+    assert (result.outcome, result.denied_by) == (Outcome.CONDITIONAL, None)
+    assert result.unless == unless
+    assert result.message.startswith(message + ": only IVS knows")
+    refused = validated(private_key, with_claims(private_key, claims | {c.EXP: NOW}), **unknown)
     assert (refused.outcome, refused.denied_by) == (Outcome.DENY, "expiry"), "what is known to be bad is refused"
     assert refused.unless == ()
 
@@ -291,10 +292,10 @@ def test_what_only_ivs_knows_is_a_condition(
         ("single-use", {c.SINGLE_USE_UUID: "abc"}, Reason.MALFORMED),
     ],
 )
-def test_a_rule_that_fails_in_several_ways_says_in_which(
+def test_a_rule_that_can_fail_in_several_ways_states_the_reason(
     private_key: PrivateKey, rule: str, claims: dict[str, Any], reason: Reason
 ) -> None:
-    refusal = judged(private_key, with_claims(private_key, claims)).failed_rule
+    refusal = validated(private_key, with_claims(private_key, claims)).failed_rule
     assert refusal is not None
     assert (refusal.rule, refusal.reason) == (rule, reason)
     assert ("milliseconds" in refusal.message) is (reason is Reason.MILLISECONDS)
@@ -303,47 +304,47 @@ def test_a_rule_that_fails_in_several_ways_says_in_which(
 def test_a_missing_origin_is_distinguished_from_a_wrong_one(private_key: PrivateKey) -> None:
     token = with_claims(private_key, STRICT)
     for origin, reason in (("", Reason.MISSING), ("https://c.example", Reason.UNSPECIFIED)):
-        refusal = judged(private_key, token, origin=origin).failed_rule
+        refusal = validated(private_key, token, origin=origin).failed_rule
         assert refusal is not None
         assert (refusal.rule, refusal.reason) == ("strict-origin", reason)
 
 
-def test_an_unsigned_token_is_named_as_such(private_key: PrivateKey) -> None:
+def test_an_unsigned_token_is_reported_as_unsigned(private_key: PrivateKey) -> None:
     """RFC 7519, section 6: `alg` is none and the third segment is empty."""
     payload = {c.CHANNEL_ARN: str(CHANNEL), c.EXP: NOW + 300}
     unsigned = jwt.encode(payload, "", algorithm="none")
     assert unsigned.endswith(".")
     for keys in ([private_key.public_key()], None):
-        refusal = judged(private_key, unsigned, keys=keys).failed_rule
+        refusal = validated(private_key, unsigned, keys=keys).failed_rule
         assert refusal is not None
         assert (refusal.rule, refusal.reason) == ("algorithm", Reason.UNSIGNED)
         assert "alg is none" in refusal.message
 
 
-def test_a_signature_of_the_wrong_length_is_refused_without_a_key(private_key: PrivateKey) -> None:
+def test_a_signature_of_the_wrong_length_is_denied_without_a_key(private_key: PrivateKey) -> None:
     header, payload, signature = with_claims(private_key, {}).split(".")
-    assert judged(private_key, f"{header}.{payload}.{signature[:-4]}", keys=None).denied_by == "signature"
+    assert validated(private_key, f"{header}.{payload}.{signature[:-4]}", keys=None).denied_by == "signature"
 
 
-def test_without_a_channel_to_compare_with_the_arn_alone_is_judged(private_key: PrivateKey) -> None:
-    assert judged(private_key, with_claims(private_key, {}), channel=None).outcome is Outcome.ALLOW
+def test_without_a_requested_channel_only_the_form_of_the_arn_is_checked(private_key: PrivateKey) -> None:
+    assert validated(private_key, with_claims(private_key, {}), channel=None).outcome is Outcome.ALLOW
 
 
-def test_a_spent_single_use_is_refused(private_key: PrivateKey) -> None:
+def test_a_used_single_use_token_is_denied(private_key: PrivateKey) -> None:
     token = with_claims(private_key, {c.SINGLE_USE_UUID: UUID})
-    assert judged(private_key, token, spent=True).denied_by == "single-use"
-    assert judged(private_key, with_claims(private_key, {}), spent=True).outcome is Outcome.ALLOW
+    assert validated(private_key, token, spent=True).denied_by == "single-use"
+    assert validated(private_key, with_claims(private_key, {}), spent=True).outcome is Outcome.ALLOW
 
 
 @pytest.mark.parametrize("origin", ["", "null", "https://b.example", "https://a.example:8443", "http://a.example"])
-def test_strict_enforcement_wants_an_allowed_origin(private_key: PrivateKey, origin: str) -> None:
-    assert judged(private_key, with_claims(private_key, STRICT), origin=origin).denied_by == "strict-origin"
+def test_strict_enforcement_requires_an_allowed_origin(private_key: PrivateKey, origin: str) -> None:
+    assert validated(private_key, with_claims(private_key, STRICT), origin=origin).denied_by == "strict-origin"
     loose = STRICT | {c.STRICT_ORIGIN: False}
-    assert judged(private_key, with_claims(private_key, loose), origin=origin).outcome is Outcome.ALLOW
+    assert validated(private_key, with_claims(private_key, loose), origin=origin).outcome is Outcome.ALLOW
 
 
 @pytest.mark.parametrize(
-    ("claims", "revoked", "result"),
+    ("claims", "revoked", "status"),
     [
         ({}, 5, RuleStatus.NOT_APPLICABLE),
         ({c.VIEWER_SESSION_VERSION: 1}, 5, RuleStatus.NOT_APPLICABLE),
@@ -356,40 +357,40 @@ def test_strict_enforcement_wants_an_allowed_origin(private_key: PrivateKey, ori
         (VIEWER | {c.VIEWER_SESSION_VERSION: -1}, 0, RuleStatus.FAIL),
     ],
 )
-def test_versions_up_to_the_revoked_one_are_refused(
-    private_key: PrivateKey, claims: dict[str, Any], revoked: int, result: RuleStatus
+def test_versions_up_to_the_revoked_one_are_denied(
+    private_key: PrivateKey, claims: dict[str, Any], revoked: int, status: RuleStatus
 ) -> None:
     """IVS user guide, "Start a Viewer Session Revocation"; a token without a version has version 0."""
-    verdict = judged(private_key, with_claims(private_key, claims), revoked_version=revoked)
-    assert found(verdict, "revoked") is result
-    assert verdict.denied_by == ("revoked" if result is RuleStatus.FAIL else None)
+    result = validated(private_key, with_claims(private_key, claims), revoked_version=revoked)
+    assert status_of(result, "revoked") is status
+    assert result.denied_by == ("revoked" if status is RuleStatus.FAIL else None)
 
 
-def test_a_revoked_session_is_refused_before_its_single_use_is_looked_at(private_key: PrivateKey) -> None:
+def test_a_revoked_session_is_denied_before_a_used_single_use_token(private_key: PrivateKey) -> None:
     token = with_claims(private_key, VIEWER | {c.SINGLE_USE_UUID: UUID})
-    assert judged(private_key, token, revoked_version=0, spent=True).denied_by == "revoked"
+    assert validated(private_key, token, revoked_version=0, spent=True).denied_by == "revoked"
 
 
-def test_strict_enforcement_without_a_list_wants_any_origin(private_key: PrivateKey) -> None:
+def test_strict_enforcement_without_a_list_requires_any_origin(private_key: PrivateKey) -> None:
     token = with_claims(private_key, {c.STRICT_ORIGIN: True})
-    assert judged(private_key, token, origin="").denied_by == "strict-origin"
-    assert judged(private_key, token, origin="https://any.example").outcome is Outcome.ALLOW
-    assert judged(private_key, token, origin="https://any.example/path").denied_by == "strict-origin"
+    assert validated(private_key, token, origin="").denied_by == "strict-origin"
+    assert validated(private_key, token, origin="https://any.example").outcome is Outcome.ALLOW
+    assert validated(private_key, token, origin="https://any.example/path").denied_by == "strict-origin"
 
 
 @pytest.mark.parametrize("origin", ["https://evil.com/.a.com", "https://evil.com@x.a.com", "https://evil.com#.a.com"])
 @pytest.mark.parametrize("allowed", ["https://*.a.com", "*"])
-def test_strict_enforcement_refuses_an_origin_header_that_is_no_origin(
+def test_strict_enforcement_denies_a_malformed_origin_header(
     private_key: PrivateKey, allowed: str, origin: str
 ) -> None:
     token = with_claims(private_key, {c.ALLOW_ORIGIN: allowed, c.STRICT_ORIGIN: True})
-    assert judged(private_key, token, origin="https://x.a.com").outcome is Outcome.ALLOW
-    assert judged(private_key, token, origin=origin).denied_by == "strict-origin"
+    assert validated(private_key, token, origin="https://x.a.com").outcome is Outcome.ALLOW
+    assert validated(private_key, token, origin=origin).denied_by == "strict-origin"
 
 
-def test_the_first_rule_that_fails_names_the_refusal_and_all_findings_are_told(private_key: PrivateKey) -> None:
+def test_the_first_failed_rule_denies_and_all_results_are_reported(private_key: PrivateKey) -> None:
     token = with_claims(private_key, {c.EXP: NOW, c.VIEWER_ID: 5, c.MAXIMUM_RESOLUTION: "4K"})
-    verdict = judged(private_key, token)
-    assert verdict.denied_by == "expiry"
-    assert [f.rule for f in verdict.rule_results] == [name for name, _ in RULES]
-    assert [f.rule for f in verdict.rule_results if f.status is RuleStatus.FAIL] == ["expiry", "viewer", "resolution"]
+    result = validated(private_key, token)
+    assert result.denied_by == "expiry"
+    assert [f.rule for f in result.rule_results] == [name for name, _ in RULES]
+    assert [f.rule for f in result.rule_results if f.status is RuleStatus.FAIL] == ["expiry", "viewer", "resolution"]

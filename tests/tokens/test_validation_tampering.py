@@ -1,4 +1,4 @@
-"""Whatever is done to a token, it is refused, and by the rule with the right name."""
+"""Any change to a token is denied, by the right rule."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ SIGNED_CHARS = TOKEN.rindex(".")
 ALPHABET = string.ascii_letters + string.digits + "-_"
 
 
-def judged(token: str) -> ValidationResult:
+def validated(token: str) -> ValidationResult:
     return validate(
         PlaybackAttempt(token, NOW, CHANNEL, KEYS, "https://a.example", spent=False, revoked_version=NOTHING_REVOKED)
     )
 
 
 def expected_rule(token: str) -> str:
-    """Which rule must refuse a changed token, found without our code: form first, then header, then the signature."""
+    """The rule that must deny a changed token, computed independently: form first, then header, then signature."""
     segments = token.split(".")
     if len(segments) != 3 or "" in segments[:2]:
         return "segments"
@@ -75,26 +75,26 @@ def _has_one_spelling(segment: str) -> bool:
     return base64.urlsafe_b64encode(_decoded(segment)).decode().rstrip("=") == segment
 
 
-def test_the_token_itself_is_let_in() -> None:
-    assert judged(TOKEN).outcome is Outcome.ALLOW
+def test_the_unchanged_token_is_allowed() -> None:
+    assert validated(TOKEN).outcome is Outcome.ALLOW
 
 
 @settings(max_examples=400)
 @given(st.integers(0, SIGNED_CHARS - 1), st.sampled_from(ALPHABET) | st.integers(0, 255).map(chr))
-def test_any_changed_byte_of_the_signed_part_is_refused_by_the_right_rule(position: int, char: str) -> None:
+def test_any_changed_byte_of_the_signed_part_is_denied_by_the_right_rule(position: int, char: str) -> None:
     changed = TOKEN[:position] + char + TOKEN[position + 1 :]
     if changed != TOKEN:
-        verdict = judged(changed)
-        assert verdict.outcome is Outcome.DENY
-        assert verdict.denied_by == expected_rule(changed)
+        result = validated(changed)
+        assert result.outcome is Outcome.DENY
+        assert result.denied_by == expected_rule(changed)
 
 
 @pytest.mark.parametrize("position", [p for p, char in enumerate(TOKEN) if char != "."])
 def test_no_position_of_the_token_may_change(position: int) -> None:
-    """Every position once, the signature's too, by the neighbouring letter of the alphabet."""
+    """Every position once, the signature's included, replaced by the next letter of the alphabet."""
     neighbour = ALPHABET[(ALPHABET.index(TOKEN[position]) + 1) % len(ALPHABET)]
     changed = TOKEN[:position] + neighbour + TOKEN[position + 1 :]
-    assert judged(changed).denied_by == expected_rule(changed)
+    assert validated(changed).denied_by == expected_rule(changed)
 
 
 EDITS = st.lists(
@@ -106,7 +106,7 @@ EDITS = st.lists(
 
 @settings(max_examples=300)
 @given(EDITS)
-def test_any_edit_is_refused_by_the_right_rule(edits: list[tuple[str, int, str]]) -> None:
+def test_any_edit_is_denied_by_the_right_rule(edits: list[tuple[str, int, str]]) -> None:
     token = TOKEN
     for kind, at, text in edits:
         match kind:
@@ -117,14 +117,14 @@ def test_any_edit_is_refused_by_the_right_rule(edits: list[tuple[str, int, str]]
             case "swap":
                 token = token[at:] + token[:at]
     if token != TOKEN and len(token.encode(errors="surrogatepass")) <= 2000:
-        assert judged(token).denied_by == expected_rule(token)
+        assert validated(token).denied_by == expected_rule(token)
 
 
 @given(st.text() | st.from_regex(r"[A-Za-z0-9_-]{0,40}(\.[A-Za-z0-9_-]{0,40}){0,4}", fullmatch=True))
-def test_judging_never_raises_and_arbitrary_text_is_never_let_in(text: str) -> None:
-    verdict = judged(text)
-    assert verdict.outcome is Outcome.DENY
-    assert len(verdict.rule_results) == len(RULES)
+def test_arbitrary_text_is_denied_and_validation_never_raises(text: str) -> None:
+    result = validated(text)
+    assert result.outcome is Outcome.DENY
+    assert len(result.rule_results) == len(RULES)
 
 
 JSON = st.recursive(
@@ -137,43 +137,43 @@ NAMES = st.sampled_from([*c.CHECKS, "nbf", "iat", "crit"]) | st.text(max_size=5)
 
 @settings(max_examples=200)
 @given(st.dictionaries(NAMES, JSON, max_size=6), st.dictionaries(st.sampled_from(["alg", "typ", "crit", "x"]), JSON))
-def test_well_signed_nonsense_is_judged_and_never_raises(claims: dict[str, Any], header: dict[str, Any]) -> None:
-    """Somebody with the key may put anything into a token; the judge must stand it."""
+def test_validation_of_signed_nonsense_never_raises(claims: dict[str, Any], header: dict[str, Any]) -> None:
+    """Somebody with the key may sign anything; validation must cope with it."""
     for head in (HEADER, header):
         for given_claims in (claims, {c.CHANNEL_ARN: str(CHANNEL), c.EXP: NOW + 60} | claims):
             token = encode_token(KEY, head, given_claims)
-            verdict = judged(token)
-            assert len(verdict.rule_results) == len(RULES)
-            if verdict.outcome is Outcome.ALLOW:
+            result = validated(token)
+            assert len(result.rule_results) == len(RULES)
+            if result.outcome is Outcome.ALLOW:
                 assert all(
                     check(given_claims[n]) == given_claims[n] for n, check in c.CHECKS.items() if n in given_claims
                 )
 
 
 @given(st.binary(max_size=60), st.binary(max_size=60))
-def test_well_signed_bytes_are_judged_and_never_raise(header: bytes, payload: bytes) -> None:
-    assert judged(encode_token(KEY, header or b" ", payload or b" ")).outcome is Outcome.DENY
+def test_validation_of_signed_bytes_never_raises(header: bytes, payload: bytes) -> None:
+    assert validated(encode_token(KEY, header or b" ", payload or b" ")).outcome is Outcome.DENY
 
 
 @pytest.mark.parametrize(
     "value", ["1e999", "-1e999", "1" * 400, "1" * 4300, "1e-999", "0.1", "-0", "[" * 900 + "]" * 900]
 )
 @pytest.mark.parametrize("name", ["exp", "nbf", "iat", c.VIEWER_SESSION_VERSION, c.VIEWER_ID, c.ADS_PLAYER_PARAMS])
-def test_numbers_at_the_edge_are_judged_and_never_raise(name: str, value: str) -> None:
+def test_validation_of_extreme_numbers_never_raises(name: str, value: str) -> None:
     payload = f'{{"aws:channel-arn":"{CHANNEL}","{name}":{value}}}'.encode()
-    assert judged(encode_token(KEY, HEADER, payload)).outcome is Outcome.DENY
+    assert validated(encode_token(KEY, HEADER, payload)).outcome is Outcome.DENY
 
 
 @given(st.floats(), st.integers(-(2**63), 2**63 - 1))
-def test_any_clock_and_any_expiry_are_judged(now: float, exp: int) -> None:
+def test_validation_of_any_clock_and_expiry_never_raises(now: float, exp: int) -> None:
     token = with_claims(KEY, {c.EXP: exp})
     assert len(validate(PlaybackAttempt(token, now, CHANNEL, KEYS)).rule_results) == len(RULES)
 
 
-def test_no_message_repeats_what_the_token_says() -> None:
+def test_no_message_repeats_content_of_the_token() -> None:
     marks = {c.VIEWER_ID: "hunter2" * 7, c.ALLOW_ORIGIN: "hunter2", c.MAXIMUM_RESOLUTION: "hunter2", "nbf": "hunter2",
              c.CHANNEL_ARN: "hunter2", c.SINGLE_USE_UUID: "hunter2", c.ADS_REPORTING_MODE: "hunter2"}  # fmt: skip
-    verdict = judged(with_claims(KEY, marks))
-    assert sum(f.status is RuleStatus.FAIL for f in verdict.rule_results) >= 6
-    assert not any("hunter2" in f.message for f in verdict.rule_results)
-    assert "hunter2" not in verdict.message
+    result = validated(with_claims(KEY, marks))
+    assert sum(f.status is RuleStatus.FAIL for f in result.rule_results) >= 6
+    assert not any("hunter2" in f.message for f in result.rule_results)
+    assert "hunter2" not in result.message

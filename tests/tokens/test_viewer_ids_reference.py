@@ -1,4 +1,4 @@
-"""One definition of a viewer id: what a token is issued for can be revoked and denied, and no other gets a token."""
+"""One definition of a viewer id: tokens are issued for exactly the ids that can be revoked and denied."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ANY = st.text(st.characters(), max_size=42) | VIEWER_IDS | ODD
 
 
 class Deployment(NamedTuple):
-    """The routes for revocations and denials, the local IVS, and a key that signs for its place."""
+    """The routes for revocations and denials, the local IVS, and a signing key."""
 
     counter: MultiTenantApp
     dispatch: DispatchScenario
@@ -54,14 +54,14 @@ class Deployment(NamedTuple):
         return prepare(ask, TokenLimits(600, "default"), snapshot, now, uuid.uuid4).signed()
 
     def plays(self, token: str, viewer: str, now: int) -> bool:
-        """What the edge decides, given what the local IVS has recorded."""
+        """Whether the edge allows playback, given what the local IVS has recorded."""
         revoked = self.dispatch.ivs.revoked(self.channel, viewer)
         where = parse_arn(self.channel, "channel")
         verdict = validate(PlaybackAttempt(token, now, where, [self.key.public_key()], revoked_version=revoked))
         return verdict.outcome is Outcome.ALLOW
 
-    def answers(self, viewer: str) -> tuple[Any, Any]:
-        """The answers to a revocation and to a denial of this viewer."""
+    def responses(self, viewer: str) -> tuple[Any, Any]:
+        """The responses to a revocation and to a denial of this viewer."""
         who = {"channelArn": self.channel, "viewerId": viewer}
         ask = self.counter.request
         return ask("POST", "/v1/revocations", who), ask("POST", "/v1/denials", who | {"denySeconds": 60})
@@ -81,7 +81,7 @@ def deployment(store: Store, private_key: PrivateKey) -> Iterator[Deployment]:
 @example("a\0")
 @example("\U0001f680" * 40)
 @example("\u202e" * 40)
-def test_whoever_gets_a_token_can_be_revoked_and_denied_and_nobody_else(deployment: Deployment, viewer: str) -> None:
+def test_exactly_the_viewers_that_get_tokens_can_be_revoked_and_denied(deployment: Deployment, viewer: str) -> None:
     assume(viewer not in deployment.seen)
     deployment.seen.add(viewer)
     now = int(time.time())
@@ -89,13 +89,13 @@ def test_whoever_gets_a_token_can_be_revoked_and_denied_and_nobody_else(deployme
         token = deployment.token(viewer, now)
     except InvalidRequest as refused:
         expected = [{"field": e.field, "message": e.message} for e in refused.errors]
-        for answer in deployment.answers(viewer):
+        for answer in deployment.responses(viewer):
             assert answer.status in (400, 422), "400: JSON cannot express it"
             assert answer.status == 400 or answer.json["errors"] == expected
         return
     assert check_viewer_id(viewer) == viewer
     assert deployment.plays(token, viewer, now)
-    revoked, denied = deployment.answers(viewer)
+    revoked, denied = deployment.responses(viewer)
     assert (revoked.status, denied.status) == (202, 201)
     deployment.dispatch.drain(deployment.dispatch.dispatcher())
     assert deployment.counter.request("GET", f"/v1/revocations/{revoked.json['id']}").json["state"] == "sent"
@@ -103,7 +103,7 @@ def test_whoever_gets_a_token_can_be_revoked_and_denied_and_nobody_else(deployme
 
 
 @given(viewer=ANY)
-def test_one_rule_in_the_same_words_for_tokens_and_in_the_definition(viewer: str) -> None:
+def test_the_api_reports_the_rules_of_the_definition(viewer: str) -> None:
     fields = {"channelArn": "arn:aws:ivs:us-west-2:123456789012:channel/a", "viewerId": viewer}
     try:
         rule = ""
