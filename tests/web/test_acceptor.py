@@ -1,4 +1,4 @@
-"""New connections are accepted as fast as busy ones are served, and never faster than the other workers can share."""
+"""New connections are accepted as fast as busy ones are served, and shared fairly with the other workers."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from tokensvc.web.acceptor import ACCEPTS_PER_ITERATION, Acceptor
 from tokensvc.web.server import Server, make_server
 
 BACKLOG = 2048
-SETS_UP_WITHIN_TURNS = 3
-"""Accepted in the first turn, handed to its protocol in the second, known to the server in the third."""
-ANSWERS_WITHIN_TURNS = 10
-"""Beside that: read, answered by a task of several steps, written."""
+SETUP_ITERATIONS = 3
+"""Accepted in the first iteration, handed to its protocol in the second, known to the server in the third."""
+RESPONSE_ITERATIONS = 10
+"""In addition: read, handled by a task of several steps, written."""
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 WITHIN_SECONDS = 10
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers with the process and with the client that it saw."""
+    """Responds with its process id and the client."""
     if scope["type"] == "lifespan":
         while True:
             message = await receive()
@@ -43,7 +43,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 class Connection(asyncio.Protocol):
-    """Knows whether it was made."""
+    """Records its transport."""
 
     transport: asyncio.Transport | None = None
 
@@ -52,7 +52,7 @@ class Connection(asyncio.Protocol):
 
 
 class Connections(list[Connection]):
-    """The protocols of one acceptor, in the order in which they were made."""
+    """The protocols of one acceptor, in order of creation."""
 
     def create(self) -> Connection:
         self.append(Connection())
@@ -70,8 +70,8 @@ def listener() -> Iterator[socket.socket]:
         yield listener
 
 
-def on_a_loop(main: Coroutine[Any, Any, None]) -> None:
-    """Run it on a loop like a worker's."""
+def run_on_loop(main: Coroutine[Any, Any, None]) -> None:
+    """Run `main` on an event loop like a worker's."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(asyncio.wait_for(main, WITHIN_SECONDS * 3))
 
@@ -86,10 +86,10 @@ def waiting(listener: socket.socket, count: int) -> Iterator[list[socket.socket]
 
 @contextlib.asynccontextmanager
 async def served(listener: socket.socket) -> Any:
-    """A worker's server on this loop."""
+    """A worker's server on this event loop."""
     server = make_server(app, lambda: None, delay_seconds=0)
     running = asyncio.create_task(server.serve([listener]))
-    assert await until_turn(1000, lambda: server.started)
+    assert await iterate_until(1000, lambda: server.started)
     try:
         yield server
     finally:
@@ -97,52 +97,52 @@ async def served(listener: socket.socket) -> Any:
         await running
 
 
-async def turns(count: int) -> None:
-    """Let the loop make so many turns. In each it sees once which sockets are ready."""
+async def iterate(count: int) -> None:
+    """Run this many iterations of the event loop; each polls the sockets once."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
-async def until_turn(most: int, is_true: Callable[[], bool]) -> bool:
-    """Whether it becomes true within so many turns."""
-    for _ in range(most):
-        if is_true():
+async def iterate_until(max_iterations: int, condition: Callable[[], bool]) -> bool:
+    """Whether the condition becomes true within this many iterations."""
+    for _ in range(max_iterations):
+        if condition():
             return True
         await asyncio.sleep(0)
-    return is_true()
+    return condition()
 
 
 def test_waiting_connections_are_accepted_within_a_few_iterations(listener: socket.socket) -> None:
     async def main() -> None:
         async with served(listener) as server:
             with waiting(listener, ACCEPTS_PER_ITERATION):
-                await turns(SETS_UP_WITHIN_TURNS)
+                await iterate(SETUP_ITERATIONS)
                 assert len(server.server_state.connections) == ACCEPTS_PER_ITERATION
 
-    on_a_loop(main())
+    run_on_loop(main())
 
 
 def test_many_new_connections_are_served_while_others_keep_the_loop_busy(listener: socket.socket) -> None:
     async def main() -> None:
         async with served(listener) as server:
-            with waiting(listener, 16) as kept:
-                assert await until_turn(100, lambda: len(server.server_state.connections) == len(kept))
-                busy = _Busy(kept)
-                with waiting(listener, ACCEPTS_PER_ITERATION) as crowd:
-                    for client in crowd:
+            with waiting(listener, 16) as persistent:
+                assert await iterate_until(100, lambda: len(server.server_state.connections) == len(persistent))
+                busy = _BusyClients(persistent)
+                with waiting(listener, ACCEPTS_PER_ITERATION) as new:
+                    for client in new:
                         client.setblocking(False)
                         client.send(GET)
-                    for _ in range(SETS_UP_WITHIN_TURNS + ANSWERS_WITHIN_TURNS):
+                    for _ in range(SETUP_ITERATIONS + RESPONSE_ITERATIONS):
                         await asyncio.sleep(0)
-                        busy.go_on()
-                    assert all(client.recv(65_536).startswith(b"HTTP/1.1 200") for client in crowd)
-                assert busy.answered >= len(kept)
+                        busy.proceed()
+                    assert all(client.recv(65_536).startswith(b"HTTP/1.1 200") for client in new)
+                assert busy.answered >= len(persistent)
 
-    on_a_loop(main())
+    run_on_loop(main())
 
 
-class _Busy:
-    """Clients that send the next request as soon as they have an answer."""
+class _BusyClients:
+    """Clients that send the next request as soon as they have a response."""
 
     def __init__(self, clients: list[socket.socket]) -> None:
         self.answered = 0
@@ -151,7 +151,7 @@ class _Busy:
             client.setblocking(False)
             client.send(GET)
 
-    def go_on(self) -> None:
+    def proceed(self) -> None:
         for client in self._clients:
             with contextlib.suppress(BlockingIOError):
                 assert client.recv(65_536).startswith(b"HTTP/1.1 200")
@@ -160,25 +160,25 @@ class _Busy:
 
 
 def test_one_iteration_leaves_connections_beyond_the_bound_to_other_workers(listener: socket.socket) -> None:
-    """Two acceptors of one loop stand for two workers that are equally fast: each has had as many turns."""
+    """Two acceptors on one event loop stand for two equally fast workers."""
 
     async def main() -> None:
-        one, other = Connections(), Connections()
+        first, second = Connections(), Connections()
         with waiting(listener, 4 * ACCEPTS_PER_ITERATION), listener.dup() as inherited:
             acceptors = [
-                Acceptor(listener, one.create, backlog=BACKLOG),
-                Acceptor(inherited, other.create, backlog=BACKLOG),
+                Acceptor(listener, first.create, backlog=BACKLOG),
+                Acceptor(inherited, second.create, backlog=BACKLOG),
             ]
-            await turns(2)
-            assert len(one) <= ACCEPTS_PER_ITERATION
-            assert await until_turn(10, lambda: len(one) + len(other) == 4 * ACCEPTS_PER_ITERATION)
-            assert len(one) == len(other)
-            for acceptor, connections in zip(acceptors, (one, other), strict=True):
+            await iterate(2)
+            assert len(first) <= ACCEPTS_PER_ITERATION
+            assert await iterate_until(10, lambda: len(first) + len(second) == 4 * ACCEPTS_PER_ITERATION)
+            assert len(first) == len(second)
+            for acceptor, connections in zip(acceptors, (first, second), strict=True):
                 acceptor.close()
                 await acceptor.wait_closed()
                 connections.close()
 
-    on_a_loop(main())
+    run_on_loop(main())
 
 
 @pytest.mark.slow
@@ -186,17 +186,17 @@ def test_workers_share_an_inherited_socket_and_a_blocked_one_holds_no_connection
     listener: socket.socket,
 ) -> None:
     spawn = multiprocessing.get_context("spawn")
-    workers = [spawn.Process(target=_work, args=(listener,), daemon=True) for _ in range(2)]
+    workers = [spawn.Process(target=_run_worker, args=(listener,), daemon=True) for _ in range(2)]
     for worker in workers:
         worker.start()
     try:
         pids = {worker.pid for worker in workers}
-        seen: set[int] = set()
-        wait_until(lambda: seen.update(_who_answers(listener)) or seen == pids, "both serve")  # type: ignore[func-returns-value]
+        responding: set[int] = set()
+        wait_until(lambda: responding.update(_responding_processes(listener)) or responding == pids, "both serve")  # type: ignore[func-returns-value]
         for worker, other in zip(workers, workers[::-1], strict=True):
             os.kill(_pid(worker), signal.SIGSTOP)
             with waiting(listener, 2 * ACCEPTS_PER_ITERATION) as clients:
-                assert {_asked(client) for client in clients} == {_pid(other)}
+                assert {_responding_process(client) for client in clients} == {_pid(other)}
             os.kill(_pid(worker), signal.SIGCONT)
     finally:
         for worker in workers:
@@ -206,7 +206,7 @@ def test_workers_share_an_inherited_socket_and_a_blocked_one_holds_no_connection
     assert [worker.exitcode for worker in workers] == [0, 0]
 
 
-def _work(listener: socket.socket) -> None:
+def _run_worker(listener: socket.socket) -> None:
     make_server(app, lambda: None, delay_seconds=0).run([listener])
 
 
@@ -215,134 +215,132 @@ def _pid(worker: Any) -> int:
     return pid
 
 
-def _who_answers(listener: socket.socket) -> set[int]:
+def _responding_processes(listener: socket.socket) -> set[int]:
     with waiting(listener, 8) as clients:
-        return {_asked(client) for client in clients}
+        return {_responding_process(client) for client in clients}
 
 
-def _asked(client: socket.socket) -> int:
-    """The process that answers."""
+def _responding_process(client: socket.socket) -> int:
+    """The id of the process that responds."""
     client.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    with client.makefile("rb") as answer:
-        return int(answer.read().rpartition(b"\r\n\r\n")[2].split()[0])
+    with client.makefile("rb") as response:
+        return int(response.read().rpartition(b"\r\n\r\n")[2].split()[0])
 
 
 @contextlib.contextmanager
-def no_descriptors_left() -> Iterator[None]:
-    """As on a machine whose limit is reached: whatever opens a file or accepts a connection fails."""
+def exhausted_descriptors() -> Iterator[None]:
+    """Exhaust the file descriptors: opening a file or accepting a connection fails."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    highest = max(map(int, os.listdir("/proc/self/fd")))  # noqa: PTH208 - its own descriptor is among them
-    taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(highest)]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(taken), hard))
+    highest = max(map(int, os.listdir("/proc/self/fd")))  # noqa: PTH208 - includes its own descriptor
+    descriptors = [os.open(os.devnull, os.O_RDONLY) for _ in range(highest)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(descriptors), hard))
     with contextlib.suppress(OSError):
         while True:
-            taken.append(os.open(os.devnull, os.O_RDONLY))
+            descriptors.append(os.open(os.devnull, os.O_RDONLY))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        for descriptor in taken:
+        for descriptor in descriptors:
             os.close(descriptor)
 
 
 def test_without_file_descriptors_it_pauses_and_logs_once(listener: socket.socket) -> None:
     async def main() -> None:
-        made = Connections()
+        connections = Connections()
         with waiting(listener, 3):
-            with capture_logs() as logged, no_descriptors_left():
-                acceptor = Acceptor(listener, made.create, backlog=BACKLOG, pause_seconds=3600)
-                await turns(50)
-            assert [(line["event"], line["log_level"]) for line in logged] == [
-                ("accepting connections failed", "error")
-            ]
-            assert logged[0]["error"] == "Too many open files"
-            assert not made
+            with capture_logs() as logs, exhausted_descriptors():
+                acceptor = Acceptor(listener, connections.create, backlog=BACKLOG, pause_seconds=3600)
+                await iterate(50)
+            assert [(line["event"], line["log_level"]) for line in logs] == [("accepting connections failed", "error")]
+            assert logs[0]["error"] == "Too many open files"
+            assert not connections
             acceptor.close()
 
-    on_a_loop(main())
+    run_on_loop(main())
 
 
 def test_after_the_pause_it_accepts_the_waiting_connections(listener: socket.socket) -> None:
     async def main() -> None:
-        made = Connections()
+        connections = Connections()
         with waiting(listener, 3):
-            with capture_logs() as logged, no_descriptors_left():
-                acceptor = Acceptor(listener, made.create, backlog=BACKLOG, pause_seconds=0)
-                assert await until_turn(10, lambda: bool(logged))
-            assert await until_turn(50, lambda: len(made) == 3)
+            with capture_logs() as logs, exhausted_descriptors():
+                acceptor = Acceptor(listener, connections.create, backlog=BACKLOG, pause_seconds=0)
+                assert await iterate_until(10, lambda: bool(logs))
+            assert await iterate_until(50, lambda: len(connections) == 3)
             acceptor.close()
             await acceptor.wait_closed()
-            made.close()
+            connections.close()
 
-    on_a_loop(main())
+    run_on_loop(main())
 
 
 def test_an_acceptor_closed_during_its_pause_stays_closed(listener: socket.socket) -> None:
     async def main() -> None:
-        made = Connections()
+        connections = Connections()
         with waiting(listener, 1):
-            with capture_logs() as logged, no_descriptors_left():
-                acceptor = Acceptor(listener, made.create, backlog=BACKLOG, pause_seconds=0)
-                assert await until_turn(10, lambda: bool(logged))
+            with capture_logs() as logs, exhausted_descriptors():
+                acceptor = Acceptor(listener, connections.create, backlog=BACKLOG, pause_seconds=0)
+                assert await iterate_until(10, lambda: bool(logs))
                 acceptor.close()
-            await turns(50)
-            assert not made
+            await iterate(50)
+            assert not connections
 
-    on_a_loop(main())
+    run_on_loop(main())
 
 
 def test_shutdown_stops_accepting_and_closes_connections_just_accepted(listener: socket.socket) -> None:
-    """What is accepted and has no protocol yet would otherwise keep the worker for as long as requests may take."""
+    """An accepted connection without a protocol would otherwise delay shutdown as long as a request may take."""
 
     async def main() -> None:
         server: Server
         async with served(listener) as server:
-            with waiting(listener, 2) as clients, listener.dup() as of_another_worker:
-                await turns(1)
-                began = asyncio.get_running_loop().time()
+            with waiting(listener, 2) as clients, listener.dup() as other_worker:
+                await iterate(1)
+                started = asyncio.get_running_loop().time()
                 await server.shutdown([listener])
-                assert asyncio.get_running_loop().time() - began < WITHIN_SECONDS
+                assert asyncio.get_running_loop().time() - started < WITHIN_SECONDS
                 assert [client.recv(1) for client in clients] == [b"", b""]
-                with waiting(of_another_worker, 1) as later:
-                    await turns(10)
+                with waiting(other_worker, 1) as later:
+                    await iterate(10)
                     assert not server.server_state.connections
-                    connection, address = of_another_worker.accept()
+                    connection, address = other_worker.accept()
                     connection.close()
                     assert address == later[0].getsockname()
 
-    on_a_loop(main())
+    run_on_loop(main())
 
 
 def test_a_failed_connection_setup_closes_only_that_connection(listener: socket.socket) -> None:
     async def main() -> None:
-        made = Connections()
+        connections = Connections()
 
         def create() -> Connection:
-            if not made:
-                made.create()
+            if not connections:
+                connections.create()
                 raise RuntimeError("no protocol")
-            return made.create()
+            return connections.create()
 
-        with waiting(listener, 2) as clients, capture_logs() as logged:
+        with waiting(listener, 2) as clients, capture_logs() as logs:
             acceptor = Acceptor(listener, create, backlog=BACKLOG)
-            assert await until_turn(10, lambda: len(made) == 2 and made[1].transport is not None)
+            assert await iterate_until(10, lambda: len(connections) == 2 and connections[1].transport is not None)
             assert clients[0].recv(1) == b""
-            assert [line["event"] for line in logged] == ["connection setup failed"]
+            assert [line["event"] for line in logs] == ["connection setup failed"]
             acceptor.close()
             await acceptor.wait_closed()
-            made.close()
+            connections.close()
 
-    on_a_loop(main())
+    run_on_loop(main())
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_a_connection_has_the_socket_options_that_uvloop_sets(host: str) -> None:
-    """Small answers are not held back (Nagle), and the client's address is its own."""
+    """Small responses are not delayed (Nagle), and the client's address is correct."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, 0), family=family)
-    except OSError as problem:
-        pytest.skip(f"no address {host} here: {problem.strerror}")
+    except OSError as error:
+        pytest.skip(f"no address {host} here: {error.strerror}")
 
     async def main() -> None:
         async with served(listener) as server:
@@ -350,13 +348,13 @@ def test_a_connection_has_the_socket_options_that_uvloop_sets(host: str) -> None
                 client = clients[0]
                 client.setblocking(False)
                 client.send(GET)
-                assert await until_turn(100, lambda: bool(server.server_state.total_requests))
-                await turns(2)  # written
+                assert await iterate_until(100, lambda: bool(server.server_state.total_requests))
+                await iterate(2)  # written
                 (connection,) = server.server_state.connections
                 accepted = connection.transport.get_extra_info("socket")
                 assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
-                answer = client.recv(65_536).rpartition(b"\r\n\r\n")[2].decode()
-                assert answer.partition(" ")[2] == repr(client.getsockname()[:2])
+                response = client.recv(65_536).rpartition(b"\r\n\r\n")[2].decode()
+                assert response.partition(" ")[2] == repr(client.getsockname()[:2])
 
     with listener:
-        on_a_loop(main())
+        run_on_loop(main())

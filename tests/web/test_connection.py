@@ -1,4 +1,4 @@
-"""One connection: what is answered, in which order, what is refused, and how much it may hold."""
+"""One connection: responses and their order, rejected input, and limits on memory and time."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ SMUGGLED = b"POST /smuggled HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nX-Swallo
 GARBAGE = b"nonsense\r\n\r\n"
 EARLY = request(b"", "/early", length=100)
 CLOSING_EARLY = request(b"", "/early", b"Connection: close\r\n", length=100)
-"""Answered before its body is here."""
+"""Answered before its body has arrived."""
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:
     asyncio.run(test)
 
 
-def cuts(data: bytes) -> list[list[bytes]]:
-    """The data whole, in two pieces cut at every position, and byte by byte."""
+def splits(data: bytes) -> list[list[bytes]]:
+    """The data in one piece, in two pieces split at every position, and byte by byte."""
     return [[data], *([data[:at], data[at:]] for at in range(1, len(data))), [bytes([byte]) for byte in data]]
 
 
@@ -78,7 +78,7 @@ def test_an_upgrade_is_answered_as_plain_http_and_is_the_last_request(path: str,
         offered = offered % (len(SMUGGLED), SMUGGLED)
 
     async def test() -> None:
-        for pieces in cuts(offered):
+        for pieces in splits(offered):
             protocol, connection, application = connected()
             await feed(protocol, connection, pieces, wait=len(pieces) <= 2)
             await settle()
@@ -193,7 +193,7 @@ def test_after_an_early_response_the_rest_of_the_body_is_skipped_and_the_connect
 
 
 def test_an_early_response_ends_the_connection_of_a_client_that_waits_to_send_its_body() -> None:
-    """Some clients send the body then, others their next request: what comes must be read as neither."""
+    """Some clients then send the body, others their next request, so what follows must be read as neither."""
     expecting = b"Expect: 100-continue\r\n"
 
     async def test() -> None:
@@ -206,9 +206,9 @@ def test_an_early_response_ends_the_connection_of_a_client_that_waits_to_send_it
             assert connection.statuses == [401]
             assert len(application.seen) == 1
             assert connection.is_over
-        for kept in (request(b"body", "/early", expecting), request(b"body", "/other", expecting)):
+        for keeping in (request(b"body", "/early", expecting), request(b"body", "/other", expecting)):
             protocol, connection, _ = connected()
-            await feed(protocol, connection, [kept, SLOW])
+            await feed(protocol, connection, [keeping, SLOW])
             assert connection.statuses[-1] == 200
             assert not connection.is_over
 
@@ -233,7 +233,7 @@ def test_a_too_large_content_length_is_rejected_before_the_body() -> None:
         protocol, connection, application = connected()
         await feed(protocol, connection, [request(b"", path="/other", length=ENCODED_BODY_MAX_BYTES + 1)])
         assert connection.statuses == [413]
-        assert not connection.closed, "the client is sending the body and has to find the response"
+        assert not connection.closed, "the client is still sending the body and must be able to read the response"
         assert application.disconnected == 0
 
     run(test())
@@ -250,7 +250,7 @@ def test_trailers_are_dropped(path: str) -> None:
     )
 
     async def test() -> None:
-        for pieces in cuts(sent):
+        for pieces in splits(sent):
             protocol, connection, application = connected()
             await feed(protocol, connection, [*pieces, SLOW], wait=len(pieces) <= 2)
             await settle()
@@ -269,7 +269,7 @@ def head_of(size: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "before", [b"", SLOW, QUICK, b"\r\n"], ids=["first", "behind a task", "behind another", "blank"]
+    "before", [b"", SLOW, QUICK, b"\r\n"], ids=["first", "after a task", "after another", "after a blank line"]
 )
 @pytest.mark.parametrize(("size", "status"), [(HEAD_MAX_BYTES, 200), (HEAD_MAX_BYTES + 1, 431)])
 def test_the_head_limit_applies_however_the_head_is_split(before: bytes, size: int, status: int) -> None:
@@ -294,7 +294,7 @@ def test_an_endless_head_is_rejected() -> None:
 
 
 HOST = b"Host: x\r\n"
-REFUSED = {
+REJECTED = {
     "no host": (b"GET / HTTP/1.1\r\n\r\n", 400),
     "two hosts": (b"GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n", 400),
     "two hosts in 1.0": (b"GET / HTTP/1.0\r\nHost: x\r\nHost: y\r\n\r\n", 400),
@@ -333,7 +333,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("sent", "status"), REFUSED.values(), ids=REFUSED.keys())
+@pytest.mark.parametrize(("sent", "status"), REJECTED.values(), ids=REJECTED.keys())
 def test_an_ambiguous_head_is_rejected(sent: bytes, status: int) -> None:
     async def test() -> None:
         for pieces in ([sent], [bytes([byte]) for byte in sent]):
@@ -373,17 +373,17 @@ def test_every_form_of_request_target_is_supported(line: bytes, path: str) -> No
 def test_an_internal_error_aborts_the_connection_and_logs_no_input(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fault(*_head: object) -> None:
+    def fail_internally(*_head: object) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(connection_states, "read_head", fault)
+    monkeypatch.setattr(connection_states, "read_head", fail_internally)
 
     async def test() -> None:
         protocol, connection, _ = connected()
         await feed(protocol, connection, [SLOW + SLOW])
         assert connection.aborted
         assert not connection.written
-        printed = "".join(capsys.readouterr()) + caplog.text  # the latter where an earlier test configured the log
+        printed = "".join(capsys.readouterr()) + caplog.text  # caplog where an earlier test configured the log
         assert "RuntimeError" in printed
         assert "secret" not in printed
 
@@ -443,13 +443,13 @@ def test_a_body_that_is_not_read_yet_is_held_back() -> None:
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one packet", "apart"])
 def test_a_waiting_body_is_held_back_by_every_earlier_response(together: bool) -> None:
-    """However many requests are answered before it, none of which has anything to read."""
+    """However many earlier requests without a body are answered first."""
 
     async def test() -> None:
         protocol, connection, application = connected()
         large = request(b"x" * (16 * MAX_QUEUED_BYTES), path="/other")
         part = large[: MAX_QUEUED_BYTES + 200]
-        if together:  # the packet has more requests than are queued at once
+        if together:  # the packet has more requests than can be queued
             await feed(protocol, connection, [HELD * (MAX_QUEUED + 4) + part], wait=False)
         else:
             await feed(protocol, connection, [HELD * 4, part], wait=False)
@@ -529,7 +529,7 @@ def test_a_stopping_server_reads_a_deferred_body_completely(ends_its_side: bool)
         protocol, connection, application = connected()
         protocol.data_received(CHUNKED + b"\r\n")
         protocol.data_received(chunk * 2000 + last * ends_its_side)
-        assert connection.paused, "a part of it waits"
+        assert connection.paused, "a part of the body waits"
         if ends_its_side:
             protocol.eof_received()
         protocol.shutdown()
@@ -617,7 +617,7 @@ def test_a_stopping_server_answers_the_received_requests() -> None:
     run(test())
 
 
-@pytest.mark.parametrize("before", [GARBAGE, CLOSING_EARLY], ids=["refused", "answered early"])
+@pytest.mark.parametrize("before", [GARBAGE, CLOSING_EARLY], ids=["rejected", "answered early"])
 def test_a_client_that_closes_its_side_after_the_last_response_is_closed_at_once(before: bytes) -> None:
     async def test() -> None:
         protocol, connection, _ = connected()
@@ -659,7 +659,7 @@ def test_a_client_whose_upgrade_was_ignored_may_still_be_sending() -> None:
 
 
 def test_a_response_cut_off_by_a_bad_body_is_not_continued() -> None:
-    """Its application waits for the client to read when the body turns out to be bad."""
+    """The application waits for the client to read when the body turns out to be invalid."""
 
     async def test() -> None:
         protocol, connection, application = connected()
@@ -718,7 +718,7 @@ def test_a_stopping_server_closes_idle_connections_at_once() -> None:
     run(test())
 
 
-async def looks(protocol: Any, connection: Any, times: int) -> None:
+async def check_progress(protocol: Any, connection: Any, times: int) -> None:
     for _ in range(times):
         if not connection.closed:
             protocol._check_progress()
@@ -729,13 +729,13 @@ def test_a_request_that_started_after_a_check_has_until_the_next_one() -> None:
     async def test() -> None:
         protocol, connection, _ = connected()
         await feed(protocol, connection, [SLOW])
-        await looks(protocol, connection, 1)
+        await check_progress(protocol, connection, 1)
         await feed(protocol, connection, [SLOW[:-1]])
-        await looks(protocol, connection, 1)
+        await check_progress(protocol, connection, 1)
         assert not connection.closed
         await feed(protocol, connection, [SLOW[-1:]])
         assert connection.statuses == [200, 200]
-        await looks(protocol, connection, 2)
+        await check_progress(protocol, connection, 2)
         assert connection.closed
 
     run(test())
@@ -745,7 +745,7 @@ def test_a_request_in_progress_survives_every_check() -> None:
     async def test() -> None:
         protocol, connection, application = connected()
         await feed(protocol, connection, [HELD])
-        await looks(protocol, connection, 5)
+        await check_progress(protocol, connection, 5)
         assert not connection.closed
         application.release.set()
         await settle()
@@ -759,12 +759,12 @@ def test_a_client_that_reads_nothing_between_two_checks_is_cut_off() -> None:
         protocol, connection, _ = connected()
         await feed(protocol, connection, [SLOW])
         connection.unsent_bytes = 1000
-        await looks(protocol, connection, 1)
+        await check_progress(protocol, connection, 1)
         assert not connection.aborted
-        await looks(protocol, connection, 1)
+        await check_progress(protocol, connection, 1)
         assert connection.aborted
 
-    assert KEEP_ALIVE_SECONDS == 75, "how long that is, as the README says"
+    assert KEEP_ALIVE_SECONDS == 75, "the interval that the README states"
     run(test())
 
 
@@ -773,8 +773,8 @@ def test_a_response_that_is_still_being_read_survives_the_close() -> None:
         protocol, connection, _ = connected()
         connection.unsent_bytes = 1000
         await feed(protocol, connection, [SLOW])
-        await looks(protocol, connection, 1)
-        connection.protocol = None  # what is unsent delays the end of the connection
+        await check_progress(protocol, connection, 1)
+        connection.protocol = None  # unsent data delays the end of the connection
         connection.unsent_bytes = 900
         connection.close()
         protocol._check_progress()

@@ -1,4 +1,4 @@
-"""Whatever happens to a connection, in whatever order: each complete request is answered once, in order."""
+"""Property: whatever happens to a connection, each complete request is answered once, in order."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ LARGE_BYTES = MAX_QUEUED_BYTES + 5000
 _RESPONSE_TO = re.compile(rb"<(\d+)>")
 
 
-class Numbered:
-    """Answers each request with its number, which is its body or, where that is not read, in its path."""
+class NumberingApplication:
+    """Answers each request with the number in its path."""
 
     def __init__(self) -> None:
         self.release = asyncio.Event()
-        self._taken: list[tuple[Respond, bytes]] = []
+        self._accepted: list[tuple[Respond, bytes]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, _, number = scope["path"].rpartition("/")
@@ -39,7 +39,7 @@ class Numbered:
         if path == "/held":
             await self.release.wait()
         if path == "/fail":
-            raise RuntimeError("a fault of the application")
+            raise RuntimeError("an application error")
         body = f"<{number}>".encode()
         await send({"type": "http.response.start", "status": 200, "headers": []})
         if path == "/stream":
@@ -52,15 +52,15 @@ class Numbered:
         path, _, number = scope["path"].rpartition("/")
         if path != "/quick":
             return False
-        if not self._taken:
+        if not self._accepted:
             asyncio.get_running_loop().call_soon(self.flush)
-        self._taken.append((respond, f"<{number}>".encode()))
+        self._accepted.append((respond, f"<{number}>".encode()))
         return True
 
     def flush(self) -> None:
-        taken, self._taken = self._taken, []
-        for reply, body in taken:
-            reply(Response(201, body, (JSON,), "ok"), "id-1")
+        accepted, self._accepted = self._accepted, []
+        for respond, body in accepted:
+            respond(Response(201, body, (JSON,), "ok"), "id-1")
 
 
 def request(path: str, number: int, framing: str) -> bytes:
@@ -88,7 +88,7 @@ ENDS = st.sampled_from(["stays", "eof", "shutdown", "lost", "garbage"])
 
 
 def responses(connection: Connection) -> list[int]:
-    """The numbers of the requests that were answered, in order; -1 for an answer without one."""
+    """The numbers of the answered requests, in order; -1 for a response without a number."""
     parts = re.split(rb"(?=HTTP/1\.1 \d)", connection.written)
     found = []
     for part in parts:
@@ -108,16 +108,16 @@ def test_every_complete_request_is_answered_once_in_order(
     requests: list[tuple[str, str]], events: list[tuple[str, int]], end: str
 ) -> None:
     whole = [request(path, number, framing) for number, (path, framing) in enumerate(requests)]
-    # What fails, or answers an HTTP request early, may end the connection or leave its number out.
+    # A request that fails gets a response without a number, and ends the connection.
     expected = [-1 if path == "/fail" else number for number, (path, _) in enumerate(requests)]
     if -1 in expected:
-        expected = expected[: expected.index(-1) + 1]  # a fault of the application ends the connection
+        expected = expected[: expected.index(-1) + 1]  # an application error ends the connection
 
     async def run() -> None:
-        faults: list[dict[str, Any]] = []
-        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context))
-        application = Numbered()
-        protocol, connection = protocol_of(Protocol, application)  # type: ignore[arg-type] # an application all the same
+        errors: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: errors.append(context))
+        application = NumberingApplication()
+        protocol, connection = protocol_of(Protocol, application)  # type: ignore[arg-type] # it is an application, too
         stream, position, paused_writing = b"".join(whole), 0, False
         for event, size in events:
             if connection.closed:
@@ -138,7 +138,7 @@ def test_every_complete_request_is_answered_once_in_order(
                 case "release":
                     application.release.set()
         complete = sum(1 for until in itertools.accumulate(map(len, whole)) if until <= position)
-        owed = expected[:complete]
+        due = expected[:complete]
         if end == "garbage" and position == sum(map(len, whole[:complete])) and not connection.closed:
             if not connection.paused:
                 protocol.data_received(b"nonsense\r\n\r\n")
@@ -153,21 +153,21 @@ def test_every_complete_request_is_answered_once_in_order(
         application.release.set()
         for _ in range(12):
             await settle(100)
-        answered = [number for number in responses(connection) if number >= 0 or -1 in owed]
-        whole_answered = answered[: len(owed)]
+        answered = [number for number in responses(connection) if number >= 0 or -1 in due]
+        first_answered = answered[: len(due)]
         if end in ("stays", "eof", "garbage"):
-            assert whole_answered == owed
+            assert first_answered == due
         else:
-            assert whole_answered == owed[: len(whole_answered)], "those that were answered are the first ones"
-        if end == "stays" and -1 not in owed and not connection.is_over:
-            assert not connection.paused, "it is read again"
+            assert first_answered == due[: len(first_answered)], "the first requests are answered"
+        if end == "stays" and -1 not in due and not connection.is_over:
+            assert not connection.paused, "reading has resumed"
         is_between_requests = position == sum(map(len, whole[:complete]))
         if end in ("eof", "lost") or (end == "shutdown" and is_between_requests):
-            assert connection.is_over, "a request that is incomplete is waited for by a server that stops"
-        assert not faults
-        left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            assert connection.is_over, "only a stopping server waits for an incomplete request"
+        assert not errors
+        remaining_tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         if connection.closed:
-            assert not left, "nothing runs for a client that is gone"
+            assert not remaining_tasks, "no task runs for a disconnected client"
         protocol.connection_lost(None)
         await settle()
 

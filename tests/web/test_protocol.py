@@ -1,4 +1,4 @@
-"""What a client may send, how much and how slowly: httptools and uvicorn by themselves take anything."""
+"""Limits on size and time of requests, which httptools and uvicorn do not have, and the fast path over a socket."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ENDLESS_BYTES = 16 * ENCODED_BODY_MAX_BYTES
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers at once, whatever else may be coming."""
+    """Responds without reading the body."""
     if scope["type"] == "lifespan":
         while True:
             message = await receive()
@@ -38,12 +38,12 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse("well")(scope, receive, send)
 
 
-class AtOnce:
-    """Takes whole requests to `/quick`, and answers everything else as `app` does; keeps the bodies it was shown."""
+class QuickApplication:
+    """Accepts requests to `/quick` on the fast path, and handles all others as `app` does; records the bodies."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
-        self._taken: list[Respond] = []
+        self._accepted: list[Respond] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await app(scope, receive, send)
@@ -53,13 +53,13 @@ class AtOnce:
         if scope["path"] != "/quick":
             return False
         asyncio.get_running_loop().call_soon(self.flush)
-        self._taken.append(respond)
+        self._accepted.append(respond)
         return True
 
     def flush(self) -> None:
-        taken, self._taken = self._taken, []
-        for reply in taken:
-            reply(Response(201, b"{}", (JSON,), "ok"), "id-1")
+        accepted, self._accepted = self._accepted, []
+        for respond in accepted:
+            respond(Response(201, b"{}", (JSON,), "ok"), "id-1")
 
 
 @pytest.fixture
@@ -68,13 +68,13 @@ def port() -> Iterator[int]:
 
 
 @pytest.fixture
-def quick() -> AtOnce:
-    return AtOnce()
+def quick_app() -> QuickApplication:
+    return QuickApplication()
 
 
 @pytest.fixture
-def quick_port(quick: AtOnce) -> Iterator[int]:
-    yield from served(quick)
+def quick_port(quick_app: QuickApplication) -> Iterator[int]:
+    yield from served(quick_app)
 
 
 def served(application: ASGIApp) -> Iterator[int]:
@@ -95,8 +95,8 @@ def connected(port: int) -> Iterator[socket.socket]:
         yield connection
 
 
-def answered(connection: socket.socket) -> bytes:
-    """The status line of one answer; b"" when the connection was closed instead."""
+def status_line(connection: socket.socket) -> bytes:
+    """The status line of one response; b"" if the connection was closed instead."""
     return connection.recv(65_536)[:12]
 
 
@@ -104,7 +104,7 @@ def test_the_head_limit_applies_to_all_pieces_together(port: int) -> None:
     half = b"x" * (HEAD_MAX_BYTES * 2 // 3)
     with connected(port) as connection:
         connection.sendall(GET + b"\r\n")
-        assert answered(connection) == b"HTTP/1.1 200"
+        assert status_line(connection) == b"HTTP/1.1 200"
         connection.sendall(GET + b"X: " + half)
         time.sleep(0.05)
         connection.sendall(half + b"\r\n\r\n")
@@ -115,10 +115,10 @@ def test_the_head_limit_applies_to_all_pieces_together(port: int) -> None:
     "endless", [b"0\r\nX: ", b"1;x="], ids=["a trailer without an end", "a chunk's extension without an end"]
 )
 def test_a_body_that_no_route_reads_is_limited_too(port: int, endless: bytes) -> None:
-    """A trailer is gathered in memory, in time that grows with its square; unlimited, anyone could stop a worker."""
+    """A trailer is collected in memory, in quadratic time; without a limit, anyone could stop a worker."""
     with connected(port) as connection:
         connection.sendall(CHUNKED)
-        assert answered(connection) == b"HTTP/1.1 200"
+        assert status_line(connection) == b"HTTP/1.1 200"
         connection.sendall(endless)
         sent = 0
         with contextlib.suppress(ConnectionError):
@@ -129,7 +129,7 @@ def test_a_body_that_no_route_reads_is_limited_too(port: int, endless: bytes) ->
 
 
 @pytest.mark.parametrize(
-    "begun",
+    "pieces",
     [
         [],
         [b"GET / HT"],
@@ -138,13 +138,13 @@ def test_a_body_that_no_route_reads_is_limited_too(port: int, endless: bytes) ->
     ],
     ids=["nothing", "half a line", "half a head on a kept connection", "half a body"],
 )
-def test_an_idle_connection_is_closed(port: int, monkeypatch: pytest.MonkeyPatch, begun: list[bytes]) -> None:
+def test_an_idle_connection_is_closed(port: int, monkeypatch: pytest.MonkeyPatch, pieces: list[bytes]) -> None:
     monkeypatch.setattr(protocol, "KEEP_ALIVE_SECONDS", 0.2)
     with connected(port) as connection:
-        for piece in begun:
+        for piece in pieces:
             connection.sendall(piece)
             if b"\r\n\r\n" in piece:
-                assert answered(connection) == b"HTTP/1.1 200"
+                assert status_line(connection) == b"HTTP/1.1 200"
         assert connection.recv(1) == b""
 
 
@@ -153,60 +153,62 @@ def test_a_connection_in_use_survives_every_check(port: int, monkeypatch: pytest
     with connected(port) as connection:
         for _ in range(10):
             connection.sendall(POST + b"Content-Length: 2\r\n\r\nok")
-            assert answered(connection) == b"HTTP/1.1 200"
+            assert status_line(connection) == b"HTTP/1.1 200"
             with contextlib.suppress(TimeoutError):
                 connection.settimeout(0.03)
                 assert connection.recv(1)
-                pytest.fail("more than one answer")
+                pytest.fail("more than one response")
             connection.settimeout(5)
 
 
 QUICK = b"POST /quick HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody"
 
 
-def test_the_fast_path_response_has_every_header(quick: AtOnce, quick_port: int) -> None:
+def test_the_fast_path_response_has_every_header(quick_app: QuickApplication, quick_port: int) -> None:
     with connected(quick_port) as connection:
         for _ in range(2):
             connection.sendall(QUICK)
-            answer = connection.recv(65_536)
-            assert answer.startswith(b"HTTP/1.1 201 Created\r\ncontent-type: application/json\r\ndate: ")
-            assert answer.endswith(b"content-length: 2\r\nx-request-id: id-1\r\n\r\n{}")
-    assert quick.bodies == [b"body", b"body"]
+            response = connection.recv(65_536)
+            assert response.startswith(b"HTTP/1.1 201 Created\r\ncontent-type: application/json\r\ndate: ")
+            assert response.endswith(b"content-length: 2\r\nx-request-id: id-1\r\n\r\n{}")
+    assert quick_app.bodies == [b"body", b"body"]
 
 
-def test_pipelined_requests_are_answered_in_order_on_either_path(quick: AtOnce, quick_port: int) -> None:
+def test_pipelined_requests_are_answered_in_order_on_either_path(quick_app: QuickApplication, quick_port: int) -> None:
     slow = QUICK.replace(b"/quick", b"/other")
     with connected(quick_port) as connection:
         connection.sendall(QUICK + slow + QUICK + slow + slow + QUICK)
-        answers = b""
-        while answers.count(b"HTTP/1.1") < 6 or not answers.endswith((b"{}", b"well")):
-            answers += connection.recv(65_536)
-    statuses = [part[1:4] for part in answers.split(b"HTTP/1.1")[1:]]
-    assert statuses == [b"201", b"200", b"200", b"200", b"200", b"200"], "behind one that waits, all wait their turn"
+        responses = b""
+        while responses.count(b"HTTP/1.1") < 6 or not responses.endswith((b"{}", b"well")):
+            responses += connection.recv(65_536)
+    statuses = [part[1:4] for part in responses.split(b"HTTP/1.1")[1:]]
+    assert statuses == [b"201", b"200", b"200", b"200", b"200", b"200"], "after one that waits, all wait in order"
 
 
-def test_a_body_in_pieces_is_handled_by_a_task(quick: AtOnce, quick_port: int) -> None:
+def test_a_body_in_pieces_is_handled_by_a_task(quick_app: QuickApplication, quick_port: int) -> None:
     with connected(quick_port) as connection:
         connection.sendall(QUICK[:-2])
-        assert answered(connection) == b"HTTP/1.1 200"
-    assert not quick.bodies
+        assert status_line(connection) == b"HTTP/1.1 200"
+    assert not quick_app.bodies
 
 
 @pytest.mark.parametrize("coding", [b"gzip", b"identity"])
-def test_a_body_with_a_content_coding_never_takes_the_fast_path(quick: AtOnce, quick_port: int, coding: bytes) -> None:
-    """The routes' ordinary way judges the coding, so the fast path need not look for it."""
+def test_a_body_with_a_content_coding_never_takes_the_fast_path(
+    quick_app: QuickApplication, quick_port: int, coding: bytes
+) -> None:
+    """The task path checks the coding, so the fast path does not have to."""
     with connected(quick_port) as connection:
         for _ in range(2):
             connection.sendall(QUICK.replace(b"Host: x", b"Host: x\r\nContent-Encoding: " + coding))
-            assert answered(connection) == b"HTTP/1.1 200"
-    assert not quick.bodies
+            assert status_line(connection) == b"HTTP/1.1 200"
+    assert not quick_app.bodies
 
 
-def test_expect_100_continue_is_honoured(quick: AtOnce, quick_port: int) -> None:
+def test_expect_100_continue_is_honoured(quick_app: QuickApplication, quick_port: int) -> None:
     with connected(quick_port) as connection:
         connection.sendall(QUICK.replace(b"Host: x", b"Host: x\r\nExpect: 100-continue"))
-        assert answered(connection) in {b"HTTP/1.1 100", b"HTTP/1.1 200"}
-    assert not quick.bodies
+        assert status_line(connection) in {b"HTTP/1.1 100", b"HTTP/1.1 200"}
+    assert not quick_app.bodies
 
 
 @pytest.mark.parametrize(
@@ -221,11 +223,11 @@ def test_connection_close_ends_the_connection(quick_port: int, last: bytes) -> N
         assert connection.recv(1) == b""
 
 
-def test_a_too_large_head_never_takes_the_fast_path(quick: AtOnce, quick_port: int) -> None:
+def test_a_too_large_head_never_takes_the_fast_path(quick_app: QuickApplication, quick_port: int) -> None:
     with connected(quick_port) as connection:
         connection.sendall(QUICK.replace(b"Host: x", b"Host: x\r\nX: " + b"x" * HEAD_MAX_BYTES))
-        assert answered(connection) == b"HTTP/1.1 431"
-    assert not quick.bodies
+        assert status_line(connection) == b"HTTP/1.1 431"
+    assert not quick_app.bodies
 
 
 def test_a_connection_on_the_fast_path_survives_every_check(quick_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,6 +235,6 @@ def test_a_connection_on_the_fast_path_survives_every_check(quick_port: int, mon
     with connected(quick_port) as connection:
         for _ in range(10):
             connection.sendall(QUICK)
-            assert answered(connection) == b"HTTP/1.1 201"
+            assert status_line(connection) == b"HTTP/1.1 201"
             time.sleep(0.03)
-        assert connection.recv(1) == b"", "and is closed when it is idle"
+        assert connection.recv(1) == b"", "closed once idle"

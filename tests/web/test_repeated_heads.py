@@ -1,5 +1,5 @@
-"""A head that comes again is not parsed again, and nobody can tell: not the application, not the client, whatever is
-sent and however it is cut up."""
+"""A repeated head is not parsed again, with no visible difference to the application or the client, whatever is sent
+and however it is split."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tokensvc.web.protocol import Protocol
 from tokensvc.web.request_head import HEAD_MAX_BYTES
 
 _ID = re.compile(rb"x-request-id: [0-9a-f]{16}")
-"""A refusal's, which differs each time."""
+"""The id of a rejected request, which differs each time."""
 
 
-class Forgetful(Protocol):
-    """Parses each head."""
+class NeverRemembering(Protocol):
+    """Parses every head."""
 
-    def _remember(self, data: bytes) -> None:
-        """Nothing."""
+    def _remember_head(self, data: bytes) -> None:
+        """Remember nothing."""
 
 
-class Counting(Protocol):
+class CountingHeads(Protocol):
     """Counts the heads that it parses."""
 
     parsed = 0
@@ -35,9 +35,9 @@ class Counting(Protocol):
         super().on_headers_complete()
 
 
-def exchanged(kind: type[Protocol], pieces: list[tuple[bytes, bool]]) -> tuple[list[Seen], bytes, bool]:
-    """What the application saw, what the client got, and whether the connection was closed. After a piece that is
-    marked the client waits for what comes back."""
+def exchange(kind: type[Protocol], pieces: list[tuple[bytes, bool]]) -> tuple[list[Seen], bytes, bool]:
+    """What the application and the client received, and whether the connection was closed. After a piece marked true,
+    the client waits for the responses."""
 
     async def run() -> tuple[list[Seen], bytes, bool]:
         application = Application()
@@ -88,14 +88,14 @@ LAST_REQUESTS = [
 
 @st.composite
 def conversations(draw: st.DrawFn) -> list[tuple[bytes, bool]]:
-    """Requests, often the same ones, cut up anywhere or not at all, and sent with or without waiting."""
-    few = draw(st.lists(st.sampled_from(REQUESTS), min_size=1, max_size=3))
-    stream = draw(st.lists(st.sampled_from(few), min_size=1, max_size=6))
+    """Requests, often repeated ones, split anywhere or not at all, and sent with or without waiting."""
+    distinct = draw(st.lists(st.sampled_from(REQUESTS), min_size=1, max_size=3))
+    stream = draw(st.lists(st.sampled_from(distinct), min_size=1, max_size=6))
     stream += draw(st.lists(st.sampled_from(LAST_REQUESTS), max_size=1))
     pieces: list[bytes] = []
-    for one in stream:
-        cut = draw(st.integers(0, len(one)) | st.just(0))
-        pieces += [part for part in (one[:cut], one[cut:]) if part]
+    for data in stream:
+        cut = draw(st.integers(0, len(data)) | st.just(0))
+        pieces += [part for part in (data[:cut], data[cut:]) if part]
         if len(pieces) > 1 and draw(st.integers(0, 4)) == 0:
             pieces[-2:] = [pieces[-2] + pieces[-1]]
     return [(piece, draw(st.booleans())) for piece in pieces]
@@ -112,13 +112,13 @@ def conversations(draw: st.DrawFn) -> list[tuple[bytes, bool]]:
 @example([(QUICK, True), (request(b"slow"), False), (QUICK, True)])
 @example([(LAST_REQUESTS[0], False), (LAST_REQUESTS[0], True)])
 def test_remembering_heads_changes_no_response(pieces: list[tuple[bytes, bool]]) -> None:
-    assert exchanged(Protocol, pieces) == exchanged(Forgetful, pieces)
+    assert exchange(Protocol, pieces) == exchange(NeverRemembering, pieces)
 
 
 def test_the_same_head_is_parsed_once_and_a_different_one_again() -> None:
     async def run() -> None:
         application = Application()
-        protocol, connection = protocol_of(Counting, application)
+        protocol, connection = protocol_of(CountingHeads, application)
         for piece in (QUICK, request(b"BODY"), QUICK, request(b"longer"), request(b"LONGER")):
             protocol.data_received(piece)
             await asyncio.sleep(0)
@@ -139,14 +139,14 @@ def test_the_same_head_is_parsed_once_and_a_different_one_again() -> None:
         (b"nonsense\r\n\r\n", [b"201", b"400"]),
         (b"POST /quick HTTP/1.1\r\nX: " + b"x" * 2 * HEAD_MAX_BYTES, [b"201", b"431"]),
     ],
-    ids=["another", "one that takes longer", "one that is refused", "the last", "nonsense", "an endless head"],
+    ids=["another", "data handled by a task", "a rejected data", "the last", "garbage", "an endless head"],
 )
-@pytest.mark.parametrize("together", [0, 20, 1000], ids=["apart", "begun together", "together"])
+@pytest.mark.parametrize("together", [0, 20, 1000], ids=["apart", "partly together", "together"])
 def test_input_after_an_accepted_request_is_answered_after_it(
     following: bytes, statuses: list[bytes], together: int
 ) -> None:
     pieces = [(QUICK, True), (QUICK + following[:together], False), (following[together:], True)]
-    _, written, _ = exchanged(Protocol, pieces)
+    _, written, _ = exchange(Protocol, pieces)
     statuses = [b"201", *statuses]
     assert re.findall(rb"HTTP/1.1 (\d+)", written) == statuses
 

@@ -1,6 +1,6 @@
-"""Where our protocol differs from uvicorn's on purpose, and that it does not elsewhere.
+"""Intended differences between our protocol and uvicorn's, and no others.
 
-Each row of the table is tried on both. A row that no longer differs has to go; a difference without a row is a fault.
+Each row of the table is run on both. A row that no longer differs must be removed; a difference without a row is a bug.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ GET = b"GET /other HTTP/1.1\r\n"
 
 
 class Outcome(NamedTuple):
-    """What a client and the application see."""
+    """What the client and the application receive."""
 
     statuses: list[int]
     bodies: list[bytes]
@@ -43,35 +43,35 @@ DIFFERENCES = {
         [request(b"", more=UPGRADE, path="/other", length=4), b"body"],
         Outcome([200, 400], [b""]),
         Outcome([200], [b"body"]),
-        "its body is read as a body, not as the next request; the connection ends with it",
+        "the body is not read as the next request; the connection ends with the request",
     ),
-    "garbage behind a request": Difference(
+    "garbage after a request": Difference(
         [OK + b"nonsense\r\n\r\n"],
         Outcome([400], [b"body"]),
         Outcome([200, 400], [b"body"]),
-        "what was accepted is answered",
+        "accepted requests are answered",
     ),
     "trailers": Difference(
         [CHUNKED + b"0\r\nAuthorization: x\r\n\r\n"],
         Outcome([200], [b"+authorization"]),
         Outcome([200], [b""]),
-        "nothing that arrives after the head is a header",
+        "trailers are not headers",
     ),
     "no host": Difference([GET + b"\r\n"], Outcome([200], [b""]), Outcome([400], []), "RFC 9112, section 3.2"),
     "two hosts": Difference(
         [GET + b"Host: x\r\nHost: y\r\n\r\n"], Outcome([200], [b""]), Outcome([400], []), "RFC 9112, section 3.2"
     ),
-    "a host that is none": Difference(
+    "an invalid host": Difference(
         [GET + b"Host: a b\r\n\r\n"], Outcome([200], [b""]), Outcome([400], []), "RFC 9112, section 3.2"
     ),
     "two authorizations": Difference(
         [GET + b"Host: x\r\nAuthorization: a\r\nAuthorization: b\r\n\r\n"],
         Outcome([200], [b"+authorization"]),
         Outcome([400], []),
-        "two readers could take different ones",
+        "two recipients could use different ones",
     ),
     "HTTP/2.0": Difference(
-        [GET.replace(b"1.1", b"2.0") + b"Host: x\r\n\r\n"], Outcome([200], [b""]), Outcome([505], []), "not spoken here"
+        [GET.replace(b"1.1", b"2.0") + b"Host: x\r\n\r\n"], Outcome([200], [b""]), Outcome([505], []), "not supported"
     ),
     "an unknown transfer coding": Difference(
         [CHUNKED.replace(b"chunked", b"gzip, chunked") + b"0\r\n\r\n"],
@@ -95,7 +95,7 @@ DIFFERENCES = {
         [request(b"", "/early", b"Expect: 100-continue\r\n", length=len(OK)), OK + OK],
         Outcome([401, 200], [b"", b"body"]),
         Outcome([401], [b""]),
-        "it may send that body or not, so what follows cannot be read; the connection ends with the response",
+        "the body may follow or not, so what follows cannot be parsed; the connection ends with the response",
     ),
     "a large length": Difference(
         [request(b"", path="/early", length=ENCODED_BODY_MAX_BYTES + 1)],
@@ -123,9 +123,9 @@ def outcome_of(kind: type[object], sent: list[bytes]) -> Outcome:
 
 @pytest.mark.parametrize("row", DIFFERENCES.values(), ids=DIFFERENCES.keys())
 def test_our_protocol_differs_where_the_table_says(row: Difference) -> None:
-    assert row.ours != row.uvicorn, "a row that is no difference"
+    assert row.ours != row.uvicorn, "a row without a difference"
     assert outcome_of(Protocol, row.sent) == row.ours, row.reason
-    assert outcome_of(HttpToolsProtocol, row.sent) == row.uvicorn, "uvicorn does otherwise now"
+    assert outcome_of(HttpToolsProtocol, row.sent) == row.uvicorn, "uvicorn has changed"
 
 
 ORDINARY = [
