@@ -48,12 +48,12 @@ def test_a_list_continues_in_place_while_resources_are_created_and_deleted(call:
     assert [channel["name"] for channel in rest["channels"]] == ["c3", "new"]
 
 
-def test_a_hundred_channels_are_the_default_page(call: CallIvs) -> None:
+def test_the_default_page_size_of_channels_is_one_hundred(call: CallIvs) -> None:
     make_channels(call, 101)
     assert [len(page) for page in pages(call, None)] == [100, 1]
 
 
-def test_one_stream_key_is_the_default_page(call: CallIvs) -> None:
+def test_the_default_page_size_of_stream_keys_is_one(call: CallIvs) -> None:
     (arn,) = make_channels(call, 1)
     assert len(call("ListStreamKeys", channelArn=arn)["streamKeys"]) == 1
 

@@ -1,10 +1,13 @@
-"""The IVS API as data, and the local IVS on top of it. No sockets, no SQL.
+"""The local IVS: the whole IVS API as botocore's service model describes it, and a playback edge. For tests and demos.
 
-model.py shapes.py   read AWS's service model: routes, checks, rendering. Know no IVS
-surface.py           the model of IVS: patches to it, what is served, what is not yet
-kinds.py             kinds of resources as rows; crud.py makes the operations of them
-channels.py …        the rules that are a kind's own
-streams.py …         a stream's life, its sessions, events and recordings; simulator.py is where streams come from today
-rates.py faults.py   how often, and what goes wrong on request
-embedded.py          LocalIvs: check -> handler -> dump, in one transaction
+model.py shapes.py     interpret an AWS service model: routes, validation, rendering. They contain nothing about IVS
+api_model.py           IVS's service model, with corrections
+service.py             LocalIvs: validates a call, runs its handler and renders the response, in one transaction
+crud.py resources/     the operations that resources share; one file per resource with its description and rules
+live_streams.py        which channels are live; streams/ has their lifecycle, sessions, events and recordings
+simulator.py           starts and stops streams on command
+revocations.py         viewer-session revocations
+rate_limits.py faults.py   throttling and fault injection
+edge/ http/            the playback edge; API, edge and management listener over HTTP
+storage.py             the store, on SQLite
 """

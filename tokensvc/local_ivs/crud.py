@@ -6,7 +6,7 @@ Invariants
 - A call is one transaction, so an error at any point leaves everything unchanged.
 - Order of errors on a create: the request itself, its references, a duplicate, the quota. INFERRED: IVS does not
   document it.
-- Responses may hold more members than the operation returns (a summary's, a key's public half): the rendering by the
+- Responses may have more members than the operation returns (a summary's, a key's DER): the rendering by the
   service model drops the rest.
 """
 

@@ -1,7 +1,7 @@
 """Live streams: the interface that creates them, and how to find the stream of a channel.
 
 Invariants
-- A channel is live exactly while a stream document is stored under `stream_key(channel_arn)`. `streams/lifecycle.py`
+- A channel is live exactly while a stream document is stored under `stream_document_key(channel_arn)`. `streams/lifecycle.py`
   writes and deletes these documents; operations and the edge only read them.
 """
 
@@ -16,14 +16,14 @@ STREAM = "stream"
 """The kind under which live streams are stored. It has no ResourceType, since no operation creates a stream."""
 
 
-def stream_key(channel_arn: str) -> str:
+def stream_document_key(channel_arn: str) -> str:
     """The key under which a channel's stream is stored. It is never a valid ARN, so no operation can address it."""
     return f"{channel_arn}/{STREAM}"
 
 
 def stream_of(transaction: ResourceTransaction, channel_arn: str) -> Resource | None:
     """The live stream of a channel, or None if the channel is not live."""
-    return transaction.get(stream_key(channel_arn))
+    return transaction.get(stream_document_key(channel_arn))
 
 
 class StreamSource(Protocol):

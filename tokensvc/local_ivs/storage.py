@@ -72,7 +72,7 @@ class SqliteResourceStore:
         self._engine = make_engine("sqlite://" if path == ":memory:" else f"sqlite:///{path}")
         with write_transaction(self._engine) as connection:
             _METADATA.create_all(connection)
-        self._turn = self._engine.get_execution_options()["call_guard"]
+        self._call_guard = self._engine.get_execution_options()["call_guard"]
 
     @contextlib.contextmanager
     def begin(self, *, write: bool) -> Iterator[_Transaction]:
@@ -114,7 +114,7 @@ class SqliteResourceStore:
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
-        with map_db_errors(self._engine), self._turn():
+        with map_db_errors(self._engine), self._call_guard():
             pooled = self._engine.raw_connection()
             try:
                 yield pooled.driver_connection  # type: ignore[misc]  # always SQLite's own connection type

@@ -11,7 +11,6 @@ Invariants
 
 from __future__ import annotations
 
-import traceback
 import uuid
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -34,7 +33,7 @@ from tokensvc.local_ivs.http.asgi import HttpResponse, base_url, run_lifespan, s
 from tokensvc.local_ivs.model import ApiModel, Operation, render_error
 from tokensvc.local_ivs.service import READ_ONLY, LocalIvs
 from tokensvc.local_ivs.sigv4 import SignatureVerifier, SignedRequest
-from tokensvc.log import structlog
+from tokensvc.log import exception_fields, structlog
 
 BODY_MAX_BYTES = 1024 * 1024
 THREADS = 8
@@ -129,12 +128,7 @@ class IvsApi:
             _log.error("store of the local IVS failed", request_id=request_id, code=failure.code, detail=failure.detail)
             response = self._error_response(IvsError("ServiceUnavailable", "The local IVS cannot reach its store"))
         except Exception as failure:  # noqa: BLE001 - the last resort: logged and rendered here
-            frames = " < ".join(
-                f"{frame.filename}:{frame.lineno}" for frame in reversed(traceback.extract_tb(failure.__traceback__))
-            )
-            _log.error(
-                "request to the local IVS failed", request_id=request_id, error=type(failure).__name__, frames=frames
-            )
+            _log.error("request to the local IVS failed", request_id=request_id, **exception_fields(failure))
             internal = IvsError("InternalServerException", "Internal failure; see the local IVS's log")
             response = self._error_response(internal)
         return self._with_common_headers(scope, response, request_id), fault

@@ -37,7 +37,7 @@ from tokensvc.timestamps import rfc3339
 
 BODY_MAX_BYTES = 64 * 1024
 THREADS = 4
-WHAT = "The management listener of tokensvc's local IVS. This is not AWS."
+DESCRIPTION = "The management listener of tokensvc's local IVS. This is not AWS."
 _T = TypeVar("_T")
 
 
@@ -79,7 +79,7 @@ class Management:
     async def _show(self, _: Request) -> Response:
         clock = self._context.clock
         now = rfc3339(int(clock.now()))
-        return JSONResponse({"what": WHAT, "now": now, "clockOffsetSeconds": clock.offset_seconds})
+        return JSONResponse({"what": DESCRIPTION, "now": now, "clockOffsetSeconds": clock.offset_seconds})
 
     async def _advance(self, request: Request) -> Response:
         body = requests.read_as(requests.AdvanceClockRequest, await _body(request))

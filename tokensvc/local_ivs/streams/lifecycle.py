@@ -15,7 +15,7 @@ from typing import Any
 
 from tokensvc.local_ivs.errors import conflict
 from tokensvc.local_ivs.id_generators import ALPHANUMERIC
-from tokensvc.local_ivs.live_streams import STREAM, stream_key, stream_of
+from tokensvc.local_ivs.live_streams import STREAM, stream_document_key, stream_of
 from tokensvc.local_ivs.resource_store import Resource
 from tokensvc.local_ivs.streams import events, sessions
 from tokensvc.local_ivs.streams.ingest import Ingest, limit_breaches
@@ -49,7 +49,7 @@ def start(context: TxContext, channel: Resource, ingest: Ingest) -> Resource | N
         "adBreaks": [],
         "recording": recording,
     }
-    key = stream_key(channel.arn)
+    key = stream_document_key(channel.arn)
     stream = Resource(key, channel.account_region, STREAM, channel.arn, "", body, context.now)
     context.transaction.put(stream)
     sessions.open_session(context, channel, stream_id, ingest)
