@@ -366,7 +366,7 @@ def test_a_new_cause_is_logged_immediately(outage: Outage) -> None:
 
 
 def test_alternating_causes_are_not_logged_each_time(outage: Outage) -> None:
-    slow, lines = raising(StoreUnavailable("the store did not answer in time")), []
+    slow, lines = raising(StoreUnavailable("the store did not respond in time")), []
     for _ in range(60):
         lines += outage.run(UNREACHABLE) + outage.run(slow)
     assert len(lines) == 2 + 1

@@ -293,7 +293,7 @@ def test_a_lost_subject_key_keeps_nothing_else_from_being_read_and_is_taken_up_w
     assert worker.refresh.current.max_ttl_seconds == 60
     assert set(worker.refresh.current.secrets) == {"one"}
     [warning] = worker.refresh.current.damage
-    assert "has it no more" in warning
+    assert "subject key is missing" in warning
     with stage.store.engine.begin() as connection:
         connection.execute(sa.insert(schema.subject_keys).values(kept._asdict()))
     worker.refresh.run_once()

@@ -1,4 +1,4 @@
-"""A local IVS for the commands, and deployments on it."""
+"""Fixtures: a local IVS that the commands call, and deployments that use it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tokensvc.local_ivs.storage import SqliteResourceStore
 from tokensvc.storage.store import Store, open_store
 
 ACCOUNTS = 400
-"""More than all tests of this folder use in one process."""
+"""More than the tests of this folder use in one process."""
 
 
 @pytest.fixture(scope="session")
 def accounts() -> Iterator[Accounts]:
-    """A local IVS behind a socket, in this process; a test's commands follow faster than IVS's rates allow."""
+    """A local IVS behind a socket in this process, without rate limits, since commands run in quick succession."""
     resources = SqliteResourceStore(":memory:")
     credentials = {f"account{n}": AccessKeySecret(f"account{n}", str(200_000_000_000 + n)) for n in range(1, ACCOUNTS)}
     parts = build(resources, LocalIvsSettings(credentials, rate_limits=False), AdvanceableClock(SystemClock()))
@@ -34,13 +34,13 @@ def accounts() -> Iterator[Accounts]:
 
 @pytest.fixture
 def bare(accounts: Accounts, tmp_path: Path) -> Terminal:
-    """A deployment that has its settings and no store yet."""
+    """A deployment with settings but no store yet."""
     return Terminal(tmp_path, accounts.endpoint, accounts.next())
 
 
 @pytest.fixture
 def terminal(bare: Terminal, migrated: Path) -> Terminal:
-    """A deployment with a new store, whose keys sign as soon as IVS holds them."""
+    """A deployment with a new store, whose keys become active as soon as they are imported."""
     shutil.copy(migrated, bare.store)
     opened = open_store(bare.environ["TOKENSVC_DATABASE_URL"])
     opened.deployment.set_rotation(propagation_seconds=0, max_age_seconds=None, standby=False)
@@ -50,7 +50,7 @@ def terminal(bare: Terminal, migrated: Path) -> Terminal:
 
 @pytest.fixture
 def healthy(terminal: Terminal) -> Terminal:
-    """A deployment that lacks nothing."""
+    """A complete deployment: every check of `tokensvc doctor` passes."""
     terminal("keys", "generate")
     terminal("callers", "add", "web", "--all-channels")
     return terminal
@@ -58,7 +58,7 @@ def healthy(terminal: Terminal) -> Terminal:
 
 @pytest.fixture
 def store(healthy: Terminal) -> Iterator[Store]:
-    """The store of the healthy deployment, opened beside its commands."""
+    """The store of the healthy deployment, opened next to the commands."""
     opened = open_store(f"sqlite:///{healthy.store}")
     yield opened
     opened.close()

@@ -1,8 +1,8 @@
-"""The command line as a test uses it: in this process, off a terminal, with an environment of its own.
+"""Runs commands in this process, without a terminal and with an environment of their own.
 
-Rules of the file
-- `main` is what runs, so exit codes and refusals are those that a shell sees.
-- Each deployment has an AWS account of its own in one local IVS that all tests share.
+Invariants
+- `main` itself runs, so exit codes and error messages are those that a shell sees.
+- Each deployment has its own AWS account in one local IVS that all tests share.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tokensvc.cli import main
 
 
 class CommandResult(NamedTuple):
-    """What a command said, and how it ended."""
+    """A command's output and exit code."""
 
     code: int
     out: str
@@ -36,12 +36,12 @@ class CommandResult(NamedTuple):
 
     @property
     def error(self) -> Any:
-        """The refusal of a command that was told --json: the last line that it said."""
+        """The error of a command that was run with --json: the last line on standard error."""
         return json.loads(self.err.splitlines()[-1])["error"]
 
 
 class Terminal:
-    """Runs commands on one deployment."""
+    """Runs commands against one deployment."""
 
     def __init__(self, folder: Path, endpoint: str, access_key: str) -> None:
         self.folder = folder
@@ -71,13 +71,13 @@ class Terminal:
     def __call__(
         self, *arguments: str, code: int = 0, stdin: str = "", without: str = "", **settings: str
     ) -> CommandResult:
-        """Run a command, which must end with that code; `settings` by their names without the prefix, or AWS's."""
+        """Run a command and require the exit code; `settings` are AWS variables, or settings without their prefix."""
         result = self.run(*arguments, stdin=stdin, without=without, **settings)
-        assert result.code == code, f"{arguments} ended with {result.code}:\n{result.out}\n{result.err}"
+        assert result.code == code, f"{arguments} exited with {result.code}:\n{result.out}\n{result.err}"
         return result
 
     def run(self, *arguments: str, stdin: str = "", without: str = "", **settings: str) -> CommandResult:
-        """Run a command, whatever it ends with."""
+        """Run a command with any exit code."""
         environ = self.environ | {n if n.startswith("AWS_") else f"TOKENSVC_{n}": v for n, v in settings.items()}
         environ = {name: value for name, value in environ.items() if name not in without.split()}
         out, err = io.StringIO(), io.StringIO()
@@ -109,7 +109,7 @@ class Terminal:
 
 
 class Accounts:
-    """Accounts of a local IVS that no test has used yet."""
+    """Hands out unused accounts of a local IVS."""
 
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint

@@ -1,4 +1,4 @@
-"""Shell completion: offered by the root alone, and working in a real bash once it is installed."""
+"""Shell completion: offered by the root command only, and working in a real bash once installed."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ needs_bash = pytest.mark.skipif(shutil.which("bash") is None, reason="bash is no
 
 
 def options_of(command: object) -> set[str]:
-    """The options of a command and of all that are below it."""
+    """The options of a command and of all its subcommands."""
     own = {name for parameter in getattr(command, "params", ()) for name in parameter.opts}
     return own.union(*(options_of(below) for below in getattr(command, "commands", {}).values()))
 
 
 @pytest.mark.parametrize("noun", COMMANDS)
 def test_no_command_group_offers_to_install_completion(noun: str) -> None:
-    """What one of them installed would be called for every command line."""
+    """A completion installed by a subcommand would be called for every command line."""
     assert not options_of(load_command(noun)) & OPTIONS
 
 
@@ -52,7 +52,7 @@ def test_the_root_command_offers_to_install_completion(bare: Terminal) -> None:
     ],
 )
 def test_bash_completes_commands_once_completion_is_installed(tmp_path: Path, typed: str, offered: list[str]) -> None:
-    """As bash itself does at TAB: the function that is registered for the command is called with the words."""
+    """Calls the registered completion function with the words, as bash does at TAB."""
     environ = {"HOME": str(tmp_path), "PATH": f"{TOKENSVC.parent}:{os.environ['PATH']}", "TERM": "dumb"}
     installing = ["bash", "--noprofile", "--norc", "-c", "tokensvc --install-completion; true"]
     subprocess.run(installing, env=environ, check=True, capture_output=True)

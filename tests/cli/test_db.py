@@ -15,11 +15,11 @@ from tests.support.deployment import free_port
 
 
 def test_upgrade_creates_the_database_once(bare: Terminal) -> None:
-    made = bare("db", "upgrade", "--json").json
-    assert (made["before"], made["maxTtlSeconds"]) == (None, 3600)
+    created = bare("db", "upgrade", "--json").json
+    assert (created["before"], created["maxTtlSeconds"]) == (None, 3600)
     assert stat.S_IMODE(bare.store.stat().st_mode) == 0o600
     again = bare("db", "upgrade", "--json").json
-    assert again == {**made, "before": made["after"], "changed": []}
+    assert again == {**created, "before": created["after"], "changed": []}
     assert "is up to date" in bare("db", "upgrade").out
 
 
@@ -69,8 +69,8 @@ def test_zero_propagation_delay_is_accepted_for_the_local_ivs_only(bare: Termina
     )
     assert refused.error["code"] == "invalid_rotation_policy"
     assert "workers need up to 2 s to load a new key" in refused.error["message"]
-    kept = bare("db", "upgrade", "--json", CONTROL_PLANE="aws", KEY_PROPAGATION_SECONDS="2").json
-    assert kept["maxTtlSeconds"] == 1800, "what was refused changed nothing"
+    accepted = bare("db", "upgrade", "--json", CONTROL_PLANE="aws", KEY_PROPAGATION_SECONDS="2").json
+    assert accepted["maxTtlSeconds"] == 1800, "what was refused changed nothing"
 
 
 def test_a_missing_or_invalid_database_url_is_wrong_usage(bare: Terminal) -> None:
@@ -91,7 +91,7 @@ def test_a_database_of_a_later_version_is_rejected(bare: Terminal) -> None:
 
 
 def test_a_database_of_a_development_version_is_rejected_by_every_command(bare: Terminal) -> None:
-    """Every command that needs the store; `settings` and `doctor` report it and go on."""
+    """Every command that needs the store fails; `settings` and `doctor` report the problem and continue."""
     prerelease.restore(bare.environ["TOKENSVC_DATABASE_URL"])
     before = dump(bare)
     what_to_do = "move the old database away, then run `tokensvc db upgrade` to create a new one"

@@ -1,4 +1,4 @@
-"""`tokensvc doctor`: each thing that is missing is found, in words that mend it."""
+"""`tokensvc doctor`: every problem is reported together with its fix."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ HAS_FIX = re.compile(
     r"(export|unset|tokensvc|aws|chmod|chown|cp|mkdir|kill|pip|df|env|chronyc|SQL:|\(umask|TOKENSVC_\w+=\S+)"
     r"( ((?!   ).)+)?(   \(.+\))?$"
 )
-"""A line for a shell, then perhaps a note."""
+"""A shell command line, then perhaps a note."""
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=30)
 
 
 def signing(terminal: Terminal) -> Any:
-    """The key that signs, as lists show it."""
+    """The active key, as shown by `keys list`."""
     return next(
         key for key in terminal("keys", "list", "--json").json["keys"] if key["placements"][0]["state"] == "active"
     )
 
 
-def bad(terminal: Terminal, **settings: str) -> dict[str, Any]:
-    """What is found wrong: by what it is, what was found and what mends it."""
+def failed_checks(terminal: Terminal, **settings: str) -> dict[str, Any]:
+    """The failed checks: detail and fix by the name of the check."""
     result = terminal("doctor", "--json", code=1, **settings).json
     assert result["ok"] is False
     for finding in result["findings"]:
@@ -58,25 +58,25 @@ def bad(terminal: Terminal, **settings: str) -> dict[str, Any]:
 
 
 def test_a_healthy_deployment_passes_and_nothing_is_changed(healthy: Terminal) -> None:
-    before = _kept(healthy)
+    before = _stored_bytes(healthy)
     result = healthy("doctor", "--json").json
     assert result["ok"] is True
     assert all(finding["ok"] for finding in result["findings"])
-    words = healthy("doctor").out
-    assert "FAIL" not in words
-    assert "1 of 3 key slots used" in words
-    assert _kept(healthy) == before
+    text = healthy("doctor").out
+    assert "FAIL" not in text
+    assert "1 of 3 key slots used" in text
+    assert _stored_bytes(healthy) == before
 
 
 def test_missing_settings_are_reported(bare: Terminal) -> None:
     missing = {"TOKENSVC_CONTROL_PLANE", "TOKENSVC_DATABASE_URL", "TOKENSVC_PASSPHRASE"}
-    found = bad(bare, without=" ".join(missing))
+    found = failed_checks(bare, without=" ".join(missing))
     assert found.keys() >= missing
     assert all(f"export {variable}" in found[variable][1] for variable in missing)
 
 
 def test_an_invalid_or_unknown_setting_is_reported(bare: Terminal) -> None:
-    found = bad(bare, PROT="1", WORKERS="0")
+    found = failed_checks(bare, PROT="1", WORKERS="0")
     assert "TOKENSVC_PORT" in found["TOKENSVC_PROT"][0]
     assert "TOKENSVC_WORKERS" in found
 
@@ -89,65 +89,65 @@ def test_the_signer_is_reported_with_the_reason_for_its_choice(healthy: Terminal
 def test_an_unusable_signer_is_reported(healthy: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tokensvc.jose.signing._multibuffer", None)
     monkeypatch.delattr(signers, "_multibuffer", raising=False)
-    found, fix = bad(healthy, SIGNER="multibuffer")["signer"]
+    found, fix = failed_checks(healthy, SIGNER="multibuffer")["signer"]
     assert "no signer can be used (multibuffer: " in found
     assert fix == "unset TOKENSVC_SIGNER"
     assert "signer" not in {f["check"] for f in healthy("doctor", "--json").json["findings"] if not f["ok"]}
 
 
 def test_a_missing_store_is_reported(bare: Terminal) -> None:
-    assert bad(bare)["store"][1] == "tokensvc db upgrade"
+    assert failed_checks(bare)["store"][1] == "tokensvc db upgrade"
     bare.store.touch()
-    assert bad(bare)["store"][1] == "tokensvc db upgrade"
+    assert failed_checks(bare)["store"][1] == "tokensvc db upgrade"
 
 
 def test_a_store_of_another_control_plane_is_reported(healthy: Terminal) -> None:
-    found = bad(healthy, CONTROL_PLANE="aws")
-    assert found.keys() == {"TOKENSVC_CONTROL_PLANE"}, "what IVS says is another matter until that is right"
+    found = failed_checks(healthy, CONTROL_PLANE="aws")
+    assert found.keys() == {"TOKENSVC_CONTROL_PLANE"}, "IVS is not checked until this is fixed"
     assert found["TOKENSVC_CONTROL_PLANE"][0] == "is aws, but the keys of this store are in local"
 
 
 def test_a_limit_that_differs_from_the_stored_one_is_reported(healthy: Terminal) -> None:
-    assert bad(healthy, MAX_TTL_SECONDS="60")["TOKENSVC_MAX_TTL_SECONDS"] == (
+    assert failed_checks(healthy, MAX_TTL_SECONDS="60")["TOKENSVC_MAX_TTL_SECONDS"] == (
         "is 60 here, but the stored value 3600 applies",
         "tokensvc db upgrade   (or unset TOKENSVC_MAX_TTL_SECONDS)",
     )
 
 
 def test_a_wrong_passphrase_is_reported(healthy: Terminal) -> None:
-    assert "is not the passphrase" in bad(healthy, PASSPHRASE=secrets.token_hex(32))["wrapping keys"][0]
+    assert "is not the passphrase" in failed_checks(healthy, PASSPHRASE=secrets.token_hex(32))["wrapping keys"][0]
 
 
 def test_missing_keys_and_callers_are_reported(terminal: Terminal) -> None:
-    found = bad(terminal)
+    found = failed_checks(terminal)
     assert found["key in us-east-1"][1] == "tokensvc keys generate"
     assert found["callers"][1].startswith("tokensvc callers add")
 
 
 def test_a_deployment_with_only_disabled_callers_is_reported(healthy: Terminal) -> None:
     healthy("callers", "disable", "web", "--yes")
-    assert bad(healthy).keys() == {"callers"}
+    assert failed_checks(healthy).keys() == {"callers"}
 
 
 def test_a_missing_or_insecure_private_key_is_reported(healthy: Terminal) -> None:
     (file,) = healthy.vault.iterdir()
     file.chmod(0o644)
-    ((what, (_, fix)),) = bad(healthy).items()
+    ((what, (_, fix)),) = failed_checks(healthy).items()
     assert what == f"private key {file.stem}"
     assert fix == f"chmod 600 {file}"
     file.unlink()
-    assert "there is no private key" in bad(healthy)[what][0]
+    assert "there is no private key" in failed_checks(healthy)[what][0]
 
 
 def test_unreachable_ivs_and_rejected_credentials_are_reported(healthy: Terminal) -> None:
-    assert bad(healthy, AWS_ENDPOINT_URL_IVS="http://127.0.0.1:9").keys() == {"IVS in us-east-1"}
-    found, fix = bad(healthy, AWS_SECRET_ACCESS_KEY="wrong")["IVS in us-east-1"]
+    assert failed_checks(healthy, AWS_ENDPOINT_URL_IVS="http://127.0.0.1:9").keys() == {"IVS in us-east-1"}
+    found, fix = failed_checks(healthy, AWS_SECRET_ACCESS_KEY="wrong")["IVS in us-east-1"]
     assert "InvalidSignatureException" in found
     assert "AWS_PROFILE" in fix
 
 
 def test_a_missing_region_is_reported(healthy: Terminal) -> None:
-    found, fix = bad(healthy, without="AWS_REGION")["regions"]
+    found, fix = failed_checks(healthy, without="AWS_REGION")["regions"]
     assert "TOKENSVC_REGIONS" in found
     assert "AWS_REGION" in fix
 
@@ -156,7 +156,7 @@ def test_an_active_key_missing_in_ivs_is_reported_and_fixed(healthy: Terminal) -
     (key,) = healthy("keys", "list", "--json").json["keys"]
     with healthy.ivs() as ivs:
         ivs.delete_playback_key_pair(arn=key["placements"][0]["arn"])
-    found, fix = bad(healthy)["key in us-east-1"]
+    found, fix = failed_checks(healthy)["key in us-east-1"]
     assert "is active but not in IVS" in found
     assert follow(healthy) == ["tokensvc keys reconcile"]
     assert fix == "tokensvc keys reconcile"
@@ -164,7 +164,7 @@ def test_an_active_key_missing_in_ivs_is_reported_and_fixed(healthy: Terminal) -
 
 @pytest.mark.parametrize("standby", [False, True])
 def test_a_store_restored_from_before_a_compromise_is_repaired(healthy: Terminal, *, standby: bool) -> None:
-    """All slots are filled: two keys retire, or one and a standby; another was brought after the compromise."""
+    """All slots are full: two retiring keys, or one and a standby; a new key was imported after the compromise."""
     healthy("keys", "rotate")
     if standby:
         healthy("keys", "generate")
@@ -175,7 +175,7 @@ def test_a_store_restored_from_before_a_compromise_is_repaired(healthy: Terminal
     healthy("keys", "compromise", bad_key, "--yes")
     healthy("keys", "reconcile")
     restore()
-    assert f"{bad_key} is active but not in IVS" in bad(healthy)["key in us-east-1"][0]
+    assert f"{bad_key} is active but not in IVS" in failed_checks(healthy)["key in us-east-1"][0]
     followed = follow(healthy)
     assert followed[0] == "tokensvc keys reconcile"
     assert signing(healthy)["id"] != bad_key
@@ -190,7 +190,7 @@ def test_a_restored_store_with_no_usable_key_and_a_full_region_is_repaired(healt
     healthy("keys", "rotate")
     restore()
     [first, second, *rest] = follow(healthy)
-    assert first.startswith("tokensvc keys delete arn:"), "room is made first"
+    assert first.startswith("tokensvc keys delete arn:"), "a slot is freed first"
     assert second == "tokensvc keys reconcile"
     assert all(command.startswith("tokensvc keys delete arn:") for command in rest)
     assert signing(healthy)["id"] != former
@@ -205,7 +205,7 @@ def test_a_restored_store_with_an_unfinished_compromise_is_repaired(
     with healthy.ivs() as ivs:
         ivs.tag_resource(resourceArn=key["placements"][0]["arn"], tags={COMPROMISED_TAG: "2027-01-15T08:00:00Z"})
     restore()
-    found, fix = bad(healthy)["key in us-east-1"]
+    found, fix = failed_checks(healthy)["key in us-east-1"]
     assert "is tagged as compromised" in found
     assert follow(healthy) == [fix]
     assert signing(healthy)["id"] != key["id"]
@@ -215,7 +215,7 @@ def test_a_restored_store_with_an_unfinished_compromise_is_repaired(
 def test_a_damaged_private_key_is_reported_and_replaced(healthy: Terminal, damage: bytes) -> None:
     key_id = signing(healthy)["id"]
     (healthy.vault / f"{key_id}.pem").write_bytes(damage)
-    found, _ = bad(healthy)[f"private key {key_id}"]
+    found, _ = failed_checks(healthy)[f"private key {key_id}"]
     assert found.startswith("cannot sign: ")
     assert follow(healthy) == ["tokensvc keys reconcile"]
     assert signing(healthy)["id"] != key_id
@@ -223,16 +223,16 @@ def test_a_damaged_private_key_is_reported_and_replaced(healthy: Terminal, damag
 
 def test_an_invalid_rotation_policy_is_reported(healthy: Terminal, store: Store) -> None:
     store.deployment.set_rotation(propagation_seconds=0, max_age_seconds=600, standby=False)
-    found, fix = bad(healthy)["rotation policy"]
+    found, fix = failed_checks(healthy)["rotation policy"]
     assert "lead + drain" in found
     assert fix.startswith("TOKENSVC_KEY_MAX_AGE_DAYS=")
 
 
 def test_an_active_key_older_than_the_policy_allows_is_reported(healthy: Terminal, store: Store) -> None:
-    store.keys.activate(_brought(healthy, store), store.keys.list()[0].placements[0].account_region, LONG_AGO, 600)
+    store.keys.activate(_prepared_key(healthy, store), store.keys.list()[0].placements[0].account_region, LONG_AGO, 600)
     assert healthy("doctor", "--json").json["ok"] is True
     store.deployment.set_rotation(propagation_seconds=0, max_age_seconds=86_400.0, standby=False)
-    found, fix = bad(healthy)["key in us-east-1"]
+    found, fix = failed_checks(healthy)["key in us-east-1"]
     assert "active for 30 days; the policy allows 1 day" in found
     assert fix == "tokensvc keys rotate"
     healthy("keys", "rotate")
@@ -242,7 +242,7 @@ def test_an_active_key_older_than_the_policy_allows_is_reported(healthy: Termina
 def test_foreign_pairs_that_prevent_rotation_are_reported(healthy: Terminal) -> None:
     with healthy.ivs() as ivs:
         arns = [_imported(ivs) for _ in range(2)]
-    found, fix = bad(healthy)["slots in us-east-1"]
+    found, fix = failed_checks(healthy)["slots in us-east-1"]
     assert "others hold 2 of the 3" in found
     assert fix.startswith("aws ivs delete-playback-key-pair --region us-east-1 --arn ")
     assert all(arn in fix for arn in arns)
@@ -260,7 +260,7 @@ def test_a_pair_of_another_deployment_is_not_a_problem(healthy: Terminal) -> Non
 def test_a_pair_with_our_tag_for_an_unknown_key_is_reported(healthy: Terminal, store: Store) -> None:
     with healthy.ivs() as ivs:
         arn = _imported(ivs, **{DEPLOYMENT_TAG: store.deployment.read().id, KEY_TAG: "klost"})
-    found, fix = bad(healthy)[f"key pair {arn}"]
+    found, fix = failed_checks(healthy)[f"key pair {arn}"]
     assert "is tagged as key klost, which is not in the store" in found
     healthy(*fix.split()[1:], "--yes")
     assert healthy("doctor", "--json").json["ok"] is True
@@ -271,18 +271,18 @@ def test_an_unrecorded_import_is_reported(healthy: Terminal, store: Store) -> No
     with healthy.ivs() as ivs:
         arn = _imported(ivs, **{DEPLOYMENT_TAG: store.deployment.read().id, KEY_TAG: other.id})
     before = store.keys.list()
-    assert bad(healthy)[f"key pair {arn}"] == (
+    assert failed_checks(healthy)[f"key pair {arn}"] == (
         "is key k77, but its import was never recorded",
         "tokensvc keys reconcile",
     )
-    assert store.keys.list() == before, "looking notes nothing"
+    assert store.keys.list() == before, "doctor changes nothing"
 
 
 def test_removed_tags_are_reported(healthy: Terminal) -> None:
     key = signing(healthy)
     with healthy.ivs() as ivs:
         ivs.untag_resource(resourceArn=key["placements"][0]["arn"], tagKeys=[DEPLOYMENT_TAG, KEY_TAG])
-    found, fix = bad(healthy)[f"key {key['id']} in us-east-1"]
+    found, fix = failed_checks(healthy)[f"key {key['id']} in us-east-1"]
     assert "has lost tokensvc's tags" in found
     healthy(*fix.split()[1:])
     assert healthy("doctor", "--json").json["ok"] is True
@@ -293,16 +293,16 @@ def test_a_different_fingerprint_in_ivs_is_reported(healthy: Terminal) -> None:
     with healthy.ivs() as ivs:
         arn = _imported(ivs)
     key_id = healthy("keys", "import", "-", "--arn", arn, "--json", stdin=mine).json["id"]
-    found, fix = bad(healthy)[f"key {key_id} in us-east-1"]
+    found, fix = failed_checks(healthy)[f"key {key_id} in us-east-1"]
     assert "fingerprint" in found
     assert fix.startswith(f"tokensvc keys activate {key_id}   (if {arn} is the right pair")
     healthy("keys", "activate", key_id)
-    assert healthy("doctor", "--json").json["ok"] is True, "somebody looked"
+    assert healthy("doctor", "--json").json["ok"] is True, "an operator confirmed the pair"
 
 
 def test_a_wrong_clock_is_reported(healthy: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SystemClock, "now", staticmethod(lambda: time.time() + 20))
-    found, fix = bad(healthy)["clock"]
+    found, fix = failed_checks(healthy)["clock"]
     assert re.match(r"\+2\d s from IVS", found)
     assert "chronyc" in fix
 
@@ -313,7 +313,7 @@ def test_stale_workers_and_undecryptable_keys_are_reported(healthy: Terminal, st
     store.workers.record_heartbeat(
         Heartbeat("blind:2:b", "blind", 2, 900, number, 1, undecryptable=(key_id, "kold"), keys_tag=tag)
     )
-    found = bad(healthy)
+    found = failed_checks(healthy)
     assert found.keys() == {"worker deaf:1:a", "worker blind:2:b"}
     assert "may use an older key set until" in found["worker deaf:1:a"][0]
     assert found["worker blind:2:b"][0] == f"cannot decrypt key {key_id}, which is active"
@@ -321,14 +321,14 @@ def test_stale_workers_and_undecryptable_keys_are_reported(healthy: Terminal, st
 
 
 def test_problems_of_live_workers_are_reported_once(healthy: Terminal, store: Store) -> None:
-    keys, words = store.versions.read().keys, "us-east-1: IVS answered ImportPlaybackKeyPair with AccessDenied"
-    trouble = (make_problem(words),)
+    keys, text = store.versions.read().keys, "us-east-1: IVS answered ImportPlaybackKeyPair with AccessDenied"
+    problems = (make_problem(text),)
     for name in ("one:1:a", "two:2:b"):
         store.workers.record_heartbeat(
-            Heartbeat(name, "here", 1, 900, keys.number, 1, problems=trouble, keys_tag=keys.tag)
+            Heartbeat(name, "here", 1, 900, keys.number, 1, problems=problems, keys_tag=keys.tag)
         )
-    assert bad(healthy)["background"][0] == words
-    assert healthy("doctor", code=1).out.count(words) == 1
+    assert failed_checks(healthy)["background"][0] == text
+    assert healthy("doctor", code=1).out.count(text) == 1
     with write_transaction(store.engine) as connection:
         connection.execute(
             sa.update(schema.workers).values(
@@ -342,7 +342,7 @@ def test_unfinished_steps_and_rotations_are_reported(healthy: Terminal, store: S
     key_id = signing(healthy)["id"]
     store.journal.start(StepKind.DELETE, key_id, "us-east-1", "a test", LONG_AGO)
     store.rotations.request("r1", {"us-east-1": key_id}, LONG_AGO, "ada")
-    found = bad(healthy)
+    found = failed_checks(healthy)
     assert found.keys() == {f"step delete of key {key_id}", "rotation r1"}
     assert "by ada; not done in us-east-1" in found["rotation r1"][0]
     assert {fix for _, fix in found.values()} == {"tokensvc keys reconcile"}
@@ -354,7 +354,7 @@ def test_a_compromised_key_still_in_ivs_is_reported(healthy: Terminal, monkeypat
     monkeypatch.setattr("tokensvc.keys.retirement.RETRY_PAUSES_SECONDS", ())
     key_id = signing(healthy)["id"]
     healthy("keys", "compromise", key_id, "--yes", code=1, AWS_ENDPOINT_URL_IVS="http://127.0.0.1:9")
-    assert bad(healthy)[f"key {key_id} in us-east-1"] == (
+    assert failed_checks(healthy)[f"key {key_id} in us-east-1"] == (
         "is compromised but still in IVS",
         "tokensvc keys reconcile",
     )
@@ -363,7 +363,7 @@ def test_a_compromised_key_still_in_ivs_is_reported(healthy: Terminal, monkeypat
 
 
 def follow(terminal: Terminal) -> list[str]:
-    """Do what doctor advises first, until it finds nothing wrong; each must succeed."""
+    """Run the first fix that doctor prints until all checks pass; every fix must succeed. Returns the fixes."""
     followed: list[str] = []
     while len(followed) < 5:
         result = terminal.run("doctor", "--json").json
@@ -377,7 +377,7 @@ def follow(terminal: Terminal) -> list[str]:
 
 
 def backup(terminal: Terminal) -> Callable[[], None]:
-    """Back the store up; what puts it back."""
+    """Back up the store; returns a function that restores it."""
     copy = terminal.store.with_name("backup.db")
     with sqlite3.connect(terminal.store) as source, sqlite3.connect(copy) as target:
         source.backup(target)
@@ -390,8 +390,8 @@ def backup(terminal: Terminal) -> Callable[[], None]:
     return restore
 
 
-def _kept(terminal: Terminal) -> list[bytes]:
-    """All that the deployment keeps, byte by byte."""
+def _stored_bytes(terminal: Terminal) -> list[bytes]:
+    """Everything that the deployment stores, byte by byte."""
     store = sqlite3.connect(terminal.store)
     rows = "\n".join(line for line in store.iterdump() if not line.startswith('INSERT INTO "leases"'))
     store.close()
@@ -399,13 +399,13 @@ def _kept(terminal: Terminal) -> list[bytes]:
 
 
 def _imported(ivs: Any, **tags: str) -> str:
-    """The ARN of a pair that somebody imported."""
+    """Import a pair without tokensvc; returns its ARN."""
     material = keypair.public_pem(keypair.generate().public_key())
     return str(ivs.import_playback_key_pair(publicKeyMaterial=material, tags=tags)["keyPair"]["arn"])
 
 
-def _brought(terminal: Terminal, store: Store) -> str:
-    """A second key, which stands ready."""
+def _prepared_key(terminal: Terminal, store: Store) -> str:
+    """Create a second, prepared key; returns its id."""
     terminal("keys", "generate")
     return store.keys.list()[-1].id
 
@@ -420,7 +420,7 @@ def test_unreadable_rows_are_reported_with_a_fix(healthy: Terminal, store: Store
         connection.execute(sa.text("UPDATE denials SET denied_until = -1"))
         connection.execute(sa.text("UPDATE channels SET checked_at = 'junk'"))
         connection.execute(sa.text("UPDATE deployment SET max_ttl_seconds = -5"))
-    found = bad(healthy)
+    found = failed_checks(healthy)
     assert found["caller shop"][0] == "cannot be read, so its requests are rejected: policy is not JSON"
     assert "backup" in found["caller shop"][1]
     assert f"denial {denial('v').digest.hex()}" in found
@@ -428,14 +428,14 @@ def test_unreadable_rows_are_reported_with_a_fix(healthy: Terminal, store: Store
     assert "no token is issued" in found["max_ttl_seconds"][0]
     healthy("db", "upgrade", MAX_TTL_SECONDS="3600")
     healthy("callers", "disable", "shop", "--yes")
-    assert "max_ttl_seconds" not in bad(healthy)
+    assert "max_ttl_seconds" not in failed_checks(healthy)
 
 
 def test_a_lost_subject_key_is_reported_with_a_fix(healthy: Terminal, store: Store) -> None:
     store.deployment.add_subject_key(1, b"wrapped")
     with write_transaction(store.engine) as connection:
         connection.execute(sa.delete(schema.subject_keys))
-    found, fix = bad(healthy)["subject key"]
+    found, fix = failed_checks(healthy)["subject key"]
     assert "subject key is missing" in found
     assert "backup" in fix
     with write_transaction(store.engine) as connection:

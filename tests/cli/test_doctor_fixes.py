@@ -1,8 +1,9 @@
-"""`tokensvc doctor`: the fix of each finding, run in a shell as it is printed, ends the finding.
+"""`tokensvc doctor`: every fix, run in a shell as it is printed, resolves its finding.
 
 Invariants
-- A fix is what stands before the note. Only words in capitals are filled in, and `--yes` is added where a command asks.
-- What a fix exports or unsets is in force for the commands that follow, as in the reader's shell.
+- The fix is the text before the note. Only words in capitals are filled in, and `--yes` is added to commands that ask
+  for confirmation.
+- What a fix exports or unsets applies to the commands that follow, as in the reader's shell.
 """
 
 from __future__ import annotations
@@ -40,17 +41,17 @@ ASKS = re.compile(r"tokensvc (keys (delete|compromise)|callers disable|denials r
 ARN = "arn:aws:ivs:us-east-1:123456789012:channel/a"
 
 
-def wrong(terminal: Terminal) -> dict[str, dict[str, str]]:
-    """What is not well, by what was looked at."""
+def failed_checks(terminal: Terminal) -> dict[str, dict[str, str]]:
+    """The failed checks, by name."""
     return {f["check"]: f for f in terminal.run("doctor", "--json").json["findings"] if not f["ok"]}
 
 
-def is_well(terminal: Terminal) -> bool:
-    return not wrong(terminal)
+def is_healthy(terminal: Terminal) -> bool:
+    return not failed_checks(terminal)
 
 
 def fix(terminal: Terminal, printed: str, words: dict[str, str]) -> None:
-    """Do what is printed, in a shell."""
+    """Run a printed fix in a shell."""
     command = printed.partition("   ")[0]
     for word, value in words.items():
         command = re.sub(rf"(?<![A-Z_]){re.escape(word)}(?![A-Z_])", value, command)
@@ -60,7 +61,7 @@ def fix(terminal: Terminal, printed: str, words: dict[str, str]) -> None:
         return
     command = f"{command} --yes" if ASKS.match(command) else command
     environ = terminal.folder / "environ"
-    done = subprocess.run(
+    completed = subprocess.run(
         ["bash", "-c", f"{command}; status=$?; env -0 > '{environ}'; exit $status"],
         env=terminal.environ | {"PATH": f"{BINARIES}:{os.environ['PATH']}"},
         cwd=terminal.folder,
@@ -70,23 +71,23 @@ def fix(terminal: Terminal, printed: str, words: dict[str, str]) -> None:
         timeout=60,
         check=False,
     )
-    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-    left = dict(line.split("=", 1) for line in environ.read_text().split("\0") if line)
-    terminal.environ = {name: value for name, value in left.items() if name not in {"PWD", "SHLVL", "_", "OLDPWD"}}
+    assert completed.returncode == 0, f"{command}: {completed.stdout}{completed.stderr}"
+    remaining = dict(line.split("=", 1) for line in environ.read_text().split("\0") if line)
+    terminal.environ = {name: value for name, value in remaining.items() if name not in {"PWD", "SHLVL", "_", "OLDPWD"}}
 
 
-def fixes(terminal: Terminal, what: str, **words: str) -> str:
-    """Find something wrong, follow what is printed, and see the finding gone; the fix as it was printed."""
-    found = wrong(terminal)
-    assert what in found, found
-    fix(terminal, found[what]["fix"], words)
-    after = wrong(terminal)
-    assert what not in after, (found[what], after[what])
-    return found[what]["fix"]
+def fixes(terminal: Terminal, check: str, **words: str) -> str:
+    """Require a failed check, run its fix, and require that the check passes; returns the fix as printed."""
+    detail = failed_checks(terminal)
+    assert check in detail, detail
+    fix(terminal, detail[check]["fix"], words)
+    after = failed_checks(terminal)
+    assert check not in after, (detail[check], after[check])
+    return detail[check]["fix"]
 
 
 def damage(store: Store, statement: str) -> None:
-    """Change a row as no version of tokensvc does."""
+    """Change a row in a way that no version of tokensvc does."""
     with write_transaction(store.engine) as connection:
         connection.execute(sa.text(statement))
 
@@ -104,8 +105,8 @@ def test_fixes_missing_settings(healthy: Terminal) -> None:
     fixes(healthy, "TOKENSVC_DATABASE_URL", **{"postgresql://…": url})
     fixes(healthy, "TOKENSVC_CONTROL_PLANE")
     printed = fixes(healthy, "TOKENSVC_PASSPHRASE", FILE=passphrase_file(healthy))
-    assert "openssl" not in printed, "another passphrase opens nothing of this store"
-    assert is_well(healthy)
+    assert "openssl" not in printed, "another passphrase cannot decrypt this store's secrets"
+    assert is_healthy(healthy)
 
 
 def test_fixes_a_new_store_without_a_passphrase(terminal: Terminal) -> None:
@@ -113,7 +114,7 @@ def test_fixes_a_new_store_without_a_passphrase(terminal: Terminal) -> None:
     fixes(terminal, "TOKENSVC_PASSPHRASE", FILE=str(terminal.folder / "made"))
     fixes(terminal, "key in us-east-1")
     fixes(terminal, "callers", NAME="web")
-    assert is_well(terminal)
+    assert is_healthy(terminal)
 
 
 @pytest.mark.parametrize(
@@ -123,13 +124,13 @@ def test_fixes_a_new_store_without_a_passphrase(terminal: Terminal) -> None:
 def test_fixes_an_invalid_or_unknown_setting(healthy: Terminal, name: str, value: str) -> None:
     healthy.environ[name] = value
     fixes(healthy, name)
-    assert is_well(healthy)
+    assert is_healthy(healthy)
 
 
 def test_fixes_an_unknown_control_plane(healthy: Terminal) -> None:
     healthy.environ["TOKENSVC_CONTROL_PLANE"] = "mars"
     fixes(healthy, "TOKENSVC_CONTROL_PLANE", aws="local")
-    assert is_well(healthy)
+    assert is_healthy(healthy)
 
 
 def test_fixes_an_unreadable_settings_file(healthy: Terminal) -> None:
@@ -138,7 +139,7 @@ def test_fixes_an_unreadable_settings_file(healthy: Terminal) -> None:
     file.chmod(0o600)
     healthy.environ["TOKENSVC_DATABASE_URL_FILE"] = "/nowhere"
     fixes(healthy, "TOKENSVC_DATABASE_URL_FILE", FILE=str(file))
-    assert is_well(healthy)
+    assert is_healthy(healthy)
 
 
 @pytest.mark.parametrize("is_empty", [False, True])
@@ -149,7 +150,7 @@ def test_fixes_a_store_that_was_never_created(bare: Terminal, *, is_empty: bool)
 
 
 @pytest.mark.parametrize(
-    ("url", "what"),
+    ("url", "check"),
     [
         ("postgresql://app:hunter2@127.0.0.1:1/tokens", "store"),
         ("postgresql://app:hun@ter2@127.0.0.1:1/tokens", "store"),
@@ -157,39 +158,39 @@ def test_fixes_a_store_that_was_never_created(bare: Terminal, *, is_empty: bool)
         ("mysql://app:hunter2@db.test/tokens", "TOKENSVC_DATABASE_URL"),
     ],
 )
-def test_fixes_an_unreachable_store_without_an_upgrade(healthy: Terminal, url: str, what: str) -> None:
-    there = healthy.environ["TOKENSVC_DATABASE_URL"]
+def test_fixes_an_unreachable_store_without_an_upgrade(healthy: Terminal, url: str, check: str) -> None:
+    valid_url = healthy.environ["TOKENSVC_DATABASE_URL"]
     healthy.environ["TOKENSVC_DATABASE_URL"] = url
-    found = healthy.run("doctor").out
-    assert "db upgrade" not in found
-    assert "hun" not in found
-    fixes(healthy, what, URL=there)
-    assert is_well(healthy)
+    detail = healthy.run("doctor").out
+    assert "db upgrade" not in detail
+    assert "hun" not in detail
+    fixes(healthy, check, URL=url)
+    assert is_healthy(healthy)
 
 
 def test_an_unreachable_store_is_reported_with_the_cause(bare: Terminal) -> None:
     bare.environ["TOKENSVC_DATABASE_URL"] = "postgresql://app:hunter2@127.0.0.1:1/tokens"
-    found = wrong(bare)["store"]["detail"]
-    assert "Connection refused" in found
-    assert "host 127.0.0.1, port 1, database tokens, role app" in found
+    detail = failed_checks(bare)["store"]["detail"]
+    assert "Connection refused" in detail
+    assert "host 127.0.0.1, port 1, database tokens, role app" in detail
 
 
 def test_fixes_a_url_of_a_file_that_is_not_a_database(healthy: Terminal) -> None:
-    there, other = healthy.environ["TOKENSVC_DATABASE_URL"], healthy.folder / "text"
+    url, other = healthy.environ["TOKENSVC_DATABASE_URL"], healthy.folder / "text"
     other.write_bytes(b"no database" * 1000)
     healthy.environ["TOKENSVC_DATABASE_URL"] = f"sqlite:///{other}"
-    assert "db upgrade" not in fixes(healthy, "store", URL=there)
+    assert "db upgrade" not in fixes(healthy, "store", URL=url)
 
 
 def test_a_store_of_a_later_version_is_not_upgraded(healthy: Terminal, store: Store) -> None:
     damage(store, "UPDATE alembic_version SET version_num = '9999'")
-    assert wrong(healthy)["store"]["fix"].startswith("pip install")
+    assert failed_checks(healthy)["store"]["fix"].startswith("pip install")
 
 
 def test_fixes_a_store_of_another_control_plane(healthy: Terminal) -> None:
     healthy.environ["TOKENSVC_CONTROL_PLANE"] = "aws"
     fixes(healthy, "TOKENSVC_CONTROL_PLANE")
-    assert is_well(healthy)
+    assert is_healthy(healthy)
 
 
 @pytest.mark.parametrize(
@@ -205,20 +206,20 @@ def test_fixes_an_invalid_rotation_policy(healthy: Terminal, store: Store) -> No
     del healthy.environ["TOKENSVC_KEY_PROPAGATION_SECONDS"]
     store.deployment.set_rotation(propagation_seconds=1, max_age_seconds=600, standby=False)
     fixes(healthy, "rotation policy")
-    assert is_well(healthy)
+    assert is_healthy(healthy)
 
 
 def test_fixes_a_wrong_passphrase(healthy: Terminal) -> None:
     healthy.environ["TOKENSVC_PASSPHRASE"] = secrets.token_hex(32)
     fixes(healthy, "wrapping keys", FILE=passphrase_file(healthy))
-    assert is_well(healthy)
+    assert is_healthy(healthy)
 
 
 def test_fixes_secrets_under_the_previous_passphrase(healthy: Terminal) -> None:
     healthy.environ["TOKENSVC_PREVIOUS_PASSPHRASE"] = healthy.environ["TOKENSVC_PASSPHRASE"]
     healthy.environ["TOKENSVC_PASSPHRASE"] = secrets.token_hex(32)
     assert fixes(healthy, "private keys") == "tokensvc keys rewrap"
-    assert is_well(healthy)
+    assert is_healthy(healthy)
 
 
 def _link(file: Path) -> None:
@@ -228,7 +229,7 @@ def _link(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "first_word"),
+    ("damage_file", "first_word"),
     [
         (lambda file: file.chmod(0o644), "chmod"),
         (lambda file: file.parent.chmod(0o777), "chmod"),
@@ -238,11 +239,13 @@ def _link(file: Path) -> None:
     ],
     ids=["readable", "writable", "linked", "gone", "damaged"],
 )
-def test_fixes_an_unusable_private_key(healthy: Terminal, harm: Callable[[Path], object], first_word: str) -> None:
+def test_fixes_an_unusable_private_key(
+    healthy: Terminal, damage_file: Callable[[Path], object], first_word: str
+) -> None:
     [file] = healthy.vault.iterdir()
-    harm(file)
+    damage_file(file)
     assert fixes(healthy, f"private key {file.stem}").startswith(first_word)
-    assert is_well(healthy)
+    assert is_healthy(healthy)
 
 
 def test_fixes_a_lost_or_damaged_subject_key(healthy: Terminal, store: Store) -> None:
@@ -253,39 +256,39 @@ def test_fixes_a_lost_or_damaged_subject_key(healthy: Terminal, store: Store) ->
     store.deployment.add_subject_key(1, b"wrapped")
     damage(store, "UPDATE subject_keys SET created_at = 'junk'")
     fixes(healthy, "subject key")
-    assert is_well(healthy)
+    assert is_healthy(healthy)
 
 
 def test_fixes_a_missing_region(healthy: Terminal) -> None:
     del healthy.environ["AWS_REGION"]
     fixes(healthy, "regions")
-    assert is_well(healthy)
+    assert is_healthy(healthy)
 
 
 def test_fixes_a_missing_or_wrong_ivs_endpoint(healthy: Terminal) -> None:
-    there = healthy.environ.pop("AWS_ENDPOINT_URL_IVS")
-    fixes(healthy, "IVS", URL=there)
+    url = healthy.environ.pop("AWS_ENDPOINT_URL_IVS")
+    fixes(healthy, "IVS", URL=url)
     healthy.environ["AWS_ENDPOINT_URL_IVS"] = "http://127.0.0.1:9"
-    fixes(healthy, "IVS in us-east-1", URL=there)
-    assert is_well(healthy)
+    fixes(healthy, "IVS in us-east-1", URL=url)
+    assert is_healthy(healthy)
 
 
-@pytest.mark.parametrize("is_of_another_account", [False, True])
-def test_fixes_wrong_credentials(healthy: Terminal, accounts: Accounts, *, is_of_another_account: bool) -> None:
-    ours, file = healthy.environ["AWS_ACCESS_KEY_ID"], healthy.folder / "credentials"
-    file.write_text(f"[ours]\naws_access_key_id = {ours}\naws_secret_access_key = {ours}\n")
+@pytest.mark.parametrize("is_other_account", [False, True])
+def test_fixes_wrong_credentials(healthy: Terminal, accounts: Accounts, *, is_other_account: bool) -> None:
+    access_key, file = healthy.environ["AWS_ACCESS_KEY_ID"], healthy.folder / "credentials"
+    file.write_text(f"[ours]\naws_access_key_id = {access_key}\naws_secret_access_key = {access_key}\n")
     healthy.environ |= {"AWS_SHARED_CREDENTIALS_FILE": str(file), "AWS_SECRET_ACCESS_KEY": "wrong"}
-    if is_of_another_account:
+    if is_other_account:
         other = accounts.next()
         healthy.environ |= {"AWS_ACCESS_KEY_ID": other, "AWS_SECRET_ACCESS_KEY": other}
         with healthy.ivs() as ivs:
             imported(ivs)
     fixes(healthy, "IVS in us-east-1", PROFILE="ours")
-    assert is_well(healthy)
+    assert is_healthy(healthy)
 
 
 def imported(ivs: Any, **tags: str) -> str:
-    """The ARN of a pair that somebody imported."""
+    """Import a pair without tokensvc; returns its ARN."""
     material = keypair.public_pem(keypair.generate().public_key())
     return str(ivs.import_playback_key_pair(publicKeyMaterial=material, tags=tags)["keyPair"]["arn"])
 
@@ -297,15 +300,15 @@ def test_fixes_slots_filled_by_foreign_pairs(healthy: Terminal) -> None:
         for _ in range(2):
             imported(ivs)
     fixes(healthy, "slots in us-east-1")
-    assert is_well(healthy)
+    assert is_healthy(healthy)
 
 
 def test_fixes_orphaned_pairs(healthy: Terminal, store: Store) -> None:
-    ours = store.deployment.read().id
+    access_key = store.deployment.read().id
     with healthy.ivs() as ivs:
-        unknown = imported(ivs, **{DEPLOYMENT_TAG: ours, KEY_TAG: "klost"})
+        unknown = imported(ivs, **{DEPLOYMENT_TAG: access_key, KEY_TAG: "klost"})
     fixes(healthy, f"key pair {unknown}")
-    assert is_well(healthy)
+    assert is_healthy(healthy)
 
 
 def test_fixes_an_untagged_and_a_deleted_pair(healthy: Terminal) -> None:
@@ -316,7 +319,7 @@ def test_fixes_an_untagged_and_a_deleted_pair(healthy: Terminal) -> None:
         fixes(healthy, f"key {key['id']} in us-east-1")
         ivs.delete_playback_key_pair(arn=arn)
     fixes(healthy, "key in us-east-1")
-    assert is_well(healthy)
+    assert is_healthy(healthy)
 
 
 def test_fixes_a_different_fingerprint(healthy: Terminal) -> None:
@@ -325,7 +328,7 @@ def test_fixes_a_different_fingerprint(healthy: Terminal) -> None:
         arn = imported(ivs)
     key_id = healthy("keys", "import", "-", "--arn", arn, "--json", stdin=mine).json["id"]
     fixes(healthy, f"key {key_id} in us-east-1")
-    assert is_well(healthy)
+    assert is_healthy(healthy)
 
 
 def test_fixes_an_active_key_that_is_too_old(healthy: Terminal, store: Store) -> None:
@@ -335,7 +338,7 @@ def test_fixes_an_active_key_that_is_too_old(healthy: Terminal, store: Store) ->
     store.keys.activate(second.id, second.placements[0].account_region, long_ago, 600)
     store.deployment.set_rotation(propagation_seconds=0, max_age_seconds=86_400.0, standby=False)
     assert fixes(healthy, "key in us-east-1") == "tokensvc keys rotate"
-    assert is_well(healthy)
+    assert is_healthy(healthy)
 
 
 def test_fixes_an_unfinished_step_and_rotation(healthy: Terminal, store: Store) -> None:
@@ -344,17 +347,17 @@ def test_fixes_an_unfinished_step_and_rotation(healthy: Terminal, store: Store) 
     store.journal.start(StepKind.DELETE, record.id, "us-east-1", "a test", long_ago)
     store.rotations.request("r1", {"us-east-1": record.id}, long_ago, "ada")
     fixes(healthy, f"step delete of key {record.id}")
-    assert is_well(healthy)
+    assert is_healthy(healthy)
 
 
 def test_fixes_a_deployment_with_only_disabled_callers(healthy: Terminal) -> None:
     healthy("callers", "disable", "web", "--yes")
     assert fixes(healthy, "callers").startswith("tokensvc callers enable web")
-    assert is_well(healthy)
+    assert is_healthy(healthy)
 
 
 @pytest.mark.parametrize(
-    ("statement", "what"),
+    ("statement", "check"),
     [
         ("UPDATE callers SET policy = '}' WHERE name = 'shop'", "caller shop"),
         ("UPDATE caller_secrets SET digest = 'junk' WHERE caller = 'shop'", "caller shop"),
@@ -363,13 +366,13 @@ def test_fixes_a_deployment_with_only_disabled_callers(healthy: Terminal) -> Non
         ("UPDATE deployment SET max_ttl_seconds = -5", "max_ttl_seconds"),
     ],
 )
-def test_fixes_unreadable_rows(healthy: Terminal, store: Store, statement: str, what: str) -> None:
+def test_fixes_unreadable_rows(healthy: Terminal, store: Store, statement: str, check: str) -> None:
     healthy("callers", "add", "shop", "--all-channels")
     store.channels.record([ChannelRecord(ARN, "https://edge.test/a.m3u8", True, datetime.now(UTC), 0)])
     store.denials.add("shop", [denial("v")])
     damage(store, statement)
-    fixes(healthy, what)
-    assert is_well(healthy)
+    fixes(healthy, check)
+    assert is_healthy(healthy)
 
 
 def test_fixes_an_unreadable_key(healthy: Terminal, store: Store) -> None:

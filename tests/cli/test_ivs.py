@@ -1,4 +1,4 @@
-"""`tokensvc ivs serve`: the local IVS alone."""
+"""`tokensvc ivs serve`."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def test_serve_writes_the_info_file_keeps_its_database_and_states_that_it_is_not
             default = _client(info, info["accessKeyId"], info["secretAccessKey"])
             assert default.list_channels()["channels"] == [], "another account"
             default.close()
-        assert not info_file.exists(), "gone when it ended"
+        assert not info_file.exists(), "removed at exit"
         assert process.ends() == 0, process.err
-    assert arns[0] == arns[1], "a second start finds its state again"
+    assert arns[0] == arns[1], "a second start continues with the same state"
     assert ":123456789012:" in arns[0]
 
 

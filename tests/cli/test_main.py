@@ -1,4 +1,4 @@
-"""The command line as a whole: exit codes, help, and how a refusal looks."""
+"""The command line as a whole: exit codes, help and error messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands print: nothing that drives a terminal, whatever a store, a file, IVS or a shell's pattern holds."""
+"""Output never controls the terminal, whatever text comes from the store, a file, IVS or a shell's glob pattern."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ ODD = "\x1b[2J\x1b]0;owned\x07 \x9b31m \x7f \u202egnihton\u2066 \u200b\nforged l
 """An escape sequence, its eight-bit form, DEL, bidirectional controls, an invisible character and a line feed."""
 
 
-def harmless(result: CommandResult) -> None:
-    """No character reaches the terminal but printable ones and the ends of the commands' own lines."""
+def assert_harmless(result: CommandResult) -> None:
+    """Assert that only printable characters and the line ends of the commands themselves are printed."""
     for text in (result.out, result.err):
         assert text.replace("\n", "").isprintable(), ascii(text)
         assert not any(line.startswith("forged line") for line in text.splitlines()), text
@@ -37,7 +37,7 @@ def harmless(result: CommandResult) -> None:
 
 @pytest.fixture
 def odd(terminal: Terminal) -> Terminal:
-    """A deployment whose store holds such text wherever text from outside can be stored."""
+    """A deployment whose store has such text wherever text from outside can be stored."""
     store = open_store(terminal.environ["TOKENSVC_DATABASE_URL"])
     _fill(store)
     store.close()
@@ -75,7 +75,7 @@ COMMANDS = [
 @pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
 def test_stored_text_cannot_control_the_terminal(odd: Terminal, command: tuple[str, ...], as_json: bool) -> None:
     result = odd(*command, *(["--json"] if as_json else []), code=1 if command == ("doctor",) else 0)
-    harmless(result)
+    assert_harmless(result)
 
 
 def test_json_contains_the_text_as_stored(odd: Terminal) -> None:
@@ -110,12 +110,12 @@ def test_json_contains_the_text_as_stored(odd: Terminal) -> None:
 )
 @pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
 def test_arguments_cannot_control_the_terminal(terminal: Terminal, command: tuple[str, ...], as_json: bool) -> None:
-    """A shell's pattern puts names of files among the arguments, in whatever bytes they are."""
+    """A shell's glob pattern expands to file names, which may contain any bytes."""
     for text in (ODD, "\udcff\x1b[2J", "a\x9b"):
         arguments = [word.format(text) for word in command] + (["--json"] if as_json else [])
         result = terminal.run(*arguments)
         assert result.code in (1, 2, 4)
-        harmless(result)
+        assert_harmless(result)
 
 
 def test_control_characters_are_rejected_in_options_and_files(terminal: Terminal) -> None:
@@ -138,7 +138,7 @@ def test_tables_stay_aligned() -> None:
 
 
 def test_only_the_output_module_prints() -> None:
-    """Commands print by `output.py`, which escapes. Texts that are only our own may go out as they are."""
+    """Commands print through `output.py`, which escapes. Text that is entirely our own may be printed directly."""
     own = {"main.py": "the version", "demo.py": "the commands to try", "inspect.py": "a PEM"}
     folder = Path(str(cli.__file__)).parent
     printing = {

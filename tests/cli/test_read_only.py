@@ -1,4 +1,4 @@
-"""Commands that only show something, and every `--dry-run`, change nothing: no row, no private key, nothing in IVS."""
+"""Read-only commands and every `--dry-run` change nothing: no row, no private key, nothing in IVS."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ COMMANDS = [
 
 
 class Recorder:
-    """The local IVS, and the requests that it received."""
+    """Wraps the local IVS and records the requests it receives."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -54,11 +54,11 @@ class Recorder:
         await self._app(scope, receive, send)
 
     def mutating(self) -> list[str]:
-        """The requests that change, or may change, what IVS holds."""
-        asked = [request.split(" ", 1) for request in self.requests]
+        """The requests that change, or may change, resources in IVS."""
+        requests = [request.split(" ", 1) for request in self.requests]
         return [
             f"{method} {path}"
-            for method, path in asked
+            for method, path in requests
             if not READING.fullmatch(path) or (path.startswith("/tags/") and method != "GET")
         ]
 
@@ -76,8 +76,7 @@ def ivs() -> Iterator[tuple[Recorder, str]]:
 
 @pytest.fixture
 def inconsistent(ivs: tuple[Recorder, str], migrated: Path, tmp_path: Path) -> Terminal:
-    """A deployment in which a reconciliation would have much to write: an import and a compromise that the store does
-    not know of, and a pair of another application."""
+    """A deployment with much for `reconcile` to write: an unrecorded import and compromise, and a foreign pair."""
     terminal = Terminal(tmp_path, ivs[1], "test")
     shutil.copy(migrated, terminal.store)
     store = open_store(terminal.environ["TOKENSVC_DATABASE_URL"])
@@ -115,7 +114,7 @@ def test_read_only_commands_change_nothing(
 
 
 def test_reconcile_changes_the_same_deployment(inconsistent: Terminal, ivs: tuple[Recorder, str]) -> None:
-    """Or the tests above would prove nothing."""
+    """Otherwise the tests above would prove nothing."""
     store = open_store(inconsistent.environ["TOKENSVC_DATABASE_URL"])
     rows = dump(store)
     ivs[0].requests.clear()

@@ -30,19 +30,19 @@ HERE = parse_arn(CHANNEL, "channel").account_region
 
 @pytest.fixture
 def opened(terminal: Terminal) -> Iterator[Store]:
-    """The terminal's store, as a worker would have it open."""
+    """The terminal's store, opened as by a worker."""
     store = open_store(terminal.environ["TOKENSVC_DATABASE_URL"])
     yield store
     store.close()
 
 
 def add(terminal: Terminal, viewer: str = "ada", *more: str) -> str:
-    """A new revocation's id."""
+    """Add a revocation; returns its id."""
     return str(terminal("revocations", "add", "--channel", CHANNEL, "--viewer", viewer, *more, "--json").json["id"])
 
 
-def settle(store: Store, state: RevocationState, code: str = "") -> None:
-    """What a dispatcher would do of all that waits."""
+def record_outcomes(store: Store, state: RevocationState, code: str = "") -> None:
+    """Record this outcome for every queued entry, as a dispatcher would."""
     make_due(store)
     for priority in Priority:
         claimed = store.revocation_queue.claim(HERE, priority, 1000, 60)
@@ -52,7 +52,7 @@ def settle(store: Store, state: RevocationState, code: str = "") -> None:
 
 
 def age(store: Store, seconds: float) -> None:
-    """Let everything have been queued that much earlier."""
+    """Make all entries appear to have been queued that many seconds earlier."""
     with write_transaction(store.engine) as connection:
         c = revocation_entries.c
         connection.execute(sa.update(revocation_entries).values(queued_at=c.queued_at - seconds))
@@ -62,8 +62,8 @@ def test_add_reports_when_the_viewer_may_return(terminal: Terminal, opened: Stor
     result = terminal("revocations", "add", "--channel", CHANNEL, "--channel", OTHER, "--viewer", "ada", "--json").json
     assert result["state"] == "queued"
     assert unix_seconds(result["readmitAfter"]) - time.time() == pytest.approx(910, abs=5)
-    kept = opened.revocations.get(result["id"], EVERYONE)
-    assert (kept.caller, [target.channel_arn for target in kept.targets]) == ("the command line", [CHANNEL, OTHER])
+    stored = opened.revocations.get(result["id"], EVERYONE)
+    assert (stored.caller, [target.channel_arn for target in stored.targets]) == ("the command line", [CHANNEL, OTHER])
     words = terminal("revocations", "add", "--channel", CHANNEL, "--viewer", "eve").out
     assert "may return after 20" in words
 
@@ -72,8 +72,8 @@ def test_add_accepts_every_request_field(terminal: Terminal, opened: Store) -> N
     before = int(time.time()) - 3600
     options = ("--issued-before", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(before)), "--deny", "60")
     id_ = add(terminal, "ada", *options, "--reason", "shares its token")
-    kept = opened.revocations.get(id_, EVERYONE)
-    assert (kept.reason, kept.targets[0].version) == ("shares its token", before - 1)
+    stored = opened.revocations.get(id_, EVERYONE)
+    assert (stored.reason, stored.targets[0].version) == ("shares its token", before - 1)
     [denial] = opened.denials.in_force(EVERYONE, limit=9)
     assert denial.until.timestamp() - time.time() == pytest.approx(60, abs=5)
 
@@ -205,7 +205,7 @@ def test_a_truncated_list_says_how_to_continue(terminal: Terminal) -> None:
 
 def test_list_and_show_report_the_state_of_each_revocation(terminal: Terminal, opened: Store) -> None:
     first = add(terminal)
-    settle(opened, RevocationState.FAILED, "AccessDeniedException")
+    record_outcomes(opened, RevocationState.FAILED, "AccessDeniedException")
     second = add(terminal, "eve")
     rows = [line.split()[:2] for line in terminal("revocations", "list").out.splitlines()[1:]]
     assert rows == [[second, "queued"], [first, "failed"]]
@@ -231,24 +231,24 @@ def test_watch_shows_the_queue_and_the_estimated_end(terminal: Terminal, opened:
     [place] = terminal("revocations", "watch", "--once", "--json").json["queues"]
     assert (place["region"], place["queued"], place["secondsLeft"]) == ("us-east-1", 400, 10.0)
     assert unix_seconds(place["endsAt"]) - time.time() == pytest.approx(10, abs=3)
-    halved = terminal("revocations", "watch", "--once", "--json", REVOCATION_RATE_FRACTION="0.4").json["queues"]
-    assert halved[0]["secondsLeft"] == 20.0
+    half_rate = terminal("revocations", "watch", "--once", "--json", REVOCATION_RATE_FRACTION="0.4").json["queues"]
+    assert half_rate[0]["secondsLeft"] == 20.0
     assert terminal("revocations", "watch", "--once").out.splitlines()[1].split()[1:3] == ["us-east-1", "400"]
-    settle(opened, RevocationState.SENT)
+    record_outcomes(opened, RevocationState.SENT)
     assert terminal("revocations", "watch").out == "Queue empty: all revocations delivered.\n"
 
 
 def test_watch_gives_no_estimate_while_calls_to_ivs_fail(terminal: Terminal, opened: Store) -> None:
-    """IVS hangs: each call times out, and the entries are queued again."""
+    """Each call to IVS times out, and the entries are queued again."""
     add(terminal)
     assert terminal("revocations", "watch", "--once").out.splitlines()[1].split()[5:7] == ["1", "s"], "never 0 s"
-    settle(opened, RevocationState.QUEUED, "ReadTimeoutError")
+    record_outcomes(opened, RevocationState.QUEUED, "ReadTimeoutError")
     result = terminal("revocations", "watch", "--once").out.splitlines()
     assert result[0].split() == ["ACCOUNT", "REGION", "QUEUED", "OLDEST", "REMAINING", "EMPTY", "AT", "PROBLEM"]
     assert result[1].split()[5:] == ["unknown", "unknown", "IVS:", "ReadTimeoutError"]
     [place] = terminal("revocations", "watch", "--once", "--json").json["queues"]
     assert (place["secondsLeft"], place["endsAt"], place["problem"]) == (None, None, "IVS: ReadTimeoutError")
-    settle(opened, RevocationState.SENT)
+    record_outcomes(opened, RevocationState.SENT)
     add(terminal, "eve")
     [place] = terminal("revocations", "watch", "--once", "--json").json["queues"]
     assert (place["secondsLeft"], place["problem"]) == (0.0, None)
@@ -270,7 +270,7 @@ def test_watch_continues_until_the_revocation_is_done(
     terminal: Terminal, opened: Store, state: RevocationState, code: int
 ) -> None:
     id_ = add(terminal)
-    dispatcher = threading.Timer(0.1, settle, (opened, state))
+    dispatcher = threading.Timer(0.1, record_outcomes, (opened, state))
     dispatcher.start()
     result = terminal("revocations", "watch", id_, "--every", "0.01", "--json", code=code)
     dispatcher.join()
@@ -283,7 +283,7 @@ def test_watch_continues_until_the_revocation_is_done(
 
 def test_failed_revocations_are_retried_by_id_or_all_at_once(terminal: Terminal, opened: Store) -> None:
     ids = [add(terminal, f"v{number}") for number in range(3)]
-    settle(opened, RevocationState.FAILED, "AccessDeniedException")
+    record_outcomes(opened, RevocationState.FAILED, "AccessDeniedException")
     assert terminal("revocations", "retry", ids[0]).out == f"{ids[0]}: 1 of 1 queued again\n"
     rest = terminal("revocations", "retry", "--all", "--json").json["revocations"]
     assert sorted(one["id"] for one in rest) == sorted(ids[1:])

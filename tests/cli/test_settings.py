@@ -112,24 +112,24 @@ def test_a_limit_that_differs_in_the_environment_does_not_apply_and_is_reported(
 
 @pytest.mark.parametrize("url", ["postgresql://app:hunter2@127.0.0.1:1/tokens", "sqlite:////nowhere/store.db"])
 def test_an_unreadable_store_is_reported_and_other_settings_are_shown(bare: Terminal, url: str) -> None:
-    began = time.monotonic()
+    started = time.monotonic()
     result = bare("settings", DATABASE_URL=url, MAX_TTL_SECONDS="60", without="TOKENSVC_VAULT").out
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - started < 5
     assert "The limits in force are unknown, because the store cannot be read: " in result
     assert re.search(r"TOKENSVC_MAX_TTL_SECONDS +- +store \(unavailable\)\n", result)
     assert re.search(r"TOKENSVC_PORT +8080 +default\n", result)
     assert "hunter2" not in result
-    said_json = bare("settings", "--json", DATABASE_URL=url, without="TOKENSVC_VAULT").json
-    assert said_json["TOKENSVC_MAX_TTL_SECONDS"]["problem"]
-    assert "problem" not in said_json["TOKENSVC_PORT"]
+    result_json = bare("settings", "--json", DATABASE_URL=url, without="TOKENSVC_VAULT").json
+    assert result_json["TOKENSVC_MAX_TTL_SECONDS"]["problem"]
+    assert "problem" not in result_json["TOKENSVC_PORT"]
 
 
 def test_a_store_that_does_not_respond_is_waited_for_only_briefly(bare: Terminal) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        began = time.monotonic()
+        started = time.monotonic()
         url = f"postgresql://app@127.0.0.1:{silent.getsockname()[1]}/tokens"
         result = bare("settings", DATABASE_URL=url, STORE_TIMEOUT_SECONDS="60", without="TOKENSVC_VAULT").out
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - started < 5
     assert "the store cannot be read" in result
 
 
@@ -142,8 +142,8 @@ def test_a_setting_given_as_value_and_file_is_rejected(bare: Terminal) -> None:
 
 def test_settings_shows_the_vault_and_its_wrapping_keys(bare: Terminal) -> None:
     arn = "arn:aws:kms:us-east-1:123456789012:key/0987dcba-09fe-87dc-65ba-ab0987654321"
-    words = f"Private keys are stored in file:{bare.vault}, encrypted with TOKENSVC_PASSPHRASE."
-    assert bare("settings").out.splitlines()[-1] == words
+    expected = f"Private keys are stored in file:{bare.vault}, encrypted with TOKENSVC_PASSPHRASE."
+    assert bare("settings").out.splitlines()[-1] == expected
     result = bare("settings", without="TOKENSVC_VAULT", KMS_KEY_ARN=arn, DATABASE_URL="postgresql://db/tokensvc").out
     assert "Private keys are stored in store, encrypted with TOKENSVC_KMS_KEY_ARN.\n" in result
     assert "For decryption only: TOKENSVC_PASSPHRASE;" in result

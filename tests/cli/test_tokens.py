@@ -1,4 +1,4 @@
-"""`tokensvc tokens explain`: anybody's token, rule by rule."""
+"""`tokensvc tokens explain`: validates any issuer's token, rule by rule."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def public(private_key: PrivateKey, tmp_path: Path) -> str:
 
 
 def minted(key: PrivateKey, **claims: Any) -> str:
-    """A token that is valid now, but for these claims."""
+    """A token that is valid now, except for the given claims."""
     return encode_token(key, HEADER, {"aws:channel-arn": str(CHANNEL), "exp": int(time.time()) + 300} | claims)
 
 
@@ -75,7 +75,7 @@ def test_an_invalid_token_is_denied_by_the_name_of_the_rule(
 
 
 def test_every_mistake_of_another_issuer_s_token_is_reported(bare: Terminal, private_key: PrivateKey) -> None:
-    """HS256, an invented claim, milliseconds: three of what public signers do."""
+    """HS256, an invented claim and milliseconds: three mistakes seen in public token signers."""
     claims = {"channel": str(CHANNEL), "aws:viewer-id": "ada", "exp": int(time.time() * 1000) + 60_000}
     result = bare("tokens", "explain", jwt.encode(claims, "s" * 32, algorithm="HS256"), "--json", code=4).json
     assert result["deniedBy"] == "algorithm"
@@ -94,7 +94,7 @@ def test_another_key_or_a_changed_byte_is_denied_by_the_signature_rule(
 
 
 def test_a_token_with_a_viewer_is_allowed_unless_revoked(bare: Terminal, private_key: PrivateKey, public: str) -> None:
-    """Only IVS knows of revocations; nothing else stands against the token."""
+    """Only IVS knows of revocations; every other rule passes."""
     token = minted(private_key, **{"aws:viewer-id": "ada"})
     explain = ("tokens", "explain", token, "--channel", str(CHANNEL), "--public-key", public)
     result = bare(*explain, "--json").json
@@ -146,7 +146,7 @@ def test_a_url_with_no_token_or_two_is_rejected(bare: Terminal, private_key: Pri
 
 
 def imported(terminal: Terminal, key: PrivateKey) -> str:
-    """The id of a key that this deployment imported; the private half stays with the test."""
+    """Import a key into the deployment; returns its id. The test keeps the private key."""
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
     return str(terminal("keys", "import", "-", "--json", stdin=pem).json["id"])
 

@@ -48,8 +48,10 @@ def stage(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
     return InMemoryDeployment(migrated, tmp_path / "keys")
 
 
-def duties(stage: InMemoryDeployment, *, performs: bool, undecryptable: frozenset[str] = frozenset()) ->
-BackgroundTasks: regions = ServedRegions(stage.store.keys, stage.store.deployment, lambda: [EAST])
+def duties(
+    stage: InMemoryDeployment, *, performs: bool, undecryptable: frozenset[str] = frozenset()
+) -> BackgroundTasks:
+    regions = ServedRegions(stage.store.keys, stage.store.deployment, lambda: [EAST])
     background = BackgroundConfig(
         reconciler=ReconcilerConfig(make_context=stage.context, regions=[EAST], lease_seconds=20.0),
         dispatch=DispatchConfig(control_plane=stage.ivs, rate_fraction=1.0, regions=regions),

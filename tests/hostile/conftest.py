@@ -41,7 +41,7 @@ def site(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
 @pytest.fixture(scope="session")
 def key(site: Deployment) -> str:
     """The API key of a caller that may issue tokens for every channel and revoke them."""
-    return site.furnish(*OPTIONS)
+    return site.set_up(*OPTIONS)
 
 
 @pytest.fixture(scope="session")

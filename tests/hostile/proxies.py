@@ -102,7 +102,7 @@ def haproxy(upstream: Address, folder: Path) -> Iterator[Address]:
 @contextlib.contextmanager
 def _proxy(arguments: list[str], folder: Path, port: int) -> Iterator[Address]:
     with started(arguments, folder, environment(folder / "home"), Path(arguments[0]).name) as process:
-        process.awaits(lambda: _accepts(port), "it accepts connections")
+        process.wait_until(lambda: _accepts(port), "it accepts connections")
         yield Address("127.0.0.1", port)
 
 

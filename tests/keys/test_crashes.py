@@ -25,59 +25,59 @@ pytestmark = pytest.mark.slow
 BROUGHT = keypair.generate()
 
 
-def nothing(_stage: InMemoryDeployment) -> None:
+def nothing(_deployment: InMemoryDeployment) -> None:
     """A new deployment."""
 
 
-def one_key(stage: InMemoryDeployment) -> None:
+def one_key(deployment: InMemoryDeployment) -> None:
     """A key that signs, and one that stands ready where the policy says so."""
-    stage.generate(EAST, WEST)
-    stage.clock.advance(POLICY.propagation_seconds)
+    deployment.generate(EAST, WEST)
+    deployment.clock.advance(POLICY.propagation_seconds)
 
 
-def one_drains(stage: InMemoryDeployment) -> None:
+def one_drains(deployment: InMemoryDeployment) -> None:
     """A key that signs and one that retires."""
-    stage.generate(EAST, WEST)
-    stage.rotate(EAST, WEST)
+    deployment.generate(EAST, WEST)
+    deployment.rotate(EAST, WEST)
 
 
-def one_to_delete(stage: InMemoryDeployment) -> None:
+def one_to_delete(deployment: InMemoryDeployment) -> None:
     """A key that signs and one that has drained."""
-    one_drains(stage)
-    stage.drain()
+    one_drains(deployment)
+    deployment.drain()
 
 
-def lost_with_all_slots_filled(stage: InMemoryDeployment) -> None:
+def lost_with_all_slots_filled(deployment: InMemoryDeployment) -> None:
     """IVS lost the key that signs, and two retire."""
-    stage.generate(EAST, WEST)
-    stage.rotate(EAST, WEST)
-    stage.rotate(EAST, WEST)
-    stage.lose_pair(stage.active())
+    deployment.generate(EAST, WEST)
+    deployment.rotate(EAST, WEST)
+    deployment.rotate(EAST, WEST)
+    deployment.lose_pair(deployment.active())
 
 
-def lost_after_one(stage: InMemoryDeployment) -> None:
+def lost_after_one(deployment: InMemoryDeployment) -> None:
     """IVS lost the key that signs; a standby is ready where the policy says so."""
-    one_key(stage)
-    stage.lose_pair(stage.active())
+    one_key(deployment)
+    deployment.lose_pair(deployment.active())
 
 
-def damaged(stage: InMemoryDeployment) -> None:
+def damaged(deployment: InMemoryDeployment) -> None:
     """The key that signs is damaged, and one retires."""
-    one_drains(stage)
-    stage.damage(stage.active())
+    one_drains(deployment)
+    deployment.damage(deployment.active())
 
 
-def tagged(stage: InMemoryDeployment) -> None:
+def tagged(deployment: InMemoryDeployment) -> None:
     """IVS says of the key that signs that it is compromised, and one retires."""
-    one_drains(stage)
-    [pair] = [p for p in stage.ivs.pairs.values() if p["tags"][KEY_TAG] == stage.active() and EAST in p["arn"]]
+    one_drains(deployment)
+    [pair] = [p for p in deployment.ivs.pairs.values() if p["tags"][KEY_TAG] == deployment.active() and EAST in p["arn"]]
     pair["tags"][COMPROMISED_TAG] = "2027-01-15T08:00:00Z"
 
 
-def not_deleted(stage: InMemoryDeployment) -> None:
+def not_deleted(deployment: InMemoryDeployment) -> None:
     """A key signs, and IVS will not hear of the next deletion."""
-    one_key(stage)
-    stage.ivs.lose["DeletePlaybackKeyPair"] = "before"
+    one_key(deployment)
+    deployment.ivs.lose["DeletePlaybackKeyPair"] = "before"
 
 
 def reconcile(context: KeysContext) -> None:
@@ -143,23 +143,23 @@ def test_killed_at_any_step_the_next_run_converges(name: str, migrated: Path, tm
     foreign = before.ivs.add_foreign(EAST, 0 if case.standby else min(room, 1))
     save(before.store, tmp_path / "before.db")
     for at in itertools.count():
-        stage = before.twin(tmp_path / "before.db")
+        deployment = before.twin(tmp_path / "before.db")
         try:
-            case.run(stage.context(CrashPoint(at)))
+            case.run(deployment.context(CrashPoint(at)))
         except Crash:
             crashes += 1
         else:
             break
-        stage.check_always()
-        stage.ivs.lose.clear()
-        compromised = {record.id for record in stage.store.keys.list() if record.compromised_at is not None}
-        stage.clock.advance(GRACE_SECONDS + 1)
+        deployment.check_always()
+        deployment.ivs.lose.clear()
+        compromised = {record.id for record in deployment.store.keys.list() if record.compromised_at is not None}
+        deployment.clock.advance(GRACE_SECONDS + 1)
         if case.is_run_again:
-            case.run(stage.context())
-        commands.reconcile_and_wait(stage.context(), case.regions)
-        stage.check_settled(*case.regions)
-        assert set(foreign) <= stage.ivs.pairs.keys()
-        assert not compromised & stage.vault.key_ids()
-        assert not stage.store.journal.open_entries()
-        stage.store.close()
+            case.run(deployment.context())
+        commands.reconcile_and_wait(deployment.context(), case.regions)
+        deployment.check_settled(*case.regions)
+        assert set(foreign) <= deployment.ivs.pairs.keys()
+        assert not compromised & deployment.vault.key_ids()
+        assert not deployment.store.journal.open_entries()
+        deployment.store.close()
     assert crashes >= case.steps_min, "every step was tried"

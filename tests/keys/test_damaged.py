@@ -45,7 +45,7 @@ DAMAGES: dict[str, Damage] = {
 
 
 @pytest.fixture
-def stage(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
+def deployment(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
     """A key that signs and a standby that has led, on the test's clock."""
     made = InMemoryDeployment(migrated, tmp_path / "keys", POLICY._replace(standby=True))
     made.generate()
@@ -53,142 +53,142 @@ def stage(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
     return made
 
 
-def file_of(stage: InMemoryDeployment, key_id: str) -> Path:
-    vault = stage.vault
+def file_of(deployment: InMemoryDeployment, key_id: str) -> Path:
+    vault = deployment.vault
     assert isinstance(vault, KeyFiles)
     return vault._directory / f"{key_id}.pem"
 
 
-def damage(stage: InMemoryDeployment, key_id: str, how: Damage = DAMAGES["junk"]) -> None:
-    path = file_of(stage, key_id)
+def damage(deployment: InMemoryDeployment, key_id: str, how: Damage = DAMAGES["junk"]) -> None:
+    path = file_of(deployment, key_id)
     path.write_bytes(how(path.read_bytes()))
 
 
 @pytest.mark.parametrize("how", DAMAGES)
-def test_the_standby_takes_over_from_a_key_that_is_damaged(stage: InMemoryDeployment, how: str) -> None:
+def test_the_standby_takes_over_from_a_key_that_is_damaged(deployment: InMemoryDeployment, how: str) -> None:
     """A worker that starts then signs as soon as whoever performs has looked."""
-    former, [(standby, _)] = stage.active(), stage.placements(EAST, KeyState.PREPARED)
-    damage(stage, former, DAMAGES[how])
-    worker = CountingWorker(stage, stage.clock)
+    former, [(standby, _)] = deployment.active(), deployment.placements(EAST, KeyState.PREPARED)
+    damage(deployment, former, DAMAGES[how])
+    worker = CountingWorker(deployment, deployment.clock)
     worker.refresh.run_once()
     assert [slot.active for slot in worker.refresh.current.keyring.region_keys.values()] == [None]
-    [outlook] = stage.reconcile()
-    assert stage.active() == standby.id
-    assert any(f"private key of key {former} cannot sign" in words for words in texts(outlook.problems))
+    [result] = deployment.reconcile()
+    assert deployment.active() == standby.id
+    assert any(f"private key of key {former} cannot sign" in words for words in texts(result.problems))
     worker.refresh.run_once()
     [slot] = worker.refresh.current.keyring.region_keys.values()
     assert slot.active is not None
     assert slot.active.key_id == standby.id
 
 
-def test_a_damaged_key_drains_and_goes_like_any_other(stage: InMemoryDeployment) -> None:
-    former = stage.active()
-    damage(stage, former)
-    stage.reconcile()
-    [(record, there)] = stage.placements(EAST, KeyState.RETIRING)
-    assert (record.id, there.arn in stage.ivs.pairs) == (former, True)
-    stage.drain()
-    stage.reconcile()
-    stage.check_settled(EAST)
+def test_a_damaged_key_drains_and_goes_like_any_other(deployment: InMemoryDeployment) -> None:
+    former = deployment.active()
+    damage(deployment, former)
+    deployment.reconcile()
+    [(record, placement)] = deployment.placements(EAST, KeyState.RETIRING)
+    assert (record.id, placement.arn in deployment.ivs.pairs) == (former, True)
+    deployment.drain()
+    deployment.reconcile()
+    deployment.check_settled(EAST)
 
 
 def test_without_a_standby_a_retiring_key_signs_again(migrated: Path, tmp_path: Path) -> None:
-    stage = InMemoryDeployment(migrated, tmp_path / "keys")
-    former = stage.generate().id
-    latter = stage.rotate()
-    damage(stage, latter)
-    stage.reconcile()
-    assert stage.active() == former
-    assert require_key(stage.store.keys.list(), latter).placements[0].state is KeyState.RETIRING
+    deployment = InMemoryDeployment(migrated, tmp_path / "keys")
+    former = deployment.generate().id
+    latter = deployment.rotate()
+    damage(deployment, latter)
+    deployment.reconcile()
+    assert deployment.active() == former
+    assert require_key(deployment.store.keys.list(), latter).placements[0].state is KeyState.RETIRING
 
 
-def test_a_damaged_standby_is_replaced(stage: InMemoryDeployment) -> None:
-    [(standby, _)] = stage.placements(EAST, KeyState.PREPARED)
-    damage(stage, standby.id)
-    stage.reconcile()
-    [(latter, _)] = stage.placements(EAST, KeyState.PREPARED)
+def test_a_damaged_standby_is_replaced(deployment: InMemoryDeployment) -> None:
+    [(standby, _)] = deployment.placements(EAST, KeyState.PREPARED)
+    damage(deployment, standby.id)
+    deployment.reconcile()
+    [(latter, _)] = deployment.placements(EAST, KeyState.PREPARED)
     assert latter.id != standby.id
-    stage.check_settled(EAST)
+    deployment.check_settled(EAST)
 
 
 def test_a_damaged_key_that_was_only_made_holds_up_no_other(migrated: Path, tmp_path: Path) -> None:
-    stage = InMemoryDeployment(migrated, tmp_path / "keys")
-    stage.ivs.add_foreign(EAST, 3)
-    stage.reconcile()
-    stage.ivs.pairs.clear()
-    unused = stage.store.keys.list()
+    deployment = InMemoryDeployment(migrated, tmp_path / "keys")
+    deployment.ivs.add_foreign(EAST, 3)
+    deployment.reconcile()
+    deployment.ivs.pairs.clear()
+    unused = deployment.store.keys.list()
     for record in unused:
-        damage(stage, record.id)
-    signing = stage.generate().id
+        damage(deployment, record.id)
+    signing = deployment.generate().id
     assert signing not in {record.id for record in unused}
-    assert commands.generate(stage.context(), [EAST]).id not in {record.id for record in unused}
+    assert commands.generate(deployment.context(), [EAST]).id not in {record.id for record in unused}
 
 
-def test_a_compromise_does_not_hand_over_to_a_key_that_is_known_to_be_damaged(stage: InMemoryDeployment) -> None:
-    former = stage.active()
-    stage.rotate()
-    stage.clock.advance(POLICY.propagation_seconds)
-    stage.reconcile()
-    [(standby, _)] = stage.placements(EAST, KeyState.PREPARED)
-    stage.leads = False
-    damage(stage, standby.id)
-    assert stage.context().damage(standby)
-    commands.mark_compromised(stage.context(), stage.active(), include_standby=False)
-    assert stage.active() == former
+def test_a_compromise_does_not_hand_over_to_a_key_that_is_known_to_be_damaged(deployment: InMemoryDeployment) -> None:
+    former = deployment.active()
+    deployment.rotate()
+    deployment.clock.advance(POLICY.propagation_seconds)
+    deployment.reconcile()
+    [(standby, _)] = deployment.placements(EAST, KeyState.PREPARED)
+    deployment.leads = False
+    damage(deployment, standby.id)
+    assert deployment.context().damage(standby)
+    commands.mark_compromised(deployment.context(), deployment.active(), include_standby=False)
+    assert deployment.active() == former
 
 
-def test_the_right_key_can_be_brought_again(stage: InMemoryDeployment) -> None:
-    former = stage.active()
-    private_key = stage.vault.open(former)
-    damage(stage, former)
-    assert import_key(stage.context(), private_key, [EAST]).id == former
+def test_the_right_key_can_be_brought_again(deployment: InMemoryDeployment) -> None:
+    former = deployment.active()
+    private_key = deployment.vault.open(former)
+    damage(deployment, former)
+    assert import_key(deployment.context(), private_key, [EAST]).id == former
     assert (
-        keypair.public_der(stage.vault.open(former).public_key())
-        == require_key(stage.store.keys.list(), former).public_der
+        keypair.public_der(deployment.vault.open(former).public_key())
+        == require_key(deployment.store.keys.list(), former).public_der
     )
-    stage.reconcile()
-    assert stage.active() == former
+    deployment.reconcile()
+    assert deployment.active() == former
 
 
 # --- what is no damage
 
 
-def stays(stage: InMemoryDeployment) -> None:
+def stays(deployment: InMemoryDeployment) -> None:
     """The active key goes on being the active one, however often it is looked at."""
-    signing, before = stage.active(), stage.vault.key_ids()
+    signing, before = deployment.active(), deployment.vault.key_ids()
     for _ in range(3):
-        stage.reconcile()
-        stage.clock.advance(KMS_RETRY_SECONDS + 1)
-    assert stage.active() == signing
-    assert before <= stage.vault.key_ids()
+        deployment.reconcile()
+        deployment.clock.advance(KMS_RETRY_SECONDS + 1)
+    assert deployment.active() == signing
+    assert before <= deployment.vault.key_ids()
 
 
-def test_a_wrapping_key_that_is_unknown_is_no_damage(stage: InMemoryDeployment) -> None:
-    path = file_of(stage, stage.active())
-    path.write_bytes(SecretCipher(passphrase(NEW)).encrypt_key(stage.vault.open(stage.active())))
-    stays(stage)
+def test_a_wrapping_key_that_is_unknown_is_no_damage(deployment: InMemoryDeployment) -> None:
+    path = file_of(deployment, deployment.active())
+    path.write_bytes(SecretCipher(passphrase(NEW)).encrypt_key(deployment.vault.open(deployment.active())))
+    stays(deployment)
 
 
-def test_an_unnamed_envelope_under_another_passphrase_is_no_damage(stage: InMemoryDeployment) -> None:
-    private_key, path = stage.vault.open(stage.active()), file_of(stage, stage.active())
+def test_an_unnamed_envelope_under_another_passphrase_is_no_damage(deployment: InMemoryDeployment) -> None:
+    private_key, path = deployment.vault.open(deployment.active()), file_of(deployment, deployment.active())
     path.write_bytes(keypair.private_pem(private_key, b"another passphrase"))
-    stays(stage)
+    stays(deployment)
 
 
-def test_a_file_that_may_not_be_read_is_no_damage(stage: InMemoryDeployment) -> None:
-    file_of(stage, stage.active()).chmod(0o644)
-    stays(stage)
+def test_a_file_that_may_not_be_read_is_no_damage(deployment: InMemoryDeployment) -> None:
+    file_of(deployment, deployment.active()).chmod(0o644)
+    stays(deployment)
 
 
-def test_what_lies_in_the_place_of_a_file_and_is_none_is_no_damage(stage: InMemoryDeployment) -> None:
-    path = file_of(stage, stage.active())
+def test_what_lies_in_the_place_of_a_file_and_is_none_is_no_damage(deployment: InMemoryDeployment) -> None:
+    path = file_of(deployment, deployment.active())
     path.unlink()
     path.mkdir()
-    stays(stage)
+    stays(deployment)
 
 
 class Kms(InMemoryDeployment):
-    """A stage whose private keys are wrapped by a key management service."""
+    """A deployment whose private keys are wrapped by a key management service."""
 
     def __init__(self, migrated: Path, folder: Path) -> None:
         super().__init__(migrated, None, POLICY._replace(standby=True))
@@ -198,11 +198,11 @@ class Kms(InMemoryDeployment):
 
 @pytest.fixture
 def kms(migrated: Path, tmp_path: Path) -> Kms:
-    stage = Kms(migrated, tmp_path / "keys")
-    stage.generate()
-    stage.clock.advance(POLICY.propagation_seconds)
-    stage.private_keys = PrivateKeyChecks()
-    return stage
+    deployment = Kms(migrated, tmp_path / "keys")
+    deployment.generate()
+    deployment.clock.advance(POLICY.propagation_seconds)
+    deployment.private_keys = PrivateKeyChecks()
+    return deployment
 
 
 def test_an_outage_of_kms_is_no_damage_and_is_asked_once_in_a_while(kms: Kms) -> None:
@@ -282,7 +282,7 @@ def test_a_verdict_shows_no_key_material() -> None:
         assert not any(line.decode("ascii", "ignore") in words for line in kept.splitlines() if len(line) > 20)
 
 
-@pytest.mark.parametrize("failure", [InsecureKeyFile("others may read it"), VaultError("input/output error")])
+@pytest.mark.parametrize("error", [InsecureKeyFile("others may read it"), VaultError("input/output error")])
 def test_what_the_system_refuses_is_no_verdict(error: VaultError) -> None:
     class Refusing(OneKey):
         def read_envelope(self, _key_id: str) -> bytes:

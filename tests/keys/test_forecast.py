@@ -17,38 +17,38 @@ STANDBY = POLICY._replace(standby=True)
 
 
 @pytest.fixture
-def stage(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
+def deployment(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
     return InMemoryDeployment(migrated, tmp_path / "keys")
 
 
-def foretold(stage: InMemoryDeployment, *, replace: bool = False) -> list[Step | Wait]:
-    standing = take_inventory(stage.context(), EAST).region_state
+def foretold(deployment: InMemoryDeployment, *, replace: bool = False) -> list[Step | Wait]:
+    standing = take_inventory(deployment.context(), EAST).region_state
     active = active_placement(standing.placements)
     if replace and active is not None:
         standing = standing._replace(to_replace=frozenset({active.key_id}))
-    return plan(standing, stage.clock.at(), stage.context().policy())
+    return plan(standing, deployment.clock.at(), deployment.context().policy())
 
 
 def kinds(coming: list[Step | Wait]) -> list[str]:
     return [step.kind.value if isinstance(step, Step) else "wait" for step in coming]
 
 
-def nothing(_stage: InMemoryDeployment) -> None:
+def nothing(_deployment: InMemoryDeployment) -> None:
     """A new deployment."""
 
 
-def one(stage: InMemoryDeployment) -> None:
-    stage.generate()
+def one(deployment: InMemoryDeployment) -> None:
+    deployment.generate()
 
 
-def two(stage: InMemoryDeployment) -> None:
-    stage.generate()
-    stage.rotate()
+def two(deployment: InMemoryDeployment) -> None:
+    deployment.generate()
+    deployment.rotate()
 
 
-def drained(stage: InMemoryDeployment) -> None:
-    two(stage)
-    stage.drain()
+def drained(deployment: InMemoryDeployment) -> None:
+    two(deployment)
+    deployment.drain()
 
 
 @pytest.mark.parametrize("policy", [POLICY, STANDBY], ids=["without a standby", "with a standby"])
@@ -56,46 +56,46 @@ def drained(stage: InMemoryDeployment) -> None:
 def test_a_rotation_goes_as_foretold(
     migrated: Path, tmp_path: Path, before: Callable[[InMemoryDeployment], None], policy: object
 ) -> None:
-    stage = InMemoryDeployment(migrated, tmp_path / "keys", STANDBY if policy == STANDBY else POLICY)
-    before(stage)
-    known = {entry.id for entry in stage.store.journal.history(None, 100)}
-    coming = foretold(stage, replace=True)
-    stage.slept.clear()
-    commands.rotate(stage.context(), (EAST,), "a test")
-    taken = [entry.kind for entry in stage.store.journal.history(None, 100)[::-1] if entry.id not in known]
+    deployment = InMemoryDeployment(migrated, tmp_path / "keys", STANDBY if policy == STANDBY else POLICY)
+    before(deployment)
+    known = {entry.id for entry in deployment.store.journal.history(None, 100)}
+    coming = foretold(deployment, replace=True)
+    deployment.slept.clear()
+    commands.rotate(deployment.context(), (EAST,), "a test")
+    taken = [entry.kind for entry in deployment.store.journal.history(None, 100)[::-1] if entry.id not in known]
     steps = [step.kind for step in coming if isinstance(step, Step)]
     if before is nothing:
         assert steps[: len(taken)] == taken
     assert sorted(steps) == sorted(taken)
-    assert len(stage.slept) == sum(isinstance(step, Wait) for step in coming)
+    assert len(deployment.slept) == sum(isinstance(step, Wait) for step in coming)
 
 
-def test_where_nothing_is_due_nothing_is_foretold(stage: InMemoryDeployment) -> None:
-    stage.generate()
-    assert foretold(stage) == []
+def test_where_nothing_is_due_nothing_is_foretold(deployment: InMemoryDeployment) -> None:
+    deployment.generate()
+    assert foretold(deployment) == []
 
 
-def test_a_full_region_waits_for_a_drain_and_then_goes_on(stage: InMemoryDeployment) -> None:
-    stage.generate()
-    stage.rotate()
-    stage.rotate()
-    assert kinds(foretold(stage, replace=True)) == [
+def test_a_full_region_waits_for_a_drain_and_then_goes_on(deployment: InMemoryDeployment) -> None:
+    deployment.generate()
+    deployment.rotate()
+    deployment.rotate()
+    assert kinds(foretold(deployment, replace=True)) == [
         *("wait", "delete", "generate", "import", "wait"),
         *("delete", "activate"),  # by then the other one has drained too
     ]
 
 
-def test_where_only_others_can_make_room_it_ends_there(stage: InMemoryDeployment) -> None:
-    stage.ivs.add_foreign(EAST, 3)
-    (wait,) = foretold(stage)
+def test_where_only_others_can_make_room_it_ends_there(deployment: InMemoryDeployment) -> None:
+    deployment.ivs.add_foreign(EAST, 3)
+    (wait,) = foretold(deployment)
     assert isinstance(wait, Wait)
     assert wait.until is None
 
 
-def test_a_compromised_key_goes_first(stage: InMemoryDeployment) -> None:
-    key = stage.generate()
-    stage.store.keys.compromise(key.id, stage.clock.at(), 30, include_standby=False)
-    coming = foretold(stage)
+def test_a_compromised_key_goes_first(deployment: InMemoryDeployment) -> None:
+    key = deployment.generate()
+    deployment.store.keys.compromise(key.id, deployment.clock.at(), 30, include_standby=False)
+    coming = foretold(deployment)
     assert coming[0] == Step(StepKind.DELETE, key.id, "it is compromised")
     assert kinds(coming) == ["delete", "generate", "import", "wait", "activate"]
 
@@ -103,30 +103,30 @@ def test_a_compromised_key_goes_first(stage: InMemoryDeployment) -> None:
 @pytest.mark.parametrize("is_lost", [False, True], ids=["the standby takes over", "the standby is lost"])
 def test_drains_that_start_anew_are_foretold(migrated: Path, tmp_path: Path, is_lost: bool) -> None:
     """Where IVS does not hold the key that signs, any other may have signed in a time that the store has forgotten."""
-    stage = InMemoryDeployment(migrated, tmp_path / "keys", STANDBY)
-    two(stage)
-    stage.reconcile()
-    stage.clock.advance(POLICY.drain_seconds(3600) - 60)
-    [standby] = [record.id for record, _ in stage.placements(EAST, KeyState.PREPARED)]
+    deployment = InMemoryDeployment(migrated, tmp_path / "keys", STANDBY)
+    two(deployment)
+    deployment.reconcile()
+    deployment.clock.advance(POLICY.drain_seconds(3600) - 60)
+    [standby] = [record.id for record, _ in deployment.placements(EAST, KeyState.PREPARED)]
     if is_lost:
-        stage.vault.remove(standby)
-    stage.lose_pair(stage.active())
-    stage.reconcile()
-    stage.clock.advance(60)
-    known = {entry.id for entry in stage.store.journal.history(None, 100)}
-    take_inventory(stage.context(), EAST)
-    coming = foretold(stage)
+        deployment.vault.remove(standby)
+    deployment.lose_pair(deployment.active())
+    deployment.reconcile()
+    deployment.clock.advance(60)
+    known = {entry.id for entry in deployment.store.journal.history(None, 100)}
+    take_inventory(deployment.context(), EAST)
+    coming = foretold(deployment)
     for step in coming:
         if isinstance(step, Wait):
             assert step.until is not None
-            stage.clock.advance((step.until - stage.clock.at()).total_seconds())
-        stage.reconcile()
-    taken = [entry.kind for entry in stage.store.journal.history(None, 100)[::-1] if entry.id not in known]
+            deployment.clock.advance((step.until - deployment.clock.at()).total_seconds())
+        deployment.reconcile()
+    taken = [entry.kind for entry in deployment.store.journal.history(None, 100)[::-1] if entry.id not in known]
     assert [step.kind for step in coming if isinstance(step, Step)] == taken
 
 
-def test_it_ends_where_keys_are_replaced_without_end(stage: InMemoryDeployment) -> None:
-    stage.generate()
-    standing = take_inventory(stage.context(), EAST).region_state
+def test_it_ends_where_keys_are_replaced_without_end(deployment: InMemoryDeployment) -> None:
+    deployment.generate()
+    standing = take_inventory(deployment.context(), EAST).region_state
     restless = POLICY._replace(max_age_seconds=0.0)
-    assert len(plan(standing, stage.clock.at(), restless)) == MAX_STEPS
+    assert len(plan(standing, deployment.clock.at(), restless)) == MAX_STEPS

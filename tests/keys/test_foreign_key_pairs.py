@@ -115,12 +115,12 @@ def test_whatever_two_deployments_do_neither_touches_the_others_pairs(
                 two[who].act(deed, CrashPoint(at, does=partial(other.act, others)))
             case ("waits", seconds):
                 clock.advance(seconds)
-        for stage in two:
-            stage.check_always()
-    for stage in two:
-        known = {there.arn for record in stage.store.keys.list() for there in record.placements if there.is_imported}
-        own_id = stage.store.deployment.read().id
+        for deployment in two:
+            deployment.check_always()
+    for deployment in two:
+        known = {placement.arn for record in deployment.store.keys.list() for placement in record.placements if placement.is_imported}
+        own_id = deployment.store.deployment.read().id
         assert known >= {pair["arn"] for pair in ivs.tagged(DEPLOYMENT_TAG, own_id)}, "no orphan"
-        for _, there in stage.placements(EAST, KeyState.ACTIVE) + stage.placements(WEST, KeyState.ACTIVE):
-            assert ivs.pairs[there.arn]["tags"][DEPLOYMENT_TAG] == own_id
-        stage.store.close()
+        for _, placement in deployment.placements(EAST, KeyState.ACTIVE) + deployment.placements(WEST, KeyState.ACTIVE):
+            assert ivs.pairs[placement.arn]["tags"][DEPLOYMENT_TAG] == own_id
+        deployment.store.close()

@@ -136,7 +136,7 @@ class Histories(RuleBasedStateMachine):
         ready = [
             record.id
             for record in self.history.store.keys.list()
-            if all(there.state is KeyState.PREPARED for there in record.placements)
+            if all(placement.state is KeyState.PREPARED for placement in record.placements)
         ]
         if ready:
             self.history.vault.remove(ready[index % len(ready)])
@@ -216,7 +216,7 @@ class Histories(RuleBasedStateMachine):
     def _some_key(self, index: int) -> str | None:
         """A key that signs, or one of the newest."""
         records = self.history.store.keys.list()
-        signing = [r.id for r in records if any(there.state is KeyState.ACTIVE for there in r.placements)]
+        signing = [r.id for r in records if any(placement.state is KeyState.ACTIVE for placement in r.placements)]
         some = signing if signing and index % 2 else [record.id for record in records[-4:]]
         return some[index // 2 % len(some)] if some else None
 

@@ -40,14 +40,14 @@ POLICY = RotationPolicy(LEAD_SECONDS, max_staleness_seconds=910, max_age_seconds
 class Process:
     """A process with a rotation loop; `run` lets time pass as its loop would."""
 
-    def __init__(self, stage: InMemoryDeployment, *regions: str, name: str = "a") -> None:
-        self.stage = stage
+    def __init__(self, deployment: InMemoryDeployment, *regions: str, name: str = "a") -> None:
+        self.deployment = deployment
         self.name = name
         self.metrics = PrometheusMetrics()
         self.rotation = RotationLeader(
             make_context=self.context,
             regions=regions or (EAST,),
-            clock=stage.clock,
+            clock=deployment.clock,
             metrics=self.metrics,
             lease_seconds=LEASE_SECONDS,
         )
@@ -56,23 +56,23 @@ class Process:
     def context(self) -> KeysContext:
         if self.away:
             raise StoreUnavailable("the store did not answer")
-        context = self.stage.context()
+        context = self.deployment.context()
         return replace(
             context,
-            acquire_lease=lambda: self.stage.leases.acquire("rotation", self.name, LEASE_SECONDS),
-            release_lease=lambda: self.stage.leases.release("rotation", self.name),
+            acquire_lease=lambda: self.deployment.leases.acquire("rotation", self.name, LEASE_SECONDS),
+            release_lease=lambda: self.deployment.leases.release("rotation", self.name),
         )
 
     def run(self, seconds: float = 0.0) -> None:
         self.rotation.run_once()
         for _ in range(round(seconds / INTERVAL_SECONDS)):
-            self.stage.clock.advance(INTERVAL_SECONDS)
+            self.deployment.clock.advance(INTERVAL_SECONDS)
             self.rotation.run_once()
 
     def looks(self) -> int:
         """How often IVS was looked at since last time."""
-        looks = len(self.stage.ivs.asked("ListPlaybackKeyPairs"))
-        self.stage.ivs.calls.clear()
+        looks = len(self.deployment.ivs.asked("ListPlaybackKeyPairs"))
+        self.deployment.ivs.calls.clear()
         return looks
 
     def figure(self, name: str) -> float:
@@ -80,87 +80,87 @@ class Process:
 
 
 @pytest.fixture
-def stage(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
+def deployment(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
     return InMemoryDeployment(migrated, tmp_path / "keys", POLICY)
 
 
 @pytest.fixture
-def process(stage: InMemoryDeployment) -> Process:
-    return Process(stage)
+def process(deployment: InMemoryDeployment) -> Process:
+    return Process(deployment)
 
 
 def test_with_no_key_at_all_the_first_one_is_made_and_signs_after_the_lead(
-    stage: InMemoryDeployment, process: Process
+    deployment: InMemoryDeployment, process: Process
 ) -> None:
     process.run()
-    [(_, there)] = stage.placements(EAST, KeyState.PREPARED)
+    [(_, placement)] = deployment.placements(EAST, KeyState.PREPARED)
     process.run(LEAD_SECONDS - INTERVAL_SECONDS)
-    assert not stage.placements(EAST, KeyState.ACTIVE)
+    assert not deployment.placements(EAST, KeyState.ACTIVE)
     process.run(INTERVAL_SECONDS)
-    assert stage.active() == there.key_id
-    stage.check_settled(EAST)
-    assert not stage.slept, "it never sleeps"
+    assert deployment.active() == placement.key_id
+    deployment.check_settled(EAST)
+    assert not deployment.slept, "it never sleeps"
 
 
 def test_a_key_at_its_maximum_age_is_followed_by_the_next_and_goes_when_it_has_drained(
-    stage: InMemoryDeployment, process: Process
+    deployment: InMemoryDeployment, process: Process
 ) -> None:
     process.run(LEAD_SECONDS)
-    former = stage.active()
-    stage.clock.advance(86_400 - INSPECTION_INTERVAL_SECONDS)
+    former = deployment.active()
+    deployment.clock.advance(86_400 - INSPECTION_INTERVAL_SECONDS)
     process.run(INSPECTION_INTERVAL_SECONDS + LEAD_SECONDS)
-    assert stage.active() != former
-    [(_, there)] = stage.placements(EAST, KeyState.RETIRING)
-    stage.clock.advance(POLICY.drain_seconds(there.longest_ttl_seconds))
+    assert deployment.active() != former
+    [(_, placement)] = deployment.placements(EAST, KeyState.RETIRING)
+    deployment.clock.advance(POLICY.drain_seconds(placement.longest_ttl_seconds))
     process.run(INSPECTION_INTERVAL_SECONDS)
-    assert there.arn not in stage.ivs.pairs
-    stage.check_settled(EAST)
+    assert placement.arn not in deployment.ivs.pairs
+    deployment.check_settled(EAST)
 
 
-def test_ivs_is_looked_at_once_a_minute_when_nothing_is_due(stage: InMemoryDeployment, process: Process) -> None:
-    stage.generate()
+def test_ivs_is_looked_at_once_a_minute_when_nothing_is_due(deployment: InMemoryDeployment, process: Process) -> None:
+    deployment.generate()
     process.run()
     process.looks()
     process.run(10 * INSPECTION_INTERVAL_SECONDS)
     assert process.looks() == 10
 
 
-def test_a_wait_costs_no_look_until_it_ends(stage: InMemoryDeployment, process: Process) -> None:
+def test_a_wait_costs_no_look_until_it_ends(deployment: InMemoryDeployment, process: Process) -> None:
     process.run()
     process.looks()
     process.run(LEAD_SECONDS - INTERVAL_SECONDS)
     assert process.looks() == 0
     process.run(INTERVAL_SECONDS)
     assert process.looks() == 1
-    assert stage.active()
+    assert deployment.active()
 
 
-def test_what_was_asked_for_is_begun_at_the_next_run(stage: InMemoryDeployment, process: Process) -> None:
-    former = stage.generate().id
+def test_what_was_asked_for_is_begun_at_the_next_run(deployment: InMemoryDeployment, process: Process) -> None:
+    former = deployment.generate().id
     process.run(5)
-    commands.request_rotation(stage.context(), [EAST], "a test")
+    commands.request_rotation(deployment.context(), [EAST], "a test")
     process.run(INTERVAL_SECONDS)
-    assert not stage.placements(EAST, KeyState.PREPARED), "nobody told it"
+    assert not deployment.placements(EAST, KeyState.PREPARED), "nobody told it"
     process.rotation.wake()
     process.run()
-    assert stage.placements(EAST, KeyState.PREPARED)
+    assert deployment.placements(EAST, KeyState.PREPARED)
     process.run(LEAD_SECONDS)
-    assert stage.active() != former
+    assert deployment.active() != former
 
 
-def test_a_compromise_is_made_good_at_the_next_run(stage: InMemoryDeployment, process: Process) -> None:
-    bad = stage.generate().id
+def test_a_compromise_is_made_good_at_the_next_run(deployment: InMemoryDeployment, process: Process) -> None:
+    bad = deployment.generate().id
     process.run(5)
-    stage.store.keys.compromise(bad, stage.clock.at(), LEAD_SECONDS, include_standby=False)
+    deployment.store.keys.compromise(bad, deployment.clock.at(), LEAD_SECONDS, include_standby=False)
     process.rotation.wake()
     process.run()
-    assert not [pair for pair in stage.ivs.pairs.values() if pair["name"].endswith(bad)]
+    assert not [pair for pair in deployment.ivs.pairs.values() if pair["name"].endswith(bad)]
     process.run(LEAD_SECONDS)
-    assert stage.active() != bad
+    assert deployment.active() != bad
 
 
-def test_being_asked_again_and_again_does_not_flood_ivs(stage: InMemoryDeployment, process: Process) -> None:
-    stage.generate()
+def test_being_asked_again_and_again_does_not_flood_ivs(deployment: InMemoryDeployment, process: Process) -> None:
+    deployment.generate()
     process.run()
     process.looks()
     for _ in range(20):
@@ -169,25 +169,25 @@ def test_being_asked_again_and_again_does_not_flood_ivs(stage: InMemoryDeploymen
     assert process.looks() == 20 * INTERVAL_SECONDS / MIN_INSPECTION_INTERVAL_SECONDS
 
 
-def test_one_performs_and_another_takes_over_within_the_lease(stage: InMemoryDeployment) -> None:
-    first, second = Process(stage, name="a"), Process(stage, name="b")
+def test_one_performs_and_another_takes_over_within_the_lease(deployment: InMemoryDeployment) -> None:
+    first, second = Process(deployment, name="a"), Process(deployment, name="b")
     for _ in range(10):
         first.run()
         second.run()
-        stage.clock.advance(LEASE_SECONDS / 2)
+        deployment.clock.advance(LEASE_SECONDS / 2)
     assert (first.figure("tokensvc_rotation_leader"), second.figure("tokensvc_rotation_leader")) == (1, 0)
     assert first.rotation.region_statuses
     assert not second.rotation.region_statuses
-    killed_at = stage.clock.wall
+    killed_at = deployment.clock.wall
     while not second.rotation.region_statuses:
         second.run(INTERVAL_SECONDS)
-        assert stage.clock.wall - killed_at <= LEASE_SECONDS * (1 + 1 / RENEWALS_PER_LEASE)
+        assert deployment.clock.wall - killed_at <= LEASE_SECONDS * (1 + 1 / RENEWALS_PER_LEASE)
     first.run()
     assert (first.figure("tokensvc_rotation_leader"), second.figure("tokensvc_rotation_leader")) == (0, 1)
 
 
-def test_who_stops_lets_another_take_over_at_once(stage: InMemoryDeployment) -> None:
-    first, second = Process(stage, name="a"), Process(stage, name="b")
+def test_who_stops_lets_another_take_over_at_once(deployment: InMemoryDeployment) -> None:
+    first, second = Process(deployment, name="a"), Process(deployment, name="b")
     first.run()
     second.run()
     first.rotation.stop()
@@ -195,9 +195,9 @@ def test_who_stops_lets_another_take_over_at_once(stage: InMemoryDeployment) -> 
     assert second.rotation.region_statuses
 
 
-def test_who_does_not_perform_asks_ivs_nothing(stage: InMemoryDeployment) -> None:
-    first, second = Process(stage, name="a"), Process(stage, name="b")
-    stage.generate()
+def test_who_does_not_perform_asks_ivs_nothing(deployment: InMemoryDeployment) -> None:
+    first, second = Process(deployment, name="a"), Process(deployment, name="b")
+    deployment.generate()
     first.run()
     first.looks()
     second.rotation.wake()
@@ -206,60 +206,60 @@ def test_who_does_not_perform_asks_ivs_nothing(stage: InMemoryDeployment) -> Non
 
 
 def test_trouble_is_told_until_it_is_over_and_tried_again_at_growing_pauses(
-    stage: InMemoryDeployment, process: Process
+    deployment: InMemoryDeployment, process: Process
 ) -> None:
-    stage.ivs.refuse[EAST] = outage()
+    deployment.ivs.refuse[EAST] = outage()
     process.run()
     assert texts(process.rotation.problems) == ["us-east-1: IVS did not answer"]
     assert process.figure('tokensvc_rotation_problems{region="us-east-1"}') == 1
     tries = []
     for _ in range(6):
-        before = stage.clock.wall
+        before = deployment.clock.wall
         process.looks()
         while not process.looks():
             process.run(INTERVAL_SECONDS)
-        tries.append(stage.clock.wall - before)
+        tries.append(deployment.clock.wall - before)
     assert tries == [RETRY_SECONDS, 10, 20, *[INSPECTION_INTERVAL_SECONDS] * 3]
-    del stage.ivs.refuse[EAST]
+    del deployment.ivs.refuse[EAST]
     process.run(INSPECTION_INTERVAL_SECONDS + LEAD_SECONDS)
     assert not process.rotation.problems
     assert process.figure('tokensvc_rotation_problems{region="us-east-1"}') == 0
-    assert stage.active()
+    assert deployment.active()
 
 
-def test_a_region_in_trouble_keeps_no_other_from_a_key(stage: InMemoryDeployment) -> None:
-    process = Process(stage, EAST, WEST)
-    stage.ivs.refuse[WEST] = outage()
+def test_a_region_in_trouble_keeps_no_other_from_a_key(deployment: InMemoryDeployment) -> None:
+    process = Process(deployment, EAST, WEST)
+    deployment.ivs.refuse[WEST] = outage()
     process.run(LEAD_SECONDS)
-    assert stage.active(EAST)
+    assert deployment.active(EAST)
     assert process.figure('tokensvc_rotation_problems{region="us-east-1"}') == 0
     assert process.figure('tokensvc_rotation_problems{region="us-west-2"}') == 1
 
 
 def test_slots_that_others_fill_are_trouble_with_the_arithmetic_before_a_rotation_needs_them(
-    stage: InMemoryDeployment,
+    deployment: InMemoryDeployment,
 ) -> None:
-    process = Process(stage)
-    stage.ivs.add_foreign(EAST, 2)
+    process = Process(deployment)
+    deployment.ivs.add_foreign(EAST, 2)
     process.run(LEAD_SECONDS)
-    assert stage.active()
-    [told] = texts(process.rotation.problems)
-    assert "others hold 2 of the 3 key pairs" in told
+    assert deployment.active()
+    [text] = texts(process.rotation.problems)
+    assert "others hold 2 of the 3 key pairs" in text
     [news] = process.rotation.region_statuses
     assert (news.slots_used, news.foreign) == (3, 2)
 
 
-def test_a_policy_that_a_longer_lease_made_impossible_is_trouble(stage: InMemoryDeployment, process: Process) -> None:
-    stage.policy = POLICY._replace(max_staleness_seconds=86_400)
+def test_a_policy_that_a_longer_lease_made_impossible_is_trouble(deployment: InMemoryDeployment, process: Process) -> None:
+    deployment.policy = POLICY._replace(max_staleness_seconds=86_400)
     process.run()
     assert any(
-        "the maximum age of 86400 s is shorter than propagation delay + drain" in told
-        for told in texts(process.rotation.problems)
+        "the maximum age of 86400 s is shorter than propagation delay + drain" in text
+        for text in texts(process.rotation.problems)
     )
 
 
 def test_a_store_that_is_away_is_trouble_and_counted_and_the_next_run_goes_on(
-    stage: InMemoryDeployment, process: Process
+    deployment: InMemoryDeployment, process: Process
 ) -> None:
     process.away = True
     for _ in range(2):
@@ -270,11 +270,11 @@ def test_a_store_that_is_away_is_trouble_and_counted_and_the_next_run_goes_on(
     process.away = False
     process.run(LEAD_SECONDS)
     assert not process.rotation.problems
-    assert stage.active()
+    assert deployment.active()
 
 
-def test_what_was_asked_while_the_store_was_away_is_not_forgotten(stage: InMemoryDeployment, process: Process) -> None:
-    stage.generate()
+def test_what_was_asked_while_the_store_was_away_is_not_forgotten(deployment: InMemoryDeployment, process: Process) -> None:
+    deployment.generate()
     process.run(5)
     process.looks()
     process.away = True
@@ -286,34 +286,34 @@ def test_what_was_asked_while_the_store_was_away_is_not_forgotten(stage: InMemor
     assert process.looks() == 1
 
 
-def test_the_news_of_a_region_say_what_comes_next_and_when(stage: InMemoryDeployment, process: Process) -> None:
+def test_the_news_of_a_region_say_what_comes_next_and_when(deployment: InMemoryDeployment, process: Process) -> None:
     process.run()
     [waiting] = process.rotation.region_statuses
     assert waiting.next_action == "IVS must hold the next key for the lead before it signs"
     assert waiting.next_action_at == waiting.observed_at + LEAD_SECONDS
     process.run(LEAD_SECONDS)
     [settled] = process.rotation.region_statuses
-    [(_, there)] = stage.placements(EAST, KeyState.ACTIVE)
-    assert there.activated_at is not None
-    assert settled.next_action_at == (there.activated_at + timedelta(days=1)).timestamp()
-    assert settled.next_action.startswith(f"key {there.key_id} has signed for as long as it may")
+    [(_, placement)] = deployment.placements(EAST, KeyState.ACTIVE)
+    assert placement.activated_at is not None
+    assert settled.next_action_at == (placement.activated_at + timedelta(days=1)).timestamp()
+    assert settled.next_action.startswith(f"key {placement.key_id} has signed for as long as it may")
     assert (settled.slots_used, settled.foreign) == (1, 0)
 
 
 def test_a_drain_that_comes_before_the_next_rotation_is_what_comes_next(
-    stage: InMemoryDeployment, process: Process
+    deployment: InMemoryDeployment, process: Process
 ) -> None:
-    former = stage.generate().id
-    stage.rotate()
+    former = deployment.generate().id
+    deployment.rotate()
     process.run()
     [news] = process.rotation.region_statuses
     assert news.next_action == f"the last token of key {former} has ended, and its pair goes"
 
 
 def test_without_a_maximum_age_nothing_comes_next(migrated: Path, tmp_path: Path) -> None:
-    stage = InMemoryDeployment(migrated, tmp_path / "other", POLICY._replace(max_age_seconds=None))
-    stage.generate()
-    process = Process(stage)
+    deployment = InMemoryDeployment(migrated, tmp_path / "other", POLICY._replace(max_age_seconds=None))
+    deployment.generate()
+    process = Process(deployment)
     process.run()
     [news] = process.rotation.region_statuses
     assert (news.next_action, news.next_action_at) == ("", None)
@@ -324,13 +324,13 @@ def _lines(lines: Sequence[Mapping[str, Any]], event: str) -> list[Mapping[str, 
 
 
 def test_ivs_away_is_logged_when_it_starts_once_a_minute_and_when_it_ends(
-    stage: InMemoryDeployment, process: Process
+    deployment: InMemoryDeployment, process: Process
 ) -> None:
     process.run(LEAD_SECONDS)
     with capture_logs() as lines:
-        stage.ivs.refuse[EAST] = outage()
+        deployment.ivs.refuse[EAST] = outage()
         process.run(600 + LEAD_SECONDS)
-        del stage.ivs.refuse[EAST]
+        del deployment.ivs.refuse[EAST]
         process.run(2 * INSPECTION_INTERVAL_SECONDS)
     failed = _lines(lines, "rotation fails in a region")
     assert failed[0]["seconds"] == 0
@@ -342,27 +342,27 @@ def test_ivs_away_is_logged_when_it_starts_once_a_minute_and_when_it_ends(
 
 
 def test_what_keeps_viewers_from_playing_is_an_error_when_it_starts_and_once_a_minute(
-    stage: InMemoryDeployment, process: Process
+    deployment: InMemoryDeployment, process: Process
 ) -> None:
     process.run(LEAD_SECONDS)
-    [(record, _)] = stage.placements(EAST, KeyState.ACTIVE)
-    stage.lose_pair(record.id)
-    others = stage.ivs.add_foreign(EAST, 3)
+    [(record, _)] = deployment.placements(EAST, KeyState.ACTIVE)
+    deployment.lose_pair(record.id)
+    others = deployment.ivs.add_foreign(EAST, 3)
     with capture_logs() as lines:
         process.run(600)
         for arn in others:
-            del stage.ivs.pairs[arn]
+            del deployment.ivs.pairs[arn]
         process.run(2 * INSPECTION_INTERVAL_SECONDS + LEAD_SECONDS)
     errors = [line for line in lines if line["log_level"] == "error"]
     assert 8 <= len(errors) <= 600 / REMINDER_INTERVAL_SECONDS + 2
     assert len(_lines(lines, "tokens are issued again that IVS admits")) == 1
 
 
-def test_a_run_that_had_nothing_to_do_is_idle(stage: InMemoryDeployment, process: Process) -> None:
+def test_a_run_that_had_nothing_to_do_is_idle(deployment: InMemoryDeployment, process: Process) -> None:
     assert process.rotation.run_once() is None
     assert process.rotation.run_once() is IDLE
     process.away = True
     process.rotation.wake()
-    stage.clock.advance(MIN_INSPECTION_INTERVAL_SECONDS)
+    deployment.clock.advance(MIN_INSPECTION_INTERVAL_SECONDS)
     with pytest.raises(StoreUnavailable):
         process.rotation.run_once()

@@ -104,8 +104,8 @@ def test_what_is_on_its_way_out_or_in_doubt_never_takes_over(unfit: KeyPlacement
 
 
 def test_a_key_has_drained_when_the_last_token_of_the_last_worker_to_hear_has_ended() -> None:
-    there = retiring("k1", since=0, longest_ttl_seconds=3600)
-    assert drains_at(there, POLICY) == NOW + timedelta(seconds=POLICY.drain_seconds(3600))
+    placement = retiring("k1", since=0, longest_ttl_seconds=3600)
+    assert drains_at(placement, POLICY) == NOW + timedelta(seconds=POLICY.drain_seconds(3600))
 
 
 def test_a_key_has_led_after_the_lead() -> None:

@@ -29,19 +29,19 @@ def standing(*pairs: KeyPlacement, **fields: Any) -> RegionState:
     return RegionState(pairs, **fields)
 
 
-def due(seen: RegionState, policy: RotationPolicy = POLICY) -> Due | None:
+def due(inventory: RegionState, policy: RotationPolicy = POLICY) -> Due | None:
     """The step that is due; there is never a wait at the same time."""
-    step = next_step(seen, NOW, policy)
+    step = next_step(inventory, NOW, policy)
     if step is not None:
         assert step.reason
-        assert blocked_on(seen, NOW, policy) is None
+        assert blocked_on(inventory, NOW, policy) is None
     return step and (step.kind, step.key_id)
 
 
-def waits(seen: RegionState, policy: RotationPolicy = POLICY) -> Wait:
+def waits(inventory: RegionState, policy: RotationPolicy = POLICY) -> Wait:
     """What is waited for; no step is due at the same time."""
-    assert due(seen, policy) is None
-    wait = blocked_on(seen, NOW, policy)
+    assert due(inventory, policy) is None
+    wait = blocked_on(inventory, NOW, policy)
     assert wait is not None
     return wait
 
@@ -85,9 +85,9 @@ def test_the_spare_key_that_is_named_first_is_brought_first() -> None:
     ],
     ids=["none", "age", "wish", "missing, perhaps", "lost", "reactivated"],
 )
-def test_another_key_is_due(seen: RegionState, policy: RotationPolicy) -> None:
-    assert is_rotation_due(seen, NOW, policy)
-    assert due(seen, policy) == (GENERATE, None)
+def test_another_key_is_due(inventory: RegionState, policy: RotationPolicy) -> None:
+    assert is_rotation_due(inventory, NOW, policy)
+    assert due(inventory, policy) == (GENERATE, None)
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_another_key_is_due(seen: RegionState, policy: RotationPolicy) -> None:
     ],
     ids=["young", "no age", "replaced already", "another's trouble"],
 )
-def test_no_other_key_is_due(seen: RegionState, policy: RotationPolicy) -> None:
-    assert not is_rotation_due(seen, NOW, policy)
-    assert due(seen, policy) is None
+def test_no_other_key_is_due(inventory: RegionState, policy: RotationPolicy) -> None:
+    assert not is_rotation_due(inventory, NOW, policy)
+    assert due(inventory, policy) is None
 
 
 def test_a_standby_takes_over_at_once() -> None:
@@ -113,21 +113,21 @@ def test_a_standby_takes_over_at_once() -> None:
 
 
 def test_the_key_that_leads_longest_is_next() -> None:
-    seen = standing(active("k1"), prepared("k3", since=LEAD), prepared("k2", since=LEAD + 1), to_replace=keys("k1"))
-    assert due(seen) == (ACTIVATE, "k2")
+    inventory = standing(active("k1"), prepared("k3", since=LEAD), prepared("k2", since=LEAD + 1), to_replace=keys("k1"))
+    assert due(inventory) == (ACTIVATE, "k2")
 
 
 def test_while_the_next_key_leads_no_third_is_brought() -> None:
-    seen = standing(active("k1"), prepared("k2", since=1), to_replace=keys("k1"), importable=["k3"])
-    assert waits(seen, WITH_STANDBY).until == ago(1 - LEAD)
+    inventory = standing(active("k1"), prepared("k2", since=1), to_replace=keys("k1"), importable=["k3"])
+    assert waits(inventory, WITH_STANDBY).until == ago(1 - LEAD)
 
 
 # --- a full region
 
 
 def test_a_full_region_waits_for_the_first_drain() -> None:
-    seen = standing(retiring("k1", since=200), retiring("k2", since=100), active("k3"), to_replace=keys("k3"))
-    assert waits(seen).until == ago(200 - DRAIN)
+    inventory = standing(retiring("k1", since=200), retiring("k2", since=100), active("k3"), to_replace=keys("k3"))
+    assert waits(inventory).until == ago(200 - DRAIN)
 
 
 def test_a_region_that_others_fill_waits_for_somebody_to_make_room() -> None:
@@ -143,10 +143,10 @@ def test_what_has_drained_makes_room_and_then_the_rotation_goes_on() -> None:
 
 @pytest.mark.parametrize("account_verified", [True, False])
 def test_a_pair_that_ivs_does_not_hold_fills_no_slot(account_verified: bool) -> None:
-    seen = standing(
+    inventory = standing(
         active("k1"), foreign=2 if account_verified else 0, absent_in_ivs=keys("k1"), account_verified=account_verified
     )
-    assert due(seen) == (GENERATE, None)
+    assert due(inventory) == (GENERATE, None)
 
 
 # --- what must go
@@ -184,12 +184,12 @@ def test_a_standby_whose_private_half_is_lost_goes_and_never_signs() -> None:
 def test_no_key_is_deleted_as_drained_or_unused_while_the_one_that_signs_is_missing(other: KeyPlacement) -> None:
     """The store may be a restored one, and that key may have signed in the time it has forgotten."""
     assert due(standing(active("k1"), other, private_key_lost=keys("k2"))) == (DELETE, "k2")
-    seen = standing(active("k1"), other, private_key_lost=keys("k2"), absent_in_ivs=keys("k1"), recheck_at=ago(-5))
-    assert waits(seen).until == ago(-5)
-    assert due(seen._replace(confirmed_absent=keys("k1"))) == (RECORD_ABSENCE, "k1")
-    assert due(seen._replace(configured=False)) == (DELETE, "k2")
+    inventory = standing(active("k1"), other, private_key_lost=keys("k2"), absent_in_ivs=keys("k1"), recheck_at=ago(-5))
+    assert waits(inventory).until == ago(-5)
+    assert due(inventory._replace(confirmed_absent=keys("k1"))) == (RECORD_ABSENCE, "k1")
+    assert due(inventory._replace(configured=False)) == (DELETE, "k2")
     bad = compromised("k3")
-    assert due(seen._replace(placements=[*seen.placements, bad])) == (DELETE, "k3"), (
+    assert due(inventory._replace(placements=[*inventory.placements, bad])) == (DELETE, "k3"), (
         "what is compromised goes in any case"
     )
 
@@ -200,10 +200,10 @@ def test_a_retiring_key_whose_private_half_is_lost_drains() -> None:
 
 
 def test_an_active_key_is_never_deleted_whatever_is_wrong_with_it() -> None:
-    seen = standing(
+    inventory = standing(
         active("k1"), absent_in_ivs=keys("k1"), private_key_lost=keys("k1"), to_replace=keys("k1"), configured=False
     )
-    assert due(seen) is None
+    assert due(inventory) is None
 
 
 # --- pairs that IVS does not hold
@@ -243,15 +243,15 @@ def test_what_is_compromised_goes_whether_it_is_missing_or_not() -> None:
 @pytest.mark.parametrize(
     "pair", [active("k1"), prepared("k1"), retiring("k1", since=1), compromised("k1")], ids=lambda pair: pair.state
 )
-@pytest.mark.parametrize("wanted", [True, False])
+@pytest.mark.parametrize("configured", [True, False])
 def test_a_key_that_is_gone_is_recorded_as_such(pair: KeyPlacement, configured: bool) -> None:
-    seen = gone(pair, retiring("k2", since=DRAIN), absent_in_ivs="k1", configured=configured)
-    assert due(seen) == (RECORD_ABSENCE, "k1")
+    inventory = gone(pair, retiring("k2", since=DRAIN), absent_in_ivs="k1", configured=configured)
+    assert due(inventory) == (RECORD_ABSENCE, "k1")
 
 
 def test_the_one_that_signs_is_recorded_first() -> None:
-    seen = standing(prepared("k1"), active("k2"), absent_in_ivs=keys("k1", "k2"), confirmed_absent=keys("k1", "k2"))
-    assert due(seen) == (RECORD_ABSENCE, "k2")
+    inventory = standing(prepared("k1"), active("k2"), absent_in_ivs=keys("k1", "k2"), confirmed_absent=keys("k1", "k2"))
+    assert due(inventory) == (RECORD_ABSENCE, "k2")
 
 
 def test_where_the_active_key_cannot_sign_the_best_that_can_takes_over() -> None:
@@ -265,8 +265,8 @@ def test_where_the_active_key_cannot_sign_the_best_that_can_takes_over() -> None
 
 
 def test_no_key_is_reactivated_for_one_that_is_missing_where_the_account_may_be_another() -> None:
-    seen = standing(active("k1"), retiring("k2", since=1), absent_in_ivs=keys("k1"), account_verified=False)
-    assert due(seen) == (GENERATE, None)
+    inventory = standing(active("k1"), retiring("k2", since=1), absent_in_ivs=keys("k1"), account_verified=False)
+    assert due(inventory) == (GENERATE, None)
 
 
 def test_one_that_has_drained_is_kept_while_it_may_be_reactivated_and_goes_otherwise() -> None:
@@ -282,8 +282,8 @@ def test_a_reactivated_key_is_replaced_as_soon_as_another_can_sign() -> None:
 
 
 def test_nothing_is_deleted_for_being_missing_where_the_account_may_be_another() -> None:
-    seen = standing(active("k1"), prepared("k2"), absent_in_ivs=keys("k1", "k2"), account_verified=False)
-    assert due(seen) == (GENERATE, None)
+    inventory = standing(active("k1"), prepared("k2"), absent_in_ivs=keys("k1", "k2"), account_verified=False)
+    assert due(inventory) == (GENERATE, None)
 
 
 def test_the_worst_goes_first() -> None:
@@ -298,8 +298,8 @@ def test_the_worst_goes_first() -> None:
     left = list(worst_first)
     gone = []
     while True:
-        seen = standing(*reversed(left), signing, private_key_lost=keys("k5"), to_replace=keys("k0"))
-        step = next_step(seen, NOW, POLICY)
+        inventory = standing(*reversed(left), signing, private_key_lost=keys("k5"), to_replace=keys("k0"))
+        step = next_step(inventory, NOW, POLICY)
         assert step is not None
         if step.kind is not DELETE:
             break
@@ -311,9 +311,9 @@ def test_the_worst_goes_first() -> None:
 
 def test_a_deletion_that_was_tried_just_now_holds_nothing_up() -> None:
     pairs = active("k0"), compromised("k1"), retiring("k2", since=DRAIN)
-    seen = standing(*pairs, deferred_deletions=keys("k1"), to_replace=keys("k0"))
-    assert due(seen) == (DELETE, "k2")
-    assert waits(seen._replace(deferred_deletions=keys("k1", "k2"))).for_drain
+    inventory = standing(*pairs, deferred_deletions=keys("k1"), to_replace=keys("k0"))
+    assert due(inventory) == (DELETE, "k2")
+    assert waits(inventory._replace(deferred_deletions=keys("k1", "k2"))).for_drain
     assert due(standing(compromised("k1"), deferred_deletions=keys("k1"))) == (GENERATE, None)
 
 
@@ -345,21 +345,21 @@ def test_a_standby_is_brought_wherever_a_slot_is_free() -> None:
     ],
     ids=["there is one", "others fill it", "one drains", "one is in doubt"],
 )
-def test_no_standby_is_brought_where_one_stands_or_no_slot_is_free(seen: RegionState) -> None:
-    assert due(seen, WITH_STANDBY) is None
+def test_no_standby_is_brought_where_one_stands_or_no_slot_is_free(inventory: RegionState) -> None:
+    assert due(inventory, WITH_STANDBY) is None
 
 
 def test_a_rotation_goes_before_a_standby() -> None:
-    seen = standing(active("k1"), prepared("k2"), to_replace=keys("k1"))
-    assert due(seen, WITH_STANDBY) == (ACTIVATE, "k2")
+    inventory = standing(active("k1"), prepared("k2"), to_replace=keys("k1"))
+    assert due(inventory, WITH_STANDBY) == (ACTIVATE, "k2")
 
 
 # --- fingerprints
 
 
 def test_a_key_whose_fingerprint_differs_is_never_put_to_work_and_no_other_is_made_in_its_place() -> None:
-    seen = standing(prepared("k1", fingerprint_differs=True), importable=["k2"])
-    wait = waits(seen)
+    inventory = standing(prepared("k1", fingerprint_differs=True), importable=["k2"])
+    wait = waits(inventory)
     assert wait.until is None
     assert "k1" in wait.reason
     assert "fingerprint" in wait.reason
@@ -389,6 +389,6 @@ def test_a_step_says_why() -> None:
 
 
 def test_the_same_standing_is_looked_at_anew_at_each_instant() -> None:
-    seen = standing(prepared("k1", since=0))
-    assert next_step(seen, NOW, POLICY) is None
-    assert next_step(seen, ago(-LEAD), POLICY) == Step(ACTIVATE, "k1", "IVS has held it for the lead")
+    inventory = standing(prepared("k1", since=0))
+    assert next_step(inventory, NOW, POLICY) is None
+    assert next_step(inventory, ago(-LEAD), POLICY) == Step(ACTIVATE, "k1", "IVS has held it for the lead")

@@ -28,7 +28,7 @@ PREPARED, ACTIVE, RETIRING, RETIRED, COMPROMISED = KeyState
 
 
 class Deployment(InMemoryDeployment):
-    """A stage whose store can be backed up and restored."""
+    """A deployment whose store can be backed up and restored."""
 
     def __init__(self, migrated: Path, backup: Path, *, standby: bool) -> None:
         super().__init__(migrated, None, POLICY._replace(standby=standby))
@@ -42,10 +42,10 @@ class Deployment(InMemoryDeployment):
 
     def states(self, region: str = EAST) -> dict[str, KeyState]:
         return {
-            r.id: there.state
+            r.id: placement.state
             for r in self.store.keys.list()
-            for there in r.placements
-            if there.account_region.region == region
+            for placement in r.placements
+            if placement.account_region.region == region
         }
 
     def held(self, region: str = EAST) -> set[str]:
@@ -122,9 +122,9 @@ def test_drains_start_anew_and_longest_lives_are_raised(full: Deployment) -> Non
     full.clock.advance(POLICY.max_staleness_seconds + 3600 + 10)
     full.confirm()
     confirmed_at = full.clock.at()
-    for _, there in full.placements(EAST, ACTIVE, RETIRING):
-        assert there.longest_ttl_seconds == 86_400
-        assert there.retiring_at == confirmed_at or there.state is ACTIVE
+    for _, placement in full.placements(EAST, ACTIVE, RETIRING):
+        assert placement.longest_ttl_seconds == 86_400
+        assert placement.retiring_at == confirmed_at or placement.state is ACTIVE
     assert len(full.placements(EAST, ACTIVE, RETIRING)) == 2, "neither was deleted, although it had drained"
 
 
@@ -153,9 +153,9 @@ def test_the_standby_is_gone_too(migrated: Path, tmp_path: Path) -> None:
     deployment.confirm()
     assert deployment.active() == retiring
     assert not [
-        there
-        for _, there in deployment.placements(EAST, PREPARED, ACTIVE, RETIRING)
-        if there.arn not in deployment.ivs.pairs
+        placement
+        for _, placement in deployment.placements(EAST, PREPARED, ACTIVE, RETIRING)
+        if placement.arn not in deployment.ivs.pairs
     ]
 
 
@@ -164,8 +164,8 @@ def test_each_region_is_judged_for_itself(migrated: Path, tmp_path: Path) -> Non
     deployment.generate(EAST, WEST)
     deployment.rotate(EAST, WEST)
     signing = deployment.active(WEST)
-    [(_, there)] = deployment.placements(EAST, ACTIVE)
-    del deployment.ivs.pairs[there.arn]
+    [(_, placement)] = deployment.placements(EAST, ACTIVE)
+    del deployment.ivs.pairs[placement.arn]
     deployment.clock.advance(POLICY.propagation_seconds)
     deployment.confirm(EAST, WEST)
     assert deployment.active(WEST) == signing
@@ -193,9 +193,9 @@ def test_a_retiring_key_can_be_activated_by_hand(full: Deployment) -> None:
     commands.activate(full.context(), chosen, [EAST])
     full.confirm()
     assert full.active() == chosen
-    [(_, there)] = full.placements(EAST, ACTIVE)
-    assert there.retiring_at is None
-    assert there.activated_at is not None
+    [(_, placement)] = full.placements(EAST, ACTIVE)
+    assert placement.retiring_at is None
+    assert placement.activated_at is not None
 
 
 def test_a_rotation_can_be_taken_back(migrated: Path, tmp_path: Path) -> None:
@@ -258,8 +258,8 @@ def test_a_pair_whose_import_was_forgotten_counts_with_the_longest_life_that_was
     deployment.reconcile()
     deployment.store.deployment.set_max_ttl_seconds(300)
     deployment.reconcile()
-    [(_, there)] = deployment.placements(EAST, PREPARED)
-    assert (there.key_id, there.longest_ttl_seconds) == (key_id, 3600)
+    [(_, placement)] = deployment.placements(EAST, PREPARED)
+    assert (placement.key_id, placement.longest_ttl_seconds) == (key_id, 3600)
 
 
 @pytest.fixture
@@ -284,9 +284,9 @@ def test_a_standby_is_not_deleted_by_hand_while_the_key_that_signs_is_missing(wi
     [(standby, _)] = with_standby.placements(EAST, PREPARED)
     with_standby.clock.advance(POLICY.drain_seconds(3600))
     lost = gone(with_standby)
-    with pytest.raises(Conflict, match="may have been restored") as refused:
+    with pytest.raises(Conflict, match="may have been restored") as raised:
         commands.delete(with_standby.context(), standby.id, [EAST])
-    assert failure_text(refused.value).endswith("; first: tokensvc keys reconcile")
+    assert failure_text(raised.value).endswith("; first: tokensvc keys reconcile")
     [(retiring, _)] = with_standby.placements(EAST, RETIRING)
     with pytest.raises(Conflict, match="may have been restored"):
         commands.delete(with_standby.context(), retiring.id, [EAST])
@@ -331,7 +331,7 @@ def test_a_compromise_whose_deletion_was_lost_starts_no_drain_anew(migrated: Pat
     retiring = deployment.active()
     deployment.rotate()
     deployment.rotate()
-    [before, _] = [there for _, there in deployment.placements(EAST, RETIRING)]
+    [before, _] = [placement for _, placement in deployment.placements(EAST, RETIRING)]
     deployment.clock.advance(60)
     deployment.ivs.lose["DeletePlaybackKeyPair"] = "after"
     commands.compromise(deployment.context(), deployment.active(), [EAST], include_standby=False)
@@ -346,8 +346,8 @@ def test_a_standby_that_took_over_after_a_restore_is_not_about_to_be_replaced(wi
     with_standby.confirm()
     with_standby.clock.advance(POLICY.propagation_seconds)
     with_standby.reconcile()
-    [(_, there)] = with_standby.placements(EAST, ACTIVE)
-    assert (there.key_id, there.retiring_at) == (standby.id, None)
+    [(_, placement)] = with_standby.placements(EAST, ACTIVE)
+    assert (placement.key_id, placement.retiring_at) == (standby.id, None)
 
 
 # --- what proves that a pair is gone
@@ -355,10 +355,10 @@ def test_a_standby_that_took_over_after_a_restore_is_not_about_to_be_replaced(wi
 
 def test_one_answer_proves_nothing(full: Deployment) -> None:
     lost = gone(full)
-    [outlook] = full.reconcile()
+    [result] = full.reconcile()
     assert full.active() == lost
-    assert outlook.wait is not None
-    assert outlook.wait.until == full.clock.at() + timedelta(seconds=CONFIRM_SECONDS)
+    assert result.wait is not None
+    assert result.wait.until == full.clock.at() + timedelta(seconds=CONFIRM_SECONDS)
     full.clock.advance(CONFIRM_SECONDS - 0.1)
     full.reconcile()
     assert full.active() == lost
@@ -369,17 +369,17 @@ def test_one_answer_proves_nothing(full: Deployment) -> None:
 
 def test_a_pair_that_ivs_shows_in_between_is_asked_about_anew(full: Deployment) -> None:
     lost = gone(full)
-    [(record, there)] = full.placements(EAST, ACTIVE)
+    [(record, placement)] = full.placements(EAST, ACTIVE)
     full.reconcile()
-    full.ivs.pairs[there.arn] = {
-        "arn": there.arn,
+    full.ivs.pairs[placement.arn] = {
+        "arn": placement.arn,
         "name": "",
         "fingerprint": record.fingerprint,
         "material": "",
         "tags": {},
     }
     full.reconcile()
-    del full.ivs.pairs[there.arn]
+    del full.ivs.pairs[placement.arn]
     full.clock.advance(CONFIRM_SECONDS)
     full.reconcile()
     assert full.active() == lost
@@ -437,7 +437,7 @@ def test_pairs_of_others_in_aws_prove_the_account(full: Deployment) -> None:
     assert not full.placements(EAST, ACTIVE)
 
 
-@pytest.mark.parametrize("failure", [outage(), throttle()], ids=["outage", "throttle"])
+@pytest.mark.parametrize("error", [outage(), throttle()], ids=["outage", "throttle"])
 @pytest.mark.parametrize("operation", ["ListPlaybackKeyPairs", "GetPlaybackKeyPair"])
 def test_what_fails_proves_nothing(full: Deployment, operation: str, error: ControlPlaneError) -> None:
     lost = gone(full)
@@ -529,7 +529,7 @@ def test_a_tagged_key_is_neither_activated_nor_adopted_nor_imported(tagged: Depl
     bad = tagged.active()
     record = require_key(tagged.store.keys.list(), bad)
     private_key = tagged.vault.open(bad)
-    arn = next(there.arn for there in record.placements if there.account_region.region == EAST)
+    arn = next(placement.arn for placement in record.placements if placement.account_region.region == EAST)
     acts: tuple[Callable[[], object], ...] = (
         lambda: commands.activate(tagged.context(), bad, [EAST]),
         lambda: adopt_pairs(tagged.context(), bad, [arn]),
@@ -564,13 +564,13 @@ def test_a_tagged_pair_of_ours_whose_key_the_store_does_not_know_is_deleted(with
 
 def test_looking_changes_nothing(tagged: Deployment) -> None:
     before = tagged.store.keys.list()
-    seen = take_inventory(tagged.context(), EAST)
+    inventory = take_inventory(tagged.context(), EAST)
     assert tagged.store.keys.list() == before
-    assert any("compromised" in finding for finding in texts(seen.problems))
+    assert any("compromised" in finding for finding in texts(inventory.problems))
 
 
 def test_another_account_is_still_refused(full: Deployment) -> None:
     full.ivs = SimulatedIvs("210987654321")
     full.ivs.add_foreign(EAST)
-    [outlook] = full.reconcile()
-    assert isinstance(outlook.error, ForeignDeployment)
+    [result] = full.reconcile()
+    assert isinstance(result.error, ForeignDeployment)

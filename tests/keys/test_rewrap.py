@@ -169,12 +169,12 @@ class Meanwhile:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._vault, name)
 
-    def replace(self, key_id: str, seen: bytes, wrapped: bytes) -> bool:
+    def replace(self, key_id: str, inventory: bytes, wrapped: bytes) -> bool:
         if self._act == "remove":
             self._vault.remove(key_id)
         elif self._act == "rewrap":
-            assert self._vault.replace(key_id, seen, wrapped + b"\n")
-        return self._vault.replace(key_id, seen, wrapped)
+            assert self._vault.replace(key_id, inventory, wrapped + b"\n")
+        return self._vault.replace(key_id, inventory, wrapped)
 
 
 @pytest.mark.parametrize("act", ["remove", "rewrap"])

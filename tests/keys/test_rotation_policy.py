@@ -54,10 +54,10 @@ def test_a_lead_shorter_than_it_takes_to_hear_is_refused() -> None:
 
 
 def test_a_maximum_age_shorter_than_lead_and_drain_is_refused_with_the_arithmetic() -> None:
-    with pytest.raises(InvalidRotationPolicy) as refused:
+    with pytest.raises(InvalidRotationPolicy) as raised:
         check_policy(RotationPolicy(30, REACH, LEAST - 1), 3600)
     for part in (f"maximum age of {LEAST - 1} s", f"= 30 + {LEAST - 30} = {LEAST} s", f"R {REACH}", "life 3600"):
-        assert part in refused.value.message
+        assert part in raised.value.message
 
 
 def test_every_fault_is_told_at_once() -> None:

@@ -17,8 +17,8 @@ OLDER = Version(6, "tag of 6")
 
 
 def worker(keys: Version, lease_seconds: float, store_timeout_seconds: float = 5.0) -> Worker:
-    said = Heartbeat("a:1:f00d", "a", 1, lease_seconds, keys.number, 1, store_timeout_seconds, keys_tag=keys.tag)
-    return Worker(said, BEAT_AT, BEAT_AT)
+    text = Heartbeat("a:1:f00d", "a", 1, lease_seconds, keys.number, 1, store_timeout_seconds, keys_tag=keys.tag)
+    return Worker(text, BEAT_AT, BEAT_AT)
 
 
 @pytest.mark.parametrize(("lease_seconds", "store_timeout_seconds"), [(60.0, 5.0), (900.0, 60.0)])
@@ -27,7 +27,7 @@ def test_a_worker_that_told_of_older_keys_may_sign_with_them_for_its_own_reach(
 ) -> None:
     behind = worker(OLDER, lease_seconds, store_timeout_seconds)
     until = BEAT_AT + timedelta(seconds=lease_seconds + store_timeout_seconds + CLOCK_SKEW_SECONDS)
-    assert [told.until for told in find_stale_workers([behind], NEWEST, until - timedelta(seconds=1))] == [until]
+    assert [text.until for text in find_stale_workers([behind], NEWEST, until - timedelta(seconds=1))] == [until]
     assert find_stale_workers([behind], NEWEST, until) == []
 
 

@@ -38,27 +38,27 @@ PAIRS = {"created_at": "junk", "compromised_at": "junk", "fingerprint": b"\x00",
 
 
 @pytest.fixture
-def stage(migrated: Path) -> InMemoryDeployment:
+def deployment(migrated: Path) -> InMemoryDeployment:
     return InMemoryDeployment(migrated, None)
 
 
-def damage(stage: InMemoryDeployment, key_id: str, column: str, value: Any, region: str | None = None) -> None:
+def damage(deployment: InMemoryDeployment, key_id: str, column: str, value: Any, region: str | None = None) -> None:
     """In the key's row of that region, or of the key itself. No version rises, as when a disk fails."""
     table, which = (
         ("key_pairs", "id = :id") if region is None else ("key_placements", "key_id = :id AND region = :region")
     )
-    with write_transaction(stage.store.engine) as connection:
+    with write_transaction(deployment.store.engine) as connection:
         statement = sa.text(f"UPDATE {table} SET {column} = :value WHERE {which}")
         parameters = {"value": value, "id": key_id, "region": region}
         assert connection.execute(statement, {n: v for n, v in parameters.items() if v is not None}).rowcount == 1
 
 
-def pairs(stage: InMemoryDeployment) -> set[str]:
-    return set(stage.ivs.pairs)
+def pairs(deployment: InMemoryDeployment) -> set[str]:
+    return set(deployment.ivs.pairs)
 
 
-def record_of(stage: InMemoryDeployment, key_id: str) -> KeyRecord:
-    return require_key(stage.store.keys.list(), key_id)
+def record_of(deployment: InMemoryDeployment, key_id: str) -> KeyRecord:
+    return require_key(deployment.store.keys.list(), key_id)
 
 
 def damages() -> list[Any]:
@@ -70,8 +70,8 @@ def damages() -> list[Any]:
     ]
 
 
-def _spoil(column: str, value: Any, region: str | None, stage: InMemoryDeployment, key_id: str) -> None:
-    damage(stage, key_id, column, value, region)
+def _spoil(column: str, value: Any, region: str | None, deployment: InMemoryDeployment, key_id: str) -> None:
+    damage(deployment, key_id, column, value, region)
 
 
 Damage = Callable[[InMemoryDeployment, str], None]
@@ -82,139 +82,139 @@ Damage = Callable[[InMemoryDeployment, str], None]
 def test_its_pair_and_its_private_half_outlast_everything_that_goes_by_itself(
     migrated: Path, spoil: Damage, of: KeyState
 ) -> None:
-    stage = InMemoryDeployment(migrated, None, POLICY._replace(standby=True))
-    stage.generate()
-    stage.reconcile()
-    stage.rotate()
-    [(record, there)] = stage.placements(EAST, of)
-    spoil(stage, record.id)
+    deployment = InMemoryDeployment(migrated, None, POLICY._replace(standby=True))
+    deployment.generate()
+    deployment.reconcile()
+    deployment.rotate()
+    [(record, there)] = deployment.placements(EAST, of)
+    spoil(deployment, record.id)
     for _ in range(4):
-        stage.drain()
-        stage.reconcile()
-    assert there.arn in pairs(stage)
-    assert record.id in stage.vault.key_ids()
-    assert record_of(stage, record.id).damage
-    assert len(pairs(stage)) <= MAX_KEY_PAIRS
-    assert stage.active() != record.id, "another key signs"
-    assert not stage.store.journal.open_entries() or of is not KeyState.ACTIVE
+        deployment.drain()
+        deployment.reconcile()
+    assert there.arn in pairs(deployment)
+    assert record.id in deployment.vault.key_ids()
+    assert record_of(deployment, record.id).damage
+    assert len(pairs(deployment)) <= MAX_KEY_PAIRS
+    assert deployment.active() != record.id, "another key signs"
+    assert not deployment.store.journal.open_entries() or of is not KeyState.ACTIVE
 
 
-def test_it_fills_its_slot(stage: InMemoryDeployment) -> None:
-    key = stage.generate()
-    before = sync_inventory(stage.context(), EAST).region_state
-    damage(stage, key.id, "state", "reticent", EAST)
-    after = sync_inventory(stage.context(), EAST).region_state
+def test_it_fills_its_slot(deployment: InMemoryDeployment) -> None:
+    key = deployment.generate()
+    before = sync_inventory(deployment.context(), EAST).region_state
+    damage(deployment, key.id, "state", "reticent", EAST)
+    after = sync_inventory(deployment.context(), EAST).region_state
     assert (before.foreign, after.foreign) == (0, 0), "it is no pair of others"
     assert after.unreadable == {key.placements[0].arn}
-    stage.ivs.pairs.clear()
-    stage.clock.advance(GRACE_SECONDS + 1)
-    assert sync_inventory(stage.context(), EAST).region_state.unreadable == {key.placements[0].arn}, "lists may lag"
+    deployment.ivs.pairs.clear()
+    deployment.clock.advance(GRACE_SECONDS + 1)
+    assert sync_inventory(deployment.context(), EAST).region_state.unreadable == {key.placements[0].arn}, "lists may lag"
 
 
-def test_a_region_that_is_full_of_such_keys_gets_no_other(stage: InMemoryDeployment) -> None:
+def test_a_region_that_is_full_of_such_keys_gets_no_other(deployment: InMemoryDeployment) -> None:
     for _ in range(MAX_KEY_PAIRS):
-        commands.generate(stage.context(), [EAST])
-        stage.reconcile()
-    for record in stage.store.keys.list():
-        damage(stage, record.id, "state", "reticent", EAST)
-    [outlook] = stage.reconcile()
+        commands.generate(deployment.context(), [EAST])
+        deployment.reconcile()
+    for record in deployment.store.keys.list():
+        damage(deployment, record.id, "state", "reticent", EAST)
+    [outlook] = deployment.reconcile()
     assert "somebody must make room" in (outlook.wait.reason if outlook.wait else "")
-    assert len(pairs(stage)) == MAX_KEY_PAIRS
+    assert len(pairs(deployment)) == MAX_KEY_PAIRS
 
 
-def test_what_is_wrong_is_told(stage: InMemoryDeployment) -> None:
-    key = stage.generate()
-    damage(stage, key.id, "state", "reticent", EAST)
-    [outlook] = stage.reconcile()
+def test_what_is_wrong_is_told(deployment: InMemoryDeployment) -> None:
+    key = deployment.generate()
+    damage(deployment, key.id, "state", "reticent", EAST)
+    [outlook] = deployment.reconcile()
     assert any(f"key {key.id} cannot be read" in words for words in texts(outlook.problems))
 
 
-def test_a_key_that_was_only_made_is_neither_imported_nor_forgotten(stage: InMemoryDeployment) -> None:
-    stage.generate()
-    stage.context().keys.add("k99", "fingerprint", b"der", stage.clock.at())
-    stage.vault.put("k99", stage.new_key())
-    damage(stage, "k99", "created_at", "junk")
-    stage.drain()
-    commands.generate(stage.context(), [EAST])
-    stage.reconcile()
-    assert "k99" in stage.vault.key_ids()
-    assert record_of(stage, "k99").placements == ()
+def test_a_key_that_was_only_made_is_neither_imported_nor_forgotten(deployment: InMemoryDeployment) -> None:
+    deployment.generate()
+    deployment.context().keys.add("k99", "fingerprint", b"der", deployment.clock.at())
+    deployment.vault.put("k99", deployment.new_key())
+    damage(deployment, "k99", "created_at", "junk")
+    deployment.drain()
+    commands.generate(deployment.context(), [EAST])
+    deployment.reconcile()
+    assert "k99" in deployment.vault.key_ids()
+    assert record_of(deployment, "k99").placements == ()
 
 
-def test_nobody_deletes_it_by_mistake(stage: InMemoryDeployment) -> None:
-    key = stage.generate()
+def test_nobody_deletes_it_by_mistake(deployment: InMemoryDeployment) -> None:
+    key = deployment.generate()
     arn = key.placements[0].arn
-    damage(stage, key.id, "state", "reticent", EAST)
+    damage(deployment, key.id, "state", "reticent", EAST)
     for delete in (
-        lambda: delete_pair(stage.context(), arn),
-        lambda: commands.delete(stage.context(), key.id, [EAST]),
-        lambda: retire(stage.context(), key.id, [EAST], "a test"),
+        lambda: delete_pair(deployment.context(), arn),
+        lambda: commands.delete(deployment.context(), key.id, [EAST]),
+        lambda: retire(deployment.context(), key.id, [EAST], "a test"),
     ):
         with pytest.raises(Conflict, match="cannot be read"):
             delete()
-    assert arn in pairs(stage)
+    assert arn in pairs(deployment)
     with pytest.raises(RowUnreadable):
-        stage.store.keys.record_deletion(key.id, key.placements[0].account_region, stage.clock.at())
+        deployment.store.keys.record_deletion(key.id, key.placements[0].account_region, deployment.clock.at())
 
 
-def test_a_compromise_gives_it_up(stage: InMemoryDeployment) -> None:
-    key = stage.generate()
-    damage(stage, key.id, "state", "reticent", EAST)
-    commands.compromise(stage.context(), key.id, [EAST], include_standby=False)
-    assert key.placements[0].arn not in pairs(stage)
-    assert record_of(stage, key.id).placements[0].state is KeyState.COMPROMISED
-    stage.clock.advance(POLICY.propagation_seconds)
-    stage.reconcile()
-    assert stage.active() != key.id
+def test_a_compromise_gives_it_up(deployment: InMemoryDeployment) -> None:
+    key = deployment.generate()
+    damage(deployment, key.id, "state", "reticent", EAST)
+    commands.compromise(deployment.context(), key.id, [EAST], include_standby=False)
+    assert key.placements[0].arn not in pairs(deployment)
+    assert record_of(deployment, key.id).placements[0].state is KeyState.COMPROMISED
+    deployment.clock.advance(POLICY.propagation_seconds)
+    deployment.reconcile()
+    assert deployment.active() != key.id
 
 
-def test_a_key_that_is_mended_goes_on_as_if_nothing_had_been(stage: InMemoryDeployment) -> None:
-    key = stage.generate()
-    damage(stage, key.id, "state", "reticent", EAST)
-    damage(stage, key.id, "state", "active", EAST)
-    assert stage.active() == key.id
-    stage.reconcile()
-    stage.check_settled(EAST)
+def test_a_key_that_is_mended_goes_on_as_if_nothing_had_been(deployment: InMemoryDeployment) -> None:
+    key = deployment.generate()
+    damage(deployment, key.id, "state", "reticent", EAST)
+    damage(deployment, key.id, "state", "active", EAST)
+    assert deployment.active() == key.id
+    deployment.reconcile()
+    deployment.check_settled(EAST)
 
 
 # --- workers
 
 
-def slot(stage: InMemoryDeployment, worker: CountingWorker, region: str = EAST) -> RegionKeys:
+def slot(deployment: InMemoryDeployment, worker: CountingWorker, region: str = EAST) -> RegionKeys:
     worker.refresh.run_once()
-    return worker.refresh.current.keyring.region_keys[AccountRegion(stage.ivs.account, region)]
+    return worker.refresh.current.keyring.region_keys[AccountRegion(deployment.ivs.account, region)]
 
 
 @pytest.fixture
-def worker(stage: InMemoryDeployment, clock: ManualClock) -> CountingWorker:
-    stage.clock = clock
-    return CountingWorker(stage, clock)
+def worker(deployment: InMemoryDeployment, clock: ManualClock) -> CountingWorker:
+    deployment.clock = clock
+    return CountingWorker(deployment, clock)
 
 
 def test_the_key_does_not_sign_there_and_every_other_one_goes_on(
-    stage: InMemoryDeployment, worker: CountingWorker
+    deployment: InMemoryDeployment, worker: CountingWorker
 ) -> None:
-    key = stage.generate(EAST, WEST)
-    damage(stage, key.id, "state", "reticent", EAST)
-    east, west = slot(stage, worker), slot(stage, worker, WEST)
+    key = deployment.generate(EAST, WEST)
+    damage(deployment, key.id, "state", "reticent", EAST)
+    east, west = slot(deployment, worker), slot(deployment, worker, WEST)
     assert east.active is None
     assert key.id not in east.verification_keys
     assert key.id in east.problems
     assert west.active is not None
     [warning] = worker.refresh.current.damage
     assert warning == f"key {key.id} cannot be read: in {EAST} state is none that a key can be in"
-    damage(stage, key.id, "state", "active", EAST)
-    assert slot(stage, worker).active is not None, "it is read again although no version rose"
+    damage(deployment, key.id, "state", "active", EAST)
+    assert slot(deployment, worker).active is not None, "it is read again although no version rose"
     assert worker.refresh.current.damage == ()
 
 
 def test_the_retiring_key_signs_in_its_stead_while_it_safely_may(
-    stage: InMemoryDeployment, worker: CountingWorker
+    deployment: InMemoryDeployment, worker: CountingWorker
 ) -> None:
-    former = stage.generate()
-    latter = stage.rotate()
-    damage(stage, latter, "state", "reticent", EAST)
-    found = slot(stage, worker)
+    former = deployment.generate()
+    latter = deployment.rotate()
+    damage(deployment, latter, "state", "reticent", EAST)
+    found = slot(deployment, worker)
     assert found.active is not None
     assert found.active.key_id == former.id
     assert latter in found.problems
@@ -223,13 +223,13 @@ def test_the_retiring_key_signs_in_its_stead_while_it_safely_may(
 def test_a_standby_whose_row_is_damaged_is_a_warning_and_no_trouble_of_the_slot(
     migrated: Path, clock: ManualClock
 ) -> None:
-    stage = InMemoryDeployment(migrated, None, POLICY._replace(standby=True), clock=clock)
-    stage.generate()
-    stage.reconcile()
-    [(standby, _)] = stage.placements(EAST, KeyState.PREPARED)
-    damage(stage, standby.id, "imported_at", "junk", EAST)
-    worker = CountingWorker(stage, clock)
-    found = slot(stage, worker)
+    deployment = InMemoryDeployment(migrated, None, POLICY._replace(standby=True), clock=clock)
+    deployment.generate()
+    deployment.reconcile()
+    [(standby, _)] = deployment.placements(EAST, KeyState.PREPARED)
+    damage(deployment, standby.id, "imported_at", "junk", EAST)
+    worker = CountingWorker(deployment, clock)
+    found = slot(deployment, worker)
     assert found.active is not None
     assert found.problems == ""
     assert len(worker.refresh.current.damage) == 1

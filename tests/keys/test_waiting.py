@@ -25,95 +25,95 @@ PATIENCE = 100
 class Command:
     """A command that never gets the lease; another process performs while it sleeps."""
 
-    def __init__(self, stage: InMemoryDeployment, performs: Callable[[], object]) -> None:
-        self.stage = stage
+    def __init__(self, deployment: InMemoryDeployment, performs: Callable[[], object]) -> None:
+        self.deployment = deployment
         self.polls = 0
         self.performs = performs
-        self.context: KeysContext = replace(stage.context(), acquire_lease=lambda: False, sleep=self._sleep)
+        self.context: KeysContext = replace(deployment.context(), acquire_lease=lambda: False, sleep=self._sleep)
 
     def _sleep(self, seconds: float) -> None:
         self.polls += 1
         assert self.polls < PATIENCE, "it waits for ever"
-        self.stage.clock.advance(seconds)
+        self.deployment.clock.advance(seconds)
         self.performs()
 
 
 @pytest.fixture
-def stage(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
+def deployment(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
     return InMemoryDeployment(migrated, tmp_path / "keys")
 
 
-def test_a_rotation_is_over_when_another_process_has_performed_it(stage: InMemoryDeployment) -> None:
-    former = stage.generate().id
-    command = Command(stage, stage.reconcile)
+def test_a_rotation_is_over_when_another_process_has_performed_it(deployment: InMemoryDeployment) -> None:
+    former = deployment.generate().id
+    command = Command(deployment, deployment.reconcile)
     wish = commands.rotate(command.context, [EAST], "a test")
-    assert commands.replacement_keys(stage.store.keys.list(), wish) == {EAST: stage.active()}
-    assert stage.active() != former
-    assert stage.reports.count("another process performs; waiting for it") == 1
+    assert commands.replacement_keys(deployment.store.keys.list(), wish) == {EAST: deployment.active()}
+    assert deployment.active() != former
+    assert deployment.reports.count("another process performs; waiting for it") == 1
 
 
 def test_a_full_region_is_refused_with_what_fills_it_although_another_process_performs(
-    stage: InMemoryDeployment,
+    deployment: InMemoryDeployment,
 ) -> None:
-    stage.ivs.add_foreign(EAST)
-    stage.generate()
-    stage.rotate()
-    command = Command(stage, stage.reconcile)
+    deployment.ivs.add_foreign(EAST)
+    deployment.generate()
+    deployment.rotate()
+    command = Command(deployment, deployment.reconcile)
     with pytest.raises(KeyPairQuotaReached, match="foreign"):
         commands.rotate(command.context, [EAST], "a test")
 
 
-def test_a_full_region_keeps_no_other_from_its_key(stage: InMemoryDeployment) -> None:
-    stage.ivs.add_foreign(EAST, 3)
-    command = Command(stage, lambda: stage.reconcile(EAST, WEST))
+def test_a_full_region_keeps_no_other_from_its_key(deployment: InMemoryDeployment) -> None:
+    deployment.ivs.add_foreign(EAST, 3)
+    command = Command(deployment, lambda: deployment.reconcile(EAST, WEST))
     with pytest.raises(KeyPairQuotaReached, match=EAST):
         commands.generate(command.context, [EAST, WEST])
-    assert stage.active(WEST)
+    assert deployment.active(WEST)
 
 
-def test_that_ivs_does_not_answer_us_keeps_nobody_else_from_performing(stage: InMemoryDeployment) -> None:
-    former = stage.generate().id
+def test_that_ivs_does_not_answer_us_keeps_nobody_else_from_performing(deployment: InMemoryDeployment) -> None:
+    former = deployment.generate().id
 
     def performs() -> None:
-        stage.ivs.refuse.clear()
-        stage.reconcile()
-        stage.ivs.refuse[EAST] = throttle()
+        deployment.ivs.refuse.clear()
+        deployment.reconcile()
+        deployment.ivs.refuse[EAST] = throttle()
 
-    command = Command(stage, performs)
-    stage.ivs.refuse[EAST] = throttle()
+    command = Command(deployment, performs)
+    deployment.ivs.refuse[EAST] = throttle()
     commands.rotate(command.context, [EAST], "a test")
-    assert stage.active() != former
+    assert deployment.active() != former
 
 
-def test_what_keeps_back_whoever_performs_is_told_and_not_waited_for_for_ever(stage: InMemoryDeployment) -> None:
-    stage.generate()
+def test_what_keeps_back_whoever_performs_is_told_and_not_waited_for_for_ever(deployment: InMemoryDeployment) -> None:
+    deployment.generate()
     refused = {"reason": "IVS answered ImportPlaybackKeyPair with AccessDeniedException"}
-    stage.leader_problems = (
+    deployment.leader_problems = (
         Problem(ProblemCode.ROTATION_FAILED, WEST, {"reason": "of no concern here"}),
         Problem(ProblemCode.REVOCATIONS_REJECTED, EAST, {"ivs_codes": "of no concern either"}),
         Problem(ProblemCode.ROTATION_FAILED, EAST, refused),
     )
-    command = Command(stage, lambda: None)
+    command = Command(deployment, lambda: None)
     with pytest.raises(RotationBlocked, match="AccessDeniedException"):
         commands.rotate(command.context, [EAST], "a test")
-    assert stage.reports.count(f"another process performs; waiting for it; {EAST}: {refused['reason']}") == 1
+    assert deployment.reports.count(f"another process performs; waiting for it; {EAST}: {refused['reason']}") == 1
     assert MAX_IDLE_POLLS - 1 <= command.polls < MAX_IDLE_POLLS + 5
-    assert stage.store.rotations.newest(1), "what was asked for stands"
+    assert deployment.store.rotations.newest(1), "what was asked for stands"
 
 
-def test_a_drain_that_another_process_waits_for_is_told_and_waited_for_however_long(stage: InMemoryDeployment) -> None:
-    stage.ivs.add_foreign(EAST)
-    stage.generate()
-    stage.rotate()
-    command = Command(stage, lambda: None)
+def test_a_drain_that_another_process_waits_for_is_told_and_waited_for_however_long(deployment: InMemoryDeployment) -> None:
+    deployment.ivs.add_foreign(EAST)
+    deployment.generate()
+    deployment.rotate()
+    command = Command(deployment, lambda: None)
     command.performs = partial(_enough, command)
     with pytest.raises(KeyboardInterrupt):
         commands.rotate(command.context, [EAST], "a test", wait_for_drain=True)
-    [(_, retiring)] = stage.placements(EAST, KeyState.RETIRING)
-    ends_at = drains_at(retiring, stage.policy)
+    [(_, retiring)] = deployment.placements(EAST, KeyState.RETIRING)
+    ends_at = drains_at(retiring, deployment.policy)
     assert (
         f"all slots are filled; one of ours goes when its last token has ended, at {ends_at:%Y-%m-%dT%H:%M:%SZ}"
-        in (stage.reports[-1])
+        in (deployment.reports[-1])
     )
 
 

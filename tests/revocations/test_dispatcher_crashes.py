@@ -1,4 +1,4 @@
-"""Killed at any step: the next dispatcher tells IVS everything that was answered 202."""
+"""A dispatcher may be killed at any step: the next one delivers everything that was answered with 202."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def dispatching(migrated: Path) -> Iterator[DispatchScenario]:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before its effect", "after its effect"])
-def test_killed_at_any_step_nothing_is_lost(after: bool, migrated: Path) -> None:
+def test_a_crash_at_any_step_loses_nothing(after: bool, migrated: Path) -> None:
     crashes = 0
     for at in itertools.count():
         with dispatching(migrated) as dispatch:
@@ -48,7 +48,7 @@ def test_killed_at_any_step_nothing_is_lost(after: bool, migrated: Path) -> None
                 break
             dispatch.drain(dispatch.dispatcher())
             assert {dispatch.state(name) for name in names} == {RevocationState.SENT}
-            assert max(dispatch.ivs.told.values()) <= 2, "told again once, at most"
+            assert max(dispatch.ivs.told.values()) <= 2, "sent again at most once"
             dispatch.check_nothing_lost()
     assert crashes >= 10, "every step was tried"
 
@@ -67,10 +67,10 @@ STEPS = st.lists(
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS, kind=st.sampled_from(FaultKind), rate=st.sampled_from([0.0, 0.3]), after=st.booleans())
-def test_whatever_the_history_all_is_told_in_the_end(
+def test_any_history_ends_with_everything_delivered(
     migrated: Path, steps: list[tuple[str, int]], kind: FaultKind, rate: float, after: bool
 ) -> None:
-    """Storms and single ones of the same few viewers, dispatchers that are killed anywhere, faults on the way."""
+    """Bulk and single revocations of the same few viewers, dispatchers killed anywhere, and faults of the network."""
     with dispatching(migrated) as dispatch:
         dispatch.ivs.faults.plan(Fault(kind, rate=rate))
         dispatcher = dispatch.dispatcher()

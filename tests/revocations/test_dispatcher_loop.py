@@ -1,4 +1,4 @@
-"""Dispatch against the local IVS with its real rates on: everything arrives, as fast as IVS allows and no faster."""
+"""Dispatching to the local IVS with IVS's real rates: everything is delivered, as fast as allowed and no faster."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ SINGLE, BATCH = "StartViewerSessionRevocation", "BatchStartViewerSessionRevocati
 
 @pytest.fixture
 def dispatch(store: Store) -> Iterator[DispatchScenario]:
-    made = DispatchScenario(store)
-    yield made
-    made.close()
+    scenario = DispatchScenario(store)
+    yield scenario
+    scenario.close()
 
 
 def viewers(count: int, prefix: str = "v") -> list[str]:
@@ -43,8 +43,8 @@ def busiest_second(times: list[float]) -> int:
     return max((sum(at <= other < at + 1 for other in times) for at in times), default=0)
 
 
-def test_ten_thousand_drain_at_nearly_ivs_full_rate(dispatch: DispatchScenario) -> None:
-    """At least 95 % of 50 a second, no throttle caused, none lost, none repeated."""
+def test_ten_thousand_are_delivered_at_nearly_the_full_rate(dispatch: DispatchScenario) -> None:
+    """At least 95 % of 50 a second, without throttling, losses or repetitions."""
     dispatch.accept(viewers(10_000))
     dispatch.run(dispatch.dispatcher(rate_fraction=1.0), 10_000 / (0.95 * VIEWERS_PER_SECOND))
     assert dispatch.queued() == 0
@@ -54,17 +54,17 @@ def test_ten_thousand_drain_at_nearly_ivs_full_rate(dispatch: DispatchScenario) 
 
 
 @pytest.mark.parametrize("rate_fraction", [0.8, 0.3])
-def test_no_second_sees_more_than_the_share_of_each_rate(dispatch: DispatchScenario, rate_fraction: float) -> None:
-    """A call a second at least, however small the share."""
+def test_no_second_exceeds_the_fraction_of_each_rate(dispatch: DispatchScenario, rate_fraction: float) -> None:
+    """At least one call a second, however small the fraction."""
     dispatch.accept(viewers(600))
     dispatch.run(dispatch.dispatcher(rate_fraction), 10)
     assert busiest_second(called(dispatch, SINGLE)) == int(10 * rate_fraction)
     assert busiest_second(called(dispatch, BATCH)) <= 2
-    told = sum(dispatch.ivs.told.values())
-    assert 0.9 * 9 * rate_fraction * VIEWERS_PER_SECOND <= told <= 10 * rate_fraction * VIEWERS_PER_SECOND
+    delivered = sum(dispatch.ivs.told.values())
+    assert 0.9 * 9 * rate_fraction * VIEWERS_PER_SECOND <= delivered <= 10 * rate_fraction * VIEWERS_PER_SECOND
 
 
-def test_a_new_leader_waits_until_the_last_ones_second_is_over(dispatch: DispatchScenario) -> None:
+def test_a_new_leader_waits_until_the_last_leaders_second_is_over(dispatch: DispatchScenario) -> None:
     dispatch.accept(viewers(600))
     for _ in range(3):
         began = dispatch.clock.monotonic()
@@ -74,15 +74,15 @@ def test_a_new_leader_waits_until_the_last_ones_second_is_over(dispatch: Dispatc
     assert busiest_second(called(dispatch, SINGLE)) <= 10
 
 
-def test_the_oldest_go_first(dispatch: DispatchScenario) -> None:
+def test_the_oldest_are_sent_first(dispatch: DispatchScenario) -> None:
     dispatch.accept(viewers(200))
     dispatch.run(dispatch.dispatcher(), 3)
-    told = sorted(int(viewer[1:]) for viewer in dispatch.ivs.told)
-    assert told == list(range(len(told)))
-    assert 50 <= len(told) < 200
+    delivered = sorted(int(viewer[1:]) for viewer in dispatch.ivs.told)
+    assert delivered == list(range(len(delivered)))
+    assert 50 <= len(delivered) < 200
 
 
-def test_a_fresh_one_is_not_stuck_behind_a_storm(dispatch: DispatchScenario) -> None:
+def test_an_interactive_revocation_does_not_wait_for_bulk_ones(dispatch: DispatchScenario) -> None:
     dispatch.accept(viewers(2_000))
     dispatcher = dispatch.dispatcher()
     dispatch.run(dispatcher, 5)
@@ -92,17 +92,17 @@ def test_a_fresh_one_is_not_stuck_behind_a_storm(dispatch: DispatchScenario) -> 
     assert dispatch.queued() > 1_000
 
 
-def test_many_who_ask_alone_do_not_hold_up_a_storm(dispatch: DispatchScenario) -> None:
-    """Each keeps the allowance that is its own."""
-    storm = dispatch.accept(viewers(80, "s"))
+def test_many_interactive_revocations_do_not_delay_bulk_ones(dispatch: DispatchScenario) -> None:
+    """Each priority keeps the rate of its own operation."""
+    bulk = dispatch.accept(viewers(80, "s"))
     for name in viewers(INTERACTIVE_MAX, "a"):
         dispatch.accept([name], Priority.INTERACTIVE)
     dispatch.run(dispatch.dispatcher(), 2.2)
-    assert {dispatch.state(name) for name in storm} == {RevocationState.SENT}
+    assert {dispatch.state(name) for name in bulk} == {RevocationState.SENT}
     assert len([v for v in dispatch.ivs.told if v.startswith("a")]) == 20
 
 
-def test_what_one_lane_leaves_idle_the_other_takes(dispatch: DispatchScenario) -> None:
+def test_each_priority_uses_the_idle_capacity_of_the_other(dispatch: DispatchScenario) -> None:
     for name in viewers(50):
         dispatch.accept([name], Priority.INTERACTIVE)
     dispatch.run(dispatch.dispatcher(), 1.1)
@@ -115,15 +115,15 @@ def test_what_one_lane_leaves_idle_the_other_takes(dispatch: DispatchScenario) -
     assert len(called(dispatch, SINGLE)) == 20
 
 
-def test_an_empty_queue_is_looked_at_now_and_then(dispatch: DispatchScenario) -> None:
+def test_an_empty_queue_is_polled_regularly(dispatch: DispatchScenario) -> None:
     dispatcher = dispatch.dispatcher()
     dispatch.clock.advance(5)
     assert dispatcher.run_once() == (0, 0, 0, {}, IDLE_POLL_SECONDS)
     assert not dispatch.ivs.calls
 
 
-def test_ivs_is_always_told_the_version(dispatch: DispatchScenario) -> None:
-    """A call without one revokes version 0 alone."""
+def test_the_version_is_always_sent(dispatch: DispatchScenario) -> None:
+    """A call without it revokes version 0 only."""
     dispatch.accept(["alone"], Priority.INTERACTIVE)
     dispatch.accept(viewers(3))
     dispatch.drain(dispatch.dispatcher())
@@ -131,30 +131,30 @@ def test_ivs_is_always_told_the_version(dispatch: DispatchScenario) -> None:
         assert dispatch.ivs.revoked(channel, viewer) == version > 1_000_000_000
 
 
-def test_a_missing_channel_ends_as_failed_with_ivs_own_code(dispatch: DispatchScenario) -> None:
+def test_a_missing_channel_fails_with_ivs_own_code(dispatch: DispatchScenario) -> None:
     missing = dispatch.channel[:-3] + "xyz"
-    [alone] = dispatch.accept(["alone"], Priority.INTERACTIVE, channel=missing)
+    [interactive] = dispatch.accept(["alone"], Priority.INTERACTIVE, channel=missing)
     lost = dispatch.accept(viewers(3), channel=missing)
     good = dispatch.accept(viewers(3, "g"))
     dispatcher = dispatch.dispatcher()
     dispatch.drain(dispatcher)
-    for name in [alone, *lost]:
+    for name in [interactive, *lost]:
         [target] = dispatch.store.revocations.get(name, EVERYONE).targets
         assert (target.state, target.code, target.attempts) == (RevocationState.FAILED, "ResourceNotFoundException", 1)
     assert {dispatch.state(name) for name in good} == {RevocationState.SENT}
-    assert sum(done.failed for done in dispatch.passes) == 4
-    assert sum(done.errors_by_code.get("ResourceNotFoundException", 0) for done in dispatch.passes) == 4
-    dispatch.store.revocations.retry(alone, EVERYONE)
+    assert sum(result.failed for result in dispatch.passes) == 4
+    assert sum(result.errors_by_code.get("ResourceNotFoundException", 0) for result in dispatch.passes) == 4
+    dispatch.store.revocations.retry(interactive, EVERYONE)
     dispatch.drain(dispatcher)
-    assert dispatch.state(alone) is RevocationState.FAILED
+    assert dispatch.state(interactive) is RevocationState.FAILED
 
 
 def denied(code: str) -> ControlPlaneDenied:
     return ControlPlaneDenied("no", operation="", ivs_code=code)
 
 
-def test_where_batches_are_forbidden_each_goes_by_itself(dispatch: DispatchScenario) -> None:
-    """As for a role that may make single calls alone."""
+def test_if_batch_calls_are_denied_each_entry_is_sent_by_itself(dispatch: DispatchScenario) -> None:
+    """As for a role that may only make single calls."""
     dispatch.ivs.refuse = {BATCH: denied("AccessDeniedException")}
     names = dispatch.accept(viewers(100))
     dispatch.drain(dispatch.dispatcher(), within_seconds=60)
@@ -162,15 +162,15 @@ def test_where_batches_are_forbidden_each_goes_by_itself(dispatch: DispatchScena
     dispatch.check_nothing_lost()
 
 
-def test_access_denied_to_a_single_call_ends_as_failed(dispatch: DispatchScenario) -> None:
+def test_access_denied_to_a_single_call_fails_the_revocation(dispatch: DispatchScenario) -> None:
     dispatch.ivs.refuse = dict.fromkeys((SINGLE, BATCH), denied("AccessDeniedException"))
     names = dispatch.accept(viewers(30))
     dispatch.drain(dispatch.dispatcher(), within_seconds=60)
     assert {dispatch.state(name) for name in names} == {RevocationState.FAILED}
 
 
-def test_credentials_that_do_not_hold_fail_nobody(dispatch: DispatchScenario) -> None:
-    """They say nothing about a revocation: it waits, as when nothing answers."""
+def test_expired_credentials_fail_no_revocation(dispatch: DispatchScenario) -> None:
+    """They say nothing about a revocation: it stays queued, as when IVS does not respond."""
     dispatch.ivs.refuse = dict.fromkeys((SINGLE, BATCH), denied("ExpiredTokenException"))
     names, dispatcher = dispatch.accept(viewers(30)), dispatch.dispatcher()
     dispatch.run(dispatcher, 30)
@@ -180,16 +180,16 @@ def test_credentials_that_do_not_hold_fail_nobody(dispatch: DispatchScenario) ->
     dispatch.check_nothing_lost()
 
 
-def test_when_others_use_the_account_it_slows_and_then_recovers(dispatch: DispatchScenario) -> None:
-    """We kept the rate and are throttled all the same."""
+def test_throttling_by_others_slows_dispatching_and_it_then_recovers(dispatch: DispatchScenario) -> None:
+    """IVS throttles although we stay within its rates."""
     dispatcher = dispatch.dispatcher()
     dispatch.ivs.faults.plan(Fault(FaultKind.THROTTLE))
     dispatch.accept(viewers(3_000))
     for _ in range(20):
         make_due(dispatch.store)
         dispatch.run(dispatcher, 1)
-    slow = [at for at in called(dispatch, SINGLE) if at > dispatch.clock.monotonic() - 10]
-    assert 1 <= len(slow) <= 20, "a tenth of the full rate or so"
+    throttled = [at for at in called(dispatch, SINGLE) if at > dispatch.clock.monotonic() - 10]
+    assert 1 <= len(throttled) <= 20, "about a tenth of the full rate"
     dispatch.ivs.faults.clear()
     dispatch.ivs.calls.clear()
     dispatch.run(dispatcher, 30)
@@ -199,15 +199,15 @@ def test_when_others_use_the_account_it_slows_and_then_recovers(dispatch: Dispat
     dispatch.check_nothing_lost()
 
 
-def test_while_nothing_answers_ivs_is_asked_less_and_less_but_at_least_every_few_seconds(dispatch: DispatchScenario) -> None:
+def test_while_ivs_does_not_respond_attempts_become_rarer_up_to_a_limit(dispatch: DispatchScenario) -> None:
     dispatch.ivs.faults.plan(Fault(FaultKind.DROP_BEFORE))
     dispatch.accept(viewers(1_000))
     dispatcher = dispatch.dispatcher()
     for _ in range(600):
         make_due(dispatch.store)
         dispatch.run(dispatcher, 1)
-    asked = sorted({at for at, _, _ in dispatch.ivs.calls})
-    pauses = [later - sooner for sooner, later in itertools.pairwise(asked)]
+    attempted_at = sorted({at for at, _, _ in dispatch.ivs.calls})
+    pauses = [later - sooner for sooner, later in itertools.pairwise(attempted_at)]
     assert max(pauses) <= MAX_OUTAGE_BACKOFF_SECONDS + IDLE_POLL_SECONDS + 1
     assert min(pauses[6:]) > MAX_OUTAGE_BACKOFF_SECONDS / 2 - 1
     assert dispatch.queued() == 1_000
@@ -216,7 +216,7 @@ def test_while_nothing_answers_ivs_is_asked_less_and_less_but_at_least_every_few
     dispatch.check_nothing_lost()
 
 
-def test_a_faulty_entry_rests_longer_each_time_and_holds_up_nobody(dispatch: DispatchScenario) -> None:
+def test_a_failing_entry_backs_off_and_delays_no_other(dispatch: DispatchScenario) -> None:
     dispatcher = dispatch.dispatcher()
     dispatch.ivs.faults.plan(Fault(FaultKind.ERROR, operation=SINGLE))
     [poison] = dispatch.accept(["poison"], Priority.INTERACTIVE)
@@ -239,7 +239,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_with_a_third_of_the_calls_at_fault_nothing_is_lost(dispatch: DispatchScenario, fault: str) -> None:
+def test_failures_of_a_third_of_the_calls_lose_nothing(dispatch: DispatchScenario, fault: str) -> None:
     dispatch.ivs.faults.plan(FAULTS[fault])
     names = dispatch.accept(viewers(400))
     for name in viewers(20, "a"):
@@ -251,17 +251,17 @@ def test_with_a_third_of_the_calls_at_fault_nothing_is_lost(dispatch: DispatchSc
 
 
 @pytest.mark.parametrize("code", ["InternalServerException", "500", "ThrottlingException", "never seen before"])
-def test_entries_of_a_batch_that_are_refused_for_a_while_settle_by_themselves(dispatch: DispatchScenario, code: str) -> None:
+def test_temporary_errors_of_batch_entries_are_retried_by_themselves(dispatch: DispatchScenario, code: str) -> None:
     dispatch.ivs.entry_errors = (0.3, code)
     names = dispatch.accept(viewers(300))
     dispatch.drain(dispatch.dispatcher())
     assert {dispatch.state(name) for name in names} == {RevocationState.SENT}
-    assert set(dispatch.ivs.told.values()) == {1}, "those that were not refused are not told again"
+    assert set(dispatch.ivs.told.values()) == {1}, "entries without an error are not sent again"
     dispatch.check_nothing_lost()
 
 
 @pytest.mark.parametrize("code", ["AccessDeniedException", "403"])
-def test_entries_of_a_batch_that_are_refused_for_good_fail_by_themselves(dispatch: DispatchScenario, code: str) -> None:
+def test_permanent_errors_of_batch_entries_fail_only_those(dispatch: DispatchScenario, code: str) -> None:
     dispatch.ivs.entry_errors = (0.3, code)
     names = dispatch.accept(viewers(200))
     dispatch.drain(dispatch.dispatcher())
@@ -277,8 +277,8 @@ def test_entries_of_a_batch_that_are_refused_for_good_fail_by_themselves(dispatc
     dispatch.check_nothing_lost()
 
 
-class SettlingFails:
-    """The queue, whose settling fails for a while."""
+class RecordingFails:
+    """The queue, which cannot record outcomes for a while."""
 
     def __init__(self, queue: RevocationQueue, failures: int) -> None:
         self._queue = queue
@@ -293,10 +293,10 @@ class SettlingFails:
         self._queue.record_outcomes(outcomes)
 
 
-def test_what_was_told_while_the_store_was_away_is_settled_and_not_repeated(dispatch: DispatchScenario) -> None:
+def test_outcomes_from_a_store_outage_are_recorded_and_not_sent_again(dispatch: DispatchScenario) -> None:
     names = dispatch.accept(viewers(40))
     dispatcher = Dispatcher(
-        replace(dispatch.context(), queue=SettlingFails(dispatch.store.revocation_queue, 3)), PLACE, 1.0
+        replace(dispatch.context(), queue=RecordingFails(dispatch.store.revocation_queue, 3)), PLACE, 1.0
     )
     dispatch.clock.advance(2)
     for _ in range(3):
@@ -307,7 +307,7 @@ def test_what_was_told_while_the_store_was_away_is_settled_and_not_repeated(disp
     assert set(dispatch.ivs.told.values()) == {1}
 
 
-def test_one_that_is_raised_while_its_call_is_under_way_is_told_again(dispatch: DispatchScenario) -> None:
+def test_an_entry_raised_during_its_call_is_sent_again(dispatch: DispatchScenario) -> None:
     dispatch.accept(["v"])
     dispatch.ivs.meanwhile = lambda: len(dispatch.ivs.calls) == 1 and dispatch.accept(["v"])
     dispatch.drain(dispatch.dispatcher())
@@ -315,7 +315,7 @@ def test_one_that_is_raised_while_its_call_is_under_way_is_told_again(dispatch: 
     dispatch.check_nothing_lost()
 
 
-def test_batches_are_full_when_there_is_enough(dispatch: DispatchScenario) -> None:
+def test_batches_are_full_when_enough_entries_are_queued(dispatch: DispatchScenario) -> None:
     dispatch.accept(viewers(500))
     dispatch.run(dispatch.dispatcher(), 5)
     assert {size for _, name, size in dispatch.ivs.calls if name == BATCH} == {BATCH_VIEWERS}

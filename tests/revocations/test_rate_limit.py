@@ -1,4 +1,4 @@
-"""Allowances are never overdrawn and never starve; a slow-down recovers; waits double, with chance in them."""
+"""Rate limiters are never exceeded and never starve; the throttle recovers; back-off doubles, with jitter."""
 
 from __future__ import annotations
 
@@ -25,25 +25,27 @@ steps = st.lists(st.tuples(st.floats(0, 1.5), st.integers(0, 15)), max_size=60)
 START = 1000.0
 
 
-def test_the_inferred_sum_is_of_the_documented_rates() -> None:
+def test_the_inferred_total_is_the_sum_of_the_documented_rates() -> None:
     [single] = HANDLERS["StartViewerSessionRevocation"].rate_limits
     [batch] = HANDLERS["BatchStartViewerSessionRevocation"].rate_limits
     assert single.per_second + batch.per_second * 20 == VIEWERS_PER_SECOND == 50
 
 
-def test_a_storm_takes_as_long_as_our_share_of_the_rates_allows() -> None:
-    assert [delivery_seconds(queued, share) for queued, share in ((0, 0.8), (100, 1.0), (10_000, 0.8))] == [0, 2, 250]
+def test_the_delivery_time_follows_from_the_rate_fraction() -> None:
+    assert [
+        delivery_seconds(queued, rate_fraction) for queued, rate_fraction in ((0, 0.8), (100, 1.0), (10_000, 0.8))
+    ] == [0, 2, 250]
 
 
 @given(rate=rates, moves=steps)
-def test_no_span_holds_more_calls_than_the_rate_allows(rate: float, moves: list[tuple[float, int]]) -> None:
-    """Of any n + 1 calls in a row the last comes at least n / rate after the first, n being a second's worth: as many
-    as are free are made, however seldom or often somebody looks."""
-    allowance, now, made = RateLimiter(rate, START), START, list[float]()
-    for pause, wish in moves:
+def test_no_window_contains_more_calls_than_the_rate_allows(rate: float, moves: list[tuple[float, int]]) -> None:
+    """In any run of n + 1 calls the last comes at least n / rate after the first, where n is the number of calls in one
+    second, however rarely or often the limiter is queried."""
+    limiter, now, made = RateLimiter(rate, START), START, list[float]()
+    for pause, wanted in moves:
         now += pause
-        for _ in range(min(wish, allowance.available(now))):
-            allowance.record_call(now)
+        for _ in range(min(wanted, limiter.available(now))):
+            limiter.record_call(now)
             made.append(now)
     second = max(1, int(rate))
     assert all(later - sooner >= second / rate for sooner, later in zip(made, made[second:], strict=False))
@@ -60,97 +62,98 @@ journeys = st.lists(
     ),
     max_size=10,
 )
-"""Pauses, and after each the calls that are wished for: how long one takes, and after which part of that IVS counts."""
+"""Pauses, and after each the calls: how long each takes, and after which fraction of that time IVS counts it."""
 
 
 @given(operation=st.sampled_from(["StartViewerSessionRevocation", "BatchStartViewerSessionRevocation"]), moves=journeys)
-def test_ivs_throttles_nothing_however_unlike_the_ways_of_its_calls_are(
+def test_ivs_throttles_nothing_however_much_latencies_vary(
     operation: str, moves: list[tuple[float, list[tuple[float, float]]]]
 ) -> None:
-    """At the whole of its rate, calls side by side, each held up on its way there and back for as long as it likes."""
+    """At the full rate, with concurrent calls, each delayed arbitrarily on its way to IVS and back."""
     [documented] = HANDLERS[operation].rate_limits
-    allowance, now, counted = RateLimiter(documented.per_second, START), START, [START] * documented.per_second
+    limiter, now, counted = RateLimiter(documented.per_second, START), START, [START] * documented.per_second
     for pause, calls in moves:
         now += pause
-        begun = calls[: allowance.available(now)]
-        counted += [now + seconds * part for seconds, part in begun]
-        for end in sorted(now + seconds for seconds, _ in begun):
-            allowance.record_call(end)
+        started = calls[: limiter.available(now)]
+        counted += [now + seconds * part for seconds, part in started]
+        for end in sorted(now + seconds for seconds, _ in started):
+            limiter.record_call(end)
             now = end
-    limiter = OperationRateLimiter()
+    ivs_limiter = OperationRateLimiter()
     for at in sorted(counted):
-        limiter.acquire(operation, HANDLERS[operation].rate_limits, AccountRegion("1" * 12, "us-east-1"), {}, at)  # raises IvsError when it comes too soon
+        # raises IvsError if the call comes too soon
+        ivs_limiter.acquire(operation, HANDLERS[operation].rate_limits, AccountRegion("1" * 12, "us-east-1"), {}, at)
 
 
 @given(rate=rates, moves=st.lists(st.tuples(st.floats(0, 3), st.booleans()), max_size=60))
-def test_at_a_slower_pace_there_are_still_fewer(rate: float, moves: list[tuple[float, bool]]) -> None:
-    allowance, slowdown, now = RateLimiter(rate, START), AimdThrottle(), START
+def test_a_reduced_pace_stays_within_the_rate(rate: float, moves: list[tuple[float, bool]]) -> None:
+    limiter, throttle, now = RateLimiter(rate, START), AimdThrottle(), START
     made: list[float] = []
     for pause, throttled in moves:
         now += pause
         if throttled:
-            slowdown.record_throttle(now)
-        for _ in range(allowance.available(now, slowdown.pace(now))):
-            allowance.record_call(now)
+            throttle.record_throttle(now)
+        for _ in range(limiter.available(now, throttle.pace(now))):
+            limiter.record_call(now)
             made.append(now)
     second = max(1, int(rate))
     assert all(later - sooner >= second / rate for sooner, later in zip(made, made[second:], strict=False))
 
 
 @given(rate=rates, pace=st.floats(MIN_PACE, 1.0), used=st.integers(0, 30))
-def test_nobody_starves(rate: float, pace: float, used: int) -> None:
-    """Whatever was used, the next call is free at the instant that is foretold, and that is soon."""
-    allowance, now = RateLimiter(rate, START), START
+def test_the_limiter_never_starves(rate: float, pace: float, used: int) -> None:
+    """However many calls were made, the next one is available at the predicted instant, which is soon."""
+    limiter, now = RateLimiter(rate, START), START
     for _ in range(used):
-        allowance.record_call(now)
-    free_at = allowance.next_available_at(pace)
-    assert allowance.available(free_at, pace) >= 1
+        limiter.record_call(now)
+    available_at = limiter.next_available_at(pace)
+    assert limiter.available(available_at, pace) >= 1
     longest = max(max(1, int(r)) / r for r in (rate, rate * pace))
-    assert free_at - now <= longest + GUARD_SECONDS + 1e-6
-    assert allowance.available(now, pace) == 0
+    assert available_at - now <= longest + GUARD_SECONDS + 1e-6
+    assert limiter.available(now, pace) == 0
 
 
 @given(rate=rates)
-def test_a_new_leader_begins_with_nothing(rate: float) -> None:
-    """The one before may have spent a second's worth a moment ago."""
-    allowance = RateLimiter(rate, START)
-    assert allowance.available(START) == 0
-    assert allowance.available(START + max(1, int(rate)) / rate - 0.001) == 0
-    assert allowance.available(START + max(1, int(rate)) / rate + GUARD_SECONDS + 1e-6) == max(1, int(rate))
+def test_a_new_limiter_starts_exhausted(rate: float) -> None:
+    """The previous leader may have made a second's worth of calls a moment ago."""
+    limiter = RateLimiter(rate, START)
+    assert limiter.available(START) == 0
+    assert limiter.available(START + max(1, int(rate)) / rate - 0.001) == 0
+    assert limiter.available(START + max(1, int(rate)) / rate + GUARD_SECONDS + 1e-6) == max(1, int(rate))
 
 
 @given(rate=rates, seconds=st.integers(20, 200))
-def test_nearly_the_whole_rate_is_used(rate: float, seconds: int) -> None:
-    allowance, now, made = RateLimiter(rate, START), START, 0
+def test_nearly_the_full_rate_is_used(rate: float, seconds: int) -> None:
+    limiter, now, made = RateLimiter(rate, START), START, 0
     while now < START + seconds:
-        now = max(now, allowance.next_available_at())
-        while allowance.available(now):
-            allowance.record_call(now)
+        now = max(now, limiter.next_available_at())
+        while limiter.available(now):
+            limiter.record_call(now)
             made += 1
     assert made >= 0.98 * rate * seconds - max(1, int(rate))
 
 
-def test_a_throttle_halves_the_pace_and_a_second_one_at_once_does_not() -> None:
-    slowdown = AimdThrottle()
-    assert slowdown.pace(START) == 1.0
-    slowdown.record_throttle(START)
-    slowdown.record_throttle(START + 0.5)
-    assert slowdown.pace(START + 0.5) == pytest.approx(0.525)
-    slowdown.record_throttle(START + 1)
-    assert slowdown.pace(START + 1) == pytest.approx(0.275)
+def test_throttling_halves_the_pace_once_in_a_second() -> None:
+    throttle = AimdThrottle()
+    assert throttle.pace(START) == 1.0
+    throttle.record_throttle(START)
+    throttle.record_throttle(START + 0.5)
+    assert throttle.pace(START + 0.5) == pytest.approx(0.525)
+    throttle.record_throttle(START + 1)
+    assert throttle.pace(START + 1) == pytest.approx(0.275)
 
 
 @given(st.lists(st.floats(0, 30), max_size=40))
-def test_the_pace_stays_in_its_bounds_and_comes_back_to_the_full_one(pauses: list[float]) -> None:
-    slowdown, now = AimdThrottle(), START
+def test_the_pace_stays_within_bounds_and_recovers_fully(pauses: list[float]) -> None:
+    throttle, now = AimdThrottle(), START
     for pause in pauses:
         now += pause
-        slowdown.record_throttle(now)
-        assert MIN_PACE <= slowdown.pace(now) <= 1.0
-    assert slowdown.pace(now + 20) == 1.0
+        throttle.record_throttle(now)
+        assert MIN_PACE <= throttle.pace(now) <= 1.0
+    assert throttle.pace(now + 20) == 1.0
 
 
-def test_waits_double_up_to_the_longest() -> None:
+def test_backoff_doubles_up_to_the_maximum() -> None:
     whole = [backoff(failures, 1.0) for failures in range(1, 12)]
     assert whole[:4] == [1, 2, 4, 8]
     assert whole[-1] == MAX_BACKOFF_SECONDS == backoff(10_000, 1.0)
@@ -158,6 +161,6 @@ def test_waits_double_up_to_the_longest() -> None:
 
 
 @given(failures=st.integers(1, 60), jitter=st.floats(0, 1), longest=st.floats(1, 1000))
-def test_chance_takes_at_most_half_of_a_wait(failures: int, jitter: float, longest: float) -> None:
+def test_jitter_shortens_backoff_by_at_most_half(failures: int, jitter: float, longest: float) -> None:
     whole = backoff(failures, 1.0, longest)
     assert whole / 2 <= backoff(failures, jitter, longest) <= whole <= longest

@@ -1,4 +1,4 @@
-"""What is asked against a viewer: whatever comes, it is read or every bad field is named, and no value is repeated."""
+"""Any input is parsed or rejected with every invalid field named, and no value is repeated in a message."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tokensvc.printable import check_no_controls
 from tokensvc.revocations.requests import DenialRequest, RevocationRequest, read_denial, read_revocation
 
 HERE, THERE = str(CHANNEL), str(OTHER_CHANNEL)
-LEAST = {"channelArn": HERE, "viewerId": "ada"}
+MINIMAL = {"channelArn": HERE, "viewerId": "ada"}
 SECRET = "tsk_pasted_secret"
 NAMES = sorted(
-    {str(f.alias) for model in (RevocationRequest, DenialRequest) for f in model.model_fields.values()} | {"wish"}
+    {str(f.alias) for model in (RevocationRequest, DenialRequest) for f in model.model_fields.values()} | {"unknown"}
 )
 VALUES = st.one_of(
     st.none(),
@@ -29,46 +29,46 @@ VALUES = st.one_of(
 ) | st.sampled_from([HERE, [HERE, THERE], "2026-11-21T10:00:00Z", "*", "ada"])
 
 
-def test_the_least_means_everything_until_now() -> None:
-    ask = read_revocation(LEAST)
-    assert (ask.channels, ask.viewer_id, ask.subject) == ((HERE,), "ada", None)
-    assert (ask.issued_before, ask.deny_seconds, ask.reason) == (None, None, "")
+def test_optional_fields_have_defaults() -> None:
+    request = read_revocation(MINIMAL)
+    assert (request.channels, request.viewer_id, request.subject) == ((HERE,), "ada", None)
+    assert (request.issued_before, request.deny_seconds, request.reason) == (None, None, "")
 
 
-def test_all_that_can_be_said_is_read() -> None:
-    said = {"channelArns": [HERE, THERE], "subject": "ada", "issuedBefore": "2027-01-15T08:00:00Z", "denySeconds": 0}
-    ask = read_revocation(said | {"reason": "x"})
-    assert (ask.channels, ask.subject, ask.issued_before) == ((HERE, THERE), "ada", 1_800_000_000)
-    assert (ask.deny_seconds, ask.reason) == (0, "x")
+def test_every_field_is_parsed() -> None:
+    fields = {"channelArns": [HERE, THERE], "subject": "ada", "issuedBefore": "2027-01-15T08:00:00Z", "denySeconds": 0}
+    request = read_revocation(fields | {"reason": "x"})
+    assert (request.channels, request.subject, request.issued_before) == ((HERE, THERE), "ada", 1_800_000_000)
+    assert (request.deny_seconds, request.reason) == (0, "x")
     denial = read_denial({"channelArn": "*", "viewerId": "ada", "until": "2027-01-15T08:00:00Z"})
     assert (denial.channels, denial.until, denial.deny_seconds) == (("*",), 1_800_000_000, None)
 
 
-@pytest.mark.parametrize("fields", [None, [], "x", 7, [LEAST]], ids=str)
-def test_what_is_no_object_is_refused(fields: object) -> None:
+@pytest.mark.parametrize("fields", [None, [], "x", 7, [MINIMAL]], ids=str)
+def test_input_that_is_not_an_object_is_rejected(fields: object) -> None:
     for read in (read_revocation, read_denial):
         with pytest.raises(InvalidRequest, match="must be an object"):
             read(fields)
 
 
 @given(st.dictionaries(st.sampled_from(NAMES), VALUES))
-def test_whatever_is_asked_is_read_or_refused_by_name(fields: dict[str, Any]) -> None:
+def test_any_fields_are_parsed_or_rejected_by_name(fields: dict[str, Any]) -> None:
     for read in (read_revocation, read_denial):
         try:
-            ask = read(fields)
-        except InvalidRequest as refused:
-            named = {error.field.partition("[")[0] for error in refused.errors}
+            request = read(fields)
+        except InvalidRequest as rejected:
+            named = {error.field.partition("[")[0] for error in rejected.errors}
             assert named
             assert named <= {*fields, "channelArn", "viewerId", "until"}
         else:
-            assert ask.channels
-            assert (ask.viewer_id is None) != (ask.subject is None)
-            assert check_no_controls(f"{ask.viewer_id}{ask.reason}")
+            assert request.channels
+            assert (request.viewer_id is None) != (request.subject is None)
+            assert check_no_controls(f"{request.viewer_id}{request.reason}")
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "subject"])
-def test_no_value_is_repeated(name: str) -> None:
-    """A subject may be any string, so there is none to refuse."""
+def test_no_error_message_repeats_a_value(name: str) -> None:
+    """Except a subject, which may be any string, so that none is rejected."""
     for read in (read_revocation, read_denial):
         with pytest.raises(InvalidRequest) as refused:
             read({name: SECRET * 9})
@@ -79,16 +79,16 @@ def test_no_value_is_repeated(name: str) -> None:
     ("name", "most", "rule"),
     [("reason", 200, "must have at most 200 characters"), ("viewerId", 40, "must have 1 to 40 characters")],
 )
-def test_what_is_too_long_is_told_so_in_characters(name: str, most: int, rule: str) -> None:
-    assert read_revocation(LEAST | {name: "é" * most})
+def test_a_text_that_is_too_long_is_rejected_by_its_characters(name: str, most: int, rule: str) -> None:
+    assert read_revocation(MINIMAL | {name: "é" * most})
     with pytest.raises(InvalidRequest, match=f"{name}: {rule}"):
-        read_revocation(LEAST | {name: "é" * (most + 1)})
+        read_revocation(MINIMAL | {name: "é" * (most + 1)})
 
 
 @pytest.mark.parametrize("name", ["reason", "viewerId"])
 @pytest.mark.parametrize("control", ["\0", "\t", "\n", "\x1b[2J", "\x7f", "\x9b"])
-def test_no_text_holds_control_characters(name: str, control: str) -> None:
-    """PostgreSQL stores no NUL, and the others drive the terminals of those who read the lists."""
-    for read, fields in ((read_revocation, LEAST), (read_denial, LEAST | {"denySeconds": 1})):
+def test_control_characters_are_rejected(name: str, control: str) -> None:
+    """PostgreSQL cannot store NUL, and the others could control the terminal that displays a list."""
+    for read, fields in ((read_revocation, MINIMAL), (read_denial, MINIMAL | {"denySeconds": 1})):
         with pytest.raises(InvalidRequest, match=f"{name}: must not contain control characters"):
             read(fields | {name: f"a{control}b"})

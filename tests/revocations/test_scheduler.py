@@ -1,4 +1,4 @@
-"""Whatever waits is found and served, place by place, and what is over is given up."""
+"""The scheduler starts a leader wherever revocations are queued, and releases regions that are idle."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from tests.support.clocks import ManualClock
-from tests.support.dispatchers import DispatchScenario as Plane
+from tests.support.dispatchers import DispatchScenario
 from tests.support.leases import ManualLeases
 from tests.support.local_control_plane import PLACE
 from tests.support.problems import make_problem, texts
@@ -36,15 +36,15 @@ ELSEWHERE = AccountRegion("123456789012", "eu-west-1")
 
 
 class Queue:
-    """A queue of which a test says what waits; nothing in it is ever due."""
+    """A queue whose backlogs a test sets; nothing in it is ever due."""
 
     def __init__(self) -> None:
-        self.there: dict[AccountRegion, Backlog] = {}
-        self.looks = 0
+        self.waiting: dict[AccountRegion, Backlog] = {}
+        self.counts = 0
 
     def backlogs(self) -> dict[AccountRegion, Backlog]:
-        self.looks += 1
-        return dict(self.there)
+        self.counts += 1
+        return dict(self.waiting)
 
     def claim(self, account_region: AccountRegion, priority: Priority, limit: int, seconds: float) -> list[QueueEntry]:
         return []
@@ -54,48 +54,52 @@ class Queue:
 
 
 class Process:
-    """One process's duty over such a queue."""
+    """One process's scheduler over such a queue."""
 
     def __init__(self, store: Store, leases: ManualLeases, clock: ManualClock) -> None:
         self.queue = Queue()
         self.clock = clock
         self.metrics = PrometheusMetrics()
-        self.led: list[RevocationLeader] = []
-        self._plane = Plane(store)
+        self.leaders: list[RevocationLeader] = []
+        self._scenario = DispatchScenario(store)
         self._leases = leases
-        self.nowhere: set[str] = set()
-        """Regions that the settings do not name."""
+        self.unconfigured: set[str] = set()
+        """Regions that are not configured."""
         regions = ServedRegions(
-            store.keys, store.deployment, lambda: [p.region for p in self.queue.there if p.region not in self.nowhere]
+            store.keys,
+            store.deployment,
+            lambda: [p.region for p in self.queue.waiting if p.region not in self.unconfigured],
         )
-        self.dispatch = RevocationScheduler(
-            queue=self.queue, make_leader=self._lead, regions=regions, clock=clock, metrics=self.metrics
+        self.scheduler = RevocationScheduler(
+            queue=self.queue, make_leader=self._make_leader, regions=regions, clock=clock, metrics=self.metrics
         )
 
-    def _lead(self, account_region: AccountRegion) -> RevocationLeader:
-        context = replace(self._plane.context(), queue=self.queue, clock=self.clock)
-        made = RevocationLeader(
+    def _make_leader(self, account_region: AccountRegion) -> RevocationLeader:
+        context = replace(self._scenario.context(), queue=self.queue, clock=self.clock)
+        leader = RevocationLeader(
             account_region=account_region,
             context=context,
             leases=self._leases,
-            holder=f"p{len(self.led)}",
+            holder=f"p{len(self.leaders)}",
             metrics=self.metrics,
             rate_fraction=1.0,
             lease_seconds=12,
         )
-        self.led.append(made)
-        return made
+        self.leaders.append(leader)
+        return leader
 
     def serve(self, **waiting: Backlog) -> None:
-        """Let this wait, and look until somebody leads there."""
-        self.queue.there = {AccountRegion("123456789012", region.replace("_", "-")): w for region, w in waiting.items()}
-        self.dispatch.wake()
-        self.dispatch.run_once()
-        wait_until(lambda: all(leading.is_leader for leading in self.led), "somebody leads", 5)
+        """Set the backlogs, run once, and wait until every region has a leader."""
+        self.queue.waiting = {
+            AccountRegion("123456789012", region.replace("_", "-")): w for region, w in waiting.items()
+        }
+        self.scheduler.wake()
+        self.scheduler.run_once()
+        wait_until(lambda: all(leader.is_leader for leader in self.leaders), "every region has a leader", 5)
 
     def close(self) -> None:
-        self.dispatch.stop()
-        self._plane.close()
+        self.scheduler.stop()
+        self._scenario.close()
 
 
 @pytest.fixture
@@ -105,136 +109,134 @@ def leases(clock: ManualClock) -> ManualLeases:
 
 @pytest.fixture
 def process(store: Store, leases: ManualLeases, clock: ManualClock) -> Iterator[Process]:
-    made = Process(store, leases, clock)
-    yield made
-    made.close()
+    leader = Process(store, leases, clock)
+    yield leader
+    leader.close()
 
 
 def lease(account_region: AccountRegion) -> str:
     return lease_name(account_region)
 
 
-def test_each_place_in_which_anything_waits_is_led(process: Process, leases: ManualLeases) -> None:
-    process.dispatch.run_once()
-    assert not process.led
+def test_each_region_with_a_backlog_gets_a_leader(process: Process, leases: ManualLeases) -> None:
+    process.scheduler.run_once()
+    assert not process.leaders
     process.serve(us_west_2=Backlog(3, 1.0), eu_west_1=Backlog(1, 0.0))
     assert leases.held(lease(PLACE)) is not None
     assert leases.held(lease(ELSEWHERE)) is not None
 
 
-def test_what_waits_is_shown(process: Process) -> None:
+def test_the_backlog_is_exported_as_metrics(process: Process) -> None:
     process.serve(us_west_2=Backlog(3, 7.0), eu_west_1=Backlog(1, 2.0))
     assert "tokensvc_revocation_queue_depth 4.0" in process.metrics.render().decode()
     assert "tokensvc_revocation_queue_oldest_age_seconds 7.0" in process.metrics.render().decode()
 
 
-def test_the_queue_is_counted_each_second_by_who_leads_and_seldom_by_who_does_not(
-    process: Process, clock: ManualClock
-) -> None:
+def test_a_leader_counts_the_queue_each_second_and_others_less_often(process: Process, clock: ManualClock) -> None:
     for seconds, looks in ((0, 1), (FOLLOWER_COUNT_SECONDS - 0.1, 1), (0.2, 2)):
         clock.advance(seconds)
-        process.dispatch.run_once()
-        assert process.queue.looks == looks
+        process.scheduler.run_once()
+        assert process.queue.counts == looks
     process.serve(us_west_2=Backlog(3, 1.0))
     clock.advance(FOLLOWER_COUNT_SECONDS)
     for _ in range(5):
-        process.dispatch.run_once()
+        process.scheduler.run_once()
         clock.advance(LEADER_COUNT_SECONDS)
-    assert process.queue.looks == 3 + 5
+    assert process.queue.counts == 3 + 5
 
 
-def test_who_is_told_that_something_was_accepted_looks_at_once(process: Process) -> None:
-    process.dispatch.run_once()
-    process.dispatch.wake()
-    process.dispatch.run_once()
-    assert process.queue.looks == 2
+def test_wake_counts_the_queue_immediately(process: Process) -> None:
+    process.scheduler.run_once()
+    process.scheduler.wake()
+    process.scheduler.run_once()
+    assert process.queue.counts == 2
 
 
-def test_an_entry_that_waits_long_is_trouble_of_who_leads(process: Process, clock: ManualClock) -> None:
+def test_the_leader_reports_an_entry_that_waits_long(process: Process, clock: ManualClock) -> None:
     process.serve(us_west_2=Backlog(3, LATE_SECONDS))
-    assert not process.dispatch.problems
+    assert not process.scheduler.problems
     process.serve(us_west_2=Backlog(5000, LATE_SECONDS + 1))
-    assert texts(process.dispatch.problems) == ["us-west-2: 5000 revocations are queued, the oldest for 61 s"]
+    assert texts(process.scheduler.problems) == ["us-west-2: 5000 revocations are queued, the oldest for 61 s"]
     process.serve()
-    assert not process.dispatch.problems
+    assert not process.scheduler.problems
 
 
-def test_a_place_where_nothing_waited_for_a_while_is_given_up_and_taken_again(
+def test_an_idle_region_is_released_and_acquired_again(
     process: Process, leases: ManualLeases, clock: ManualClock
 ) -> None:
     process.serve(us_west_2=Backlog(3, 1.0))
     process.serve()
-    [first] = process.led
+    [first] = process.leaders
     process.clock.advance(IDLE_REGION_SECONDS)
-    process.dispatch.run_once()
+    process.scheduler.run_once()
     assert first.is_leader, "the next revocation need not wait for an election"
     process.clock.advance(FOLLOWER_COUNT_SECONDS)
-    process.dispatch.run_once()
-    wait_until(lambda: not first.is_leader, "it was given up", 5)
-    process.led.clear()
+    process.scheduler.run_once()
+    wait_until(lambda: not first.is_leader, "the region is released", 5)
+    process.leaders.clear()
     process.serve(us_west_2=Backlog(1, 0.0))
     assert leases.held(lease(PLACE)) is not None
 
 
-def test_a_clean_stop_gives_every_lease_up(process: Process, leases: ManualLeases) -> None:
+def test_a_clean_stop_releases_every_lease(process: Process, leases: ManualLeases) -> None:
     process.serve(us_west_2=Backlog(3, 1.0), eu_west_1=Backlog(1, 0.0))
-    process.dispatch.stop()
+    process.scheduler.stop()
     assert leases.held(lease(PLACE)) is None
     assert leases.held(lease(ELSEWHERE)) is None
 
 
-def test_however_many_places_are_named_so_many_are_served_at_a_time_the_longest_waiting_first(
+def test_at_most_regions_max_are_served_at_a_time_the_oldest_backlogs_first(
     process: Process, leases: ManualLeases
 ) -> None:
     process.serve(**{f"r{number}": Backlog(1, float(number)) for number in range(REGIONS_MAX + 5)})
-    assert len(process.led) == REGIONS_MAX
+    assert len(process.leaders) == REGIONS_MAX
     assert leases.held(lease(AccountRegion("123456789012", "r4"))) is None
     assert leases.held(lease(AccountRegion("123456789012", f"r{REGIONS_MAX + 4}"))) is not None
 
 
-def test_a_place_whose_ivs_takes_nothing_gives_way_to_one_that_waits(process: Process, leases: ManualLeases) -> None:
-    """A caller that misspells many regions stops nobody else's revocations."""
+def test_a_region_whose_ivs_accepts_nothing_is_replaced_by_a_waiting_one(
+    process: Process, leases: ManualLeases
+) -> None:
+    """A caller that misspells many regions does not block the revocations of others."""
     misspelt = {f"r{number}": Backlog(1, 1000.0 + number) for number in range(REGIONS_MAX)}
     process.serve(**misspelt)
     process.serve(**misspelt, us_west_2=Backlog(1, 0.0))
-    assert len(process.led) == REGIONS_MAX, "as long as each has its use nobody gives way"
-    process.led[7].problems = (make_problem("IVS takes no revocations"),)
-    process.dispatch.wake()
-    process.dispatch.run_once()
-    wait_until(lambda: leases.held(lease(PLACE)) is not None, "its turn has come", 5)
-    wait_until(lambda: not process.led[7].is_leader, "it gave way", 5)
-    wait_until(lambda: sum(leading.is_leader for leading in process.led) == REGIONS_MAX, "all others lead", 5)
+    assert len(process.leaders) == REGIONS_MAX, "none is replaced while all are in use"
+    process.leaders[7].problems = (make_problem("IVS takes no revocations"),)
+    process.scheduler.wake()
+    process.scheduler.run_once()
+    wait_until(lambda: leases.held(lease(PLACE)) is not None, "the waiting region is served", 5)
+    wait_until(lambda: not process.leaders[7].is_leader, "the region is released", 5)
+    wait_until(lambda: sum(leader.is_leader for leader in process.leaders) == REGIONS_MAX, "all others lead", 5)
 
 
-def test_a_place_where_nothing_waits_gives_way_at_once(process: Process, leases: ManualLeases) -> None:
+def test_a_region_without_a_backlog_is_replaced_immediately(process: Process, leases: ManualLeases) -> None:
     idle = {f"r{number}": Backlog(1, 1.0) for number in range(REGIONS_MAX)}
     process.serve(**idle)
     del idle["r3"]
-    process.queue.there = {AccountRegion("123456789012", region): w for region, w in idle.items()} | {
+    process.queue.waiting = {AccountRegion("123456789012", region): w for region, w in idle.items()} | {
         PLACE: Backlog(1, 0.0)
     }
-    process.dispatch.wake()
-    process.dispatch.run_once()
-    wait_until(lambda: leases.held(lease(PLACE)) is not None, "its turn has come", 5)
-    wait_until(lambda: leases.held(lease(AccountRegion("123456789012", "r3"))) is None, "it gave way", 5)
+    process.scheduler.wake()
+    process.scheduler.run_once()
+    wait_until(lambda: leases.held(lease(PLACE)) is not None, "the waiting region is served", 5)
+    wait_until(lambda: leases.held(lease(AccountRegion("123456789012", "r3"))) is None, "the region is released", 5)
 
 
-def test_a_region_of_no_key_and_no_setting_gets_no_thread_and_no_lease_and_is_reported(
-    process: Process, leases: ManualLeases
-) -> None:
+def test_an_unserved_region_gets_no_thread_and_no_lease_and_is_reported(process: Process, leases: ManualLeases) -> None:
     threads = {thread.name for thread in threading.enumerate()}
     invented = {f"invented_{number}": Backlog(1, 90.0 + number) for number in range(200)}
-    process.nowhere = {name.replace("_", "-") for name in invented}
+    process.unconfigured = {name.replace("_", "-") for name in invented}
     process.serve(us_west_2=Backlog(3, 1.0), **invented)
-    assert [leading._account_region for leading in process.led] == [PLACE]
+    assert [leader._account_region for leader in process.leaders] == [PLACE]
     assert list(leases.all_held("dispatch:")) == [lease(PLACE)]
     assert {thread.name for thread in threading.enumerate()} - threads <= {"task-dispatch"}
-    assert len(process.dispatch.problems) == UNSERVED_REPORTED_MAX
-    assert problem_sentence(process.dispatch.problems[0]) == (
+    assert len(process.scheduler.problems) == UNSERVED_REPORTED_MAX
+    assert problem_sentence(process.scheduler.problems[0]) == (
         "invented-0: 1 revocations are queued for account 123456789012, where this deployment has no key; "
         "add the region to TOKENSVC_REGIONS, or cancel them: tokensvc revocations cancel"
     )
-    process.nowhere.remove("invented-7")
-    process.dispatch.wake()
-    process.dispatch.run_once()
+    process.unconfigured.remove("invented-7")
+    process.scheduler.wake()
+    process.scheduler.run_once()
     wait_until(lambda: len(leases.all_held("dispatch:")) == 2, "the region is served once it is configured", 5)

@@ -127,7 +127,7 @@ def test_a_database_that_does_not_exist_is_named_as_such(own_postgres: PostgresS
 
 
 def test_a_login_that_is_refused_is_named_as_such(own_postgres: PostgresServer) -> None:
-    with fails_in_time("refused the login"):
+    with fails_in_time("rejected the login"):
         open_store(own_postgres.url("postgres").replace("postgres@", "nobody:hunter2@"))
 
 
@@ -324,7 +324,7 @@ def test_a_directory_that_cannot_be_written_to_is_away(sqlite_template: Path) ->
         )
         ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         Path(room).chmod(0o755)
-    assert ran.stdout in {"the store cannot be reached\n", "the store cannot be written to\n"}
+    assert ran.stdout in {"the store cannot be reached\n", "the store is read-only\n"}
 
 
 def test_a_file_that_is_no_database_is_unfit(tmp_path: Path) -> None:
@@ -342,7 +342,7 @@ def test_what_no_table_of_failures_knows_is_a_store_error(store: Store) -> None:
 @pytest.mark.parametrize("text", ["a\0b", "a\ud800b"])
 def test_text_that_a_database_cannot_store_is_named_as_such(postgres_url: str, text: str) -> None:
     store = open_store(postgres_url)
-    with pytest.raises(StoreError, match="takes no text that is not valid Unicode, or holds the character NUL"):
+    with pytest.raises(StoreError, match="accepts only valid Unicode text without the character NUL"):
         store.rotations.get(text)
     store.close()
 

@@ -160,7 +160,7 @@ def test_a_store_is_upgraded_to_the_next_revision_with_what_it_holds(store: Stor
         newer = open_store(store_url)
         assert (newer.deployment.read(), newer.keys.list()) == before
         newer.close()
-    with pytest.raises(SchemaMismatch, match="0002_next, which this version of tokensvc does not know"):
+    with pytest.raises(SchemaMismatch, match="0002_next of a newer version"):
         open_store(store_url)
 
 
@@ -239,7 +239,7 @@ def test_a_store_of_an_older_version_is_unfit(store_url: str) -> None:
 
 def test_a_store_of_a_newer_version_is_unfit_and_left_alone(store_url: str) -> None:
     set_revision(store_url, "9999")
-    with pytest.raises(SchemaMismatch, match="9999, which this version of tokensvc does not know"):
+    with pytest.raises(SchemaMismatch, match="9999 of a newer version"):
         open_store(store_url)
     with pytest.raises(SchemaMismatch, match="9999"):
         migrate.upgrade(store_url)

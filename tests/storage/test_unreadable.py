@@ -63,12 +63,12 @@ POLICIES = {
     "no channels": '{"scopes": ["tokens:issue"]}',
     "channels of another kind": '{"channels": "*"}',
     "channels that are no text": '{"channels": [1]}',
-    "a scope that is no text": '{"channels": ["*"], "scopes": [{}]}',
+    "a scope that is not text": '{"channels": ["*"], "scopes": [{}]}',
     "a negative life": '{"channels": ["*"], "max_ttl_seconds": -5}',
     "no life": '{"channels": ["*"], "max_ttl_seconds": 0}',
     "a life that is no number": '{"channels": ["*"], "max_ttl_seconds": "60"}',
     "a life that is true": '{"channels": ["*"], "max_ttl_seconds": true}',
-    "a namespace that is no text": '{"channels": ["*"], "namespace": null}',
+    "a namespace that is not text": '{"channels": ["*"], "namespace": null}',
     "a member of a newer version": '{"channels": ["*"], "forbids": "everything"}',
 }
 
@@ -112,7 +112,7 @@ def test_a_caller_of_whom_it_cannot_be_told_whether_it_is_disabled_is_refused(
     worker = deployment.worker()
     worker.run_once()
     assert set(worker.current.secrets) == {"kept"}
-    assert worker.current.damage == (f"caller shop cannot be read: {column} is no instant",)
+    assert worker.current.damage == (f"caller shop cannot be read: {column} is not a timestamp",)
     deployment.store.callers.disable("shop", LATER)
 
 
@@ -138,7 +138,7 @@ def test_a_ceiling_that_no_deployment_can_have_issues_nothing_until_it_is_set_an
     ask = parse_token_request({"channelArn": channel("a").arn, "viewerId": "v"})
     with pytest.raises(MaxTtlUnavailable):
         authorize(Caller("shop", POLICY), ask, worker.current)
-    assert "max_ttl_seconds is no number from 1 to" in worker.current.damage[0]
+    assert "max_ttl_seconds is not an integer from 1 to" in worker.current.damage[0]
     assert set(worker.current.secrets) == {"shop"}, "what else is new counts"
     with pytest.raises(RowUnreadable, match="TOKENSVC_MAX_TTL_SECONDS"):
         apply_deployment_settings(read_settings({}), deployment.store)

@@ -60,7 +60,7 @@ def test_all_requests_share_the_deadline_of_the_first(channel_cache: ChannelCach
     clock.advance(0.2)
     assert channel_cache.look_up(arn(1), "shop")[1] == 0
     clock.advance(60)
-    assert channel_cache.look_up(arn(1), "shop")[1] == 0, "it goes on being asked, and nobody waits again"
+    assert channel_cache.look_up(arn(1), "shop")[1] == 0, "the lookup continues, and nobody waits again"
 
 
 def test_a_channel_that_another_worker_looked_up_is_read_from_the_store(

@@ -78,7 +78,7 @@ def test_it_is_looked_up_within_a_few_calls_when_every_worker_is_flooded(
             worker.look_up(arn(number), "flood")
     lookup, _ = workers[-1].look_up(NEW, "shop")
     for number in range(2 * len(workers)):
-        for worker in workers[number % 4 :] + workers[: number % 4]:  # the first of them has the run_one_call
+        for worker in workers[number % 4 :] + workers[: number % 4]:  # the first of them makes the call
             worker.run_once()
         clock.advance(1)
     assert has_url(lookup)
@@ -110,7 +110,7 @@ def test_every_caller_gets_one_channel_before_any_gets_two(
         run_one_call(channel_cache, clock)
     asked = [a for request in ivs.asked("BatchGetChannel") for a in request["arns"]]
     assert {arn(1000 * caller) for caller in range(callers)} <= set(asked)
-    assert len(asked) == calls * CHANNELS_PER_CALL, "no place is left free"
+    assert len(asked) == calls * CHANNELS_PER_CALL, "no ARN of a call is left unused"
 
 
 def test_a_callers_queue_is_bounded_and_further_requests_do_not_wait(channel_cache: ChannelCache) -> None:
@@ -118,7 +118,7 @@ def test_a_callers_queue_is_bounded_and_further_requests_do_not_wait(channel_cac
         assert not channel_cache.look_up(arn(number), "flood")[0].done()
     lookup, seconds = channel_cache.look_up(arn(INVENTED), "flood")
     assert (lookup.result(0), seconds) == (None, 0)
-    assert channel_cache.look_up(arn(5), "flood")[1] > 0, "what was asked before still waits"
+    assert channel_cache.look_up(arn(5), "flood")[1] > 0, "earlier requests still wait"
     assert not channel_cache.look_up(arn(INVENTED), "shop")[0].done()
 
 
@@ -137,7 +137,7 @@ def test_when_all_queues_together_are_full_the_longest_drops_one(channel_cache: 
     assert lookups[dropped].result(0) is None
     assert len(channel_cache._pending) == PENDING_MAX
     refused, _ = channel_cache.look_up(arn(800_000), "caller1")
-    assert refused.result(0) is None, "a caller with a full queue gets no more room"
+    assert refused.result(0) is None, "a full queue does not grow"
 
 
 def test_known_channels_are_rechecked_during_a_flood(
@@ -176,7 +176,7 @@ def test_unknown_channels_are_looked_up_while_thousands_of_rechecks_are_due(
     lookups = [channel_cache.look_up(arn(number), "shop")[0] for number in range(40)]
     run_one_call(channel_cache, clock)
     assert all(has_url(lookup) for lookup in lookups)
-    assert len(ivs.asked("BatchGetChannel")[-1]["arns"]) == CHANNELS_PER_CALL, "the rest was for known ones"
+    assert len(ivs.asked("BatchGetChannel")[-1]["arns"]) == CHANNELS_PER_CALL, "rechecks fill the rest"
 
 
 def test_two_workers_do_not_recheck_the_same_channel(
@@ -201,7 +201,7 @@ def test_rechecks_of_a_region_that_is_down_do_not_displace_others(
     here = [arn(number, "eu-west-1") for number in range(5)]
     down = [arn(number) for number in range(20)]
     ivs.add_channels([*here, *down])
-    for known in (down, here):  # those of the region that is down were looked at longer ago
+    for known in (down, here):  # those of the region that is down are due longest
         for known_arn in known:
             channel_cache.look_up(known_arn, "shop")
         run_one_call(channel_cache, clock)
@@ -241,7 +241,7 @@ def test_invented_channels_leave_no_rows_and_do_not_fill_snapshots(
     worker.refresh.run_once()
     assert list(worker.refresh.current.channels) == [NEW]
     assert [row.arn for row in store.channels.changed_since(Position(), 10).rows] == [NEW]
-    assert store.versions.read().channels.number == 1, "and no worker read anything because of it"
+    assert store.versions.read().channels.number == 1, "no worker reads anything because of it"
 
 
 def test_the_cache_of_absent_channels_is_bounded_at_any_rate(store: Store, clock: ManualClock) -> None:

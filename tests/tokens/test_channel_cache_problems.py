@@ -66,7 +66,7 @@ def test_the_absence_of_a_channel_is_cached_for_a_minute(
     clock.advance(NOT_FOUND_SECONDS - 0.1)
     assert channel_cache.is_current(absent)
     clock.advance(0.1)
-    assert not channel_cache.is_current(absent), "it may have been made meanwhile"
+    assert not channel_cache.is_current(absent), "the channel may have been created in the meantime"
     ivs.add_channels([arn(1)])
     again, seconds = channel_cache.look_up(arn(1), "shop")
     assert seconds == pytest.approx(WAIT)

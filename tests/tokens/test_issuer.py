@@ -58,15 +58,15 @@ def test_every_issued_token_passes_the_playback_rules(fields: dict[str, Any]) ->
     """The central promise: a valid request gives a token that every playback rule allows."""
     try:
         token = issued(**fields)
-    except InvalidRequest as refused:
-        too_large = refused
+    except InvalidRequest as raised:
+        too_large = raised
     else:
         keys, origin = [KEY.public_key()], origin_for(fields)
         attempt = PlaybackAttempt(
             token.signed(), NOW, CHANNEL, keys, origin, spent=False, revoked_version=NOTHING_REVOKED
         )
-        verdict = validate(attempt)
-        assert (verdict.outcome, verdict.message) == (Outcome.ALLOW, "playback is allowed")
+        result = validate(attempt)
+        assert (result.outcome, result.message) == (Outcome.ALLOW, "playback is allowed")
         assert validate(attempt._replace(now=token.exp - 1)).outcome is Outcome.ALLOW
         assert validate(attempt._replace(now=token.exp)).denied_by == "expiry"
         assert validate(attempt._replace(channel=OTHER_CHANNEL)).denied_by == "channel"
@@ -104,8 +104,8 @@ def test_the_claims_are_exactly_what_was_requested(fields: dict[str, Any]) -> No
 def test_pyjwt_verifies_the_signatures_of_both_signers(make: type[AwsLcKey] | type[OpenSslKey]) -> None:
     """300 times, so that signatures with leading zeros occur."""
     prepared = make(KEY)
-    slot = SNAPSHOT.keyring.region_keys[CHANNEL.account_region]._replace(active=SigningKey("k1", prepared, 600))
-    snapshot = SNAPSHOT._replace(keyring=SNAPSHOT.keyring._replace(region_keys={CHANNEL.account_region: slot}))
+    keys = SNAPSHOT.keyring.region_keys[CHANNEL.account_region]._replace(active=SigningKey("k1", prepared, 600))
+    snapshot = SNAPSHOT._replace(keyring=SNAPSHOT.keyring._replace(region_keys={CHANNEL.account_region: keys}))
     for _ in range(300):
         token = issued(snapshot=snapshot)
         assert claims_of(token)[c.CHANNEL_ARN] == str(CHANNEL)
@@ -127,13 +127,13 @@ def test_openssl_verifies_the_raw_signature(tmp_path: Path) -> None:
     assert bad.returncode != 0
 
 
-@pytest.mark.parametrize("tie", [{"viewerId": "v"}, {"subject": "s"}, {"singleUse": True}])
-@pytest.mark.parametrize(("asked", "life"), [(None, 300), (1, 1), (589, 589), (590, 590), (591, 590), (600, 590)])
+@pytest.mark.parametrize("extra_fields", [{"viewerId": "v"}, {"subject": "s"}, {"singleUse": True}])
+@pytest.mark.parametrize(("asked", "ttl"), [(None, 300), (1, 1), (589, 589), (590, 590), (591, 590), (600, 590)])
 def test_where_the_ten_minute_limit_applies_exp_is_at_most_590_seconds_ahead(
-    tie: dict[str, Any], asked: int | None, life: int
+    extra_fields: dict[str, Any], asked: int | None, ttl: int
 ) -> None:
-    fields = tie if asked is None else tie | {"ttlSeconds": asked}
-    assert issued(**fields).exp == NOW + life == claims_of(issued(**fields))["exp"]
+    fields = extra_fields if asked is None else extra_fields | {"ttlSeconds": asked}
+    assert issued(**fields).exp == NOW + ttl == claims_of(issued(**fields))["exp"]
 
 
 def test_the_exp_allowance_tolerates_a_clock_ten_seconds_ahead() -> None:
@@ -143,28 +143,28 @@ def test_the_exp_allowance_tolerates_a_clock_ten_seconds_ahead() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ceiling", "longest", "asked", "life"),
+    ("limit", "longest", "asked", "ttl"),
     [(86_400, 86_400, None, 300), (120, 86_400, None, 120), (86_400, 120, None, 120), (86_400, 86_400, 86_400, 86_400),
      (600, 600, 600, 600), (1, 600, None, 1)],
 )  # fmt: skip
 def test_the_default_ttl_is_the_smaller_of_300_and_the_limit(
-    ceiling: int, longest: int, asked: int | None, life: int
+    limit: int, longest: int, asked: int | None, ttl: int
 ) -> None:
     fields = {} if asked is None else {"ttlSeconds": asked}
     snapshot = snapshot_of(KEY, longest_ttl_seconds=longest)
-    assert issued(TokenLimits(ceiling, "default"), snapshot, **fields).exp == NOW + life
+    assert issued(TokenLimits(limit, "default"), snapshot, **fields).exp == NOW + ttl
 
 
-@pytest.mark.parametrize(("ceiling", "longest"), [(120, 86_400), (86_400, 120)])
-@pytest.mark.parametrize("tie", [{}, {"viewerId": "v"}])
-def test_a_ttl_above_the_limit_is_rejected_and_not_clamped(ceiling: int, longest: int, tie: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("limit", "longest"), [(120, 86_400), (86_400, 120)])
+@pytest.mark.parametrize("extra_fields", [{}, {"viewerId": "v"}])
+def test_a_ttl_above_the_limit_is_rejected_and_not_clamped(limit: int, longest: int, extra_fields: dict[str, Any]) -> None:
     snapshot = snapshot_of(KEY, longest_ttl_seconds=longest)
-    with pytest.raises(InvalidRequest) as refused:
-        issued(TokenLimits(ceiling, "default"), snapshot, ttlSeconds=121, **tie)
-    [error] = refused.value.errors
+    with pytest.raises(InvalidRequest) as raised:
+        issued(TokenLimits(limit, "default"), snapshot, ttlSeconds=121, **extra_fields)
+    [error] = raised.value.errors
     assert error.field == "ttlSeconds"
     assert error.message == "exceeds this caller's limit of 120 s"
-    assert issued(TokenLimits(ceiling, "default"), snapshot, ttlSeconds=120, **tie).exp == NOW + 120
+    assert issued(TokenLimits(limit, "default"), snapshot, ttlSeconds=120, **extra_fields).exp == NOW + 120
 
 
 @pytest.mark.parametrize(
@@ -178,11 +178,11 @@ def test_a_ttl_above_the_limit_is_rejected_and_not_clamped(ceiling: int, longest
 )  # fmt: skip
 def test_a_token_that_may_be_too_large_for_ivs_is_never_signed(fields: dict[str, Any], named: list[str]) -> None:
     unsignable = SigningKey("k1", Prepared(lambda _: pytest.fail("it was signed")), 600)
-    slot = SNAPSHOT.keyring.region_keys[CHANNEL.account_region]._replace(active=unsignable)
-    snapshot = SNAPSHOT._replace(keyring=SNAPSHOT.keyring._replace(region_keys={CHANNEL.account_region: slot}))
-    with pytest.raises(InvalidRequest, match="at most 2000") as refused:
+    keys = SNAPSHOT.keyring.region_keys[CHANNEL.account_region]._replace(active=unsignable)
+    snapshot = SNAPSHOT._replace(keyring=SNAPSHOT.keyring._replace(region_keys={CHANNEL.account_region: keys}))
+    with pytest.raises(InvalidRequest, match="at most 2000") as raised:
         issued(snapshot=snapshot, **fields)
-    assert [e.field for e in refused.value.errors] == named
+    assert [e.field for e in raised.value.errors] == named
 
 
 def test_tokens_of_at_most_2000_bytes_are_signed() -> None:
@@ -234,10 +234,10 @@ def test_without_a_key_no_token_is_issued() -> None:
 
 def test_a_key_does_not_sign_after_its_limit() -> None:
     """A retiring key that replaces an active one which this worker cannot decrypt."""
-    [(place, slot)] = SNAPSHOT.keyring.region_keys.items()
-    assert slot.active is not None
+    [(place, keys)] = SNAPSHOT.keyring.region_keys.items()
+    assert keys.active is not None
     snapshot = SNAPSHOT._replace(
-        keyring=Keyring({place: slot._replace(active=slot.active._replace(not_after=float(NOW)))})
+        keyring=Keyring({place: keys._replace(active=keys.active._replace(not_after=float(NOW)))})
     )
     assert issued(snapshot=snapshot).signed()
     with pytest.raises(NoSigningKey):

@@ -68,12 +68,12 @@ def test_a_key_does_not_sign_after_its_limit() -> None:
 SECONDS = st.integers(0, 86_400)
 
 
-@given(reach=st.integers(10, 90_000), skew=st.integers(0, 10), life=SECONDS, longer=SECONDS, error=st.floats(-1, 1))
+@given(max_staleness=st.integers(10, 90_000), skew=st.integers(0, 10), life=SECONDS, longer=SECONDS, error=st.floats(-1, 1))
 def test_tokens_of_a_retiring_key_expire_before_its_pair_may_be_deleted(
-    reach: int, skew: int, life: int, longer: int, error: float
+    max_staleness: int, skew: int, life: int, longer: int, error: float
 ) -> None:
     """For every token lifetime up to the longest, and every clock that is off by at most the skew."""
     retiring_at = datetime.fromtimestamp(NOW, UTC)
-    deleted_at = retiring_at + timedelta(seconds=reach + (life + longer) + skew)
-    signed_at = retiring_key_not_after(retiring_at, reach, skew) + error * skew  # by the store's clock
+    deleted_at = retiring_at + timedelta(seconds=max_staleness + (life + longer) + skew)
+    signed_at = retiring_key_not_after(retiring_at, max_staleness, skew) + error * skew  # by the store's clock
     assert signed_at + life + skew <= deleted_at.timestamp()

@@ -18,31 +18,31 @@ PASTED = "-----BEGIN EC PRIVATE KEY----- MHcCAQEEIIrYSSNQFaA2Hwf1duRSxKtLYX5CB04
 
 def errors_of(**fields: Any) -> dict[str, str]:
     """The messages for a request with these fields, by field; a valid channel is added."""
-    with pytest.raises(InvalidRequest) as refused:
+    with pytest.raises(InvalidRequest) as error:
         parse_token_request({"channelArn": ARN} | fields)
-    said = [e.field for e in refused.value.errors]
-    assert len(said) == len(set(said)), "a field is named once"
-    return {e.field: e.message for e in refused.value.errors}
+    messages = [e.field for e in error.value.errors]
+    assert len(messages) == len(set(messages)), "each field is named once"
+    return {e.field: e.message for e in error.value.errors}
 
 
 def error_of(fields: object) -> InvalidRequest | None:
     try:
         parse_token_request(fields)
-    except InvalidRequest as refused:
-        return refused
+    except InvalidRequest as error:
+        return error
     return None
 
 
 def test_the_minimal_request_is_a_channel() -> None:
-    ask = parse_token_request({"channelArn": ARN})
-    assert ask.channel_arn == ARN
-    assert (ask.viewer_id, ask.subject, ask.ttl_seconds, ask.allowed_origins, ask.ads) == (None,) * 5
-    assert not ask.strict_origin_enforcement
-    assert not ask.single_use
+    request = parse_token_request({"channelArn": ARN})
+    assert request.channel_arn == ARN
+    assert (request.viewer_id, request.subject, request.ttl_seconds, request.allowed_origins, request.ads) == (None,) * 5
+    assert not request.strict_origin_enforcement
+    assert not request.single_use
 
 
 def test_every_field_is_accepted() -> None:
-    ask = parse_token_request(
+    request = parse_token_request(
         {
             "channelArn": ARN,
             "viewerId": "v",
@@ -59,9 +59,9 @@ def test_every_field_is_accepted() -> None:
             },
         }
     )
-    assert ask.ads is not None
-    assert ask.ads.player_params == {"k": "v"}
-    assert ask.allowed_origins == ["https://*.example.com", "*"]
+    assert request.ads is not None
+    assert request.ads.player_params == {"k": "v"}
+    assert request.allowed_origins == ["https://*.example.com", "*"]
 
 
 @pytest.mark.parametrize(
@@ -109,18 +109,18 @@ def test_every_field_is_accepted() -> None:
     ],
 )
 def test_a_bad_field_is_named_with_its_rule(fields: dict[str, Any], field: str, rule: str) -> None:
-    said = errors_of(**fields)
-    assert list(said) == [field]
-    assert rule in said[field]
+    messages = errors_of(**fields)
+    assert list(messages) == [field]
+    assert rule in messages[field]
 
 
 def test_a_missing_channel_is_named() -> None:
-    with pytest.raises(InvalidRequest) as refused:
+    with pytest.raises(InvalidRequest) as error:
         parse_token_request({})
-    assert [(e.field, e.message) for e in refused.value.errors] == [("channelArn", "is required")]
+    assert [(e.field, e.message) for e in error.value.errors] == [("channelArn", "is required")]
 
 
-@pytest.mark.parametrize("fields", [[], "ask", 5, None, True])
+@pytest.mark.parametrize("fields", [[], "request", 5, None, True])
 def test_anything_but_an_object_is_rejected(fields: object) -> None:
     with pytest.raises(InvalidRequest, match="must be an object"):
         parse_token_request(fields)
@@ -128,7 +128,7 @@ def test_anything_but_an_object_is_rejected(fields: object) -> None:
 
 def test_every_bad_field_is_named_at_once() -> None:
     """Including the rules on two fields, even if other fields cannot be parsed."""
-    said = errors_of(
+    messages = errors_of(
         channelArn=5,
         viewerId="v",
         subject="s",
@@ -140,7 +140,7 @@ def test_every_bad_field_is_named_at_once() -> None:
         ads={"optOut": 1, "playerParams": {"k": []}, "unknown": 1},
         nothing=1,
     )
-    assert set(said) == {
+    assert set(messages) == {
         "channelArn",
         "subject",
         "ttlSeconds",
@@ -175,10 +175,10 @@ PASTES = st.sampled_from(
 
 @given(st.dictionaries(st.sampled_from(FIELDS), PASTES, min_size=1))
 def test_a_value_pasted_into_the_wrong_field_is_never_repeated(fields: dict[str, Any]) -> None:
-    refused = error_of(fields)
-    if refused is not None:
-        assert PASTED[:30] not in repr(refused) + refused.message + str(refused.errors) + repr(refused.__cause__)
-        assert refused.__suppress_context__, "a traceback would show the input"
+    error = error_of(fields)
+    if error is not None:
+        assert PASTED[:30] not in repr(error) + error.message + str(error.errors) + repr(error.__cause__)
+        assert error.__suppress_context__, "a traceback would show the input"
 
 
 ANYTHING = st.recursive(
@@ -190,10 +190,10 @@ ANYTHING = st.recursive(
 
 @given(ANYTHING | st.dictionaries(st.sampled_from([*FIELDS, "{0}", "{x}"]), ANYTHING))
 def test_any_json_is_accepted_or_rejected_with_our_messages(fields: Any) -> None:
-    refused = error_of(fields)
-    if refused is not None:
-        assert refused.errors
-        for error in refused.errors:
+    error = error_of(fields)
+    if error is not None:
+        assert error.errors
+        for error in error.errors:
             assert error.message.startswith(("must ", "is required", "is not a known field", "keys and values")), error
 
 

@@ -39,9 +39,9 @@ def issued(denylist: Denylist, now: int = NOW, **who: str) -> UnsignedToken:
     return prepare(ask, GRANT, SNAPSHOT._replace(denylist=denylist), now, uuid.uuid4)
 
 
-def denylist_with(viewer: str, standing: ViewerRestriction, channel: str = str(CHANNEL)) -> Denylist:
+def denylist_with(viewer: str, restriction: ViewerRestriction, channel: str = str(CHANNEL)) -> Denylist:
     denied = Denylist()
-    denied.apply([(viewer_digest(channel, viewer), standing)], NOW)
+    denied.apply([(viewer_digest(channel, viewer), restriction)], NOW)
     return denied
 
 
@@ -99,20 +99,20 @@ class Revoked(NamedTuple):
     at: float
     committed_at: float
     version: int
-    standing: ViewerRestriction
+    restriction: ViewerRestriction
 
 
 def history(times: list[tuple[float, float, int | None]]) -> list[Revoked]:
     """Consecutive revocations of one viewer, each with the gap before it, its commit time and the length of its
     denial."""
     done: list[Revoked] = []
-    now, standing = START, ViewerRestriction()
+    now, restriction = START, ViewerRestriction()
     for gap, commit, deny in times:
         now += gap
-        version = versions_up_to(now, REACH, standing)
-        until = max(standing.denied_until, denied_until(now, REACH, None, deny))
-        standing = restriction_after(now, standing, version)._replace(denied_until=until)
-        done.append(Revoked(now, now + commit, version, standing))
+        version = versions_up_to(now, REACH, restriction)
+        until = max(restriction.denied_until, denied_until(now, REACH, None, deny))
+        restriction = restriction_after(now, restriction, version)._replace(denied_until=until)
+        done.append(Revoked(now, now + commit, version, restriction))
         now += commit
     return done
 
@@ -139,16 +139,16 @@ def test_any_token_after_a_revocation_is_revoked_or_a_readmission(
         heard = [revoked for revoked in done if revoked.committed_at <= at - age]
         denied = Denylist()
         for revoked in heard:
-            denied.apply([(viewer_digest(str(CHANNEL), "v"), revoked.standing)], at - age - CLOCK_SKEW_SECONDS)
+            denied.apply([(viewer_digest(str(CHANNEL), "v"), revoked.restriction)], at - age - CLOCK_SKEW_SECONDS)
         try:
             version = issued(denied, now).viewer_session_version
         except ViewerDenied:
-            assert now < max(revoked.standing.denied_until for revoked in heard)
+            assert now < max(revoked.restriction.denied_until for revoked in heard)
             continue
         assert version is not None
         for revoked in done:
             if revoked in heard:
-                assert version > revoked.version, "it was let in again, and plays"
-                assert now >= revoked.standing.denied_until
+                assert version > revoked.version, "readmitted viewers can play"
+                assert now >= revoked.restriction.denied_until
             else:
-                assert version <= revoked.version, "it was issued on old news, and dies"
+                assert version <= revoked.version, "tokens from an outdated snapshot are revoked"

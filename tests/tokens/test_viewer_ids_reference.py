@@ -57,8 +57,8 @@ class Deployment(NamedTuple):
         """Whether the edge allows playback, given what the local IVS has recorded."""
         revoked = self.dispatch.ivs.revoked(self.channel, viewer)
         where = parse_arn(self.channel, "channel")
-        verdict = validate(PlaybackAttempt(token, now, where, [self.key.public_key()], revoked_version=revoked))
-        return verdict.outcome is Outcome.ALLOW
+        result = validate(PlaybackAttempt(token, now, where, [self.key.public_key()], revoked_version=revoked))
+        return result.outcome is Outcome.ALLOW
 
     def responses(self, viewer: str) -> tuple[Any, Any]:
         """The responses to a revocation and to a denial of this viewer."""

@@ -235,7 +235,7 @@ def test_a_full_disk_leaves_the_old_envelope(vault: KeyFiles, directory: Path, p
 def test_simultaneous_replacements_and_removals_are_serialized(
     vault: KeyFiles, directory: Path, private_key: PrivateKey
 ) -> None:
-    """Of six threads that replace an envelope one succeeds. If one removes it while five replace it, it stays removed."""
+    """One of six replacements succeeds. If one thread removes the envelope while five replace it, it stays removed."""
     for removing in (False, True):
         vault.put("k1", private_key)
         before, ready = vault.read_envelope("k1"), threading.Barrier(6, timeout=5)

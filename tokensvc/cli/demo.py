@@ -174,7 +174,7 @@ def _seed_and_print(
             "playbackUrl": resources.playback_url,
         },
     )
-    typer.echo(f"Signer in use: {assembled.signer_choice.in_words()}.")
+    typer.echo(f"Signer in use: {assembled.signer_choice.describe()}.")
     typer.echo(_commands(url, resources))
 
 

@@ -55,7 +55,7 @@ def _run_checks() -> Iterator[Finding]:
         yield from (Finding(False, e.field, e.message, _fix_setting(e)) for e in failure.errors)
         return
     chosen, finding = try_check("signer", lambda: choose_signer(settings.signer), "unset TOKENSVC_SIGNER")
-    yield finding if chosen is None else Finding(True, "signer", chosen.in_words())
+    yield finding if chosen is None else Finding(True, "signer", chosen.describe())
     if settings.database_url is None or settings.control_plane is not None:
         yield _check_setting(settings, "control_plane", SET_CONTROL_PLANE)
     yield _check_setting(

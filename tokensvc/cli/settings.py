@@ -77,7 +77,7 @@ def _read_deployment(values: Settings) -> Deployment:
 def _signer(values: Settings) -> str:
     """The signer that a worker would use here and why no faster one; or why no signer can be used."""
     try:
-        return choose_signer(values.signer).in_words()
+        return choose_signer(values.signer).describe()
     except SettingsError as failure:
         return f"none ({failure_text(failure)})"
 

@@ -29,7 +29,7 @@ from tokensvc.clock import Clock
 from tokensvc.container.reconciler import ReconcilerConfig
 from tokensvc.deployment.workers import Heartbeat, RegionStatus
 from tokensvc.errors import Action, Remedy
-from tokensvc.jose.signing.choice import Chosen
+from tokensvc.jose.signing.choice import SignerChoice
 from tokensvc.keys.leader import INTERVAL_SECONDS as ROTATION_INTERVAL_SECONDS
 from tokensvc.keys.leader import RotationLeader
 from tokensvc.metrics import Metrics
@@ -69,7 +69,7 @@ class WorkerIdentity:
     store_timeout_seconds: float
     undecryptable: Callable[[], frozenset[str]]
     """The ids of keys whose private keys it cannot decrypt."""
-    signer_choice: Chosen | None = None
+    signer_choice: SignerChoice | None = None
     """None in a process that signs nothing."""
 
     def signer_problems(self) -> tuple[Problem, ...]:

@@ -43,7 +43,7 @@ from tokensvc.container.vault import check_subject_key, make_cipher, open_vault,
 from tokensvc.deployment.record import Deployment, RotationPolicy
 from tokensvc.diagnostics.status import StatusData
 from tokensvc.errors import FieldError, InvalidRotationPolicy, RowUnreadable, SettingsError
-from tokensvc.jose.signing.choice import Chosen
+from tokensvc.jose.signing.choice import SignerChoice
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.rotation_policy import PROPAGATION_SECONDS, check_policy, max_staleness_seconds
 from tokensvc.metrics import Metrics
@@ -79,7 +79,7 @@ class Service:
     tasks: BackgroundTasks
     lifecycle: Lifecycle
     """All background tasks of the process, including `tasks`. The first is the refresh of the snapshot."""
-    signer_choice: Chosen
+    signer_choice: SignerChoice
     revocation_service: RevocationService
     make_context: Callable[[], KeysContext]
     """Creates a context for rotation requests, with the store's current time."""
@@ -356,7 +356,7 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
         clock=clock,
         max_staleness_seconds=max_staleness_seconds(settings.snapshot_lease_seconds, settings.store_timeout_seconds),
         snapshots=snapshots,
-        on_replacement=tasks.notifier.store_was_replaced,
+        on_replacement=tasks.notifier.notify_replaced,
     )
     refresh_task = BackgroundTask(
         "refresh",

@@ -23,7 +23,7 @@ from tokensvc.deployment.workers import RegionStatus, Worker
 from tokensvc.diagnostics.problems import problem_sentence
 from tokensvc.json_models import Timestamp, ViewModel
 from tokensvc.keys.lifecycle import KeyPlacement, KeyRecord, active_placement
-from tokensvc.keys.rotation_policy import KEY_PAIRS_MAX
+from tokensvc.keys.rotation_policy import MAX_KEY_PAIRS
 from tokensvc.revocations.queue import Backlog
 from tokensvc.timestamps import rfc3339, rfc3339_of
 
@@ -201,7 +201,7 @@ def _region_view(region: str, imported: Sequence[KeyPlacement], status: RegionSt
         active_key=active and active.key_id,
         active_seconds=None if since is None else max(0, int(now - since.timestamp())),
         keys=[RegionKeyView(id=p.key_id, state=p.state.value, arn=p.arn) for p in imported],
-        slots=SlotsView(ours=len(imported), foreign=status and status.foreign, limit=KEY_PAIRS_MAX),
+        slots=SlotsView(ours=len(imported), foreign=status and status.foreign, limit=MAX_KEY_PAIRS),
         next_action=status.next_action or None if status is not None else None,
         next_action_at=_timestamp_or_none(status.next_action_at) if status is not None else None,
         observed_at=_timestamp_or_none(status.observed_at) if status is not None else None,

@@ -35,7 +35,8 @@ def base64url_encode(data: bytes) -> bytes:
 
 
 def base64url_decode(text: bytes) -> bytes:
-    """The inverse of `base64url_encode`. Raises ValueError for anything that `base64url_encode` would not have written."""
+    """The inverse of `base64url_encode`. Raises ValueError for anything that `base64url_encode` would not have
+    written."""
     if not _ALPHABET.fullmatch(text) or len(text) % 4 == 1:
         raise ValueError("is not base64url without padding")
     data = a2b_base64(text.translate(_STANDARD) + b"=" * (-len(text) % 4))

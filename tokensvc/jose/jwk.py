@@ -30,7 +30,7 @@ def read_private_jwk(jwk: Mapping[str, object]) -> PrivateKey:
         raise InvalidKey(f"this is {_name(jwk)} as a JWK; {_ONLY}")
     if "d" not in jwk:
         raise InvalidKey("this is a public key as a JWK; the private half (its member d) is needed")
-    x, y, d = (_number(jwk.get(member)) for member in ("x", "y", "d"))
+    x, y, d = (_coordinate(jwk.get(member)) for member in ("x", "y", "d"))
     try:
         key = ec.derive_private_key(d, ec.SECP384R1())
     except ValueError:  # nought, or not below the curve's order
@@ -50,7 +50,7 @@ def _name(jwk: Mapping[str, object]) -> str:
     return {"RSA": "an RSA key", "oct": "a symmetric key"}.get(str(kty), "a key of an unknown kind")
 
 
-def _number(value: object) -> int:
+def _coordinate(value: object) -> int:
     """Raises InvalidKey unless it is base64url of no more bytes than a coordinate has; some writers leave zeros out."""
     try:
         octets = base64url_decode(value.encode("utf-8")) if isinstance(value, str) else b""

@@ -1,10 +1,10 @@
-"""`CallerStore`: callers, their policy as a document, and the digests of their keys.
+"""`CallerStore`: callers, their policies as JSON documents, and the digests of their API keys.
 
-Rules of the file
-- The policy's document only grows: a member that is missing means the policy's own default, one that is unknown was
-  written by a newer version and is never passed over, for it may forbid something.
-- The newest of a caller's keys is the one of the highest ordinal: clocks of two machines may disagree.
-- A row that cannot be read is a record that allows nothing, with the reason: it never hides the others.
+Invariants
+- Members are only ever added to the policy document. A missing member means the default of `CallerPolicy`. An unknown
+  member was written by a newer version and is never ignored, since it may forbid something.
+- The newest API key of a caller is the one with the highest ordinal: the clocks of two machines may differ.
+- A row that cannot be read becomes a record that allows nothing and has the reason; it never hides other rows.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class SqlCallerStore:
                 .returning(callers.c.name)
             )
             if connection.execute(added).first() is None:
-                raise CallerExists(f"there is, or was, a caller {name}", subject={"caller": name})
+                raise CallerExists(
+                    f'caller name "{name}" is already taken (names are never reused)', subject={"caller": name}
+                )
             _add_secret(connection, name, 1, secret)
             changes.bump_version(connection, "callers")
             return _get(connection, name)
@@ -63,18 +65,18 @@ class SqlCallerStore:
             damaged = _get(connection, name).damaged_secrets
             of_caller = caller_secrets.c.caller == name
             newest = sa.select(sa.func.max(caller_secrets.c.ordinal)).where(of_caller).scalar_subquery()
-            sooner = sa.or_(caller_secrets.c.expires_at.is_(None), caller_secrets.c.expires_at > old_until)
-            aged = (
+            expires_later = sa.or_(caller_secrets.c.expires_at.is_(None), caller_secrets.c.expires_at > old_until)
+            expire = (
                 sa.update(caller_secrets)
                 .where(of_caller, caller_secrets.c.key_id == expected_key_id, caller_secrets.c.ordinal == newest)
-                .values(expires_at=sa.case((sooner, old_until), else_=caller_secrets.c.expires_at))
+                .values(expires_at=sa.case((expires_later, old_until), else_=caller_secrets.c.expires_at))
                 .returning(caller_secrets.c.ordinal)
             )
-            ordinal = connection.execute(aged).scalar()
+            ordinal = connection.execute(expire).scalar()
             if ordinal is None:
-                raise ConcurrentModification(f"the newest key of caller {name} is another one by now")
-            useless = sa.or_(caller_secrets.c.ordinal < ordinal, caller_secrets.c.key_id.in_(list(damaged)))
-            connection.execute(sa.delete(caller_secrets).where(of_caller, useless))
+                raise ConcurrentModification(f"caller {name} was given another API key in the meantime")
+            obsolete = sa.or_(caller_secrets.c.ordinal < ordinal, caller_secrets.c.key_id.in_(list(damaged)))
+            connection.execute(sa.delete(caller_secrets).where(of_caller, obsolete))
             _add_secret(connection, name, ordinal + 1, secret)
             changes.bump_version(connection, "callers")
             return _get(connection, name)
@@ -86,12 +88,12 @@ class SqlCallerStore:
         return self._set_disabled(name, at)
 
     def _set_disabled(self, name: str, at: datetime | None) -> CallerRecord:
-        """Disable at that instant, or enable with None; one that is so already stays as it is."""
-        was = callers.c.disabled_at.is_not(None) if at is None else callers.c.disabled_at.is_(None)
+        """Disable the caller at that instant, or enable it with None. If it already is, nothing changes."""
+        differs = callers.c.disabled_at.is_not(None) if at is None else callers.c.disabled_at.is_(None)
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "callers")
-            changed = sa.update(callers).where(callers.c.name == name, was).values(disabled_at=at)
-            if connection.execute(changed.returning(callers.c.name)).first():
+            update = sa.update(callers).where(callers.c.name == name, differs).values(disabled_at=at)
+            if connection.execute(update.returning(callers.c.name)).first():
                 changes.bump_version(connection, "callers")
             return _get(connection, name)
 
@@ -108,21 +110,26 @@ def _get(connection: sa.Connection, name: str) -> CallerRecord:
 
 
 def _records(connection: sa.Connection, name: str | None = None) -> list[CallerRecord]:
-    """All records, or the one of that name: two queries however many there are."""
-    who = sa.select(*raw(*callers.c))
-    what = sa.select(*raw(*caller_secrets.c)).order_by(caller_secrets.c.ordinal.desc())
+    """All records, or the one of that name; always two queries."""
+    of_callers = sa.select(*raw(*callers.c))
+    of_secrets = sa.select(*raw(*caller_secrets.c)).order_by(caller_secrets.c.ordinal.desc())
     if name is not None:
-        who, what = who.where(callers.c.name == name), what.where(caller_secrets.c.caller == name)
-    rows = sorted(connection.execute(who).all(), key=lambda row: str(row.name))  # the databases' collations differ
+        of_callers, of_secrets = (
+            of_callers.where(callers.c.name == name),
+            of_secrets.where(caller_secrets.c.caller == name),
+        )
+    rows = sorted(
+        connection.execute(of_callers).all(), key=lambda row: str(row.name)
+    )  # the databases' collations differ
     secrets: dict[str, list[StoredSecret]] = {}
     damaged: dict[str, dict[str, str]] = {}
     newest: dict[str, str] = {}
-    for row in connection.execute(what):
+    for row in connection.execute(of_secrets):
         newest.setdefault(row.caller, str(row.key_id))
         try:
             secrets.setdefault(row.caller, []).append(_secret(row))
-        except UnreadableValue as problem:
-            damaged.setdefault(row.caller, {})[str(row.key_id)] = str(problem)
+        except UnreadableValue as error:
+            damaged.setdefault(row.caller, {})[str(row.key_id)] = str(error)
     return [
         _record(row, tuple(secrets.get(row.name, ())), damaged.get(row.name, {}))._replace(
             newest_key_id=newest.get(row.name, "")
@@ -137,13 +144,13 @@ def _record(row: sa.Row[Any], secrets: tuple[StoredSecret, ...], damaged: dict[s
         return CallerRecord(
             text(row, "name"), _policy(document(row, "policy")), secrets, disabled_at, created_at, "", damaged
         )
-    except UnreadableValue as problem:
+    except UnreadableValue as error:
         disabled_at = _readable_or_none(row, "disabled_at")
-        return CallerRecord(str(row.name), DENY_ALL, secrets, disabled_at, _UNKNOWN, str(problem), damaged)
+        return CallerRecord(str(row.name), DENY_ALL, secrets, disabled_at, _UNKNOWN, str(error), damaged)
 
 
 def _readable_or_none(row: sa.Row[Any], column: str) -> datetime | None:
-    """An instant of a row that is damaged in another column, perhaps."""
+    """An instant, or None if its column cannot be read either."""
     try:
         return instant_or_none(row, column)
     except UnreadableValue:
@@ -165,30 +172,30 @@ def _document(policy: CallerPolicy) -> dict[str, Any]:
     }
 
 
-def _policy(kept: Any) -> CallerPolicy:
-    if not isinstance(kept, dict):
-        raise UnreadableValue("policy is no JSON object")
-    if not kept.keys() <= _LEGAL.keys():
+def _policy(stored: Any) -> CallerPolicy:
+    if not isinstance(stored, dict):
+        raise UnreadableValue("policy is not a JSON object")
+    if not stored.keys() <= _VALIDATORS.keys():
         raise UnreadableValue("policy was written by a newer version of tokensvc")
-    wrong = [name for name, is_legal in _LEGAL.items() if not is_legal(kept.get(name, _MISSING))]
-    if wrong:
-        raise UnreadableValue(f"policy has a {wrong[0]} that no caller can be given")
-    known = {**kept, "channels": tuple(kept["channels"])}
-    if "scopes" in known:
-        known["scopes"] = frozenset(known["scopes"])
-    return CallerPolicy(**known)
+    invalid = [name for name, is_valid in _VALIDATORS.items() if not is_valid(stored.get(name, _MISSING))]
+    if invalid:
+        raise UnreadableValue(f"policy has an invalid {invalid[0]}")
+    fields = {**stored, "channels": tuple(stored["channels"])}
+    if "scopes" in fields:
+        fields["scopes"] = frozenset(fields["scopes"])
+    return CallerPolicy(**fields)
 
 
-def _are_texts(value: Any) -> bool:
+def _is_list_of_text(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 _MISSING: Any = object()
-_LEGAL: dict[str, Callable[[Any], bool]] = {
-    "channels": _are_texts,
-    "scopes": lambda value: value is _MISSING or _are_texts(value),
+_VALIDATORS: dict[str, Callable[[Any], bool]] = {
+    "channels": _is_list_of_text,
+    "scopes": lambda value: value is _MISSING or _is_list_of_text(value),
     "max_ttl_seconds": lambda value: value is _MISSING or value is None or (type(value) is int and value >= 1),
     "allow_anonymous_viewers": lambda value: value is _MISSING or isinstance(value, bool),
     "namespace": lambda value: value is _MISSING or isinstance(value, str),
 }
-"""By member of the policy's document, whether this is a value that it may have."""
+"""By member of the policy document, whether a value is valid."""

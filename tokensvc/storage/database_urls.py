@@ -1,4 +1,4 @@
-"""Shows a database URL, and describes where a connection goes, without secrets.
+"""Masks database URLs, and describes the target of a connection, without secrets.
 
 Invariants
 - No result holds a password, whether it stands in the URL's user part or its query, percent-encoded or not. Of the
@@ -48,17 +48,17 @@ READABLE = frozenset(
         "user",
     }
 )
-"""Parameters of libpq that hold no secret. `options` is not among them: it may set any variable of the server."""
+"""libpq parameters without secrets. `options` is not one of them: it may set any server variable."""
 
 _PARTS = re.compile(
     r"(?P<start>\w+(?:\+\w+)?://[^:/@]*)(?P<password>:[^@]*@)?(?P<rest>[^?]*)(?P<query>\?.*)?", re.DOTALL
 )
 _SUSPICIOUS = re.compile(r"[@=;\s]|passw", re.IGNORECASE)
-"""In the value of a readable parameter: signs that another parameter was written into it."""
+"""In the value of a readable parameter, signs that another parameter was written into it."""
 
 
 def parsed(url: str) -> sa.URL | None:
-    """The parts of a URL, or None when it has no form that we know."""
+    """The parsed URL, or None if it is not a database URL."""
     try:
         return sa.make_url(url)
     except (ArgumentError, ValueError):
@@ -71,7 +71,7 @@ def is_ambiguous(url: sa.URL) -> bool:
 
 
 def masked(url: str) -> str:
-    """The URL as it was written, with MASK in the place of everything that may be secret."""
+    """The URL as written, with MASK in place of everything that may be secret."""
     parts, found = parsed(url), _PARTS.fullmatch(url)
     if parts is None or found is None or url.count("@") > 1:
         return MASK
@@ -84,7 +84,7 @@ def masked(url: str) -> str:
 def postgres_target(parameters: Mapping[str, Any], defaults: Mapping[str, str | None]) -> str:
     """Where libpq connects: host, port, database and role. `defaults` are libpq's own, from its environment.
 
-    What a service file decides is not known here, so the service is named.
+    The settings of a service file are not known here, so the name of the service is shown.
     """
     service = parameters.get("service") or defaults.get("service")
     known = dict(parameters) if service else {**{n: value for n, value in defaults.items() if value}, **parameters}

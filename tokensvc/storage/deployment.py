@@ -1,4 +1,4 @@
-"""`DeploymentStore`: one row, and the versions of the subject key."""
+"""`DeploymentStore`: the row of the deployment, and the versions of the subject key."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from tokensvc.storage.rows import UnreadableValue, instant, integer, octets, raw
 from tokensvc.storage.schema import deployment, key_placements, subject_keys
 
 _MAY_SIGN = (KeyState.ACTIVE, KeyState.RETIRING)
-"""A retiring key is one that a worker which has not heard may still sign with."""
+"""A stale worker may still sign with a retiring key."""
 
-_RESTORE_ROW = "put its row of subject_keys back from a backup"
+_RESTORE_ROW = "restore its row of the table subject_keys from a backup"
 
 
 class SqlDeploymentStore:
@@ -47,7 +47,7 @@ class SqlDeploymentStore:
     def add_subject_key(self, version: int, wrapped: bytes) -> WrappedSubjectKey:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "deployment")
-            _subject_keys(connection)  # none of those that were made is missing
+            _subject_keys(connection)  # raises if one is missing
             created_at = datetime.fromtimestamp(connection.execute(sa.select(StoreNow())).scalar_one(), UTC)
             added = (
                 insert(connection, subject_keys)
@@ -56,41 +56,41 @@ class SqlDeploymentStore:
                 .returning(subject_keys.c.version)
             )
             if connection.execute(added).first():
-                fewer = deployment.c.subject_keys_made < version
-                connection.execute(sa.update(deployment).where(fewer).values(subject_keys_made=version))
+                is_newest = deployment.c.subject_keys_made < version
+                connection.execute(sa.update(deployment).where(is_newest).values(subject_keys_made=version))
                 changes.bump_version(connection, "deployment")
-            kept = connection.execute(sa.select(subject_keys).where(subject_keys.c.version == version)).one()
-        return WrappedSubjectKey(*kept)
+            stored = connection.execute(sa.select(subject_keys).where(subject_keys.c.version == version)).one()
+        return WrappedSubjectKey(*stored)
 
     def replace_subject_key(self, version: int, seen: bytes, wrapped: bytes) -> bool:
-        replaced = (
+        update = (
             sa.update(subject_keys)
             .where(subject_keys.c.version == version, subject_keys.c.wrapped == seen)
             .values(wrapped=wrapped)
             .returning(subject_keys.c.version)
         )
         with write_transaction(self._engine) as connection:
-            return connection.execute(replaced).first() is not None
+            return connection.execute(update).first() is not None
 
     def set_max_ttl_seconds(self, seconds: int) -> Deployment:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "deployment")
             changes.lock_version(connection, "keys")
-            moved = (
+            changed = (
                 sa.update(deployment)
                 .where(deployment.c.max_ttl_seconds != seconds)
                 .values(max_ttl_seconds=seconds)
                 .returning(deployment.c.id)
             )
-            longer = (
+            raised = (
                 sa.update(key_placements)
                 .where(key_placements.c.state.in_(_MAY_SIGN), key_placements.c.longest_ttl_seconds < seconds)
                 .values(longest_ttl_seconds=seconds)
                 .returning(key_placements.c.key_id)
             )
-            if connection.execute(moved).first():
+            if connection.execute(changed).first():
                 changes.bump_version(connection, "deployment")
-            if connection.execute(longer).all():
+            if connection.execute(raised).all():
                 changes.bump_version(connection, "keys")
             return _read(connection)
 
@@ -102,8 +102,8 @@ class SqlDeploymentStore:
         }
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "deployment")
-            now_set = _read(connection)
-            if any(getattr(now_set, name) != value for name, value in policy.items()):
+            current = _read(connection)
+            if any(getattr(current, name) != value for name, value in policy.items()):
                 connection.execute(sa.update(deployment).values(policy))
                 changes.bump_version(connection, "deployment")
             return _read(connection)
@@ -114,44 +114,44 @@ class SqlDeploymentStore:
             if _set_if_unset(connection, column, value):
                 changes.bump_version(connection, "deployment")
             bound = _read(connection)
-        kept = getattr(bound, column)
-        if kept != value:
-            where = column.replace("_", " ")
-            raise ForeignDeployment(f"the store's keys live in the {where} {kept}, not in {value}")
+        stored = getattr(bound, column)
+        if stored != value:
+            what = column.replace("_", " ")
+            raise ForeignDeployment(f"the store belongs to {what} {stored}, not to {value}")
         return bound
 
 
 def _subject_keys(connection: sa.Connection) -> list[WrappedSubjectKey]:
-    """All versions, newest first. Raises SubjectKeyLost when one of those that were made is not there."""
+    """All versions, newest first. Raises SubjectKeyLost if one that was created is missing or unreadable."""
     made = connection.execute(sa.select(deployment.c.subject_keys_made)).scalar() or 0
-    wanted = sa.select(*raw(*subject_keys.c)).order_by(subject_keys.c.version.desc())
-    kept: list[WrappedSubjectKey] = []
-    for row in connection.execute(wanted):
+    query = sa.select(*raw(*subject_keys.c)).order_by(subject_keys.c.version.desc())
+    keys: list[WrappedSubjectKey] = []
+    for row in connection.execute(query):
         try:
             version = integer(row, "version", 1, (1 << 31) - 1)
-            kept.append(WrappedSubjectKey(version, octets(row, "wrapped"), instant(row, "created_at")))
-        except UnreadableValue as problem:
-            raise SubjectKeyLost(f"the store's subject key cannot be read: {problem}; {_RESTORE_ROW}") from None
-    missing = set(range(1, made + 1)) - {key.version for key in kept}
+            keys.append(WrappedSubjectKey(version, octets(row, "wrapped"), instant(row, "created_at")))
+        except UnreadableValue as error:
+            raise SubjectKeyLost(f"the store's subject key cannot be read: {error}; {_RESTORE_ROW}") from None
+    missing = set(range(1, made + 1)) - {key.version for key in keys}
     if missing:
-        raise SubjectKeyLost(f"the store had a subject key, version {max(missing)}, and has it no more; {_RESTORE_ROW}")
-    return kept
+        raise SubjectKeyLost(f"version {max(missing)} of the store's subject key is missing; {_RESTORE_ROW}")
+    return keys
 
 
 def _set_if_unset(connection: sa.Connection, column: str, value: str) -> bool:
-    """Set what nobody has set; whether it was us."""
-    filled = sa.update(deployment).where(deployment.c[column].is_(None)).values({column: value})
-    return connection.execute(filled.returning(deployment.c.id)).first() is not None
+    """Set a column that is NULL; return whether it was."""
+    update = sa.update(deployment).where(deployment.c[column].is_(None)).values({column: value})
+    return connection.execute(update.returning(deployment.c.id)).first() is not None
 
 
 def _read(connection: sa.Connection) -> Deployment:
-    kept = [field for field in Deployment._fields if field not in ("max_ttl_seconds", "damage")]
-    columns = [*(deployment.c[field] for field in kept), *raw(deployment.c.max_ttl_seconds)]
-    row = connection.execute(sa.select(*columns)).first()
+    columns = [field for field in Deployment._fields if field not in ("max_ttl_seconds", "damage")]
+    query = sa.select(*(deployment.c[field] for field in columns), *raw(deployment.c.max_ttl_seconds))
+    row = connection.execute(query).first()
     if row is None:
-        raise SchemaMismatch("the store has no deployment", remedy=UPGRADE)
-    fields = {field: getattr(row, field) for field in kept}
+        raise SchemaMismatch("the store has no deployment record", remedy=UPGRADE)
+    fields = {field: getattr(row, field) for field in columns}
     try:
         return Deployment(**fields, max_ttl_seconds=integer(row, "max_ttl_seconds", 1, MAX_STORABLE_TTL_SECONDS))
-    except UnreadableValue as problem:
-        return Deployment(**fields, max_ttl_seconds=0, damage=f"the deployment's {problem}")
+    except UnreadableValue as error:
+        return Deployment(**fields, max_ttl_seconds=0, damage=f"the deployment's {error}")

@@ -1,7 +1,7 @@
-"""One way to a database, whichever of the two it is.
+"""Engines and transactions, for SQLite and PostgreSQL alike.
 
-Rules of the file
-- The URL alone chooses the database; the driver of the other one is never imported.
+Invariants
+- The URL alone selects the database; the driver of the other one is never imported.
 - Every use of the store is one transaction, in a `read_transaction` or a `write_transaction` block: committed when the
   block ends well, undone when it raises. No statement runs outside of one.
 - What drivers raise never leaves a block: `failures.py` says what it becomes.
@@ -26,11 +26,11 @@ _SQLITE = frozenset({"sqlite", "sqlite+pysqlite"})
 
 
 def make_engine(url: str, *, timeout_seconds: float = 5, create: bool = True) -> sa.Engine:
-    """Prepare the way to a database; nothing is connected yet.
+    """An engine for this URL; it does not connect yet.
 
-    A SQLite file that does not exist is made, empty and for its owner alone, unless `create` is false; its directory
-    must exist. Raises SchemaMismatch when the URL names no database that we speak, StoreUnavailable when a SQLite file
-    cannot be made.
+    A SQLite file that does not exist is created, empty and readable by its owner only, unless `create` is false; its
+    directory must exist. Raises SchemaMismatch if the URL is not one of a supported database, StoreUnavailable if a
+    SQLite file cannot be created.
     """
     parts = parsed(url)
     if parts is not None and parts.drivername in _SQLITE:
@@ -40,28 +40,30 @@ def make_engine(url: str, *, timeout_seconds: float = 5, create: bool = True) ->
     if parts is not None and parts.drivername in _POSTGRES:
         from tokensvc.storage import postgres
 
-        if is_ambiguous(parts):  # else a part of the password would be looked up as a host
+        if is_ambiguous(parts):  # otherwise a part of the password would be resolved as a host name
             raise SchemaMismatch(
-                "the database URL has more than one @; write %40 for each that is part of a password",
+                "the database URL has more than one @; write %40 for each @ in the password",
                 remedy=CORRECT_URL,
             )
         try:
             return postgres.make_engine(parts.set(drivername="postgresql+psycopg"), timeout_seconds)
         except (ArgumentError, ValueError):
-            raise SchemaMismatch("the database URL's hosts and ports do not fit together", remedy=CORRECT_URL) from None
-    raise SchemaMismatch("a database URL begins with sqlite:/// or postgresql://", remedy=CORRECT_URL)
+            raise SchemaMismatch(
+                "the database URL has different numbers of hosts and ports", remedy=CORRECT_URL
+            ) from None
+    raise SchemaMismatch("the database URL must begin with sqlite:/// or postgresql://", remedy=CORRECT_URL)
 
 
 @contextlib.contextmanager
 def read_transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """One transaction that only reads, and sees one state of the store however many queries it makes."""
+    """One read-only transaction. All its queries see the same state of the store."""
     with _transaction(engine, write=False) as connection:
         yield connection
 
 
 @contextlib.contextmanager
 def write_transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """One transaction that writes. On SQLite it is the only one from its first moment (BEGIN IMMEDIATE)."""
+    """One write transaction. On SQLite it excludes other writers from its start (BEGIN IMMEDIATE)."""
     with _transaction(engine, write=True) as connection:
         yield connection
 
@@ -69,7 +71,7 @@ def write_transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
 @contextlib.contextmanager
 def _transaction(engine: sa.Engine, *, write: bool) -> Iterator[sa.Connection]:
     options = engine.get_execution_options()
-    with map_db_errors(engine), options["turn"](), engine.connect() as connection:
+    with map_db_errors(engine), options["call_guard"](), engine.connect() as connection:
         connection = connection.execution_options(**options["writing" if write else "reading"])
         with connection.begin():
             yield connection

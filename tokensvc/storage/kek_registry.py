@@ -1,4 +1,4 @@
-"""`KnownWrappings`: a row for each wrapping key that secrets of the store may be under."""
+"""`KekRegistry`: one row for each key-encryption key."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class SqlKekRegistry:
         with read_transaction(self._engine) as connection:
             return _read(connection)
 
-    def add(self, key: RegisteredKek, beside: str | None) -> builtins.list[RegisteredKek]:
+    def add(self, key: RegisteredKek, if_registered: str | None) -> builtins.list[RegisteredKek]:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "deployment")
-            listed = _read(connection)
-            if not listed if beside is None else any(k.name == beside for k in listed):
+            registered = {kek.name for kek in _read(connection)}
+            if not registered if if_registered is None else if_registered in registered:
                 row = insert(connection, wrapping_keys).values(name=key.name, check_value=key.check_value)
                 connection.execute(row.on_conflict_do_nothing())
             return _read(connection)
@@ -35,7 +35,7 @@ class SqlKekRegistry:
     def retain_only(self, name: str) -> None:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "deployment")
-            if any(k.name == name for k in _read(connection)):
+            if any(kek.name == name for kek in _read(connection)):
                 connection.execute(sa.delete(wrapping_keys).where(wrapping_keys.c.name != name))
 
 

@@ -1,4 +1,4 @@
-"""`Leases`: each grant is one statement, judged by the store's clock alone."""
+"""`Leases`: each acquisition is one statement, and only the store's clock decides."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ class SqlLeases:
         self._engine = engine
 
     def acquire(self, name: str, holder: str, seconds: float) -> bool:
-        until = StoreNow() + sa.literal(seconds, sa.Double)
+        expires_at = StoreNow() + sa.literal(seconds, sa.Double)
         with write_transaction(self._engine) as connection:
-            granted = (
+            acquire = (
                 insert(connection, leases)
-                .values(name=name, holder=holder, expires_at=until)
+                .values(name=name, holder=holder, expires_at=expires_at)
                 .on_conflict_do_update(
                     index_elements=[leases.c.name],
-                    set_={"holder": holder, "expires_at": until},
+                    set_={"holder": holder, "expires_at": expires_at},
                     where=sa.or_(leases.c.expires_at <= StoreNow(), leases.c.holder == holder),
                 )
                 .returning(leases.c.holder)
             )
-            return connection.execute(granted).first() is not None
+            return connection.execute(acquire).first() is not None
 
     def release(self, name: str, holder: str) -> None:
         with write_transaction(self._engine) as connection:
@@ -43,7 +43,7 @@ class SqlLeases:
 
     def all_held(self, prefix: str) -> dict[str, HeldLease]:
         c, left = leases.c, (leases.c.expires_at - StoreNow()).label("left")
-        wanted = sa.select(c.name, c.holder, left).where(c.name.startswith(prefix, autoescape=True))
+        query = sa.select(c.name, c.holder, left).where(c.name.startswith(prefix, autoescape=True))
         with read_transaction(self._engine) as connection:
-            rows = connection.execute(wanted).all()
+            rows = connection.execute(query).all()
         return {row.name: HeldLease(row.holder, row.left) for row in rows if row.left > 0}

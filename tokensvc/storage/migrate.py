@@ -1,11 +1,11 @@
-"""The schema's history: bringing a store up to it, and telling whether it is.
+"""Upgrades a store to the schema of this version, and checks whether it has it.
 
 Invariants
 - Only `upgrade` loads alembic, and only `tokensvc db upgrade` calls it. `check` compares one row with REVISIONS.
-- An upgrade is one transaction under a lock: it happens wholly or not at all, and the second of two that start at once
-  finds the work done.
-- A store whose revision is not in REVISIONS is never opened and never changed. alembic is not asked about it: it
-  completes abbreviated revisions, and would take "0001" for the first one of today.
+- An upgrade is one transaction under a lock: it succeeds or fails as a whole, and of two concurrent upgrades the second
+  has nothing to do.
+- A store whose revision is not in REVISIONS is never opened and never changed. alembic does not decide this: it
+  completes abbreviated revisions, and would take the pre-release "0001" for "0001_initial".
 """
 
 from __future__ import annotations
@@ -19,23 +19,22 @@ from tokensvc.storage.engine import make_engine, read_transaction, write_transac
 from tokensvc.storage.errors import UPGRADE, target_of
 
 MIGRATIONS = "tokensvc.storage:migrations"
-"""Where alembic finds the revisions: a package and a folder in it."""
+"""Where alembic finds the revisions: package and folder."""
 REVISIONS = ("0001_initial",)
 """Every revision, oldest first (a test holds it equal to the folder `migrations`)."""
 HEAD = REVISIONS[-1]
 _PRERELEASE_REVISIONS = frozenset({"0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008"})
-"""What stores of the time before the first release are at. These revisions are gone: no migration starts from them."""
+"""Revisions of pre-release stores. They no longer exist, and no migration starts from them."""
 UPGRADE_TIMEOUT_SECONDS = 600.0
 _LOCK = 0x746F6B656E737663
-"""PostgreSQL's advisory locks are numbers; this one spells `tokensvc`."""
+"""The key of PostgreSQL's advisory lock: `tokensvc` in ASCII."""
 _revision = sa.table("alembic_version", sa.column("version_num", sa.Text))
 
 
 def upgrade(url: str) -> tuple[str | None, str]:
-    """Bring a store to this version's schema, making it where there is none; the revisions before and after.
+    """Upgrade a store to this version's schema, or create it; return the revisions before and after.
 
-    Raises SchemaMismatch when the store's revision is not one of REVISIONS, StoreUnavailable when the store cannot be
-    used.
+    Raises SchemaMismatch if the store's revision is not one of REVISIONS, StoreUnavailable if the store cannot be used.
     """
     from alembic import command
     from alembic.config import Config
@@ -57,7 +56,7 @@ def upgrade(url: str) -> tuple[str | None, str]:
 
 
 def current(url: str) -> str | None:
-    """The revision that a store is at, None for an empty one. Raises SchemaMismatch when there is no such file."""
+    """The revision of a store, None for an empty one. Raises SchemaMismatch if the file does not exist."""
     engine = make_engine(url, create=False)
     try:
         with read_transaction(engine) as connection:
@@ -67,7 +66,7 @@ def current(url: str) -> str | None:
 
 
 def check(engine: sa.Engine) -> None:
-    """Raise SchemaMismatch, naming what to do, unless the store's schema is the one this version reads and writes."""
+    """Raise SchemaMismatch, with a remedy, unless the store has the schema of this version."""
     with read_transaction(engine) as connection:
         found = _require_known(_current(connection), engine)
     if found != HEAD:
@@ -84,13 +83,13 @@ def _current(connection: sa.Connection) -> str | None:
 def _require_known(found: str | None, engine: sa.Engine) -> str | None:
     if found in _PRERELEASE_REVISIONS:
         raise SchemaMismatch(
-            f"the store has the schema {found} of a development version of tokensvc, and cannot be upgraded",
+            f"the store has the schema {found} of a development version of tokensvc, which cannot be upgraded",
             detail=target_of(engine),
             remedy=Remedy(Action.CREATE_NEW_STORE),
         )
     if found is not None and found not in REVISIONS:
         raise SchemaMismatch(
-            f"the store has the schema {found}, which this version of tokensvc does not know: it is newer",
+            f"the store has the schema {found} of a newer version of tokensvc",
             remedy=Remedy(Action.UPGRADE_SERVICE),
         )
     return found

@@ -1,12 +1,12 @@
 """PostgreSQL through psycopg 3.
 
-Rules of the file
-- READ COMMITTED is enough for writing, since every compare-and-set is one UPDATE … WHERE <expected>; a reading
-  transaction is REPEATABLE READ, so that its queries see one state.
-- A call has one deadline, from its first moment to its last. The server's statement_timeout keeps it where the server
-  lives; TCP's timeouts where the network died; `_Connection` where the server stands still and says nothing.
-- No ping before use. A connection that the server closed meanwhile shows it on its socket, which is looked at, without
-  waiting, before each use; so a store that is back is used again at the next call.
+Invariants
+- READ COMMITTED is enough for write transactions, since every compare-and-set is one UPDATE … WHERE <expected>. A read
+  transaction is REPEATABLE READ, so all its queries see one state.
+- Each call has one deadline. The server's statement_timeout enforces it while the server works, TCP timeouts when the
+  network fails, and `_Connection` when the server hangs.
+- No ping before use. If the server closed a pooled connection, its socket is readable; it is polled before each use
+  without waiting, so a restarted server is used again at the next call.
 """
 
 from __future__ import annotations
@@ -27,47 +27,47 @@ from sqlalchemy.exc import DisconnectionError
 from tokensvc.storage.database_urls import postgres_target
 
 _T = TypeVar("_T")
-_ends_at: ContextVar[float] = ContextVar("ends_at", default=math.inf)
+_call_deadline: ContextVar[float] = ContextVar("call_deadline", default=math.inf)
 
 _OPTIONS: dict[str, Any] = {
     "reading": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
     "writing": {},
 }
-_WAIT_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 
 
 class DeadlineExceeded(psycopg.OperationalError):
     """The server did not answer before the call's deadline."""
 
-    sqlstate = "57014"  # what its statement_timeout would have said
+    sqlstate = "57014"  # query_canceled, as for the server's statement_timeout
 
 
 class _Connection(psycopg.Connection[Any]):
-    """A connection that gives up at its call's deadline and is then closed, for what it would still say is unknown."""
+    """A connection that fails at its call's deadline and is then closed, since the state of its protocol is unknown."""
 
-    def wait(self, gen: PQGen[_T], interval: float = _WAIT_SECONDS, timeout: float | None = None) -> _T:
-        ends_at = _ends_at.get()
-        if ends_at < math.inf:
-            gen, interval = self._until(gen, ends_at), min(interval, _WAIT_SECONDS)
-        # Older releases of psycopg 3 take no `timeout`, and then nobody gives one.
+    def wait(self, gen: PQGen[_T], interval: float = _POLL_SECONDS, timeout: float | None = None) -> _T:
+        deadline = _call_deadline.get()
+        if deadline < math.inf:
+            gen, interval = self._until(gen, deadline), min(interval, _POLL_SECONDS)
+        # Older releases of psycopg 3 have no `timeout` parameter and never pass one.
         return super().wait(gen, interval) if timeout is None else super().wait(gen, interval, timeout)
 
-    def _until(self, gen: PQGen[_T], ends_at: float) -> Generator[Any, Any, _T]:
+    def _until(self, gen: PQGen[_T], deadline: float) -> Generator[Any, Any, _T]:
         try:
-            wanted = next(gen)
+            waits_for = next(gen)
             while True:
-                ready = yield wanted
-                if not ready and time.monotonic() >= ends_at:
+                ready = yield waits_for
+                if not ready and time.monotonic() >= deadline:
                     self.pgconn.finish()
-                    raise DeadlineExceeded("no answer before the deadline")
-                wanted = gen.send(ready)
+                    raise DeadlineExceeded("no response before the deadline")
+                waits_for = gen.send(ready)
         except StopIteration as end:
-            answer: _T = end.value
-            return answer
+            result: _T = end.value
+            return result
 
 
 def make_engine(url: sa.URL, timeout_seconds: float) -> sa.Engine:
-    """Prepare the way to a PostgreSQL database; see `engine.make_engine`."""
+    """An engine for a PostgreSQL database; see `engine.make_engine`."""
     engine = sa.create_engine(
         url,
         pool_size=16,
@@ -75,7 +75,7 @@ def make_engine(url: sa.URL, timeout_seconds: float) -> sa.Engine:
         pool_timeout=timeout_seconds,
         pool_pre_ping=False,
         hide_parameters=True,
-        execution_options={**_OPTIONS, "turn": _deadline(timeout_seconds)},
+        execution_options={**_OPTIONS, "call_guard": _deadline(timeout_seconds)},
     )
     _, parameters = engine.dialect.create_connect_args(url)
     engine.update_execution_options(target=postgres_target(parameters, _libpq_defaults()))
@@ -89,7 +89,7 @@ def make_engine(url: sa.URL, timeout_seconds: float) -> sa.Engine:
 
 
 def _libpq_defaults() -> dict[str, str | None]:
-    """What libpq takes where the URL says nothing: PGHOST and its like, and what was compiled in."""
+    """libpq's defaults for parameters that the URL omits: environment variables such as PGHOST, and compiled-in values."""
     options = psycopg.pq.Conninfo.get_defaults()
     return {option.keyword.decode(): option.val.decode(errors="replace") if option.val else None for option in options}
 
@@ -113,18 +113,18 @@ def _connect(args: Any, params: dict[str, Any], timeout_seconds: float) -> _Conn
 
 def _deadline(timeout_seconds: float) -> Callable[[], contextlib.AbstractContextManager[None]]:
     @contextlib.contextmanager
-    def turn() -> Iterator[None]:
-        token = _ends_at.set(time.monotonic() + timeout_seconds)
+    def call_guard() -> Iterator[None]:
+        token = _call_deadline.set(time.monotonic() + timeout_seconds)
         try:
             yield
         finally:
-            _ends_at.reset(token)
+            _call_deadline.reset(token)
 
-    return turn
+    return call_guard
 
 
 def _check_socket(connection: Any) -> None:
-    """An idle connection has nothing to say: what can be read is the server's farewell."""
+    """Raise DisconnectionError if the server closed this idle connection: only then is its socket readable."""
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     if connection.closed or poll.poll(0):

@@ -1,10 +1,10 @@
-"""The schema of revocations and denials; see `tables.py` for what holds of every table.
+"""The schema of revocations and denials; the invariants of `schema.py` hold here too.
 
-Rules of the file
-- What is compared with the store's clock is a Double in Unix seconds, as that clock is.
-- `QUEUED` is written out in SQL, never a parameter: only then do both databases use the index of what is due.
-- What is queued has not ended, and the reverse. The index that finds a viewer's entry says it the second way: said the
-  first way, PostgreSQL would read the whole queue through the index of what is due, for it takes a queue to be short.
+Invariants
+- Times that are compared with the store's clock are Doubles in Unix seconds, like that clock.
+- `QUEUED` is literal SQL, not a parameter: otherwise the databases do not use the partial index of due entries.
+- An entry is queued exactly if it is not finished. The unique index on a viewer's entry uses UNFINISHED: with QUEUED,
+  PostgreSQL would look up a viewer by scanning the index of due entries, since it estimates that index to be small.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ denials = sa.Table(
     "denials",
     metadata,
     sa.Column("digest", sa.LargeBinary, primary_key=True),
-    # What the denial is called outside: random, for a digest of a channel and a viewer id can be searched.
+    # The public id of the denial. It is random: a digest of channel and viewer id could be found by guessing.
     sa.Column("id", sa.Text),
     sa.Column("channel", sa.Text, nullable=False),
     sa.Column("denied_until", sa.BigInteger, nullable=False),
     sa.Column("minimum_version", sa.BigInteger, nullable=False),
     sa.Column("minimum_ahead_seconds", sa.BigInteger, nullable=False),
-    # The second from which on no worker needs the row, whatever it has heard: never lowered, not even by a removal.
+    # The second from which no worker needs the row, however stale it is. Never lowered, not even by a removal.
     sa.Column("expires_at", sa.BigInteger, nullable=False, index=True),
     sa.Column("caller", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),

@@ -1,8 +1,9 @@
-"""Reading rows of which any single one may be damaged: what a column holds, or why it cannot be read.
+"""Reads single columns of rows that may be damaged, and reports why a value cannot be read.
 
 Invariants
-- Values are selected raw, as the driver gives them: SQLAlchemy's own conversion would fail for a whole result because
-  of one value in it. SQLite stores any value in any column; PostgreSQL keeps types, but not what JSON or a text means.
+- Values are selected without conversion, as the driver returns them: SQLAlchemy's conversion would fail for the whole
+  result because of one value. SQLite stores any value in any column; PostgreSQL enforces types, but not the content of
+  JSON and text.
 - A reason names the column and the rule, never the value.
 """
 
@@ -20,14 +21,14 @@ class UnreadableValue(ValueError):
 
 
 def raw(*columns: sa.Column[Any]) -> list[sa.ColumnElement[Any]]:
-    """These columns, to be selected without conversion, under their own names."""
+    """These columns, selected without conversion under their own names."""
     return [sa.type_coerce(column, sa.types.NullType()).label(column.name) for column in columns]
 
 
 def text(row: sa.Row[Any], name: str) -> str:
     value = getattr(row, name)
     if not isinstance(value, str):
-        raise UnreadableValue(f"{name} is no text")
+        raise UnreadableValue(f"{name} is not text")
     return value
 
 
@@ -41,7 +42,7 @@ def octets(row: sa.Row[Any], name: str, length: int | None = None) -> bytes:
 def integer(row: sa.Row[Any], name: str, least: int, most: int) -> int:
     value = getattr(row, name)
     if type(value) is not int or not least <= value <= most:
-        raise UnreadableValue(f"{name} is no number from {least} to {most}")
+        raise UnreadableValue(f"{name} is not an integer from {least} to {most}")
     return value
 
 
@@ -53,7 +54,7 @@ def flag(row: sa.Row[Any], name: str) -> bool:
 
 
 def instant(row: sa.Row[Any], name: str) -> datetime:
-    """An aware instant, from what `tables.Utc` wrote."""
+    """An aware instant that `schema.Utc` wrote."""
     value = getattr(row, name)
     try:
         at = datetime.fromisoformat(value) if isinstance(value, str) else value
@@ -61,7 +62,7 @@ def instant(row: sa.Row[Any], name: str) -> datetime:
             return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
-    raise UnreadableValue(f"{name} is no instant")
+    raise UnreadableValue(f"{name} is not a timestamp")
 
 
 def instant_or_none(row: sa.Row[Any], name: str) -> datetime | None:
@@ -69,11 +70,11 @@ def instant_or_none(row: sa.Row[Any], name: str) -> datetime | None:
 
 
 def document(row: sa.Row[Any], name: str) -> Any:
-    """Decoded JSON; PostgreSQL's driver has decoded it already."""
+    """Decoded JSON. PostgreSQL's driver returns it decoded."""
     value = getattr(row, name)
     if not isinstance(value, (str, bytes)):
         return value
     try:
         return json.loads(value)
     except (ValueError, RecursionError):
-        raise UnreadableValue(f"{name} is no JSON") from None
+        raise UnreadableValue(f"{name} is not JSON") from None

@@ -1,11 +1,12 @@
-"""The schema, as it stands after the newest migration (a test holds the two equal).
+"""The schema after the newest migration (a test compares the two).
 
-Rules of the file
-- Instants are `Utc`: aware on the way in and out, kept in UTC to the microsecond, so that both databases order and
-  compare them right.
-- Text has no width: SQLite would ignore it, so what is too long is refused before it comes here.
-- What must hold whatever the code does is the schema's: one active key in a place, one owner of a public half.
-- A widening (denials, revocations, a journal) is a table here and a migration beside the others.
+Invariants
+- Instants are `Utc`: aware in Python, stored in UTC with microseconds, so both databases order and compare them
+  correctly.
+- Text columns have no length: SQLite would ignore it, so text that is too long is refused before it gets here.
+- Constraints that must hold whatever the code does are part of the schema: one active key in each account and region,
+  one key for each public key.
+- A change of the schema is a change of this file (or of `revocation_tables.py`) and a new migration.
 """
 
 from __future__ import annotations
@@ -28,17 +29,17 @@ metadata = sa.MetaData(naming_convention=NAMES)
 
 
 class Utc(sa.types.TypeDecorator[datetime]):
-    """An aware instant. PostgreSQL keeps it as timestamptz, SQLite as text of one width in UTC."""
+    """An aware instant. PostgreSQL stores it as timestamptz, SQLite as fixed-width text in UTC."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
-        """To UTC; naive on SQLite, whose text has no room for an offset. Raises ValueError for a naive instant."""
+        """To UTC; naive on SQLite, whose text has no offset. Raises ValueError for a naive instant."""
         if value is None:
             return None
         if value.tzinfo is None:
-            raise ValueError("an instant without its offset cannot be stored")
+            raise ValueError("a timestamp without an offset cannot be stored")
         utc = value.astimezone(UTC)
         return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
 
@@ -85,7 +86,7 @@ deployment = sa.Table(
     sa.Column("key_propagation_seconds", sa.Double, nullable=False),
     sa.Column("key_max_age_seconds", sa.Double),
     sa.Column("key_standby", sa.Boolean, nullable=False),
-    # How many versions of the subject key were ever made: one that is missing was lost, and is not made again.
+    # The number of subject key versions ever created: a missing one was lost and is never created again.
     sa.Column("subject_keys_made", sa.Integer, nullable=False),
 )
 

@@ -1,12 +1,12 @@
 """SQLite: one file, several processes.
 
-Rules of the file
-- WAL with `synchronous=FULL`: what was committed survives power loss, and readers never wait for a writer.
-- The driver's own handling of transactions is off (`isolation_level=None`); a writing transaction is BEGIN IMMEDIATE,
-  so that it never finds out at its end that another was faster.
-- A connection opens only a file that is there. It is dropped when the file at the path is no longer the one that it
-  has open: a write to a removed file would be acknowledged and lost.
-- A database in memory is one connection; threads take turns.
+Invariants
+- WAL with `synchronous=FULL`: committed transactions survive power loss, and readers never wait for a writer.
+- The driver's own transaction handling is off (`isolation_level=None`). A write transaction is BEGIN IMMEDIATE, so it
+  waits for other writers at its start and never fails at its commit because of one.
+- A connection only opens a file that exists. It is dropped once the file at the path is no longer the one it has open:
+  a write to a removed file would be acknowledged and lost.
+- An in-memory database is one connection, which threads use one after the other.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ _RETRY_SECONDS = 0.02
 
 
 def make_engine(url: sa.URL, timeout_seconds: float, *, create: bool) -> sa.Engine:
-    """Prepare the way to a SQLite database; see `engine.make_engine`."""
+    """An engine for a SQLite database; see `engine.make_engine`."""
     if sqlite3.sqlite_version_info < _MIN_VERSION:
-        raise SchemaMismatch(f"SQLite {sqlite3.sqlite_version} is too old; 3.35 is the oldest that will do")
+        raise SchemaMismatch(f"SQLite {sqlite3.sqlite_version} is too old; tokensvc requires SQLite 3.35 or newer")
     if url.database in (None, "", ":memory:"):
         return _in_memory(timeout_seconds)
     path = Path(str(url.database)).absolute()
@@ -51,7 +51,7 @@ def make_engine(url: sa.URL, timeout_seconds: float, *, create: bool) -> sa.Engi
         max_overflow=0,
         pool_timeout=timeout_seconds,
         hide_parameters=True,
-        execution_options={**_OPTIONS, "turn": contextlib.nullcontext, "target": f"SQLite: {path}"},
+        execution_options={**_OPTIONS, "call_guard": contextlib.nullcontext, "target": f"SQLite: {path}"},
     )
     sa.event.listen(engine, "begin", _begin)
     sa.event.listen(engine, "connect", lambda _, record: record.info.update(file=_file_id(path)))
@@ -65,7 +65,7 @@ def _in_memory(timeout_seconds: float) -> sa.Engine:
         poolclass=sa.StaticPool,
         connect_args={"check_same_thread": False, "isolation_level": None},
         hide_parameters=True,
-        execution_options={**_OPTIONS, "turn": _serialize_calls(timeout_seconds), "target": "SQLite: in memory"},
+        execution_options={**_OPTIONS, "call_guard": _serialize_calls(timeout_seconds), "target": "SQLite: in memory"},
     )
     sa.event.listen(engine, "begin", _begin)
     sa.event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA foreign_keys=ON"))
@@ -76,7 +76,7 @@ def _serialize_calls(timeout_seconds: float) -> Callable[[], contextlib.Abstract
     lock = threading.Lock()
 
     @contextlib.contextmanager
-    def turn() -> Iterator[None]:
+    def call_guard() -> Iterator[None]:
         if not lock.acquire(timeout=timeout_seconds):
             raise StoreUnavailable("the store is locked by another thread")
         try:
@@ -84,7 +84,7 @@ def _serialize_calls(timeout_seconds: float) -> Callable[[], contextlib.Abstract
         finally:
             lock.release()
 
-    return turn
+    return call_guard
 
 
 def _create_file(path: Path) -> None:
@@ -92,7 +92,7 @@ def _create_file(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except FileNotFoundError:
         raise StoreUnavailable(
-            f"the directory {path.parent} does not exist; make it first",
+            f"the directory {path.parent} does not exist; create it first",
             subject={"path": str(path.parent)},
             remedy=Remedy(Action.CREATE_DIRECTORY, {"path": str(path.parent)}),
         ) from None
@@ -118,13 +118,13 @@ def _connect(path: Path, timeout_seconds: float) -> sqlite3.Connection:
     return connection
 
 
-def _use_wal(connection: sqlite3.Connection, ends_at: float) -> None:
-    """Switch a new file to WAL. Two processes at once get BUSY without SQLite's own waiting, so we wait."""
+def _use_wal(connection: sqlite3.Connection, deadline: float) -> None:
+    """Switch a new file to WAL. When two processes do it at once, SQLite returns BUSY without waiting, so this retries."""
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > ends_at:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(_RETRY_SECONDS)
         else:

@@ -1,4 +1,4 @@
-"""The whole store behind its ports: what wiring takes."""
+"""All stores of one database, behind their protocols."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from tokensvc.vault.kek_registry import KekRegistry
 
 @dataclass(frozen=True)
 class Store:
-    """One store; its parts share one pool of connections."""
+    """The stores of one database; they share a connection pool."""
 
     deployment: DeploymentStore
     keys: KeyStore
@@ -61,10 +61,10 @@ class Store:
 
 
 def open_store(url: str, *, timeout_seconds: float = 5) -> Store:
-    """Open a store that `tokensvc db upgrade` made.
+    """Open a store that `tokensvc db upgrade` created.
 
-    Raises SchemaMismatch when it is not there, or not of this version's schema; StoreUnavailable when it cannot be
-    asked.
+    Raises SchemaMismatch if it does not exist or does not have this version's schema, StoreUnavailable if it cannot be
+    reached.
     """
     engine = make_engine(url, timeout_seconds=timeout_seconds, create=False)
     try:
@@ -76,7 +76,7 @@ def open_store(url: str, *, timeout_seconds: float = 5) -> Store:
 
 
 def store_for_engine(engine: sa.Engine) -> Store:
-    """The ports over an engine, whatever it is connected to."""
+    """The stores over an existing engine; the schema is not checked."""
     return Store(
         deployment=SqlDeploymentStore(engine),
         keys=SqlKeyStore(engine),

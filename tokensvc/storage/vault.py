@@ -1,4 +1,4 @@
-"""The vault as rows of the store: encrypted PKCS#8 text, which every machine of the deployment reads."""
+"""`Vault` in the store: encrypted PKCS#8 text, available to every machine of the deployment."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SqlVault:
                 .returning(private_keys.c.key_id)
             )
             if connection.execute(added).first() is None:
-                raise VaultError(f"a private key {key_id} lies in the store already; it is not overwritten")
+                raise VaultError(f"the store already has a private key {key_id}; it was not overwritten")
 
     def open(self, key_id: str) -> PrivateKey:
         return self._cipher.decrypt_key(self.read_envelope(key_id))
@@ -47,20 +47,20 @@ class SqlVault:
 
     def read_envelope(self, key_id: str) -> bytes:
         require_key_id(key_id)
-        kept = sa.select(private_keys.c.wrapped).where(private_keys.c.key_id == key_id)
+        query = sa.select(private_keys.c.wrapped).where(private_keys.c.key_id == key_id)
         with read_transaction(self._engine) as connection:
-            text: str | None = connection.execute(kept).scalar()
+            text: str | None = connection.execute(query).scalar()
         if text is None:
             raise PrivateKeyMissing(f"the store has no private key {key_id}", subject={"key_id": key_id})
         return text.encode()
 
     def replace(self, key_id: str, expected: bytes, envelope: bytes) -> bool:
         require_key_id(key_id)
-        replaced = (
+        update = (
             sa.update(private_keys)
             .where(private_keys.c.key_id == key_id, private_keys.c.wrapped == expected.decode())
             .values(wrapped=envelope.decode("ascii"))
             .returning(private_keys.c.key_id)
         )
         with write_transaction(self._engine) as connection:
-            return connection.execute(replaced).first() is not None
+            return connection.execute(update).first() is not None

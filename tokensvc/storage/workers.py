@@ -1,4 +1,4 @@
-"""`Workers`: one row a worker, dated by the store's clock."""
+"""`Workers`: one row for each worker, with the times of the store's clock."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class SqlWorkers:
         self._engine = engine
 
     def record_heartbeat(self, heartbeat: Heartbeat) -> None:
-        regions = [news._asdict() for news in heartbeat.regions]
-        trouble = [_stored(problem) for problem in heartbeat.problems]
-        lists = {"undecryptable": list(heartbeat.undecryptable), "problems": trouble, "regions": regions}
-        said = heartbeat._asdict() | lists
+        regions = [region._asdict() for region in heartbeat.regions]
+        problems = [_encode(problem) for problem in heartbeat.problems]
+        lists = {"undecryptable": list(heartbeat.undecryptable), "problems": problems, "regions": regions}
+        values = heartbeat._asdict() | lists
         with write_transaction(self._engine) as connection:
-            kept = insert(connection, workers).values(**said, started_at=StoreNow(), last_heartbeat_at=StoreNow())
+            row = insert(connection, workers).values(**values, started_at=StoreNow(), last_heartbeat_at=StoreNow())
             connection.execute(
-                kept.on_conflict_do_update(
-                    index_elements=[workers.c.worker_id], set_=said | {"last_heartbeat_at": StoreNow()}
+                row.on_conflict_do_update(
+                    index_elements=[workers.c.worker_id], set_=values | {"last_heartbeat_at": StoreNow()}
                 )
             )
 
@@ -44,25 +44,27 @@ class SqlWorkers:
 
     def list(self) -> list[Worker]:
         with read_transaction(self._engine) as connection:
-            wanted = sa.select(*(c for c in workers.c if c.name not in _LISTS), *raw(*(workers.c[n] for n in _LISTS)))
-            rows = connection.execute(wanted.order_by(workers.c.started_at, workers.c.worker_id)).all()
+            query = sa.select(*(c for c in workers.c if c.name not in _LISTS), *raw(*(workers.c[n] for n in _LISTS)))
+            rows = connection.execute(query.order_by(workers.c.started_at, workers.c.worker_id)).all()
         return [_worker(row) for row in rows]
 
     def remove_unresponsive(self, seconds: float) -> int:
-        silent = sa.delete(workers).where(workers.c.last_heartbeat_at < StoreNow() - sa.literal(seconds, sa.Double))
+        unresponsive = sa.delete(workers).where(
+            workers.c.last_heartbeat_at < StoreNow() - sa.literal(seconds, sa.Double)
+        )
         with write_transaction(self._engine) as connection:
-            return len(connection.execute(silent.returning(workers.c.worker_id)).all())
+            return len(connection.execute(unresponsive.returning(workers.c.worker_id)).all())
 
 
 def _worker(row: sa.Row[Any]) -> Worker:
-    said = {field: getattr(row, field) for field in Heartbeat._fields}
+    fields = {field: getattr(row, field) for field in Heartbeat._fields}
     try:
         undecryptable = tuple(map(str, _list(row, "undecryptable")))
-        trouble = tuple(_problem(stored) for stored in _list(row, "problems"))
-        regions = tuple(RegionStatus(**news) for news in _list(row, "regions"))
-    except (UnreadableValue, TypeError):  # its lease, which the length of a drain depends on, counts all the same
-        undecryptable, trouble, regions = (), (Problem(ProblemCode.HEARTBEAT_UNREADABLE),), ()
-    heartbeat = Heartbeat(**said | {"undecryptable": undecryptable, "problems": trouble, "regions": regions})
+        problems = tuple(_decode_problem(stored) for stored in _list(row, "problems"))
+        regions = tuple(RegionStatus(**region) for region in _list(row, "regions"))
+    except (UnreadableValue, TypeError):  # the rest stays in use: its lease determines how long keys drain
+        undecryptable, problems, regions = (), (Problem(ProblemCode.HEARTBEAT_UNREADABLE),), ()
+    heartbeat = Heartbeat(**fields | {"undecryptable": undecryptable, "problems": problems, "regions": regions})
     return Worker(
         heartbeat, datetime.fromtimestamp(row.started_at, UTC), datetime.fromtimestamp(row.last_heartbeat_at, UTC)
     )
@@ -71,11 +73,11 @@ def _worker(row: sa.Row[Any]) -> Worker:
 def _list(row: sa.Row[Any], name: str) -> list[Any]:
     found = document(row, name)
     if not isinstance(found, list):
-        raise UnreadableValue(f"{name} is no list")
+        raise UnreadableValue(f"{name} is not a list")
     return found
 
 
-def _stored(problem: Problem) -> dict[str, Any]:
+def _encode(problem: Problem) -> dict[str, Any]:
     remedy = problem.remedy
     return {
         "code": str(problem.code),
@@ -85,14 +87,14 @@ def _stored(problem: Problem) -> dict[str, Any]:
     }
 
 
-def _problem(stored: Any) -> Problem:
-    """A problem as it was stored. A newer version's remedy is left out. Raises Unreadable."""
+def _decode_problem(stored: Any) -> Problem:
+    """A stored problem, without its remedy if a newer version added that action. Raises UnreadableValue."""
     try:
         parameters = {str(name): str(value) for name, value in stored["parameters"].items()}
         problem = Problem(str(stored["code"]), str(stored["region"]), parameters)
         if (remedy := stored["remedy"]) and remedy["action"] in set(Action):
-            about = {str(name): str(value) for name, value in remedy["parameters"].items()}
-            return replace(problem, remedy=Remedy(Action(remedy["action"]), about))
+            subject = {str(name): str(value) for name, value in remedy["parameters"].items()}
+            return replace(problem, remedy=Remedy(Action(remedy["action"]), subject))
         return problem
     except (KeyError, TypeError, AttributeError):
-        raise UnreadableValue("trouble holds what is no problem") from None
+        raise UnreadableValue("problems has an item that is not a problem") from None

@@ -1,4 +1,4 @@
-"""`tokensvc keys …`."""
+"""`tokensvc keys generate`, `list`, `show`, `public`, `rotate`: the life of a key, and the settings it needs."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_a_mismatched_endpoint_is_rejected_before_the_store_is_bound(
 def test_keys_are_dated_by_the_clock_of_the_store_not_of_this_machine(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A machine whose clock runs a day ahead must not take a pair for drained that began to drain a moment ago."""
+    """A machine whose clock is a day ahead must not treat a pair as drained that has just started to drain."""
 
     class Ahead(SystemClock):
         now = staticmethod(lambda: time.time() + 86_400)

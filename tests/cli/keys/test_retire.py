@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def signing(terminal: Terminal) -> str:
-    """A key that signs."""
+    """The id of the active key."""
     return str(terminal("keys", "generate", "--json").json["id"])
 
 
@@ -51,9 +51,9 @@ def test_retire_with_no_wait_leaves_the_rotation_to_the_workers(terminal: Termin
 
 
 def test_retiring_a_prepared_key_deletes_its_pair(terminal: Terminal, signing: str) -> None:
-    ready = terminal("keys", "generate", "--json").json["id"]
-    terminal("keys", "retire", ready, "--yes")
-    assert (state(terminal, ready), state(terminal, signing)) == ("retired", "active")
+    prepared = terminal("keys", "generate", "--json").json["id"]
+    terminal("keys", "retire", prepared, "--yes")
+    assert (state(terminal, prepared), state(terminal, signing)) == ("retired", "active")
 
 
 def test_an_active_or_draining_key_is_not_deleted(terminal: Terminal, signing: str) -> None:
@@ -93,10 +93,10 @@ def test_an_orphaned_pair_is_deleted_by_its_arn(terminal: Terminal, signing: str
 
 
 def test_a_compromise_reports_its_impact_first_and_then_the_result(terminal: Terminal, signing: str) -> None:
-    ready = terminal("keys", "generate", "--json").json["id"]
-    foretold = terminal("keys", "compromise", signing, "--dry-run").out
-    assert f"us-east-1: all tokens that key {signing} signed in the last 3600 s become invalid" in foretold
-    assert f"key {ready} takes over immediately" in foretold
+    prepared = terminal("keys", "generate", "--json").json["id"]
+    preview = terminal("keys", "compromise", signing, "--dry-run").out
+    assert f"us-east-1: all tokens that key {signing} signed in the last 3600 s become invalid" in preview
+    assert f"key {prepared} takes over immediately" in preview
     assert state(terminal, signing) == "active"
     result = terminal("keys", "compromise", signing, "--yes", "--json")
     assert "become invalid" in result.err
@@ -104,12 +104,12 @@ def test_a_compromise_reports_its_impact_first_and_then_the_result(terminal: Ter
     assert result.json["done"] is True
     assert region["deletedAt"] == region["tokensValidUntil"] >= result.json["compromisedAt"]
     assert result.json["staleWorkers"] == []
-    assert (state(terminal, signing), state(terminal, ready)) == ("compromised", "active")
+    assert (state(terminal, signing), state(terminal, prepared)) == ("compromised", "active")
     shown = terminal("keys", "show", signing).out
     assert "it is compromised" in shown
     with terminal.ivs() as ivs:
-        held = {pair["tags"][KEY_TAG] for pair in ivs.list_playback_key_pairs()["keyPairs"]}
-    assert held == {ready}
+        imported = {pair["tags"][KEY_TAG] for pair in ivs.list_playback_key_pairs()["keyPairs"]}
+    assert imported == {prepared}
 
 
 def test_a_compromise_of_the_only_key_reports_the_expected_outage(terminal: Terminal, signing: str) -> None:

@@ -1,4 +1,4 @@
-"""`tokensvc keys rewrap`: from one passphrase to another, to AWS KMS and back, on files and in the store."""
+"""`tokensvc keys rewrap`: to another passphrase, to AWS KMS and back, for vaults in files and in the store."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def kms() -> Iterator[MotoKms]:
 
 
 @pytest.fixture(params=["files", "store"])
-def furnished(request: pytest.FixtureRequest, terminal: Terminal) -> Terminal:
+def seeded(request: pytest.FixtureRequest, terminal: Terminal) -> Terminal:
     """A deployment with two private keys and a caller."""
     if request.param == "store":
         terminal.environ["TOKENSVC_VAULT"] = "store"
@@ -34,61 +34,61 @@ def furnished(request: pytest.FixtureRequest, terminal: Terminal) -> Terminal:
     return terminal
 
 
-def bad(terminal: Terminal, **settings: str) -> dict[str, tuple[str, str]]:
+def failed_checks(terminal: Terminal, **settings: str) -> dict[str, tuple[str, str]]:
     findings = terminal("doctor", "--json", code=1, **settings).json["findings"]
     return {f["check"]: (f["detail"], f["fix"]) for f in findings if not f["ok"]}
 
 
-def test_rewrap_moves_all_secrets_to_a_new_passphrase(furnished: Terminal) -> None:
-    both: Settings = {"PASSPHRASE": NEW, "PREVIOUS_PASSPHRASE": furnished.passphrase}
-    found, fix = bad(furnished, **both)["private keys"]
+def test_rewrap_moves_all_secrets_to_a_new_passphrase(seeded: Terminal) -> None:
+    both: Settings = {"PASSPHRASE": NEW, "PREVIOUS_PASSPHRASE": seeded.passphrase}
+    found, fix = failed_checks(seeded, **both)["private keys"]
     assert found.startswith("2 of 2 still encrypted with passphrase:")
     assert fix == "tokensvc keys rewrap"
 
-    planned = furnished("keys", "rewrap", "--dry-run", "--json", **both).json
+    planned = seeded("keys", "rewrap", "--dry-run", "--json", **both).json
     assert planned["dryRun"] is True
     assert len(planned["secrets"]) == 2
-    assert "2 secrets would be re-encrypted with passphrase:" in furnished("keys", "rewrap", "--dry-run", **both).out
-    assert furnished("keys", "rewrap", "--dry-run", "--json", **both).json == planned, "nothing was changed"
-    furnished("doctor")  # on the old one alone: the new one is not known to the store yet
+    assert "2 secrets would be re-encrypted with passphrase:" in seeded("keys", "rewrap", "--dry-run", **both).out
+    assert seeded("keys", "rewrap", "--dry-run", "--json", **both).json == planned, "nothing was changed"
+    seeded("doctor")  # on the old one alone: the new one is not known to the store yet
 
-    result = furnished("keys", "rewrap", "--json", **both)
+    result = seeded("keys", "rewrap", "--json", **both)
     assert result.json == planned | {"dryRun": False}
     assert f"from {planned['secrets'][0]['wrappedBy']} to {planned['current']}" in result.err
-    assert not [secret for secret in (NEW, furnished.passphrase, "PRIVATE KEY") if secret in result.out + result.err]
+    assert not [secret for secret in (NEW, seeded.passphrase, "PRIVATE KEY") if secret in result.out + result.err]
 
-    again = furnished("keys", "rewrap", **both).out
+    again = seeded("keys", "rewrap", **both).out
     assert again.startswith("Nothing to do: all secrets are encrypted with passphrase:")
     assert "can be removed from the settings" in again
-    furnished("keys", "rewrap", "--detailed-exit-code", code=3, **both)
-    findings = furnished("doctor", "--json", **both).json["findings"]
+    seeded("keys", "rewrap", "--detailed-exit-code", code=3, **both)
+    findings = seeded("doctor", "--json", **both).json["findings"]
     assert [f["detail"] for f in findings if "can be removed" in f["detail"]]
-    furnished("doctor", PASSPHRASE=NEW)
-    refused = furnished("keys", "rotate", "--json", code=1).error
+    seeded("doctor", PASSPHRASE=NEW)
+    refused = seeded("keys", "rotate", "--json", code=1).error
     assert refused["code"] == "wrong_passphrase", "the old one alone starts nothing any more"
 
 
-def test_a_wrong_previous_passphrase_changes_nothing(furnished: Terminal) -> None:
+def test_a_wrong_previous_passphrase_changes_nothing(seeded: Terminal) -> None:
     wrong: Settings = {"PASSPHRASE": NEW, "PREVIOUS_PASSPHRASE": secrets.token_hex(32)}
-    assert furnished("keys", "rewrap", "--json", code=1, **wrong).error["code"] == "wrong_passphrase"
-    assert "is not the passphrase" in bad(furnished, **wrong)["wrapping keys"][0]
-    furnished("doctor")
+    assert seeded("keys", "rewrap", "--json", code=1, **wrong).error["code"] == "wrong_passphrase"
+    assert "is not the passphrase" in failed_checks(seeded, **wrong)["wrapping keys"][0]
+    seeded("doctor")
 
 
-def test_rewrap_to_kms_and_back(furnished: Terminal, kms: MotoKms) -> None:
-    furnished.environ |= {name: value for name, value in kms.environ.items() if name == "AWS_ENDPOINT_URL_KMS"}
+def test_rewrap_to_kms_and_back(seeded: Terminal, kms: MotoKms) -> None:
+    seeded.environ |= {name: value for name, value in kms.environ.items() if name == "AWS_ENDPOINT_URL_KMS"}
     arn = kms.new_key()
-    assert bad(furnished, KMS_KEY_ARN=arn)["private keys"][1] == "tokensvc keys rewrap"
-    moved = furnished("keys", "rewrap", "--json", KMS_KEY_ARN=arn).json
-    assert moved["current"] == f"kms:{arn}"
-    assert len(moved["secrets"]) == 2
+    assert failed_checks(seeded, KMS_KEY_ARN=arn)["private keys"][1] == "tokensvc keys rewrap"
+    rewrapped = seeded("keys", "rewrap", "--json", KMS_KEY_ARN=arn).json
+    assert rewrapped["current"] == f"kms:{arn}"
+    assert len(rewrapped["secrets"]) == 2
     alone: Settings = {"without": "TOKENSVC_PASSPHRASE", "KMS_KEY_ARN": arn}
-    assert f"encrypting with kms:{arn}" in furnished("doctor", **alone).out
-    assert furnished("keys", "rewrap", "--json", **alone).json["secrets"] == []
+    assert f"encrypting with kms:{arn}" in seeded("doctor", **alone).out
+    assert seeded("keys", "rewrap", "--json", **alone).json["secrets"] == []
 
     back: Settings = {"PREVIOUS_KMS_KEY_ARN": arn}
-    assert len(furnished("keys", "rewrap", "--json", **back).json["secrets"]) == 2
-    furnished("doctor")
+    assert len(seeded("keys", "rewrap", "--json", **back).json["secrets"]) == 2
+    seeded("doctor")
 
 
 def test_an_unreachable_kms_is_reported_and_changes_nothing(terminal: Terminal, kms: MotoKms) -> None:
@@ -103,7 +103,7 @@ def test_an_unreachable_kms_is_reported_and_changes_nothing(terminal: Terminal, 
     assert "AWS KMS could not be called" in refused["message"]
     there = settings | {"AWS_ENDPOINT_URL_KMS": kms.environ["AWS_ENDPOINT_URL_KMS"]}
     key = terminal("keys", "generate", "--json", **there).json
-    found, _ = bad(terminal, **settings)[f"private key {key['id']}"]
+    found, _ = failed_checks(terminal, **settings)[f"private key {key['id']}"]
     assert "AWS KMS could not be called to decrypt" in found
 
 
@@ -126,16 +126,16 @@ def test_a_local_directory_vault_is_rejected_with_postgresql(terminal: Terminal)
 def test_private_keys_are_copied_from_files_into_the_store(terminal: Terminal) -> None:
     terminal("keys", "generate")
     [key] = terminal("keys", "list", "--json").json["keys"]
-    stranger = terminal.vault / "kstranger.pem"
-    stranger.write_bytes((terminal.vault / f"{key['id']}.pem").read_bytes())
-    stranger.chmod(0o600)
+    unknown_file = terminal.vault / "kstranger.pem"
+    unknown_file.write_bytes((terminal.vault / f"{key['id']}.pem").read_bytes())
+    unknown_file.chmod(0o600)
     there: Settings = {"VAULT": "store"}
-    assert f"private key {key['id']}" in bad(terminal, **there)
+    assert f"private key {key['id']}" in failed_checks(terminal, **there)
     move = ("keys", "rewrap", "--from", f"file:{terminal.vault}", "--json")
     assert terminal(*move, "--dry-run", **there).json["copied"] == [key["id"]]
-    assert f"private key {key['id']}" in bad(terminal, **there), "nothing was changed"
+    assert f"private key {key['id']}" in failed_checks(terminal, **there), "nothing was changed"
     assert terminal(*move, **there).json["copied"] == [key["id"]], "and not what the store does not know"
-    assert f"private key {key['id']}" not in bad(terminal, **there)
+    assert f"private key {key['id']}" not in failed_checks(terminal, **there)
     assert terminal(*move, "--detailed-exit-code", code=3, **there).json["copied"] == []
     terminal("keys", "rotate", **there)
 

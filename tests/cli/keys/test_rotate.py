@@ -1,4 +1,4 @@
-"""`tokensvc keys rotate`, `reconcile`, `activate`: what they do, and what they say that they would do."""
+"""`tokensvc keys rotate`, `reconcile`, `activate`, with and without `--dry-run`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def signing(terminal: Terminal) -> str:
-    """A key that signs."""
+    """The id of the active key."""
     return str(terminal("keys", "generate", "--json").json["id"])
 
 
@@ -82,16 +82,16 @@ def test_a_single_region_can_be_rotated(terminal: Terminal) -> None:
 
 
 def test_activate_makes_a_prepared_key_active(terminal: Terminal, signing: str) -> None:
-    ready = terminal("keys", "generate", "--json").json["id"]
-    assert f"Key {ready} is active in us-east-1." in terminal("keys", "activate", ready).out
-    assert terminal("keys", "activate", ready, "--detailed-exit-code", code=3).out
+    prepared = terminal("keys", "generate", "--json").json["id"]
+    assert f"Key {prepared} is active in us-east-1." in terminal("keys", "activate", prepared).out
+    assert terminal("keys", "activate", prepared, "--detailed-exit-code", code=3).out
     assert [key["placements"][0]["state"] for key in keys(terminal)] == ["retiring", "active"]
     terminal("keys", "activate", signing)
     assert [key["placements"][0]["state"] for key in keys(terminal)] == ["active", "retiring"], (
         "a rotation is taken back"
     )
-    terminal("keys", "compromise", ready, "--yes")
-    refused = terminal("keys", "activate", ready, "--json", code=4).error
+    terminal("keys", "compromise", prepared, "--yes")
+    refused = terminal("keys", "activate", prepared, "--json", code=4).error
     assert refused["code"] == "concurrent_modification"
     assert terminal("keys", "activate", "k0", "--json", code=1).error["code"] == "key_not_found"
 
@@ -104,7 +104,7 @@ def test_an_invalid_rotation_policy_is_rejected(terminal: Terminal, signing: str
 
 
 def test_a_dry_run_does_not_bind_the_store(terminal: Terminal) -> None:
-    """Neither to a control plane nor to a wrapping key."""
+    """It binds neither a control plane nor a wrapping key."""
     refused = terminal("keys", "rotate", "--dry-run", "--json", code=2, CONTROL_PLANE="aws")
     assert "AWS_ENDPOINT_URL_IVS" in refused.err
     assert terminal("keys", "rotate", "--dry-run", "--json").json["regions"]

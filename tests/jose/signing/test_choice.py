@@ -19,7 +19,7 @@ from tokensvc.jose.es384 import digest, verify
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.jose.signing import choice
 from tokensvc.jose.signing.aws_lc import AwsLcSigner
-from tokensvc.jose.signing.choice import SIGNERS, CannotSignHere, Load, choose_signer
+from tokensvc.jose.signing.choice import SIGNERS, SignerUnsupported, SignerLoader, choose_signer
 from tokensvc.jose.signing.openssl import OpenSslKey, OpenSslSigner
 from tokensvc.jose.signing.signer import Signer
 from tokensvc.metrics import SigningMetrics
@@ -48,14 +48,14 @@ class SwappingSigner(OpenSslSigner):
         return [second, first, *others]
 
 
-def broken(problem: BaseException) -> Load:
+def broken(problem: BaseException) -> SignerLoader:
     def load(_metrics: SigningMetrics) -> Signer[Any]:
         raise problem
 
     return load
 
 
-def of(signer: type[OpenSslSigner]) -> Load:
+def of(signer: type[OpenSslSigner]) -> SignerLoader:
     return lambda _metrics: signer()
 
 
@@ -107,7 +107,7 @@ def test_small_keys_and_numbers_with_leading_zeros_keep_their_length(name: str) 
     ],
     ids=["cannot be imported", "cannot be loaded", "signs wrongly", "signs too short", "swaps two"],
 )
-def test_auto_passes_over_what_does_not_prove_itself_and_says_why(load: Load) -> None:
+def test_auto_passes_over_what_does_not_prove_itself_and_says_why(load: SignerLoader) -> None:
     with capture_logs() as lines:
         chosen = choose_signer("auto", signers={"first": load, "openssl": SIGNERS["openssl"]})
     assert chosen.signer.name == "openssl"
@@ -118,7 +118,7 @@ def test_auto_passes_over_what_does_not_prove_itself_and_says_why(load: Load) ->
 
 def test_a_signer_that_is_not_for_this_machine_is_passed_over_without_an_alarm() -> None:
     with capture_logs() as lines:
-        chosen = choose_signer("auto", signers={"first": broken(CannotSignHere("no such processor")), "aws-lc": of_aws})
+        chosen = choose_signer("auto", signers={"first": broken(SignerUnsupported("no such processor")), "aws-lc": of_aws})
     assert (chosen.signer.name, chosen.fallback_reason) == ("aws-lc", "first: no such processor")
     assert lines == []
 
@@ -135,7 +135,7 @@ def test_a_named_signer_that_fails_is_not_replaced() -> None:
 
 def test_a_named_signer_that_cannot_work_here_says_what_is_missing() -> None:
     with pytest.raises(SettingsError, match=r"signer: .*no such processor"):
-        choose_signer("first", signers={"first": broken(CannotSignHere("no such processor"))})
+        choose_signer("first", signers={"first": broken(SignerUnsupported("no such processor"))})
 
 
 def test_when_none_proves_itself_each_reason_is_given() -> None:

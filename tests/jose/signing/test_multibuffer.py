@@ -27,7 +27,7 @@ from tokensvc.jose.es384 import digest
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.jose.signing.choice import choose_signer
 from tokensvc.jose.signing.multibuffer import (
-    FEWEST,
+    MIN_BATCH,
     VERIFY_EVERY,
     VERIFY_FIRST,
     VERIFY_PER_SECOND,
@@ -78,12 +78,12 @@ def stage() -> Stage:
 class TestWhoSigns:
     def test_fewer_than_the_crossover_go_to_aws_lc(self, stage: Stage) -> None:
         key = stage.key()
-        for number in range(FEWEST):
+        for number in range(MIN_BATCH):
             stage.sign(*[key] * number)
         assert stage.extension.calls == []
         assert (stage.metrics.filled, stage.metrics.fallbacks) == ([], [])
-        stage.sign(*[key] * FEWEST)
-        assert stage.extension.calls == stage.metrics.filled == [FEWEST]
+        stage.sign(*[key] * MIN_BATCH)
+        assert stage.extension.calls == stage.metrics.filled == [MIN_BATCH]
 
     def test_one_alone_goes_to_aws_lc(self, stage: Stage) -> None:
         key = stage.key()
@@ -174,7 +174,7 @@ class TestWhatIsVerified:
                 stage.signer.sign_many(requests)
         assert stage.metrics.verified == [True] * (len(stage.metrics.verified) - 1) + [False]
 
-    @given(sizes=st.lists(st.integers(FEWEST, 8), min_size=100, max_size=200))
+    @given(sizes=st.lists(st.integers(MIN_BATCH, 8), min_size=100, max_size=200))
     def test_one_in_so_many_whatever_the_calls_hold(self, sizes: list[int]) -> None:
         stage = Stage()
         key = stage.key(verified=True)
@@ -191,7 +191,7 @@ class TestAWrongSignature:
             st.builds(bit_flipped, st.integers(0, 2), st.integers(0, 767)),
             st.sampled_from([swapped(0, 1), swapped(2, 0), zeros(0), zeros(2)]),
         ),
-        number=st.integers(FEWEST, 8),
+        number=st.integers(MIN_BATCH, 8),
     )
     def test_it_is_not_given_out_and_all_of_its_call_is_signed_again(self, fault: Fault, number: int) -> None:
         stage = Stage(fault)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from tokensvc.errors import FieldError, SettingsError
 from tokensvc.jose import es384, keypair
-from tokensvc.jose.signing.signer import Signer, Unmeasured
+from tokensvc.jose.signing.signer import Signer, NoMetrics
 from tokensvc.log import structlog
 from tokensvc.metrics import SigningMetrics
 
@@ -25,22 +25,22 @@ _PROCESSOR = Path("/proc/cpuinfo")
 _log = structlog.get_logger(__name__)
 
 
-class CannotSignHere(Exception):
+class SignerUnsupported(Exception):
     """A signer that this machine or this installation lacks something for: nothing is broken."""
 
 
-class Chosen(NamedTuple):
+class SignerChoice(NamedTuple):
     """The signer, and why a faster one was not taken; "" when it is the fastest there is."""
 
     signer: Signer[Any]
     fallback_reason: str
 
-    def in_words(self) -> str:
+    def describe(self) -> str:
         """For people: the signer's name and, in parentheses, why it is not a faster one."""
         return f"{self.signer.name} ({self.fallback_reason})" if self.fallback_reason else self.signer.name
 
 
-Load = Callable[[SigningMetrics], Signer[Any]]
+SignerLoader = Callable[[SigningMetrics], Signer[Any]]
 
 
 def _multibuffer(metrics: SigningMetrics) -> Signer[Any]:
@@ -48,13 +48,13 @@ def _multibuffer(metrics: SigningMetrics) -> Signer[Any]:
     try:
         from tokensvc.jose.signing import _multibuffer as extension
     except ImportError:
-        raise CannotSignHere(_why_no_extension()) from None
-    from tokensvc.jose.signing.multibuffer import MultiBufferSigner, require_signatures
+        raise SignerUnsupported(_why_no_extension()) from None
+    from tokensvc.jose.signing.multibuffer import MultiBufferSigner, check_lanes
 
     if not extension.supported():
-        raise CannotSignHere(_LACKS_INSTRUCTIONS)
+        raise SignerUnsupported(_LACKS_INSTRUCTIONS)
     extension.self_test()
-    require_signatures(extension)
+    check_lanes(extension)
     return MultiBufferSigner(extension, metrics)
 
 
@@ -70,24 +70,24 @@ def _openssl(_metrics: SigningMetrics) -> Signer[Any]:
     return OpenSslSigner()
 
 
-SIGNERS: Mapping[str, Load] = {"multibuffer": _multibuffer, "aws-lc": _aws_lc, "openssl": _openssl}
+SIGNERS: Mapping[str, SignerLoader] = {"multibuffer": _multibuffer, "aws-lc": _aws_lc, "openssl": _openssl}
 """By name, fastest first. Loading is deferred: a library that is not chosen is not imported."""
 
 
-def choose_signer(wanted: str, metrics: SigningMetrics | None = None, signers: Mapping[str, Load] = SIGNERS) -> Chosen:
+def choose_signer(wanted: str, metrics: SigningMetrics | None = None, signers: Mapping[str, SignerLoader] = SIGNERS) -> SignerChoice:
     """The signer of that name, or with `auto` the first that works. Raises SettingsError when none does."""
     reasons: list[str] = []
     for name in signers if wanted == "auto" else [wanted]:
         try:
-            signer = signers[name](metrics or Unmeasured())
+            signer = signers[name](metrics or NoMetrics())
             _self_test(signer)
-        except CannotSignHere as lacking:
+        except SignerUnsupported as lacking:
             reasons.append(f"{name}: {lacking}")
         except Exception as problem:  # noqa: BLE001 - a native library may fail in any way; the next one is tried
             reasons.append(f"{name}: {problem}")
             _log.warning("signer failed its self-test", signer=name, reason=str(problem))
         else:
-            return Chosen(signer, "; ".join(reasons) if wanted == "auto" else _as_named(wanted))
+            return SignerChoice(signer, "; ".join(reasons) if wanted == "auto" else _as_named(wanted))
     raise SettingsError([FieldError("signer", f"no signer can be used ({'; '.join(reasons)})")])
 
 

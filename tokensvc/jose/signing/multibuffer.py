@@ -19,11 +19,11 @@ from tokensvc.jose import es384, keypair
 from tokensvc.jose.es384 import COORDINATE_BYTES
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.jose.signing.aws_lc import AwsLcKey
-from tokensvc.jose.signing.signer import Unmeasured, sign_each
+from tokensvc.jose.signing.signer import NoMetrics, sign_each
 from tokensvc.log import structlog
 from tokensvc.metrics import SigningMetrics
 
-FEWEST = 3
+MIN_BATCH = 3
 """From so many signatures on, one call costs less than as many of AWS-LC: `python -m benchmarks.signers`."""
 
 VERIFY_FIRST = 64
@@ -67,7 +67,7 @@ class MultiBufferKey:
 _Request = tuple[MultiBufferKey, bytes]
 
 
-def require_signatures(extension: Extension) -> None:
+def check_lanes(extension: Extension) -> None:
     """Sign in every lane, with two keys in turns. Raises ValueError for a lane whose signature AWS-LC does not verify.
 
     MultiBufferSigner would put AWS-LC's signature in the place of a wrong or missing one, and a test of it would pass.
@@ -97,7 +97,7 @@ class MultiBufferSigner:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._extension = extension
-        self._metrics = metrics or Unmeasured()
+        self._metrics = metrics or NoMetrics()
         self._monotonic = monotonic
         self._problem = ""
         self._since_verified = 0
@@ -122,7 +122,7 @@ class MultiBufferSigner:
 
     def _sign_group(self, group: Sequence[_Request]) -> list[bytes]:
         """Sign as many as there are lanes, or fewer."""
-        if len(group) < FEWEST:
+        if len(group) < MIN_BATCH:
             return sign_each(group)
         if self._problem:
             return self._sign_instead(group, "switched_off")

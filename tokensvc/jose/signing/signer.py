@@ -40,7 +40,7 @@ def sign_each(requests: Sequence[tuple[PreparedKey, bytes]]) -> list[bytes]:
     return [key.sign(digest) for key, digest in requests]
 
 
-class Unmeasured:
+class NoMetrics:
     """For processes that have no metrics."""
 
     def lanes_filled(self, lanes: int, /) -> None: ...

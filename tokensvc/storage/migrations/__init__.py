@@ -1,1 +1,1 @@
-"""The schema's history, for alembic; `migrate.py` is what runs it."""
+"""The schema's revisions, for alembic; `migrate.py` runs them."""

@@ -1,4 +1,4 @@
-"""What alembic runs for each command: the migrations, on the connection and in the transaction that it was given."""
+"""alembic's environment: runs the migrations on the given connection, in its transaction."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tokensvc.storage import revocation_tables
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=revocation_tables.denials.metadata,  # every table: that file brings those of tables.py along
+    target_metadata=revocation_tables.denials.metadata,  # all tables: the module also imports those of schema.py
     render_as_batch=True,
 )
 with context.begin_transaction():

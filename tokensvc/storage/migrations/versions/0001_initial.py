@@ -1,9 +1,9 @@
-"""The first schema, with the rows that every store has from the start: the deployment and its versions.
+"""The initial schema, with the rows that every new store contains: the deployment and its versions.
 
 Invariants
-- It makes what `tables.py` and `revocation_tables.py` describe, in the same order of columns, on SQLite and on
+- It creates the tables of `schema.py` and `revocation_tables.py`, with the same order of columns, on SQLite and
   PostgreSQL (a test compares the two).
-- It is written out, not derived from those modules: what it makes stays the same when a later revision changes them.
+- It is written out instead of derived from those modules, so it stays the same when a later revision changes them.
 - No column has a default in the database: every INSERT names its values.
 """
 
@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0001_initial"
-"""Not "0001": that was the first of eight revisions of the time before the first release, which no store may keep."""
+"""Not "0001": that was the first of eight pre-release revisions, which are not supported."""
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -27,12 +27,12 @@ _VERSIONS = (*_VERSIONS_WITH_HISTORY, "revocations")
 
 
 def upgrade() -> None:
-    """Create every table, then the rows that are there from the start."""
+    """Create all tables and the initial rows."""
     _create_versions()
     _create_deployment()
-    _create_secrets()
+    _create_wrapped_secrets()
     _create_keys()
-    _create_key_work()
+    _create_key_journal_and_requests()
     _create_workers()
     _create_callers()
     _create_channels()
@@ -92,7 +92,7 @@ def _create_deployment() -> None:
     op.bulk_insert(deployment, [row])
 
 
-def _create_secrets() -> None:
+def _create_wrapped_secrets() -> None:
     op.create_table(
         "subject_keys",
         sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
@@ -142,7 +142,7 @@ def _create_keys() -> None:
     )
 
 
-def _create_key_work() -> None:
+def _create_key_journal_and_requests() -> None:
     op.create_table(
         "key_journal",
         sa.Column("id", sa.Integer, primary_key=True),
