@@ -80,7 +80,7 @@ REQUESTS = st.lists(
 EVENTS = st.lists(
     st.one_of(
         st.tuples(st.just("feed"), st.integers(1, 400) | st.sampled_from([65_536, 250_000])),
-        st.sampled_from([("turn", 1), ("turn", 5), ("pause", 0), ("resume", 0), ("release", 0)]),
+        st.sampled_from([("iterate", 1), ("iterate", 5), ("pause", 0), ("resume", 0), ("release", 0)]),
     ),
     max_size=40,
 )
@@ -127,7 +127,7 @@ def test_every_complete_request_is_answered_once_in_order(
                     if piece := stream[position : position + size]:
                         protocol.data_received(piece)
                         position += len(piece)
-                case "turn":
+                case "iterate":
                     await settle(size)
                 case "pause" if not paused_writing:
                     protocol.pause_writing()

@@ -36,7 +36,7 @@ _PROBE_CHANNEL = "readiness-probe"
 
 
 async def livez(_scope: Scope, _receive: Receive, _context: RequestContext) -> Response:
-    """`GET /livez`: the process answers."""
+    """`GET /livez`: the process is alive."""
     return Response(200, b'{"status":"alive"}', (JSON,), "ok")
 
 
