@@ -86,12 +86,12 @@ def test_its_pair_and_its_private_half_outlast_everything_that_goes_by_itself(
     deployment.generate()
     deployment.reconcile()
     deployment.rotate()
-    [(record, there)] = deployment.placements(EAST, of)
+    [(record, placement)] = deployment.placements(EAST, of)
     spoil(deployment, record.id)
     for _ in range(4):
         deployment.drain()
         deployment.reconcile()
-    assert there.arn in pairs(deployment)
+    assert placement.arn in pairs(deployment)
     assert record.id in deployment.vault.key_ids()
     assert record_of(deployment, record.id).damage
     assert len(pairs(deployment)) <= MAX_KEY_PAIRS
@@ -108,7 +108,9 @@ def test_it_fills_its_slot(deployment: InMemoryDeployment) -> None:
     assert after.unreadable == {key.placements[0].arn}
     deployment.ivs.pairs.clear()
     deployment.clock.advance(GRACE_SECONDS + 1)
-    assert sync_inventory(deployment.context(), EAST).region_state.unreadable == {key.placements[0].arn}, "lists may lag"
+    assert sync_inventory(deployment.context(), EAST).region_state.unreadable == {key.placements[0].arn}, (
+        "lists may lag"
+    )
 
 
 def test_a_region_that_is_full_of_such_keys_gets_no_other(deployment: InMemoryDeployment) -> None:
@@ -117,16 +119,16 @@ def test_a_region_that_is_full_of_such_keys_gets_no_other(deployment: InMemoryDe
         deployment.reconcile()
     for record in deployment.store.keys.list():
         damage(deployment, record.id, "state", "reticent", EAST)
-    [outlook] = deployment.reconcile()
-    assert "somebody must make room" in (outlook.wait.reason if outlook.wait else "")
+    [result] = deployment.reconcile()
+    assert "free a slot" in (result.wait.reason if result.wait else "")
     assert len(pairs(deployment)) == MAX_KEY_PAIRS
 
 
 def test_what_is_wrong_is_told(deployment: InMemoryDeployment) -> None:
     key = deployment.generate()
     damage(deployment, key.id, "state", "reticent", EAST)
-    [outlook] = deployment.reconcile()
-    assert any(f"key {key.id} cannot be read" in words for words in texts(outlook.problems))
+    [result] = deployment.reconcile()
+    assert any(f"key {key.id} cannot be read" in words for words in texts(result.problems))
 
 
 def test_a_key_that_was_only_made_is_neither_imported_nor_forgotten(deployment: InMemoryDeployment) -> None:
@@ -202,7 +204,7 @@ def test_the_key_does_not_sign_there_and_every_other_one_goes_on(
     assert key.id in east.problems
     assert west.active is not None
     [warning] = worker.refresh.current.damage
-    assert warning == f"key {key.id} cannot be read: in {EAST} state is none that a key can be in"
+    assert warning == f"key {key.id} cannot be read: in {EAST} state is not a state of a key"
     damage(deployment, key.id, "state", "active", EAST)
     assert slot(deployment, worker).active is not None, "it is read again although no version rose"
     assert worker.refresh.current.damage == ()

@@ -99,7 +99,7 @@ def test_removing_a_denial_keeps_the_minimum_version(store: Store) -> None:
     [denied] = in_force(store)
     store.denials.remove(denied.id, EVERYONE)
     [row] = everything(store)
-    assert row.standing[:2] == (0, accepted.version + 1)
+    assert row.restriction[:2] == (0, accepted.version + 1)
 
 
 @pytest.mark.parametrize("patterns", [(OTHER,), (), ("arn:aws:ivs:us-east-1:*:channel/A",)], ids=str)

@@ -38,7 +38,7 @@ def test_a_store_without_its_row_is_unfit(store: Store) -> None:
 def test_a_control_plane_binds_for_good(store: Store) -> None:
     assert store.deployment.bind("aws").control_plane == "aws"
     assert store.deployment.bind("aws") == store.deployment.read()
-    with pytest.raises(ForeignDeployment, match="control plane aws, not in local"):
+    with pytest.raises(ForeignDeployment, match="control plane aws, not to local"):
         store.deployment.bind("local")
     assert store.deployment.read().control_plane == "aws"
 
@@ -46,7 +46,7 @@ def test_a_control_plane_binds_for_good(store: Store) -> None:
 def test_an_account_binds_for_good(store: Store) -> None:
     assert store.deployment.bind_account("123456789012").account == "123456789012"
     assert store.deployment.bind_account("123456789012") == store.deployment.read()
-    with pytest.raises(ForeignDeployment, match="account 123456789012, not in 000000000000"):
+    with pytest.raises(ForeignDeployment, match="account 123456789012, not to 000000000000"):
         store.deployment.bind_account("000000000000")
 
 

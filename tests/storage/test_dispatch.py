@@ -76,7 +76,7 @@ def test_what_a_process_answered_before_it_was_killed_is_there(store: Store, sto
     assert heard.keys() <= kept.keys()
     assert len(kept) % 20 == 0
     waiting = {e.viewer_id: e.version for e in store.revocation_queue.claim(HERE, Priority.BULK, 100_000, 60)}
-    standings = {row.standing.minimum_version for row in store.denials.changed_since(Position(), 100_000).rows}
+    standings = {row.restriction.minimum_version for row in store.denials.changed_since(Position(), 100_000).rows}
     assert len(waiting) == len(kept)
     for name, told in heard.items():
         assert kept[name].version == waiting[name] == told

@@ -58,7 +58,7 @@ def test_a_deletion_that_was_begun_is_noted_once(store: Store, key_id: str) -> N
 def test_what_is_being_deleted_never_signs_again(store: Store) -> None:
     three(store)
     store.keys.start_deletion(place_of(store, "k3"), LATER)
-    with pytest.raises(ConcurrentModification, match="on its way out"):
+    with pytest.raises(ConcurrentModification, match="cannot be reactivated"):
         store.keys.activate("k3", HERE, LATER, 3600)
     store.keys.start_deletion(place_of(store, "k1"), LATER)
     compromise(store, "k2")

@@ -149,7 +149,7 @@ def test_a_retiring_key_becomes_active_again_for_whoever_saw_since_when_it_retir
     samples.add_key(store, "k2", HERE)
     store.keys.activate("k1", HERE, AT, 3600)
     store.keys.activate("k2", HERE, LATER, 3600)
-    with pytest.raises(ConcurrentModification, match="on its way out"):
+    with pytest.raises(ConcurrentModification, match="cannot be reactivated"):
         store.keys.activate("k1", HERE, LATER, 3600, retiring_since=AT)
     assert state(store, "k2") is KeyState.ACTIVE
     store.deployment.set_max_ttl_seconds(7200)

@@ -48,7 +48,7 @@ def get(store: Store, revocation_id: str) -> Revocation:
 
 
 def standing(store: Store, viewer: str = "v") -> ViewerRestriction:
-    return {row.digest: row.standing for row in store.denials.changed_since(Position(), 1000).rows}[
+    return {row.digest: row.restriction for row in store.denials.changed_since(Position(), 1000).rows}[
         viewer_digest(CHANNEL, viewer)
     ]
 

@@ -1,11 +1,12 @@
-"""`KeyStore`: key pairs and what each is in each place.
+"""`KeyStore`: key pairs and their placements.
 
-Rules of the file
-- Every change holds `keys` first, so changes to keys happen one after the other; each move is still one
-  UPDATE … WHERE <the state it was decided on>.
-- A move that `keys/lifecycle.MOVES` does not have is a ConcurrentModification: somebody else moved the key first.
-- A row that cannot be read is part of its key's record all the same: the pair fills a slot, and must not be taken for
-  one that nobody knows.
+Invariants
+- Every change locks the `keys` version first, so changes of keys are serialized. Each transition is still one
+  UPDATE … WHERE <expected state>.
+- A transition that is not in `keys/lifecycle.TRANSITIONS` raises ConcurrentModification: another process changed the
+  key first.
+- A row that cannot be read is still part of its key's record: its pair occupies a slot in IVS, and must not be taken
+  for an unknown one.
 """
 
 from __future__ import annotations
@@ -70,8 +71,8 @@ class SqlKeyStore:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "keys")
             compromised_at = _get(connection, key_id).compromised_at
-            elsewhere = sa.select(key_pairs.c.longest_ttl_seconds).where(key_pairs.c.id == key_id)
-            longest = connection.execute(elsewhere).scalar_one()
+            query = sa.select(key_pairs.c.longest_ttl_seconds).where(key_pairs.c.id == key_id)
+            longest = connection.execute(query).scalar_one()
             if may_have_signed:
                 longest = max(longest, _max_ttl_seconds(connection))
             state = KeyState.PREPARED if compromised_at is None else KeyState.COMPROMISED
@@ -101,19 +102,21 @@ class SqlKeyStore:
     ) -> KeyRecord:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "keys")
-            now_in = _require_placement(connection, key_id, account_region)
-            longest = max(now_in.longest_ttl_seconds, longest_ttl_seconds, _max_ttl_seconds(connection))
-            retires = now_in.state is KeyState.RETIRING
-            if now_in.deleting_at is not None or (retires and now_in.retiring_at != retiring_since):
-                raise ConcurrentModification(f"the key is {now_in.state} in {account_region.region} and on its way out")
-            if now_in.state is not KeyState.ACTIVE:
-                former = _active_key_id(connection, account_region)
-                if former is not None:
-                    _move(connection, former, account_region, KeyState.ACTIVE, KeyState.RETIRING, retiring_at=at)
-                was_retiring_at = now_in.retiring_at if temporary else None
-                began = {"activated_at": at, "retiring_at": was_retiring_at}
-                _move(connection, key_id, account_region, now_in.state, KeyState.ACTIVE, **began)
-            elif longest == now_in.longest_ttl_seconds:
+            current = _require_placement(connection, key_id, account_region)
+            longest = max(current.longest_ttl_seconds, longest_ttl_seconds, _max_ttl_seconds(connection))
+            is_retiring = current.state is KeyState.RETIRING
+            if current.deleting_at is not None or (is_retiring and current.retiring_at != retiring_since):
+                raise ConcurrentModification(
+                    f"the key is {current.state} in {account_region.region} and cannot be reactivated"
+                )
+            if current.state is not KeyState.ACTIVE:
+                previous = _active_key_id(connection, account_region)
+                if previous is not None:
+                    _move(connection, previous, account_region, KeyState.ACTIVE, KeyState.RETIRING, retiring_at=at)
+                retiring_at = current.retiring_at if temporary else None
+                times = {"activated_at": at, "retiring_at": retiring_at}
+                _move(connection, key_id, account_region, current.state, KeyState.ACTIVE, **times)
+            elif longest == current.longest_ttl_seconds:
                 return _get(connection, key_id)
             connection.execute(
                 sa.update(key_placements)
@@ -123,57 +126,62 @@ class SqlKeyStore:
             changes.bump_version(connection, "keys")
             return _get(connection, key_id)
 
-    def start_deletion(self, seen: KeyPlacement, at: datetime) -> KeyRecord:
+    def start_deletion(self, placement: KeyPlacement, at: datetime) -> KeyRecord:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "keys")
-            now_in = _require_placement(connection, seen.key_id, seen.account_region)
-            signs = now_in.state is KeyState.ACTIVE
-            drains = now_in.state in {KeyState.RETIRING, KeyState.PREPARED}
-            if signs or (drains and now_in.retiring_at != seen.retiring_at):
+            current = _require_placement(connection, placement.key_id, placement.account_region)
+            is_active = current.state is KeyState.ACTIVE
+            may_have_signed = current.state in {KeyState.RETIRING, KeyState.PREPARED}
+            if is_active or (may_have_signed and current.retiring_at != placement.retiring_at):
                 raise ConcurrentModification(
-                    f"the key has signed in {seen.account_region.region} in the meantime, so its pair stays for now"
+                    f"the key has signed in {placement.account_region.region} in the meantime, so its pair is not deleted yet"
                 )
-            if now_in.deleting_at is None:
-                begun = (
+            if current.deleting_at is None:
+                update = (
                     sa.update(key_placements)
-                    .where(*_is_placement(seen.key_id, seen.account_region))
+                    .where(*_is_placement(placement.key_id, placement.account_region))
                     .values(deleting_at=at)
                 )
-                connection.execute(begun)
+                connection.execute(update)
                 changes.bump_version(connection, "keys")
-            return _get(connection, seen.key_id)
+            return _get(connection, placement.key_id)
 
     def record_deletion(
         self, key_id: str, account_region: AccountRegion, at: datetime, *, others_may_have_signed: bool = False
     ) -> KeyRecord:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "keys")
-            now_in = _require_placement(connection, key_id, account_region)
-            if now_in.state is KeyState.ACTIVE:
+            current = _require_placement(connection, key_id, account_region)
+            if current.state is KeyState.ACTIVE:
                 raise ConcurrentModification(
-                    f"the key is active in {account_region.region}, so its pair is not deleted there"
+                    f"the key is active in {account_region.region}, so its pair cannot be deleted there"
                 )
-            if now_in.retired_at is None:
-                _record_gone(connection, now_in, at)
+            if current.retired_at is None:
+                _record_gone(connection, current, at)
                 if others_may_have_signed:
                     _start_drains(connection, account_region, at, _max_ttl_seconds(connection))
                 changes.bump_version(connection, "keys")
             return _get(connection, key_id)
 
     def record_absence(
-        self, seen: KeyPlacement, at: datetime, propagation_seconds: float, *, unable: Collection[str] = frozenset()
+        self,
+        placement: KeyPlacement,
+        at: datetime,
+        propagation_seconds: float,
+        *,
+        unable: Collection[str] = frozenset(),
     ) -> KeyRecord:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "deployment")
             changes.lock_version(connection, "keys")
-            key_id, place = seen.key_id, seen.account_region
-            now_in = _require_placement(connection, key_id, place)
-            if now_in.arn != seen.arn:
-                raise ConcurrentModification(f"the key is known as another pair in {place.region} by now")
-            if now_in.retired_at is None:
-                _record_gone(connection, now_in, at)
-                if now_in.state is KeyState.ACTIVE:
-                    _replace_lost_key(connection, place, unable, at, propagation_seconds)
+            key_id, account_region = placement.key_id, placement.account_region
+            current = _require_placement(connection, key_id, account_region)
+            if current.arn != placement.arn:
+                raise ConcurrentModification(f"another pair is now recorded for the key in {account_region.region}")
+            if current.retired_at is None:
+                _record_gone(connection, current, at)
+                if current.state is KeyState.ACTIVE:
+                    _replace_lost_key(connection, account_region, unable, at, propagation_seconds)
                 changes.bump_version(connection, "keys")
             return _get(connection, key_id)
 
@@ -191,18 +199,18 @@ class SqlKeyStore:
             changes.lock_version(connection, "deployment")
             changes.lock_version(connection, "keys")
             _compromise_unreadable_rows(connection, _get(connection, key_id), at)
-            bad = {key_id} | (_keys_that_never_signed(connection) if include_standby else set())
+            compromised = {key_id} | (_keys_that_never_signed(connection) if include_standby else set())
             marked = (
                 sa.update(key_pairs)
-                .where(key_pairs.c.id.in_(bad), key_pairs.c.compromised_at.is_(None))
+                .where(key_pairs.c.id.in_(compromised), key_pairs.c.compromised_at.is_(None))
                 .values(compromised_at=at)
                 .returning(key_pairs.c.id)
             )
             if connection.execute(marked).all():
-                _compromise_keys(connection, bad, bad.union(unable), at, propagation_seconds)
+                _compromise_keys(connection, compromised, compromised.union(unable), at, propagation_seconds)
                 if others_may_have_signed:
-                    for there in _get(connection, key_id).placements:
-                        _start_drains(connection, there.account_region, at, _max_ttl_seconds(connection))
+                    for placement in _get(connection, key_id).placements:
+                        _start_drains(connection, placement.account_region, at, _max_ttl_seconds(connection))
                 changes.bump_version(connection, "keys")
             return _get(connection, key_id)
 
@@ -210,38 +218,39 @@ class SqlKeyStore:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "keys")
             if connection.execute(sa.select(key_placements.c.key_id).where(key_placements.c.key_id == key_id)).first():
-                raise ConcurrentModification("IVS holds, or held, this key: its record stays")
+                raise ConcurrentModification("the key is or was imported into IVS, so its record is kept")
             gone = sa.delete(key_pairs).where(key_pairs.c.id == key_id).returning(key_pairs.c.id)
             if connection.execute(gone).first():
                 changes.bump_version(connection, "keys")
 
 
 def _compromise_unreadable_rows(connection: sa.Connection, record: KeyRecord, at: datetime) -> None:
-    """Compromise what of this key cannot be read: no state is lost, and the pair is deleted if that repairs the row."""
+    """Mark the unreadable rows of this key as compromised. Only unreadable values are overwritten; if that repairs a row,
+    its pair will be deleted in IVS."""
     if record.damage:
         unknown = sa.update(key_placements).where(
             key_placements.c.key_id == record.id, key_placements.c.state.not_in(_STATES)
         )
         connection.execute(unknown.values(state=KeyState.COMPROMISED, compromised_at=at))
-        itself = sa.update(key_pairs).where(key_pairs.c.id == record.id)
-        connection.execute(itself.values(compromised_at=None))  # marked next, whatever it held
+        pair = sa.update(key_pairs).where(key_pairs.c.id == record.id)
+        connection.execute(pair.values(compromised_at=None))  # the caller sets it next
         changes.bump_version(connection, "keys")
 
 
 def _raise_longest_ttl(connection: sa.Connection, key_id: str, public_der: bytes, seconds: int) -> bool:
-    """Let tokens of a known key, minted elsewhere, live so long; whether that is new."""
+    """Raise the longest lifetime of tokens that were signed elsewhere with a known key; return whether it changed."""
     known = sa.select(key_pairs.c.id).where(key_pairs.c.id == key_id, key_pairs.c.public_der == public_der)
     if connection.execute(known).first() is None:
-        raise Conflict("the store knows a key with this id or this public half already")
-    told = False
+        raise Conflict("the store already has a key with this id or this public key")
+    changed = False
     for table, column in ((key_pairs, key_pairs.c.id), (key_placements, key_placements.c.key_id)):
         shorter = sa.update(table).where(column == key_id, table.c.longest_ttl_seconds < seconds)
-        told |= bool(connection.execute(shorter.values(longest_ttl_seconds=seconds).returning(column)).all())
-    return told
+        changed |= bool(connection.execute(shorter.values(longest_ttl_seconds=seconds).returning(column)).all())
+    return changed
 
 
 def _keys_that_never_signed(connection: sa.Connection) -> set[str]:
-    """Keys that stand ready, or were only made."""
+    """The ids of standby keys and of keys that were never imported."""
     signed = sa.select(key_placements.c.key_id).where(key_placements.c.activated_at.is_not(None))
     return set(connection.execute(sa.select(key_pairs.c.id).where(key_pairs.c.id.not_in(signed))).scalars())
 
@@ -249,74 +258,75 @@ def _keys_that_never_signed(connection: sa.Connection) -> set[str]:
 def _mark_stray_import(
     connection: sa.Connection, key_id: str, account_region: AccountRegion, arn: str, at: datetime
 ) -> None:
-    """A retired key's pair turned up once more: it is to be deleted."""
+    """Record a second import of a retired key, to be deleted."""
     taken = sa.select(key_placements.c.key_id).where(key_placements.c.arn == arn)
     if connection.execute(taken).first() is not None:
         raise ConcurrentModification(f"another key is recorded under this ARN in {account_region.region}")
-    back = sa.update(key_placements).where(
+    update = sa.update(key_placements).where(
         *_is_placement(key_id, account_region), key_placements.c.retired_at.is_not(None)
     )
-    back = back.values(arn=arn, imported_at=at, deleting_at=at, retired_at=None)
-    if connection.execute(back.returning(key_placements.c.key_id)).first() is None:
+    update = update.values(arn=arn, imported_at=at, deleting_at=at, retired_at=None)
+    if connection.execute(update.returning(key_placements.c.key_id)).first() is None:
         raise ConcurrentModification(f"another import of this key is recorded in {account_region.region}")
 
 
 def _compromise_keys(
-    connection: sa.Connection, bad: set[str], unfit: set[str], at: datetime, propagation_seconds: float
+    connection: sa.Connection, compromised: set[str], unusable: set[str], at: datetime, propagation_seconds: float
 ) -> None:
-    """Compromise the bad keys everywhere; where one of them signed, the best that is fit signs from now on."""
-    ceiling = _max_ttl_seconds(connection)
-    pairs = [there for record in _records(connection) for there in record.placements]
-    left: dict[AccountRegion, KeyPlacement | None] = {}
-    for pair in pairs:
-        if pair.key_id in bad and pair.state is not KeyState.COMPROMISED:
-            _move(connection, pair.key_id, pair.account_region, pair.state, KeyState.COMPROMISED, compromised_at=at)
-            if pair.state is KeyState.ACTIVE:
-                others = [p for p in pairs if p.account_region == pair.account_region and p.key_id not in unfit]
-                left[pair.account_region] = successor(others, at, propagation_seconds)
-    for best in left.values():
+    """Compromise these keys in all placements. Where one was active, the best of the keys that are not unusable takes
+    over."""
+    max_ttl_seconds = _max_ttl_seconds(connection)
+    placements = [placement for record in _records(connection) for placement in record.placements]
+    successors: dict[AccountRegion, KeyPlacement | None] = {}
+    for old in placements:
+        if old.key_id in compromised and old.state is not KeyState.COMPROMISED:
+            _move(connection, old.key_id, old.account_region, old.state, KeyState.COMPROMISED, compromised_at=at)
+            if old.state is KeyState.ACTIVE:
+                others = [p for p in placements if p.account_region == old.account_region and p.key_id not in unusable]
+                successors[old.account_region] = successor(others, at, propagation_seconds)
+    for best in successors.values():
         if best is not None:
-            _promote(connection, best, at, ceiling)
+            _promote(connection, best, at, max_ttl_seconds)
 
 
-def _record_gone(connection: sa.Connection, there: KeyPlacement, at: datetime) -> None:
-    """IVS holds the pair no more: the key is retired there, or stays compromised."""
-    if there.state in {KeyState.COMPROMISED, KeyState.RETIRED}:
-        ended = (
-            sa.update(key_placements).where(*_is_placement(there.key_id, there.account_region)).values(retired_at=at)
-        )
-        connection.execute(ended)
+def _record_gone(connection: sa.Connection, placement: KeyPlacement, at: datetime) -> None:
+    """IVS no longer holds the pair: the key is retired there, or stays compromised."""
+    key_id, account_region = placement.key_id, placement.account_region
+    if placement.state in {KeyState.COMPROMISED, KeyState.RETIRED}:
+        update = sa.update(key_placements).where(*_is_placement(key_id, account_region))
+        connection.execute(update.values(retired_at=at))
     else:
-        _move(connection, there.key_id, there.account_region, there.state, KeyState.RETIRED, retired_at=at)
+        _move(connection, key_id, account_region, placement.state, KeyState.RETIRED, retired_at=at)
 
 
 def _replace_lost_key(
     connection: sa.Connection,
     account_region: AccountRegion,
-    unfit: Collection[str],
+    unusable: Collection[str],
     at: datetime,
     propagation_seconds: float,
 ) -> None:
-    """The place has lost its active key without our doing: see `KeyStore.record_absence`."""
-    ceiling = _max_ttl_seconds(connection)
-    here = [
-        there
+    """Replace an active key that IVS no longer holds although we did not delete it; see `KeyStore.record_absence`."""
+    max_ttl_seconds = _max_ttl_seconds(connection)
+    candidates = [
+        placement
         for record in _records(connection)
-        for there in record.placements
-        if there.account_region == account_region
+        for placement in record.placements
+        if placement.account_region == account_region and placement.key_id not in unusable
     ]
-    best = successor([there for there in here if there.key_id not in unfit], at, propagation_seconds)
+    best = successor(candidates, at, propagation_seconds)
     if best is not None:
-        _promote(connection, best, at, ceiling)
-    _start_drains(connection, account_region, at, ceiling)
+        _promote(connection, best, at, max_ttl_seconds)
+    _start_drains(connection, account_region, at, max_ttl_seconds)
 
 
-def _start_drains(connection: sa.Connection, account_region: AccountRegion, at: datetime, ceiling: int) -> None:
-    """Each key there that does not sign may have signed up to now, without the store's knowledge, for the ceiling."""
+def _start_drains(connection: sa.Connection, account_region: AccountRegion, at: datetime, max_ttl_seconds: int) -> None:
+    """Start the drains of the prepared and retiring keys there: each may have signed tokens of the deployment's longest
+    lifetime until now, without the store's knowledge."""
     idle = (*_is_in(account_region), key_placements.c.state.in_([KeyState.PREPARED, KeyState.RETIRING]))
     connection.execute(sa.update(key_placements).where(*idle).values(retiring_at=at))
-    shorter = sa.update(key_placements).where(*idle, key_placements.c.longest_ttl_seconds < ceiling)
-    connection.execute(shorter.values(longest_ttl_seconds=ceiling))
+    shorter = sa.update(key_placements).where(*idle, key_placements.c.longest_ttl_seconds < max_ttl_seconds)
+    connection.execute(shorter.values(longest_ttl_seconds=max_ttl_seconds))
 
 
 def _max_ttl_seconds(connection: sa.Connection) -> int:
@@ -324,26 +334,25 @@ def _max_ttl_seconds(connection: sa.Connection) -> int:
     return seconds
 
 
-def _promote(connection: sa.Connection, best: KeyPlacement, at: datetime, ceiling: int) -> None:
-    longest = max(best.longest_ttl_seconds, ceiling)
-    stands_in_since = best.retiring_at if best.state is KeyState.RETIRING else None
-    began = {
+def _promote(connection: sa.Connection, best: KeyPlacement, at: datetime, max_ttl_seconds: int) -> None:
+    """Make this the active key. One that was retiring keeps `retiring_at`, which marks it as temporary."""
+    values = {
         "activated_at": best.activated_at or at,
-        "retiring_at": stands_in_since,
-        "longest_ttl_seconds": longest,
+        "retiring_at": best.retiring_at if best.state is KeyState.RETIRING else None,
+        "longest_ttl_seconds": max(best.longest_ttl_seconds, max_ttl_seconds),
     }
-    _move(connection, best.key_id, best.account_region, best.state, KeyState.ACTIVE, **began)
+    _move(connection, best.key_id, best.account_region, best.state, KeyState.ACTIVE, **values)
 
 
 def _move(
     connection: sa.Connection, key_id: str, account_region: AccountRegion, was: KeyState, to: KeyState, **values: Any
 ) -> None:
-    moved = (
+    update = (
         sa.update(key_placements)
         .where(*_is_placement(key_id, account_region), key_placements.c.state == was)
         .values(state=to, **values)
     )
-    if to not in TRANSITIONS[was] or connection.execute(moved.returning(key_placements.c.key_id)).first() is None:
+    if to not in TRANSITIONS[was] or connection.execute(update.returning(key_placements.c.key_id)).first() is None:
         raise ConcurrentModification(f"the key is {was} in {account_region.region}, so it cannot become {to} there")
 
 
@@ -366,9 +375,9 @@ def _find_placement(connection: sa.Connection, key_id: str, account_region: Acco
     row = connection.execute(sa.select(*raw(*key_placements.c)).where(*_is_placement(key_id, account_region))).first()
     try:
         return None if row is None else _placement(row)
-    except UnreadableValue as problem:
+    except UnreadableValue as error:
         raise RowUnreadable(
-            f"key {key_id} cannot be read in {account_region.region}: {problem}",
+            f"key {key_id} cannot be read in {account_region.region}: {error}",
             subject={"key_id": key_id, "region": account_region.region},
             remedy=Remedy(Action.DIAGNOSE),
         ) from None
@@ -379,7 +388,7 @@ def _require_placement(connection: sa.Connection, key_id: str, account_region: A
     if found is None:
         _get(connection, key_id)
         raise ConcurrentModification(
-            f"the key is not known to be in {account_region.region}",
+            f"the key was never imported in {account_region.region}",
             subject={"key_id": key_id, "region": account_region.region},
         )
     return found
@@ -393,52 +402,53 @@ def _get(connection: sa.Connection, key_id: str) -> KeyRecord:
 
 
 def _records(connection: sa.Connection, key_id: str | None = None) -> list[KeyRecord]:
-    """All records, or the one of that id: two queries however many there are."""
+    """All records, or the one of that id; always two queries."""
     pairs = sa.select(*raw(*key_pairs.c)).order_by(key_pairs.c.created_at, key_pairs.c.id)
-    inside = sa.select(*raw(*key_placements.c)).order_by(key_placements.c.account, key_placements.c.region)
+    of_placements = sa.select(*raw(*key_placements.c)).order_by(key_placements.c.account, key_placements.c.region)
     if key_id is not None:
-        pairs, inside = pairs.where(key_pairs.c.id == key_id), inside.where(key_placements.c.key_id == key_id)
-    rows, places = connection.execute(pairs).all(), dict[str, list[sa.Row[Any]]]()
-    for row in connection.execute(inside):
-        places.setdefault(row.key_id, []).append(row)
-    return [_record(row, places.get(row.id, [])) for row in rows]
+        pairs = pairs.where(key_pairs.c.id == key_id)
+        of_placements = of_placements.where(key_placements.c.key_id == key_id)
+    rows, placements = connection.execute(pairs).all(), dict[str, list[sa.Row[Any]]]()
+    for row in connection.execute(of_placements):
+        placements.setdefault(row.key_id, []).append(row)
+    return [_record(row, placements.get(row.id, [])) for row in rows]
 
 
-def _record(row: sa.Row[Any], placements: Sequence[sa.Row[Any]]) -> KeyRecord:
+def _record(row: sa.Row[Any], placement_rows: Sequence[sa.Row[Any]]) -> KeyRecord:
     damage: list[str] = []
-    there: list[KeyPlacement] = []
+    placements: list[KeyPlacement] = []
     unreadable: list[UnreadablePlacement] = []
     try:
         fingerprint, public_der = text(row, "fingerprint"), octets(row, "public_der")
         created_at, compromised_at = instant(row, "created_at"), instant_or_none(row, "compromised_at")
-    except UnreadableValue as problem:  # it may be compromised, so it signs nowhere
-        damage.append(str(problem))
+    except UnreadableValue as error:  # it may be compromised, so it signs nowhere
+        damage.append(str(error))
         fingerprint, public_der, created_at, compromised_at = "", b"", _UNKNOWN, None
-    is_sound = not damage
-    for place in placements:
+    is_readable = not damage
+    for placement_row in placement_rows:
         try:
-            if is_sound:
-                there.append(_placement(place))
+            if is_readable:
+                placements.append(_placement(placement_row))
             else:
-                unreadable.append(_unreadable_placement(place))
-        except UnreadableValue as problem:
-            damage.append(f"in {place.region} {problem}")
-            unreadable.append(_unreadable_placement(place))
-    why = "; ".join(damage)
+                unreadable.append(_unreadable_placement(placement_row))
+        except UnreadableValue as error:
+            damage.append(f"in {placement_row.region} {error}")
+            unreadable.append(_unreadable_placement(placement_row))
+    reason = "; ".join(damage)
     return KeyRecord(
-        str(row.id), fingerprint, public_der, created_at, tuple(there), compromised_at, why, tuple(unreadable)
+        str(row.id), fingerprint, public_der, created_at, tuple(placements), compromised_at, reason, tuple(unreadable)
     )
 
 
 def _unreadable_placement(row: sa.Row[Any]) -> UnreadablePlacement:
-    place = AccountRegion(account=str(row.account), region=str(row.region))
-    return UnreadablePlacement(str(row.key_id), place, str(row.arn), row.retired_at is None)
+    account_region = AccountRegion(account=str(row.account), region=str(row.region))
+    return UnreadablePlacement(str(row.key_id), account_region, str(row.arn), row.retired_at is None)
 
 
 def _placement(row: sa.Row[Any]) -> KeyPlacement:
-    """Raises Unreadable."""
+    """Raises UnreadableValue."""
     if row.state not in _STATES:
-        raise UnreadableValue("state is none that a key can be in")
+        raise UnreadableValue("state is not a state of a key")
     return KeyPlacement(
         key_id=text(row, "key_id"),
         account_region=AccountRegion(account=text(row, "account"), region=text(row, "region")),

@@ -89,7 +89,7 @@ def make_engine(url: sa.URL, timeout_seconds: float) -> sa.Engine:
 
 
 def _libpq_defaults() -> dict[str, str | None]:
-    """libpq's defaults for parameters that the URL omits: environment variables such as PGHOST, and compiled-in values."""
+    """libpq's defaults for omitted parameters: environment variables such as PGHOST, and compiled-in values."""
     options = psycopg.pq.Conninfo.get_defaults()
     return {option.keyword.decode(): option.val.decode(errors="replace") if option.val else None for option in options}
 
