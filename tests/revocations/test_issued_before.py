@@ -93,7 +93,7 @@ class History:
             )
         self.requested.append(Requested(name, self.now, issued_before, accepted.version))
         digest = viewer_digest(self.dispatch.channel, self.viewer)
-        rows = {row.digest: row.standing for row in self.store.denials.changed_since(Position(), 10_000).rows}
+        rows = {row.digest: row.restriction for row in self.store.denials.changed_since(Position(), 10_000).rows}
         assert rows[digest].minimum_version >= self.restrictions[-1].minimum_version, "the minimum never decreases"
         self.restrictions.append(rows[digest])
 

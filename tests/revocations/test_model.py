@@ -63,7 +63,7 @@ def issue(revocations: list[Revoked], at: float, staleness: float, skew: float) 
     """A token issued at that instant by a worker with a snapshot that stale and a clock that far ahead."""
     known = sum(revoked.committed_at <= at - staleness for revoked in revocations)
     second = math.floor(at + skew)
-    restriction = revocations[known - 1].standing if known else ViewerRestriction()
+    restriction = revocations[known - 1].restriction if known else ViewerRestriction()
     return Issued(second, session_version(second, restriction.lowest_version(second)), known)
 
 
@@ -127,7 +127,7 @@ def test_tokens_issued_before_the_instant_are_ended(
 @given(times=aged)
 def test_minimums_never_decrease_and_filters_are_valid_for_ivs(times: list[tuple[float, float, int | None]]) -> None:
     revocations = revoked_at(times)
-    for before, after in itertools.pairwise([ViewerRestriction(), *(r.standing for r in revocations)]):
+    for before, after in itertools.pairwise([ViewerRestriction(), *(r.restriction for r in revocations)]):
         assert after.minimum_version >= before.minimum_version
     full = [r.version for r in revocations if r.issued_before is None]
     assert full == sorted(set(full))
@@ -152,7 +152,7 @@ def test_after_readmission_every_worker_issues_a_valid_token(
     revocations = revoked_at(times)
     last = revocations[-1]
     until = denied_until(last.at, REACH, last.issued_before, deny)
-    readmit = readmit_after(last.at, REACH, last.version, last.standing._replace(denied_until=until))
+    readmit = readmit_after(last.at, REACH, last.version, last.restriction._replace(denied_until=until))
     assert readmit >= max(until, last.at)
     for offset, staleness, skew in tokens:
         token = issue(revocations, readmit + max(offset, 0.0), staleness, skew)

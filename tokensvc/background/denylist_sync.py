@@ -78,7 +78,7 @@ class DenylistSync:
     def _next_page(self, now: float) -> ChangePage[RestrictionRow]:
         page = self._denials.changed_since(self.position, SLICE_ROWS)
         for start in range(0, len(page.rows), SLICE_ROWS):
-            self._loading.apply([(r.digest, r.standing) for r in page.rows[start : start + SLICE_ROWS]], now)
+            self._loading.apply([(r.digest, r.restriction) for r in page.rows[start : start + SLICE_ROWS]], now)
             self._pause(PAUSE_SECONDS)
         if self.damaged or page.damaged:
             readable = {row.digest.hex() for row in page.rows}

@@ -46,7 +46,7 @@ class RestrictionRow(NamedTuple):
     """The restriction of one viewer of a channel, as workers read it."""
 
     digest: bytes
-    standing: ViewerRestriction
+    restriction: ViewerRestriction
     number: int
 
 

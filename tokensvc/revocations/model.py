@@ -52,21 +52,21 @@ hundred, so that versions stay within the range that IVS accepts."""
 
 
 def versions_up_to(
-    now: float, max_staleness_seconds: float, standing: ViewerRestriction, issued_before: int | None = None
+    now: float, max_staleness_seconds: float, restriction: ViewerRestriction, issued_before: int | None = None
 ) -> int:
     """F: the highest session version to end.
 
     Without `issued_before`, F covers every version that a stale worker may still issue until now + max_staleness. With
-    it, F covers every version below that of a token issued at that second under the restriction `standing`.
+    it, F covers every version below that of a token issued at that second under the restriction `restriction`.
     """
     if issued_before is None:
-        last = math.floor(now + max_staleness_seconds)
-        return session_version(last, standing.lowest_version(last))
-    return max(0, _version_at(issued_before, standing) - 1)
+        last_second = math.floor(now + max_staleness_seconds)
+        return session_version(last_second, restriction.lowest_version(last_second))
+    return max(0, _version_at(issued_before, restriction) - 1)
 
 
 def restriction_after(
-    now: float, standing: ViewerRestriction, version: int, issued_before: int | None = None
+    now: float, restriction: ViewerRestriction, version: int, issued_before: int | None = None
 ) -> ViewerRestriction:
     """The restriction with the minimum that a revocation with the filter `version` sets: F + 1 without `issued_before`.
 
@@ -75,21 +75,22 @@ def restriction_after(
     """
     minimum = version + 1
     if issued_before is None:
-        lead = minimum - math.floor(now)
-        return standing._replace(
-            minimum_version=minimum, minimum_ahead_seconds=lead if lead <= MINIMUM_AHEAD_MAX_SECONDS else 0
+        ahead_seconds = minimum - math.floor(now)
+        return restriction._replace(
+            minimum_version=minimum,
+            minimum_ahead_seconds=ahead_seconds if ahead_seconds <= MINIMUM_AHEAD_MAX_SECONDS else 0,
         )
-    if minimum == issued_before and minimum > standing.minimum_version:
-        return standing._replace(minimum_version=minimum, minimum_ahead_seconds=0)
-    return standing
+    if minimum == issued_before and minimum > restriction.minimum_version:
+        return restriction._replace(minimum_version=minimum, minimum_ahead_seconds=0)
+    return restriction
 
 
-def _version_at(second: int, standing: ViewerRestriction) -> int:
+def _version_at(second: int, restriction: ViewerRestriction) -> int:
     """The session version of a token issued at that second. A token that was issued before the minimum was set carries
     at most its second, or is ended by the revocation that set the minimum."""
-    if second <= standing.minimum_set_at or not standing.minimum_ahead_seconds:
+    if second <= restriction.minimum_set_at or not restriction.minimum_ahead_seconds:
         return second
-    return session_version(second, standing.lowest_version(second))
+    return session_version(second, restriction.lowest_version(second))
 
 
 def denied_until(now: float, max_staleness_seconds: float, issued_before: int | None, deny_seconds: int | None) -> int:
@@ -103,19 +104,19 @@ def denied_until(now: float, max_staleness_seconds: float, issued_before: int | 
     return math.ceil(now + max_staleness_seconds) if issued_before is None else 0
 
 
-def readmit_after(now: float, max_staleness_seconds: float, version: int, standing: ViewerRestriction) -> int:
+def readmit_after(now: float, max_staleness_seconds: float, version: int, restriction: ViewerRestriction) -> int:
     """The Unix second from which every worker issues tokens above the filter `version` and above those of earlier
     revocations. By then all workers have read the restriction, or even a stale one whose clock is behind issues a
-    higher version, and the denial has ended. `standing` is the restriction after the revocation."""
-    spared = min(now + max_staleness_seconds, max(version + 1 + CLOCK_SKEW_SECONDS, standing.minimum_version))
-    return max(math.ceil(max(spared, now)), standing.denied_until)
+    higher version, and the denial has ended. `restriction` is the restriction after the revocation."""
+    valid_from = min(now + max_staleness_seconds, max(version + 1 + CLOCK_SKEW_SECONDS, restriction.minimum_version))
+    return max(math.ceil(max(valid_from, now)), restriction.denied_until)
 
 
 def overall_state(states: Iterable[RevocationState]) -> RevocationState:
     """The state of a revocation from those of its targets: queued while any is queued, else failed if any failed."""
-    found = frozenset(states)
+    present = frozenset(states)
     return next(
         state
         for state in (RevocationState.QUEUED, RevocationState.FAILED, RevocationState.SENT, RevocationState.CANCELLED)
-        if state in found
+        if state in present
     )
