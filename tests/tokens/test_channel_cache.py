@@ -38,11 +38,11 @@ def test_concurrent_requests_share_one_lookup_and_one_call(channel_cache: Channe
     ivs.add_channels([arn(1)])
     ready, lookups = threading.Barrier(8, timeout=5), []
 
-    def ask() -> None:
+    def look_up() -> None:
         ready.wait()
         lookups.append(channel_cache.look_up(arn(1), "shop")[0])
 
-    threads = [threading.Thread(target=ask) for _ in range(8)]
+    threads = [threading.Thread(target=look_up) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -156,11 +156,11 @@ def test_every_lookup_completes(channel_cache: ChannelCache, ivs: SimulatedIvs, 
     lookups: list[Future[KnownChannel | None]] = []
     finished = threading.Event()
 
-    def ask() -> None:
+    def look_up() -> None:
         lookups.extend(channel_cache.look_up(arn(number), "shop")[0] for number in range(300))
         finished.set()
 
-    thread = threading.Thread(target=ask)
+    thread = threading.Thread(target=look_up)
     thread.start()
     turn = 0
     while not finished.is_set() or not all(lookup.done() for lookup in lookups):

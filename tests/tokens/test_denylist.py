@@ -19,10 +19,10 @@ OTHER = "arn:aws:ivs:us-east-1:123456789012:channel/b"
 SWEEPS = 256
 
 
-def denylist_with(standing: ViewerRestriction, channel: str = CHANNEL) -> Denylist:
-    denied = Denylist()
-    denied.apply([(viewer_digest(channel, "v"), standing)], NOW)
-    return denied
+def denylist_with(restriction: ViewerRestriction, channel: str = CHANNEL) -> Denylist:
+    denylist = Denylist()
+    denylist.apply([(viewer_digest(channel, "v"), restriction)], NOW)
+    return denylist
 
 
 def is_denied(denylist: Denylist, channel: str, viewer: str, now: int) -> bool:
@@ -34,11 +34,11 @@ def is_denied(denylist: Denylist, channel: str, viewer: str, now: int) -> bool:
 
 
 def test_a_viewer_is_denied_until_the_stated_second() -> None:
-    denied = denylist_with(ViewerRestriction(NOW + 60))
+    denylist = denylist_with(ViewerRestriction(NOW + 60))
     with pytest.raises(ViewerDenied, match="until 2027-01-15T08:01:00Z"):
-        denied.min_session_version(CHANNEL, "v", NOW)
-    assert is_denied(denied, CHANNEL, "v", NOW + 59)
-    assert not is_denied(denied, CHANNEL, "v", NOW + 60)
+        denylist.min_session_version(CHANNEL, "v", NOW)
+    assert is_denied(denylist, CHANNEL, "v", NOW + 59)
+    assert not is_denied(denylist, CHANNEL, "v", NOW + 60)
 
 
 def test_a_denial_is_a_policy_error_that_names_no_viewer() -> None:
@@ -49,22 +49,22 @@ def test_a_denial_is_a_policy_error_that_names_no_viewer() -> None:
 
 
 def test_other_viewers_and_channels_are_not_denied() -> None:
-    denied = denylist_with(ViewerRestriction(NOW + 60))
-    assert denied.min_session_version(OTHER, "v", NOW) == denied.min_session_version(CHANNEL, "w", NOW) == 0
+    denylist = denylist_with(ViewerRestriction(NOW + 60))
+    assert denylist.min_session_version(OTHER, "v", NOW) == denylist.min_session_version(CHANNEL, "w", NOW) == 0
 
 
 def test_a_denial_for_all_channels_applies_to_each() -> None:
-    denied = denylist_with(ViewerRestriction(NOW + 60), ALL_CHANNELS)
-    assert is_denied(denied, CHANNEL, "v", NOW)
-    assert is_denied(denied, OTHER, "v", NOW)
-    assert not is_denied(denied, OTHER, "w", NOW)
+    denylist = denylist_with(ViewerRestriction(NOW + 60), ALL_CHANNELS)
+    assert is_denied(denylist, CHANNEL, "v", NOW)
+    assert is_denied(denylist, OTHER, "v", NOW)
+    assert not is_denied(denylist, OTHER, "w", NOW)
 
 
 def test_of_two_denials_the_later_end_is_reported() -> None:
-    denied = denylist_with(ViewerRestriction(NOW + 60))
-    denied.apply([(viewer_digest(ALL_CHANNELS, "v"), ViewerRestriction(NOW + 3600))], NOW)
+    denylist = denylist_with(ViewerRestriction(NOW + 60))
+    denylist.apply([(viewer_digest(ALL_CHANNELS, "v"), ViewerRestriction(NOW + 3600))], NOW)
     with pytest.raises(ViewerDenied, match="until 2027-01-15T09:00:00Z"):
-        denied.min_session_version(CHANNEL, "v", NOW)
+        denylist.min_session_version(CHANNEL, "v", NOW)
 
 
 def test_a_viewer_that_is_not_denied_gets_the_minimum_version() -> None:
@@ -73,11 +73,11 @@ def test_a_viewer_that_is_not_denied_gets_the_minimum_version() -> None:
 
 
 def test_a_later_change_replaces_an_earlier_one() -> None:
-    denied = denylist_with(ViewerRestriction(NOW + 60))
-    denied.apply([(viewer_digest(CHANNEL, "v"), ViewerRestriction(0, NOW + 911))], NOW)
-    assert denied.min_session_version(CHANNEL, "v", NOW) == NOW + 911
-    denied.apply([(viewer_digest(CHANNEL, "v"), ViewerRestriction())], NOW)
-    assert len(denied) == 0
+    denylist = denylist_with(ViewerRestriction(NOW + 60))
+    denylist.apply([(viewer_digest(CHANNEL, "v"), ViewerRestriction(0, NOW + 911))], NOW)
+    assert denylist.min_session_version(CHANNEL, "v", NOW) == NOW + 911
+    denylist.apply([(viewer_digest(CHANNEL, "v"), ViewerRestriction())], NOW)
+    assert len(denylist) == 0
 
 
 @given(
@@ -90,32 +90,34 @@ def test_the_last_change_applies_and_sweeping_changes_no_result(
     changes: list[tuple[str, int, int, int]], sweep: bool
 ) -> None:
     """Compared with a plain dictionary; time only moves forward."""
-    denied, model, now = Denylist(), dict[str, ViewerRestriction](), 0
+    denylist, model, now = Denylist(), dict[str, ViewerRestriction](), 0
     for viewer, until, minimum, at in changes:
         now = max(now, at)
-        denied.apply([(viewer_digest(CHANNEL, viewer), ViewerRestriction(until, minimum))], now)
+        denylist.apply([(viewer_digest(CHANNEL, viewer), ViewerRestriction(until, minimum))], now)
         model[viewer] = ViewerRestriction(until, minimum)
         if sweep:
             for _ in range(SWEEPS):
-                denied.sweep(now)
-            assert len(denied) == len([s for s in model.values() if s.expires_at > now])
+                denylist.sweep(now)
+            assert len(denylist) == len([s for s in model.values() if s.expires_at > now])
         for name in "abc":
-            standing = model.get(name, ViewerRestriction())
-            assert is_denied(denied, CHANNEL, name, now) is (standing.denied_until > now)
-            if standing.denied_until <= now:
-                assert max(now, denied.min_session_version(CHANNEL, name, now)) == max(now, standing.minimum_version)
+            restriction = model.get(name, ViewerRestriction())
+            assert is_denied(denylist, CHANNEL, name, now) is (restriction.denied_until > now)
+            if restriction.denied_until <= now:
+                assert max(now, denylist.min_session_version(CHANNEL, name, now)) == max(
+                    now, restriction.minimum_version
+                )
 
 
 def test_expired_entries_are_removed() -> None:
-    denied = Denylist()
+    denylist = Denylist()
     rows = [
         (viewer_digest(CHANNEL, str(number)), ViewerRestriction(NOW + 1 + number % 2 * 60)) for number in range(1000)
     ]
-    denied.apply(rows, NOW)
+    denylist.apply(rows, NOW)
     for _ in range(SWEEPS):
-        denied.sweep(NOW + 1)
-    assert len(denied) == 500
-    assert all(is_denied(denied, CHANNEL, str(number), NOW + 1) for number in range(1, 1000, 2))
+        denylist.sweep(NOW + 1)
+    assert len(denylist) == 500
+    assert all(is_denied(denylist, CHANNEL, str(number), NOW + 1) for number in range(1, 1000, 2))
 
 
 @pytest.fixture(scope="module")
@@ -123,19 +125,19 @@ def full() -> tuple[Denylist, int]:
     """A denylist of 200,000 entries, and its size in bytes."""
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    denied = Denylist()
-    denied.apply(
+    denylist = Denylist()
+    denylist.apply(
         ((number.to_bytes(16, "little"), ViewerRestriction(NOW + number, NOW)) for number in range(1, 200_001)), NOW
     )
     taken = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
-    return denied, taken
+    return denylist, taken
 
 
 @pytest.mark.slow
 def test_two_hundred_thousand_entries_take_less_than_a_hundred_megabytes(full: tuple[Denylist, int]) -> None:
-    denied, taken = full
-    assert len(denied) == 200_000
+    denylist, taken = full
+    assert len(denylist) == 200_000
     assert taken < 100e6
 
 
@@ -152,10 +154,10 @@ def cpu_seconds(operation: object, times: int) -> float:
 
 def test_a_slice_and_a_sweep_step_are_short(full: tuple[Denylist, int]) -> None:
     """Each must end within 5 ms."""
-    denied, _ = full
+    denylist, _ = full
     rows = [(viewer_digest(CHANNEL, str(number)), ViewerRestriction(NOW + 60, NOW)) for number in range(SLICE_ROWS)]
-    assert cpu_seconds(lambda: denied.apply(rows, NOW), 5) < 0.005
-    assert cpu_seconds(lambda: denied.sweep(NOW + 100_000), 20) < 0.005
+    assert cpu_seconds(lambda: denylist.apply(rows, NOW), 5) < 0.005
+    assert cpu_seconds(lambda: denylist.sweep(NOW + 100_000), 20) < 0.005
 
 
 def test_no_digest_shows_in_a_repr(full: tuple[Denylist, int]) -> None:

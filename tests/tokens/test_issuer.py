@@ -157,7 +157,9 @@ def test_the_default_ttl_is_the_smaller_of_300_and_the_limit(
 
 @pytest.mark.parametrize(("limit", "longest"), [(120, 86_400), (86_400, 120)])
 @pytest.mark.parametrize("extra_fields", [{}, {"viewerId": "v"}])
-def test_a_ttl_above_the_limit_is_rejected_and_not_clamped(limit: int, longest: int, extra_fields: dict[str, Any]) -> None:
+def test_a_ttl_above_the_limit_is_rejected_and_not_clamped(
+    limit: int, longest: int, extra_fields: dict[str, Any]
+) -> None:
     snapshot = snapshot_of(KEY, longest_ttl_seconds=longest)
     with pytest.raises(InvalidRequest) as raised:
         issued(TokenLimits(limit, "default"), snapshot, ttlSeconds=121, **extra_fields)
@@ -222,9 +224,9 @@ def test_refresh_after_is_before_the_token_expires() -> None:
 
 
 def test_two_single_use_tokens_never_share_a_uuid() -> None:
-    ask = parse_token_request({"channelArn": str(CHANNEL), "singleUse": True})
-    used = {claims_of(prepare(ask, LIMITS, SNAPSHOT, NOW, uuid.uuid4))[c.SINGLE_USE_UUID] for _ in range(50)}
-    assert len(used) == 50
+    request = parse_token_request({"channelArn": str(CHANNEL), "singleUse": True})
+    uuids = {claims_of(prepare(request, LIMITS, SNAPSHOT, NOW, uuid.uuid4))[c.SINGLE_USE_UUID] for _ in range(50)}
+    assert len(uuids) == 50
 
 
 def test_without_a_key_no_token_is_issued() -> None:
@@ -234,10 +236,10 @@ def test_without_a_key_no_token_is_issued() -> None:
 
 def test_a_key_does_not_sign_after_its_limit() -> None:
     """A retiring key that replaces an active one which this worker cannot decrypt."""
-    [(place, keys)] = SNAPSHOT.keyring.region_keys.items()
+    [(account_region, keys)] = SNAPSHOT.keyring.region_keys.items()
     assert keys.active is not None
     snapshot = SNAPSHOT._replace(
-        keyring=Keyring({place: keys._replace(active=keys.active._replace(not_after=float(NOW)))})
+        keyring=Keyring({account_region: keys._replace(active=keys.active._replace(not_after=float(NOW)))})
     )
     assert issued(snapshot=snapshot).signed()
     with pytest.raises(NoSigningKey):

@@ -68,7 +68,9 @@ def test_a_key_does_not_sign_after_its_limit() -> None:
 SECONDS = st.integers(0, 86_400)
 
 
-@given(max_staleness=st.integers(10, 90_000), skew=st.integers(0, 10), life=SECONDS, longer=SECONDS, error=st.floats(-1, 1))
+@given(
+    max_staleness=st.integers(10, 90_000), skew=st.integers(0, 10), life=SECONDS, longer=SECONDS, error=st.floats(-1, 1)
+)
 def test_tokens_of_a_retiring_key_expire_before_its_pair_may_be_deleted(
     max_staleness: int, skew: int, life: int, longer: int, error: float
 ) -> None:

@@ -36,7 +36,9 @@ def error_of(fields: object) -> InvalidRequest | None:
 def test_the_minimal_request_is_a_channel() -> None:
     request = parse_token_request({"channelArn": ARN})
     assert request.channel_arn == ARN
-    assert (request.viewer_id, request.subject, request.ttl_seconds, request.allowed_origins, request.ads) == (None,) * 5
+    assert (request.viewer_id, request.subject, request.ttl_seconds, request.allowed_origins, request.ads) == (
+        None,
+    ) * 5
     assert not request.strict_origin_enforcement
     assert not request.single_use
 
@@ -193,8 +195,8 @@ def test_any_json_is_accepted_or_rejected_with_our_messages(fields: Any) -> None
     error = error_of(fields)
     if error is not None:
         assert error.errors
-        for error in error.errors:
-            assert error.message.startswith(("must ", "is required", "is not a known field", "keys and values")), error
+        for field in error.errors:
+            assert field.message.startswith(("must ", "is required", "is not a known field", "keys and values")), field
 
 
 def test_the_schema_says_which_ttls_are_shortened() -> None:

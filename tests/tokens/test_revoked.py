@@ -30,13 +30,13 @@ KEY = SigningKey("k1", Prepared(lambda _data: bytes(96)), 600)
 SNAPSHOT = Snapshot(
     Keyring({CHANNEL.account_region: RegionKeys(KEY, {})}), subject_key=SUBJECT_KEY, max_ttl_seconds=600
 )
-GRANT = TokenLimits(600, "default")
+LIMITS = TokenLimits(600, "default")
 NOW = int(START)
 
 
-def issued(denylist: Denylist, now: int = NOW, **who: str) -> UnsignedToken:
-    ask = parse_token_request({"channelArn": str(CHANNEL)} | (who or {"viewerId": "v"}))
-    return prepare(ask, GRANT, SNAPSHOT._replace(denylist=denylist), now, uuid.uuid4)
+def issued(denylist: Denylist, now: int = NOW, **viewer_fields: str) -> UnsignedToken:
+    request = parse_token_request({"channelArn": str(CHANNEL)} | (viewer_fields or {"viewerId": "v"}))
+    return prepare(request, LIMITS, SNAPSHOT._replace(denylist=denylist), now, uuid.uuid4)
 
 
 def denylist_with(viewer: str, restriction: ViewerRestriction, channel: str = str(CHANNEL)) -> Denylist:
@@ -55,7 +55,7 @@ def test_a_denied_viewer_gets_no_token_and_the_error_says_until_when(channel: st
 
 
 def test_a_subject_is_denied_by_its_viewer_id() -> None:
-    viewer = viewer_id(SUBJECT_KEY, GRANT.namespace, "jane")
+    viewer = viewer_id(SUBJECT_KEY, LIMITS.namespace, "jane")
     denied = denylist_with(viewer, ViewerRestriction(NOW + 60))
     with pytest.raises(ViewerDenied):
         issued(denied, subject="jane")
@@ -69,22 +69,22 @@ def test_a_subject_is_denied_under_every_version_of_the_subject_key() -> None:
     older = bytes(reversed(SUBJECT_KEY))
     denied = Denylist()
     for key in (SUBJECT_KEY, older):
-        who = viewer_digest(str(CHANNEL), viewer_id(key, GRANT.namespace, "jane"))
-        denied.apply([(who, ViewerRestriction(NOW + 60, NOW + 911))], NOW)
-    ask = parse_token_request({"channelArn": str(CHANNEL), "subject": "jane"})
+        viewer_fields = viewer_digest(str(CHANNEL), viewer_id(key, LIMITS.namespace, "jane"))
+        denied.apply([(viewer_fields, ViewerRestriction(NOW + 60, NOW + 911))], NOW)
+    request = parse_token_request({"channelArn": str(CHANNEL), "subject": "jane"})
     for key in (SUBJECT_KEY, older):
         snapshot = SNAPSHOT._replace(denylist=denied, subject_key=key)
         with pytest.raises(ViewerDenied):
-            prepare(ask, GRANT, snapshot, NOW, uuid.uuid4)
-        assert prepare(ask, GRANT, snapshot, NOW + 60, uuid.uuid4).viewer_session_version == NOW + 911
+            prepare(request, LIMITS, snapshot, NOW, uuid.uuid4)
+        assert prepare(request, LIMITS, snapshot, NOW + 60, uuid.uuid4).viewer_session_version == NOW + 911
 
 
 def test_an_anonymous_viewer_cannot_be_denied() -> None:
     """Not even by a denial of an empty viewer id."""
-    ask = parse_token_request({"channelArn": str(CHANNEL)})
+    request = parse_token_request({"channelArn": str(CHANNEL)})
     for name in ("", "None"):
         snapshot = SNAPSHOT._replace(denylist=denylist_with(name, ViewerRestriction(NOW + 60), ALL_CHANNELS))
-        assert prepare(ask, GRANT, snapshot, NOW, uuid.uuid4).viewer_session_version is None
+        assert prepare(request, LIMITS, snapshot, NOW, uuid.uuid4).viewer_session_version is None
 
 
 def test_a_token_carries_the_second_of_issue_or_the_viewers_minimum_version() -> None:
@@ -121,19 +121,19 @@ gaps = st.one_of(st.just(0.0), st.floats(0, 0.9), st.floats(0, 200))
 histories = st.lists(
     st.tuples(gaps, st.floats(0, TIMEOUT), st.one_of(st.none(), st.integers(0, 100))), min_size=1, max_size=5
 )
-asked = st.lists(
+request_times = st.lists(
     st.tuples(st.floats(-50, 600), st.floats(0, LEASE), st.floats(-CLOCK_SKEW_SECONDS, CLOCK_SKEW_SECONDS)),
     max_size=20,
 )
 
 
-@given(times=histories, asks=asked)
+@given(times=histories, requests=request_times)
 def test_any_token_after_a_revocation_is_revoked_or_a_readmission(
-    times: list[tuple[float, float, int | None]], asks: list[tuple[float, float, float]]
+    times: list[tuple[float, float, int | None]], requests: list[tuple[float, float, float]]
 ) -> None:
     """For any snapshot age within the lease and any clock error within the skew."""
     done = history(times)
-    for offset, age, skew in asks:
+    for offset, age, skew in requests:
         at = START + offset
         now = math.floor(at + skew)
         heard = [revoked for revoked in done if revoked.committed_at <= at - age]

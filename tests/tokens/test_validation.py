@@ -228,9 +228,9 @@ def test_a_short_or_der_signature_is_denied_with_its_length(private_key: Private
 
 
 def test_every_key_of_the_account_and_region_is_tried_and_no_other(private_key: PrivateKey) -> None:
-    token, stranger = with_claims(private_key, {}), keypair.generate().public_key()
-    assert validated(private_key, token, keys=[stranger, private_key.public_key()]).outcome is Outcome.ALLOW
-    assert validated(private_key, token, keys=[stranger]).denied_by == "signature"
+    token, unrelated = with_claims(private_key, {}), keypair.generate().public_key()
+    assert validated(private_key, token, keys=[unrelated, private_key.public_key()]).outcome is Outcome.ALLOW
+    assert validated(private_key, token, keys=[unrelated]).denied_by == "signature"
     assert validated(private_key, token, keys=[]).denied_by == "signature"
 
 

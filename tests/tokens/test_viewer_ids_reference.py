@@ -40,7 +40,7 @@ class Deployment(NamedTuple):
     dispatch: DispatchScenario
     key: PrivateKey
     seen: set[str]
-    """The viewers of earlier examples, who are revoked by now."""
+    """The viewers of earlier examples, viewer_fields are revoked by now."""
 
     @property
     def channel(self) -> str:
@@ -50,8 +50,8 @@ class Deployment(NamedTuple):
         """A token for this viewer. Raises InvalidRequest."""
         key = SigningKey("k1", Prepared(lambda digest: raw_sign(self.key, digest)), 600)
         snapshot = Snapshot(Keyring({PLACE: RegionKeys(key, {})}), max_ttl_seconds=600)
-        ask = parse_token_request({"channelArn": self.channel, "viewerId": viewer})
-        return prepare(ask, TokenLimits(600, "default"), snapshot, now, uuid.uuid4).signed()
+        request = parse_token_request({"channelArn": self.channel, "viewerId": viewer})
+        return prepare(request, TokenLimits(600, "default"), snapshot, now, uuid.uuid4).signed()
 
     def plays(self, token: str, viewer: str, now: int) -> bool:
         """Whether the edge allows playback, given what the local IVS has recorded."""
@@ -62,9 +62,11 @@ class Deployment(NamedTuple):
 
     def responses(self, viewer: str) -> tuple[Any, Any]:
         """The responses to a revocation and to a denial of this viewer."""
-        who = {"channelArn": self.channel, "viewerId": viewer}
-        ask = self.counter.request
-        return ask("POST", "/v1/revocations", who), ask("POST", "/v1/denials", who | {"denySeconds": 60})
+        viewer_fields = {"channelArn": self.channel, "viewerId": viewer}
+        request = self.counter.request
+        return request("POST", "/v1/revocations", viewer_fields), request(
+            "POST", "/v1/denials", viewer_fields | {"denySeconds": 60}
+        )
 
 
 @pytest.fixture
