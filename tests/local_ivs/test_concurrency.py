@@ -98,10 +98,12 @@ class ThreadActor:
         self.call(account_region, "DeletePlaybackKeyPair", arn=pair["arn"])
 
     def replace_slate(self, account_region: AccountRegion) -> None:
-        made = self.call(account_region, "CreateFailoverSlateConfiguration")["failoverSlateConfiguration"]["arn"]
-        self.call(account_region, "UpdateChannel", arn=self.shared[account_region], failoverSlateConfigurationArn=made)
+        created = self.call(account_region, "CreateFailoverSlateConfiguration")["failoverSlateConfiguration"]["arn"]
         self.call(
-            account_region, "DeleteFailoverSlateConfiguration", arn=made
+            account_region, "UpdateChannel", arn=self.shared[account_region], failoverSlateConfigurationArn=created
+        )
+        self.call(
+            account_region, "DeleteFailoverSlateConfiguration", arn=created
         )  # rejected, unless another thread was faster
 
 

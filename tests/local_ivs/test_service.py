@@ -125,8 +125,8 @@ def test_accounts_and_regions_are_isolated(call: CallIvs) -> None:
 
 def test_playback_urls_have_the_base_url_of_the_caller(local: LocalIvs) -> None:
     arn = local.call(HERE, "CreateChannel", {}, "http://a:1")["channel"]["arn"]
-    shown = local.call(HERE, "GetChannel", {"arn": arn}, "https://b")["channel"]["playbackUrl"]
-    assert shown.startswith("https://b/api/video/v1/us-west-2.000000000000.channel.")
+    url = local.call(HERE, "GetChannel", {"arn": arn}, "https://b")["channel"]["playbackUrl"]
+    assert url.startswith("https://b/api/video/v1/us-west-2.000000000000.channel.")
 
 
 @pytest.mark.parametrize("where", ["memory", "file"])

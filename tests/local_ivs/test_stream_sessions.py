@@ -33,18 +33,18 @@ def session(call: CallIvs, channel: str, **more: Any) -> dict[str, Any]:
     return found
 
 
-def names(shown: dict[str, Any]) -> list[str]:
-    return [event["name"] for event in shown["truncatedEvents"]]
+def names(found: dict[str, Any]) -> list[str]:
+    return [event["name"] for event in found["truncatedEvents"]]
 
 
 def test_a_live_session_has_no_end_time(call: CallIvs, source: Simulator, channel: str) -> None:
     stream_id = source.start(channel)
-    shown = session(call, channel)
-    assert set(shown) == {
+    found = session(call, channel)
+    assert set(found) == {
         *("streamId", "startTime", "channel", "ingestConfiguration", "ingestConfigurations", "truncatedEvents")
     }
-    assert (shown["streamId"], shown["startTime"]) == (stream_id, "2027-01-15T08:00:00Z")
-    assert shown["truncatedEvents"] == [
+    assert (found["streamId"], found["startTime"]) == (stream_id, "2027-01-15T08:00:00Z")
+    assert found["truncatedEvents"] == [
         {"name": name, "type": "IVS Stream State Change", "eventTime": "2027-01-15T08:00:00Z"}
         for name in ("Stream Start", "Session Created")
     ]
@@ -72,15 +72,15 @@ def test_a_session_shows_the_channel_as_it_was_without_secrets(call: CallIvs, so
 def test_ingest_configurations_are_shown_in_both_forms(call: CallIvs, source: Simulator, channel: str) -> None:
     """API reference, VideoConfiguration: only the deprecated form has avcProfile and avcLevel."""
     source.start(channel)
-    shown = session(call, channel)
+    found = session(call, channel)
     video, audio = DEFAULT_INGEST["videoConfigurations"][0], DEFAULT_INGEST["audioConfigurations"][0]
     older = {"avcProfile": video["profile"], "avcLevel": video["level"]}
-    assert shown["ingestConfigurations"] == DEFAULT_INGEST
-    assert shown["ingestConfiguration"] == {"video": {**video, **older}, "audio": audio}
+    assert found["ingestConfigurations"] == DEFAULT_INGEST
+    assert found["ingestConfiguration"] == {"video": {**video, **older}, "audio": audio}
     source.set_ingest(channel, {"videoConfigurations": [{"track": "v", "avcLevel": "4"}], "audioConfigurations": []})
-    shown = session(call, channel)
-    assert shown["ingestConfigurations"] == {"videoConfigurations": [{"track": "v"}], "audioConfigurations": []}
-    assert shown["ingestConfiguration"] == {"video": {"track": "v", "avcLevel": "4"}}
+    found = session(call, channel)
+    assert found["ingestConfigurations"] == {"videoConfigurations": [{"track": "v"}], "audioConfigurations": []}
+    assert found["ingestConfiguration"] == {"video": {"track": "v", "avcLevel": "4"}}
 
 
 @pytest.mark.parametrize(
@@ -124,8 +124,8 @@ def test_multitrack_input_has_its_own_limits(
     call: CallIvs, source: Simulator, resolution: str, video: dict[str, Any], limit: str | None
 ) -> None:
     multitrack = {"enabled": True, "policy": "ALLOW", "maximumResolution": resolution}
-    made = call("CreateChannel", containerFormat="FRAGMENTED_MP4", multitrackInputConfiguration=multitrack)
-    channel = made["channel"]["arn"]
+    created = call("CreateChannel", containerFormat="FRAGMENTED_MP4", multitrackInputConfiguration=multitrack)
+    channel = created["channel"]["arn"]
     source.start(channel)
     source.set_ingest(channel, {"videoConfigurations": [video], "audioConfigurations": []})
     found = {event["name"] for event in session(call, channel)["truncatedEvents"][:-2]}
@@ -135,9 +135,9 @@ def test_multitrack_input_has_its_own_limits(
 def test_sessions_are_listed_newest_first_in_pages(
     call: CallIvs, source: Simulator, channel: str, clock: FrozenClock
 ) -> None:
-    made = []
+    created = []
     for _ in range(5):
-        made.append(source.start(channel))
+        created.append(source.start(channel))
         clock.at += 10
         source.stop(channel)
     found, token = [], ""
@@ -148,9 +148,9 @@ def test_sessions_are_listed_newest_first_in_pages(
         if "nextToken" not in page:
             break
         token = page["nextToken"]
-    assert found == made[::-1]
-    assert session(call, channel)["streamId"] == made[-1]
-    assert session(call, channel, streamId=made[1])["streamId"] == made[1]
+    assert found == created[::-1]
+    assert session(call, channel)["streamId"] == created[-1]
+    assert session(call, channel, streamId=created[1])["streamId"] == created[1]
 
 
 def test_a_channel_without_streams_has_no_sessions(call: CallIvs, channel: str) -> None:
@@ -206,10 +206,10 @@ def test_a_session_keeps_the_newest_five_hundred_events(call: CallIvs, source: S
     for _ in range(MAX_EVENTS // 2 + 5):
         source.set_health(channel, "STARVING")
         source.set_health(channel, "HEALTHY")
-    shown = names(session(call, channel))
-    assert len(shown) == MAX_EVENTS == 500
-    assert shown[:2] == ["Starvation End", "Starvation Start"]
-    assert "Stream Start" not in shown
+    found = names(session(call, channel))
+    assert len(found) == MAX_EVENTS == 500
+    assert found[:2] == ["Starvation End", "Starvation Start"]
+    assert "Stream Start" not in found
 
 
 def test_a_session_shows_the_configurations_of_its_channel_at_the_start(
@@ -227,9 +227,9 @@ def test_a_session_shows_the_configurations_of_its_channel_at_the_start(
     source.stop(channel)
     call("DeleteChannel", arn=channel)
     call("DeleteRecordingConfiguration", arn=arns["recordingConfigurationArn"])
-    shown = session(call, channel)
-    assert shown["recordingConfiguration"] == {**recording["recordingConfiguration"], "state": "ACTIVE"}
-    assert shown["failoverSlateConfiguration"]["arn"] == arns["failoverSlateConfigurationArn"]
-    assert names(shown) == [
+    found = session(call, channel)
+    assert found["recordingConfiguration"] == {**recording["recordingConfiguration"], "state": "ACTIVE"}
+    assert found["failoverSlateConfiguration"]["arn"] == arns["failoverSlateConfigurationArn"]
+    assert names(found) == [
         *("Session Ended", "Stream End", "Recording End", "Recording Start", "Stream Start", "Session Created")
     ]

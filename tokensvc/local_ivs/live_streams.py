@@ -1,8 +1,8 @@
 """Live streams: the interface that creates them, and how to find the stream of a channel.
 
 Invariants
-- A channel is live exactly while a stream document is stored under `stream_document_key(channel_arn)`. `streams/lifecycle.py`
-  writes and deletes these documents; operations and the edge only read them.
+- A channel is live exactly while a document is stored under its `stream_document_key`. `streams/lifecycle.py` writes
+  and deletes these documents; operations and the edge only read them.
 """
 
 from __future__ import annotations

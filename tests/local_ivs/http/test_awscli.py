@@ -35,8 +35,10 @@ def test_channels(aws: AwsCli) -> None:
         {"key1": "value1", "key2": "value2"},
     )
     multitrack = "enabled=true,maximumResolution=FULL_HD,policy=ALLOW"
-    forms = ("--multitrack-input-configuration", multitrack, "--container-format", "FRAGMENTED_MP4")
-    assert aws("create-channel", "--name", "multi", *forms).json()["channel"]["multitrackInputConfiguration"]["enabled"]
+    arguments = ("--multitrack-input-configuration", multitrack, "--container-format", "FRAGMENTED_MP4")
+    assert aws("create-channel", "--name", "multi", *arguments).json()["channel"]["multitrackInputConfiguration"][
+        "enabled"
+    ]
     given = {"arn": channel["arn"], "name": "channel-1", "type": "STANDARD"}
     changed = aws("update-channel", "--cli-input-json", json.dumps(given), "--no-authorized").json()["channel"]
     assert (changed["name"], changed["authorized"], changed["preset"]) == ("channel-1", False, "")
@@ -71,10 +73,10 @@ def test_channels(aws: AwsCli) -> None:
 def test_key_pairs_and_tags(aws: AwsCli, tmp_path: Path) -> None:
     public = tmp_path / "public.pem"
     public.write_text(pem(1))
-    forms = ("--name", "my-playback-key", "--public-key-material", f"file://{public}")
-    pair = aws("import-playback-key-pair", *forms).json()["keyPair"]
+    arguments = ("--name", "my-playback-key", "--public-key-material", f"file://{public}")
+    pair = aws("import-playback-key-pair", *arguments).json()["keyPair"]
     assert aws("get-playback-key-pair", "--arn", pair["arn"]).json()["keyPair"]["fingerprint"] == pair["fingerprint"]
-    again = aws("import-playback-key-pair", *forms)
+    again = aws("import-playback-key-pair", *arguments)
     assert "(ConflictException)" in again.err
     tags = '{"größe/a b+c": "x=y@z/w", "plain": ""}'
     assert aws("tag-resource", "--resource-arn", pair["arn"], "--tags", tags).json() is None
@@ -86,9 +88,9 @@ def test_key_pairs_and_tags(aws: AwsCli, tmp_path: Path) -> None:
 
 def test_viewer_sessions(aws: AwsCli) -> None:
     channel = aws("create-channel").json()["channel"]["arn"]
-    who = ("--channel-arn", channel, "--viewer-id", "abcdefg")
+    viewer_arguments = ("--channel-arn", channel, "--viewer-id", "abcdefg")
     version = ("--viewer-session-versions-less-than-or-equal-to", "1234567890")
-    assert aws("start-viewer-session-revocation", *who, *version).json() is None
+    assert aws("start-viewer-session-revocation", *viewer_arguments, *version).json() is None
     several = [f"channelArn={channel},viewerId=a{n},viewerSessionVersionsLessThanOrEqualTo={n}" for n in range(3)]
     assert aws("batch-start-viewer-session-revocation", "--viewer-sessions", *several).json() in (None, {})
     missing = [{"channelArn": channel[:-4] + "none", "viewerId": "v"}]
@@ -97,54 +99,61 @@ def test_viewer_sessions(aws: AwsCli) -> None:
 
 
 def test_playback_restriction_policies(aws: AwsCli) -> None:
-    lists = ("--allowed-countries", "US", "MX", "--allowed-origins", "https://www.website1.com", "https://*.w2.com")
-    made = aws(
-        "create-playback-restriction-policy", "--name", "one", *lists, "--enable-strict-origin-enforcement"
+    list_arguments = (
+        "--allowed-countries",
+        "US",
+        "MX",
+        "--allowed-origins",
+        "https://www.website1.com",
+        "https://*.w2.com",
+    )
+    created = aws(
+        "create-playback-restriction-policy", "--name", "one", *list_arguments, "--enable-strict-origin-enforcement"
     ).json()
-    arn = made["playbackRestrictionPolicy"]["arn"]
-    assert made["playbackRestrictionPolicy"]["allowedCountries"] == ["US", "MX"]
+    arn = created["playbackRestrictionPolicy"]["arn"]
+    assert created["playbackRestrictionPolicy"]["allowedCountries"] == ["US", "MX"]
     aws("create-playback-restriction-policy", "--tags", '{"key1": "value1"}').json()
-    change = ("--arn", arn, "--allowed-countries", "[]", "--no-enable-strict-origin-enforcement")
-    changed = aws("update-playback-restriction-policy", *change).json()["playbackRestrictionPolicy"]
+    changes = ("--arn", arn, "--allowed-countries", "[]", "--no-enable-strict-origin-enforcement")
+    changed = aws("update-playback-restriction-policy", *changes).json()["playbackRestrictionPolicy"]
     assert (changed["allowedCountries"], changed["enableStrictOriginEnforcement"]) == ([], False)
     assert aws("get-playback-restriction-policy", "--arn", arn).json()["playbackRestrictionPolicy"] == changed
     page = aws("list-playback-restriction-policies", "--max-results", "1").json()
     assert len(page["playbackRestrictionPolicies"]) == 1
-    forms = ("--next-token", page["nextToken"], "--query", "playbackRestrictionPolicies[].tags")
-    assert aws("list-playback-restriction-policies", *forms).json() == [{"key1": "value1"}]
+    arguments = ("--next-token", page["nextToken"], "--query", "playbackRestrictionPolicies[].tags")
+    assert aws("list-playback-restriction-policies", *arguments).json() == [{"key1": "value1"}]
     assert aws("delete-playback-restriction-policy", "--arn", arn).json() is None
 
 
 def test_recording_configurations(aws: AwsCli) -> None:
     thumbnails = 'recordingMode="INTERVAL",targetIntervalSeconds=1,storage="LATEST",resolution="LOWEST_RESOLUTION"'
-    made = aws(
+    created = aws(
         "create-recording-configuration",
         *("--name", "test-recording-config", "--recording-reconnect-window-seconds", "60"),
         *("--tags", "key1=value1,key2=value2", "--thumbnail-configuration", thumbnails),
         *("--rendition-configuration", 'renditionSelection="CUSTOM",renditions="HD"'),
         *("--destination-configuration", "s3={bucketName=demo-recording-bucket}"),
     ).json()["recordingConfiguration"]
-    assert made["state"] == "CREATING"
-    assert made["renditionConfiguration"] == {"renditionSelection": "CUSTOM", "renditions": ["HD"]}
-    assert made["thumbnailConfiguration"]["storage"] == ["LATEST"]
+    assert created["state"] == "CREATING"
+    assert created["renditionConfiguration"] == {"renditionSelection": "CUSTOM", "renditions": ["HD"]}
+    assert created["thumbnailConfiguration"]["storage"] == ["LATEST"]
     assert (
-        aws("get-recording-configuration", "--arn", made["arn"]).json()["recordingConfiguration"]["name"]
-        == made["name"]
+        aws("get-recording-configuration", "--arn", created["arn"]).json()["recordingConfiguration"]["name"]
+        == created["name"]
     )
     (listed,) = aws("list-recording-configurations").json()["recordingConfigurations"]
     assert listed["destinationConfiguration"] == {"s3": {"bucketName": "demo-recording-bucket"}}
-    channel = aws("create-channel", "--recording-configuration-arn", made["arn"]).json()["channel"]["arn"]
-    assert "(ConflictException)" in aws("delete-recording-configuration", "--arn", made["arn"]).err
+    channel = aws("create-channel", "--recording-configuration-arn", created["arn"]).json()["channel"]["arn"]
+    assert "(ConflictException)" in aws("delete-recording-configuration", "--arn", created["arn"]).err
     aws("update-channel", "--arn", channel, "--recording-configuration-arn", "").json()
-    assert aws("delete-recording-configuration", "--arn", made["arn"]).json() is None
+    assert aws("delete-recording-configuration", "--arn", created["arn"]).json() is None
 
 
 def test_ad_configurations(aws: AwsCli) -> None:
     shorthand = [f"playbackConfigurationArn={MEDIATAILOR}/{name}" for name in ("one", "two")]
-    forms = ("--name", "ads", "--post-roll-configuration", "enabled=true,durationSeconds=30")
-    made = aws("create-ad-configuration", "--media-tailor-playback-configurations", *shorthand, *forms).json()
-    arn = made["adConfiguration"]["arn"]
-    assert made["adConfiguration"]["postRollConfiguration"] == {"enabled": True, "durationSeconds": 30}
+    arguments = ("--name", "ads", "--post-roll-configuration", "enabled=true,durationSeconds=30")
+    created = aws("create-ad-configuration", "--media-tailor-playback-configurations", *shorthand, *arguments).json()
+    arn = created["adConfiguration"]["arn"]
+    assert created["adConfiguration"]["postRollConfiguration"] == {"enabled": True, "durationSeconds": 30}
     as_json = json.dumps([{"playbackConfigurationArn": f"{MEDIATAILOR}/three"}])
     changed = aws("update-ad-configuration", "--arn", arn, "--media-tailor-playback-configurations", as_json).json()
     assert aws("get-ad-configuration", "--arn", arn).json() == changed

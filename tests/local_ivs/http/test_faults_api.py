@@ -60,24 +60,24 @@ def test_an_injected_error_has_no_effect(
     assert channels(client) == before + 1
 
 
-@pytest.mark.parametrize(("kind", "made"), [("drop-before", 0), ("drop-after", 1)])
-def test_a_dropped_call_closes_the_connection(server: LocalIvsServer, client: Any, kind: str, made: int) -> None:
+@pytest.mark.parametrize(("kind", "created"), [("drop-before", 0), ("drop-after", 1)])
+def test_a_dropped_call_closes_the_connection(server: LocalIvsServer, client: Any, kind: str, created: int) -> None:
     before = channels(client)
     plan(server, kind, count=1)
     with pytest.raises(ConnectionClosedError):
         client.create_channel()
-    assert channels(client) == before + made
+    assert channels(client) == before + created
 
 
-@pytest.mark.parametrize(("kind", "made"), [("drop-before", 1), ("drop-after", 2), ("error", 1), ("throttle", 1)])
-def test_boto3s_retries_succeed(server: LocalIvsServer, client: Any, kind: str, made: int) -> None:
+@pytest.mark.parametrize(("kind", "created"), [("drop-before", 1), ("drop-after", 2), ("error", 1), ("throttle", 1)])
+def test_boto3s_retries_succeed(server: LocalIvsServer, client: Any, kind: str, created: int) -> None:
     """A call whose response is lost takes effect twice when it is retried, so our own steps must be idempotent."""
     before = channels(client)
     plan(server, kind, count=1)
     retrying_client = server.client(attempts=3)
     retrying_client.create_channel()
     retrying_client.close()
-    assert channels(client) == before + made
+    assert channels(client) == before + created
 
 
 def test_a_delay_delays_the_response_but_not_the_effect(server: LocalIvsServer, client: Any) -> None:

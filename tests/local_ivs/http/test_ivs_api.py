@@ -50,14 +50,14 @@ def test_boto3s_paginators_work(client: Any) -> None:
 
 
 def test_a_batch_reports_missing_resources(client: Any) -> None:
-    made = [client.create_channel() for _ in range(2)]
+    created = [client.create_channel() for _ in range(2)]
     missing = MISSING.format("channel")
-    arns = [one["channel"]["arn"] for one in made]
+    arns = [one["channel"]["arn"] for one in created]
     response = client.batch_get_channel(arns=[*arns, missing])
     assert [channel["arn"] for channel in response["channels"]] == arns
     assert [(error["arn"], error["code"]) for error in response["errors"]] == [(missing, "ResourceNotFoundException")]
-    keys = client.batch_get_stream_key(arns=[one["streamKey"]["arn"] for one in made])["streamKeys"]
-    assert keys == [one["streamKey"] for one in made]
+    keys = client.batch_get_stream_key(arns=[one["streamKey"]["arn"] for one in created])["streamKeys"]
+    assert keys == [one["streamKey"] for one in created]
 
 
 def test_stream_keys_are_created_and_deleted(client: Any) -> None:

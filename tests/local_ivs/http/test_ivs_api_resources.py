@@ -19,7 +19,7 @@ from tokensvc.local_ivs.service import HANDLERS
 MISSING = "arn:aws:ivs:us-west-2:000000000000:{}/nothingThere"
 MEDIATAILOR = [{"playbackConfigurationArn": "arn:aws:mediatailor:us-west-2:000000000000:playbackConfiguration/ads"}]
 S3 = {"s3": {"bucketName": "my-bucket"}}
-NAMES: dict[str, tuple[str, str, dict[str, Any]]] = {
+BOTO3_NAMES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "playback-restriction-policy": ("playback_restriction_policy", "playback_restriction_policies", {}),
     "recording-configuration": (
         "recording_configuration",
@@ -39,52 +39,54 @@ def client(client: Any) -> Any:
     for channel in [c for page in client.get_paginator("list_channels").paginate() for c in page["channels"]]:
         with contextlib.suppress(client.exceptions.ConflictException):
             client.update_channel(arn=channel["arn"], **dict.fromkeys(REFERENCES.values(), ""))
-    for kind, (one, several, _) in NAMES.items():
-        for existing in getattr(client, f"list_{several}")(maxResults=100)[RESOURCE_TYPES[kind].list_member]:
+    for kind, (singular, plural, _) in BOTO3_NAMES.items():
+        for existing in getattr(client, f"list_{plural}")(maxResults=100)[RESOURCE_TYPES[kind].list_member]:
             with contextlib.suppress(client.exceptions.ConflictException):
-                getattr(client, f"delete_{one}")(arn=existing["arn"])
+                getattr(client, f"delete_{singular}")(arn=existing["arn"])
     return client
 
 
 def create(client: Any, kind: str, **more: Any) -> dict[str, Any]:
-    one, _, minimal_request = NAMES[kind]
-    made: dict[str, Any] = getattr(client, f"create_{one}")(**{**minimal_request, **more})[RESOURCE_TYPES[kind].member]
-    return made
-
-
-@pytest.mark.parametrize("kind", NAMES)
-def test_a_resource_from_creation_to_deletion(client: Any, kind: str) -> None:
-    one, several, _ = NAMES[kind]
-    made = create(client, kind, name="before", tags={"a": "b"})
-    assert getattr(client, f"get_{one}")(arn=made["arn"])[RESOURCE_TYPES[kind].member] == made
-    if "update" in RESOURCE_TYPES[kind].operations:
-        changed = getattr(client, f"update_{one}")(arn=made["arn"], name="after")[RESOURCE_TYPES[kind].member]
-        assert (changed["name"], changed["arn"]) == ("after", made["arn"])
-    client.tag_resource(resourceArn=made["arn"], tags={"c": "d"})
-    assert client.list_tags_for_resource(resourceArn=made["arn"])["tags"] == {"a": "b", "c": "d"}
-    assert made["arn"] in [
-        found["arn"] for found in getattr(client, f"list_{several}")()[RESOURCE_TYPES[kind].list_member]
+    singular, _, minimal_request = BOTO3_NAMES[kind]
+    created: dict[str, Any] = getattr(client, f"create_{singular}")(**{**minimal_request, **more})[
+        RESOURCE_TYPES[kind].member
     ]
-    deleted = getattr(client, f"delete_{one}")(arn=made["arn"])
+    return created
+
+
+@pytest.mark.parametrize("kind", BOTO3_NAMES)
+def test_a_resource_from_creation_to_deletion(client: Any, kind: str) -> None:
+    singular, plural, _ = BOTO3_NAMES[kind]
+    created = create(client, kind, name="before", tags={"a": "b"})
+    assert getattr(client, f"get_{singular}")(arn=created["arn"])[RESOURCE_TYPES[kind].member] == created
+    if "update" in RESOURCE_TYPES[kind].operations:
+        changed = getattr(client, f"update_{singular}")(arn=created["arn"], name="after")[RESOURCE_TYPES[kind].member]
+        assert (changed["name"], changed["arn"]) == ("after", created["arn"])
+    client.tag_resource(resourceArn=created["arn"], tags={"c": "d"})
+    assert client.list_tags_for_resource(resourceArn=created["arn"])["tags"] == {"a": "b", "c": "d"}
+    assert created["arn"] in [
+        found["arn"] for found in getattr(client, f"list_{plural}")()[RESOURCE_TYPES[kind].list_member]
+    ]
+    deleted = getattr(client, f"delete_{singular}")(arn=created["arn"])
     assert deleted["ResponseMetadata"]["HTTPStatusCode"] == 204
 
 
-@pytest.mark.parametrize("kind", NAMES)
+@pytest.mark.parametrize("kind", BOTO3_NAMES)
 def test_each_error_that_can_occur_is_typed(client: Any, kind: str) -> None:
-    one, several, _ = NAMES[kind]
+    singular, plural, _ = BOTO3_NAMES[kind]
     for verb in RESOURCE_TYPES[kind].operations.keys() & {"get", "update", "delete"}:
         with pytest.raises(client.exceptions.ResourceNotFoundException):
-            getattr(client, f"{verb}_{one}")(arn=MISSING.format(kind))
+            getattr(client, f"{verb}_{singular}")(arn=MISSING.format(kind))
         with pytest.raises(client.exceptions.ValidationException):
-            getattr(client, f"{verb}_{one}")(arn="no arn")
+            getattr(client, f"{verb}_{singular}")(arn="no arn")
     with pytest.raises(client.exceptions.ValidationException):
         create(client, kind, name="a b")
     with pytest.raises(client.exceptions.ValidationException):
-        getattr(client, f"list_{several}")(nextToken="forged")
+        getattr(client, f"list_{plural}")(nextToken="forged")
     used = create(client, kind)
     channel = client.create_channel(**{REFERENCES[kind]: used["arn"]})["channel"]["arn"]
     with pytest.raises(client.exceptions.ConflictException) as conflict:
-        getattr(client, f"delete_{one}")(arn=used["arn"])
+        getattr(client, f"delete_{singular}")(arn=used["arn"])
     assert conflict.value.response["ResponseMetadata"]["HTTPStatusCode"] == 409
     client.update_channel(arn=channel, **{REFERENCES[kind]: ""})
     for _ in range(RESOURCE_TYPES[kind].quota - 1):
@@ -96,15 +98,15 @@ def test_each_error_that_can_occur_is_typed(client: Any, kind: str) -> None:
 
 def test_viewer_sessions_are_revoked(client: Any) -> None:
     arn = client.create_channel()["channel"]["arn"]
-    who = {"channelArn": arn, "viewerId": "v"}
-    response = client.start_viewer_session_revocation(**who, viewerSessionVersionsLessThanOrEqualTo=7)
+    viewer_session = {"channelArn": arn, "viewerId": "v"}
+    response = client.start_viewer_session_revocation(**viewer_session, viewerSessionVersionsLessThanOrEqualTo=7)
     assert response["ResponseMetadata"]["HTTPStatusCode"] == 200
     missing = {"channelArn": MISSING.format("channel"), "viewerId": "w"}
-    batch = client.batch_start_viewer_session_revocation(viewerSessions=[who, missing])
+    batch = client.batch_start_viewer_session_revocation(viewerSessions=[viewer_session, missing])
     assert [(e["channelArn"], e["viewerId"], e["code"]) for e in batch["errors"]] == [
         (missing["channelArn"], "w", "ResourceNotFoundException")
     ]
-    assert "errors" not in client.batch_start_viewer_session_revocation(viewerSessions=[who])
+    assert "errors" not in client.batch_start_viewer_session_revocation(viewerSessions=[viewer_session])
 
 
 ERROR_CASES: dict[str, tuple[str, Callable[[Any], object]]] = {
@@ -153,12 +155,12 @@ def test_errors_are_typed_exceptions_of_boto3(client: Any, case: str) -> None:
     assert raised.value.response["Error"]["Message"]
 
 
-@pytest.mark.parametrize("kind", sorted(NAMES.keys() - {"playback-restriction-policy"}))
+@pytest.mark.parametrize("kind", sorted(BOTO3_NAMES.keys() - {"playback-restriction-policy"}))
 def test_boto3s_paginators_find_all_resources(client: Any, kind: str) -> None:
-    made = [create(client, kind)["arn"] for _ in range(5)]
-    pages = client.get_paginator(f"list_{NAMES[kind][1]}").paginate(PaginationConfig={"PageSize": 2})
-    found = [[one["arn"] for one in page[RESOURCE_TYPES[kind].list_member]] for page in pages]
-    assert [arn for page in found for arn in page] == made
+    created = [create(client, kind)["arn"] for _ in range(5)]
+    pages = client.get_paginator(f"list_{BOTO3_NAMES[kind][1]}").paginate(PaginationConfig={"PageSize": 2})
+    found = [[resource["arn"] for resource in page[RESOURCE_TYPES[kind].list_member]] for page in pages]
+    assert [arn for page in found for arn in page] == created
     assert [len(page) for page in found] == [2, 2, 1]
 
 

@@ -35,6 +35,6 @@ def test_metadata_is_throttled_until_the_clock_is_advanced() -> None:
 def test_boto3s_retries_succeed() -> None:
     with local_ivs_server(rate_limits=True) as server:
         client = server.client(attempts=5)
-        made = {client.create_channel()["channel"]["arn"] for _ in range(8)}
+        created = {client.create_channel()["channel"]["arn"] for _ in range(8)}
         client.close()
-        assert len(made) == 8
+        assert len(created) == 8

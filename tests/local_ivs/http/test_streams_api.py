@@ -69,8 +69,8 @@ def test_a_stream_from_start_to_end(server: LocalIvsServer, client: Any, channel
 
 def test_ad_breaks_are_inserted_into_live_streams(server: LocalIvsServer, client: Any) -> None:
     configurations = [{"playbackConfigurationArn": MEDIATAILOR}]
-    made = client.create_ad_configuration(mediaTailorPlaybackConfigurations=configurations)["adConfiguration"]
-    channel = client.create_channel(adConfigurationArn=made["arn"])["channel"]["arn"]
+    created = client.create_ad_configuration(mediaTailorPlaybackConfigurations=configurations)["adConfiguration"]
+    channel = client.create_channel(adConfigurationArn=created["arn"])["channel"]["arn"]
     with pytest.raises(client.exceptions.ChannelNotBroadcasting):
         client.insert_ad_break(channelArn=channel, durationSeconds=30)
     server.start_stream(channel)
@@ -144,8 +144,8 @@ def test_streams_sessions_and_events_survive_a_restart(tmp_path: Path) -> None:
         seen.append(client.get_stream_session(channelArn=channel)["streamSession"])
         seen.append(client.list_stream_sessions(channelArn=channel)["streamSessions"])
         client.close()
-        for shown in seen[:2]:
-            (shown if "playbackUrl" in shown else shown["channel"]).pop("playbackUrl")
+        for resource in seen[:2]:
+            (resource if "playbackUrl" in resource else resource["channel"]).pop("playbackUrl")
         return [*seen, server.manage("GET", "/events?after=0").json()]
 
     with local_ivs_server(database) as server:

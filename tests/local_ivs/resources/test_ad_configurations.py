@@ -16,15 +16,15 @@ ADS = [{"playbackConfigurationArn": MEDIATAILOR.format("one")}]
 
 def create(call: CallIvs, **request: Any) -> dict[str, Any]:
     given = {"mediaTailorPlaybackConfigurations": ADS, **request}
-    made: dict[str, Any] = call("CreateAdConfiguration", **given)["adConfiguration"]
-    return made
+    created: dict[str, Any] = call("CreateAdConfiguration", **given)["adConfiguration"]
+    return created
 
 
 def test_the_defaults_are_the_documented_ones(call: CallIvs) -> None:
     """API reference: name "", post-roll disabled with 15 seconds."""
-    made = create(call)
-    assert made.pop("arn").startswith("arn:aws:ivs:us-west-2:000000000000:ad-configuration/")
-    assert made == {
+    created = create(call)
+    assert created.pop("arn").startswith("arn:aws:ivs:us-west-2:000000000000:ad-configuration/")
+    assert created == {
         "name": "",
         "mediaTailorPlaybackConfigurations": ADS,
         "postRollConfiguration": {"enabled": False, "durationSeconds": 15},
@@ -35,14 +35,14 @@ def test_the_defaults_are_the_documented_ones(call: CallIvs) -> None:
 def test_an_update_keeps_members_that_are_not_given(call: CallIvs) -> None:
     """API reference, UpdateAdConfiguration."""
     post_roll = {"enabled": True, "durationSeconds": 30}
-    made = create(call, name="before", postRollConfiguration=post_roll)
+    created = create(call, name="before", postRollConfiguration=post_roll)
     others = [{"playbackConfigurationArn": MEDIATAILOR.format(name)} for name in ("two", "three", "four")]
-    changed = call("UpdateAdConfiguration", arn=made["arn"], name="x", mediaTailorPlaybackConfigurations=others)
-    expected = {**made, "name": "x", "mediaTailorPlaybackConfigurations": others}
+    changed = call("UpdateAdConfiguration", arn=created["arn"], name="x", mediaTailorPlaybackConfigurations=others)
+    expected = {**created, "name": "x", "mediaTailorPlaybackConfigurations": others}
     assert changed["adConfiguration"] == expected
-    assert call("GetAdConfiguration", arn=made["arn"])["adConfiguration"] == expected
+    assert call("GetAdConfiguration", arn=created["arn"])["adConfiguration"] == expected
     assert call("ListAdConfigurations")["adConfigurations"] == [expected]
-    assert call("DeleteAdConfiguration", arn=made["arn"]) == {}
+    assert call("DeleteAdConfiguration", arn=created["arn"]) == {}
     assert call("ListAdConfigurations")["adConfigurations"] == []
 
 
@@ -67,9 +67,9 @@ def test_one_to_three_playback_configurations_of_the_same_account_and_region_are
     """API reference, MediaTailorPlaybackConfiguration: "in the same region and account"; 1 to 3 of them."""
     with pytest.raises(IvsError, match=f"ValidationException.*{at}"):
         create(call, mediaTailorPlaybackConfigurations=configurations)
-    made = create(call)
+    created = create(call)
     with pytest.raises(IvsError, match=f"ValidationException.*{at}"):
-        call("UpdateAdConfiguration", arn=made["arn"], mediaTailorPlaybackConfigurations=configurations)
+        call("UpdateAdConfiguration", arn=created["arn"], mediaTailorPlaybackConfigurations=configurations)
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,15 @@ from tokensvc.local_ivs.resources.failover_slates import CREATING_SECONDS, QUOTA
 
 
 def create(call: CallIvs, **request: Any) -> dict[str, Any]:
-    made: dict[str, Any] = call("CreateFailoverSlateConfiguration", **request)["failoverSlateConfiguration"]
-    return made
+    created: dict[str, Any] = call("CreateFailoverSlateConfiguration", **request)["failoverSlateConfiguration"]
+    return created
 
 
 def test_the_defaults_are_the_documented_ones(call: CallIvs) -> None:
     """API reference: activation after 3 seconds, shown for at least 3 and at most 60."""
-    made = create(call)
-    assert made.pop("arn").startswith("arn:aws:ivs:us-west-2:000000000000:failover-slate-configuration/")
-    assert made == {
+    created = create(call)
+    assert created.pop("arn").startswith("arn:aws:ivs:us-west-2:000000000000:failover-slate-configuration/")
+    assert created == {
         "name": "",
         "activationThresholdSeconds": 3,
         "minSlateDisplaySeconds": 3,
@@ -60,13 +60,13 @@ def test_states_follow_the_clock(call: CallIvs, clock: FrozenClock) -> None:
 )
 def test_each_duration_has_its_range(call: CallIvs, member: str, low: int, high: int) -> None:
     for seconds in (low, high):
-        made = create(call, **{member: seconds})
-        assert made[member] == seconds
+        created = create(call, **{member: seconds})
+        assert created[member] == seconds
     for seconds in (low - 1, high + 1):
         with pytest.raises(IvsError, match=f"ValidationException.*{member}"):
             create(call, **{member: seconds})
         with pytest.raises(IvsError, match=f"ValidationException.*{member}"):
-            call("UpdateFailoverSlateConfiguration", arn=made["arn"], **{member: seconds})
+            call("UpdateFailoverSlateConfiguration", arn=created["arn"], **{member: seconds})
 
 
 def test_the_inferred_quota_is_enforced(call: CallIvs) -> None:

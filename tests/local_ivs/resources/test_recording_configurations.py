@@ -15,15 +15,15 @@ S3 = {"destinationConfiguration": {"s3": {"bucketName": "my-bucket"}}}
 
 
 def create(call: CallIvs, **request: Any) -> dict[str, Any]:
-    made: dict[str, Any] = call("CreateRecordingConfiguration", **{**S3, **request})["recordingConfiguration"]
-    return made
+    created: dict[str, Any] = call("CreateRecordingConfiguration", **{**S3, **request})["recordingConfiguration"]
+    return created
 
 
 def test_the_defaults_are_the_documented_ones(call: CallIvs) -> None:
     """API reference: reconnect window 0, thumbnails INTERVAL every 60 seconds and SEQUENTIAL, renditions ALL."""
-    made = create(call)
-    assert made.pop("arn").startswith("arn:aws:ivs:us-west-2:000000000000:recording-configuration/")
-    assert made == {
+    created = create(call)
+    assert created.pop("arn").startswith("arn:aws:ivs:us-west-2:000000000000:recording-configuration/")
+    assert created == {
         "name": "",
         **S3,
         "state": "CREATING",
@@ -35,12 +35,12 @@ def test_the_defaults_are_the_documented_ones(call: CallIvs) -> None:
 
 
 def test_the_state_becomes_active_with_time(call: CallIvs, clock: FrozenClock) -> None:
-    made = create(call)
+    created = create(call)
 
     def states() -> set[str]:
         (listed,) = call("ListRecordingConfigurations")["recordingConfigurations"]
-        found = call("GetRecordingConfiguration", arn=made["arn"])["recordingConfiguration"]
-        return {made["state"], listed["state"], found["state"]}
+        found = call("GetRecordingConfiguration", arn=created["arn"])["recordingConfiguration"]
+        return {created["state"], listed["state"], found["state"]}
 
     clock.at += CREATING_SECONDS - 0.1
     assert states() == {"CREATING"}

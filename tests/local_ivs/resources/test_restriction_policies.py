@@ -39,14 +39,16 @@ def test_the_defaults_restrict_nothing(call: CallIvs) -> None:
 
 
 def test_a_policy_is_created_updated_and_deleted(call: CallIvs) -> None:
-    made = create(call, **POLICY)
-    assert made == {"arn": made["arn"], **POLICY}
-    assert call("GetPlaybackRestrictionPolicy", arn=made["arn"])["playbackRestrictionPolicy"] == made
-    changed = call("UpdatePlaybackRestrictionPolicy", arn=made["arn"], allowedCountries=[])["playbackRestrictionPolicy"]
-    assert changed == {**made, "allowedCountries": []}
-    assert call("DeletePlaybackRestrictionPolicy", arn=made["arn"]) == {}
+    created = create(call, **POLICY)
+    assert created == {"arn": created["arn"], **POLICY}
+    assert call("GetPlaybackRestrictionPolicy", arn=created["arn"])["playbackRestrictionPolicy"] == created
+    changed = call("UpdatePlaybackRestrictionPolicy", arn=created["arn"], allowedCountries=[])[
+        "playbackRestrictionPolicy"
+    ]
+    assert changed == {**created, "allowedCountries": []}
+    assert call("DeletePlaybackRestrictionPolicy", arn=created["arn"]) == {}
     with pytest.raises(IvsError, match="ResourceNotFoundException"):
-        call("GetPlaybackRestrictionPolicy", arn=made["arn"])
+        call("GetPlaybackRestrictionPolicy", arn=created["arn"])
 
 
 @pytest.mark.parametrize("country", ["UK", "de", "ZZ", "EU", "XK", "1A", ""])
@@ -85,10 +87,10 @@ def test_countries_and_origins_have_quotas(call: CallIvs, over_quota: dict[str, 
     """Service Quotas: 200 countries, 5 origins. INFERRED: 402 on a create, 400 on an update, which lists no 402."""
     with pytest.raises(IvsError, match="ServiceQuotaExceededException"):
         create(call, **over_quota)
-    made = create(call)
+    created = create(call)
     with pytest.raises(IvsError, match="ValidationException"):
-        call("UpdatePlaybackRestrictionPolicy", arn=made["arn"], **over_quota)
-    assert call("GetPlaybackRestrictionPolicy", arn=made["arn"])["playbackRestrictionPolicy"] == made
+        call("UpdatePlaybackRestrictionPolicy", arn=created["arn"], **over_quota)
+    assert call("GetPlaybackRestrictionPolicy", arn=created["arn"])["playbackRestrictionPolicy"] == created
 
 
 def test_the_quota_is_three_policies_per_region(call: CallIvs) -> None:
@@ -102,9 +104,9 @@ def test_the_quota_is_three_policies_per_region(call: CallIvs) -> None:
 
 def test_the_default_page_size_is_one(call: CallIvs) -> None:
     """API reference, ListPlaybackRestrictionPolicies: "Default: 1"."""
-    made = [create(call) for _ in range(2)]
+    created = [create(call) for _ in range(2)]
     first = call("ListPlaybackRestrictionPolicies")
-    assert first["playbackRestrictionPolicies"] == [made[0]]
+    assert first["playbackRestrictionPolicies"] == [created[0]]
     second = call("ListPlaybackRestrictionPolicies", nextToken=first["nextToken"])
-    assert second == {"playbackRestrictionPolicies": [made[1]]}
+    assert second == {"playbackRestrictionPolicies": [created[1]]}
     assert len(call("ListPlaybackRestrictionPolicies", maxResults=100)["playbackRestrictionPolicies"]) == 2

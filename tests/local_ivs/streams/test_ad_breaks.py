@@ -20,8 +20,8 @@ MEDIATAILOR = "arn:aws:mediatailor:us-west-2:000000000000:playbackConfiguration/
 def channel(call: CallIvs, resources: SqliteResourceStore) -> str:
     """A live channel with ads."""
     configurations = [{"playbackConfigurationArn": MEDIATAILOR}]
-    made = call("CreateAdConfiguration", mediaTailorPlaybackConfigurations=configurations)
-    arn = call("CreateChannel", name="show", adConfigurationArn=made["adConfiguration"]["arn"])["channel"]["arn"]
+    created = call("CreateAdConfiguration", mediaTailorPlaybackConfigurations=configurations)
+    arn = call("CreateChannel", name="show", adConfigurationArn=created["adConfiguration"]["arn"])["channel"]["arn"]
     start_stream(resources, arn)
     return str(arn)
 

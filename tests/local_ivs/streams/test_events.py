@@ -33,8 +33,8 @@ def test_a_stream_emits_events_from_start_to_end(
     call: CallIvs, source: Simulator, resources: SqliteResourceStore, clock: FrozenClock
 ) -> None:
     """IVS user guide, EventBridge: names, order and members of IVS Stream State Change and Stream Health Change."""
-    made = call("CreateChannel", name="show")
-    arn = made["channel"]["arn"]
+    created = call("CreateChannel", name="show")
+    arn = created["channel"]["arn"]
     stream_id = source.start(arn)
     clock.at += 5
     for health in ("STARVING", "STARVING", "HEALTHY", "HEALTHY", "UNKNOWN", "STARVING", "UNKNOWN"):
@@ -67,15 +67,15 @@ def test_a_stream_emits_events_from_start_to_end(
     assert found[-1]["time"] == "2027-01-15T08:00:05Z"
     assert len({event.get("id") for event in found}) == len(found)
     assert METADATA not in str(found)
-    assert made["streamKey"]["value"] not in str(found)
+    assert created["streamKey"]["value"] not in str(found)
 
 
 def test_a_recording_emits_events(
     call: CallIvs, source: Simulator, resources: SqliteResourceStore, clock: FrozenClock
 ) -> None:
     """IVS user guide, EventBridge and "Auto-Record to Amazon S3"."""
-    made = call("CreateRecordingConfiguration", destinationConfiguration={"s3": {"bucketName": "my-bucket"}})
-    arn = call("CreateChannel", recordingConfigurationArn=made["recordingConfiguration"]["arn"])["channel"]["arn"]
+    created = call("CreateRecordingConfiguration", destinationConfiguration={"s3": {"bucketName": "my-bucket"}})
+    arn = call("CreateChannel", recordingConfigurationArn=created["recordingConfiguration"]["arn"])["channel"]["arn"]
     clock.at += 600
     stream_id = source.start(arn)
     clock.at += 90.5
@@ -107,8 +107,8 @@ def test_a_recording_emits_events(
 def test_a_recording_configuration_in_state_creating_cannot_record(
     call: CallIvs, source: Simulator, resources: SqliteResourceStore
 ) -> None:
-    made = call("CreateRecordingConfiguration", destinationConfiguration={"s3": {"bucketName": "my-bucket"}})
-    arn = call("CreateChannel", recordingConfigurationArn=made["recordingConfiguration"]["arn"])["channel"]["arn"]
+    created = call("CreateRecordingConfiguration", destinationConfiguration={"s3": {"bucketName": "my-bucket"}})
+    arn = call("CreateChannel", recordingConfigurationArn=created["recordingConfiguration"]["arn"])["channel"]["arn"]
     source.start(arn)
     assert call("ListStreamSessions", channelArn=arn)["streamSessions"][0]["hasErrorEvent"]
     source.stop(arn)
@@ -156,8 +156,8 @@ def test_too_many_streams_emit_an_event_without_channel(
 def test_an_ad_break_emits_an_event(call: CallIvs, source: Simulator, resources: SqliteResourceStore) -> None:
     mediatailor = "arn:aws:mediatailor:us-west-2:000000000000:playbackConfiguration/show"
     configurations = [{"playbackConfigurationArn": mediatailor}]
-    made = call("CreateAdConfiguration", mediaTailorPlaybackConfigurations=configurations)
-    arn = call("CreateChannel", name="show", adConfigurationArn=made["adConfiguration"]["arn"])["channel"]["arn"]
+    created = call("CreateAdConfiguration", mediaTailorPlaybackConfigurations=configurations)
+    arn = call("CreateChannel", name="show", adConfigurationArn=created["adConfiguration"]["arn"])["channel"]["arn"]
     stream_id = source.start(arn)
     call("InsertAdBreak", channelArn=arn, durationSeconds=30, adBreakId="hSi2o1WIVgij")
     assert logged_events(resources)[-1]["detail-type"] == "IVS Ad Break State Change"
