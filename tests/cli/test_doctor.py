@@ -115,7 +115,9 @@ def test_a_limit_that_differs_from_the_stored_one_is_reported(healthy: Terminal)
 
 
 def test_a_wrong_passphrase_is_reported(healthy: Terminal) -> None:
-    assert "is not the passphrase" in failed_checks(healthy, PASSPHRASE=secrets.token_hex(32))["wrapping keys"][0]
+    assert (
+        "the passphrase is not the one" in failed_checks(healthy, PASSPHRASE=secrets.token_hex(32))["wrapping keys"][0]
+    )
 
 
 def test_missing_keys_and_callers_are_reported(terminal: Terminal) -> None:
@@ -206,7 +208,7 @@ def test_a_restored_store_with_an_unfinished_compromise_is_repaired(
         ivs.tag_resource(resourceArn=key["placements"][0]["arn"], tags={COMPROMISED_TAG: "2027-01-15T08:00:00Z"})
     restore()
     found, fix = failed_checks(healthy)["key in us-east-1"]
-    assert "is tagged as compromised" in found
+    assert "tagged as compromised in IVS" in found
     assert follow(healthy) == [fix]
     assert signing(healthy)["id"] != key["id"]
 
@@ -224,7 +226,7 @@ def test_a_damaged_private_key_is_reported_and_replaced(healthy: Terminal, damag
 def test_an_invalid_rotation_policy_is_reported(healthy: Terminal, store: Store) -> None:
     store.deployment.set_rotation(propagation_seconds=0, max_age_seconds=600, standby=False)
     found, fix = failed_checks(healthy)["rotation policy"]
-    assert "lead + drain" in found
+    assert "propagation delay + drain" in found
     assert fix.startswith("TOKENSVC_KEY_MAX_AGE_DAYS=")
 
 
@@ -243,7 +245,7 @@ def test_foreign_pairs_that_prevent_rotation_are_reported(healthy: Terminal) -> 
     with healthy.ivs() as ivs:
         arns = [_imported(ivs) for _ in range(2)]
     found, fix = failed_checks(healthy)["slots in us-east-1"]
-    assert "others hold 2 of the 3" in found
+    assert "2 of the 3 key pair slots in us-east-1 are used by other applications" in found
     assert fix.startswith("aws ivs delete-playback-key-pair --region us-east-1 --arn ")
     assert all(arn in fix for arn in arns)
     assert all(

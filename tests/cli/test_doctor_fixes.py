@@ -78,12 +78,12 @@ def fix(terminal: Terminal, printed: str, words: dict[str, str]) -> None:
 
 def fixes(terminal: Terminal, check: str, **words: str) -> str:
     """Require a failed check, run its fix, and require that the check passes; returns the fix as printed."""
-    detail = failed_checks(terminal)
-    assert check in detail, detail
-    fix(terminal, detail[check]["fix"], words)
+    before = failed_checks(terminal)
+    assert check in before, before
+    fix(terminal, before[check]["fix"], words)
     after = failed_checks(terminal)
-    assert check not in after, (detail[check], after[check])
-    return detail[check]["fix"]
+    assert check not in after, (before[check], after[check])
+    return before[check]["fix"]
 
 
 def damage(store: Store, statement: str) -> None:
@@ -161,10 +161,10 @@ def test_fixes_a_store_that_was_never_created(bare: Terminal, *, is_empty: bool)
 def test_fixes_an_unreachable_store_without_an_upgrade(healthy: Terminal, url: str, check: str) -> None:
     valid_url = healthy.environ["TOKENSVC_DATABASE_URL"]
     healthy.environ["TOKENSVC_DATABASE_URL"] = url
-    detail = healthy.run("doctor").out
-    assert "db upgrade" not in detail
-    assert "hun" not in detail
-    fixes(healthy, check, URL=url)
+    output = healthy.run("doctor").out
+    assert "db upgrade" not in output
+    assert "hun" not in output
+    fixes(healthy, check, URL=valid_url)
     assert is_healthy(healthy)
 
 

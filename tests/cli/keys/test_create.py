@@ -47,7 +47,7 @@ def test_import_reports_the_input_format_and_never_prints_the_private_key(
     assert result.json["placements"][0]["state"] == "prepared"
     assert "PRIVATE KEY" not in result.out + result.err
     assert f"stored the given key as {result.json['id']}, fingerprint {result.json['fingerprint']}; " in result.err
-    assert "made key" not in result.err
+    assert "generated key" not in result.err
     assert encoded not in result.out + result.err
     assert f"tokensvc keys activate {result.json['id']}" in terminal("keys", "import", "-", stdin=encoded).out
     assert terminal("keys", "import", "-", "--detailed-exit-code", stdin=encoded, code=3).out
@@ -142,7 +142,7 @@ def test_a_key_already_in_ivs_is_adopted(terminal: Terminal, private_key: Privat
     assert f"is active in us-east-1: {arn}" not in terminal("keys", "list").out
     assert "is active in us-east-1" in terminal("keys", "activate", result["id"]).out
     shown = terminal("keys", "show", result["id"]).out
-    assert f"somebody asked to adopt {arn}" in shown
+    assert f"an operator requested the adoption of {arn}" in shown
 
 
 def test_a_named_pair_with_another_fingerprint_is_adopted_and_reported(

@@ -70,11 +70,11 @@ def test_generate_explains_why_it_creates_a_second_key(terminal: Terminal) -> No
     terminal("db", "upgrade", KEY_STANDBY="true")
     result = terminal("keys", "generate")
     first, second = terminal("keys", "list", "--json").json["keys"]
-    assert f"made key {first['id']}, since another key is to sign; " in result.err
-    assert f"made key {second['id']}, since a standby is to be ready; " in result.err
+    assert f"generated key {first['id']} (the active key is to be replaced), fingerprint " in result.err
+    assert f"generated key {second['id']} (the policy requires a standby key), fingerprint " in result.err
     standby = f"Key {second['id']} is prepared in us-east-1: a standby for the next rotation (TOKENSVC_KEY_STANDBY)."
     assert standby in result.out.splitlines()
-    assert "standby" not in terminal("keys", "generate").out, "none is made beside one that is asked for"
+    assert "standby" not in terminal("keys", "generate").out, "a requested key gets no standby in addition"
 
 
 def test_list_shows_since_when_a_key_has_been_in_its_state(terminal: Terminal) -> None:

@@ -71,7 +71,7 @@ def test_rewrap_moves_all_secrets_to_a_new_passphrase(seeded: Terminal) -> None:
 def test_a_wrong_previous_passphrase_changes_nothing(seeded: Terminal) -> None:
     wrong: Settings = {"PASSPHRASE": NEW, "PREVIOUS_PASSPHRASE": secrets.token_hex(32)}
     assert seeded("keys", "rewrap", "--json", code=1, **wrong).error["code"] == "wrong_passphrase"
-    assert "is not the passphrase" in failed_checks(seeded, **wrong)["wrapping keys"][0]
+    assert "the passphrase is not the one" in failed_checks(seeded, **wrong)["wrapping keys"][0]
     seeded("doctor")
 
 
@@ -146,7 +146,7 @@ def test_a_private_key_stored_under_another_key_id_is_not_copied(terminal: Termi
     one, two = sorted(terminal.vault.glob("*.pem"))
     two.write_bytes(one.read_bytes())
     result = terminal("keys", "rewrap", "--from", f"file:{terminal.vault}", code=1, VAULT="store")
-    assert "is another key's private half" in result.err
+    assert "belongs to another public key" in result.err
 
 
 @pytest.mark.parametrize("vault", ["/somewhere", "file:/no/such/directory", "stored"])

@@ -29,10 +29,11 @@ def test_a_dry_run_lists_the_steps_and_takes_none(terminal: Terminal, signing: s
     (region,) = result["regions"]
     assert [step["step"] for step in region["steps"]] == ["generate", "import", None, "activate"]
     assert region["steps"][2]["until"]
-    made, imported = (step["key"] for step in region["steps"][:2])
-    assert made == imported, "the key that is made is named as in the steps that follow"
+    generated, imported = (step["key"] for step in region["steps"][:2])
+    assert generated == imported, "the new key has the same name in all steps"
     result = terminal("keys", "rotate", "--dry-run").out
-    assert f"  make {made}: another key is to sign\n  import {made}: another key is to sign\n  wait until 20" in result
+    reason = "the active key is to be replaced"
+    assert f"  generate {generated}: {reason}\n  import {generated}: {reason}\n  wait until 20" in result
     assert result.endswith("\nNothing was changed.\n")
     assert [key["id"] for key in keys(terminal)] == [key["id"] for key in before] == [signing]
     assert "nothing to do" in terminal("keys", "reconcile", "--dry-run", "--detailed-exit-code", code=3).out
@@ -45,15 +46,15 @@ def test_a_dry_run_that_must_wait_gives_the_reason(terminal: Terminal, signing: 
             public = keypair.public_pem(keypair.generate().public_key())
             ivs.import_playback_key_pair(publicKeyMaterial=public)
     result = terminal("keys", "rotate", "--dry-run").out
-    assert "\n  wait: all slots are filled, and none of ours is on its way out" in result
+    assert "\n  wait: all key slots are in use and none of our keys is draining" in result
 
 
 def test_a_dry_run_lists_the_steps_that_are_then_taken(terminal: Terminal, signing: str) -> None:
-    result = terminal("keys", "rotate", "--dry-run", "--json").json["regions"][0]["steps"]
-    signs = terminal("keys", "rotate", "--json").json["regions"][0]["activeKeyId"]
-    history = terminal("keys", "show", signs, "--json").json["history"]
-    assert [step["step"] for step in result if step["step"]] == [step["step"] for step in reversed(history)]
-    assert signs != signing
+    planned = terminal("keys", "rotate", "--dry-run", "--json").json["regions"][0]["steps"]
+    active = terminal("keys", "rotate", "--json").json["regions"][0]["activeKeyId"]
+    history = terminal("keys", "show", active, "--json").json["history"]
+    assert [step["step"] for step in planned if step["step"]] == [step["step"] for step in reversed(history)]
+    assert active != signing
 
 
 def test_no_wait_leaves_the_rotation_to_the_workers(terminal: Terminal, signing: str) -> None:
@@ -100,7 +101,7 @@ def test_an_invalid_rotation_policy_is_rejected(terminal: Terminal, signing: str
     del signing
     refused = terminal("db", "upgrade", "--json", code=4, KEY_MAX_AGE_DAYS="0.001").error
     assert refused["code"] == "invalid_rotation_policy"
-    assert "lead + drain" in refused["message"]
+    assert "propagation delay + drain" in refused["message"]
 
 
 def test_a_dry_run_does_not_bind_the_store(terminal: Terminal) -> None:
