@@ -1,4 +1,4 @@
-"""The queue and the thread that write the log: in order, bounded, counted, and never waited for."""
+"""The log writer's queue and thread: in order, bounded, counted, and never blocking the caller."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def pairs(entries: Sequence[Any]) -> str:
 
 
 def report_of(text: str) -> dict[str, Any]:
-    """The only report of dropped lines in a text."""
+    """The report of dropped lines, of which the text contains one."""
     [line] = [line for line in text.splitlines() if "log lines dropped" in line]
     return dict(json.loads(line), event=None)
 
 
-def test_lines_of_both_kinds_are_written_in_the_order_in_which_they_came() -> None:
+def test_routine_and_other_lines_are_written_in_order() -> None:
     writer = CapturedLog()
     add = writer.queue_for(numbers)
     add(1)
@@ -50,7 +50,7 @@ def test_lines_of_both_kinds_are_written_in_the_order_in_which_they_came() -> No
     assert writer.text == "1\n2\na\n3\nb\n"
 
 
-def test_the_thread_that_signs_gets_its_turn_while_many_lines_are_rendered() -> None:
+def test_the_writer_pauses_between_batches_of_lines() -> None:
     pauses = list[float]()
     writer = CapturedLog(pause=pauses.append)
     add = writer.queue_for(numbers)
@@ -60,7 +60,7 @@ def test_the_thread_that_signs_gets_its_turn_while_many_lines_are_rendered() -> 
     assert pauses == [PAUSE_SECONDS] * 9
 
 
-def test_routine_lines_leave_the_reserved_room_to_others() -> None:
+def test_routine_lines_never_use_the_reserved_capacity() -> None:
     writer = CapturedLog(routine_lines_max=10, reserved_lines=5)
     add = writer.queue_for(numbers)
     for number in range(25):
@@ -80,15 +80,15 @@ def test_the_queue_is_bounded_in_characters_too() -> None:
         writer.put("x" * 39 + "\n")
     assert writer.text.count("x" * 39) == 2
     assert writer.take_dropped() == {"queue_full": 3}
-    writer.put("there is room again\n")
-    assert "there is room again" in writer.text
+    writer.put("there is capacity again\n")
+    assert "there is capacity again" in writer.text
 
 
-@pytest.mark.parametrize("problem", [FULL_DISK, ValueError("closed file"), BrokenPipeError()])
-def test_lines_that_cannot_be_written_are_counted_and_reported(problem: Exception) -> None:
+@pytest.mark.parametrize("error", [FULL_DISK, ValueError("closed file"), BrokenPipeError()])
+def test_lines_that_cannot_be_written_are_counted_and_reported(error: Exception) -> None:
     clock = ManualClock()
     writer = CapturedLog(monotonic=clock.monotonic)
-    writer.fails_with = [problem, problem]  # the lines, and the first attempt to report them
+    writer.fails_with = [error, error]  # the lines, and the first attempt to report them
     writer.put("lost\n")
     writer.put("lost too\n")
     assert writer.text == ""
@@ -101,7 +101,7 @@ def test_lines_that_cannot_be_written_are_counted_and_reported(problem: Exceptio
     assert writer.take_dropped() == {"write_failed": 2}
 
 
-def test_a_line_that_was_cut_off_is_ended_before_the_next() -> None:
+def test_a_line_that_was_cut_off_is_terminated_before_the_next() -> None:
     clock = ManualClock()
     writer = CapturedLog(monotonic=clock.monotonic)
     writer.accepts, writer.fails_with = [8], [FULL_DISK, FULL_DISK]
@@ -113,14 +113,14 @@ def test_a_line_that_was_cut_off_is_ended_before_the_next() -> None:
     assert writer.text == "first\nse\nfourth\n"
 
 
-def test_a_write_that_takes_only_a_part_is_continued() -> None:
+def test_a_partial_write_is_continued() -> None:
     writer = CapturedLog()
     writer.accepts = [1, 2, 3]
     writer.put("grüße\n")
     assert writer.text == "grüße\n"
 
 
-def test_a_sink_that_takes_nothing_is_a_failure_and_not_tried_for_ever() -> None:
+def test_a_sink_that_writes_nothing_counts_as_a_failure() -> None:
     writer = CapturedLog()
     writer.accepts = [0, 0]
     writer.put("line\n")
@@ -143,7 +143,7 @@ def test_lone_surrogates_do_not_end_the_log() -> None:
     assert writer.text == "\\udc80\n"
 
 
-def test_reports_are_at_most_one_a_second() -> None:
+def test_dropped_lines_are_reported_at_most_once_a_second() -> None:
     clock = ManualClock()
     writer = CapturedLog(monotonic=clock.monotonic, routine_lines_max=0, reserved_lines=1)
     for step in range(5):
@@ -168,38 +168,38 @@ def writing_to(descriptor: int, **options: Any) -> LogWriter:
 
 
 def read_until(descriptor: int, end: bytes) -> bytes:
-    got = b""
-    while not got.endswith(end):
-        got += os.read(descriptor, 65536)
-    return got
+    received = b""
+    while not received.endswith(end):
+        received += os.read(descriptor, 65536)
+    return received
 
 
-def test_nobody_waits_for_a_reader_and_what_was_dropped_is_reported_when_it_is_back(pipe: tuple[int, int]) -> None:
+def test_callers_never_wait_for_the_reader_and_dropped_lines_are_reported_later(pipe: tuple[int, int]) -> None:
     read_end, write_end = pipe
     writer = writing_to(write_end, routine_lines_max=50, reserved_lines=50)
     add = writer.queue_for(numbers)
-    began_at = time.monotonic()
+    started_at = time.monotonic()
     for number in range(10_000):
         add(number)
         writer.put(f"line {number} {'x' * 100}\n")
     assert not writer.flush(0.05)
-    assert time.monotonic() - began_at < 5
+    assert time.monotonic() - started_at < 5
     dropped = writer.take_dropped()["queue_full"]
     assert dropped > 15_000
-    got = bytearray()
-    threading.Thread(target=lambda: got.extend(read_until(read_end, b"last\n")), daemon=True).start()
+    received = bytearray()
+    threading.Thread(target=lambda: received.extend(read_until(read_end, b"last\n")), daemon=True).start()
     assert writer.flush(10)
     writer.put("last\n")
     assert writer.flush(10)
-    wait_until(lambda: got.endswith(b"last\n"), "everything is read", 5)
-    lines = bytes(got).decode().splitlines()
+    wait_until(lambda: received.endswith(b"last\n"), "everything is read", 5)
+    lines = bytes(received).decode().splitlines()
     reported = sum(json.loads(line)["queue_full"] for line in lines if line.startswith("{"))
     written = sum(not line.startswith("{") for line in lines)
     assert reported == dropped + sum(writer.take_dropped().values())
     assert written + reported == 20_001
 
 
-def test_lines_of_many_threads_are_written_once_and_whole(pipe: tuple[int, int]) -> None:
+def test_lines_of_several_threads_are_written_once_and_complete(pipe: tuple[int, int]) -> None:
     read_end, write_end = pipe
     writer = writing_to(write_end)
     add = writer.queue_for(pairs)
@@ -210,39 +210,39 @@ def test_lines_of_many_threads_are_written_once_and_whole(pipe: tuple[int, int])
             writer.put(f"{name}-{number}\n")
 
     threads = [threading.Thread(target=log, args=(name,)) for name in "ab"]
-    got = bytearray()
-    reader = threading.Thread(target=lambda: got.extend(read_until(read_end, b"end\n")), daemon=True)
+    received = bytearray()
+    reader = threading.Thread(target=lambda: received.extend(read_until(read_end, b"end\n")), daemon=True)
     for thread in (reader, *threads):
         thread.start()
     for thread in threads:
         thread.join()
     writer.put("end\n")
     reader.join(10)
-    lines = bytes(got).decode().splitlines()
+    lines = bytes(received).decode().splitlines()
     for name in "ab":
-        for between in ("", "-"):
+        for separator in ("", "-"):
             assert [
-                line for line in lines if line.startswith(f"{name}{between}") and ("-" in line) == bool(between)
-            ] == [f"{name}{between}{number}" for number in range(500)]
+                line for line in lines if line.startswith(f"{name}{separator}") and ("-" in line) == bool(separator)
+            ] == [f"{name}{separator}{number}" for number in range(500)]
     assert len(lines) == 2001
 
 
-def test_a_descriptor_that_does_not_block_is_waited_for(pipe: tuple[int, int]) -> None:
-    """The descriptor is shared with other processes, and any of them may have made it non-blocking."""
+def test_the_writer_waits_for_a_non_blocking_descriptor(pipe: tuple[int, int]) -> None:
+    """Other processes share the descriptor, and any of them may have made it non-blocking."""
     read_end, write_end = pipe
     os.set_blocking(write_end, False)
     writer = writing_to(write_end)
     for number in range(2000):
         writer.put(f"{number}\n")
-    got = bytearray()
-    reader = threading.Thread(target=lambda: got.extend(read_until(read_end, b"1999\n")), daemon=True)
+    received = bytearray()
+    reader = threading.Thread(target=lambda: received.extend(read_until(read_end, b"1999\n")), daemon=True)
     reader.start()
     reader.join(10)
-    assert bytes(got).decode().split() == [str(number) for number in range(2000)]
+    assert bytes(received).decode().split() == [str(number) for number in range(2000)]
     assert writer.take_dropped() == {}
 
 
-def test_a_signal_handler_may_log_while_its_thread_is_logging() -> None:
+def test_a_signal_handler_may_log_while_its_own_thread_is_logging() -> None:
     writer = CapturedLog(routine_lines_max=0, reserved_lines=1_000_000)
     count = 0
 
@@ -251,14 +251,14 @@ def test_a_signal_handler_may_log_while_its_thread_is_logging() -> None:
         count += 1
         writer.put("signal\n")
 
-    before = signal.signal(signal.SIGALRM, log)
+    previous = signal.signal(signal.SIGALRM, log)
     signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
     try:
         while count < 100:
             writer.put("line\n")
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGALRM, previous)
     assert writer.text.count("signal\n") == count
 
 
@@ -276,9 +276,7 @@ def _closed_stream() -> StreamSink:
     return StreamSink(stream)
 
 
-def test_where_no_thread_can_be_started_lines_wait_for_one(
-    pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lines_wait_until_a_thread_can_be_started(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -307,6 +305,6 @@ sys.exit(0 if writer.flush(10) else 1)
 """
 
 
-def test_a_forked_child_writes_its_own_lines_and_none_of_its_parents() -> None:
-    done = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, check=True, timeout=30)
-    assert done.stdout.splitlines() == ["before", "child", "parent 0"]
+def test_a_forked_child_writes_only_its_own_lines() -> None:
+    completed = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, check=True, timeout=30)
+    assert completed.stdout.splitlines() == ["before", "child", "parent 0"]

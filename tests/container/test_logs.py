@@ -1,4 +1,4 @@
-"""Log lines: one an event, and nothing secret gets through, in whatever form it comes."""
+"""One log line per event, and no secret in any of them, whatever its form."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ PEM = "-----BEGIN EC PRIVATE KEY-----\nMIGkAgEBBDBsecretsecret\n-----END EC PRIV
 
 @pytest.fixture(autouse=True)
 def _own_logging() -> Iterator[None]:
-    """What `configure` sets up for the process is taken down again."""
+    """Restore what `configure` changes for the whole process."""
     root = logging.getLogger()
-    handlers, level, ours = root.handlers[:], root.level, logging.getLogger("tokensvc").level
+    handlers, level, own_level = root.handlers[:], root.level, logging.getLogger("tokensvc").level
     yield
     structlog.reset_defaults()
     root.handlers = handlers
     root.setLevel(level)
-    logging.getLogger("tokensvc").setLevel(ours)
+    logging.getLogger("tokensvc").setLevel(own_level)
 
 
 @pytest.fixture(params=["json", "console"])
@@ -58,7 +58,7 @@ def test_a_line_is_json_with_time_level_and_event(capsys: pytest.CaptureFixture[
     assert line["timestamp"].endswith("Z")
 
 
-def test_lines_of_libraries_look_like_ours(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_of_libraries_have_the_same_format(capsys: pytest.CaptureFixture[str]) -> None:
     configure("json")
     logging.getLogger("alembic").warning("from %s", "alembic")
     logging.getLogger("botocore").info("chatter")
@@ -67,14 +67,14 @@ def test_lines_of_libraries_look_like_ours(capsys: pytest.CaptureFixture[str]) -
 
 
 class Holder:
-    """An object whose repr holds a secret."""
+    """An object whose repr contains a secret."""
 
     def __repr__(self) -> str:
         return f"Holder({API_KEY})"
 
 
 @pytest.mark.parametrize(
-    "secret_of",
+    "wrap",
     [
         lambda secret: secret,
         lambda secret: f"before {secret} after",
@@ -88,20 +88,20 @@ class Holder:
     ids=["text", "within text", "a list", "deep", "a name", "bytes", "an exception", "a set"],
 )
 @pytest.mark.parametrize("kind", ["token", "api key", "private key"])
-def test_no_secret_gets_through_in_any_value(
-    capsys: pytest.CaptureFixture[str], log_format: str, private_key: PrivateKey, secret_of: Any, kind: str
+def test_a_secret_is_masked_in_any_value(
+    capsys: pytest.CaptureFixture[str], log_format: str, private_key: PrivateKey, wrap: Any, kind: str
 ) -> None:
     secret = {"token": with_claims(private_key, {}), "api key": API_KEY, "private key": PEM}[kind]
     configure(log_format)
-    structlog.get_logger("tokensvc.test").warning("event", value=secret_of(secret))
-    logging.getLogger("library").warning("said %s", secret_of(secret))
+    structlog.get_logger("tokensvc.test").warning("event", value=wrap(secret))
+    logging.getLogger("library").warning("said %s", wrap(secret))
     text = written(capsys)
     assert text.count("***") >= 2
     for part in (secret, secret[12:26], secret[-20:].strip()):
         assert part not in text
 
 
-def test_no_secret_gets_through_in_the_event_an_object_or_a_traceback(
+def test_a_secret_is_masked_in_an_event_an_object_and_a_traceback(
     capsys: pytest.CaptureFixture[str], log_format: str
 ) -> None:
     configure(log_format)
@@ -116,23 +116,23 @@ def test_no_secret_gets_through_in_the_event_an_object_or_a_traceback(
     assert "S3cr3t" not in written(capsys)
 
 
-def test_a_secret_that_was_cut_off_is_starred_too() -> None:
+def test_a_truncated_secret_is_masked() -> None:
     assert mask_secrets("?token=eyJhbGciOiJFUzM4NCJ9.eyJh") == "?token=***"
     assert mask_secrets(PEM[:60]) == "***"
     assert mask_secrets(f"url {API_KEY[:9]}") == "url ***"
 
 
 @given(st.text(alphabet="abc xyz.-_/:=?&\n"))
-def test_what_is_no_secret_is_left_alone(text: str) -> None:
+def test_other_text_is_unchanged(text: str) -> None:
     assert mask_secrets(text) == text
 
 
 @given(st.text(), st.text())
-def test_a_key_is_starred_wherever_it_stands(before: str, after: str) -> None:
+def test_a_key_is_masked_anywhere_in_a_text(before: str, after: str) -> None:
     assert API_KEY not in mask_secrets(f"{before}{API_KEY}{after}")
 
 
-def test_numbers_and_flags_stay_what_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+def test_numbers_and_booleans_keep_their_types(capsys: pytest.CaptureFixture[str]) -> None:
     configure("json")
     structlog.get_logger("tokensvc.test").info("e", a=1, b=1.5, c=True, d=None, e=["x", 2], f={"k": False})
     line = json.loads(written(capsys))
@@ -142,10 +142,10 @@ def test_numbers_and_flags_stay_what_they_are(capsys: pytest.CaptureFixture[str]
 SECRET_IN_REQUEST = "viewer-4711-pasted"
 
 
-def raised(problem: Exception) -> Exception:
+def raised(error: Exception) -> Exception:
     try:
-        raise problem
-    except Exception as caught:  # noqa: BLE001 - it is what was asked for
+        raise error
+    except Exception as caught:  # noqa: BLE001 - the caller wants exactly this exception
         return caught
 
 
@@ -154,17 +154,17 @@ def test_exceptions_are_written_as_types_and_frames(
     capsys: pytest.CaptureFixture[str], log_format: str, name: str
 ) -> None:
     configure(log_format)
-    problem = raised(ValueError(SECRET_IN_REQUEST))
-    problem.__cause__ = KeyError(SECRET_IN_REQUEST)
-    logging.getLogger(name).error("it failed", exc_info=problem)
-    structlog.get_logger("tokensvc.test").error("ours failed", exc_info=problem)
+    error = raised(ValueError(SECRET_IN_REQUEST))
+    error.__cause__ = KeyError(SECRET_IN_REQUEST)
+    logging.getLogger(name).error("it failed", exc_info=error)
+    structlog.get_logger("tokensvc.test").error("ours failed", exc_info=error)
     text = written(capsys)
     assert SECRET_IN_REQUEST not in text
     assert [text.count(word) for word in ("ValueError", "KeyError", "test_logs.py:")] == [2, 2, 2]
     assert [text.count(word) for word in ("it failed", "ours failed", "\n")] == [1, 1, 2]
 
 
-def test_causes_that_form_a_ring_are_written_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_causes_that_form_a_cycle_are_written_once(capsys: pytest.CaptureFixture[str]) -> None:
     configure("json")
     first, second = ValueError(), KeyError()
     first.__cause__, second.__cause__ = second, first
@@ -174,7 +174,7 @@ def test_causes_that_form_a_ring_are_written_once(capsys: pytest.CaptureFixture[
     assert (line["error"], line["causes"]) == ("ExceptionGroup", ["ValueError", "KeyError", "OSError"])
 
 
-STARLETTES = f'''Traceback (most recent call last):
+STARLETTE_TRACEBACK = f'''Traceback (most recent call last):
   File "/srv/lib/starlette/routing.py", line 694, in lifespan
     async with self.lifespan_context(app) as maybe_state:
                ^^^^^^^^^^^^^^^^^^^^^^^^^^
@@ -205,11 +205,11 @@ package.errors.StartError: {SECRET_IN_REQUEST}
         ("Cancel %d running task(s)", (3,), "Cancel 3 running task"),
         ("Cancel %d of %d tasks", (3,), "log line not rendered"),
         (OSError(SECRET_IN_REQUEST), (), "OSError"),
-        (STARLETTES, (), "exception"),
+        (STARLETTE_TRACEBACK, (), "exception"),
     ],
 )
 @pytest.mark.parametrize("name", ["uvicorn.error", "asyncio"])
-def test_of_what_servers_log_only_their_own_words_are_written(
+def test_only_the_fixed_part_of_a_servers_message_is_written(
     capsys: pytest.CaptureFixture[str], name: str, message: object, args: tuple[object, ...], event: str | None
 ) -> None:
     configure("json")
@@ -219,29 +219,27 @@ def test_of_what_servers_log_only_their_own_words_are_written(
     assert json.loads(text)["event"] == (event or "Exception in callback Protocol.data_received")
 
 
-def test_a_traceback_that_is_logged_as_text_is_read(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_traceback_that_is_logged_as_text_is_parsed(capsys: pytest.CaptureFixture[str]) -> None:
     configure("json")
-    logging.getLogger("uvicorn.error").error(STARLETTES)
+    logging.getLogger("uvicorn.error").error(STARLETTE_TRACEBACK)
     line = json.loads(written(capsys))
     assert (line["error"], line["frames"]) == ("StartError", ["/srv/lib/starlette/routing.py:697 lifespan"])
 
 
-class Choking(asyncio.Protocol):
-    """A protocol with a fault in it."""
+class FailingProtocol(asyncio.Protocol):
+    """A protocol that raises on any data."""
 
     def data_received(self, data: bytes) -> None:
         raise ValueError(f"cannot read {data!r}")
 
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
-def test_a_request_that_a_protocol_chokes_on_is_not_in_the_log(
-    capsys: pytest.CaptureFixture[str], new_loop: Any
-) -> None:
+def test_a_request_that_crashes_a_protocol_is_not_logged(capsys: pytest.CaptureFixture[str], new_loop: Any) -> None:
     configure("json")
 
     async def send() -> None:
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(Choking, "127.0.0.1", 0)
+        server = await loop.create_server(FailingProtocol, "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         writer.write(f"GET http://[::1]:x/{SECRET_IN_REQUEST} HTTP/1.1\r\n\r\n".encode())
         with contextlib.suppress(ConnectionError):
@@ -263,7 +261,7 @@ def raising(text: str) -> None:
     raise ValueError(text)
 
 
-def test_a_line_that_clients_can_cause_is_written_once_in_a_while(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_that_clients_can_cause_is_rate_limited(capsys: pytest.CaptureFixture[str]) -> None:
     configure("json")
     clock = ManualClock()
     logging.getLogger().handlers[0].filters[:] = [logs._RepetitionFilter(clock.monotonic)]
@@ -287,11 +285,11 @@ def test_a_line_that_clients_can_cause_is_written_once_in_a_while(capsys: pytest
     assert len(lines) == 6
 
 
-def test_how_many_different_lines_are_remembered_is_bounded() -> None:
-    repetitions = logs._RepetitionFilter(ManualClock().monotonic)
+def test_the_number_of_remembered_lines_is_bounded() -> None:
+    repetition_filter = logs._RepetitionFilter(ManualClock().monotonic)
     for number in range(10_000):
-        assert repetitions.filter(logging.LogRecord("uvicorn", 40, "", 1, f"line {number}", (), None))
-    assert len(repetitions._last) <= 256
+        assert repetition_filter.filter(logging.LogRecord("uvicorn", 40, "", 1, f"line {number}", (), None))
+    assert len(repetition_filter._last) <= 256
 
 
 def test_a_line_that_cannot_be_rendered_is_reported_without_its_values(capsys: pytest.CaptureFixture[str]) -> None:
@@ -304,7 +302,7 @@ def test_a_line_that_cannot_be_rendered_is_reported_without_its_values(capsys: p
     assert "test_logs.py:" in line["where"]
 
 
-PYTHON_PRINTS = {
+PYTHON_MESSAGES = {
     "an exception": "raise ValueError(SECRET)",
     "an exception of a thread": "import threading; t = threading.Thread(target=fail); t.start(); t.join()",
     "an exception of a finalizer": "class A: __del__ = lambda self: fail()\nA()",
@@ -312,9 +310,9 @@ PYTHON_PRINTS = {
 }
 
 
-@pytest.mark.parametrize("statement", PYTHON_PRINTS.values(), ids=PYTHON_PRINTS)
-def test_what_python_itself_would_print_is_a_line_without_messages(statement: str) -> None:
-    """And it is written although the process ends with it."""
+@pytest.mark.parametrize("statement", PYTHON_MESSAGES.values(), ids=PYTHON_MESSAGES)
+def test_what_python_would_print_is_logged_without_its_message(statement: str) -> None:
+    """Even though the process exits right afterwards."""
     program = f"""
 from tokensvc.container.logs import configure
 SECRET = "{SECRET_IN_REQUEST}"
@@ -322,16 +320,16 @@ def fail(): raise ValueError(SECRET)
 configure("json")
 {statement}
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30)
-    assert done.returncode == (1 if statement.startswith("raise") else 0)
-    assert SECRET_IN_REQUEST not in done.stderr
-    line = json.loads(done.stderr)
+    completed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=30)
+    assert completed.returncode == (1 if statement.startswith("raise") else 0)
+    assert SECRET_IN_REQUEST not in completed.stderr
+    line = json.loads(completed.stderr)
     assert line["event"] in ("uncaught exception", "python warning")
     assert (line.get("error") or line["category"]) in ("ValueError", "UserWarning")
 
 
-def test_configured_again_the_log_stays_in_order_on_its_stream(tmp_path: Path) -> None:
-    """One worker is configured as the command and as the worker."""
+def test_configuring_logging_twice_keeps_the_order_of_lines(tmp_path: Path) -> None:
+    """A single worker configures it as the command and as the worker."""
     program = """
 from tokensvc.container.logs import configure, process_log, structlog
 configure("json")
@@ -340,19 +338,17 @@ configure("console")
 structlog.get_logger("tokensvc").info("second")
 process_log.print_error("third")
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
-    assert [line.split()[-1] for line in done.stderr.splitlines()][1:] == ["second", "third"]
-    assert json.loads(done.stderr.splitlines()[0])["event"] == "first"
+    completed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
+    assert [line.split()[-1] for line in completed.stderr.splitlines()][1:] == ["second", "third"]
+    assert json.loads(completed.stderr.splitlines()[0])["event"] == "first"
 
 
-def test_no_text_drives_the_terminal_of_whoever_reads_the_log(
-    capsys: pytest.CaptureFixture[str], log_format: str
-) -> None:
-    odd = "\x1b[2J\x9b31m\u202e\nforged line"
+def test_no_logged_text_can_control_a_terminal(capsys: pytest.CaptureFixture[str], log_format: str) -> None:
+    untrusted = "\x1b[2J\x9b31m\u202e\nforged line"
     configure(log_format)
     log = structlog.get_logger("tokensvc.test")
-    log.warning(f"event {odd}", said=odd, many=[odd], named={odd: odd})
-    logging.getLogger("library").warning("said %s", odd)
+    log.warning(f"event {untrusted}", said=untrusted, many=[untrusted], named={untrusted: untrusted})
+    logging.getLogger("library").warning("said %s", untrusted)
     lines = written(capsys).splitlines()
     assert len(lines) == 2
     assert all(line.isprintable() for line in lines)

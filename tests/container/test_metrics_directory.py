@@ -1,4 +1,4 @@
-"""A metrics directory is removed only when it is ours, marked as such, and nobody uses it."""
+"""A metrics directory is removed only if it belongs to this user, has a lock file, and is unused."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def _own_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def left_behind() -> Path:
-    """A directory whose process has ended."""
+    """A directory whose process has exited."""
     directory, descriptor = create()
     os.close(descriptor)
     (directory / "counter_4711.db").write_bytes(b"x")
     return directory
 
 
-def test_it_is_private_and_in_use_from_the_start() -> None:
+def test_a_new_directory_is_private_and_locked() -> None:
     directory, descriptor = create()
     assert directory.stat().st_mode & 0o777 == 0o700
     remove_unused()
@@ -36,7 +36,7 @@ def test_it_is_private_and_in_use_from_the_start() -> None:
     assert not directory.exists()
 
 
-def test_it_is_in_use_as_long_as_anyone_holds_it() -> None:
+def test_a_directory_is_in_use_while_any_process_has_locked_it() -> None:
     directory, first = create()
     second = lock(directory)
     os.close(first)
@@ -45,21 +45,21 @@ def test_it_is_in_use_as_long_as_anyone_holds_it() -> None:
     assert remove_if_unused(directory)
 
 
-def test_all_that_were_left_behind_are_removed_with_what_is_in_them() -> None:
+def test_all_unused_directories_are_removed_with_their_contents() -> None:
     directories = [left_behind() for _ in range(3)]
     remove_unused()
     assert not any(map(Path.exists, directories))
 
 
-def test_one_that_is_not_marked_stays(tmp_path: Path) -> None:
-    """Another process may be making it."""
+def test_a_directory_without_a_lock_file_stays(tmp_path: Path) -> None:
+    """Another process may be creating it."""
     directory = tmp_path / f"{PREFIX}new"
     directory.mkdir()
     remove_unused()
     assert directory.exists()
 
 
-def test_a_link_is_not_followed(tmp_path: Path) -> None:
+def test_a_symbolic_link_is_not_followed(tmp_path: Path) -> None:
     directory = left_behind()
     elsewhere = tmp_path / "elsewhere"
     directory.rename(elsewhere)
@@ -68,7 +68,7 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     assert (elsewhere / LOCK_FILE).exists()
 
 
-def test_a_lock_file_that_is_a_link_marks_nothing(tmp_path: Path) -> None:
+def test_a_lock_file_that_is_a_symbolic_link_does_not_count(tmp_path: Path) -> None:
     directory = left_behind()
     (directory / LOCK_FILE).unlink()
     (tmp_path / "file").touch()
@@ -78,15 +78,15 @@ def test_a_lock_file_that_is_a_link_marks_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory to another user")
-def test_another_users_stays() -> None:
+def test_a_directory_of_another_user_stays() -> None:
     directory = left_behind()
     os.chown(directory, 4711, -1)
     remove_unused()
     assert (directory / LOCK_FILE).exists()
 
 
-def test_one_that_is_removed_while_it_is_made_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between its lock file and the lock on it, it looks unused."""
+def test_a_directory_that_is_removed_before_it_is_locked_is_created_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the creation of its lock file and the lock it looks unused."""
     flock, made = fcntl.flock, list[str]()
 
     def lock_late(descriptor: int, kind: int) -> None:

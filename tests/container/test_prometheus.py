@@ -1,4 +1,4 @@
-"""Figures in Prometheus's format, from one worker and from several."""
+"""Metrics in Prometheus's format, from one worker and from several."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ NAMES = {
 }
 
 
-def figures(text: bytes) -> dict[str, float]:
+def samples(text: bytes) -> dict[str, float]:
     """The samples by name and labels."""
     lines = [line for line in text.decode().splitlines() if line and not line.startswith("#")]
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines}
@@ -66,10 +66,10 @@ def fill(metrics: PrometheusMetrics) -> None:
     metrics.revocations_dispatched(4, 2, 1, {"ThrottlingException": 1, "AccessDeniedException": 2})
 
 
-def test_every_figure_is_rendered_under_its_promised_name() -> None:
+def test_every_metric_is_rendered_under_its_documented_name() -> None:
     metrics = PrometheusMetrics()
     fill(metrics)
-    found = figures(metrics.render())
+    found = samples(metrics.render())
     assert found['tokensvc_token_requests_total{outcome="issued"}'] == 2
     assert found['tokensvc_token_requests_total{outcome="not_allowed"}'] == 1
     assert (
@@ -114,48 +114,48 @@ def test_no_label_can_hold_a_channel_a_viewer_or_a_key() -> None:
 
 
 @given(st.lists(st.floats(0, 1) | st.sampled_from(ISSUE_BUCKETS)))
-def test_many_times_at_once_are_counted_as_one_after_another(seconds: list[float]) -> None:
+def test_observing_many_values_equals_observing_them_one_by_one(seconds: list[float]) -> None:
     metrics, registry = PrometheusMetrics(), CollectorRegistry()
     plain = Histogram("tokensvc_token_issue_duration_seconds", "", buckets=ISSUE_BUCKETS, registry=registry)
     for one in seconds:
         metrics.tokens_issued([one])
         plain.observe(one)
-    found, expected = figures(metrics.render()), figures(generate_latest(registry))
-    for name in expected.keys() - {"tokensvc_issue_seconds_created"}:
+    found, expected = samples(metrics.render()), samples(generate_latest(registry))
+    for name in expected.keys() - {"tokensvc_token_issue_duration_seconds_created"}:
         assert found[name] == pytest.approx(expected[name]), name
 
 
-def test_nothing_noted_is_lost_or_counted_twice_by_those_who_settle_at_once() -> None:
+def test_concurrent_flushes_lose_nothing_and_count_nothing_twice() -> None:
     metrics = PrometheusMetrics()
     ready = threading.Barrier(4, timeout=5)
 
-    def note() -> None:
+    def record() -> None:
         ready.wait()
         for _ in range(2000):
             metrics.tokens_issued([0.001])
 
-    def settle() -> None:
+    def flush() -> None:
         ready.wait()
         for _ in range(200):
             metrics.flush()
 
-    threads = [threading.Thread(target=task) for task in (note, note, settle, settle)]
+    threads = [threading.Thread(target=task) for task in (record, record, flush, flush)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    found = figures(metrics.render())
+    found = samples(metrics.render())
     assert found['tokensvc_token_requests_total{outcome="issued"}'] == 4000
     assert found["tokensvc_token_issue_duration_seconds_count"] == 4000
-    assert figures(metrics.render()) == found, "rendering counts nothing by itself"
+    assert samples(metrics.render()) == found, "rendering itself counts nothing"
 
 
 def test_dropped_log_lines_are_counted_once_by_reason() -> None:
     taken = [{"queue_full": 3}, {}, {"queue_full": 1, "write_failed": 2}]
     metrics = PrometheusMetrics(lambda: taken.pop(0))
-    found = [figures(metrics.render()) for _ in range(3)]
+    found = [samples(metrics.render()) for _ in range(3)]
     names = [f'tokensvc_log_lines_dropped_total{{reason="{reason}"}}' for reason in ("queue_full", "write_failed")]
-    assert [[figures[name] for name in names] for figures in found] == [[3, 0], [3, 0], [4, 2]]
+    assert [[samples[name] for name in names] for samples in found] == [[3, 0], [3, 0], [4, 2]]
 
 
 WORKER = """
@@ -169,8 +169,8 @@ metrics.flush()
 """
 
 
-def test_the_figures_of_all_workers_are_one(tmp_path: Path) -> None:
-    """Counters are added up, dead workers' too; an age is the oldest living worker's."""
+def test_the_metrics_of_all_workers_are_combined(tmp_path: Path) -> None:
+    """Counters are summed, including those of dead workers; an age is that of the oldest live worker."""
     environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
 
     def run(age: int, then: str) -> bytes:
@@ -178,6 +178,6 @@ def test_the_figures_of_all_workers_are_one(tmp_path: Path) -> None:
         return subprocess.run(command, env=environ, check=True, capture_output=True).stdout
 
     run(900, "from prometheus_client import multiprocess; import os; multiprocess.mark_process_dead(os.getpid())")
-    found = figures(run(7, "import sys; sys.stdout.buffer.write(metrics.render())"))
+    found = samples(run(7, "import sys; sys.stdout.buffer.write(metrics.render())"))
     assert found['tokensvc_token_requests_total{outcome="issued"}'] == 6
     assert found["tokensvc_snapshot_age_seconds"] == pytest.approx(7)

@@ -1,4 +1,4 @@
-"""From settings to a vault and its wrapping keys."""
+"""The vault and its key-encryption keys, as the settings select them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.keks import FakeKms
 from tests.test_settings import KMS_KEY_ARN
-from tokensvc.container import vault as vaulting
+from tokensvc.container import vault as container_vault
 from tokensvc.errors import SettingsError, WrappingKeyUnavailable, WrongPassphrase
 from tokensvc.settings import Settings, read_settings
 from tokensvc.storage.store import Store, open_store
@@ -42,29 +42,29 @@ def settings(**environ: str) -> Settings:
         pytest.param(None, None, "file:keys", id="no store yet"),
     ],
 )
-def test_where_private_keys_rest(url: str | None, vault: str | None, expected: str, store: Store) -> None:
+def test_the_vault_follows_from_the_settings(url: str | None, vault: str | None, expected: str, store: Store) -> None:
     given = {"DATABASE_URL": url, "VAULT": vault}
-    chosen = settings(**{name: value for name, value in given.items() if value})
-    assert vaulting.vault_location(chosen) == expected
-    made = vaulting.open_vault(chosen, store, SecretCipher(PassphraseKey(OLD, b"salt")))
-    assert isinstance(made, SqlVault if expected == "store" else KeyFiles)
+    chosen_settings = settings(**{name: value for name, value in given.items() if value})
+    assert container_vault.vault_location(chosen_settings) == expected
+    vault_opened = container_vault.open_vault(chosen_settings, store, SecretCipher(PassphraseKey(OLD, b"salt")))
+    assert isinstance(vault_opened, SqlVault if expected == "store" else KeyFiles)
 
 
-def test_a_directory_of_one_machine_is_refused_where_there_may_be_several() -> None:
-    with pytest.raises(SettingsError) as refused:
-        vaulting.vault_location(settings(DATABASE_URL=POSTGRES, VAULT="file:/srv/keys"))
-    [error] = refused.value.errors
+def test_a_directory_of_one_machine_is_rejected_with_postgresql() -> None:
+    with pytest.raises(SettingsError) as raised:
+        container_vault.vault_location(settings(DATABASE_URL=POSTGRES, VAULT="file:/srv/keys"))
+    [error] = raised.value.errors
     assert error.field == "TOKENSVC_VAULT"
     assert "`store`, or to `shared-file:/srv/keys` if all machines share" in error.message
 
 
 @pytest.fixture
-def kept(migrated: Path, tmp_path: Path) -> Iterator[Store]:
-    """A store whose secrets are under the old passphrase."""
+def store_with_kek(migrated: Path, tmp_path: Path) -> Iterator[Store]:
+    """A store whose secrets are encrypted with the old passphrase."""
     path = tmp_path / "store.db"
     path.write_bytes(migrated.read_bytes())
     opened = open_store(f"sqlite:///{path}")
-    vaulting.make_cipher(settings(PASSPHRASE=OLD), opened)
+    container_vault.make_cipher(settings(PASSPHRASE=OLD), opened)
     yield opened
     opened.close()
 
@@ -84,52 +84,54 @@ def kept(migrated: Path, tmp_path: Path) -> Iterator[Store]:
             {"PREVIOUS_PASSPHRASE": OLD, "PASSPHRASE": NEW}, ["passphrase", "passphrase"], id="to another passphrase"
         ),
         pytest.param(
-            {"KMS_KEY_ARN": KMS_KEY_ARN, "PREVIOUS_PASSPHRASE": OLD}, ["kms", "passphrase"], id="to KMS, spelled out"
+            {"KMS_KEY_ARN": KMS_KEY_ARN, "PREVIOUS_PASSPHRASE": OLD},
+            ["kms", "passphrase"],
+            id="to KMS, with the previous passphrase",
         ),
     ],
 )
-def test_the_kms_key_wraps_when_there_is_one_else_the_passphrase(
-    kept: Store, environ: dict[str, str], kinds: list[str]
+def test_the_kms_key_encrypts_if_it_is_set_else_the_passphrase(
+    store_with_kek: Store, environ: dict[str, str], kinds: list[str]
 ) -> None:
-    keys = vaulting._keks(settings(**environ), kept)
+    keys = container_vault._keks(settings(**environ), store_with_kek)
     assert [key.name.partition(":")[0] for key in keys] == kinds
-    salt = kept.deployment.read().passphrase_salt
+    salt = store_with_kek.deployment.read().passphrase_salt
     if environ.get("PASSPHRASE") == NEW:
         assert [key.name for key in keys] == [PassphraseKey(NEW, salt).name, PassphraseKey(OLD, salt).name]
 
 
-@pytest.mark.parametrize("only", ["PREVIOUS_PASSPHRASE", "PREVIOUS_KMS_KEY_ARN"])
-def test_what_only_opens_wraps_nothing(kept: Store, only: str) -> None:
-    value = OLD if only == "PREVIOUS_PASSPHRASE" else KMS_KEY_ARN
+@pytest.mark.parametrize("previous", ["PREVIOUS_PASSPHRASE", "PREVIOUS_KMS_KEY_ARN"])
+def test_previous_keks_decrypt_but_never_encrypt(store_with_kek: Store, previous: str) -> None:
+    value = OLD if previous == "PREVIOUS_PASSPHRASE" else KMS_KEY_ARN
     with pytest.raises(SettingsError, match="TOKENSVC_PASSPHRASE: must be set"):
-        vaulting.make_cipher(settings(**{only: value}), kept)
+        container_vault.make_cipher(settings(**{previous: value}), store_with_kek)
 
 
-def test_a_start_with_a_wrong_passphrase_fails_by_name_and_a_change_of_it_starts(kept: Store) -> None:
+def test_a_wrong_passphrase_is_rejected_and_a_changed_one_is_registered(store_with_kek: Store) -> None:
     for wrong in ({"PASSPHRASE": NEW}, {"PASSPHRASE": NEW, "PREVIOUS_PASSPHRASE": "0c" * 32}):
-        with pytest.raises(WrongPassphrase, match="the passphrase is not the passphrase"):
-            vaulting.make_cipher(settings(**wrong), kept)
-    assert len(kept.kek_registry.list()) == 1
-    vaulting.make_cipher(settings(PASSPHRASE=NEW, PREVIOUS_PASSPHRASE=OLD), kept)
-    assert len(kept.kek_registry.list()) == 2
+        with pytest.raises(WrongPassphrase, match="the passphrase is not the one that this store"):
+            container_vault.make_cipher(settings(**wrong), store_with_kek)
+    assert len(store_with_kek.kek_registry.list()) == 1
+    container_vault.make_cipher(settings(PASSPHRASE=NEW, PREVIOUS_PASSPHRASE=OLD), store_with_kek)
+    assert len(store_with_kek.kek_registry.list()) == 2
 
 
-def test_a_wrapping_key_that_cannot_open_the_subject_key_stops_the_start(kept: Store) -> None:
-    """Every worker must open it: better said once, before any is started."""
+def test_an_unavailable_kek_for_the_subject_key_prevents_startup(store_with_kek: Store) -> None:
+    """Every worker must decrypt it, so the error is reported once before any worker starts."""
     kms = FakeKms()
     cipher = SecretCipher(kms)
-    vaulting.check_subject_key(kept, cipher)  # there is none yet
-    kept.deployment.add_subject_key(1, cipher.encrypt_secret(SUBJECT_KEY_PURPOSE, b"secret"))
-    vaulting.check_subject_key(kept, cipher)
+    container_vault.check_subject_key(store_with_kek, cipher)  # there is no subject key yet
+    store_with_kek.deployment.add_subject_key(1, cipher.encrypt_secret(SUBJECT_KEY_PURPOSE, b"secret"))
+    container_vault.check_subject_key(store_with_kek, cipher)
     kms.away = True
-    with pytest.raises(WrappingKeyUnavailable, match="does not answer"):
-        vaulting.check_subject_key(kept, cipher)
+    with pytest.raises(WrappingKeyUnavailable, match="does not respond"):
+        container_vault.check_subject_key(store_with_kek, cipher)
 
 
-def test_whoever_only_looks_changes_nothing(kept: Store) -> None:
-    listed = kept.kek_registry.list()
-    looking = vaulting.make_read_only_cipher(settings(PASSPHRASE=NEW, PREVIOUS_PASSPHRASE=OLD), kept)
-    assert len(looking.names) == 2
-    assert kept.kek_registry.list() == listed
+def test_a_read_only_cipher_registers_nothing(store_with_kek: Store) -> None:
+    listed = store_with_kek.kek_registry.list()
+    read_only = container_vault.make_read_only_cipher(settings(PASSPHRASE=NEW, PREVIOUS_PASSPHRASE=OLD), store_with_kek)
+    assert len(read_only.names) == 2
+    assert store_with_kek.kek_registry.list() == listed
     with pytest.raises(WrongPassphrase):
-        vaulting.make_read_only_cipher(settings(PASSPHRASE=NEW), kept)
+        container_vault.make_read_only_cipher(settings(PASSPHRASE=NEW), store_with_kek)

@@ -47,7 +47,7 @@ class FakeKms:
     def _require_here(self) -> None:
         if self.away:
             self.refused += 1
-            raise WrappingKeyUnavailable(f"{self.name} does not response")
+            raise WrappingKeyUnavailable(f"{self.name} does not respond")
 
 
 CIPHER = SecretCipher(passphrase())

@@ -161,7 +161,7 @@ def channel_arn(number: int, region: str = "us-east-1") -> str:
 
 def outage(operation: str = "*") -> ControlPlaneUnavailable:
     """The error of a lost request."""
-    return ControlPlaneUnavailable("IVS did not response", operation=operation, ivs_code="ReadTimeoutError")
+    return ControlPlaneUnavailable("IVS did not respond", operation=operation, ivs_code="ReadTimeoutError")
 
 
 def throttle(operation: str = "*") -> ControlPlaneThrottled:
