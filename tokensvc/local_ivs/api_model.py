@@ -46,7 +46,7 @@ COMMON_ERRORS: dict[str, int] = {
     "RequestEntityTooLargeException": 413,
     "RequestTimeoutException": 408,
     "UnknownOperationException": 404,
-    # INFERRED: API Gateway's errors, which seems to be in front of IVS.
+    # INFERRED: the errors of API Gateway, which seems to be in front of IVS.
     "InvalidSignatureException": 403,
     "MissingAuthenticationTokenException": 403,
     # Only here.
