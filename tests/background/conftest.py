@@ -18,6 +18,6 @@ def stage(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
 
 @pytest.fixture
 def worker(stage: InMemoryDeployment, clock: ManualClock) -> CountingWorker:
-    """A worker whose clock is the store's."""
+    """A worker whose clock agrees with the store's."""
     clock.wall = stage.store.versions.read().now
     return CountingWorker(stage, clock)

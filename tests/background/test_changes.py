@@ -1,4 +1,4 @@
-"""What moves the other duties, and what does not."""
+"""Which changes notify the background tasks, and which do not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ FIRST = StoreVersions(1, ONE, ONE, ONE, ONE, ONE)
 
 
 class Process:
-    """A notifier, and what it called."""
+    """A notifier, and the callbacks that it ran."""
 
     def __init__(self) -> None:
         self.known = KnownVersions()
@@ -21,31 +21,31 @@ class Process:
             on_denials=[lambda: self.calls.append("denials")],
         )
 
-    def told(self, versions: StoreVersions) -> list[str]:
-        """Who is called, in order, when these versions were read."""
+    def notified(self, versions: StoreVersions) -> list[str]:
+        """The callbacks that these versions run, in order."""
         self.calls.clear()
         self.notifier.update(versions)
         return self.calls[:]
 
 
-def test_everybody_is_told_of_keys_and_limits_once() -> None:
+def test_a_change_of_keys_or_limits_notifies_once() -> None:
     process = Process()
     assert process.known.current == NO_VERSIONS_READ
-    assert process.told(FIRST) == ["first", "second", "denials"]
-    assert process.told(FIRST._replace(now=2)) == []
-    assert process.told(FIRST._replace(keys=TWO)) == ["first", "second"]
-    assert process.told(FIRST._replace(keys=TWO, deployment=TWO)) == ["first", "second"]
-    assert process.told(FIRST._replace(keys=TWO, deployment=TWO)) == []
+    assert process.notified(FIRST) == ["first", "second", "denials"]
+    assert process.notified(FIRST._replace(now=2)) == []
+    assert process.notified(FIRST._replace(keys=TWO)) == ["first", "second"]
+    assert process.notified(FIRST._replace(keys=TWO, deployment=TWO)) == ["first", "second"]
+    assert process.notified(FIRST._replace(keys=TWO, deployment=TWO)) == []
 
 
-def test_callers_and_channels_are_none_of_their_business() -> None:
+def test_changes_of_callers_and_channels_notify_nobody() -> None:
     process = Process()
-    process.told(FIRST)
-    assert process.told(FIRST._replace(callers=TWO, channels=TWO)) == []
+    process.notified(FIRST)
+    assert process.notified(FIRST._replace(callers=TWO, channels=TWO)) == []
     assert process.known.current.callers == TWO
 
 
-def test_a_replacement_is_told_before_anything_else() -> None:
+def test_a_replacement_is_notified_before_anything_else() -> None:
     calls: list[str] = []
     known = KnownVersions()
     notifier = ChangeNotifier(
@@ -59,8 +59,8 @@ def test_a_replacement_is_told_before_anything_else() -> None:
     assert calls == ["keys", f"replaced at {NO_VERSIONS_READ.keys.number}", "keys"]
 
 
-def test_a_change_of_denials_is_told_to_those_whom_it_concerns() -> None:
+def test_a_change_of_denials_runs_only_the_denial_callbacks() -> None:
     process = Process()
-    process.told(FIRST)
-    assert process.told(FIRST._replace(denials=TWO)) == ["denials"]
-    assert process.told(FIRST._replace(denials=TWO, keys=TWO)) == ["first", "second"]
+    process.notified(FIRST)
+    assert process.notified(FIRST._replace(denials=TWO)) == ["denials"]
+    assert process.notified(FIRST._replace(denials=TWO, keys=TWO)) == ["first", "second"]

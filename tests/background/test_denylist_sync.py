@@ -1,4 +1,4 @@
-"""What a worker holds of denials is loaded once, then follows the store; and a worker that cannot follow stops."""
+"""The denylist is loaded once and then follows the store; a worker that cannot follow stops signing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def is_denied(denylist: Denylist, viewer: str, now: float) -> bool:
     return False
 
 
-def test_all_are_loaded_once_and_then_only_what_changed(
+def test_all_denials_are_loaded_once_and_then_only_changes(
     stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
     deny(stage, *(f"v{number}" for number in range(3 * SLICE_ROWS)))
@@ -48,7 +48,7 @@ def test_all_are_loaded_once_and_then_only_what_changed(
     assert not is_denied(worker.refresh.current.denylist, "another", clock.now())
 
 
-def test_a_denial_that_is_taken_back_is_taken_back(
+def test_a_removed_denial_no_longer_applies(
     stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
     deny(stage, "v")
@@ -73,7 +73,7 @@ def test_a_worker_that_could_not_load_denials_signs_nothing(
     require_fresh_at(worker.refresh.current, clock.monotonic(), LEASE)
 
 
-def test_the_lease_counts_from_the_last_refresh_that_heard_of_denials(
+def test_the_lease_starts_with_the_last_refresh_that_read_denials(
     stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
     worker.refresh.run_once()
@@ -89,9 +89,7 @@ def test_the_lease_counts_from_the_last_refresh_that_heard_of_denials(
         require_fresh_at(worker.refresh.current, began + LEASE + 1, LEASE)
 
 
-def test_what_else_is_new_counts_although_denials_cannot_be_read(
-    stage: InMemoryDeployment, worker: CountingWorker
-) -> None:
+def test_other_changes_apply_while_denials_cannot_be_read(stage: InMemoryDeployment, worker: CountingWorker) -> None:
     worker.refresh.run_once()
     deny(stage, "v")
     stage.store.deployment.set_max_ttl_seconds(60)
@@ -101,7 +99,7 @@ def test_what_else_is_new_counts_although_denials_cannot_be_read(
     assert worker.refresh.current.max_ttl_seconds == 60
 
 
-def test_after_a_failure_half_way_it_goes_on_where_it_was(
+def test_after_a_failure_loading_resumes_where_it_stopped(
     stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
     for number in range(3):
@@ -118,50 +116,50 @@ def test_after_a_failure_half_way_it_goes_on_where_it_was(
     assert all(is_denied(worker.refresh.current.denylist, f"v2x{viewer}", clock.now()) for viewer in range(SLICE_ROWS))
 
 
-def test_after_each_slice_there_is_a_pause_however_many_changed_at_once(stage: InMemoryDeployment) -> None:
+def test_there_is_a_pause_after_each_slice_however_large_a_change_is(stage: InMemoryDeployment) -> None:
     """One change number may stand for thousands of rows."""
     deny(stage, *(f"v{number}" for number in range(10 * SLICE_ROWS)))
     pauses: list[float] = []
-    news = DenylistSync(stage.store.denials, pauses.append)
-    news.catch_up(stage.store.versions.read())
+    sync = DenylistSync(stage.store.denials, pauses.append)
+    sync.catch_up(stage.store.versions.read())
     assert len(pauses) == 10
     assert min(pauses) > 0
 
 
-def test_what_is_over_is_forgotten_but_not_before_it_is_over_for_every_clock(stage: InMemoryDeployment) -> None:
-    news = DenylistSync(stage.store.denials, lambda _: None)
+def test_denials_are_removed_once_they_have_expired_by_every_clock(stage: InMemoryDeployment) -> None:
+    sync = DenylistSync(stage.store.denials, lambda _: None)
     now = int(stage.store.versions.read().now)
     stage.store.denials.add("b", [NewDenial(CHANNEL, viewer_digest(CHANNEL, "v"), now + HOUR)])
     reading = stage.store.versions.read()
     for seconds, left in ((0, 1), (HOUR + 2 * CLOCK_SKEW_SECONDS - 1, 1), (HOUR + 2 * CLOCK_SKEW_SECONDS + 1, 0)):
         for _ in range(256):
-            news.catch_up(reading._replace(now=now + seconds))
-        assert len(news.denylist) == left
+            sync.catch_up(reading._replace(now=now + seconds))
+        assert len(sync.denylist) == left
 
 
-def test_what_was_forgotten_by_a_clock_of_the_store_that_was_wrong_is_loaded_again(stage: InMemoryDeployment) -> None:
-    news = DenylistSync(stage.store.denials, lambda _: None)
+def test_denials_removed_by_a_wrong_store_clock_are_loaded_again(stage: InMemoryDeployment) -> None:
+    sync = DenylistSync(stage.store.denials, lambda _: None)
     deny(stage, "v")
     reading = stage.store.versions.read()
-    news.catch_up(reading)
+    sync.catch_up(reading)
     for _ in range(256):
-        news.catch_up(reading._replace(now=reading.now + 2 * HOUR))
-    assert not is_denied(news.denylist, "v", reading.now)
-    news.catch_up(reading)
-    assert is_denied(news.denylist, "v", reading.now)
+        sync.catch_up(reading._replace(now=reading.now + 2 * HOUR))
+    assert not is_denied(sync.denylist, "v", reading.now)
+    sync.catch_up(reading)
+    assert is_denied(sync.denylist, "v", reading.now)
 
 
-def test_a_small_step_of_the_stores_clock_loads_nothing_again_and_loses_nothing(
+def test_a_small_step_of_the_stores_clock_reloads_and_loses_nothing(
     stage: InMemoryDeployment, worker: CountingWorker
 ) -> None:
     deny(stage, "v", seconds=60)
-    news = worker.refresh.denials
+    sync = worker.refresh.denials
     reading = stage.store.versions.read()
-    news.catch_up(reading)
+    sync.catch_up(reading)
     worker.asked()
     for _ in range(256):
-        news.catch_up(reading._replace(now=reading.now + 60 + CLOCK_SKEW_SECONDS))
+        sync.catch_up(reading._replace(now=reading.now + 60 + CLOCK_SKEW_SECONDS))
     back = reading.now + 60
-    news.catch_up(reading._replace(now=back))
+    sync.catch_up(reading._replace(now=back))
     assert worker.asked() == {}
-    assert is_denied(news.denylist, "v", back - CLOCK_SKEW_SECONDS), "for a worker whose clock is behind the store's"
+    assert is_denied(sync.denylist, "v", back - CLOCK_SKEW_SECONDS), "for a worker whose clock is behind the store's"

@@ -1,4 +1,4 @@
-"""What is of no use any more is forgotten, and nothing else."""
+"""Rows past their retention are deleted, and no others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from tests.storage.samples import EVERYONE, LATER, REACH, channel, denial, revocation
+from tests.storage.samples import EVERYONE, LATER, MAX_STALENESS_SECONDS, channel, denial, revocation
 from tests.support.clocks import AtTime, ManualClock
 from tests.support.in_memory_deployment import InMemoryDeployment
 from tests.support.refresh_worker import CountingWorker
@@ -37,7 +37,7 @@ def prune(store: Store, clock: ManualClock) -> None:
 
 
 def pruner(store: Store, clock: ManualClock) -> Prune:
-    """What goes on pruning, without its pauses, as it is when the store's clock says what this one says."""
+    """A pruning task without pauses, in a store whose clock is this one."""
     versions = AtTime(store.versions, clock.now)
     return pruning_of(store, store.channels, versions, clock, pause=lambda _seconds: None)
 
@@ -58,10 +58,10 @@ def pruning_of(
     )
 
 
-def test_ended_steps_are_forgotten_after_their_time_and_open_ones_never(store: Store, clock: ManualClock) -> None:
+def test_finished_steps_are_deleted_after_their_retention_and_open_ones_never(store: Store, clock: ManualClock) -> None:
     started_at = clock.at()
-    ended, open_ = (store.journal.start(StepKind.IMPORT, key_id, "us-east-1", "why", started_at) for key_id in "ab")
-    store.journal.finish(ended.id, "done", started_at)
+    finished, open_ = (store.journal.start(StepKind.IMPORT, key_id, "us-east-1", "why", started_at) for key_id in "ab")
+    store.journal.finish(finished.id, "done", started_at)
     clock.advance(timedelta(days=JOURNAL_RETENTION_DAYS).total_seconds())
     prune(store, clock)
     assert len(store.journal.history(None, 10)) == 2
@@ -70,49 +70,47 @@ def test_ended_steps_are_forgotten_after_their_time_and_open_ones_never(store: S
     assert store.journal.history(None, 10) == [open_]
 
 
-def test_rotations_that_were_asked_for_long_ago_are_forgotten_with_the_steps_that_they_led_to(
-    store: Store, clock: ManualClock
-) -> None:
+def test_old_rotation_requests_are_deleted_with_their_steps(store: Store, clock: ManualClock) -> None:
     store.rotations.request("old", {"us-east-1": None}, clock.at(), "a test")
     clock.advance(timedelta(days=JOURNAL_RETENTION_DAYS).total_seconds())
     store.rotations.request("new", {"us-east-1": None}, clock.at(), "a test")
     prune(store, clock)
-    assert [wish.id for wish in store.rotations.newest(10)] == ["new", "old"]
+    assert [request.id for request in store.rotations.newest(10)] == ["new", "old"]
     clock.advance(1)
     prune(store, clock)
-    assert [wish.id for wish in store.rotations.newest(10)] == ["new"]
+    assert [request.id for request in store.rotations.newest(10)] == ["new"]
 
 
-def test_a_worker_is_forgotten_when_it_was_silent_for_longer_than_any_lease(store: Store, clock: ManualClock) -> None:
+def test_a_worker_is_deleted_when_it_was_unresponsive_for_longer_than_any_lease(
+    store: Store, clock: ManualClock
+) -> None:
     [longest] = (m.le for m in Settings.model_fields["snapshot_lease_seconds"].metadata if hasattr(m, "le"))
     assert longest < WORKER_RETENTION_SECONDS
     for name in "ab":
         store.workers.record_heartbeat(Heartbeat(name, "here", 1, 900.0, 1, 1))
     with write_transaction(store.engine) as connection:
-        silent = sa.update(schema.workers).where(schema.workers.c.worker_id == "a")
+        update = sa.update(schema.workers).where(schema.workers.c.worker_id == "a")
         connection.execute(
-            silent.values(last_heartbeat_at=schema.workers.c.last_heartbeat_at - WORKER_RETENTION_SECONDS - 1)
+            update.values(last_heartbeat_at=schema.workers.c.last_heartbeat_at - WORKER_RETENTION_SECONDS - 1)
         )
     prune(store, clock)
     assert [worker.heartbeat.worker_id for worker in store.workers.list()] == ["b"]
 
 
-def test_revocations_that_ended_long_ago_are_forgotten_however_many_and_what_is_queued_never(
-    store: Store, clock: ManualClock
-) -> None:
+def test_old_finished_revocations_are_deleted_and_queued_ones_never(store: Store, clock: ManualClock) -> None:
     clock.wall = store.versions.read().now
     many = revocation("many", *(f"v{number}" for number in range(DELETE_BATCH_SIZE + 50)))
-    store.revocations.accept("b", [revocation("queued"), many], Priority.BULK, REACH)
+    store.revocations.accept("b", [revocation("queued"), many], Priority.BULK, MAX_STALENESS_SECONDS)
     store.revocations.cancel("many", EVERYONE)
     clock.advance(timedelta(days=REVOCATION_RETENTION_DAYS).total_seconds() - 60)
     prune(store, clock)
     assert store.revocations.get("many", EVERYONE)
     clock.advance(120)
     prune(store, clock)
-    assert [left.id for left in store.revocations.list(EVERYONE, limit=10)] == ["queued"]
+    assert [row.id for row in store.revocations.list(EVERYONE, limit=10)] == ["queued"]
 
 
-def test_denials_are_forgotten_an_hour_after_they_are_over(store: Store, clock: ManualClock) -> None:
+def test_denials_are_deleted_an_hour_after_they_expired(store: Store, clock: ManualClock) -> None:
     clock.wall = store.versions.read().now
     store.denials.add("b", [denial("short", int(clock.now()) + 60), denial("long")])
     clock.advance(60 + DENIAL_RETENTION_SECONDS)
@@ -124,8 +122,8 @@ def test_denials_are_forgotten_an_hour_after_they_are_over(store: Store, clock: 
     assert left.digest == denial("long").digest
 
 
-def gone(store: Store, *names: str) -> None:
-    """Channels that were there when they were first looked at, and are no more."""
+def absent_channels(store: Store, *names: str) -> None:
+    """Channels that existed when they were first checked and no longer exist."""
     store.channels.record([channel(name) for name in names])
     store.channels.record([channel(name, LATER, url=None) for name in names])
 
@@ -134,12 +132,14 @@ def rows(store: Store) -> set[str]:
     return {row.arn.rpartition("/")[2] for row in store.channels.changed_since(Position(), 10_000).rows}
 
 
-def test_channels_that_are_gone_are_forgotten_once_every_worker_could_read_it(store: Store, clock: ManualClock) -> None:
+def test_absent_channels_are_deleted_once_every_worker_could_read_their_absence(
+    store: Store, clock: ManualClock
+) -> None:
     pruning = pruner(store, clock)
     store.channels.record([channel("there")])
-    gone(store, *(f"gone{number}" for number in range(DELETE_BATCH_SIZE + 50)))
-    assert pruning.run_once() == ABSENCE_RETENTION_SECONDS, "it comes again as soon as it may"
-    gone(store, "lately")
+    absent_channels(store, *(f"gone{number}" for number in range(DELETE_BATCH_SIZE + 50)))
+    assert pruning.run_once() == ABSENCE_RETENTION_SECONDS, "it runs again as soon as rows may be deleted"
+    absent_channels(store, "lately")
     clock.advance(ABSENCE_RETENTION_SECONDS - 1)
     assert pruning.run_once() == pytest.approx(1)
     assert len(rows(store)) == DELETE_BATCH_SIZE + 52
@@ -151,19 +151,19 @@ def test_channels_that_are_gone_are_forgotten_once_every_worker_could_read_it(st
     assert rows(store) == {"there"}
 
 
-def test_no_wall_clock_decides_when_a_channel_that_is_gone_is_forgotten(store: Store, clock: ManualClock) -> None:
+def test_no_wall_clock_decides_when_an_absent_channel_is_deleted(store: Store, clock: ManualClock) -> None:
     pruning = pruner(store, clock)
-    gone(store, "a")
+    absent_channels(store, "a")
     pruning.run_once()
     clock.wall += 10 * ABSENCE_RETENTION_SECONDS
     pruning.run_once()
     assert rows(store) == {"a"}
 
 
-def test_a_store_that_was_put_back_is_counted_anew(store: Store, clock: ManualClock) -> None:
-    """Numbers repeat after that: what they stood for before says nothing of the rows that have them now."""
+def test_after_a_restore_the_retention_starts_anew(store: Store, clock: ManualClock) -> None:
+    """Change numbers repeat after a restore: the same number may stand for other rows."""
     pruning = pruner(store, clock)
-    gone(store, "a")
+    absent_channels(store, "a")
     pruning.run_once()
     with write_transaction(store.engine) as connection:
         restored = {"number": 1, "tag": "of the backup"}
@@ -175,9 +175,9 @@ def test_a_store_that_was_put_back_is_counted_anew(store: Store, clock: ManualCl
 
 
 def fill(store: Store, count: int) -> None:
-    """Rows of channels that never were, as releases before wrote them for whatever callers asked for."""
+    """Rows of channels that never existed, as earlier releases wrote them for whatever callers requested."""
     with write_transaction(store.engine) as connection:
-        connection.execute(sa.update(schema.versions).where(schema.versions.c.name == "channels").values(n=count))
+        connection.execute(sa.update(schema.versions).where(schema.versions.c.name == "channels").values(number=count))
         for start in range(0, count, 10_000):
             connection.execute(
                 sa.insert(schema.channels),
@@ -189,7 +189,7 @@ def fill(store: Store, count: int) -> None:
 
 
 @pytest.mark.parametrize("count", [5_000, pytest.param(500_000, marks=pytest.mark.long)])
-def test_a_store_full_of_invented_channels_is_emptied_in_slices_and_fills_no_workers_memory(
+def test_invented_channels_are_deleted_in_batches_and_fill_no_workers_memory(
     stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock, count: int
 ) -> None:
     store = stage.store
@@ -197,27 +197,27 @@ def test_a_store_full_of_invented_channels_is_emptied_in_slices_and_fills_no_wor
     store.channels.record([channel("there")])
     worker.refresh.run_once()
     assert list(worker.refresh.current.channels) == [channel("there").arn]
-    slices: list[int] = []
+    batches: list[int] = []
     pauses: list[float] = []
     prune = store.channels.prune
 
-    class Slices:
-        """The store's channels; a test sees each deletion."""
+    class ObservedChannels:
+        """The store's channels; a test observes each deletion."""
 
         def __getattr__(self, name: str) -> Any:
             return getattr(store.channels, name)
 
         def prune(self, version: int, checked_before: datetime, limit: int) -> int:
-            slices.append(prune(version, checked_before, limit))
-            return slices[-1]
+            batches.append(prune(version, checked_before, limit))
+            return batches[-1]
 
-    pruning = pruning_of(store, Slices(), store.versions, clock, pause=pauses.append)
+    pruning = pruning_of(store, ObservedChannels(), store.versions, clock, pause=pauses.append)
     pruning.run_once()
     clock.advance(ABSENCE_RETENTION_SECONDS)
     pruning.run_once()
-    assert sum(slices) == count
-    assert max(slices) == DELETE_BATCH_SIZE
-    assert len(pauses) == count // DELETE_BATCH_SIZE, "others have their turn after each slice"
+    assert sum(batches) == count
+    assert max(batches) == DELETE_BATCH_SIZE
+    assert len(pauses) == count // DELETE_BATCH_SIZE, "there is a pause after each batch"
     assert rows(store) == {"there"}
     worker.asked()
     worker.refresh.run_once()

@@ -1,4 +1,4 @@
-"""The snapshot: read when something changed, swapped whole, aged from its beginning."""
+"""The snapshot: read when something changed, replaced as a whole, aged from the start of its refresh."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from tests.support.clocks import MONOTONIC_START, START, AtTime, ManualClock, require_fresh_at
 from tests.support.in_memory_deployment import EAST, WEST, InMemoryDeployment
-from tests.support.keks import NEW, CIPHER, FakeKms, passphrase
+from tests.support.keks import CIPHER, NEW, FakeKms, passphrase
 from tests.support.refresh_worker import POLICY, CountingWorker, channel, stored
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.errors import SnapshotStale, WrappingKeyUnavailable, WrappingKeyUnknown
@@ -26,7 +26,7 @@ from tokensvc.vault.cipher import SecretCipher
 CHANGED = ["read", "check_history"]
 
 
-def test_the_first_refresh_reads_everything_and_the_next_reads_one_row(
+def test_the_first_refresh_reads_everything_and_the_next_only_the_versions(
     stage: InMemoryDeployment, worker: CountingWorker
 ) -> None:
     worker.refresh.run_once()
@@ -58,7 +58,9 @@ def test_only_what_changed_is_read_again(stage: InMemoryDeployment, worker: Coun
     assert worker.asked()["keys"] == ["list"]
 
 
-def test_the_active_key_signs_and_every_held_key_is_accepted(stage: InMemoryDeployment, worker: CountingWorker) -> None:
+def test_the_active_key_signs_and_every_imported_key_verifies(
+    stage: InMemoryDeployment, worker: CountingWorker
+) -> None:
     former, latter = stage.generate(), stage.rotate()
     worker.refresh.run_once()
     slot = worker.refresh.current.keyring.region_keys[AccountRegion(stage.ivs.account, EAST)]
@@ -76,7 +78,7 @@ def test_the_active_key_signs_and_every_held_key_is_accepted(stage: InMemoryDepl
     )
 
 
-def test_a_key_is_opened_and_prepared_once(stage: InMemoryDeployment, worker: CountingWorker) -> None:
+def test_a_key_is_decrypted_and_prepared_once(stage: InMemoryDeployment, worker: CountingWorker) -> None:
     stage.generate(EAST, WEST)
     for seconds in range(3):
         stage.store.deployment.set_max_ttl_seconds(7200 + seconds)  # raises the version of keys too
@@ -88,9 +90,7 @@ def test_a_key_is_opened_and_prepared_once(stage: InMemoryDeployment, worker: Co
     assert len(worker.refresh._prepared) == 1, "what signs no more is forgotten"
 
 
-def test_a_key_that_cannot_be_opened_is_trouble_in_its_slot_alone(
-    stage: InMemoryDeployment, worker: CountingWorker
-) -> None:
+def test_an_undecryptable_key_affects_only_its_region(stage: InMemoryDeployment, worker: CountingWorker) -> None:
     good, bad = stage.bring(WEST), stage.bring(EAST)
     private_key = stage.vault.open(bad.id)
     stage.vault.remove(bad.id)
@@ -109,8 +109,8 @@ def test_a_key_that_cannot_be_opened_is_trouble_in_its_slot_alone(
     assert not healed.problems
 
 
-def test_a_private_half_that_is_not_the_keys_own_never_signs(stage: InMemoryDeployment, worker: CountingWorker) -> None:
-    """A file put in the wrong place would mint tokens that IVS refuses."""
+def test_a_private_key_that_does_not_match_never_signs(stage: InMemoryDeployment, worker: CountingWorker) -> None:
+    """A misplaced key file would otherwise sign tokens that IVS refuses."""
     record = stage.generate()
     stage.vault.remove(record.id)
     stage.vault.put(record.id, keypair.generate())
@@ -120,7 +120,7 @@ def test_a_private_half_that_is_not_the_keys_own_never_signs(stage: InMemoryDepl
     assert record.id in slot.problems
 
 
-def test_a_damaged_public_half_is_trouble_in_its_slot_alone(stage: InMemoryDeployment, worker: CountingWorker) -> None:
+def test_a_damaged_public_key_affects_only_its_region(stage: InMemoryDeployment, worker: CountingWorker) -> None:
     bad, good = stage.bring(EAST), stage.bring(WEST)
     with stage.store.engine.begin() as connection:
         connection.execute(sa.text("UPDATE key_pairs SET public_der = x'00' WHERE id = :id"), {"id": bad.id})
@@ -133,7 +133,7 @@ def test_a_damaged_public_half_is_trouble_in_its_slot_alone(stage: InMemoryDeplo
     assert west.key_id == good.id
 
 
-def test_a_disabled_caller_is_gone_with_the_next_refresh(stage: InMemoryDeployment, worker: CountingWorker) -> None:
+def test_a_disabled_caller_is_removed_with_the_next_refresh(stage: InMemoryDeployment, worker: CountingWorker) -> None:
     stage.store.callers.add("shop", POLICY, stored("one"))
     stage.store.callers.add("other", POLICY, stored("two"))
     worker.refresh.run_once()
@@ -144,7 +144,7 @@ def test_a_disabled_caller_is_gone_with_the_next_refresh(stage: InMemoryDeployme
     assert set(worker.refresh.current.secrets) == {"two"}
 
 
-def test_callers_with_equal_policies_share_one(stage: InMemoryDeployment, worker: CountingWorker) -> None:
+def test_callers_with_equal_policies_share_one_policy_object(stage: InMemoryDeployment, worker: CountingWorker) -> None:
     for name, policy in {"one": POLICY, "two": POLICY, "three": replace(POLICY, max_ttl_seconds=60)}.items():
         stage.store.callers.add(name, policy, stored(name))
     worker.refresh.run_once()
@@ -154,7 +154,7 @@ def test_callers_with_equal_policies_share_one(stage: InMemoryDeployment, worker
     assert policies["three"].max_ttl_seconds == 60
 
 
-def test_both_keys_of_a_caller_are_known_while_one_is_rotated_out(
+def test_both_keys_of_a_caller_are_valid_while_one_is_replaced(
     stage: InMemoryDeployment, worker: CountingWorker
 ) -> None:
     until = ManualClock().at()
@@ -165,7 +165,7 @@ def test_both_keys_of_a_caller_are_known_while_one_is_rotated_out(
     assert (secrets["one"].expires_at, secrets["two"].expires_at) == (until, None)
 
 
-def test_the_subject_key_is_made_once_by_two_who_race(stage: InMemoryDeployment, clock: ManualClock) -> None:
+def test_two_racing_workers_create_one_subject_key(stage: InMemoryDeployment, clock: ManualClock) -> None:
     workers = [CountingWorker(stage, clock) for _ in range(2)]
     ready = threading.Barrier(2, timeout=5)
 
@@ -186,7 +186,7 @@ def test_the_subject_key_is_made_once_by_two_who_race(stage: InMemoryDeployment,
     assert len(workers[0].refresh.current.subject_key) == 32
 
 
-def test_another_passphrase_does_not_make_another_subject_key(
+def test_another_passphrase_does_not_create_another_subject_key(
     stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
     worker.refresh.run_once()
@@ -196,7 +196,7 @@ def test_another_passphrase_does_not_make_another_subject_key(
     assert len(stage.store.deployment.subject_keys()) == 1
 
 
-def test_the_subject_key_is_opened_once_so_a_worker_that_runs_does_without_its_wrapping_key(
+def test_the_subject_key_is_decrypted_once_so_a_running_worker_needs_no_wrapping_key(
     stage: InMemoryDeployment, clock: ManualClock
 ) -> None:
     kms = FakeKms()
@@ -212,7 +212,7 @@ def test_the_subject_key_is_opened_once_so_a_worker_that_runs_does_without_its_w
         CountingWorker(stage, clock, SecretCipher(kms)).refresh.run_once()
 
 
-def test_the_lease_counts_from_the_beginning_of_the_refresh(
+def test_the_lease_starts_with_the_refresh(
     stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
     began = clock.monotonic()
@@ -240,10 +240,10 @@ def fresh(worker: CountingWorker, clock: ManualClock) -> bool:
 
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0])
-def test_a_clock_that_jumps_is_noticed_before_the_next_refresh_and_again_by_it(
+def test_a_clock_jump_is_noticed_before_the_next_refresh_and_by_it(
     stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock, jump: float
 ) -> None:
-    """The store's clock has not moved; when it has, as on a machine that keeps its own store, the time is confirmed."""
+    """The store's clock has not moved; if it has, as with a store on the same machine, the time is confirmed."""
     worker.refresh.versions = AtTime(stage.store.versions, lambda: START + clock.monotonic() - MONOTONIC_START)
     clock.wall = START
     worker.refresh.run_once()
@@ -262,7 +262,7 @@ def test_a_clock_that_jumps_is_noticed_before_the_next_refresh_and_again_by_it(
 
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0])
-def test_a_clock_that_jumps_while_the_store_is_asked_is_not_what_the_store_confirmed(
+def test_a_clock_jump_during_the_query_is_not_confirmed_by_the_store(
     stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock, jump: float
 ) -> None:
     def now() -> float:
@@ -277,7 +277,7 @@ def test_a_clock_that_jumps_while_the_store_is_asked_is_not_what_the_store_confi
     assert fresh(worker, clock)
 
 
-def test_a_lost_subject_key_keeps_nothing_else_from_being_read_and_is_taken_up_when_it_is_back(
+def test_a_lost_subject_key_affects_nothing_else_and_is_used_when_it_is_back(
     stage: InMemoryDeployment, worker: CountingWorker
 ) -> None:
     worker.refresh.run_once()

@@ -1,4 +1,4 @@
-"""The store away, in the middle or at the start, and clocks that are off."""
+"""A store that fails before or during a refresh, and clocks that are wrong."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tokensvc.tokens.channels import FULL_RELOAD_AFTER_SECONDS
 from tokensvc.tokens.snapshot import Snapshot
 
 
-def test_a_store_that_is_away_leaves_the_snapshot_as_it_was(
+def test_an_unavailable_store_leaves_the_snapshot_unchanged(
     stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
     stage.generate()
@@ -38,7 +38,7 @@ def test_a_store_that_is_away_leaves_the_snapshot_as_it_was(
 
 
 @pytest.mark.parametrize("away", ["deployment", "keys", "callers", "channels"])
-def test_a_store_that_goes_away_in_the_middle_changes_nothing_and_loses_nothing(
+def test_a_store_that_fails_during_a_refresh_changes_and_loses_nothing(
     stage: InMemoryDeployment, worker: CountingWorker, away: str
 ) -> None:
     worker.refresh.run_once()
@@ -60,10 +60,8 @@ def test_a_store_that_goes_away_in_the_middle_changes_nothing_and_loses_nothing(
     assert any(slot.active for slot in now.keyring.region_keys.values())
 
 
-def test_channels_that_were_read_before_the_store_went_away_are_not_lost(
-    stage: InMemoryDeployment, worker: CountingWorker
-) -> None:
-    """The first page was read, the second was not: the next refresh must give both."""
+def test_channels_read_before_the_store_failed_are_not_lost(stage: InMemoryDeployment, worker: CountingWorker) -> None:
+    """The first page was read and the second was not: the next refresh must read both."""
     for start in (0, 1000, 2000):
         stage.store.channels.record([channel(n) for n in range(start, start + 1000)])
     worker.ports["channels"].away_from = 1
@@ -74,8 +72,8 @@ def test_channels_that_were_read_before_the_store_went_away_are_not_lost(
     assert len(worker.refresh.current.channels) == 3000
 
 
-def test_channels_of_one_version_are_never_cut_apart(stage: InMemoryDeployment, worker: CountingWorker) -> None:
-    """More rows were written under one version than a page holds, with others before and after."""
+def test_channels_of_one_version_are_never_split(stage: InMemoryDeployment, worker: CountingWorker) -> None:
+    """One version has more rows than a page holds, with other versions before and after."""
     stage.store.channels.record([channel(n) for n in range(700)])
     stage.store.channels.record([channel(n) for n in range(700, 3200)])
     stage.store.channels.record([channel(3200)])
@@ -89,10 +87,10 @@ def test_channels_of_one_version_are_never_cut_apart(stage: InMemoryDeployment, 
 
 
 @given(st.integers(1, 6), st.lists(st.integers(1, 5), max_size=8))
-def test_a_reader_that_goes_on_from_the_last_version_sees_every_row(
+def test_a_reader_that_continues_from_the_last_version_reads_every_row(
     migrated: Path, limit: int, sizes: list[int]
 ) -> None:
-    """The promise of `changed_since`, whatever the size of a page and of what is written under one version."""
+    """The contract of `changed_since`, for any page size and any number of rows per version."""
     stage = InMemoryDeployment(migrated, Path("unused"))
     written = set()
     for version, size in enumerate(sizes):
@@ -109,8 +107,9 @@ def test_a_reader_that_goes_on_from_the_last_version_sees_every_row(
     stage.store.close()
 
 
-class TravellingAnswer:
-    """The store's clock, read `before` seconds after the question and heard `after` seconds later; `ahead` of ours."""
+class DelayedVersions:
+    """Reads the store's clock `before` seconds after the query starts and returns `after` seconds later; the store's
+    clock is `ahead` of the worker's."""
 
     def __init__(self, port: Versions, clock: ManualClock, before: float, after: float, ahead: float) -> None:
         self._port, self._clock = port, clock
@@ -131,18 +130,18 @@ TIMES = st.floats(0, 5)
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=TIMES, after=TIMES, ahead=st.floats(-20, 20))
-def test_the_clock_error_has_the_right_sign_and_never_blames_a_slow_answer(
+def test_the_clock_error_has_the_right_sign_and_ignores_slow_responses(
     worker: CountingWorker, stage: InMemoryDeployment, clock: ManualClock, before: float, after: float, ahead: float
 ) -> None:
-    """Positive: our clock is ahead of the store's. What the answer's travel may explain is no error."""
-    worker.refresh.versions = TravellingAnswer(stage.store.versions, clock, before, after, ahead)
+    """Positive: the worker's clock is ahead of the store's. What the query's duration can explain is not an error."""
+    worker.refresh.versions = DelayedVersions(stage.store.versions, clock, before, after, ahead)
     worker.refresh.run_once()
     found = worker.refresh.current.clock_error_seconds
     certain = ahead - after if ahead > after else ahead + before if ahead < -before else 0.0
     assert found == pytest.approx(-certain, abs=1e-3)
 
 
-def test_a_clock_that_is_far_off_signs_nothing(
+def test_a_worker_with_a_wrong_clock_signs_nothing(
     stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
     stage.generate(EAST)
@@ -157,32 +156,32 @@ def test_a_clock_that_is_far_off_signs_nothing(
     require_fresh_at(worker.refresh.current, clock.monotonic(), 900)
 
 
-def test_a_worker_begins_with_a_snapshot_that_signs_nothing(worker: CountingWorker, clock: ManualClock) -> None:
+def test_a_worker_starts_with_a_snapshot_that_signs_nothing(worker: CountingWorker, clock: ManualClock) -> None:
     assert worker.refresh.current == Snapshot()
     with pytest.raises(SnapshotStale):
         require_fresh_at(worker.refresh.current, clock.monotonic(), 86_400)
 
 
-def gone(stage: InMemoryDeployment, number: int) -> None:
-    """IVS says that a channel is no more, and its row is deleted some time later."""
+def delete_channel(stage: InMemoryDeployment, number: int) -> None:
+    """Record that a channel no longer exists, and delete its row."""
     at = channel(9999).checked_at
     version = stage.store.channels.record([channel(number, url=None)._replace(checked_at=at)])
     assert stage.store.channels.prune(version, at + timedelta(seconds=1), 10) == 1
 
 
-def test_a_worker_that_could_not_read_for_long_misses_no_channel_that_is_gone(
+def test_a_worker_that_could_not_read_for_long_misses_no_deleted_channel(
     stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
-    """The row that said so was deleted meanwhile: nothing newer than what the worker knows says it any more."""
+    """The row that recorded the absence was deleted in the meantime, so no newer change shows it."""
     stage.store.channels.record([channel(1), channel(2)])
     worker.refresh.run_once()
-    gone(stage, 1)
+    delete_channel(stage, 1)
     clock.advance(FULL_RELOAD_AFTER_SECONDS + 1)
     worker.refresh.run_once()
     assert set(worker.refresh.current.channels) == {channel(2).arn}
 
 
-def test_an_attempt_that_failed_is_no_reading(
+def test_a_failed_attempt_does_not_count_as_a_read(
     stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
     stage.store.channels.record([channel(1), channel(2)])
@@ -193,17 +192,17 @@ def test_an_attempt_that_failed_is_no_reading(
     worker.asked()
     with pytest.raises(StoreUnavailable):
         worker.refresh.run_once()
-    gone(stage, 1)
+    delete_channel(stage, 1)
     clock.advance(FULL_RELOAD_AFTER_SECONDS / 2 + 1)
     worker.ports["channels"].away_from = None
     worker.refresh.run_once()
     assert set(worker.refresh.current.channels) == {channel(2).arn, channel(3).arn}
 
 
-def test_deleted_rows_leave_nothing_to_ask_for(stage: InMemoryDeployment, worker: CountingWorker) -> None:
-    """The highest numbers may have no row any more."""
+def test_deleted_rows_cause_no_further_reads(stage: InMemoryDeployment, worker: CountingWorker) -> None:
+    """The highest change numbers may have no rows left."""
     stage.store.channels.record([channel(1)])
-    gone(stage, 1)
+    delete_channel(stage, 1)
     for _ in range(2):
         worker.asked()
         worker.refresh.run_once()

@@ -1,4 +1,4 @@
-"""A worker that cannot open the active key: the retiring one signs as long as it safely may, and it is said."""
+"""A worker that cannot decrypt the active key signs with the retiring one for as long as is safe, and reports it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import structlog
 
 from tests.support.clocks import ManualClock
 from tests.support.in_memory_deployment import EAST, POLICY, WEST, InMemoryDeployment
-from tests.support.keks import NEW, CIPHER, passphrase
+from tests.support.keks import CIPHER, NEW, passphrase
 from tests.support.refresh_worker import CountingWorker
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.clock import CLOCK_SKEW_SECONDS
@@ -33,7 +33,8 @@ def logged() -> Any:
 
 @pytest.fixture
 def rotated(stage: InMemoryDeployment, clock: ManualClock) -> InMemoryDeployment:
-    """A deployment, on the test's clock, whose second key is under a passphrase that this worker was not given."""
+    """A deployment on the test's clock whose second key is encrypted with a passphrase that the worker does not
+    have."""
     stage.clock = clock
     stage.generate()
     ours = stage.vault
@@ -44,7 +45,7 @@ def rotated(stage: InMemoryDeployment, clock: ManualClock) -> InMemoryDeployment
 
 
 def east(stage: InMemoryDeployment, worker: CountingWorker) -> RegionKeys:
-    """What the worker has for the region after a refresh."""
+    """The worker's keys of the region after a refresh."""
     worker.refresh.run_once()
     return worker.refresh.current.keyring.region_keys[AccountRegion(stage.ivs.account, EAST)]
 
@@ -54,7 +55,7 @@ def retiring(stage: InMemoryDeployment) -> str:
     return record.id
 
 
-def test_the_retiring_key_signs_and_the_trouble_is_told(rotated: InMemoryDeployment, clock: ManualClock) -> None:
+def test_the_retiring_key_signs_and_the_problem_is_reported(rotated: InMemoryDeployment, clock: ManualClock) -> None:
     slot = east(rotated, worker := CountingWorker(rotated, clock))
     assert slot.active is not None
     assert slot.active.key_id == retiring(rotated)
@@ -64,10 +65,10 @@ def test_the_retiring_key_signs_and_the_trouble_is_told(rotated: InMemoryDeploym
     assert worker.refresh.current.keyring.undecryptable == {rotated.active()}
 
 
-def test_it_signs_no_longer_than_its_tokens_are_sure_to_be_admitted(
+def test_it_signs_only_while_its_tokens_are_certain_to_be_accepted(
     rotated: InMemoryDeployment, clock: ManualClock
 ) -> None:
-    """R after it began to retire, less the clock's skew; a snapshot that was taken before does not lengthen it."""
+    """max_staleness after it started retiring, less the clock skew; an older snapshot does not extend it."""
     [(_, there)] = rotated.placements(EAST, KeyState.RETIRING)
     assert there.retiring_at is not None
     last = there.retiring_at.timestamp() + POLICY.max_staleness_seconds - CLOCK_SKEW_SECONDS
@@ -85,7 +86,7 @@ def test_it_signs_no_longer_than_its_tokens_are_sure_to_be_admitted(
     assert slot.problems == f"this worker cannot decrypt the active key {rotated.active()}"
 
 
-def test_every_token_that_it_signs_ends_before_its_pair_is_deleted(
+def test_every_token_it_signs_expires_before_its_pair_is_deleted(
     rotated: InMemoryDeployment, clock: ManualClock
 ) -> None:
     [(record, there)] = rotated.placements(EAST, KeyState.RETIRING)
@@ -103,7 +104,7 @@ def test_every_token_that_it_signs_ends_before_its_pair_is_deleted(
     assert record.id not in rotated.vault.key_ids()
 
 
-def test_only_while_it_is_retiring(rotated: InMemoryDeployment, clock: ManualClock) -> None:
+def test_it_signs_only_while_it_is_retiring(rotated: InMemoryDeployment, clock: ManualClock) -> None:
     [(record, there)] = rotated.placements(EAST, KeyState.RETIRING)
     rotated.store.keys.record_deletion(record.id, there.account_region, clock.at())
     slot = east(rotated, CountingWorker(rotated, clock))
@@ -111,7 +112,7 @@ def test_only_while_it_is_retiring(rotated: InMemoryDeployment, clock: ManualClo
     assert "cannot decrypt the active key" in slot.problems
 
 
-def test_of_two_retiring_keys_the_one_that_signed_last(stage: InMemoryDeployment, clock: ManualClock) -> None:
+def test_of_two_retiring_keys_the_last_active_one_signs(stage: InMemoryDeployment, clock: ManualClock) -> None:
     stage.clock = clock
     stage.generate()
     second, third = stage.rotate(), stage.rotate()
@@ -127,7 +128,7 @@ def test_of_two_retiring_keys_the_one_that_signed_last(stage: InMemoryDeployment
     assert worker.refresh.current.keyring.undecryptable == {second, third}
 
 
-def test_a_worker_that_signed_with_it_before_needs_not_open_it_again(
+def test_a_worker_that_has_signed_with_it_need_not_decrypt_it_again(
     stage: InMemoryDeployment, clock: ManualClock
 ) -> None:
     stage.clock = clock
@@ -142,7 +143,7 @@ def test_a_worker_that_signed_with_it_before_needs_not_open_it_again(
     assert worker.signers == 1
 
 
-def test_the_active_key_signs_again_as_soon_as_it_opens(rotated: InMemoryDeployment, clock: ManualClock) -> None:
+def test_the_active_key_signs_again_once_it_can_be_decrypted(rotated: InMemoryDeployment, clock: ManualClock) -> None:
     worker = CountingWorker(rotated, clock)
     assert east(rotated, worker).problems
     worker.refresh.vault = KeyFiles(_folder(rotated.vault), SecretCipher(passphrase(), passphrase(NEW)))
@@ -153,13 +154,13 @@ def test_the_active_key_signs_again_as_soon_as_it_opens(rotated: InMemoryDeploym
     assert not worker.refresh.current.keyring.undecryptable
 
 
-def test_it_is_logged_once_for_each_change(rotated: InMemoryDeployment, clock: ManualClock, logged: Any) -> None:
+def test_each_change_is_logged_once(rotated: InMemoryDeployment, clock: ManualClock, logged: Any) -> None:
     worker = CountingWorker(rotated, clock)
     for _ in range(3):
         worker.refresh.run_once()
     [line] = [line for line in logged if line["log_level"] == "error"]
     assert line["key_id"] == rotated.active()
-    assert passphrase(NEW).name in line["problem"]
+    assert passphrase(NEW).name in line["error"]
     worker.refresh.vault = KeyFiles(_folder(rotated.vault) / "elsewhere", CIPHER)
     for _ in range(2):
         worker.refresh.run_once()
@@ -170,7 +171,7 @@ def test_it_is_logged_once_for_each_change(rotated: InMemoryDeployment, clock: M
     assert [line["log_level"] for line in logged] == ["error", "error", "info"]
 
 
-def test_a_key_of_two_regions_is_tried_once_a_refresh(stage: InMemoryDeployment, clock: ManualClock) -> None:
+def test_a_key_of_two_regions_is_tried_once_per_refresh(stage: InMemoryDeployment, clock: ManualClock) -> None:
     record = stage.generate(EAST, WEST)
     opened: list[str] = []
 
@@ -187,10 +188,10 @@ def test_a_key_of_two_regions_is_tried_once_a_refresh(stage: InMemoryDeployment,
     assert all(slot.problems for slot in worker.refresh.current.keyring.region_keys.values())
 
 
-def test_workers_that_know_both_wrapping_keys_go_on_through_a_rewrap(
+def test_workers_with_both_wrapping_keys_continue_through_a_rewrap(
     stage: InMemoryDeployment, clock: ManualClock
 ) -> None:
-    """One that ran before it, and one that starts after it."""
+    """A worker that ran before it, and one that starts after it."""
     stage.generate()
     both = SecretCipher(passphrase(NEW), passphrase())
     vault = KeyFiles(_folder(stage.vault), both)
@@ -225,10 +226,11 @@ def _folder(vault: Vault) -> Path:
     return vault._directory
 
 
-def test_a_retiring_key_whose_pair_is_being_deleted_signs_no_more(
+def test_a_retiring_key_whose_pair_is_being_deleted_does_not_sign(
     rotated: InMemoryDeployment, clock: ManualClock
 ) -> None:
-    """IVS may have deleted it already: somebody who went by another policy, or found it gone, has begun to."""
+    """IVS may have deleted it already: another process with another policy, or that found it missing, has started
+    to."""
     [(_, there)] = rotated.placements(EAST, KeyState.RETIRING)
     worker = CountingWorker(rotated, clock)
     assert east(rotated, worker).active is not None

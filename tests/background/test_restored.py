@@ -1,8 +1,8 @@
-"""A restored store, and an IVS that cannot be trusted, for minutes of a test's clock.
+"""A restored store, and an IVS with wrong responses, over minutes of a test's clock.
 
-Forwards: no worker signs for longer than a minute with a key whose pair IVS does not hold; all that time the log has
-an ERROR at least once a minute. Backwards: whatever IVS answers for ten minutes, no token stops, and nothing is deleted
-or forgotten.
+After a restore, no worker signs for longer than a minute with a key whose pair IVS does not hold; during that time an
+ERROR is logged at least once a minute. Whatever IVS returns for ten minutes, tokens are still issued, and nothing is
+deleted.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ DENIED = ControlPlaneDenied(
 
 
 class Service:
-    """A process that serves and performs: its refresh tells its rotation of changes, as `duties` puts them together."""
+    """A process that serves and is the rotation leader: its refresh notifies its rotation of changes, as in
+    production."""
 
     def __init__(self, stage: InMemoryDeployment, name: str) -> None:
         stage.absences = AbsenceTracker()  # a process that starts was told nothing yet
@@ -51,7 +52,7 @@ class Service:
         self._since_refresh = REFRESH_SECONDS
 
     def tick(self) -> None:
-        """What happens within half a second."""
+        """Run half a second."""
         self._since_refresh += INTERVAL_SECONDS
         if self._since_refresh >= REFRESH_SECONDS:
             self._since_refresh = 0.0
@@ -63,7 +64,7 @@ class Service:
             self._stage.clock.advance(INTERVAL_SECONDS)
 
     def signing(self) -> dict[str, str]:
-        """By region, the key that tokens are signed with now."""
+        """By region, the key that signs tokens now."""
         slots = self._worker.refresh.current.keyring.region_keys
         return {place.region: slot.active.key_id for place, slot in slots.items() if slot.active is not None}
 
@@ -73,7 +74,7 @@ class Service:
 
 
 class Watch:
-    """For how long, and when, tokens were signed in the first region that IVS refuses, or none could be."""
+    """For how long, and when, tokens of the first region were signed that IVS refuses, or could not be signed."""
 
     def __init__(self, stage: InMemoryDeployment) -> None:
         self.refused_seconds = self.none_seconds = 0.0
@@ -98,7 +99,7 @@ class Watch:
 
 @pytest.fixture
 def errors(stage: InMemoryDeployment) -> Iterator[Callable[[], list[float]]]:
-    """When an ERROR was logged, on the test's clock."""
+    """The times at which an ERROR was logged, on the test's clock."""
     at: list[float] = []
 
     def note(_logger: Any, _method: str, event: Any) -> Any:
@@ -118,14 +119,14 @@ def stage(migrated: Path) -> InMemoryDeployment:
 
 
 def two_retire(stage: InMemoryDeployment) -> None:
-    """All slots are filled, and there is no standby."""
+    """All slots are used, and there is no standby."""
     stage.generate(EAST, WEST)
     stage.rotate(EAST, WEST)
     stage.rotate(EAST, WEST)
 
 
 def one_stands_by(stage: InMemoryDeployment) -> None:
-    """All slots are filled."""
+    """All slots are used, one by a standby."""
     stage.generate(EAST, WEST)
     stage.rotate(EAST, WEST)
     commands.generate(stage.context(), [EAST, WEST])
@@ -133,7 +134,7 @@ def one_stands_by(stage: InMemoryDeployment) -> None:
 
 
 def only_one(stage: InMemoryDeployment) -> None:
-    """There is nothing that could take over."""
+    """There is no key that could take over."""
     stage.generate(EAST, WEST)
     stage.clock.advance(POLICY.propagation_seconds)
 
@@ -141,7 +142,7 @@ def only_one(stage: InMemoryDeployment) -> None:
 @pytest.mark.parametrize("before", [two_retire, one_stands_by, only_one])
 @pytest.mark.parametrize("running", [True, False], ids=["workers running", "workers stopped"])
 @pytest.mark.parametrize("after_seconds", [0.0, 45.0, pytest.param(4000.0, marks=pytest.mark.long)])
-def test_no_token_that_ivs_refuses_is_issued_for_long_after_a_restore(
+def test_tokens_that_ivs_refuses_are_not_issued_for_long_after_a_restore(
     stage: InMemoryDeployment,
     tmp_path: Path,
     errors: Callable[[], list[float]],
@@ -173,10 +174,10 @@ def test_no_token_that_ivs_refuses_is_issued_for_long_after_a_restore(
     assert not service.problems or "does not know" in service.problems
 
 
-def test_a_pair_that_somebody_deletes_signs_for_less_than_a_minute(
+def test_a_deleted_pair_signs_for_less_than_a_minute(
     stage: InMemoryDeployment, errors: Callable[[], list[float]]
 ) -> None:
-    """Nothing changes in the store, so that only the next look finds it."""
+    """Nothing changes in the store, so only the next inspection of IVS notices it."""
     two_retire(stage)
     service, watch = Service(stage, "a"), Watch(stage)
     watch.run(service, 7)
@@ -188,10 +189,10 @@ def test_a_pair_that_somebody_deletes_signs_for_less_than_a_minute(
     assert errors()
 
 
-def test_while_no_key_can_take_over_nothing_is_signed_and_an_error_says_so(
+def test_while_no_key_can_take_over_nothing_is_signed_and_errors_are_logged(
     stage: InMemoryDeployment, errors: Callable[[], list[float]]
 ) -> None:
-    """Others fill every slot that a new key could have."""
+    """Foreign key pairs use every slot that a new key could take."""
     stage.store.deployment.bind("aws")
     only_one(stage)
     service, watch = Service(stage, "a"), Watch(stage)
@@ -233,7 +234,7 @@ def _cut(ivs: SimulatedIvs) -> None:
 
 
 def _flapping(ivs: SimulatedIvs) -> None:
-    """Each second answer is wrong."""
+    """Every second response is wrong."""
     whole, asked = ivs._GetPlaybackKeyPair, iter(range(1_000_000))
 
     def every_second(region: str, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -277,7 +278,7 @@ FAULTS: dict[str, Callable[[SimulatedIvs], Any]] = {
     [one_stands_by, pytest.param(two_retire, marks=pytest.mark.long), pytest.param(only_one, marks=pytest.mark.long)],
 )
 @pytest.mark.parametrize("fault", FAULTS)
-def test_whatever_ivs_answers_for_ten_minutes_no_token_stops_and_nothing_is_forgotten(
+def test_wrong_ivs_responses_for_ten_minutes_stop_no_token_and_delete_nothing(
     stage: InMemoryDeployment, before: Callable[[InMemoryDeployment], None], fault: str
 ) -> None:
     before(stage)

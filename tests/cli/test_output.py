@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.cli.terminal import CommandResult, Terminal
-from tests.storage.samples import AT, CHANNEL, HERE, REACH
+from tests.storage.samples import AT, CHANNEL, HERE, MAX_STALENESS_SECONDS
 from tokensvc import cli
 from tokensvc.cli import output
 from tokensvc.revocations.denial_store import NewDenial
@@ -47,7 +47,7 @@ def odd(terminal: Terminal) -> Terminal:
 def _fill(store: Store) -> None:
     store.denials.add("shop", [NewDenial(CHANNEL, viewer_digest(CHANNEL, "ada"), int(time.time()) + 60, ODD)])
     store.revocations.accept(
-        "shop", [NewRevocation("r1", (CHANNEL,), ("ada",), reason=ODD)], Priority.INTERACTIVE, REACH
+        "shop", [NewRevocation("r1", (CHANNEL,), ("ada",), reason=ODD)], Priority.INTERACTIVE, MAX_STALENESS_SECONDS
     )
     [entry] = store.revocation_queue.claim(HERE, Priority.INTERACTIVE, 9, 60)
     store.revocation_queue.record_outcomes([DeliveryOutcome(entry.id, entry.version, RevocationState.FAILED, ODD, ODD)])

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.storage.samples import REACH, make_due
+from tests.storage.samples import MAX_STALENESS_SECONDS, make_due
 from tests.support.http_client import Client
 from tests.support.postgres import PostgresServer
 from tests.support.processes import Process, environment, started, wait_until
@@ -72,7 +72,7 @@ class Deployment:
     def accept(self, count: int) -> None:
         """Accept that many revocations."""
         wanted = [NewRevocation(f"r{n}", (self.channel,), (f"v{n}",)) for n in range(count)]
-        for new, accepted in zip(wanted, self.store.revocations.accept("b", wanted, Priority.BULK, REACH), strict=True):
+        for new, accepted in zip(wanted, self.store.revocations.accept("b", wanted, Priority.BULK, MAX_STALENESS_SECONDS), strict=True):
             self.asked[new.viewer_ids[0]] = accepted.version
 
     def work(self, name: str) -> AbstractContextManager[Process]:
@@ -82,7 +82,7 @@ class Deployment:
     def accept_alone(self, viewer: str) -> None:
         """Accept a single revocation."""
         [accepted] = self.store.revocations.accept(
-            "b", [NewRevocation(viewer, (self.channel,), (viewer,))], Priority.INTERACTIVE, REACH
+            "b", [NewRevocation(viewer, (self.channel,), (viewer,))], Priority.INTERACTIVE, MAX_STALENESS_SECONDS
         )
         self.asked[viewer] = accepted.version
 

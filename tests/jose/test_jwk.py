@@ -1,4 +1,4 @@
-"""A private JWK makes the key that its number makes, or is refused by the name of what it is."""
+"""Private JWKs are parsed; the error about anything else says what it is."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ JWK = jwk(KEY)
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973
 
 
-def spelled(number: int, size: int = 48) -> str:
+def encoded(number: int, size: int = 48) -> str:
     return base64.urlsafe_b64encode(number.to_bytes(size, "big")).decode().rstrip("=")
 
 
-def test_a_private_jwk_is_read_whatever_else_it_holds() -> None:
+def test_a_private_jwk_is_parsed_with_any_other_members() -> None:
     assert same(read_private_jwk(JWK), KEY)
     assert same(read_private_jwk({**JWK, "kid": "one", "alg": "ES384", "key_ops": ["sign"], "ext": True}), KEY)
 
 
-def test_a_number_may_come_without_its_leading_zeros() -> None:
+def test_leading_zeros_may_be_omitted() -> None:
     key = ec.derive_private_key(7, ec.SECP384R1())
     assert same(read_private_jwk(jwk(key)), key)
-    assert same(read_private_jwk({**jwk(key), "d": spelled(7, 1)}), key)
+    assert same(read_private_jwk({**jwk(key), "d": encoded(7, 1)}), key)
 
 
 @pytest.mark.parametrize(
@@ -45,28 +45,28 @@ def test_a_number_may_come_without_its_leading_zeros() -> None:
         ({"kty": "RSA"}, "an RSA key"),
         ({"kty": "oct"}, "a symmetric key"),
         ({"kty": ["EC"]}, "a key of an unknown kind"),
-        ({"keys": [JWK]}, "a JWK set; take the one private key out"),
+        ({"keys": [JWK]}, "a JWK set; extract the private key"),
         ({"d": None}, "is damaged"),
         ({"d": ""}, "is damaged"),
         ({"d": 7}, "is damaged"),
         ({"d": "*" * 64}, "is damaged"),
         ({"d": "é" * 64}, "is damaged"),
         ({"x": None}, "is damaged"),
-        ({"y": spelled(1, 49)}, "is damaged"),
-        ({"x": JWK["y"]}, "halves differ"),
-        ({"y": JWK["x"]}, "halves differ"),
-        ({"d": spelled(0)}, "not one of P-384"),
-        ({"d": spelled(ORDER)}, "not one of P-384"),
-        ({"d": spelled(2**384 - 1)}, "not one of P-384"),
+        ({"y": encoded(1, 49)}, "is damaged"),
+        ({"x": JWK["y"]}, "public and private parts of this JWK do not match"),
+        ({"y": JWK["x"]}, "public and private parts of this JWK do not match"),
+        ({"d": encoded(0)}, "not a private key of P-384"),
+        ({"d": encoded(ORDER)}, "not a private key of P-384"),
+        ({"d": encoded(2**384 - 1)}, "not a private key of P-384"),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
-def test_what_is_not_a_whole_p384_key_is_refused(changed: dict[str, object], words: str) -> None:
+def test_anything_but_a_complete_p384_key_is_rejected(changed: dict[str, object], words: str) -> None:
     with pytest.raises(InvalidKey, match=words):
         read_private_jwk({**JWK, **changed})
 
 
-def test_a_public_jwk_is_told_from_other_json() -> None:
+def test_a_public_jwk_is_distinguished_from_other_json() -> None:
     with pytest.raises(InvalidKey, match="a public key as a JWK"):
         read_private_jwk({name: value for name, value in JWK.items() if name != "d"})
     with pytest.raises(InvalidKey, match="not a JWK"):

@@ -1,4 +1,4 @@
-"""Key pairs: P-384 is read in every usual form, everything else is refused by its name, and nothing of it is shown."""
+"""Key pairs: P-384 is parsed in every usual format, and errors about other keys name them without showing them."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ h4sas9P//bjCU988rmQQXVBfftKT9xngg+W6hzOEpeUlCRlAtz6b6U79naYYRaSk
 K/UhYGWkXlbJlc9zn13imYWgVGe/BMFp
 -----END PUBLIC KEY-----
 """
-"""The public key in AWS CloudFormation's example for AWS::IVS::PlaybackKeyPair. The fingerprint that the page shows for
-it is a placeholder; ours is by the rule that others' acceptance tests hold against the live service."""
+"""The public key in AWS CloudFormation's example for AWS::IVS::PlaybackKeyPair. The fingerprint on that page is a
+placeholder; the expected one follows the rule that other projects test against the live service."""
 
 
-def test_a_made_key_is_p384() -> None:
+def test_a_generated_key_is_p384() -> None:
     assert isinstance(keypair.generate().curve, ec.SECP384R1)
 
 
-def test_every_usual_form_of_a_private_key_is_read(private_key: PrivateKey) -> None:
+def test_every_usual_format_of_a_private_key_is_parsed(private_key: PrivateKey) -> None:
     for pem in (sec1(private_key), pkcs8(private_key)):
         assert same(keypair.read_private_pem(pem), private_key)
         assert same(keypair.read_private_pem(pem.replace(b"\n", b"\r\n")), private_key)
@@ -40,7 +40,7 @@ def test_every_usual_form_of_a_private_key_is_read(private_key: PrivateKey) -> N
         assert same(keypair.read_private_pem(b"some text before\n" + pem), private_key)
 
 
-def test_encrypted_forms_are_read_with_their_passphrase(private_key: PrivateKey) -> None:
+def test_encrypted_keys_are_parsed_with_their_passphrase(private_key: PrivateKey) -> None:
     for pem in (
         sec1(private_key, b"secret"),
         pkcs8(private_key, b"secret"),
@@ -49,14 +49,14 @@ def test_encrypted_forms_are_read_with_their_passphrase(private_key: PrivateKey)
         assert b"ENCRYPTED" in pem
         assert same(keypair.read_private_pem(pem, b"secret"), private_key)
         for wrong in (None, b"", b"Secret", b"secret "):
-            with pytest.raises(WrongPassphrase) as refused:
+            with pytest.raises(WrongPassphrase) as raised:
                 keypair.read_private_pem(pem, wrong)
-            assert shows_nothing(refused.value, pem)
+            assert shows_nothing(raised.value, pem)
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
-def test_keys_made_as_the_user_guide_says_are_read(tmp_path: Path) -> None:
-    """`openssl ecparam` writes its parameters before the key."""
+def test_keys_generated_as_in_the_user_guide_are_parsed(tmp_path: Path) -> None:
+    """`openssl ecparam` writes the curve's parameters before the key."""
     pem = subprocess.run(
         ["openssl", "ecparam", "-name", "secp384r1", "-genkey"], check=True, capture_output=True
     ).stdout
@@ -67,31 +67,31 @@ def test_keys_made_as_the_user_guide_says_are_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", STRANGERS)
-def test_every_other_key_is_refused_by_its_name(name: str) -> None:
+def test_the_error_about_any_other_key_names_it(name: str) -> None:
     private, public = STRANGERS[name], STRANGERS[name].public_key()
     reads: list[tuple[bytes, Callable[[bytes], object]]] = [
         (pkcs8(private), keypair.read_private_pem),
         (public.public_bytes(Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo), keypair.read_public_pem),
     ]
     for pem, read in reads:
-        with pytest.raises(InvalidKey, match=f"this is .*{name}.*P-384") as refused:
+        with pytest.raises(InvalidKey, match=f"this is .*{name}.*P-384") as raised:
             read(pem)
-        assert shows_nothing(refused.value, pem)
+        assert shows_nothing(raised.value, pem)
     with pytest.raises(InvalidKey, match=name):
         keypair.read_public_der(public.public_bytes(Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo))
 
 
-def test_a_kind_without_a_name_of_ours_is_refused_all_the_same() -> None:
+def test_a_dsa_key_is_rejected() -> None:
     with pytest.raises(InvalidKey, match="DSA"):
         keypair.read_private_pem(pkcs8(dsa.generate_private_key(2048)))
 
 
-def test_an_encrypted_key_of_another_curve_is_refused_by_its_name() -> None:
+def test_the_error_about_an_encrypted_key_of_another_curve_names_it() -> None:
     with pytest.raises(InvalidKey, match="secp256r1"):
         keypair.read_private_pem(pkcs8(STRANGERS["secp256r1"], b"secret"), b"secret")
 
 
-def test_what_is_mixed_up_is_told_apart(private_key: PrivateKey) -> None:
+def test_the_error_says_what_was_given_instead_of_a_key(private_key: PrivateKey) -> None:
     public = keypair.public_pem(private_key.public_key()).encode()
     for pem, words in ((certificate(private_key), "a certificate"), (public, "a public key"), (b"hello", "not PEM")):
         with pytest.raises(InvalidKey, match=words):
@@ -101,20 +101,20 @@ def test_what_is_mixed_up_is_told_apart(private_key: PrivateKey) -> None:
         (sec1(private_key), "a SEC1 private key"),
         (b"", "not PEM"),
     ):
-        with pytest.raises(InvalidKey, match=words) as refused:
+        with pytest.raises(InvalidKey, match=words) as raised:
             keypair.read_public_pem(pem)
-        assert shows_nothing(refused.value, pem)
+        assert shows_nothing(raised.value, pem)
 
 
 @pytest.mark.parametrize("part", [slice(0, 120), slice(0, -40), slice(40, None)])
-def test_a_damaged_key_is_refused_and_not_shown(private_key: PrivateKey, part: slice) -> None:
+def test_a_damaged_key_is_rejected_and_not_shown(private_key: PrivateKey, part: slice) -> None:
     for pem in (sec1(private_key), pkcs8(private_key)):
-        with pytest.raises(InvalidKey) as refused:
+        with pytest.raises(InvalidKey) as raised:
             keypair.read_private_pem(pem[part])
-        assert shows_nothing(refused.value, pem)
+        assert shows_nothing(raised.value, pem)
 
 
-def test_damaged_public_halves_are_refused(private_key: PrivateKey) -> None:
+def test_damaged_public_keys_are_rejected(private_key: PrivateKey) -> None:
     pem = keypair.public_pem(private_key.public_key()).encode()
     with pytest.raises(InvalidKey, match="damaged"):
         keypair.read_public_pem(pem[:100] + pem[104:])
@@ -123,14 +123,14 @@ def test_damaged_public_halves_are_refused(private_key: PrivateKey) -> None:
             keypair.read_public_der(der)
 
 
-def test_a_point_off_the_curve_is_refused(private_key: PrivateKey) -> None:
+def test_a_point_that_is_not_on_the_curve_is_rejected(private_key: PrivateKey) -> None:
     der = bytearray(keypair.public_der(private_key.public_key()))
     der[-1] ^= 1
     with pytest.raises(InvalidKey):
         keypair.read_public_der(bytes(der))
 
 
-def test_public_halves_are_found_again(private_key: PrivateKey) -> None:
+def test_serialized_public_keys_are_parsed_back(private_key: PrivateKey) -> None:
     public = private_key.public_key()
     assert keypair.read_public_pem(keypair.public_pem(public).encode()) == public
     assert keypair.read_public_der(keypair.public_der(public)) == public
@@ -138,19 +138,19 @@ def test_public_halves_are_found_again(private_key: PrivateKey) -> None:
     assert keypair.public_pem(public).endswith("-----END PUBLIC KEY-----\n")
 
 
-def test_private_halves_leave_only_encrypted(private_key: PrivateKey) -> None:
+def test_private_keys_are_serialized_only_encrypted(private_key: PrivateKey) -> None:
     pem = keypair.private_pem(private_key, b"secret")
     assert pem.startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n")
-    assert pem != keypair.private_pem(private_key, b"secret"), "the salt is drawn anew"
+    assert pem != keypair.private_pem(private_key, b"secret"), "each has a salt of its own"
 
 
-def test_the_fingerprint_is_the_one_of_the_published_sample() -> None:
+def test_the_fingerprint_of_the_published_sample() -> None:
     key = keypair.read_public_pem(CLOUDFORMATION_SAMPLE.encode())
     assert keypair.fingerprint(key) == "ad:7b:32:4a:7b:ab:88:f2:4c:17:36:a2:46:d5:a0:11"
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
-def test_openssl_makes_the_same_fingerprint(private_key: PrivateKey) -> None:
+def test_the_fingerprint_can_be_computed_with_openssl(private_key: PrivateKey) -> None:
     pem = keypair.public_pem(private_key.public_key()).encode()
     command = ["openssl", "pkey", "-pubin", "-outform", "DER"]
     der = subprocess.run(command, input=pem, check=True, capture_output=True).stdout

@@ -1,4 +1,4 @@
-"""A JSON object with a name twice is found by counting, exactly when a strict parser finds one."""
+"""Counting finds duplicate names in a JSON object exactly if a strict parser does."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ TEXT = st.text(st.sampled_from('ab"\\/:,{}[]\n\x7f\u00e9\U0001f600'), max_size=4
 
 
 @st.composite
-def spelled(draw: st.DrawFn, text: str) -> str:
-    """A string as JSON, each character in one of the ways to write it."""
+def json_string(draw: st.DrawFn, text: str) -> str:
+    """A string as JSON, with each character written in one of the possible ways."""
     ways = []
     for character in text:
         plain = json.dumps(character, ensure_ascii=False)[1:-1]
@@ -31,11 +31,11 @@ def spelled(draw: st.DrawFn, text: str) -> str:
 
 @st.composite
 def documents(draw: st.DrawFn, depth: int = 3) -> str:
-    """An object as JSON, in which names repeat now and then."""
+    """An object as JSON, sometimes with duplicate names."""
     members = []
     for name in draw(st.lists(TEXT, max_size=4)):
         space = draw(st.sampled_from(["", " ", "\n"]))
-        members.append(f"{draw(spelled(name))}{space}:{draw(_values(depth - 1))}")
+        members.append(f"{draw(json_string(name))}{space}:{draw(_values(depth - 1))}")
     return "{" + ",".join(members) + "}"
 
 
@@ -44,7 +44,7 @@ def _values(draw: st.DrawFn, depth: int) -> str:
     kinds = ["string", "scalar"] + (["object", "list"] if depth else [])
     match draw(st.sampled_from(kinds)):
         case "string":
-            return draw(spelled(draw(TEXT)))
+            return draw(json_string(draw(TEXT)))
         case "object":
             return draw(documents(depth))
         case "list":
@@ -53,12 +53,12 @@ def _values(draw: st.DrawFn, depth: int) -> str:
             return draw(st.sampled_from(["null", "true", "-1", "1.5e3", "0"]))
 
 
-def has_member_twice(text: bytes) -> bool:
-    """What the strict parser says."""
+def has_duplicate_member(text: bytes) -> bool:
+    """Whether the strict parser finds a duplicate."""
     try:
         read_object(text)
-    except ValueError as refused:
-        return str(refused) == "has a member twice"
+    except ValueError as error:
+        return str(error) == "has a duplicate member"
     return False
 
 
@@ -70,10 +70,10 @@ def has_member_twice(text: bytes) -> bool:
 @example('{"a":"\\\\","b":"\\\\\\""}')
 @example('{"":"\\\\\\\\","":{}}')
 @example('{"a":[{"b":{"c":1,"c":[]}}]}')
-def test_it_is_found_exactly_when_a_strict_parser_finds_it(document: str) -> None:
+def test_duplicates_are_found_exactly_if_a_strict_parser_finds_them(document: str) -> None:
     text = document.encode()
     value = orjson.loads(text)
-    assert has_repeated_names(text, value) is has_member_twice(text) is bool(repeated_names(text))
+    assert has_repeated_names(text, value) is has_duplicate_member(text) is bool(repeated_names(text))
 
 
 @pytest.mark.slow
@@ -83,7 +83,7 @@ def test_it_is_found_exactly_when_a_strict_parser_finds_it(document: str) -> Non
         lambda v: st.lists(v) | st.dictionaries(st.text(), v),
     )
 )
-def test_what_a_serializer_writes_has_none(value: Any) -> None:
+def test_serialized_objects_have_no_duplicates(value: Any) -> None:
     for text in (json.dumps({"v": value}), json.dumps({"v": value}, ensure_ascii=False, indent=1)):
         assert not has_repeated_names(text.encode(), orjson.loads(text))
 
@@ -99,10 +99,10 @@ def test_what_a_serializer_writes_has_none(value: Any) -> None:
     ],
     ids=range(5),
 )
-def test_each_is_named_by_its_path(text: str, paths: list[Any]) -> None:
+def test_each_duplicate_is_returned_with_its_path(text: str, paths: list[Any]) -> None:
     assert repeated_names(text.encode()) == paths
 
 
-def test_nesting_is_counted_without_recursion() -> None:
+def test_deep_nesting_needs_no_recursion() -> None:
     text = b'{"a":' * 1000 + b'{"b":1,"b":1}' + b"}" * 1000
     assert has_repeated_names(text, orjson.loads(text))

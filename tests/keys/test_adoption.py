@@ -112,7 +112,9 @@ def test_a_longer_life_told_later_counts(deployment: InMemoryDeployment) -> None
     assert only(bring(deployment)).longest_ttl_seconds == 9000
 
 
-def test_a_named_pair_is_adopted_whatever_its_fingerprint_and_never_signs_by_itself(deployment: InMemoryDeployment) -> None:
+def test_a_named_pair_is_adopted_whatever_its_fingerprint_and_never_signs_by_itself(
+    deployment: InMemoryDeployment,
+) -> None:
     arn = deployment.ivs.add_pair(EAST, NOT_MINE.public_key())
     record = bring(deployment, arn)
     assert (only(record).arn, only(record).fingerprint_differs) == (arn, True)
@@ -136,7 +138,7 @@ def test_another_deployment_s_pair_is_left_alone(deployment: InMemoryDeployment,
 
 def test_a_pair_is_one_key_s(deployment: InMemoryDeployment) -> None:
     other, mine = deployment.generate(), bring(deployment)
-    with pytest.raises(Conflict, match=f"is key {mine.id}"):
+    with pytest.raises(Conflict, match=f"is recorded as key {mine.id}"):
         adopt_pairs(deployment.context(), other.id, (only(mine).arn,))
     stranger = deployment.ivs.add_pair(EAST, NOT_MINE.public_key())
     with pytest.raises(Conflict, match="already"):

@@ -70,7 +70,9 @@ def damaged(deployment: InMemoryDeployment) -> None:
 def tagged(deployment: InMemoryDeployment) -> None:
     """IVS says of the key that signs that it is compromised, and one retires."""
     one_drains(deployment)
-    [pair] = [p for p in deployment.ivs.pairs.values() if p["tags"][KEY_TAG] == deployment.active() and EAST in p["arn"]]
+    [pair] = [
+        p for p in deployment.ivs.pairs.values() if p["tags"][KEY_TAG] == deployment.active() and EAST in p["arn"]
+    ]
     pair["tags"][COMPROMISED_TAG] = "2027-01-15T08:00:00Z"
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.clocks import ManualClock
 from tests.support.in_memory_deployment import EAST, POLICY, InMemoryDeployment
-from tests.support.keks import NEW, OLD, CIPHER, FakeKms, passphrase
+from tests.support.keks import CIPHER, NEW, OLD, FakeKms, passphrase
 from tests.support.problems import texts
 from tests.support.refresh_worker import CountingWorker
 from tokensvc.errors import InsecureKeyFile, InvalidKey, VaultError

@@ -118,7 +118,12 @@ def test_whatever_two_deployments_do_neither_touches_the_others_pairs(
         for deployment in two:
             deployment.check_always()
     for deployment in two:
-        known = {placement.arn for record in deployment.store.keys.list() for placement in record.placements if placement.is_imported}
+        known = {
+            placement.arn
+            for record in deployment.store.keys.list()
+            for placement in record.placements
+            if placement.is_imported
+        }
         own_id = deployment.store.deployment.read().id
         assert known >= {pair["arn"] for pair in ivs.tagged(DEPLOYMENT_TAG, own_id)}, "no orphan"
         for _, placement in deployment.placements(EAST, KeyState.ACTIVE) + deployment.placements(WEST, KeyState.ACTIVE):

@@ -144,7 +144,7 @@ def test_the_description_names_the_form_and_its_quirks(data: bytes, description:
 @pytest.mark.parametrize("form", [form for form in FORMS if "encrypted" in form])
 def test_an_encrypted_key_needs_its_passphrase(form: str) -> None:
     data = FORMS[form](KEYS[0])
-    for passphrase, words in ((None, "no passphrase"), (b"", "no passphrase"), (b"a passphrasE", "does not open")):
+    for passphrase, words in ((None, "no passphrase"), (b"", "no passphrase"), (b"a passphrasE", "cannot decrypt")):
         with pytest.raises(WrongPassphrase, match=words) as raised:
             parse_private_key(data, passphrase)
         assert shows_nothing(raised.value, data)

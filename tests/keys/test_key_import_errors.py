@@ -62,7 +62,7 @@ def error_message(data: bytes, password: bytes | None = None) -> str:
 def test_a_key_on_another_curve_is_rejected_by_the_name_of_the_curve(name: str) -> None:
     key = ec.generate_private_key(CURVES[name])
     for data in (sec1(key), pkcs8(key), der(sec1(key)), der(pkcs8(key))):
-        assert error_message(data) == f"this is an EC key on {name}; IVS takes P-384 (secp384r1) only"
+        assert error_message(data) == f"this is an EC key on {name}; IVS accepts P-384 (secp384r1) only"
     for data in (sec1(key, b"secret"), pkcs8(key, b"secret")):
         assert name in error_message(data, b"secret")
 
@@ -70,7 +70,7 @@ def test_a_key_on_another_curve_is_rejected_by_the_name_of_the_curve(name: str) 
 @pytest.mark.parametrize("name", [name for name in STRANGERS if "key" in name])
 def test_a_key_of_another_kind_is_rejected_by_name(name: str) -> None:
     for data in (pkcs8(STRANGERS[name]), der(pkcs8(STRANGERS[name]))):
-        assert error_message(data) == f"this is {name}; IVS takes P-384 (secp384r1) only"
+        assert error_message(data) == f"this is {name}; IVS accepts P-384 (secp384r1) only"
 
 
 def traditional(key: keypair.PrivateKey | dsa.DSAPrivateKey, password: bytes | None = None) -> bytes:
@@ -95,8 +95,8 @@ SM2 = base64.b64decode(
 )
 HALF_AN_IV = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,0011223344556677\n\n"
 OTHERS: dict[str, tuple[bytes, str]] = {
-    "RSA, traditional": (RSA_TRADITIONAL, "an RSA private key; IVS takes P-384"),
-    "RSA, traditional, DER": (der(RSA_TRADITIONAL), "an RSA private key; IVS takes P-384"),
+    "RSA, traditional": (RSA_TRADITIONAL, "an RSA private key; IVS accepts P-384"),
+    "RSA, traditional, DER": (der(RSA_TRADITIONAL), "an RSA private key; IVS accepts P-384"),
     "public": (public(KEY), "a public key, which contains no private key"),
     "public, DER": (der(public(KEY)), "a public key, which contains no private key"),
     "public, OpenSSH": (OPENSSH_PUBLIC, "an OpenSSH public key, which contains no private key"),
@@ -139,17 +139,17 @@ OTHERS: dict[str, tuple[bytes, str]] = {
     "with a letter of no base64": (pkcs8(KEY).replace(b"A", b"*", 1), "is damaged"),
     "encrypted with half an IV": (pem.pem_block(pem.SEC1, bytes(16), HALF_AN_IV), "is damaged"),
     "SEC1 under the label of PKCS#8": (pem.pem_block(pem.PKCS8, der(sec1(KEY))), "is damaged"),
-    "a curve that cryptography lacks": (SM2, "on a curve or of a kind that is not supported; P-384 is needed"),
-    "halves of two keys, SEC1": (pem.pem_block(pem.SEC1, swapped(KEY, OTHER, der(sec1(KEY)))), "its halves differ"),
+    "a curve that cryptography lacks": (SM2, "on a curve or of a kind that is not supported; P-384 is required"),
+    "halves of two keys, SEC1": (pem.pem_block(pem.SEC1, swapped(KEY, OTHER, der(sec1(KEY)))), "its public and private parts do not match"),
     "halves of two keys, PKCS#8": (
         pem.pem_block(pem.PKCS8, swapped(KEY, OTHER, der(pkcs8(KEY)))),
-        "its halves differ",
+        "its public and private parts do not match",
     ),
     "halves of two keys, DER": (swapped(KEY, OTHER, der(sec1(KEY))), "not a private key in a supported format"),
-    "halves of two keys, JWK": (json.dumps({**jwk(KEY), "d": jwk(OTHER)["d"]}).encode(), "halves differ"),
+    "halves of two keys, JWK": (json.dumps({**jwk(KEY), "d": jwk(OTHER)["d"]}).encode(), "public and private parts of this JWK do not match"),
     "a JWK, public": (json.dumps({k: v for k, v in jwk(KEY).items() if k != "d"}).encode(), "a public key as a JWK"),
-    "a JWK, P-256": (json.dumps({**jwk(KEY), "crv": "P-256"}).encode(), "an EC key on P-256 as a JWK; IVS takes P-384"),
-    "JSON": (b'{"hello": "world"}', "JSON, but not a JWK"),
+    "a JWK, P-256": (json.dumps({**jwk(KEY), "crv": "P-256"}).encode(), "an EC key on P-256 as a JWK; IVS accepts P-384"),
+    "JSON": (b'{"hello": "world"}', "JSON, but neither a JWK nor"),
 }
 
 

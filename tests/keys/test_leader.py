@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from tests.container.test_prometheus import figures
+from tests.container.test_prometheus import samples
 from tests.support.in_memory_deployment import EAST, WEST, InMemoryDeployment
 from tests.support.problems import texts
 from tests.support.simulated_ivs import outage
@@ -76,7 +76,7 @@ class Process:
         return looks
 
     def figure(self, name: str) -> float:
-        return figures(self.metrics.render())[name]
+        return samples(self.metrics.render())[name]
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ def test_trouble_is_told_until_it_is_over_and_tried_again_at_growing_pauses(
 ) -> None:
     deployment.ivs.refuse[EAST] = outage()
     process.run()
-    assert texts(process.rotation.problems) == ["us-east-1: IVS did not answer"]
+    assert texts(process.rotation.problems) == ["us-east-1: IVS did not respond"]
     assert process.figure('tokensvc_rotation_problems{region="us-east-1"}') == 1
     tries = []
     for _ in range(6):
@@ -244,12 +244,14 @@ def test_slots_that_others_fill_are_trouble_with_the_arithmetic_before_a_rotatio
     process.run(LEAD_SECONDS)
     assert deployment.active()
     [text] = texts(process.rotation.problems)
-    assert "others hold 2 of the 3 key pairs" in text
+    assert "2 of the 3 key pair slots in us-east-1 are used by other applications" in text
     [news] = process.rotation.region_statuses
     assert (news.slots_used, news.foreign) == (3, 2)
 
 
-def test_a_policy_that_a_longer_lease_made_impossible_is_trouble(deployment: InMemoryDeployment, process: Process) -> None:
+def test_a_policy_that_a_longer_lease_made_impossible_is_trouble(
+    deployment: InMemoryDeployment, process: Process
+) -> None:
     deployment.policy = POLICY._replace(max_staleness_seconds=86_400)
     process.run()
     assert any(
@@ -273,7 +275,9 @@ def test_a_store_that_is_away_is_trouble_and_counted_and_the_next_run_goes_on(
     assert deployment.active()
 
 
-def test_what_was_asked_while_the_store_was_away_is_not_forgotten(deployment: InMemoryDeployment, process: Process) -> None:
+def test_what_was_asked_while_the_store_was_away_is_not_forgotten(
+    deployment: InMemoryDeployment, process: Process
+) -> None:
     deployment.generate()
     process.run(5)
     process.looks()
@@ -289,14 +293,14 @@ def test_what_was_asked_while_the_store_was_away_is_not_forgotten(deployment: In
 def test_the_news_of_a_region_say_what_comes_next_and_when(deployment: InMemoryDeployment, process: Process) -> None:
     process.run()
     [waiting] = process.rotation.region_statuses
-    assert waiting.next_action == "IVS must hold the next key for the lead before it signs"
+    assert waiting.next_action == "the next key can sign once its propagation delay has passed"
     assert waiting.next_action_at == waiting.observed_at + LEAD_SECONDS
     process.run(LEAD_SECONDS)
     [settled] = process.rotation.region_statuses
     [(_, placement)] = deployment.placements(EAST, KeyState.ACTIVE)
     assert placement.activated_at is not None
     assert settled.next_action_at == (placement.activated_at + timedelta(days=1)).timestamp()
-    assert settled.next_action.startswith(f"key {placement.key_id} has signed for as long as it may")
+    assert settled.next_action.startswith(f"key {placement.key_id} reaches its maximum age")
     assert (settled.slots_used, settled.foreign) == (1, 0)
 
 
@@ -307,7 +311,7 @@ def test_a_drain_that_comes_before_the_next_rotation_is_what_comes_next(
     deployment.rotate()
     process.run()
     [news] = process.rotation.region_statuses
-    assert news.next_action == f"the last token of key {former} has ended, and its pair goes"
+    assert news.next_action == f"the last token of key {former} expires and its pair is deleted"
 
 
 def test_without_a_maximum_age_nothing_comes_next(migrated: Path, tmp_path: Path) -> None:
@@ -332,13 +336,13 @@ def test_ivs_away_is_logged_when_it_starts_once_a_minute_and_when_it_ends(
         process.run(600 + LEAD_SECONDS)
         del deployment.ivs.refuse[EAST]
         process.run(2 * INSPECTION_INTERVAL_SECONDS)
-    failed = _lines(lines, "rotation fails in a region")
+    failed = _lines(lines, "rotation failed in a region")
     assert failed[0]["seconds"] == 0
-    assert failed[0]["problem"] == "IVS did not answer"
+    assert failed[0]["error"] == "IVS did not respond"
     assert 8 <= len(failed) <= 600 / REMINDER_INTERVAL_SECONDS + 1
-    [again] = _lines(lines, "rotation works again in a region")
+    [again] = _lines(lines, "rotation recovered in a region")
     assert again["seconds"] == pytest.approx(600, abs=2 * INSPECTION_INTERVAL_SECONDS)
-    assert not [line for line in lines if "left as it is" in str(line)], "each look had a line of its own"
+    assert not [line for line in lines if "will retry" in str(line)], "each look had a line of its own"
 
 
 def test_what_keeps_viewers_from_playing_is_an_error_when_it_starts_and_once_a_minute(
@@ -355,7 +359,7 @@ def test_what_keeps_viewers_from_playing_is_an_error_when_it_starts_and_once_a_m
         process.run(2 * INSPECTION_INTERVAL_SECONDS + LEAD_SECONDS)
     errors = [line for line in lines if line["log_level"] == "error"]
     assert 8 <= len(errors) <= 600 / REMINDER_INTERVAL_SECONDS + 2
-    assert len(_lines(lines, "tokens are issued again that IVS admits")) == 1
+    assert len(_lines(lines, "tokens can be issued and are accepted by IVS again")) == 1
 
 
 def test_a_run_that_had_nothing_to_do_is_idle(deployment: InMemoryDeployment, process: Process) -> None:

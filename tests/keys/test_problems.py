@@ -57,7 +57,9 @@ def test_where_somebody_deleted_every_pair_by_hand_another_key_signs(deployment:
     deployment.check_settled(EAST)
 
 
-def test_a_lost_deletion_of_the_last_pair_in_a_region_that_is_given_up_is_made_good(deployment: InMemoryDeployment) -> None:
+def test_a_lost_deletion_of_the_last_pair_in_a_region_that_is_given_up_is_made_good(
+    deployment: InMemoryDeployment,
+) -> None:
     """There IVS shows nothing, which could be another account's; the region that is in use tells that it is ours."""
     deployment.generate(EAST, WEST)
     deployment.rotate(EAST, WEST)
@@ -101,9 +103,13 @@ def test_tags_that_somebody_changed_are_a_finding_and_hold_nothing_up(deployment
     assert deployment.rotate() == ready
 
 
-def test_a_pair_of_ours_that_turns_up_beside_the_one_we_know_is_a_finding_and_stays(deployment: InMemoryDeployment) -> None:
+def test_a_pair_of_ours_that_turns_up_beside_the_one_we_know_is_a_finding_and_stays(
+    deployment: InMemoryDeployment,
+) -> None:
     key_id = deployment.generate().id
-    [arn] = deployment.ivs.add_foreign(EAST, 1, {DEPLOYMENT_TAG: deployment.store.deployment.read().id, KEY_TAG: key_id})
+    [arn] = deployment.ivs.add_foreign(
+        EAST, 1, {DEPLOYMENT_TAG: deployment.store.deployment.read().id, KEY_TAG: key_id}
+    )
     [result] = deployment.reconcile()
     assert any(arn in finding for finding in texts(result.problems))
     assert arn in deployment.ivs.pairs
@@ -121,7 +127,9 @@ def test_a_key_that_ivs_does_not_hold_is_put_to_work_by_nobody(deployment: InMem
 # --- imports that come about late or unheard
 
 
-def test_an_import_that_comes_about_after_its_key_was_deleted_there_is_deleted_too(deployment: InMemoryDeployment) -> None:
+def test_an_import_that_comes_about_after_its_key_was_deleted_there_is_deleted_too(
+    deployment: InMemoryDeployment,
+) -> None:
     """By a process that stood still between deciding and asking, longer than the key lived."""
     former = deployment.generate()
     deployment.rotate()
@@ -207,7 +215,7 @@ def test_a_clock_that_was_set_back_makes_no_key_twice(deployment: InMemoryDeploy
 def test_a_lease_that_is_lost_on_the_way_is_waited_for(deployment: InMemoryDeployment) -> None:
     answers = itertools.chain([True, True, False, False], itertools.repeat(True))
     commands.generate(replace(deployment.context(), acquire_lease=lambda: next(answers)), [EAST])
-    assert "another process performs; waiting for it" in deployment.reports
+    assert "rotation is handled by another process; waiting for it to finish" in deployment.reports
     deployment.check_settled(EAST)
 
 
@@ -258,7 +266,9 @@ def test_a_deletion_that_stood_still_does_not_take_a_key_that_has_signed_again(
     deployment.drain()
 
     def meanwhile() -> None:
-        commands.compromise(replace(deployment.context(), acquire_lease=lambda: False), latter, [EAST], include_standby=True)
+        commands.compromise(
+            replace(deployment.context(), acquire_lease=lambda: False), latter, [EAST], include_standby=True
+        )
         assert deployment.active() == former
         deployment.rotate()
         assert state(deployment, former) is KeyState.RETIRING

@@ -221,7 +221,7 @@ def check_drains(deployment: Deployment, key_id: str) -> None:
 
 
 @pytest.fixture
-def forgotten(migrated: Path, tmp_path: Path) -> tuple[Deployment, str]:
+def unrecorded(migrated: Path, tmp_path: Path) -> tuple[Deployment, str]:
     """A key signed in the forgotten time; of it the restored store knows only that it was made."""
     deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
     deployment.generate()
@@ -245,7 +245,7 @@ def test_a_pair_whose_import_was_forgotten_is_not_deleted_by_hand_before_it_is_d
 ) -> None:
     deployment, key_id = unrecorded
     deployment.reconcile()
-    with pytest.raises(Conflict, match="may live until"):
+    with pytest.raises(Conflict, match="may be valid in us-east-1 until"):
         commands.delete(deployment.context(), key_id, [EAST])
     assert key_id in deployment.held()
 
@@ -293,7 +293,7 @@ def test_a_standby_is_not_deleted_by_hand_while_the_key_that_signs_is_missing(wi
     assert with_standby.active() == lost
     assert {standby.id, retiring.id} <= with_standby.held()
     commands.reconcile_and_wait(with_standby.context(), [EAST])
-    with pytest.raises(Conflict, match="may live until"):
+    with pytest.raises(Conflict, match="may be valid in us-east-1 until"):
         commands.delete(with_standby.context(), retiring.id, [EAST])
     commands.compromise(with_standby.context(), retiring.id, [EAST], include_standby=False)
     assert retiring.id not in with_standby.held()

@@ -87,7 +87,7 @@ def test_everything_moves_and_then_nothing_is_left_to_do(deployment: Deployment)
     deployment.check_readable(SecretCipher(deployment.old))
     moved = rewrap.rewrap(deployment.context())
     assert [s.name for s in moved] == everything
-    assert deployment.reports[0] == f"private key k0: from {deployment.old.name} to {deployment.current.name}"
+    assert deployment.reports[0] == f"private key k0: rewrapped from {deployment.old.name} to {deployment.current.name}"
     deployment.check_moved()
     assert rewrap.rewrap(deployment.context()) == []
 
@@ -144,7 +144,7 @@ def test_one_that_cannot_be_opened_delays_no_other_and_the_old_key_stays_known(d
     deployment.vault(SecretCipher(stranger)).put("k00", keypair.generate())
     with pytest.raises(WrappingKeyUnknown, match=stranger.name):
         rewrap.rewrap(deployment.context())
-    assert any("private key k00 is passed over" in line for line in deployment.reports)
+    assert any("private key k00: skipped" in line for line in deployment.reports)
     assert [s.name for s in rewrap.pending_secrets(deployment.context())] == ["private key k00"]
     assert len(deployment.store.kek_registry.list()) == 2
     deployment.check_readable(SecretCipher(deployment.current))
@@ -210,7 +210,7 @@ def test_what_opens_as_something_else_replaces_nothing(deployment: Deployment) -
         def encrypt_key(self, private_key: keypair.PrivateKey) -> bytes:
             return super().encrypt_key(keypair.generate())
 
-    with pytest.raises(Exception, match="opens as something else"):
+    with pytest.raises(Exception, match="decrypts to something else"):
         rewrap.rewrap(replace(deployment.context(), cipher=Confused(deployment.current, deployment.old)))
     deployment.check_readable(SecretCipher(deployment.current, deployment.old))
 

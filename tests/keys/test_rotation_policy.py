@@ -11,8 +11,8 @@ from tokensvc.deployment.record import RotationPolicy
 from tokensvc.errors import InvalidRotationPolicy
 from tokensvc.keys.rotation_policy import (
     MAX_KEY_PAIRS,
-    PROPAGATION_SECONDS,
     MIN_SLOTS,
+    PROPAGATION_SECONDS,
     check_policy,
     check_slots,
     max_staleness_seconds,
@@ -48,7 +48,7 @@ def test_a_policy_that_holds_is_taken(policy: RotationPolicy) -> None:
 
 def test_a_lead_shorter_than_it_takes_to_hear_is_refused() -> None:
     with pytest.raises(
-        InvalidRotationPolicy, match=r"propagation delay of 1.9 s is shorter than the 2 s in which workers learn"
+        InvalidRotationPolicy, match=r"propagation delay of 1.9 s is shorter than the 2 s within which workers learn"
     ):
         check_policy(RotationPolicy(1.9, REACH), 3600)
 
@@ -56,12 +56,17 @@ def test_a_lead_shorter_than_it_takes_to_hear_is_refused() -> None:
 def test_a_maximum_age_shorter_than_lead_and_drain_is_refused_with_the_arithmetic() -> None:
     with pytest.raises(InvalidRotationPolicy) as raised:
         check_policy(RotationPolicy(30, REACH, LEAST - 1), 3600)
-    for part in (f"maximum age of {LEAST - 1} s", f"= 30 + {LEAST - 30} = {LEAST} s", f"R {REACH}", "life 3600"):
+    for part in (
+        f"maximum age of {LEAST - 1} s",
+        f"= 30 + {LEAST - 30} = {LEAST} s",
+        f"maximum staleness {REACH}",
+        "token lifetime 3600",
+    ):
         assert part in raised.value.message
 
 
 def test_every_fault_is_told_at_once() -> None:
-    with pytest.raises(InvalidRotationPolicy, match=r"lead of 1 s.*; the maximum age of 60 s"):
+    with pytest.raises(InvalidRotationPolicy, match=r"propagation delay of 1 s.*; the maximum age of 60 s"):
         check_policy(RotationPolicy(1, REACH, 60), 3600)
 
 
@@ -92,6 +97,6 @@ def test_two_slots_are_enough(foreign: int) -> None:
 
 @pytest.mark.parametrize("foreign", [2, 3])
 def test_fewer_than_two_slots_are_refused_with_the_arithmetic(foreign: int) -> None:
-    left = rf"in us-east-1 others hold {foreign} of the 3 .* leaves {MAX_KEY_PAIRS - foreign}, .* needs 2"
+    left = rf"{foreign} of the 3 key pair slots in us-east-1 .* leaves {MAX_KEY_PAIRS - foreign}; .* needs 2"
     with pytest.raises(InvalidRotationPolicy, match=left):
         check_slots("us-east-1", foreign)

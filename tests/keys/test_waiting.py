@@ -46,10 +46,10 @@ def deployment(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
 def test_a_rotation_is_over_when_another_process_has_performed_it(deployment: InMemoryDeployment) -> None:
     former = deployment.generate().id
     command = Command(deployment, deployment.reconcile)
-    wish = commands.rotate(command.context, [EAST], "a test")
-    assert commands.replacement_keys(deployment.store.keys.list(), wish) == {EAST: deployment.active()}
+    request = commands.rotate(command.context, [EAST], "a test")
+    assert commands.replacement_keys(deployment.store.keys.list(), request) == {EAST: deployment.active()}
     assert deployment.active() != former
-    assert deployment.reports.count("another process performs; waiting for it") == 1
+    assert deployment.reports.count("rotation is handled by another process; waiting for it to finish") == 1
 
 
 def test_a_full_region_is_refused_with_what_fills_it_although_another_process_performs(
@@ -87,21 +87,28 @@ def test_that_ivs_does_not_answer_us_keeps_nobody_else_from_performing(deploymen
 
 def test_what_keeps_back_whoever_performs_is_told_and_not_waited_for_for_ever(deployment: InMemoryDeployment) -> None:
     deployment.generate()
-    refused = {"reason": "IVS answered ImportPlaybackKeyPair with AccessDeniedException"}
+    raised = {"reason": "IVS answered ImportPlaybackKeyPair with AccessDeniedException"}
     deployment.leader_problems = (
         Problem(ProblemCode.ROTATION_FAILED, WEST, {"reason": "of no concern here"}),
         Problem(ProblemCode.REVOCATIONS_REJECTED, EAST, {"ivs_codes": "of no concern either"}),
-        Problem(ProblemCode.ROTATION_FAILED, EAST, refused),
+        Problem(ProblemCode.ROTATION_FAILED, EAST, raised),
     )
     command = Command(deployment, lambda: None)
     with pytest.raises(RotationBlocked, match="AccessDeniedException"):
         commands.rotate(command.context, [EAST], "a test")
-    assert deployment.reports.count(f"another process performs; waiting for it; {EAST}: {refused['reason']}") == 1
+    assert (
+        deployment.reports.count(
+            f"rotation is handled by another process; waiting for it to finish; {EAST}: {raised['reason']}"
+        )
+        == 1
+    )
     assert MAX_IDLE_POLLS - 1 <= command.polls < MAX_IDLE_POLLS + 5
     assert deployment.store.rotations.newest(1), "what was asked for stands"
 
 
-def test_a_drain_that_another_process_waits_for_is_told_and_waited_for_however_long(deployment: InMemoryDeployment) -> None:
+def test_a_drain_that_another_process_waits_for_is_told_and_waited_for_however_long(
+    deployment: InMemoryDeployment,
+) -> None:
     deployment.ivs.add_foreign(EAST)
     deployment.generate()
     deployment.rotate()
@@ -112,7 +119,7 @@ def test_a_drain_that_another_process_waits_for_is_told_and_waited_for_however_l
     [(_, retiring)] = deployment.placements(EAST, KeyState.RETIRING)
     ends_at = drains_at(retiring, deployment.policy)
     assert (
-        f"all slots are filled; one of ours goes when its last token has ended, at {ends_at:%Y-%m-%dT%H:%M:%SZ}"
+        f"one is freed when the last token of a retiring key has expired, at {ends_at:%Y-%m-%dT%H:%M:%SZ}"
         in (deployment.reports[-1])
     )
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.storage.samples import CHANNEL, EVERYONE, HERE, REACH, channel, revocation
+from tests.storage.samples import CHANNEL, EVERYONE, HERE, MAX_STALENESS_SECONDS, channel, revocation
 from tests.support.crashes import Crash, CrashPoint
 from tokensvc.callers.policy import Caller, CallerPolicy
 from tokensvc.errors import ChannelNotAllowed, InvalidRequest
@@ -21,7 +21,7 @@ KEY = IdempotencyKey("once", b"digest of the body")
 
 
 def accepted(store: Store, *revocations: NewRevocation, caller: Caller = BACKEND) -> list[Accepted]:
-    return accept_revocations(store.revocations, caller, revocations, NOW, REACH, [HERE].__contains__)
+    return accept_revocations(store.revocations, caller, revocations, NOW, MAX_STALENESS_SECONDS, [HERE].__contains__)
 
 
 def claimed(store: Store, priority: Priority) -> list[str]:
@@ -110,13 +110,13 @@ def test_a_request_repeated_after_a_crash_is_accepted_once(store: Store, after: 
             BACKEND,
             [revocation("r1", "v")],
             NOW,
-            REACH,
+            MAX_STALENESS_SECONDS,
             [HERE].__contains__,
             KEY,
         )
     assert len(store.revocations.list(EVERYONE, limit=9)) == int(after)
     [accepted_revocation] = accept_revocations(
-        store.revocations, BACKEND, [revocation("r2", "v")], NOW, REACH, [HERE].__contains__, KEY
+        store.revocations, BACKEND, [revocation("r2", "v")], NOW, MAX_STALENESS_SECONDS, [HERE].__contains__, KEY
     )
     assert accepted_revocation.id == ("r1" if after else "r2")
     assert [found.id for found in store.revocations.list(EVERYONE, limit=9)] == [accepted_revocation.id]

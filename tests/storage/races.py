@@ -13,7 +13,7 @@ from tests.storage.samples import (
     HERE,
     LATER,
     POLICY,
-    REACH,
+    MAX_STALENESS_SECONDS,
     channel,
     denial,
     in_flight,
@@ -198,14 +198,14 @@ def accept_same_viewers(store: Store, who: int, race_round: int) -> list[int]:
     """In opposite orders, which would deadlock if each took its rows one by one."""
     names = [f"v{race_round}x{number}" for number in range(CHANGES_A_ROUND)]
     wanted = [revocation(f"{name} of {who}", name) for name in (names if who else reversed(names))]
-    accepted = store.revocations.accept(f"caller {who}", wanted, Priority.BULK, REACH)
+    accepted = store.revocations.accept(f"caller {who}", wanted, Priority.BULK, MAX_STALENESS_SECONDS)
     return [answer.version for answer in (accepted if who else reversed(accepted))]
 
 
 def accept_same_key(store: Store, who: int, race_round: int) -> list[Accepted]:
     key = IdempotencyKey(f"key {race_round}", b"digest")
     wanted = [revocation(f"{race_round} of {who}", f"v{race_round}")]
-    return store.revocations.accept("backend", wanted, Priority.INTERACTIVE, REACH, key)
+    return store.revocations.accept("backend", wanted, Priority.INTERACTIVE, MAX_STALENESS_SECONDS, key)
 
 
 def settle_or_raise(store: Store, who: int, race_round: int) -> int:
@@ -218,7 +218,7 @@ def settle_or_raise(store: Store, who: int, race_round: int) -> int:
         return len(settled)
     names = [f"v{race_round}x{number}" for number in range(CHANGES_A_ROUND)]
     wanted = [revocation(f"{name} again", name) for name in reversed(names)]
-    return min(answer.version for answer in store.revocations.accept("backend", wanted, Priority.BULK, REACH))
+    return min(answer.version for answer in store.revocations.accept("backend", wanted, Priority.BULK, MAX_STALENESS_SECONDS))
 
 
 def cancel_or_settle(store: Store, who: int, race_round: int) -> str:
@@ -232,7 +232,7 @@ def cancel_or_settle(store: Store, who: int, race_round: int) -> str:
 def cancel_or_join(store: Store, who: int, race_round: int) -> str:
     if who == 0:
         return store.revocations.cancel(f"r{race_round}", EVERYONE).state
-    store.revocations.accept("backend", [revocation(f"joins r{race_round}", f"v{race_round}x0")], Priority.BULK, REACH)
+    store.revocations.accept("backend", [revocation(f"joins r{race_round}", f"v{race_round}x0")], Priority.BULK, MAX_STALENESS_SECONDS)
     return "joined"
 
 

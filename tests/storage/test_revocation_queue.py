@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.storage.samples import CHANNEL, EVERYONE, HERE, REACH, THERE, make_due, revocation
+from tests.storage.samples import CHANNEL, EVERYONE, HERE, MAX_STALENESS_SECONDS, THERE, make_due, revocation
 from tokensvc.revocations.model import Priority, RevocationState
 from tokensvc.revocations.queue import DeliveryOutcome, QueueEntry
 from tokensvc.storage.engine import read_transaction
@@ -22,7 +22,7 @@ ELSEWHERE = CHANNEL.replace(HERE.region, THERE.region)
 
 def queue(store: Store, *viewers: str, priority: Priority = Priority.INTERACTIVE, where: str = CHANNEL) -> None:
     wanted = [revocation(f"of {viewer} {time.perf_counter_ns()}", viewer, where=(where,)) for viewer in viewers]
-    store.revocations.accept("backend", wanted, priority, REACH)
+    store.revocations.accept("backend", wanted, priority, MAX_STALENESS_SECONDS)
 
 
 def claim(
@@ -130,7 +130,7 @@ def test_a_late_dispatcher_settles_what_it_told(store: Store) -> None:
 
 
 def test_what_was_given_up_meanwhile_stays_given_up(store: Store) -> None:
-    store.revocations.accept("backend", [revocation("r", "v")], Priority.INTERACTIVE, REACH)
+    store.revocations.accept("backend", [revocation("r", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS)
     [entry] = claim(store)
     store.revocations.cancel("r", EVERYONE)
     settle(store, entry, RevocationState.SENT)
@@ -189,7 +189,7 @@ def test_whatever_happens_nothing_accepted_is_lost(store: Store, steps: list[tup
     for step, value in steps:
         if step == "queue":
             [accepted] = store.revocations.accept(
-                "backend", [revocation(f"{time.perf_counter_ns()}", value)], Priority.INTERACTIVE, REACH
+                "backend", [revocation(f"{time.perf_counter_ns()}", value)], Priority.INTERACTIVE, MAX_STALENESS_SECONDS
             )
             asked[value] = accepted.version
         elif step == "claim":

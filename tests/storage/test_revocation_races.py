@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from tests.storage.racers import Ring
 from tests.storage.races import CHANGES_A_ROUND
-from tests.storage.samples import CHANNEL, EVERYONE, HERE, REACH, denial, make_due, revocation
+from tests.storage.samples import CHANNEL, EVERYONE, HERE, MAX_STALENESS_SECONDS, denial, make_due, revocation
 from tokensvc.revocations.model import Priority, RevocationState
 from tokensvc.revocations.queue import DeliveryOutcome, QueueEntry
 from tokensvc.storage.engine import read_transaction
@@ -23,7 +23,7 @@ ROUNDS = 6
 def queue(store: Store, race_round: int, count: int = 1) -> None:
     """A revocation r<round> of viewers v<round>x0 and so on."""
     viewers = [f"v{race_round}x{number}" for number in range(count)]
-    store.revocations.accept("backend", [revocation(f"r{race_round}", *viewers)], Priority.BULK, REACH)
+    store.revocations.accept("backend", [revocation(f"r{race_round}", *viewers)], Priority.BULK, MAX_STALENESS_SECONDS)
 
 
 def claim(store: Store) -> list[QueueEntry]:

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.storage.query_counts import counted
-from tests.storage.samples import CHANNEL, EVERYONE, HERE, REACH, THERE, channel, make_due, revocation
+from tests.storage.samples import CHANNEL, EVERYONE, HERE, MAX_STALENESS_SECONDS, THERE, channel, make_due, revocation
 from tokensvc.deployment.versions import Position
 from tokensvc.errors import IdempotencyKeyReused, RevocationNotFound
 from tokensvc.revocations.model import Priority, RevocationState
@@ -27,7 +27,7 @@ KEY = IdempotencyKey("once", b"digest of the body")
 def accept(
     store: Store, *wanted: NewRevocation, priority: Priority = Priority.INTERACTIVE, caller: str = "backend"
 ) -> list[Accepted]:
-    return store.revocations.accept(caller, wanted, priority, REACH)
+    return store.revocations.accept(caller, wanted, priority, MAX_STALENESS_SECONDS)
 
 
 def claim(store: Store, priority: Priority = Priority.INTERACTIVE, limit: int = 100) -> list[QueueEntry]:
@@ -58,7 +58,7 @@ def test_what_is_accepted_is_all_written_at_once(store: Store) -> None:
     before = time.time()
     [accepted] = accept(store, revocation("r", "v", reason="abuse"))
     after = time.time()
-    assert before - 1 + REACH <= accepted.version <= after + REACH
+    assert before - 1 + MAX_STALENESS_SECONDS <= accepted.version <= after + MAX_STALENESS_SECONDS
     assert accepted.readmit_after == standing(store).denied_until == accepted.version + 1
     assert standing(store).minimum_version == accepted.version + 1
     found = get(store, "r")
@@ -161,18 +161,18 @@ def test_however_many_are_accepted_it_takes_few_statements(store: Store, count: 
     """Not a round trip for each: a thousand well under a second."""
     wanted = [revocation(f"r{number}") for number in range(count)]
     with counted(store.engine) as statements:
-        store.revocations.accept("backend", wanted, Priority.BULK, REACH, KEY)
+        store.revocations.accept("backend", wanted, Priority.BULK, MAX_STALENESS_SECONDS, KEY)
     assert len(statements) <= 22
     with counted(store.engine) as statements:
-        store.revocations.accept("backend", [w._replace(id=f"again {w.id}") for w in wanted], Priority.BULK, REACH)
+        store.revocations.accept("backend", [w._replace(id=f"again {w.id}") for w in wanted], Priority.BULK, MAX_STALENESS_SECONDS)
     assert len(statements) <= 24
     assert store.revocation_queue.backlogs()[HERE].queued == count
 
 
 def test_a_repeated_request_gets_the_first_answer_and_changes_nothing(store: Store) -> None:
-    first = store.revocations.accept("backend", [revocation("r1", "v")], Priority.INTERACTIVE, REACH, KEY)
+    first = store.revocations.accept("backend", [revocation("r1", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, KEY)
     before = store.versions.read().denials.number
-    again = store.revocations.accept("backend", [revocation("r2", "v")], Priority.INTERACTIVE, 2 * REACH, KEY)
+    again = store.revocations.accept("backend", [revocation("r2", "v")], Priority.INTERACTIVE, 2 * MAX_STALENESS_SECONDS, KEY)
     assert again == first
     assert store.versions.read().denials.number == before
     with pytest.raises(RevocationNotFound):
@@ -180,10 +180,10 @@ def test_a_repeated_request_gets_the_first_answer_and_changes_nothing(store: Sto
 
 
 def test_the_same_key_for_another_body_is_refused(store: Store) -> None:
-    store.revocations.accept("backend", [revocation("r1", "v")], Priority.INTERACTIVE, REACH, KEY)
+    store.revocations.accept("backend", [revocation("r1", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, KEY)
     with pytest.raises(IdempotencyKeyReused) as refused:
         store.revocations.accept(
-            "backend", [revocation("r2", "w")], Priority.INTERACTIVE, REACH, KEY._replace(body_digest=b"x")
+            "backend", [revocation("r2", "w")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, KEY._replace(body_digest=b"x")
         )
     assert [error.field for error in refused.value.errors] == ["Idempotency-Key"]
     assert len(claim(store)) == 1
@@ -191,7 +191,7 @@ def test_the_same_key_for_another_body_is_refused(store: Store) -> None:
 
 def test_keys_of_two_callers_are_apart(store: Store) -> None:
     for caller in ("one", "two"):
-        store.revocations.accept(caller, [revocation(f"of {caller}", "v")], Priority.INTERACTIVE, REACH, KEY)
+        store.revocations.accept(caller, [revocation(f"of {caller}", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, KEY)
     assert len(store.revocations.list(EVERYONE, limit=9)) == 2
 
 
@@ -202,23 +202,23 @@ def age_keys(store: Store, hours: float) -> None:
 
 
 def test_a_key_is_free_again_after_a_day(store: Store) -> None:
-    store.revocations.accept("backend", [revocation("r1", "v")], Priority.INTERACTIVE, REACH, KEY)
+    store.revocations.accept("backend", [revocation("r1", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, KEY)
     age_keys(store, 23.9)
-    assert store.revocations.accept("backend", [revocation("r2", "v")], Priority.INTERACTIVE, REACH, KEY)[0].id == "r1"
+    assert store.revocations.accept("backend", [revocation("r2", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, KEY)[0].id == "r1"
     age_keys(store, 0.2)
     other = KEY._replace(body_digest=b"another")
     assert (
-        store.revocations.accept("backend", [revocation("r3", "v")], Priority.INTERACTIVE, REACH, other)[0].id == "r3"
+        store.revocations.accept("backend", [revocation("r3", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, other)[0].id == "r3"
     )
     assert (
-        store.revocations.accept("backend", [revocation("r4", "v")], Priority.INTERACTIVE, REACH, other)[0].id == "r3"
+        store.revocations.accept("backend", [revocation("r4", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, other)[0].id == "r3"
     )
 
 
 def test_the_first_answer_is_of_a_whole_batch(store: Store) -> None:
     wanted = [revocation("r1"), revocation("r2")]
-    first = store.revocations.accept("backend", wanted, Priority.BULK, REACH, KEY)
-    assert store.revocations.accept("backend", wanted, Priority.BULK, REACH, KEY) == first
+    first = store.revocations.accept("backend", wanted, Priority.BULK, MAX_STALENESS_SECONDS, KEY)
+    assert store.revocations.accept("backend", wanted, Priority.BULK, MAX_STALENESS_SECONDS, KEY) == first
     assert len(first) == 2
 
 
@@ -417,7 +417,7 @@ def test_history_is_pruned_when_it_is_old_enough_and_what_is_queued_never(store:
 
 
 def test_idempotency_keys_are_pruned_after_a_day(store: Store) -> None:
-    store.revocations.accept("backend", [revocation("r1")], Priority.INTERACTIVE, REACH, KEY)
+    store.revocations.accept("backend", [revocation("r1")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, KEY)
     store.revocations.prune(datetime.now(UTC), 100)
     assert count(store, idempotency_keys) == 1
     age_keys(store, 24.1)

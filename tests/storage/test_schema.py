@@ -105,7 +105,7 @@ def test_a_public_half_has_one_owner(store: Store) -> None:
 def test_what_is_queued_has_not_ended_and_a_viewer_is_queued_once(store: Store) -> None:
     """The indexes of the queue count on it."""
     wanted = [samples.revocation("r1", "v")]
-    store.revocations.accept("backend", wanted, Priority.INTERACTIVE, samples.REACH)
+    store.revocations.accept("backend", wanted, Priority.INTERACTIVE, samples.MAX_STALENESS_SECONDS)
     for values in ({"state": "sent"}, {"finished_at": 1.0}):
         with pytest.raises(Conflict), write_transaction(store.engine) as connection:
             connection.execute(sa.update(revocation_entries).values(values))

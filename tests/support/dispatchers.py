@@ -6,7 +6,7 @@ import itertools
 import random
 from collections.abc import Sequence
 
-from tests.storage.samples import REACH, make_due
+from tests.storage.samples import MAX_STALENESS_SECONDS, make_due
 from tests.support.clocks import ManualClock
 from tests.support.crashes import CrashPoint
 from tests.support.local_control_plane import PLACE, LocalPlane
@@ -41,7 +41,7 @@ class DispatchScenario:
         for start in range(0, len(viewers), AT_ONCE):
             some = viewers[start : start + AT_ONCE]
             wanted = [NewRevocation(f"r{next(_numbers)}", (where,), (viewer,)) for viewer in some]
-            for viewer, accepted in zip(some, self.store.revocations.accept("b", wanted, priority, REACH), strict=True):
+            for viewer, accepted in zip(some, self.store.revocations.accept("b", wanted, priority, MAX_STALENESS_SECONDS), strict=True):
                 self.asked[where, viewer] = max(self.asked.get((where, viewer), 0), accepted.version)
                 ids.append(accepted.id)
         return ids

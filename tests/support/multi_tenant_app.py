@@ -8,7 +8,7 @@ import json
 import time
 from typing import Any
 
-from tests.storage.samples import CHANNEL, HERE, REACH, channel
+from tests.storage.samples import CHANNEL, HERE, MAX_STALENESS_SECONDS, channel
 from tests.support.asgi_client import AsgiResponse, request, scope_of
 from tests.support.captured_log import CapturedLog
 from tests.support.clocks import ManualClock
@@ -67,7 +67,7 @@ class MultiTenantApp:
             store=store.revocations,
             subjects=subjects,
             clock=self.clock,
-            max_staleness=lambda: REACH,
+            max_staleness=lambda: MAX_STALENESS_SECONDS,
             new_id=new_id,
             regions=regions,
             on_accepted=self._poke,

@@ -25,7 +25,7 @@ from tokensvc.tokens.snapshot import Snapshot
 from tokensvc.tokens.viewer_ids import viewer_id
 
 LEASE, TIMEOUT = 60.0, 5.0
-REACH = LEASE + TIMEOUT + CLOCK_SKEW_SECONDS
+MAX_STALENESS_SECONDS = LEASE + TIMEOUT + CLOCK_SKEW_SECONDS
 KEY = SigningKey("k1", Prepared(lambda _data: bytes(96)), 600)
 SNAPSHOT = Snapshot(
     Keyring({CHANNEL.account_region: RegionKeys(KEY, {})}), subject_key=SUBJECT_KEY, max_ttl_seconds=600
@@ -109,8 +109,8 @@ def history(times: list[tuple[float, float, int | None]]) -> list[Revoked]:
     now, restriction = START, ViewerRestriction()
     for gap, commit, deny in times:
         now += gap
-        version = versions_up_to(now, REACH, restriction)
-        until = max(restriction.denied_until, denied_until(now, REACH, None, deny))
+        version = versions_up_to(now, MAX_STALENESS_SECONDS, restriction)
+        until = max(restriction.denied_until, denied_until(now, MAX_STALENESS_SECONDS, None, deny))
         restriction = restriction_after(now, restriction, version)._replace(denied_until=until)
         done.append(Revoked(now, now + commit, version, restriction))
         now += commit

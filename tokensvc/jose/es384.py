@@ -1,9 +1,11 @@
-"""ES384 in JWS compact form (RFC 7515, 7.1; RFC 7518, 3.4).
+"""ES384 in the JWS compact serialization (RFC 7515, 7.1; RFC 7518, 3.4).
 
-Rules of the file
-- One algorithm, one header, encoded once. No `kid`: IVS documents none and knows its keys by channel.
+Invariants
+- There is one algorithm and one header, encoded once. It has no `kid`: IVS documents none, and finds the keys by
+  channel.
 - A signature is the raw r||s, 96 bytes, never DER.
-- Decoding is strict: the base64url alphabet only, no padding, no stray bits, so that a token has one spelling.
+- Decoding is strict: only the base64url alphabet, no padding, no unused bits that are set. So every token has exactly
+  one encoding.
 """
 
 from __future__ import annotations
@@ -35,21 +37,20 @@ def base64url_encode(data: bytes) -> bytes:
 
 
 def base64url_decode(text: bytes) -> bytes:
-    """The inverse of `base64url_encode`. Raises ValueError for anything that `base64url_encode` would not have
-    written."""
+    """The inverse of `base64url_encode`. Raises ValueError for anything that it does not return."""
     if not _ALPHABET.fullmatch(text) or len(text) % 4 == 1:
         raise ValueError("is not base64url without padding")
     data = a2b_base64(text.translate(_STANDARD) + b"=" * (-len(text) % 4))
     if base64url_encode(data) != text:
-        raise ValueError("is base64url with stray bits at its end")
+        raise ValueError("is base64url with unused bits that are not zero")
     return data
 
 
 class PreparedKey(Protocol):
-    """A private key in the form that a signer works with: prepared once, used many times."""
+    """A private key as loaded by a signer: prepared once, used many times."""
 
     def sign(self, digest: bytes) -> bytes:
-        """Return the r||s signature over what has this digest."""
+        """The r||s signature of the data with this digest."""
         ...
 
 
@@ -63,17 +64,17 @@ def signing_input(payload: bytes) -> bytes:
 
 
 def digest(signed: bytes) -> bytes:
-    """SHA-384 of the bytes that are signed: what ES384 makes a signature over (RFC 7518, 3.4)."""
+    """The SHA-384 digest of the bytes that are signed (RFC 7518, 3.4)."""
     return sha384(signed).digest()
 
 
 def jws_compact(signed: bytes, signature: bytes) -> str:
-    """The whole token, from the bytes that were signed and their signature."""
+    """The token, from the signed bytes and their signature."""
     return (signed + b"." + b2a_base64(signature, newline=False).translate(_URL_SAFE)).decode("ascii")
 
 
 def verify(key: PublicKey, signed: bytes, signature: bytes) -> bool:
-    """Whether this key made that signature over those bytes. Anything but 96 bytes is False."""
+    """Whether the signature of these bytes was made with this key; False if the signature does not have 96 bytes."""
     if len(signature) != SIGNATURE_BYTES:
         return False
     r = int.from_bytes(signature[:COORDINATE_BYTES], "big")

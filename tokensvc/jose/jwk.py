@@ -1,8 +1,8 @@
-"""A private key written as a JWK (RFC 7517, 4; RFC 7518, 6.2.2): read, or refused by the name of what it is.
+"""Parses private keys in JWK format (RFC 7517, 4; RFC 7518, 6.2.2). The error about any other key says what it is.
 
-Rules of the file
-- The private number alone makes the key; x and y must be the point that it makes.
-- A member's value is compared with our own words and never repeated.
+Invariants
+- The key is derived from d alone; x and y must be the resulting point.
+- A member's value is compared with known words and never repeated in a message.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from tokensvc.jose.keypair import PrivateKey
 
 _CURVES = ("P-256", "P-521", "secp256k1")
 _OCTET_PAIRS = ("Ed25519", "Ed448", "X25519", "X448")
-_ONLY = "IVS takes P-384 (secp384r1) only"
+_ONLY = "IVS accepts P-384 (secp384r1) only"
 
 
 def read_private_jwk(jwk: Mapping[str, object]) -> PrivateKey:
-    """The P-384 private key that this JSON object spells. Raises InvalidKey saying what it is instead."""
+    """The P-384 private key in a JSON object. Raises InvalidKey, saying what the object is instead."""
     if "keys" in jwk:
-        raise InvalidKey("this is a JWK set; take the one private key out of its `keys`")
+        raise InvalidKey("this is a JWK set; extract the private key from its `keys`")
     if "kty" not in jwk:
-        raise InvalidKey("this is JSON, but not a JWK, and holds no PEM private key")
+        raise InvalidKey("this is JSON, but not a JWK, and contains no PEM private key")
     if jwk["kty"] != "EC" or jwk.get("crv") != "P-384":
         raise InvalidKey(f"this is {_name(jwk)} as a JWK; {_ONLY}")
     if "d" not in jwk:
-        raise InvalidKey("this is a public key as a JWK; the private half (its member d) is needed")
+        raise InvalidKey("this is a public key as a JWK; the private key (member d) is required")
     x, y, d = (_coordinate(jwk.get(member)) for member in ("x", "y", "d"))
     try:
         key = ec.derive_private_key(d, ec.SECP384R1())
-    except ValueError:  # nought, or not below the curve's order
-        raise InvalidKey("this JWK's private number d is not one of P-384") from None
+    except ValueError:  # zero, or not below the curve's order
+        raise InvalidKey("the member d of this JWK is not a private key of P-384") from None
     point = key.public_key().public_numbers()
     if (point.x, point.y) != (x, y):
-        raise InvalidKey("this JWK's halves differ: its x and y do not belong to its d")
+        raise InvalidKey("the public and private parts of this JWK do not match: x and y do not belong to d")
     return key
 
 
@@ -51,11 +51,12 @@ def _name(jwk: Mapping[str, object]) -> str:
 
 
 def _coordinate(value: object) -> int:
-    """Raises InvalidKey unless it is base64url of no more bytes than a coordinate has; some writers leave zeros out."""
+    """Raises InvalidKey unless the value is base64url of at most a coordinate's length; some writers omit leading
+    zeros."""
     try:
         octets = base64url_decode(value.encode("utf-8")) if isinstance(value, str) else b""
     except ValueError:
         octets = b""
     if not 0 < len(octets) <= COORDINATE_BYTES:
-        raise InvalidKey("this JWK is damaged: its x, y and d must each be 48 bytes in base64url")
+        raise InvalidKey("this JWK is damaged: x, y and d must each have 48 bytes in base64url")
     return int.from_bytes(octets, "big")

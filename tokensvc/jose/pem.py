@@ -1,10 +1,10 @@
-"""PEM as text (RFC 7468): its blocks, what their labels mean, and its one proper form.
+"""PEM as text (RFC 7468): its blocks, the meaning of their labels, and its normalized form.
 
-Rules of the file
-- Reading is lax, writing is strict: white space inside a block means nothing, however lines were ended, indented or
-  joined; what is written is what every library reads.
-- A label is never repeated to anyone, for it is somebody's input: it is looked up in a table of our own words.
-- OpenSSL's two lines before an encrypted body (RFC 1421, 4.6) are the only headers that are understood.
+Invariants
+- Parsing is lax, writing is strict: white space inside a block is ignored, however lines were ended, indented or
+  joined; the normalized form is the one that every library parses.
+- A label is never repeated in a message, since it is user input: it is looked up in a table.
+- OpenSSL's two lines before an encrypted body (RFC 1421, 4.6) are the only headers that are supported.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 SEC1, PKCS8, ENCRYPTED_PKCS8 = "EC PRIVATE KEY", "PRIVATE KEY", "ENCRYPTED PRIVATE KEY"
 PKCS12 = "PKCS12"
-"""Not a label that anyone writes in PEM; our name for what has no PEM form."""
+"""Not a real PEM label: PKCS#12 has no PEM form."""
 BLOCK_KINDS: dict[str, str] = {
     SEC1: "a SEC1 private key",
     PKCS8: "a PKCS#8 private key",
@@ -41,11 +41,11 @@ BLOCK_KINDS: dict[str, str] = {
     "EC PARAMETERS": "EC parameters without a key",
     "DH PARAMETERS": "Diffie-Hellman parameters",
 }
-"""What a block with this label is, in words that fit after "this is"."""
+"""A description of a block by its label, to be used after "this is"."""
 
 _MARK = re.compile(r"-----(BEGIN|END) ([A-Z0-9 ]{1,40})-----")
 _CIPHER = r"(AES-[A-Z0-9-]{1,20},\s*[0-9A-Fa-f]{32}|(?!AES)[A-Z0-9-]{1,20},\s*[0-9A-Fa-f]{16,32})"
-"""A cipher and an IV as long as it needs: given less, cryptography's loader panics instead of raising."""
+"""A cipher and an IV of its full length: with a shorter IV cryptography's loader panics instead of raising."""
 _ENCRYPTION = re.compile(rf"\s*Proc-Type:\s*4,\s*ENCRYPTED\s+DEK-Info:\s*{_CIPHER}\s")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 _STANDARD = str.maketrans("-_", "+/")
@@ -53,26 +53,26 @@ _LINE_CHARS = 64
 
 
 class PemBlock(NamedTuple):
-    """What stands between a BEGIN line and its END line."""
+    """One PEM block: the label and the text between the BEGIN line and the END line."""
 
     label: str
     body: str | None
-    """None when the two lines do not pair: a part of the block is missing."""
+    """None if the two lines do not match: a part of the block is missing."""
 
     @property
     def kind(self) -> str:
-        """What it is, in our words."""
+        """A description of the block, to be used after "this is"."""
         if self.label == SEC1 and _ENCRYPTION.match(self.body or ""):
             return "an encrypted SEC1 private key"
         return BLOCK_KINDS.get(self.label, "a PEM block of an unknown kind")
 
     @property
     def is_private(self) -> bool:
-        """Whether it holds, or says that it holds, a private half."""
+        """Whether the label says that the block contains a private key."""
         return self.label.endswith(("PRIVATE KEY", "PRIVATE KEY BLOCK"))
 
     def normalized(self) -> bytes | None:
-        """The same block as every library reads it; None when its body is not base64."""
+        """The block in the form that every library parses; None if its body is not base64."""
         head = _ENCRYPTION.match(self.body or "")
         der = decode_base64((self.body or "")[head.end() if head else 0 :])
         if der is None:
@@ -81,7 +81,7 @@ class PemBlock(NamedTuple):
 
 
 def find_blocks(text: str) -> tuple[list[PemBlock], str]:
-    """The blocks in a text, in order, and the text before the first and after the last of them."""
+    """The blocks in a text, in order, and the text before the first and after the last block."""
     marks = list(_MARK.finditer(text))
     found: list[PemBlock] = []
     begin: re.Match[str] | None = None
@@ -102,25 +102,25 @@ def find_blocks(text: str) -> tuple[list[PemBlock], str]:
 
 
 def describe_first_block(pem: bytes) -> str:
-    """What the first block is, in our words; "not PEM" when there is none."""
+    """A description of the first block; "not PEM" if there is none."""
     found, _ = find_blocks(pem.decode("latin-1"))
     return found[0].kind if found else "not PEM"
 
 
 def pem_block(label: str, der: bytes, head: str = "") -> bytes:
-    """One block in its proper form."""
+    """One block in its normalized form."""
     body = b64encode(der).decode("ascii")
     lines = "\n".join(body[at : at + _LINE_CHARS] for at in range(0, len(body), _LINE_CHARS))
     return f"-----BEGIN {label}-----\n{head}{lines}\n-----END {label}-----\n".encode("ascii")
 
 
 def decode_base64(text: str) -> bytes | None:
-    """What the text spells in base64, of either alphabet, padded or not, in lines or not; None when it is none."""
+    """Decode base64 in either alphabet, with or without padding and line breaks; None if the text is not base64."""
     letters = "".join(text.split())
     if not _BASE64.fullmatch(letters):
         return None
     letters = letters.rstrip("=").translate(_STANDARD)
     try:
         return a2b_base64(letters + "=" * (-len(letters) % 4))
-    except Error:  # a length that base64 cannot have
+    except Error:  # its length is impossible in base64
         return None

@@ -1,18 +1,15 @@
-"""JSON as a verifier must read it: what two parsers could read differently is no JSON here.
-
-Rules of the file
-- UTF-8, one object, no member twice (RFC 8259, 4, leaves that to the parser; RFC 7519, 4, lets us refuse it), no NaN or
-  Infinity and no number that becomes one, no half of a surrogate pair (RFC 8259, 8.2: "unpredictable"), no nesting deep
-  enough to exhaust the stack.
-
-Finds names that a JSON object has twice, in a text that a parser took and that keeps the last of them.
+"""A strict JSON parser for tokens, and the detection of duplicate names in JSON that another parser has accepted.
 
 Invariants
-- `has_repeated_names` is exact for every text that is valid JSON, whatever its escapes and nesting. It counts instead
-  of parsing again, because it runs for every request body: a text has two quotation marks for each string that it
-  spells, and a parser that drops a member drops at least its name, so the counts agree only when nothing was dropped.
-- `repeated_names` parses again, and is for texts of which that is known.
-- Neither recurses: how deep a text is nested is its author's choice.
+- `read_object` rejects everything that two parsers could interpret differently. It accepts UTF-8 and a single object
+  without duplicate members (RFC 8259, 4, leaves them to the parser; RFC 7519, 4, allows rejecting them), without NaN,
+  Infinity or a number that becomes one, without half of a surrogate pair (RFC 8259, 8.2: "unpredictable"), and without
+  nesting deep enough to exhaust the stack.
+- `has_repeated_names` is exact for every valid JSON text, whatever its escapes and nesting. It counts instead of
+  parsing again, because it runs for every request body: a text has two quotation marks for each string in it, and a
+  parser that drops a member drops at least its name, so the counts agree only if nothing was dropped.
+- `repeated_names` parses the text again. It is called only for texts that are known to have duplicate names.
+- Neither of the two recurses: the author of a text chooses how deeply it is nested.
 """
 
 from __future__ import annotations
@@ -23,17 +20,17 @@ from typing import Any
 
 
 def read_object(data: bytes) -> dict[str, Any]:
-    """The object these bytes spell. Raises ValueError naming the rule they break."""
+    """Parse a JSON object. Raises ValueError naming the rule that the bytes break."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
         raise ValueError("is not UTF-8") from None
     try:
         value = json.loads(
-            text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant, parse_float=_finite
+            text, object_pairs_hook=_without_duplicates, parse_constant=_reject_constant, parse_float=_finite
         )
-    except _Ambiguous as problem:
-        raise ValueError(str(problem)) from None
+    except _Ambiguous as error:
+        raise ValueError(str(error)) from None
     except (ValueError, RecursionError):
         raise ValueError("is not JSON") from None
     if b"\\u" in data and not _is_unicode(value):
@@ -44,18 +41,18 @@ def read_object(data: bytes) -> dict[str, Any]:
 
 
 class _Ambiguous(Exception):
-    """JSON by the letter, but not to be trusted."""
+    """Valid JSON that parsers interpret differently."""
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise _Ambiguous("has a member twice")
+        raise _Ambiguous("has a duplicate member")
     return members
 
 
-def _refuse_constant(_: str) -> None:
-    raise _Ambiguous("has a number that JSON does not know")
+def _reject_constant(_: str) -> None:
+    raise _Ambiguous("has NaN or Infinity, which JSON does not allow")
 
 
 def _finite(digits: str) -> float:
@@ -74,7 +71,7 @@ def _is_unicode(value: object) -> bool:
 
 
 def has_repeated_names(data: bytes, value: dict[str, Any]) -> bool:
-    """Whether an object in this text has a name twice. `value` is what a parser made of the text."""
+    """Whether an object in this text has duplicate names. `value` is the result of parsing the text."""
     strings = len(value)
     nested: list[Any] = []
     for item in value.values():
@@ -83,7 +80,7 @@ def has_repeated_names(data: bytes, value: dict[str, Any]) -> bool:
             strings += 1
         elif kind is dict or kind is list:
             nested.append(item)
-    for container in nested:  # it grows meanwhile
+    for container in nested:  # grows during the loop
         if type(container) is dict:
             strings += len(container)
             container = container.values()
@@ -95,18 +92,18 @@ def has_repeated_names(data: bytes, value: dict[str, Any]) -> bool:
                 nested.append(item)
     marks = data.count(b'"')
     if b"\\" in data:
-        # A run of backslashes begins an escape, so pairs of them go first; what is left before a mark escapes it.
+        # Pairs of backslashes are removed first; a backslash that is left before a quotation mark escapes it.
         marks -= data.replace(b"\\\\", b"").count(b'\\"')
     return marks != 2 * strings
 
 
 def repeated_names(data: bytes) -> list[tuple[str | int, ...]]:
-    """Where the repeated names of this text are, as paths of names and positions from the outermost object. Raises
+    """The paths of the duplicate names in this text: names and positions from the outermost object. Raises
     RecursionError for a text that is nested too deeply for the standard library's parser."""
     whole = json.loads(data, object_pairs_hook=_Members, parse_int=str, parse_float=str)
     found: dict[tuple[str | int, ...], None] = {}
     to_visit: list[tuple[tuple[str | int, ...], Any]] = [((), whole)]
-    for path, container in to_visit:  # it grows meanwhile
+    for path, container in to_visit:  # grows during the loop
         if isinstance(container, _Members):
             names = set()
             for name, item in container.pairs:
@@ -121,7 +118,7 @@ def repeated_names(data: bytes) -> list[tuple[str | int, ...]]:
 
 
 class _Members:
-    """An object with every member that the text gives it."""
+    """A JSON object with all its members, duplicates included."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         self.pairs = pairs

@@ -235,7 +235,7 @@ def _require_supported(block: PemBlock) -> None:
     if not block.is_private:
         raise InvalidKey(f"this is {block.kind}{_PUBLIC_ONLY}")
     if block.label not in (pem.SEC1, pem.PKCS8, pem.ENCRYPTED_PKCS8):
-        raise InvalidKey(f"this is {block.kind}; IVS takes P-384 (secp384r1) only")
+        raise InvalidKey(f"this is {block.kind}; IVS accepts P-384 (secp384r1) only")
 
 
 def _describe(kind: str, quirks: list[str]) -> str:

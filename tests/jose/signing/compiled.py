@@ -1,8 +1,8 @@
-"""Builds C programs for tests, from the shipped sources and with the flags that ship, or says why it cannot.
+"""Builds C programs for tests from the shipped sources with the shipped flags, or says why it cannot.
 
 Invariants
-- Nothing outside the repository is used but the compiler: Intel's libraries are those that `make` puts in build/native.
-- What is built goes into a folder that the test gives.
+- Of the system only the compiler is used: Intel's libraries are those that `make` installs in build/native.
+- The output is written to a folder of the test.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 NATIVE = ROOT / "tokensvc/jose/signing/native"
 SANITIZE = ("-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
-_ASK = """
+_PRINT_FLAGS = """
 import json
 from build_backend import extensions
 print(json.dumps([
@@ -32,7 +32,7 @@ print(json.dumps([
 
 
 class Flags(NamedTuple):
-    """How the extension is built."""
+    """The compiler and linker flags of the extension."""
 
     compile: list[str]
     link: list[str]
@@ -40,43 +40,43 @@ class Flags(NamedTuple):
 
 @cache
 def flags() -> Flags | None:
-    """From the build backend itself, which finds Intel's libraries; None where it would build no extension."""
+    """From the build backend itself, which finds Intel's libraries; None if it would build no extension."""
     libraries = [str(path) for path in (ROOT / "build/native").glob("lib/python*/site-packages")]
-    asked = subprocess.run(
-        [sys.executable, "-c", _ASK],
+    completed = subprocess.run(
+        [sys.executable, "-c", _PRINT_FLAGS],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(NATIVE), *libraries])},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         check=True,
     )
-    answer = json.loads(asked.stdout)
-    return Flags(*answer) if answer else None
+    printed = json.loads(completed.stdout)
+    return Flags(*printed) if printed else None
 
 
 def compiler() -> str | None:
-    """The compiler that Python's own build names, or the system's."""
+    """The compiler that Python was built with, or the system's."""
     return shutil.which((sysconfig.get_config_var("CC") or "cc").split()[0]) or shutil.which("cc")
 
 
 def why_not() -> str:
-    """Why nothing can be built here; "" where it can."""
+    """Why nothing can be built here; empty if it can."""
     if compiler() is None:
         return "no C compiler is installed"
     if flags() is None:
-        return "Intel's libraries are not in build/native, or not for this machine: `make` puts them there"
+        return "Intel's libraries are not in build/native, or do not support this machine: `make` installs them"
     return ""
 
 
 def why_not_extension() -> str:
-    """Why no Python extension can be built here; "" where it can."""
+    """Why no Python extension can be built here; empty if it can."""
     if not why_not() and not Path(sysconfig.get_path("include"), "Python.h").exists():
         return "Python's headers are not installed"
     return why_not()
 
 
 def why_not_sanitized(folder: Path) -> str:
-    """Why no program with the sanitizers can be built and run here; "" where it can."""
+    """Why no program with the sanitizers can be built and run here; empty if it can."""
     if reason := why_not():
         return reason
     source = folder / "nothing.c"
@@ -89,11 +89,11 @@ def why_not_sanitized(folder: Path) -> str:
 
 
 def sanitizer_library() -> Path:
-    """AddressSanitizer's runtime, which a process that loads a sanitized extension has to load before all else."""
-    asked = subprocess.run(
+    """AddressSanitizer's runtime, which a process must load before a sanitized extension."""
+    completed = subprocess.run(
         [compiler() or "", "-print-file-name=libasan.so"], stdout=subprocess.PIPE, text=True, check=True
     )
-    return Path(asked.stdout.strip()).resolve()
+    return Path(completed.stdout.strip()).resolve()
 
 
 def build_program(source: Path, program: Path, *extra: str) -> None:
@@ -102,7 +102,7 @@ def build_program(source: Path, program: Path, *extra: str) -> None:
 
 
 def build_shared(source: Path, library: Path) -> Path:
-    """Compile a library that stands alone."""
+    """Compile a library from one file."""
     built = subprocess.run(
         [compiler() or "", "-shared", "-fPIC", "-O2", str(source), "-o", str(library)], capture_output=True, text=True
     )

@@ -1,6 +1,6 @@
-"""Extensions that keep count of their calls and sign wrongly, or not at all: the real one's interface, with a fault.
+"""A stand-in for the extension that counts its calls and may return wrong signatures or none.
 
-They make their signatures by AWS-LC, so that these tests run on every machine.
+It signs with AWS-LC, so that the tests run on every machine.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tokensvc.jose.signing.aws_lc import AwsLcKey
 
 Request = tuple[AwsLcKey, bytes]
 Fault = Callable[[list[bytes]], list[bytes | None]]
-"""What becomes of the signatures of one call."""
+"""Changes the signatures of one call."""
 
 
 def no_fault(signatures: list[bytes]) -> list[bytes | None]:
@@ -47,7 +47,7 @@ def failed(*lanes: int) -> Fault:
 
 
 def zeros(lane: int) -> Fault:
-    """The bytes that the C code gives a failed lane, with the lane not reported as failed."""
+    """The bytes that the C code writes for a failed lane, without reporting the lane as failed."""
 
     def zero(signatures: list[bytes]) -> list[bytes | None]:
         return [bytes(96) if number == lane else signature for number, signature in enumerate(signatures)]
@@ -56,7 +56,7 @@ def zeros(lane: int) -> Fault:
 
 
 class FaultyExtension:
-    """Signs rightly until `fault` is set to something else. The same request gets the same signature, to save time."""
+    """Signs correctly until `fault` is set. Repeated requests get the same signature, to save time."""
 
     LANES = 8
 
@@ -88,7 +88,7 @@ class FaultyExtension:
 
 
 class RecordedMetrics:
-    """Everything that a signer reports, in order."""
+    """The metrics of a signer, in order."""
 
     def __init__(self) -> None:
         self.filled: list[int] = []

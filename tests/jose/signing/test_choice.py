@@ -1,4 +1,4 @@
-"""What signs: chosen by name, or the fastest that proves itself."""
+"""The signer is chosen by name, or is the fastest one that passes its self-test."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tokensvc.jose.es384 import digest, verify
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.jose.signing import choice
 from tokensvc.jose.signing.aws_lc import AwsLcSigner
-from tokensvc.jose.signing.choice import SIGNERS, SignerUnsupported, SignerLoader, choose_signer
+from tokensvc.jose.signing.choice import SIGNERS, SignerLoader, SignerUnsupported, choose_signer
 from tokensvc.jose.signing.openssl import OpenSslKey, OpenSslSigner
 from tokensvc.jose.signing.signer import Signer
 from tokensvc.metrics import SigningMetrics
@@ -27,35 +27,35 @@ from tokensvc.settings import Settings
 
 
 class WrongSigner(OpenSslSigner):
-    """Signs something else."""
+    """Signs another digest."""
 
     def sign_many(self, requests: Sequence[tuple[OpenSslKey, bytes]]) -> list[bytes]:
         return super().sign_many([(key, digest[::-1]) for key, digest in requests])
 
 
 class ShortSigner(OpenSslSigner):
-    """Leaves out a byte."""
+    """Returns signatures that are a byte too short."""
 
     def sign_many(self, requests: Sequence[tuple[OpenSslKey, bytes]]) -> list[bytes]:
         return [signature[:-1] for signature in super().sign_many(requests)]
 
 
 class SwappingSigner(OpenSslSigner):
-    """Gives two requests each other's signatures."""
+    """Swaps the signatures of two requests."""
 
     def sign_many(self, requests: Sequence[tuple[OpenSslKey, bytes]]) -> list[bytes]:
         first, second, *others = super().sign_many(requests)
         return [second, first, *others]
 
 
-def broken(problem: BaseException) -> SignerLoader:
+def failing(error: BaseException) -> SignerLoader:
     def load(_metrics: SigningMetrics) -> Signer[Any]:
-        raise problem
+        raise error
 
     return load
 
 
-def of(signer: type[OpenSslSigner]) -> SignerLoader:
+def loading(signer: type[OpenSslSigner]) -> SignerLoader:
     return lambda _metrics: signer()
 
 
@@ -64,19 +64,19 @@ def test_a_signer_is_chosen_by_name(name: str) -> None:
     assert choose_signer(name).signer.name == name
 
 
-def test_auto_takes_the_fastest_that_this_machine_can_run() -> None:
+def test_auto_chooses_the_fastest_signer_of_this_machine() -> None:
     chosen = choose_signer("auto")
     assert chosen.signer.name == SIGNERS_HERE[0]
     assert (chosen.fallback_reason == "") == (SIGNERS_HERE[0] == "multibuffer")
 
 
-def test_every_name_of_the_setting_is_a_signer_and_the_reverse() -> None:
+def test_the_setting_allows_exactly_the_names_of_the_signers() -> None:
     allowed = Settings.model_json_schema()["properties"]["signer"]["enum"]
     assert set(allowed) == {"auto", *SIGNERS}
 
 
 @pytest.mark.parametrize("name", SIGNERS_HERE)
-def test_a_signer_signs_what_another_library_verifies(name: str, private_key: PrivateKey) -> None:
+def test_another_library_verifies_the_signatures(name: str, private_key: PrivateKey) -> None:
     signer, public = choose_signer(name).signer, private_key.public_key()
     prepared = signer.prepare(private_key)
     for data in (b"", b"x", b"data" * 500):
@@ -87,7 +87,7 @@ def test_a_signer_signs_what_another_library_verifies(name: str, private_key: Pr
 
 
 @pytest.mark.parametrize("name", SIGNERS_HERE)
-def test_small_keys_and_numbers_with_leading_zeros_keep_their_length(name: str) -> None:
+def test_numbers_with_leading_zeros_keep_their_length(name: str) -> None:
     signer = choose_signer(name).signer
     for number in (1, 2, 255, 1 << 300):
         key = ec.derive_private_key(number, ec.SECP384R1())
@@ -99,15 +99,15 @@ def test_small_keys_and_numbers_with_leading_zeros_keep_their_length(name: str) 
 @pytest.mark.parametrize(
     "load",
     [
-        broken(ImportError("no such library")),
-        broken(OSError("bad")),
-        of(WrongSigner),
-        of(ShortSigner),
-        of(SwappingSigner),
+        failing(ImportError("no such library")),
+        failing(OSError("bad")),
+        loading(WrongSigner),
+        loading(ShortSigner),
+        loading(SwappingSigner),
     ],
     ids=["cannot be imported", "cannot be loaded", "signs wrongly", "signs too short", "swaps two"],
 )
-def test_auto_passes_over_what_does_not_prove_itself_and_says_why(load: SignerLoader) -> None:
+def test_auto_skips_a_signer_that_fails_its_self_test_and_gives_the_reason(load: SignerLoader) -> None:
     with capture_logs() as lines:
         chosen = choose_signer("auto", signers={"first": load, "openssl": SIGNERS["openssl"]})
     assert chosen.signer.name == "openssl"
@@ -116,46 +116,48 @@ def test_auto_passes_over_what_does_not_prove_itself_and_says_why(load: SignerLo
     assert chosen.fallback_reason == f"first: {lines[0]['reason']}"
 
 
-def test_a_signer_that_is_not_for_this_machine_is_passed_over_without_an_alarm() -> None:
+def test_an_unsupported_signer_is_skipped_without_a_warning() -> None:
     with capture_logs() as lines:
-        chosen = choose_signer("auto", signers={"first": broken(SignerUnsupported("no such processor")), "aws-lc": of_aws})
+        chosen = choose_signer(
+            "auto", signers={"first": failing(SignerUnsupported("no such processor")), "aws-lc": load_aws_lc}
+        )
     assert (chosen.signer.name, chosen.fallback_reason) == ("aws-lc", "first: no such processor")
     assert lines == []
 
 
-def of_aws(_metrics: SigningMetrics) -> Signer[Any]:
+def load_aws_lc(_metrics: SigningMetrics) -> Signer[Any]:
     return AwsLcSigner()
 
 
 def test_a_named_signer_that_fails_is_not_replaced() -> None:
-    signers = {"first": of(WrongSigner), "openssl": SIGNERS["openssl"]}
-    with pytest.raises(SettingsError, match="its signature does not verify"), capture_logs():
+    signers = {"first": loading(WrongSigner), "openssl": SIGNERS["openssl"]}
+    with pytest.raises(SettingsError, match="its signature is invalid"), capture_logs():
         choose_signer("first", signers=signers)
 
 
-def test_a_named_signer_that_cannot_work_here_says_what_is_missing() -> None:
+def test_the_error_about_an_unsupported_signer_says_what_is_missing() -> None:
     with pytest.raises(SettingsError, match=r"signer: .*no such processor"):
-        choose_signer("first", signers={"first": broken(SignerUnsupported("no such processor"))})
+        choose_signer("first", signers={"first": failing(SignerUnsupported("no such processor"))})
 
 
-def test_when_none_proves_itself_each_reason_is_given() -> None:
-    with pytest.raises(SettingsError) as refused, capture_logs():
-        choose_signer("auto", signers={"one": broken(ImportError("gone")), "two": of(WrongSigner)})
-    assert "one: gone" in refused.value.message
-    assert "two: its signature" in refused.value.message
+def test_if_no_signer_works_each_reason_is_given() -> None:
+    with pytest.raises(SettingsError) as raised, capture_logs():
+        choose_signer("auto", signers={"one": failing(ImportError("gone")), "two": loading(WrongSigner)})
+    assert "one: gone" in raised.value.message
+    assert "two: its signature" in raised.value.message
 
 
 @pytest.mark.parametrize(
     ("system", "machine", "flags", "reason"),
     [
-        ("darwin", "arm64", "", "it is for x86-64 processors on Linux"),
-        ("linux", "aarch64", "", "it is for x86-64 processors on Linux"),
+        ("darwin", "arm64", "", "it supports only x86-64 processors on Linux"),
+        ("linux", "aarch64", "", "it supports only x86-64 processors on Linux"),
         ("linux", "x86_64", "flags : fpu avx512f avx2", "this processor lacks AVX-512 IFMA"),
         ("linux", "x86_64", "flags : fpu avx512ifma avx2", "install a C compiler and Python's headers"),
         ("linux", "x86_64", "flags : fpu avx512ifma", "install a C compiler and Python's headers"),
     ],
 )
-def test_without_the_extension_the_reason_says_what_would_help(
+def test_without_the_extension_the_reason_says_how_to_get_it(
     system: str, machine: str, flags: str, reason: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     processor = tmp_path / "cpuinfo"
@@ -173,7 +175,7 @@ def test_without_the_extension_the_reason_says_what_would_help(
 
 
 @pytest.mark.parametrize("name", SIGNERS_HERE)
-def test_a_prepared_key_shows_nothing_of_the_private_key(name: str) -> None:
+def test_the_repr_of_a_prepared_key_contains_no_private_key(name: str) -> None:
     private_key = keypair.generate()
     prepared = choose_signer(name).signer.prepare(private_key)
     assert repr(prepared).startswith("<tokensvc.")
@@ -192,7 +194,7 @@ def test_a_prepared_key_shows_nothing_of_the_private_key(name: str) -> None:
     ids=["a wrong signature", "two lanes swapped", "no signature in one lane", "no signature at all"],
 )
 def test_an_extension_with_a_bad_lane_is_not_chosen(fault: Fault, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Although MultiBufferSigner would replace what is bad, so that whatever it returned verified."""
+    """Although MultiBufferSigner would replace the bad signatures, so that all that it returned would be valid."""
     install(FaultyExtension(fault), monkeypatch)
     with capture_logs() as lines:
         assert choose_signer("auto").signer.name == "aws-lc"
@@ -202,12 +204,12 @@ def test_an_extension_with_a_bad_lane_is_not_chosen(fault: Fault, reason: str, m
 
 
 def test_an_extension_that_is_switched_off_during_the_self_test_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that signs rightly at first: the signatures of the signer's own self-test are then made by AWS-LC."""
+    """One that signs correctly at first: AWS-LC then makes the signatures of the signer's own self-test."""
 
-    def wrong_from_the_second_call_on(signatures: list[bytes]) -> list[bytes | None]:
+    def wrong_from_the_second_call(signatures: list[bytes]) -> list[bytes | None]:
         return [*signatures] if len(extension.calls) < 2 else swapped(0, 1)(signatures)
 
-    extension = FaultyExtension(wrong_from_the_second_call_on)
+    extension = FaultyExtension(wrong_from_the_second_call)
     install(extension, monkeypatch)
     with capture_logs():
         chosen = choose_signer("auto")

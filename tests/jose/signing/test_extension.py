@@ -1,4 +1,4 @@
-"""The C extension as Python sees it: whatever the arguments, it signs rightly, raises, or has no signature to give."""
+"""The Python interface of the C extension: for any arguments it signs correctly, raises, or returns None for a lane."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ _KEY, _DIGEST = _KEYS[0], digest(b"data")
 
 
 class Bytes(bytes):
-    """Bytes of a type of its own, which lies about its length."""
+    """A subclass of bytes with a wrong length."""
 
     def __len__(self) -> int:
         return 1000
 
 
 class Tuple(tuple[Any, ...]):
-    """A tuple of a type of its own, which lies about its length and its items."""
+    """A subclass of tuple with a wrong length and without item access."""
 
     __slots__ = ()
 
@@ -71,14 +71,14 @@ def all_signed(signatures: Sequence[bytes | None]) -> list[bytes]:
 
 
 forks_beside_threads = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-"""The tests of forking mean to do what CPython warns of."""
+"""The fork tests do on purpose what CPython warns about."""
 
 _PIECE = 16
-"""So many bytes of an r: among a million, two that are equal by chance come once in 2^88 times."""
+"""How many bytes of each r are compared: among a million, two are equal by chance once in 2^88 runs."""
 
 
 def r_of_calls(calls: int) -> bytes:
-    """The beginning of the r of each signature, eight in a call, always with the same key and digest."""
+    """The first bytes of the r of each signature, eight per call, always with the same key and digest."""
     requests = ((_KEY, _DIGEST),) * 8
     made = b"".join([(each or b"")[:_PIECE] for _ in range(calls) for each in _multibuffer.sign(requests)])
     assert len(made) == calls * 8 * _PIECE
@@ -113,20 +113,20 @@ def signing_in_a_thread() -> Iterator[None]:
 
 class TestKeys:
     @pytest.mark.parametrize("value", [0, ORDER, ORDER + 1, 2**384 - 1])
-    def test_a_number_out_of_range_is_refused(self, value: int) -> None:
+    def test_a_number_out_of_range_is_rejected(self, value: int) -> None:
         with pytest.raises(ValueError, match="between 1 and the order of P-384 minus 1"):
             _multibuffer.Key(number(value))
 
     @pytest.mark.parametrize("value", [1, 2, ORDER - 2, ORDER - 1])
     @pytest.mark.parametrize("lanes", [1, 8])
-    def test_at_the_borders_it_signs(self, value: int, lanes: int) -> None:
+    def test_the_smallest_and_largest_keys_sign(self, value: int, lanes: int) -> None:
         key = _multibuffer.Key(number(value))
         public_key = ec.derive_private_key(value, ec.SECP384R1()).public_key()
         for signature in all_signed(_multibuffer.sign(((key, _DIGEST),) * lanes)):
             assert es384.verify(public_key, b"data", signature)
 
     @pytest.mark.parametrize("size", [0, 1, 47, 49, 96, 1 << 20])
-    def test_another_length_is_refused(self, size: int) -> None:
+    def test_another_length_is_rejected(self, size: int) -> None:
         with pytest.raises(ValueError, match=f"must have 48 bytes, not {size}"):
             _multibuffer.Key(b"\1" * size)
 
@@ -134,18 +134,18 @@ class TestKeys:
         "arguments",
         [(), (None,), (1,), ("1" * 48,), (bytearray(48),), (memoryview(b"\1" * 48),), (number(1), number(1))],
     )
-    def test_other_arguments_are_refused(self, arguments: tuple[Any, ...]) -> None:
+    def test_other_arguments_are_rejected(self, arguments: tuple[Any, ...]) -> None:
         with pytest.raises(TypeError):
             _multibuffer.Key(*arguments)
 
-    def test_keywords_are_refused(self) -> None:
+    def test_keyword_arguments_are_rejected(self) -> None:
         make: Any = _multibuffer.Key
         with pytest.raises(TypeError):
             make(secret=number(1))
         with pytest.raises(TypeError):
             make(number(1), secret=number(1))
 
-    def test_a_type_derived_from_bytes_is_read_for_what_it_holds(self) -> None:
+    def test_the_content_of_a_subclass_of_bytes_is_used(self) -> None:
         key = _multibuffer.Key(Bytes(number(5)))
         [signature] = all_signed(_multibuffer.sign(((key, Bytes(_DIGEST)),)))
         assert es384.verify(ec.derive_private_key(5, ec.SECP384R1()).public_key(), b"data", signature)
@@ -157,7 +157,7 @@ class TestKeys:
         [lambda: object.__new__(_multibuffer.Key), lambda: _multibuffer.Key.__new__(_multibuffer.Key)],
         ids=["object.__new__", "Key.__new__"],
     )
-    def test_there_is_none_without_a_number(self, make: Callable[[], object]) -> None:
+    def test_there_is_no_key_without_a_number(self, make: Callable[[], object]) -> None:
         with pytest.raises(TypeError):
             make()
 
@@ -169,20 +169,20 @@ class TestKeys:
         assert es384.verify(ec.derive_private_key(5, ec.SECP384R1()).public_key(), b"data", signature)
 
     @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-    def test_it_is_not_pickled(self, protocol: int) -> None:
+    def test_a_key_cannot_be_pickled(self, protocol: int) -> None:
         with pytest.raises(TypeError, match="cannot pickle"):
             pickle.dumps(_KEY, protocol)
 
     @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
-    def test_it_is_not_copied(self, copied: Callable[[object], object]) -> None:
+    def test_a_key_cannot_be_copied(self, copied: Callable[[object], object]) -> None:
         with pytest.raises(TypeError, match="cannot pickle"):
             copied(_KEY)
 
-    def test_no_type_derives_from_it(self) -> None:
+    def test_the_key_type_cannot_be_subclassed(self) -> None:
         with pytest.raises(TypeError, match="not an acceptable base type"):
             type("Derived", (_multibuffer.Key,), {})
 
-    def test_nothing_changes_its_type(self) -> None:
+    def test_the_key_type_is_immutable(self) -> None:
         class Other:
             __slots__ = ()
 
@@ -192,13 +192,13 @@ class TestKeys:
             with pytest.raises(TypeError):
                 instance.__class__ = kind
 
-    def test_it_holds_nothing_else_and_nothing_weak(self) -> None:
+    def test_a_key_has_no_attributes_and_no_weak_references(self) -> None:
         with pytest.raises(AttributeError):
             setattr(_KEY, "anything", 1)  # noqa: B010 - mypy knows it to be wrong
         with pytest.raises(TypeError):
             weakref.ref(_KEY)
 
-    def test_it_shows_nothing_of_the_number(self) -> None:
+    def test_a_key_shows_nothing_of_its_number(self) -> None:
         value = _SECRETS[0].private_numbers().private_value
         shown = [repr(_KEY), str(_KEY), f"{_KEY}", repr(_KEY.__getstate__() if hasattr(_KEY, "__getstate__") else "")]
         shown += [repr(getattr(_KEY, name)) for name in dir(_KEY) if name not in {"__class__", "__doc__"}]
@@ -207,8 +207,8 @@ class TestKeys:
         with pytest.raises(TypeError):
             memoryview(_KEY)  # type: ignore[arg-type]
 
-    def test_two_of_the_same_number_are_not_equal(self) -> None:
-        """Comparing and hashing go by identity, not by the secret."""
+    def test_two_keys_with_the_same_number_are_not_equal(self) -> None:
+        """They are compared and hashed by identity, not by the secret."""
         one, other = _multibuffer.Key(number(5)), _multibuffer.Key(number(5))
         assert one != other
         assert len({one, other}) == 2
@@ -216,12 +216,12 @@ class TestKeys:
 
 class TestArguments:
     @pytest.mark.parametrize("requests", [None, 1, b"", [(_KEY, _DIGEST)], {_KEY: _DIGEST}, iter([(_KEY, _DIGEST)])])
-    def test_what_is_not_a_tuple_of_requests_is_refused(self, requests: Any) -> None:
+    def test_anything_but_a_tuple_of_requests_is_rejected(self, requests: Any) -> None:
         with pytest.raises(TypeError, match="the requests must be a tuple"):
             _multibuffer.sign(requests)
 
     @pytest.mark.parametrize("count", [0, 9, 10, 1000])
-    def test_none_and_more_than_there_are_lanes_are_refused(self, count: int) -> None:
+    def test_no_requests_and_too_many_are_rejected(self, count: int) -> None:
         with pytest.raises(ValueError, match=f"1 to 8 requests, not {count}"):
             _multibuffer.sign(((_KEY, _DIGEST),) * count)
 
@@ -244,7 +244,7 @@ class TestArguments:
         ],
     )
     @pytest.mark.parametrize("lane", [0, 3, 7])
-    def test_a_request_of_other_types_is_refused(self, lane: int, request_: Any) -> None:
+    def test_a_request_with_other_types_is_rejected(self, lane: int, request_: Any) -> None:
         requests: list[Any] = [(_KEY, _DIGEST)] * 8
         requests[lane] = request_
         with pytest.raises(TypeError):
@@ -252,13 +252,13 @@ class TestArguments:
 
     @pytest.mark.parametrize("size", [0, 1, 32, 47, 49, 64, 1 << 20])
     @pytest.mark.parametrize("lane", [0, 7])
-    def test_a_digest_of_another_length_is_refused(self, lane: int, size: int) -> None:
+    def test_a_digest_of_another_length_is_rejected(self, lane: int, size: int) -> None:
         requests = [(_KEY, _DIGEST)] * 8
         requests[lane] = (_KEY, bytes(size))
         with pytest.raises(ValueError, match=f"a digest must have 48 bytes, not {size}"):
             _multibuffer.sign(tuple(requests))
 
-    def test_a_type_derived_from_tuple_is_read_for_what_it_holds(self) -> None:
+    def test_the_content_of_a_subclass_of_tuple_is_used(self) -> None:
         signatures = all_signed(_multibuffer.sign(Tuple([Tuple((_KEY, _DIGEST))] * 3)))
         assert len(signatures) == 3
         assert all(es384.verify(_SECRETS[0].public_key(), b"data", signature) for signature in signatures)
@@ -266,7 +266,7 @@ class TestArguments:
             _multibuffer.sign(Tuple([Tuple((_KEY,))]))
 
     @pytest.mark.parametrize("count", range(3))
-    def test_the_other_functions_take_none(self, count: int) -> None:
+    def test_the_other_functions_take_no_arguments(self, count: int) -> None:
         for function in (_multibuffer.supported, _multibuffer.self_test):
             call: Any = function
             with pytest.raises(TypeError):
@@ -275,7 +275,7 @@ class TestArguments:
         with pytest.raises(TypeError):
             sign(*[((_KEY, _DIGEST),)] * (count + 2))
 
-    def test_nothing_else_is_there_to_call(self) -> None:
+    def test_the_module_has_no_other_functions(self) -> None:
         """No function takes a nonce."""
         assert {name for name in dir(_multibuffer) if not name.startswith("__")} == {
             "Key",
@@ -305,7 +305,7 @@ class TestArguments:
     )
 
     @given(junk=_junk)
-    def test_whatever_comes_is_signed_or_refused(self, junk: Any) -> None:
+    def test_any_argument_is_signed_or_rejected(self, junk: Any) -> None:
         for call in (_multibuffer.sign, _multibuffer.Key):
             try:
                 result = call(junk)
@@ -320,7 +320,7 @@ class TestArguments:
 class TestSigning:
     @pytest.mark.parametrize("value", [0, ORDER, ORDER + 1, 2**384 - 1])
     @pytest.mark.parametrize("lane", range(8))
-    def test_a_digest_out_of_range_has_no_signature_and_the_others_have(self, lane: int, value: int) -> None:
+    def test_only_a_digest_out_of_range_has_no_signature(self, lane: int, value: int) -> None:
         requests = [(key, _DIGEST) for key in _KEYS]
         requests[lane] = (_KEYS[lane], number(value))
         signatures = _multibuffer.sign(tuple(requests))
@@ -330,7 +330,7 @@ class TestSigning:
 
     @pytest.mark.parametrize("value", [1, ORDER - 1])
     @pytest.mark.parametrize("lane", range(8))
-    def test_a_digest_at_the_borders_has_one(self, lane: int, value: int) -> None:
+    def test_the_smallest_and_largest_digests_have_a_signature(self, lane: int, value: int) -> None:
         from tokensvc.jose.signing.aws_lc import AwsLcKey
 
         requests = [(key, _DIGEST) for key in _KEYS]
@@ -340,21 +340,21 @@ class TestSigning:
             assert AwsLcKey(key).verify(hashed, signature)
 
     @given(asked=st.lists(st.tuples(st.integers(0, 7), st.binary(max_size=8)), min_size=1, max_size=8))
-    def test_each_lane_is_signed_with_its_own_key_over_its_own_digest(self, asked: list[tuple[int, bytes]]) -> None:
-        """Any number of lanes, keys mixed and repeated."""
+    def test_each_lane_is_signed_with_its_own_key_and_digest(self, asked: list[tuple[int, bytes]]) -> None:
+        """For any number of lanes, with mixed and repeated keys."""
         signatures = _multibuffer.sign(tuple([(_KEYS[key], digest(data)) for key, data in asked]))
         for (key, data), signature in zip(asked, all_signed(signatures), strict=True):
             assert es384.verify(_SECRETS[key].public_key(), data, signature)
             assert not es384.verify(_SECRETS[(key + 1) % 8].public_key(), data, signature)
 
-    def test_the_same_key_and_digest_in_all_lanes_get_eight_nonces(self) -> None:
+    def test_each_lane_gets_a_nonce_of_its_own(self) -> None:
         made = [
             *all_signed(_multibuffer.sign(((_KEY, _DIGEST),) * 8)),
             *all_signed(_multibuffer.sign(((_KEY, _DIGEST),))),
         ]
         assert len({signature[:48] for signature in made}) == 9
 
-    def test_the_self_test_passes_where_the_processor_can(self) -> None:
+    def test_the_self_test_passes(self) -> None:
         assert _multibuffer.supported() is True
         _multibuffer.self_test()
 
@@ -380,8 +380,8 @@ class TestReferences:
         return calls
 
     @pytest.mark.parametrize("number_", range(12))
-    def test_none_is_left_over(self, number_: int) -> None:
-        """Neither references to what was given, nor memory."""
+    def test_nothing_is_leaked(self, number_: int) -> None:
+        """Neither references to the arguments nor memory are leaked."""
         call = self.calls()[number_]
 
         def repeat() -> None:
@@ -397,10 +397,10 @@ class TestReferences:
         repeat()
         gc.collect()
         assert [sys.getrefcount(each) for each in watched] == counts
-        assert abs(sys.getrefcount(None) - nones) < 100, "others use None, too"
-        assert sys.getallocatedblocks() - blocks < 100, "200 calls leave less than one block each"
+        assert abs(sys.getrefcount(None) - nones) < 100, "other code uses None too"
+        assert sys.getallocatedblocks() - blocks < 100, "less than one block per call"
 
-    def test_a_key_may_be_dropped_as_soon_as_it_has_signed(self) -> None:
+    def test_a_key_may_be_deleted_right_after_signing(self) -> None:
         for _ in range(100):
             [signature] = all_signed(_multibuffer.sign(((_multibuffer.Key(number(5)), digest(b"data")),)))
         assert es384.verify(ec.derive_private_key(5, ec.SECP384R1()).public_key(), b"data", signature)
@@ -408,8 +408,8 @@ class TestReferences:
 
 class TestModules:
     @staticmethod
-    def again() -> ModuleType:
-        """A second module of the same extension."""
+    def load_again() -> ModuleType:
+        """Load the extension again, as a second module."""
         path = _multibuffer.__file__
         assert path is not None
         loader = importlib.machinery.ExtensionFileLoader(NAME, path)
@@ -419,26 +419,26 @@ class TestModules:
         loader.exec_module(module)
         return module
 
-    def test_a_second_one_has_a_type_of_its_own(self) -> None:
-        other = self.again()
+    def test_a_second_module_has_a_type_of_its_own(self) -> None:
+        other = self.load_again()
         assert other.Key is not _multibuffer.Key
         assert len(other.sign(((other.Key(number(5)), _DIGEST),))) == 1
         with pytest.raises(TypeError, match="must begin with a Key"):
             other.sign(((_KEY, _DIGEST),))
 
-    def test_a_second_one_goes_when_nothing_refers_to_it(self) -> None:
-        other = self.again()
+    def test_a_second_module_is_freed_without_references(self) -> None:
+        other = self.load_again()
         gone = weakref.ref(other), weakref.ref(other.Key)
         key, sign = other.Key(number(5)), other.sign
         del other
         gc.collect()
-        assert len(sign(((key, _DIGEST),))) == 1, "its function and its key keep it"
+        assert len(sign(((key, _DIGEST),))) == 1, "its function and its key keep it alive"
         del key, sign
         gc.collect()
         assert [reference() for reference in gone] == [None, None]
 
-    def test_in_a_subinterpreter(self) -> None:
-        """CPython gives access to them by a module that is not public; one that shares the GIL."""
+    def test_it_works_in_a_subinterpreter(self) -> None:
+        """CPython's module for them is not public. This one shares the GIL."""
         interpreters: Any = pytest.importorskip("_xxsubinterpreters", reason="this Python has no such module")
         interpreter = interpreters.create(isolated=False)
         try:
@@ -456,7 +456,7 @@ class TestModules:
 
 
 class TestThreadsAndProcesses:
-    def test_eight_threads_sign_at_once(self) -> None:
+    def test_eight_threads_sign_at_the_same_time(self) -> None:
         together, made, wrong = threading.Barrier(8), [set[bytes]() for _ in range(8)], list[BaseException]()
 
         def work(thread: int) -> None:
@@ -467,8 +467,8 @@ class TestThreadsAndProcesses:
                     made[thread] |= {*signatures}
                 for key, signature in zip(_SECRETS, signatures, strict=True):
                     assert es384.verify(key.public_key(), b"%d" % thread, signature)
-            except BaseException as problem:  # noqa: BLE001 - for the thread that runs the test
-                wrong.append(problem)
+            except BaseException as error:  # noqa: BLE001 - for the thread that runs the test
+                wrong.append(error)
 
         threads = [threading.Thread(target=work, args=[number]) for number in range(8)]
         for thread in threads:
@@ -480,7 +480,7 @@ class TestThreadsAndProcesses:
 
     @forks_beside_threads
     def test_after_a_fork_no_two_processes_use_the_same_nonce(self) -> None:
-        """Forked while a thread signs, with all that the extension has in memory copied: the same key and digest."""
+        """Forked while a thread signs, so that the extension's memory is copied; with the same key and digest."""
         context = multiprocessing.get_context("fork")
         children = []
         with signing_in_a_thread():
@@ -496,8 +496,8 @@ class TestThreadsAndProcesses:
             assert child.exitcode == 0
         assert len({*pieces(b"".join(made))}) == 5 * 50 * 8
 
-    def test_in_development_mode(self) -> None:
-        """CPython's own checks of memory, and warnings as errors."""
+    def test_it_works_in_development_mode(self) -> None:
+        """With CPython's own memory checks, and warnings as errors."""
         code = (
             "from tokensvc.jose.signing import _multibuffer as m\n"
             "m.self_test()\n"
@@ -517,8 +517,8 @@ class TestThreadsAndProcesses:
 
 @pytest.mark.long
 @forks_beside_threads
-def test_no_r_comes_twice_in_a_million_signatures() -> None:
-    """In four processes, forked while a thread signs; the same key and digest all the time."""
+def test_no_r_is_repeated_in_a_million_signatures() -> None:
+    """In four processes, forked while a thread signs, always with the same key and digest."""
     calls = 1_000_000 // 8 // 4
     with signing_in_a_thread():
         pool = multiprocessing.get_context("fork").Pool(3)

@@ -1,7 +1,7 @@
-"""The extension under AddressSanitizer and UndefinedBehaviorSanitizer: its own tests, run on a build with both.
+"""Runs the extension's tests on a build with AddressSanitizer and UndefinedBehaviorSanitizer.
 
-They see the two C files of ours; Intel's code comes compiled. Leaks are not looked for: CPython leaves much of its
-memory to the end of the process.
+They check the two C files of the extension, not Intel's code, which is already compiled. Leaks are not checked: CPython
+does not free much of its memory before the process ends.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ loader = importlib.machinery.ExtensionFileLoader(name, sys.argv[1])
 module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
 loader.exec_module(module)
 signing._multibuffer = sys.modules[name] = module
-ended = pytest.main(sys.argv[2:])
+code = pytest.main(sys.argv[2:])
 assert signing._multibuffer is module and module.__file__ == sys.argv[1]
-sys.exit(ended)
+sys.exit(code)
 """
 
 

@@ -1,4 +1,4 @@
-"""What every signer of this machine promises: three other libraries take its signatures."""
+"""The contract of all signers of this machine: three other libraries verify the signatures."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _AWS_LC = [AwsLcKey(key) for key in _PRIVATE_KEYS]
 
 @pytest.mark.parametrize("name", SIGNERS_HERE)
 @given(tokens=st.lists(st.tuples(st.integers(0, 3), st.text()), max_size=20), alone=st.booleans())
-def test_three_libraries_verify_whole_tokens(name: str, tokens: list[tuple[int, str]], alone: bool) -> None:
-    """Each token under the key that it was to be signed with, and under no other."""
+def test_three_libraries_verify_the_tokens(name: str, tokens: list[tuple[int, str]], alone: bool) -> None:
+    """Each token is valid with the key that it was signed with, and with no other."""
     signed = [es384.signing_input(orjson.dumps({"text": text})) for _, text in tokens]
     digests = [es384.digest(data) for data in signed]
     prepared = [_PREPARED[name][number] for number, _ in tokens]
@@ -39,5 +39,5 @@ def test_three_libraries_verify_whole_tokens(name: str, tokens: list[tuple[int, 
 
 
 @pytest.mark.parametrize("name", SIGNERS_HERE)
-def test_none_to_sign_is_no_signature(name: str) -> None:
+def test_an_empty_list_is_signed(name: str) -> None:
     assert _SIGNERS[name].sign_many([]) == []

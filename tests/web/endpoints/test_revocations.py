@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from structlog.testing import capture_logs
 
-from tests.storage.samples import CHANNEL, EVERYONE, HERE, REACH, add_key
+from tests.storage.samples import CHANNEL, EVERYONE, HERE, MAX_STALENESS_SECONDS, add_key
 from tests.support.keks import CIPHER
 from tests.support.multi_tenant_app import EVERYTHING, OTHER, READER, TENANT_A, TENANT_B, WRITER, MultiTenantApp
 from tokensvc.revocations.model import Priority, RevocationState
@@ -47,7 +47,7 @@ def test_a_revocation_returns_when_the_viewer_may_be_readmitted(app: MultiTenant
     accepted = app.revoke(reason="bought nothing")
     stored = store.revocations.get(accepted["id"], EVERYONE)
     assert accepted == {"id": "r1", "state": "queued", "readmitAfter": rfc3339(int(stored.readmit_after.timestamp()))}
-    assert unix_seconds(accepted["readmitAfter"]) - app.clock.now() == pytest.approx(REACH, abs=3)
+    assert unix_seconds(accepted["readmitAfter"]) - app.clock.now() == pytest.approx(MAX_STALENESS_SECONDS, abs=3)
     assert (stored.caller, stored.reason) == ("all", "bought nothing")
     [entry] = store.revocation_queue.claim(HERE, Priority.INTERACTIVE, 9, 60)
     assert (entry.channel_arn, entry.viewer_id) == (CHANNEL, "ada")

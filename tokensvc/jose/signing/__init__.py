@@ -1,1 +1,1 @@
-"""ES384 signatures by three libraries, and the choice among them."""
+"""ES384 signatures with three libraries, and the choice of one."""

@@ -1,4 +1,4 @@
-"""The C extension, built from `native/` where the machine allows it."""
+"""The C extension, built from `native/` on machines that support it."""
 
 LANES: int
 

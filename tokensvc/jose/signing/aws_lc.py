@@ -1,4 +1,4 @@
-"""ES384 signatures by AWS-LC, through the AWS Common Runtime: the fastest for one or two at a time."""
+"""ES384 signatures with AWS-LC, through the AWS Common Runtime: the fastest library for one or two at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tokensvc.jose.signing.signer import sign_each
 
 
 class AwsLcKey:
-    """One P-384 key inside AWS-LC."""
+    """A P-384 key loaded by AWS-LC."""
 
     __slots__ = ("_key",)
 
@@ -28,14 +28,14 @@ class AwsLcKey:
         return raw
 
     def verify(self, digest: bytes, signature: bytes) -> bool:
-        """Whether this key made the r||s signature over what has this digest."""
+        """Whether the r||s signature of the data with this digest was made with this key."""
         raw = ECRawSignature(r=signature[:COORDINATE_BYTES], s=signature[COORDINATE_BYTES:])
         verified: bool = self._key.verify(digest, EC.encode_raw_signature(raw))
         return verified
 
 
 class AwsLcSigner:
-    """AWS-LC. It signs one at a time."""
+    """AWS-LC, which signs one digest at a time."""
 
     name = "aws-lc"
 

@@ -1,10 +1,10 @@
-"""ES384 signatures eight at a time, by Intel's multi-buffer P-384 code (AVX-512 IFMA), with AWS-LC beside it.
+"""ES384 signatures eight at a time, with Intel's multi-buffer P-384 code (AVX-512 IFMA) and AWS-LC as the fallback.
 
 Invariants
-- A signature that the extension did not make, or that did not verify, is made by AWS-LC before anybody sees it.
-- The first VERIFY_FIRST signatures of each key are verified by AWS-LC, then one in VERIFY_EVERY, lane after lane in
-  turn; at most VERIFY_PER_SECOND a second, since verifying costs more than signing. One that does not verify switches
-  the extension off in this process for good.
+- If the extension makes no signature, or one that is found to be invalid, AWS-LC makes it before it is returned.
+- AWS-LC verifies the first VERIFY_FIRST signatures of each key, then one in VERIFY_EVERY, of each lane in turn; at most
+  VERIFY_PER_SECOND a second, since verifying costs more than signing. After an invalid signature the extension is not
+  used again in this process.
 - Nonces never leave the extension (native/ecdsa_p384.h).
 - `sign_many` is called by one thread; `sign` of a key by any.
 """
@@ -24,14 +24,14 @@ from tokensvc.log import structlog
 from tokensvc.metrics import SigningMetrics
 
 MIN_BATCH = 3
-"""From so many signatures on, one call costs less than as many of AWS-LC: `python -m benchmarks.signers`."""
+"""The number of signatures from which one call is faster than AWS-LC: `python -m benchmarks.signers`."""
 
 VERIFY_FIRST = 64
 VERIFY_EVERY = 64
 VERIFY_PER_SECOND = 100
 
 _SWITCHED_OFF = (
-    "multi-buffer signing is switched off in this process, since one of its signatures did not verify; AWS-LC signs "
+    "multi-buffer signing is switched off in this process, because one of its signatures was invalid; AWS-LC signs "
     "instead"
 )
 _log = structlog.get_logger(__name__)
@@ -50,7 +50,7 @@ class Extension(Protocol):
 
 
 class MultiBufferKey:
-    """One P-384 key, inside the extension and inside AWS-LC."""
+    """A P-384 key loaded by the extension and by AWS-LC."""
 
     __slots__ = ("aws_lc", "native", "unverified")
 
@@ -58,7 +58,7 @@ class MultiBufferKey:
         self.aws_lc = aws_lc
         self.native = native
         self.unverified = VERIFY_FIRST
-        """How many more of its signatures are verified without exception."""
+        """How many more of its signatures will all be verified."""
 
     def sign(self, digest: bytes) -> bytes:
         return self.aws_lc.sign(digest)
@@ -68,9 +68,9 @@ _Request = tuple[MultiBufferKey, bytes]
 
 
 def check_lanes(extension: Extension) -> None:
-    """Sign in every lane, with two keys in turns. Raises ValueError for a lane whose signature AWS-LC does not verify.
+    """Sign in every lane, with two alternating keys. Raises ValueError if a signature is missing or invalid.
 
-    MultiBufferSigner would put AWS-LC's signature in the place of a wrong or missing one, and a test of it would pass.
+    A test of MultiBufferSigner would pass in that case, because it replaces such signatures by AWS-LC's.
     """
     keys = [_load(extension, keypair.generate()) for _ in range(2)]
     requests = [(keys[lane % 2], es384.digest(bytes([lane]))) for lane in range(extension.LANES)]
@@ -86,7 +86,7 @@ def _load(extension: Extension, private_key: PrivateKey) -> MultiBufferKey:
 
 
 class MultiBufferSigner:
-    """The extension where FEWEST or more wait; AWS-LC for fewer, and for what the extension leaves out."""
+    """Uses the extension for MIN_BATCH requests or more, and AWS-LC for fewer and for lanes that fail."""
 
     name = "multibuffer"
 
@@ -102,7 +102,7 @@ class MultiBufferSigner:
         self._problem = ""
         self._since_verified = 0
         self._lane = 0
-        self._second_began_at = monotonic()
+        self._second_started_at = monotonic()
         self._verified_this_second = 0
 
     def prepare(self, private_key: PrivateKey) -> MultiBufferKey:
@@ -121,7 +121,7 @@ class MultiBufferSigner:
         return self._problem
 
     def _sign_group(self, group: Sequence[_Request]) -> list[bytes]:
-        """Sign as many as there are lanes, or fewer."""
+        """Sign at most as many requests as there are lanes."""
         if len(group) < MIN_BATCH:
             return sign_each(group)
         if self._problem:
@@ -143,7 +143,7 @@ class MultiBufferSigner:
         return sign_each(group)
 
     def _lanes_to_verify(self, group: Sequence[_Request]) -> Sequence[int]:
-        """Every lane whose key is new, and one lane in VERIFY_EVERY signatures; no more than may be this second."""
+        """Every lane whose key is new, and one lane in VERIFY_EVERY signatures, within the limit for this second."""
         lanes = [lane for lane, (key, _) in enumerate(group) if key.unverified]
         self._since_verified += len(group)
         if self._since_verified >= VERIFY_EVERY:
@@ -154,8 +154,8 @@ class MultiBufferSigner:
         if not lanes:
             return lanes
         now = self._monotonic()
-        if now - self._second_began_at >= 1:
-            self._second_began_at, self._verified_this_second = now, 0
+        if now - self._second_started_at >= 1:
+            self._second_started_at, self._verified_this_second = now, 0
         return lanes[: VERIFY_PER_SECOND - self._verified_this_second]
 
     def _verifies(self, request: _Request, signature: bytes) -> bool:
@@ -168,4 +168,4 @@ class MultiBufferSigner:
 
     def _switch_off(self, lane: int) -> None:
         self._problem = _SWITCHED_OFF
-        _log.critical("multi-buffer signing switched off: a signature did not verify", lane=lane)
+        _log.critical("multi-buffer signing switched off: invalid signature", lane=lane)

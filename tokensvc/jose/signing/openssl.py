@@ -1,4 +1,4 @@
-"""ES384 signatures by OpenSSL, through `cryptography`: for machines that AWS-LC does not run on."""
+"""ES384 signatures with OpenSSL, through `cryptography`: for machines that AWS-LC does not support."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ECDSA = ec.ECDSA(Prehashed(hashes.SHA384()))
 
 
 class OpenSslKey:
-    """One P-384 key inside OpenSSL."""
+    """A P-384 key loaded by OpenSSL."""
 
     __slots__ = ("_key",)
 
@@ -29,7 +29,7 @@ class OpenSslKey:
 
 
 class OpenSslSigner:
-    """OpenSSL. It signs one at a time."""
+    """OpenSSL, which signs one digest at a time."""
 
     name = "openssl"
 

@@ -1,6 +1,6 @@
-"""What turns digests into ES384 signatures (RFC 7518, 3.4): r||s, 96 bytes, each time with another nonce.
+"""The interface of the signers. They turn digests into ES384 signatures (RFC 7518, 3.4): r||s, 96 bytes.
 
-A digest is the SHA-384 of what is signed, as `es384.digest` makes it.
+A digest is the SHA-384 of the data, as `es384.digest` returns it. Each signature has a nonce of its own.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ _Key = TypeVar("_Key", bound=PreparedKey)
 
 
 class Signer(Protocol[_Key]):
-    """One library that signs."""
+    """A library that signs."""
 
     @property
     def name(self) -> str:
-        """What `TOKENSVC_SIGNER` calls it."""
+        """Its name in the setting `TOKENSVC_SIGNER`."""
         ...
 
     def prepare(self, private_key: PrivateKey) -> _Key:
@@ -27,21 +27,21 @@ class Signer(Protocol[_Key]):
         ...
 
     def sign_many(self, requests: Sequence[tuple[_Key, bytes]]) -> list[bytes]:
-        """Return a signature for each (key, digest), in order. The keys may differ; this signer prepared them all."""
+        """The signature for each (key, digest), in order. The keys may differ, but all were prepared by this signer."""
         ...
 
     def problem(self) -> str:
-        """What is wrong with it in this process, in words; "" when nothing is."""
+        """A description of what is wrong with the signer in this process; empty if nothing is."""
         ...
 
 
 def sign_each(requests: Sequence[tuple[PreparedKey, bytes]]) -> list[bytes]:
-    """Sign one after another, each with its own key."""
+    """Sign one digest after another, each with its key."""
     return [key.sign(digest) for key, digest in requests]
 
 
 class NoMetrics:
-    """For processes that have no metrics."""
+    """The SigningMetrics of a process that has no metrics."""
 
     def lanes_filled(self, lanes: int, /) -> None: ...
 

@@ -1,4 +1,4 @@
-"""Drives checks.c, and computes in Python what it must answer."""
+"""Runs checks.c, and computes the expected results in Python."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ UNTOUCHED = b"\xa5" * SIGNATURE_BYTES
 _STEPS, _POOL_BYTES, _HASHES, _ALL = 16, 4096, 64, 127
 
 
-class Nonced(NamedTuple):
-    """One lane, with the nonce that it is to be signed with."""
+class NoncedLane(NamedTuple):
+    """One lane with a given nonce."""
 
     key: int
     nonce: int
@@ -28,7 +28,7 @@ class Nonced(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What p384_sign did."""
+    """The result of p384_sign."""
 
     failed: int
     bytes_taken: int
@@ -51,9 +51,9 @@ class Checks:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _, complaints = self._process.communicate(timeout=60)
+        _, stderr = self._process.communicate(timeout=60)
         if kind is None:
-            assert (self._process.returncode, complaints.decode()) == (0, "")
+            assert (self._process.returncode, stderr.decode()) == (0, "")
 
     def supported(self) -> bool:
         return self._integer("p") != 0
@@ -62,18 +62,18 @@ class Checks:
         return self._integer("t")
 
     def read_scalar(self, number: int) -> int | None:
-        """What p384_read_scalar read, or None when it refused."""
-        answer = self._ask(b"r" + as_bytes(number), 4 + BYTES)
-        result, scalar = struct.unpack(f"<i{BYTES}s", answer)
+        """The number that p384_read_scalar returned, or None if it rejected the number."""
+        response = self._call(b"r" + as_bytes(number), 4 + BYTES)
+        result, scalar = struct.unpack(f"<i{BYTES}s", response)
         return int.from_bytes(scalar, "big") if result == 0 else None
 
-    def sign_with(self, lanes: Sequence[Nonced]) -> tuple[int, list[bytes]]:
+    def sign_with(self, lanes: Sequence[NoncedLane]) -> tuple[int, list[bytes]]:
         """The failed lanes, a bit for each, and the signatures."""
         assert len(lanes) == LANES
-        answer = self._ask(
+        response = self._call(
             b"n" + b"".join(as_bytes(number) for lane in lanes for number in lane), 4 + LANES * SIGNATURE_BYTES
         )
-        return struct.unpack_from("<I", answer)[0], _split(answer[4:])
+        return struct.unpack_from("<I", response)[0], _split(response[4:])
 
     def sign(
         self,
@@ -84,7 +84,7 @@ class Checks:
         hashes: Sequence[int] = (),
         keep: bool = False,
     ) -> Outcome:
-        """p384_sign of (key, digest) lanes. Calls of getrandom follow `steps`; `hashes` come before calculated ones."""
+        """p384_sign of (key, digest) lanes. getrandom follows `steps`; the hash function returns `hashes` first."""
         spare = [(0, 0)] * (LANES - len(lanes))
         request = struct.pack(
             f"<cB?{_STEPS}b{_POOL_BYTES}sB{_HASHES * BYTES}s",
@@ -94,33 +94,33 @@ class Checks:
         )
         keys = b"".join(as_bytes(key) for key, _ in [*lanes, *spare])
         digests = b"".join(as_bytes(digest) for _, digest in [*lanes, *spare])
-        answer = self._ask(request + keys + digests, 16 + LANES * SIGNATURE_BYTES)
-        failed, taken, calls, hashed = struct.unpack_from("<4I", answer)
-        return Outcome(failed, taken, calls, hashed, _split(answer[16:]))
+        response = self._call(request + keys + digests, 16 + LANES * SIGNATURE_BYTES)
+        failed, taken, calls, hashed = struct.unpack_from("<4I", response)
+        return Outcome(failed, taken, calls, hashed, _split(response[16:]))
 
     def memory(self) -> list[bytes]:
-        """Everything that the executable can write to. It waits for a request meanwhile."""
+        """All memory that the executable can write to. It is waiting for a request."""
         return writable_memory(self._process.pid)
 
     def _integer(self, request: str) -> int:
-        return int(struct.unpack("<i", self._ask(request.encode(), 4))[0])
+        return int(struct.unpack("<i", self._call(request.encode(), 4))[0])
 
-    def _ask(self, request: bytes, size: int) -> bytes:
+    def _call(self, request: bytes, size: int) -> bytes:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(request)
-        answer = b""
-        while len(answer) < size:
-            more = self._process.stdout.read(size - len(answer))
+        response = b""
+        while len(response) < size:
+            more = self._process.stdout.read(size - len(response))
             if not more:
                 assert self._process.stderr is not None
                 raise AssertionError(f"the executable ended: {self._process.stderr.read().decode()}")
-            answer += more
-        return answer
+            response += more
+        return response
 
 
 def writable_memory(pid: int) -> list[bytes]:
-    """What a process that waits has in all of its memory that it can write to."""
+    """The content of all writable memory of a waiting process."""
     regions = []
     try:
         with Path(f"/proc/{pid}/mem").open("rb", 0) as memory:
@@ -139,15 +139,15 @@ def as_bytes(number: int) -> bytes:
     return number.to_bytes(BYTES, "big")
 
 
-def signature(lane: Nonced) -> bytes:
-    """FIPS 186-5, 6.4.1, in integers; the multiplication of the base point is OpenSSL's."""
+def signature(lane: NoncedLane) -> bytes:
+    """FIPS 186-5, 6.4.1, with integers; OpenSSL multiplies the base point."""
     r = ec.derive_private_key(lane.nonce, ec.SECP384R1()).public_key().public_numbers().x % ORDER
     s = pow(lane.nonce, -1, ORDER) * (lane.digest + r * lane.key) % ORDER
     return as_bytes(r) + as_bytes(s)
 
 
 def nonce(random: bytes, key: int, digest: int, lane: int) -> int:
-    """What ecdsa_p384.c makes of these: the limbs of the key are the least significant first."""
+    """The nonce that ecdsa_p384.c derives; the limbs of the key are hashed least significant first."""
     hashed = sha384(random + key.to_bytes(BYTES, "little") + as_bytes(digest) + lane.to_bytes(8, "little"))
     return int.from_bytes(hashed.digest(), "big")
 

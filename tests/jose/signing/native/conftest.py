@@ -1,4 +1,4 @@
-"""The test executable, as shipped and with the sanitizers."""
+"""The test executable, built as shipped and with the sanitizers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BUILDS = {"as shipped": (), "sanitized": SANITIZE}
 
 @pytest.fixture(scope="session", params=BUILDS)
 def checks(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checks]:
-    """The executable, running. A sanitizer that complains ends it, and the test that asks it next fails."""
+    """The running executable. If a sanitizer reports an error, it ends, and the next test that uses it fails."""
     folder = tmp_path_factory.mktemp("checks")
     if reason := why_not() if request.param == "as shipped" else why_not_sanitized(folder):
         pytest.skip(reason)

@@ -1,8 +1,8 @@
-"""The C code below the Python module, in the test executable: other nonces than those that are compiled in, failing and
-short randomness, rejected candidates, and what a call leaves in memory.
+"""The C code below the Python module, in a test executable: given nonces, failing and short random reads, and
+rejected candidates.
 
-Each test runs on two builds: with the flags that ship, and under AddressSanitizer and UndefinedBehaviorSanitizer (which
-see our code; Intel's comes compiled).
+Each test runs on two builds: with the shipped flags, and with AddressSanitizer and UndefinedBehaviorSanitizer (which
+check the code of the extension, not Intel's, which is already compiled).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.jose.signing.native.checks import (
     SIGNATURE_BYTES,
     UNTOUCHED,
     Checks,
-    Nonced,
+    NoncedLane,
     nonce,
     signature,
 )
@@ -36,9 +36,9 @@ requests = st.tuples(scalars, scalars)
 
 
 def expected(lanes: Sequence[tuple[int, int]], pool: bytes = POOL) -> list[bytes]:
-    """The signatures of these (key, digest) lanes when each lane takes its 48 bytes from the pool in turn."""
+    """The signatures of these (key, digest) lanes if each lane takes the next 48 bytes of the pool."""
     return [
-        signature(Nonced(key, nonce(pool[BYTES * lane : BYTES * (lane + 1)], key, digest, lane), digest))
+        signature(NoncedLane(key, nonce(pool[BYTES * lane : BYTES * (lane + 1)], key, digest, lane), digest))
         for lane, (key, digest) in enumerate(lanes)
     ]
 
@@ -47,50 +47,52 @@ def some_lanes(count: int = LANES) -> list[tuple[int, int]]:
     return [(1 + secrets.randbelow(ORDER - 1), 1 + secrets.randbelow(ORDER - 1)) for _ in range(count)]
 
 
-def test_the_known_answers_come_out(checks: Checks) -> None:
+def test_the_self_test_passes(checks: Checks) -> None:
     assert checks.self_test() == 0
 
 
-class TestSigningWithAGivenNonce:
+class TestSigningWithGivenNonces:
     @pytest.mark.parametrize("given_nonce", _EDGES)
-    def test_at_the_borders(self, given_nonce: int, checks: Checks) -> None:
-        lanes = [Nonced(key, given_nonce, digest) for key, digest in some_lanes()]
+    def test_smallest_and_largest_values(self, given_nonce: int, checks: Checks) -> None:
+        lanes = [NoncedLane(key, given_nonce, digest) for key, digest in some_lanes()]
         assert checks.sign_with(lanes) == (0, [signature(lane) for lane in lanes])
 
-    @given(lanes=st.lists(st.builds(Nonced, scalars, scalars, scalars), min_size=LANES, max_size=LANES))
-    def test_against_integers_in_python(self, lanes: list[Nonced], checks: Checks) -> None:
-        """Keys, nonces and digests of all sizes; a lane has no signature where s would be 0, as ECDSA has none."""
+    @given(lanes=st.lists(st.builds(NoncedLane, scalars, scalars, scalars), min_size=LANES, max_size=LANES))
+    def test_results_equal_integer_arithmetic(self, lanes: list[NoncedLane], checks: Checks) -> None:
+        """For keys, nonces and digests of all sizes. Like in ECDSA, a lane has no signature if s would be 0."""
         failed, signatures = checks.sign_with(lanes)
-        for lane, (asked, made) in enumerate(zip(lanes, signatures, strict=True)):
-            wanted = signature(asked)
+        for lane, (requested, made) in enumerate(zip(lanes, signatures, strict=True)):
+            wanted = signature(requested)
             without = wanted.endswith(bytes(BYTES))
             assert failed >> lane & 1 == without
             assert made == (NO_SIGNATURE if without else wanted)
 
     @pytest.mark.parametrize("lane", range(LANES))
-    def test_a_signature_whose_s_is_zero_fails_in_its_lane_alone(self, lane: int, checks: Checks) -> None:
-        lanes = [Nonced(key, 5, digest) for key, digest in some_lanes()]
+    def test_only_the_lane_whose_s_is_zero_fails(self, lane: int, checks: Checks) -> None:
+        lanes = [NoncedLane(key, 5, digest) for key, digest in some_lanes()]
         r = int.from_bytes(signature(lanes[lane])[:BYTES], "big")
         lanes[lane] = lanes[lane]._replace(digest=-r * lanes[lane].key % ORDER)
-        assert_fails_alone(lane, lanes, checks)
+        assert_only_failure(lane, lanes, checks)
 
     @pytest.mark.parametrize("digest", [0, ORDER, ORDER + 1, 2**384 - 1])
     @pytest.mark.parametrize("lane", range(LANES))
-    def test_a_digest_out_of_range_fails_in_its_lane_alone(self, lane: int, digest: int, checks: Checks) -> None:
-        lanes = [Nonced(key, 5 + number, hashed) for number, (key, hashed) in enumerate(some_lanes())]
+    def test_only_the_lane_with_a_digest_out_of_range_fails(self, lane: int, digest: int, checks: Checks) -> None:
+        lanes = [NoncedLane(key, 5 + number, hashed) for number, (key, hashed) in enumerate(some_lanes())]
         lanes[lane] = lanes[lane]._replace(digest=digest)
-        assert_fails_alone(lane, lanes, checks)
+        assert_only_failure(lane, lanes, checks)
 
 
-def assert_fails_alone(lane: int, lanes: list[Nonced], checks: Checks) -> None:
+def assert_only_failure(lane: int, lanes: list[NoncedLane], checks: Checks) -> None:
     failed, signatures = checks.sign_with(lanes)
     assert failed == 1 << lane
-    assert signatures == [NO_SIGNATURE if number == lane else signature(asked) for number, asked in enumerate(lanes)]
+    assert signatures == [
+        NO_SIGNATURE if number == lane else signature(requested) for number, requested in enumerate(lanes)
+    ]
 
 
-class TestReadingAScalar:
+class TestReadScalar:
     @pytest.mark.parametrize("number", [0, 1, ORDER - 1, ORDER, ORDER + 1, 2**384 - 1])
-    def test_at_the_borders(self, number: int, checks: Checks) -> None:
+    def test_smallest_and_largest_values(self, number: int, checks: Checks) -> None:
         assert checks.read_scalar(number) == (number if 0 < number < ORDER else None)
 
     @given(
@@ -100,8 +102,8 @@ class TestReadingAScalar:
             st.integers(0, 5).map(lambda limb: ORDER ^ (2**64 - 1) << 64 * limb),
         )
     )
-    def test_against_integers_in_python(self, number: int, checks: Checks) -> None:
-        """Numbers of all sizes, many of them near the order: some limbs the same as the order's, some not."""
+    def test_results_equal_integer_arithmetic(self, number: int, checks: Checks) -> None:
+        """For numbers of all sizes, many of them near the order, with some limbs equal to the order's."""
         assert checks.read_scalar(number) == (number if 0 < number < ORDER else None)
 
 
@@ -116,11 +118,13 @@ class TestNonces:
         assert outcome[:4] == (0, BYTES * count, 1, count)
 
     @given(lanes=st.lists(requests, min_size=1, max_size=LANES), pool=st.binary(min_size=LANES * BYTES))
-    def test_whatever_the_random_bytes(self, lanes: list[tuple[int, int]], pool: bytes, checks: Checks) -> None:
+    def test_any_random_bytes_give_the_expected_signatures(
+        self, lanes: list[tuple[int, int]], pool: bytes, checks: Checks
+    ) -> None:
         assert checks.sign(lanes, pool).signatures[: len(lanes)] == expected(lanes, pool)
 
     def test_a_broken_source_of_randomness_repeats_no_nonce(self, checks: Checks) -> None:
-        """With the same bytes again and again, the nonce still depends on the key, the digest and the lane."""
+        """With constant random bytes the nonce still depends on the key, the digest and the lane."""
         (key, digest), *_ = some_lanes(1)
         lanes = [(key, digest), (key, digest), (key, digest + 1), (key + 1, digest)]
         again = [(key, digest + 2), (key + 2, digest), (key, digest + 3), (key + 3, digest)]
@@ -129,7 +133,7 @@ class TestNonces:
 
     @pytest.mark.parametrize("rejected", [0, ORDER, ORDER + 1, 2**384 - 1])
     @pytest.mark.parametrize("times", [1, 2, 3])
-    def test_a_rejected_candidate_is_drawn_again_from_fresh_bytes(
+    def test_a_rejected_candidate_is_replaced_using_fresh_bytes(
         self, times: int, rejected: int, checks: Checks
     ) -> None:
         lanes = some_lanes(3)
@@ -139,19 +143,19 @@ class TestNonces:
         assert outcome.signatures[:3] == expected(lanes, pool)
         assert outcome[:4] == (0, BYTES * (3 + times), 1 + times, 3 + times)
 
-    def test_a_candidate_that_is_rejected_in_a_later_lane(self, checks: Checks) -> None:
+    def test_a_candidate_may_be_rejected_in_a_later_lane(self, checks: Checks) -> None:
         lanes = some_lanes(3)
         outcome = checks.sign(lanes, POOL, hashes=[7, 0, 9, 11])
         nonces = [7, 9, 11]
         assert outcome.failed == 0
         assert outcome.signatures[:3] == [
-            signature(Nonced(key, given_nonce, digest))
+            signature(NoncedLane(key, given_nonce, digest))
             for (key, digest), given_nonce in zip(lanes, nonces, strict=True)
         ]
 
     @pytest.mark.parametrize("count", [1, 3, LANES])
     def test_after_four_rejections_nothing_is_signed(self, count: int, checks: Checks) -> None:
-        """A hash that is never below the order is broken: better no signature than one with such a nonce."""
+        """A hash that is never below the order is broken, so nothing is signed."""
         outcome = checks.sign(some_lanes(count), POOL, hashes=[ORDER, 0, 2**384 - 1, ORDER])
         assert_nothing_signed(count, outcome.failed, outcome.signatures)
         assert outcome.hash_calls == 4
@@ -161,7 +165,7 @@ class TestGetrandom:
     @pytest.mark.parametrize(
         "steps", [[1], [1, 2, 3], [47, 48, 49], [127, 127], [-errno.EINTR], [-errno.EINTR] * 5, [5, -errno.EINTR, 7]]
     )
-    def test_short_reads_and_interruptions_are_gone_on_from(self, steps: list[int], checks: Checks) -> None:
+    def test_short_and_interrupted_reads_are_continued(self, steps: list[int], checks: Checks) -> None:
         lanes = some_lanes()
         outcome = checks.sign(lanes, POOL, steps=[*steps])
         assert outcome.signatures == expected(lanes)
@@ -177,7 +181,7 @@ class TestGetrandom:
         assert_nothing_signed(count, outcome.failed, outcome.signatures)
         assert outcome.getrandom_calls == len(steps)
 
-    def test_nothing_is_signed_when_it_fails_after_a_rejected_candidate(self, checks: Checks) -> None:
+    def test_nothing_is_signed_if_it_fails_after_a_rejected_candidate(self, checks: Checks) -> None:
         outcome = checks.sign(some_lanes(), POOL, hashes=[5, 0], steps=[127, -errno.EIO])
         assert_nothing_signed(LANES, outcome.failed, outcome.signatures)
 

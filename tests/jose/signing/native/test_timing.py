@@ -1,9 +1,9 @@
-"""Signing takes as long with nonces that have leading zeros as with others, and reading a scalar as long near the order
-as far below it: by Welch's t-test, as dudect has it. (A few hundred signatures that are known to have a short nonce are
-enough to compute the key.)
+"""The duration of signing does not depend on leading zeros of the nonce, nor that of reading a scalar on its distance
+from the order: tested with Welch's t-test, like dudect. (A few hundred signatures that are known to have short nonces
+are enough to compute the key.)
 
-|t| above 10 in any cropping is a difference; two equal classes stay below 5. That the check can fail is shown on
-functions that leak as naive ones do: for `sign` about a hundredth of the time of a call.
+|t| above 10 in any cropping counts as a difference; two equal classes stay below 5. Functions with a naive timing leak
+(for `sign` about 1 % of the duration of a call) show that the test can fail.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def timing(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def largest_t(timing: Path, function: str, measurements: int) -> float:
-    """The largest |t| over all croppings."""
+    """The largest |t| of all croppings."""
     ran = subprocess.run([timing, function, str(measurements)], capture_output=True, text=True, check=True)
     rows = [line.split() for line in ran.stdout.splitlines()]
     assert [int(rows[-1][2]), len(rows)] == [measurements, 12]
@@ -41,10 +41,10 @@ def largest_t(timing: Path, function: str, measurements: int) -> float:
 
 
 @pytest.mark.parametrize(("function", "measurements"), [("sign", 100_000), ("read", 2_000_000)])
-def test_the_time_says_nothing_of_the_number(function: str, measurements: int, timing: Path) -> None:
+def test_the_duration_does_not_depend_on_the_secret(function: str, measurements: int, timing: Path) -> None:
     assert largest_t(timing, function, measurements) < DIFFERENT
 
 
 @pytest.mark.parametrize(("function", "measurements"), [("leaky-sign", 100_000), ("leaky-read", 2_000_000)])
-def test_the_check_sees_a_function_whose_time_does(function: str, measurements: int, timing: Path) -> None:
+def test_a_timing_leak_is_detected(function: str, measurements: int, timing: Path) -> None:
     assert largest_t(timing, function, measurements) > DIFFERENT
