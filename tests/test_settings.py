@@ -1,4 +1,4 @@
-"""The environment is read once, every fault is told at once, and no secret is shown."""
+"""Settings are read once from the environment, all errors are reported together, and no secret is shown."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ KMS_KEY_ARN = "arn:aws:kms:us-east-1:123456789012:key/0987dcba-09fe-87dc-65ba-ab
 URL = "postgresql://shop:hunter2@db.example/tokens"
 
 
-def faults(**environ: str) -> dict[str, str]:
-    """What is wrong with this environment, by variable."""
-    with pytest.raises(SettingsError) as refused:
+def errors_of(**environ: str) -> dict[str, str]:
+    """The errors of this environment, by variable."""
+    with pytest.raises(SettingsError) as raised:
         read_settings(environ)
-    assert len({e.field for e in refused.value.errors}) == len(refused.value.errors)
-    return {e.field: e.message for e in refused.value.errors}
+    assert len({e.field for e in raised.value.errors}) == len(raised.value.errors)
+    return {e.field: e.message for e in raised.value.errors}
 
 
-def test_an_empty_environment_gives_the_defaults_and_no_store_and_no_control_plane() -> None:
+def test_an_empty_environment_gives_the_defaults() -> None:
     settings = read_settings({})
     assert settings == Settings.model_validate({})
     assert settings.control_plane is None
@@ -37,7 +37,7 @@ def test_an_empty_environment_gives_the_defaults_and_no_store_and_no_control_pla
     assert set(sources({}).values()) == {"default"}
 
 
-def test_other_variables_are_none_of_our_business() -> None:
+def test_other_variables_are_ignored() -> None:
     assert read_settings(
         {"PATH": "/bin", "AWS_REGION": "x", "MY_TOKENSVC_PORT": "x", "tokensvc_port": "1"}
     ) == read_settings({})
@@ -74,7 +74,9 @@ def test_every_setting_is_read_from_its_variable() -> None:
         "LOG_FORMAT": "console",
     }
     environ = {f"TOKENSVC_{name}": value for name, value in given.items()}
-    assert set(environ) == {variable_name(name) for name in Settings.model_fields}, "a setting is missing in this test"
+    assert set(environ) == {variable_name(name) for name in Settings.model_fields}, (
+        "this test must contain every setting"
+    )
     settings = read_settings(environ)
     assert settings.regions == ("us-east-1", "eu-west-1")
     assert settings.trusted_proxies == ("10.0.0.1", "10.0.0.2")
@@ -87,7 +89,7 @@ def test_every_setting_is_read_from_its_variable() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))
-def test_every_setting_says_what_it_means(name: str) -> None:
+def test_every_setting_has_a_description(name: str) -> None:
     assert len(Settings.model_fields[name].description or "") > 15
 
 
@@ -104,19 +106,19 @@ def test_every_setting_says_what_it_means(name: str) -> None:
         ("TOKENSVC_PROXIES", "TOKENSVC_TRUSTED_PROXIES"),
     ],
 )
-def test_an_unknown_variable_is_refused_with_the_nearest_known_one(unknown: str, nearest: str) -> None:
-    assert faults(**{unknown: "x"})[unknown].endswith(f"did you mean {nearest}?")
+def test_an_unknown_variable_is_rejected_with_a_suggestion(unknown: str, nearest: str) -> None:
+    assert errors_of(**{unknown: "x"})[unknown].endswith(f"did you mean {nearest}?")
 
 
 @pytest.mark.parametrize("unknown", ["TLS_CERT", "TLS_KEY", "API_KEY", "LOG_LEVEL", "SECRET", "REDIS_URL", "X", ""])
-def test_an_unknown_variable_that_resembles_no_setting_gets_no_suggestion(unknown: str) -> None:
-    assert faults(**{f"TOKENSVC_{unknown}": "x"}) == {f"TOKENSVC_{unknown}": "is not a setting"}
+def test_an_unknown_variable_without_a_similar_setting_gets_no_suggestion(unknown: str) -> None:
+    assert errors_of(**{f"TOKENSVC_{unknown}": "x"}) == {f"TOKENSVC_{unknown}": "is not a setting"}
 
 
 @given(st.text(min_size=1, max_size=20).filter(lambda t: "\0" not in t))
-def test_any_unknown_variable_is_refused(name: str) -> None:
+def test_any_unknown_variable_is_rejected(name: str) -> None:
     if f"TOKENSVC_{name}".removesuffix("_FILE") not in {variable_name(n) for n in Settings.model_fields}:
-        assert set(faults(**{f"TOKENSVC_{name}": "x"})) == {f"TOKENSVC_{name}"}
+        assert set(errors_of(**{f"TOKENSVC_{name}": "x"})) == {f"TOKENSVC_{name}"}
 
 
 @pytest.mark.parametrize(
@@ -124,7 +126,7 @@ def test_any_unknown_variable_is_refused(name: str) -> None:
     [
         ("CONTROL_PLANE", "azure", "must be one of 'aws' or 'local'"),
         ("CONTROL_PLANE", "", "must be one of"),
-        ("HOST", "", "must not be empty"),  # to the system it means every address
+        ("HOST", "", "must not be empty"),  # the system would bind every address
         ("PORT", "eighty", "must be an integer"),
         ("PORT", "65536", "must be at most 65535"),
         ("PORT", "-1", "must be at least 0"),
@@ -165,34 +167,34 @@ def test_any_unknown_variable_is_refused(name: str) -> None:
         ("DATABASE_URL", "", "must begin with postgresql:// or sqlite:///"),
     ],
 )
-def test_a_bad_value_is_named_with_its_rule(name: str, value: str, rule: str) -> None:
-    said = faults(**{f"TOKENSVC_{name}": value})
-    assert list(said) == [f"TOKENSVC_{name}"]
-    assert rule in said[f"TOKENSVC_{name}"]
+def test_an_invalid_value_is_reported_with_its_rule(name: str, value: str, rule: str) -> None:
+    errors = errors_of(**{f"TOKENSVC_{name}": value})
+    assert list(errors) == [f"TOKENSVC_{name}"]
+    assert rule in errors[f"TOKENSVC_{name}"]
 
 
 @pytest.mark.parametrize(
     "value", ["10.0.0.1", "10.0.0.0/8", "::1", "fd00::/8", "2001:db8::1,192.0.2.0/24", "*", "", "fe80::1%eth0"]
 )
-def test_trusted_proxies_are_what_uvicorn_compares_addresses_with(value: str) -> None:
+def test_trusted_proxies_are_addresses_or_networks_to_uvicorn(value: str) -> None:
     trusted = read_settings({"TOKENSVC_TRUSTED_PROXIES": value}).trusted_proxies
     assert not _TrustedHosts(list(trusted)).trusted_literals, "a literal would never match a TCP client"
 
 
-def test_a_bad_entry_that_may_be_a_pasted_secret_is_named_by_its_position() -> None:
+def test_an_invalid_entry_that_may_be_a_secret_is_named_by_position() -> None:
     for name in ("REGIONS", "TRUSTED_PROXIES"):
         for secret in (SECRET, "0123456789abcdef" * 4, "pass phrase", "p@ss"):
-            assert "entry 2 " in faults(**{f"TOKENSVC_{name}": f"*,{secret}"})[f"TOKENSVC_{name}"]
+            assert "entry 2 " in errors_of(**{f"TOKENSVC_{name}": f"*,{secret}"})[f"TOKENSVC_{name}"]
 
 
-def test_what_is_given_twice_counts_once() -> None:
+def test_duplicate_entries_are_removed() -> None:
     environ = {"TOKENSVC_REGIONS": "us-east-1,us-west-2,us-east-1", "TOKENSVC_TRUSTED_PROXIES": "*,*"}
     settings = read_settings(environ)
     assert (settings.regions, settings.trusted_proxies) == (("us-east-1", "us-west-2"), ("*",))
 
 
-def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
-    said = faults(
+def test_all_errors_are_reported_together(tmp_path: Path) -> None:
+    errors = errors_of(
         TOKENSVC_PORT="x",
         TOKENSVC_WORKERS="0",
         TOKENSVC_UNKNOWN="1",
@@ -200,7 +202,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
         TOKENSVC_HOST="a",
         TOKENSVC_HOST_FILE="b",
     )
-    assert set(said) == {
+    assert set(errors) == {
         "TOKENSVC_PORT",
         "TOKENSVC_WORKERS",
         "TOKENSVC_UNKNOWN",
@@ -209,7 +211,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     }
 
 
-def test_a_file_may_hold_the_value(tmp_path: Path) -> None:
+def test_a_file_may_contain_the_value(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(SECRET + "\r\n")
     (tmp_path / "secret").chmod(0o600)
     environ = {"TOKENSVC_PASSPHRASE_FILE": str(tmp_path / "secret")}
@@ -227,53 +229,53 @@ def test_spaces_in_a_file_are_part_of_the_value(tmp_path: Path) -> None:
     assert passphrase.get_secret_value() == f" {SECRET} "
 
 
-def test_a_bad_value_in_a_file_is_told_without_the_value(tmp_path: Path) -> None:
+def test_an_invalid_value_in_a_file_is_reported_without_the_value(tmp_path: Path) -> None:
     (tmp_path / "port").write_text(SECRET)
-    said = faults(TOKENSVC_PORT_FILE=str(tmp_path / "port"))
-    assert list(said.values()) == ["must be an integer"]
+    errors = errors_of(TOKENSVC_PORT_FILE=str(tmp_path / "port"))
+    assert list(errors.values()) == ["must be an integer"]
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe" + SECRET.encode(), None])
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
+def test_an_unreadable_file_is_reported(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "secret"
     if content is not None:
         path.write_bytes(content)
         path.chmod(0o600)
-    said = faults(TOKENSVC_PASSPHRASE_FILE=str(path))["TOKENSVC_PASSPHRASE_FILE"]
-    assert "cannot be read" in said
-    assert SECRET not in said
+    errors = errors_of(TOKENSVC_PASSPHRASE_FILE=str(path))["TOKENSVC_PASSPHRASE_FILE"]
+    assert "cannot be read" in errors
+    assert SECRET not in errors
 
 
-def test_both_a_value_and_a_file_is_a_fault(tmp_path: Path) -> None:
+def test_a_value_and_a_file_together_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(SECRET)
-    said = faults(TOKENSVC_PASSPHRASE=SECRET, TOKENSVC_PASSPHRASE_FILE=str(tmp_path / "secret"))
-    assert said == {"TOKENSVC_PASSPHRASE_FILE": "must be left out when TOKENSVC_PASSPHRASE is given"}
+    errors = errors_of(TOKENSVC_PASSPHRASE=SECRET, TOKENSVC_PASSPHRASE_FILE=str(tmp_path / "secret"))
+    assert errors == {"TOKENSVC_PASSPHRASE_FILE": "must be left out when TOKENSVC_PASSPHRASE is given"}
 
 
-def test_what_a_command_needs_is_asked_for_by_name() -> None:
-    with pytest.raises(SettingsError) as refused:
+def test_missing_required_settings_are_named() -> None:
+    with pytest.raises(SettingsError) as raised:
         require(read_settings({"TOKENSVC_PASSPHRASE": SECRET}), "control_plane", "database_url", "passphrase")
-    assert [e.field for e in refused.value.errors] == ["TOKENSVC_CONTROL_PLANE", "TOKENSVC_DATABASE_URL"]
+    assert [e.field for e in raised.value.errors] == ["TOKENSVC_CONTROL_PLANE", "TOKENSVC_DATABASE_URL"]
     require(read_settings({"TOKENSVC_PASSPHRASE": SECRET}), "passphrase")
 
 
-def test_no_secret_shows(tmp_path: Path) -> None:
+def test_no_representation_contains_a_secret(tmp_path: Path) -> None:
     settings = read_settings({"TOKENSVC_PASSPHRASE": SECRET, "TOKENSVC_DATABASE_URL": URL})
-    shown = repr(settings) + str(settings) + settings.model_dump_json() + repr(settings.model_dump())
-    assert "hunter2" not in shown
+    text = repr(settings) + str(settings) + settings.model_dump_json() + repr(settings.model_dump())
+    assert "hunter2" not in text
 
 
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))
-def test_no_value_is_said_back_whatever_variable_it_was_put_into(name: str) -> None:
+def test_no_error_repeats_a_value_whatever_its_variable(name: str) -> None:
     value: Any = "hunter2\ud800"
     try:
         read_settings({variable_name(name): value})
     except SettingsError as failure:
-        refused = failure
+        raised = failure
     else:
         return
-    assert "hunter2" not in f"{refused}{refused!r}{refused.errors}{refused.__cause__}"
-    assert refused.__context__ is None or refused.__suppress_context__ or "hunter2" not in str(refused.__context__)
+    assert "hunter2" not in f"{raised}{raised!r}{raised.errors}{raised.__cause__}"
+    assert raised.__context__ is None or raised.__suppress_context__ or "hunter2" not in str(raised.__context__)
 
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to another user")
@@ -281,24 +283,24 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a fil
 
 @as_root
 @pytest.mark.parametrize("name", ["PASSPHRASE", "DATABASE_URL", "VAULT"])
-def test_a_file_of_another_user_is_refused_with_the_command_that_fixes_it(tmp_path: Path, name: str) -> None:
+def test_a_file_of_another_user_is_rejected_with_the_command_that_fixes_it(tmp_path: Path, name: str) -> None:
     path = tmp_path / "secret"
     path.write_text(SECRET)
     os.chown(path, 4242, -1)
-    said = faults(**{f"TOKENSVC_{name}_FILE": str(path)})[f"TOKENSVC_{name}_FILE"]
-    assert said.endswith(
+    errors = errors_of(**{f"TOKENSVC_{name}_FILE": str(path)})[f"TOKENSVC_{name}_FILE"]
+    assert errors.endswith(
         f"{path} is owned by uid 4242; it must be owned by this process's user or by root: chown 0 {path}"
     )
-    assert SECRET not in said
+    assert SECRET not in errors
 
 
 @pytest.mark.parametrize("mode", [0o622, 0o660, 0o602])
-def test_a_file_that_other_users_may_write_to_is_refused(tmp_path: Path, mode: int) -> None:
+def test_a_file_that_other_users_can_write_is_rejected(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "secret"
     path.write_text(SECRET)
     path.chmod(mode)
-    said = faults(TOKENSVC_VAULT_FILE=str(path))["TOKENSVC_VAULT_FILE"]
-    assert f"chmod go-w {path}" in said
+    errors = errors_of(TOKENSVC_VAULT_FILE=str(path))["TOKENSVC_VAULT_FILE"]
+    assert f"chmod go-w {path}" in errors
 
 
 NOBODY = 65534
@@ -319,12 +321,12 @@ NOBODY = 65534
         ("VAULT", 4242, 0o444, f"chown {NOBODY}"),
     ],
 )
-def test_a_mounted_secret_is_roots_for_every_user_and_another_users_is_for_itself_alone(
+def test_a_mounted_secret_of_root_is_accepted_and_of_another_user_rejected(
     name: str, owner: int, mode: int, rule: str
 ) -> None:
-    """Docker and Kubernetes mount secrets as root's, with mode 0444 or 0644, Kubernetes behind two links."""
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
+    """Docker and Kubernetes mount secrets owned by root with mode 0444 or 0644, Kubernetes behind two symbolic links."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         folder.chmod(0o755)
         (folder / "..2026").mkdir(mode=0o755)
         (folder / "..data").symlink_to("..2026")
@@ -336,15 +338,15 @@ def test_a_mounted_secret_is_roots_for_every_user_and_another_users_is_for_itsel
         os.setegid(NOBODY)
         os.seteuid(NOBODY)
         try:
-            said = faults(**environ) if rule else read_settings(environ)
+            errors = errors_of(**environ) if rule else read_settings(environ)
         finally:
             os.seteuid(0)
             os.setegid(0)
-        if isinstance(said, dict):
-            assert said[f"TOKENSVC_{name}_FILE"].endswith(f"{rule} {folder / 'secret'}")
+        if isinstance(errors, dict):
+            assert errors[f"TOKENSVC_{name}_FILE"].endswith(f"{rule} {folder / 'secret'}")
 
 
-def test_a_pipe_may_hold_the_value() -> None:
+def test_a_pipe_may_contain_the_value() -> None:
     """A shell's `TOKENSVC_PASSPHRASE_FILE=<(command)`."""
     reading, writing = os.pipe()
     os.write(writing, SECRET.encode())
