@@ -1,9 +1,9 @@
-/* The functions of ecdsa_p384.c that no build exports, driven over standard input and output.
+/* Calls the functions of ecdsa_p384.c that are not exported, controlled over standard input and output.
  *
- * It includes the shipped file as it is. Two names in it are replaced: getrandom and the hash function, by ones that
- * follow a script, so that failures and rejected candidates can be brought about. A request is one letter and fields of
- * fixed sizes; numbers modulo the order are 48 big-endian bytes. A response is sent after everything that the request
- * brought has been wiped, so that the parent process can then search this process's memory for what was left behind.
+ * It includes the shipped file unchanged. Two names in it are replaced, getrandom and the hash function, by functions
+ * that follow a script, to cause failures and rejected candidates. A request is one letter and fields of fixed sizes;
+ * numbers modulo the order are 48 big-endian bytes. The response is sent after the content of the request has been
+ * wiped, so that the parent process can then search this process's memory for secrets that were not wiped.
  */
 #define _GNU_SOURCE
 #include <ippcp.h>
@@ -23,10 +23,10 @@ static IppStatus scripted_hash(const Ipp8u *message, int size, Ipp8u *digest, co
 
 enum { STEPS = 16, POOL_BYTES = 4096, HASHES = 64 };
 
-/* What a request to sign brings. */
+/* A request to sign. */
 static struct {
     uint8_t count;            /* of lanes */
-    uint8_t keep;             /* 1: leave this struct as it is, to show that a search finds what is there */
+    uint8_t keep;             /* 1: do not wipe this struct, to show that the search works */
     int8_t steps[STEPS];      /* of each call of getrandom: > 0 bytes at most, < 0 -errno, 0 no bytes; then all */
     uint8_t pool[POOL_BYTES]; /* the random bytes, in order */
     uint8_t hashes;           /* how many digests the hash function returns before it calculates any */
@@ -35,7 +35,7 @@ static struct {
     uint8_t digests[P384_LANES][P384_BYTES];
 } script;
 
-/* What the response to it tells. */
+/* The response to it. */
 static struct {
     uint32_t failed, bytes_taken, getrandom_calls, hash_calls;
     uint8_t signatures[P384_LANES][P384_SIGNATURE_BYTES];
@@ -63,7 +63,7 @@ static ssize_t scripted_getrandom(void *bytes, size_t size, unsigned flags)
     const int step = call < STEPS ? script.steps[call] : 127;
 
     if (flags != 0)
-        exit(2); /* GRND_NONBLOCK or GRND_RANDOM would change what the shipped code promises */
+        exit(2); /* GRND_NONBLOCK or GRND_RANDOM would break the invariants of the shipped code */
     if (step < 0) {
         errno = -step;
         return -1;
@@ -87,7 +87,7 @@ static IppStatus scripted_hash(const Ipp8u *message, int size, Ipp8u *digest, co
     return ippStsNoErr;
 }
 
-/* Without the range check: the library is to be tried with what p384_read_scalar refuses, too. */
+/* Without the range check: the library is also tested with numbers that p384_read_scalar rejects. */
 static void load(p384_scalar *scalar, const uint8_t bytes[P384_BYTES])
 {
     for (int i = 0; i < P384_LIMBS; i++) {

@@ -1,4 +1,4 @@
-/* To be preloaded: a getrandom(2) that a test can foresee. */
+/* To be preloaded: a getrandom(2) with a known result. */
 #include <string.h>
 #include <sys/types.h>
 

@@ -1,12 +1,12 @@
-/* A timing check after dudect (Reparaz, Balasch, Verbauwhede: "Dude, is my code constant time?", 2017): a function is
- * called with inputs of two classes in random order, and Welch's t-test says whether its times differ between them.
+/* A timing test like dudect (Reparaz, Balasch, Verbauwhede: "Dude, is my code constant time?", 2017): a function is
+ * called with inputs of two classes in random order, and Welch's t-test decides whether the durations differ.
  *
- * timing FUNCTION MEASUREMENTS prints, for each percentile at which the long times are cropped, t and how many
- * measurements went into it. The inputs are prepared before anything is measured and copied to the same place for each
- * call, so that the caches see no difference.
+ * timing FUNCTION MEASUREMENTS prints, for each percentile at which long durations are cropped, t and the number of
+ * measurements below it. The inputs are prepared before the measurements and copied to the same address for each call,
+ * so that caches make no difference.
  *
- * FUNCTION: sign (class 0: the top 64 bits of each nonce are 0), read (class 0: below the order by little, sharing its
- * upper half), and of each a deliberately leaky one.
+ * FUNCTION: sign (class 0: the top 64 bits of each nonce are 0), read (class 0: slightly below the order, with the same
+ * upper half), and a deliberately leaky variant of each.
  */
 #define _GNU_SOURCE
 #include <math.h>
@@ -80,7 +80,7 @@ static void call_sign(void)
     sink += sign_with(lanes, current.nonces, made);
 }
 
-/* A ladder that begins at the nonce's highest bit that is set, as a naive multiplication does: 64 steps fewer. */
+/* A ladder that starts at the highest bit of the nonce that is set, like a naive multiplication: 64 steps fewer. */
 static void call_leaky_sign(void)
 {
     volatile uint64_t value = 3;
@@ -102,7 +102,7 @@ static void call_read(void)
         sink += (unsigned)p384_read_scalar(&scalar, current.bytes);
 }
 
-/* Compares with the order as memcmp does, and stops at the first byte that differs. */
+/* Compares with the order like memcmp, which stops at the first different byte. */
 static void call_leaky_read(void)
 {
     uint8_t order[P384_BYTES];

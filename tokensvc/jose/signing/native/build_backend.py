@@ -1,9 +1,9 @@
-"""Builds the multi-buffer extension where that is possible: setuptools' build backend, with two things added.
+"""The build backend: setuptools' own, which also builds the multi-buffer extension on machines that support it.
 
 Invariants
-- The extension never keeps an installation from succeeding: without a C compiler, Python's headers or Intel's
-  libraries, and on every machine but x86-64 Linux with glibc, the package is installed without it.
-- Intel's libraries are needed while building and at no other time: what is used of them is linked in.
+- An installation never fails because of the extension: without a C compiler, Python's headers or Intel's libraries, and
+  on all machines but x86-64 Linux with glibc, the package is installed without it.
+- Intel's libraries are needed only while building: they are linked statically.
 
 `pip install --config-settings native=off` leaves the extension out.
 """
@@ -20,10 +20,10 @@ from typing import Any
 from setuptools import Extension
 from setuptools import build_meta as setuptools_backend
 
-_ROOM = Path("tokensvc/jose/signing")
+_PACKAGE = Path("tokensvc/jose/signing")
 _LIBRARIES = Path("requirements/native.in")
 _SWITCH = "TOKENSVC_BUILD_NATIVE"
-"""The way of a config setting to setup.py, which gets none."""
+"""Passes the config setting to setup.py, which does not receive config settings."""
 
 build_sdist = setuptools_backend.build_sdist
 get_requires_for_build_sdist = setuptools_backend.get_requires_for_build_sdist
@@ -38,23 +38,23 @@ def get_requires_for_build_editable(config_settings: Any = None) -> list[str]:
 
 
 def prepare_metadata_for_build_wheel(directory: str, config_settings: Any = None) -> str:
-    return str(setuptools_backend.prepare_metadata_for_build_wheel(directory, _plain(config_settings)))
+    return str(setuptools_backend.prepare_metadata_for_build_wheel(directory, _setuptools_settings(config_settings)))
 
 
 def prepare_metadata_for_build_editable(directory: str, config_settings: Any = None) -> str:
-    return str(setuptools_backend.prepare_metadata_for_build_editable(directory, _plain(config_settings)))
+    return str(setuptools_backend.prepare_metadata_for_build_editable(directory, _setuptools_settings(config_settings)))
 
 
 def build_wheel(directory: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:
-    return str(setuptools_backend.build_wheel(directory, _plain(config_settings), metadata_directory))
+    return str(setuptools_backend.build_wheel(directory, _setuptools_settings(config_settings), metadata_directory))
 
 
 def build_editable(directory: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:
-    return str(setuptools_backend.build_editable(directory, _plain(config_settings), metadata_directory))
+    return str(setuptools_backend.build_editable(directory, _setuptools_settings(config_settings), metadata_directory))
 
 
 def extensions() -> list[Extension]:
-    """The extension, or nothing where it cannot be."""
+    """The extension, or an empty list if it cannot be built."""
     headers, libraries = _installed("ipp-crypto-include"), _installed("ipp-crypto-static")
     if os.environ.get(_SWITCH) == "off" or not _is_for_this_machine() or not headers or not libraries:
         print("tokensvc: built without the multi-buffer signer", file=sys.stderr)
@@ -65,8 +65,8 @@ def extensions() -> list[Extension]:
     return [
         Extension(
             "tokensvc.jose.signing._multibuffer",
-            [str(_ROOM / "native" / name) for name in ("module.c", "ecdsa_p384.c", "openssl_absent.c")],
-            depends=[str(_ROOM / "native/ecdsa_p384.h")],
+            [str(_PACKAGE / "native" / name) for name in ("module.c", "ecdsa_p384.c", "openssl_absent.c")],
+            depends=[str(_PACKAGE / "native/ecdsa_p384.h")],
             include_dirs=sorted(map(str, includes)),
             define_macros=[("BN_OPENSSL_DISABLE", "1")],
             extra_compile_args=["-std=c11", "-O2", "-fvisibility=hidden", "-ffunction-sections", "-fdata-sections"],
@@ -91,8 +91,8 @@ def _libraries(config_settings: Any) -> list[str]:
     return [line.partition(";")[0].strip() for line in _LIBRARIES.read_text().splitlines() if "==" in line]
 
 
-def _plain(config_settings: Any) -> Any:
-    """The config settings that are setuptools' own."""
+def _setuptools_settings(config_settings: Any) -> Any:
+    """The config settings without those of this backend."""
     settings = dict(config_settings or {})
     if settings.pop("native", None) == "off":
         os.environ[_SWITCH] = "off"
@@ -104,7 +104,7 @@ def _is_for_this_machine() -> bool:
 
 
 def _installed(distribution: str) -> list[Path]:
-    """The files of a distribution, which need not lie below `sys.prefix`: build isolation has a folder of its own."""
+    """The files of a distribution, which may be outside `sys.prefix`: build isolation uses a folder of its own."""
     try:
         return [Path(str(file.locate())).resolve() for file in files(distribution) or ()]
     except PackageNotFoundError:

@@ -13,9 +13,9 @@ enum { ALL_LANES = (1 << P384_LANES) - 1, DRAWS = 4 };
 
 typedef uint8_t signature_bytes[P384_SIGNATURE_BYTES];
 
-/* What a nonce is the digest of. Hedged: with a broken source of randomness a nonce still depends on the key and the
- * digest, as in deterministic ECDSA (RFC 6979), and with a sound one it is independent of them. The struct has no
- * padding, whose bytes would be indeterminate and hashed, too. */
+/* The nonce is the digest of this struct. It is hedged: with a broken source of randomness it still depends on the key and
+ * the digest, as in deterministic ECDSA (RFC 6979); with a sound one it is independent of them. The struct has no
+ * padding, whose indeterminate bytes would be hashed too. */
 typedef struct {
     uint8_t random[P384_BYTES];
     p384_scalar key;
@@ -30,7 +30,7 @@ static const p384_scalar ORDER = {{0xecec196accc52973, 0x581a0db248b0a77a, 0xc76
                                    0xffffffffffffffff, 0xffffffffffffffff}};
 
 /* RFC 6979, A.2.6: the key, and for the messages "sample" and "test" with SHA-384 the digest, k, r and s. They are the
- * known answers of the self-test, and they fill the lanes that nobody needs. */
+ * known answers of the self-test, and fill unused lanes. */
 static const p384_scalar KNOWN_KEY = {{0xf872c9ea60d2edf5, 0x96d5724e4c70a825, 0x9aa47740787137d8, 0xe23c3b667bf297ba,
                                        0x05b19875b6659f4d, 0x6b9d3dad2e1b8c1c}};
 
@@ -90,9 +90,9 @@ int p384_read_scalar(p384_scalar *scalar, const uint8_t bytes[P384_BYTES])
     return any != 0 && borrow == 1 ? 0 : -1; /* below the order: the subtraction borrows */
 }
 
-/* Sign with these nonces. Returns a bit for each lane that failed, and zeroes its signature. Where s is 0 modulo the
- * order, which would give the key away, the library answers the order itself and reports success: both halves are
- * checked to be between 1 and the order minus 1 (FIPS 186-5, 6.4.1). */
+/* Sign with these nonces. Returns a bit for each failed lane, and zeroes its signature. If s is 0 modulo the order,
+ * which would reveal the key, the library returns the order itself and reports success. So r and s are checked to be
+ * between 1 and the order minus 1 (FIPS 186-5, 6.4.1). */
 static unsigned sign_with(const p384_lane lanes[P384_LANES], const p384_scalar nonces[P384_LANES],
                           signature_bytes signatures[P384_LANES])
 {
@@ -134,8 +134,8 @@ static int fill_random(uint8_t *bytes, size_t size)
     return 0;
 }
 
-/* Fresh nonces for the first `count` lanes. A candidate that is 0 or not below the order is drawn again (FIPS 186-5,
- * A.3.2), which happens once in 2^190 times; whether it is accepted is all that the time depends on. */
+/* Fresh nonces for the first `count` lanes. A candidate that is 0 or not below the order is replaced (FIPS 186-5,
+ * A.3.2), which happens once in 2^190 times. The duration depends only on whether candidates are accepted. */
 static int make_nonces(unsigned count, const p384_lane lanes[], p384_scalar nonces[])
 {
     uint8_t random[P384_LANES][P384_BYTES], hashed[P384_BYTES];
@@ -184,7 +184,7 @@ unsigned p384_sign(unsigned count, const p384_lane lanes[], uint8_t signatures[]
     return failed & ((1u << count) - 1);
 }
 
-/* Sign both known answers, in turns, lane `first` with the first of them. `bad` is the lane whose digest is 0, or -1. */
+/* Sign both known answers alternately, shifted by `first` (0 or 1) lanes. `bad` is a lane whose digest is 0, or -1. */
 static int signs_known_answers(int first, int bad)
 {
     p384_lane lanes[P384_LANES];

@@ -1,11 +1,11 @@
-/* The Python side of ecdsa_p384.h, in the limited API: one binary for every CPython from 3.11 on.
+/* The Python interface of ecdsa_p384.h, with the limited API: one binary for every CPython from 3.11 on.
  *
  * Invariants
- * - A nonce never becomes a Python object, and no function takes one.
- * - A Key holds the only copy that is made here of a private key, shows nothing of it, and wipes it when it is freed.
+ * - No nonce becomes a Python object, and no function has one as an argument.
+ * - A Key has the only copy of a private key that is made here, shows nothing of it, and wipes it when it is freed.
  * - Arguments of a wrong type or length raise TypeError or ValueError before anything is signed.
- * - The GIL is held while signing: a call takes a fifth of a millisecond, and getting the GIL back from another thread
- *   may take 5 ms (see benchmarks/README.md).
+ * - The GIL is held while signing: a call takes a fifth of a millisecond, whereas reacquiring the GIL may take 5 ms
+ *   (see benchmarks/README.md).
  */
 #define Py_LIMITED_API 0x030B0000
 #include <Python.h>
@@ -93,7 +93,7 @@ static PyType_Spec key_spec = {
     .slots = key_slots,
 };
 
-/* Read one (key, digest) pair. Its parts live as long as the pair does. */
+/* Read one (key, digest) pair. The results are valid as long as the pair is. */
 static int read_lane(module_state *state, PyObject *pair, p384_lane *lane)
 {
     if (!PyTuple_Check(pair) || PyTuple_Size(pair) != 2) {

@@ -1,5 +1,5 @@
-/* Stand-ins for what the library's variants for OpenSSL's big numbers name. They share object files with the functions
- * that we call, nothing calls them, and hidden they let the linker drop both. */
+/* Stand-ins for symbols of OpenSSL. The library has variants of its functions for OpenSSL's big numbers in the same
+ * object files as the functions that are used here. Nothing calls them; since these are hidden, the linker drops both. */
 #include <stdlib.h>
 
 #define ABSENT(name) \
