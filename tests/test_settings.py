@@ -324,7 +324,7 @@ NOBODY = 65534
 def test_a_mounted_secret_of_root_is_accepted_and_of_another_user_rejected(
     name: str, owner: int, mode: int, rule: str
 ) -> None:
-    """Docker and Kubernetes mount secrets owned by root with mode 0444 or 0644, Kubernetes behind two symbolic links."""
+    """Docker and Kubernetes mount secrets owned by root with mode 0444 or 0644, Kubernetes behind two links."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         folder.chmod(0o755)

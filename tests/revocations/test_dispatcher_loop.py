@@ -67,9 +67,9 @@ def test_no_second_exceeds_the_fraction_of_each_rate(dispatch: DispatchScenario,
 def test_a_new_leader_waits_until_the_last_leaders_second_is_over(dispatch: DispatchScenario) -> None:
     dispatch.accept(viewers(600))
     for _ in range(3):
-        began = dispatch.clock.monotonic()
+        started_at = dispatch.clock.monotonic()
         dispatch.run(dispatch.dispatcher(), 2.5)
-        assert min(at for at, _, _ in dispatch.ivs.calls if at >= began) >= began + 1
+        assert min(at for at, _, _ in dispatch.ivs.calls if at >= started_at) >= started_at + 1
     assert set(dispatch.ivs.outcomes) == {"ok"}
     assert busiest_second(called(dispatch, SINGLE)) <= 10
 

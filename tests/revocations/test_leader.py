@@ -172,10 +172,10 @@ def test_after_an_expired_lease_the_rate_limits_start_exhausted(scenario: Scenar
     scenario.dispatch.accept(viewers(400))
     scenario.run(3, first)
     scenario.clock.advance(LEASE + 1)  # as when the machine was suspended
-    began = scenario.clock.monotonic()
+    resumed_at = scenario.clock.monotonic()
     calls_before = len(scenario.ivs.calls)
     scenario.run(5, first)
-    assert scenario.ivs.calls[calls_before][0] >= began + 1
+    assert scenario.ivs.calls[calls_before][0] >= resumed_at + 1
 
 
 class UnavailableQueue:

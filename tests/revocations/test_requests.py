@@ -70,9 +70,9 @@ def test_any_fields_are_parsed_or_rejected_by_name(fields: dict[str, Any]) -> No
 def test_no_error_message_repeats_a_value(name: str) -> None:
     """Except a subject, which may be any string, so that none is rejected."""
     for read in (read_revocation, read_denial):
-        with pytest.raises(InvalidRequest) as refused:
+        with pytest.raises(InvalidRequest) as rejected:
             read({name: SECRET * 9})
-        assert SECRET not in refused.value.message + repr(refused.value.errors)
+        assert SECRET not in rejected.value.message + repr(rejected.value.errors)
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,6 @@ async def _run(lifecycle: Lifecycle) -> AsyncIterator[None]:
 
 def _route_not_found(_request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    code = {404: "route_not_found", 405: "method_not_allowed"}.get(status, "refused")
+    code = {404: "route_not_found", 405: "method_not_allowed"}.get(status, "http_error")
     response = problem_response(status, code, "Unknown route; see /openapi.json.")
     return Response(response.body, response.status, media_type="application/problem+json")

@@ -98,7 +98,7 @@ class DenialRequest(_ViewerRequest):
 
 
 class RevocationBatchRequest(RequestModel):
-    """Several revocations at once."""
+    """A batch of revocations."""
 
     revocations: list[RevocationRequest] = Field(min_length=1, max_length=BATCH_MAX)
 
