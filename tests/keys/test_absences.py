@@ -1,4 +1,4 @@
-"""What proves that IVS does not hold a pair."""
+"""Which responses confirm that IVS does not hold a pair."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ARN = "arn:aws:ivs:us-east-1:123456789012:playback-key/one"
 OTHER = ARN + "more"
 
 
-def test_two_answers_far_enough_apart_are_a_proof() -> None:
+def test_two_responses_far_enough_apart_confirm_an_absence() -> None:
     absences = AbsenceTracker()
     absences.record_absent(ARN, 100.0, account_verified=True)
     absences.record_absent(ARN, 100.0 + CONFIRM_SECONDS - 0.01, account_verified=True)
@@ -21,14 +21,14 @@ def test_two_answers_far_enough_apart_are_a_proof() -> None:
     assert not absences.is_confirmed(OTHER)
 
 
-def test_time_alone_is_no_second_answer() -> None:
+def test_time_alone_does_not_confirm_an_absence() -> None:
     absences = AbsenceTracker()
     absences.record_absent(ARN, 100.0, account_verified=True)
     assert absences.should_ask(ARN, 1000.0, account_verified=True)
     assert not absences.is_confirmed(ARN)
 
 
-def test_an_answer_of_an_account_that_was_not_verified_does_not_count() -> None:
+def test_a_response_from_an_unverified_account_does_not_count() -> None:
     absences = AbsenceTracker()
     absences.record_absent(ARN, 100.0, account_verified=False)
     absences.record_absent(ARN, 200.0, account_verified=True)
@@ -39,7 +39,7 @@ def test_an_answer_of_an_account_that_was_not_verified_does_not_count() -> None:
     assert absences.is_confirmed(ARN)
 
 
-def test_what_ivs_shows_is_begun_anew() -> None:
+def test_a_pair_that_reappears_needs_two_new_responses() -> None:
     absences = AbsenceTracker()
     for at in (100.0, 200.0):
         absences.record_absent(ARN, at, account_verified=True)
@@ -49,7 +49,7 @@ def test_what_ivs_shows_is_begun_anew() -> None:
     assert not absences.is_confirmed(ARN)
 
 
-def test_ivs_is_asked_again_when_the_answer_may_be_the_proof_and_no_sooner() -> None:
+def test_ivs_is_not_asked_before_its_response_may_confirm_the_absence() -> None:
     absences, now = AbsenceTracker(), ManualClock().at()
     assert absences.should_ask(ARN, 100.0, account_verified=True)
     absences.record_absent(ARN, 100.0, account_verified=True)

@@ -1,4 +1,4 @@
-"""Killed at any step: the next run converges on one key, with no orphan in IVS and no private half lost."""
+"""After a crash at any step, the next run converges to one active key, without orphans in IVS or lost private keys."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tokensvc.keys.lifecycle import KeyState
 
 pytestmark = pytest.mark.slow
 
-BROUGHT = keypair.generate()
+GIVEN_KEY = keypair.generate()
 
 
 def nothing(_deployment: InMemoryDeployment) -> None:
@@ -30,25 +30,25 @@ def nothing(_deployment: InMemoryDeployment) -> None:
 
 
 def one_key(deployment: InMemoryDeployment) -> None:
-    """A key that signs, and one that stands ready where the policy says so."""
+    """An active key, and a standby if the policy requires one."""
     deployment.generate(EAST, WEST)
     deployment.clock.advance(POLICY.propagation_seconds)
 
 
 def one_drains(deployment: InMemoryDeployment) -> None:
-    """A key that signs and one that retires."""
+    """An active key and a retiring one."""
     deployment.generate(EAST, WEST)
     deployment.rotate(EAST, WEST)
 
 
 def one_to_delete(deployment: InMemoryDeployment) -> None:
-    """A key that signs and one that has drained."""
+    """An active key and one that has drained."""
     one_drains(deployment)
     deployment.drain()
 
 
-def lost_with_all_slots_filled(deployment: InMemoryDeployment) -> None:
-    """IVS lost the key that signs, and two retire."""
+def lost_with_all_slots_in_use(deployment: InMemoryDeployment) -> None:
+    """IVS has lost the active key; two keys are retiring."""
     deployment.generate(EAST, WEST)
     deployment.rotate(EAST, WEST)
     deployment.rotate(EAST, WEST)
@@ -56,19 +56,19 @@ def lost_with_all_slots_filled(deployment: InMemoryDeployment) -> None:
 
 
 def lost_after_one(deployment: InMemoryDeployment) -> None:
-    """IVS lost the key that signs; a standby is ready where the policy says so."""
+    """IVS has lost the active key; there is a standby if the policy requires one."""
     one_key(deployment)
     deployment.lose_pair(deployment.active())
 
 
 def damaged(deployment: InMemoryDeployment) -> None:
-    """The key that signs is damaged, and one retires."""
+    """The active key is damaged; one key is retiring."""
     one_drains(deployment)
     deployment.damage(deployment.active())
 
 
 def tagged(deployment: InMemoryDeployment) -> None:
-    """IVS says of the key that signs that it is compromised, and one retires."""
+    """The active key is tagged as compromised in IVS; one key is retiring."""
     one_drains(deployment)
     [pair] = [
         p for p in deployment.ivs.pairs.values() if p["tags"][KEY_TAG] == deployment.active() and EAST in p["arn"]
@@ -77,7 +77,7 @@ def tagged(deployment: InMemoryDeployment) -> None:
 
 
 def not_deleted(deployment: InMemoryDeployment) -> None:
-    """A key signs, and IVS will not hear of the next deletion."""
+    """One key is active, and the next request to delete a pair will be lost."""
     one_key(deployment)
     deployment.ivs.lose["DeletePlaybackKeyPair"] = "before"
 
@@ -95,25 +95,25 @@ def rotate(context: KeysContext) -> None:
 
 
 def compromise(context: KeysContext) -> None:
-    signing = next(r.id for r in context.keys.list() for t in r.placements if t.state is KeyState.ACTIVE)
-    commands.compromise(context, signing, (EAST, WEST), include_standby=False)
+    active = next(r.id for r in context.keys.list() for p in r.placements if p.state is KeyState.ACTIVE)
+    commands.compromise(context, active, (EAST, WEST), include_standby=False)
 
 
-def bring(context: KeysContext) -> None:
-    import_key(context, BROUGHT, (EAST, WEST))
+def import_given(context: KeysContext) -> None:
+    import_key(context, GIVEN_KEY, (EAST, WEST))
 
 
 class Case(NamedTuple):
-    """What was there, what is killed, and where."""
+    """The initial state, the use case that is killed, and its regions."""
 
     before: Callable[[InMemoryDeployment], None]
     run: Callable[[KeysContext], object]
     regions: tuple[str, ...] = (EAST, WEST)
     standby: bool = False
-    is_run_again: bool = False
-    """Whether the same is asked for once more, or what was begun is seen through by itself."""
-    steps_min: int = 8
-    """It has at least so many places to be killed at."""
+    is_repeated: bool = False
+    """Whether the use case is repeated after the crash, rather than completed by the reconciler."""
+    min_steps: int = 8
+    """The minimum number of steps at which it can be killed."""
 
 
 CASES = {
@@ -123,26 +123,26 @@ CASES = {
     "a rotation": Case(one_key, rotate),
     "a rotation to the standby": Case(one_key, rotate, standby=True),
     "a rotation that deletes": Case(one_to_delete, rotate),
-    "a compromise that leaves none": Case(one_key, compromise),
+    "a compromise without another key": Case(one_key, compromise),
     "a compromise with a standby": Case(one_key, compromise, standby=True),
-    "a compromise that calls a key back": Case(one_drains, compromise),
-    "a compromise whose deletion is lost": Case(not_deleted, compromise, standby=True),
-    "a key that ivs lost, with a standby": Case(lost_after_one, reconcile, standby=True),
-    "a key that ivs lost, and no other": Case(lost_after_one, reconcile),
-    "a key that ivs lost, with all slots filled": Case(lost_with_all_slots_filled, reconcile, steps_min=6),
-    "a key that is damaged": Case(damaged, reconcile, steps_min=6),
-    "a key that ivs says is compromised": Case(tagged, reconcile, steps_min=6),
-    "a key that is brought": Case(one_key, bring, is_run_again=True),
+    "a compromise that reactivates a key": Case(one_drains, compromise),
+    "a compromise whose deletion request is lost": Case(not_deleted, compromise, standby=True),
+    "a key lost by ivs, with a standby": Case(lost_after_one, reconcile, standby=True),
+    "a key lost by ivs, and no other": Case(lost_after_one, reconcile),
+    "a key lost by ivs, with all slots in use": Case(lost_with_all_slots_in_use, reconcile, min_steps=6),
+    "a damaged key": Case(damaged, reconcile, min_steps=6),
+    "a key tagged as compromised in ivs": Case(tagged, reconcile, min_steps=6),
+    "an import of a given key": Case(one_key, import_given, is_repeated=True),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_killed_at_any_step_the_next_run_converges(name: str, migrated: Path, tmp_path: Path) -> None:
+def test_after_a_crash_at_any_step_the_next_run_converges(name: str, migrated: Path, tmp_path: Path) -> None:
     case, crashes = CASES[name], 0
     before = InMemoryDeployment(migrated, None, POLICY._replace(standby=case.standby))
     case.before(before)
-    room = QUOTA - len([arn for arn in before.ivs.pairs if EAST in arn]) - 1
-    foreign = before.ivs.add_foreign(EAST, 0 if case.standby else min(room, 1))
+    free_slots = QUOTA - len([arn for arn in before.ivs.pairs if EAST in arn]) - 1
+    foreign = before.ivs.add_foreign(EAST, 0 if case.standby else min(free_slots, 1))
     save(before.store, tmp_path / "before.db")
     for at in itertools.count():
         deployment = before.twin(tmp_path / "before.db")
@@ -156,7 +156,7 @@ def test_killed_at_any_step_the_next_run_converges(name: str, migrated: Path, tm
         deployment.ivs.lose.clear()
         compromised = {record.id for record in deployment.store.keys.list() if record.compromised_at is not None}
         deployment.clock.advance(GRACE_SECONDS + 1)
-        if case.is_run_again:
+        if case.is_repeated:
             case.run(deployment.context())
         commands.reconcile_and_wait(deployment.context(), case.regions)
         deployment.check_settled(*case.regions)
@@ -164,4 +164,4 @@ def test_killed_at_any_step_the_next_run_converges(name: str, migrated: Path, tm
         assert not compromised & deployment.vault.key_ids()
         assert not deployment.store.journal.open_entries()
         deployment.store.close()
-    assert crashes >= case.steps_min, "every step was tried"
+    assert crashes >= case.min_steps, "every step was tried"

@@ -1,4 +1,4 @@
-"""Private keys that are damaged: what does not open is lost like what is missing; what cannot be opened now is not."""
+"""Damaged private keys: one that can never be decrypted counts as lost; one that cannot be decrypted now does not."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ DAMAGES: dict[str, Damage] = {
 
 @pytest.fixture
 def deployment(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
-    """A key that signs and a standby that has led, on the test's clock."""
+    """An active key and a standby whose propagation delay has passed."""
     made = InMemoryDeployment(migrated, tmp_path / "keys", POLICY._replace(standby=True))
     made.generate()
     made.clock.advance(POLICY.propagation_seconds)
@@ -65,23 +65,23 @@ def damage(deployment: InMemoryDeployment, key_id: str, how: Damage = DAMAGES["j
 
 
 @pytest.mark.parametrize("how", DAMAGES)
-def test_the_standby_takes_over_from_a_key_that_is_damaged(deployment: InMemoryDeployment, how: str) -> None:
-    """A worker that starts then signs as soon as whoever performs has looked."""
+def test_the_standby_takes_over_from_a_damaged_key(deployment: InMemoryDeployment, how: str) -> None:
+    """A worker that starts now signs after the next run of the rotation leader."""
     former, [(standby, _)] = deployment.active(), deployment.placements(EAST, KeyState.PREPARED)
     damage(deployment, former, DAMAGES[how])
     worker = CountingWorker(deployment, deployment.clock)
     worker.refresh.run_once()
-    assert [slot.active for slot in worker.refresh.current.keyring.region_keys.values()] == [None]
+    assert [keys.active for keys in worker.refresh.current.keyring.region_keys.values()] == [None]
     [result] = deployment.reconcile()
     assert deployment.active() == standby.id
-    assert any(f"private key of key {former} cannot sign" in words for words in texts(result.problems))
+    assert any(f"private key of key {former} cannot sign" in text for text in texts(result.problems))
     worker.refresh.run_once()
-    [slot] = worker.refresh.current.keyring.region_keys.values()
-    assert slot.active is not None
-    assert slot.active.key_id == standby.id
+    [keys] = worker.refresh.current.keyring.region_keys.values()
+    assert keys.active is not None
+    assert keys.active.key_id == standby.id
 
 
-def test_a_damaged_key_drains_and_goes_like_any_other(deployment: InMemoryDeployment) -> None:
+def test_a_damaged_key_drains_and_is_deleted_like_any_other(deployment: InMemoryDeployment) -> None:
     former = deployment.active()
     damage(deployment, former)
     deployment.reconcile()
@@ -92,7 +92,7 @@ def test_a_damaged_key_drains_and_goes_like_any_other(deployment: InMemoryDeploy
     deployment.check_settled(EAST)
 
 
-def test_without_a_standby_a_retiring_key_signs_again(migrated: Path, tmp_path: Path) -> None:
+def test_without_a_standby_a_retiring_key_is_reactivated(migrated: Path, tmp_path: Path) -> None:
     deployment = InMemoryDeployment(migrated, tmp_path / "keys")
     former = deployment.generate().id
     latter = deployment.rotate()
@@ -111,7 +111,7 @@ def test_a_damaged_standby_is_replaced(deployment: InMemoryDeployment) -> None:
     deployment.check_settled(EAST)
 
 
-def test_a_damaged_key_that_was_only_made_holds_up_no_other(migrated: Path, tmp_path: Path) -> None:
+def test_a_damaged_key_that_was_never_imported_blocks_no_other(migrated: Path, tmp_path: Path) -> None:
     deployment = InMemoryDeployment(migrated, tmp_path / "keys")
     deployment.ivs.add_foreign(EAST, 3)
     deployment.reconcile()
@@ -124,7 +124,7 @@ def test_a_damaged_key_that_was_only_made_holds_up_no_other(migrated: Path, tmp_
     assert commands.generate(deployment.context(), [EAST]).id not in {record.id for record in unused}
 
 
-def test_a_compromise_does_not_hand_over_to_a_key_that_is_known_to_be_damaged(deployment: InMemoryDeployment) -> None:
+def test_a_damaged_standby_does_not_take_over_after_a_compromise(deployment: InMemoryDeployment) -> None:
     former = deployment.active()
     deployment.rotate()
     deployment.clock.advance(POLICY.propagation_seconds)
@@ -137,7 +137,7 @@ def test_a_compromise_does_not_hand_over_to_a_key_that_is_known_to_be_damaged(de
     assert deployment.active() == former
 
 
-def test_the_right_key_can_be_brought_again(deployment: InMemoryDeployment) -> None:
+def test_the_right_private_key_can_be_imported_again(deployment: InMemoryDeployment) -> None:
     former = deployment.active()
     private_key = deployment.vault.open(former)
     damage(deployment, former)
@@ -150,41 +150,41 @@ def test_the_right_key_can_be_brought_again(deployment: InMemoryDeployment) -> N
     assert deployment.active() == former
 
 
-# --- what is no damage
+# --- keys that are not damaged
 
 
-def stays(deployment: InMemoryDeployment) -> None:
-    """The active key goes on being the active one, however often it is looked at."""
-    signing, before = deployment.active(), deployment.vault.key_ids()
+def stays_active(deployment: InMemoryDeployment) -> None:
+    """Assert that the active key stays active after several runs."""
+    active, before = deployment.active(), deployment.vault.key_ids()
     for _ in range(3):
         deployment.reconcile()
         deployment.clock.advance(KMS_RETRY_SECONDS + 1)
-    assert deployment.active() == signing
+    assert deployment.active() == active
     assert before <= deployment.vault.key_ids()
 
 
-def test_a_wrapping_key_that_is_unknown_is_no_damage(deployment: InMemoryDeployment) -> None:
+def test_a_key_under_an_unknown_wrapping_key_is_not_damaged(deployment: InMemoryDeployment) -> None:
     path = file_of(deployment, deployment.active())
     path.write_bytes(SecretCipher(passphrase(NEW)).encrypt_key(deployment.vault.open(deployment.active())))
-    stays(deployment)
+    stays_active(deployment)
 
 
-def test_an_unnamed_envelope_under_another_passphrase_is_no_damage(deployment: InMemoryDeployment) -> None:
+def test_an_unnamed_envelope_under_another_passphrase_is_not_damaged(deployment: InMemoryDeployment) -> None:
     private_key, path = deployment.vault.open(deployment.active()), file_of(deployment, deployment.active())
     path.write_bytes(keypair.private_pem(private_key, b"another passphrase"))
-    stays(deployment)
+    stays_active(deployment)
 
 
-def test_a_file_that_may_not_be_read_is_no_damage(deployment: InMemoryDeployment) -> None:
+def test_a_file_with_insecure_permissions_is_not_damaged(deployment: InMemoryDeployment) -> None:
     file_of(deployment, deployment.active()).chmod(0o644)
-    stays(deployment)
+    stays_active(deployment)
 
 
-def test_what_lies_in_the_place_of_a_file_and_is_none_is_no_damage(deployment: InMemoryDeployment) -> None:
+def test_a_directory_in_place_of_the_file_is_not_damage(deployment: InMemoryDeployment) -> None:
     path = file_of(deployment, deployment.active())
     path.unlink()
     path.mkdir()
-    stays(deployment)
+    stays_active(deployment)
 
 
 class Kms(InMemoryDeployment):
@@ -205,23 +205,23 @@ def kms(migrated: Path, tmp_path: Path) -> Kms:
     return deployment
 
 
-def test_an_outage_of_kms_is_no_damage_and_is_asked_once_in_a_while(kms: Kms) -> None:
+def test_an_outage_of_kms_is_not_damage_and_kms_is_called_rarely(kms: Kms) -> None:
     kms.kms.away = True
-    stays(kms)
+    stays_active(kms)
     calls = kms.kms.refused
     kms.reconcile()
     kms.reconcile()
     assert kms.kms.refused <= calls + 1, "a call may take seven seconds"
 
 
-def test_a_data_key_that_kms_does_not_know_is_damage(kms: Kms) -> None:
+def test_a_data_key_that_kms_cannot_decrypt_is_damage(kms: Kms) -> None:
     former, path = kms.active(), file_of(kms, kms.active())
     path.write_bytes(write(read(path.read_bytes())._replace(data_key=os.urandom(40))))
     kms.reconcile()
     assert kms.active() != former
 
 
-def test_each_private_key_is_opened_once(kms: Kms) -> None:
+def test_each_private_key_is_decrypted_once(kms: Kms) -> None:
     kms.reconcile()
     opened = kms.kms.opened
     for _ in range(5):
@@ -230,11 +230,11 @@ def test_each_private_key_is_opened_once(kms: Kms) -> None:
     assert kms.kms.opened == opened
 
 
-# --- verdicts
+# --- results of checks
 
 
 class OneKey:
-    """A vault with one private key in whatever form."""
+    """A vault with one private key in any form."""
 
     def __init__(self, kept: bytes, cipher: SecretCipher = CIPHER) -> None:
         self.kept = kept
@@ -252,21 +252,21 @@ KEPT = CIPHER.encrypt_key(OTHER)
 
 
 @given(st.data())
-def test_whatever_is_done_to_the_bytes_the_verdict_is_a_word_and_no_exception(data: st.DataObject) -> None:
+def test_changed_bytes_give_a_result_and_never_an_exception(data: st.DataObject) -> None:
     kept = bytearray(KEPT)
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(kept) - 1))
         kept[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
     vault, checks = OneKey(bytes(kept)), PrivateKeyChecks()
-    verdict = checks.damage(vault, RECORD, 0.0)  # type: ignore[arg-type]
+    result = checks.damage(vault, RECORD, 0.0)  # type: ignore[arg-type]
     try:
         opens = keypair.public_der(vault.open("k1").public_key()) == RECORD.public_der
     except VaultError:
         opens = False
-    assert not (opens and verdict)
+    assert not (opens and result)
 
 
-def test_a_verdict_is_of_the_bytes_that_were_judged() -> None:
+def test_a_result_applies_only_to_the_bytes_that_were_checked() -> None:
     vault, checks = OneKey(b"junk"), PrivateKeyChecks()
     assert checks.damage(vault, RECORD, 0.0)  # type: ignore[arg-type]
     assert checks.is_known_damaged("k1")
@@ -275,7 +275,7 @@ def test_a_verdict_is_of_the_bytes_that_were_judged() -> None:
     assert not checks.is_known_damaged("k1")
 
 
-def test_a_verdict_shows_no_key_material() -> None:
+def test_a_result_shows_no_key_material() -> None:
     pem = keypair.private_pem(OTHER, b"x" * 20)
     for kept in (b"junk", pem, write(Envelope(passphrase(OLD).name, b"", pem)), KEPT[:-90]):
         words = PrivateKeyChecks().damage(OneKey(kept), RECORD, 0.0)  # type: ignore[arg-type]
@@ -283,14 +283,14 @@ def test_a_verdict_shows_no_key_material() -> None:
 
 
 @pytest.mark.parametrize("error", [InsecureKeyFile("others may read it"), VaultError("input/output error")])
-def test_what_the_system_refuses_is_no_verdict(error: VaultError) -> None:
-    class Refusing(OneKey):
+def test_an_error_of_the_system_gives_no_result(error: VaultError) -> None:
+    class Failing(OneKey):
         def read_envelope(self, _key_id: str) -> bytes:
             raise error
 
-    assert PrivateKeyChecks().damage(Refusing(b""), RECORD, 0.0) == ""  # type: ignore[arg-type]
+    assert PrivateKeyChecks().damage(Failing(b""), RECORD, 0.0) == ""  # type: ignore[arg-type]
 
 
-def test_an_unnamed_envelope_that_is_no_key_at_all_is_damaged_whatever_wraps() -> None:
+def test_an_unnamed_envelope_without_a_key_is_damaged_under_any_wrapping_key() -> None:
     with pytest.raises(InvalidKey):
         SecretCipher(FakeKms()).decrypt_key(b"junk")

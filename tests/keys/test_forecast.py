@@ -1,4 +1,4 @@
-"""What is foretold is what would be done: forecasts, set beside the performer on a real store and a simulated IVS."""
+"""Plans match what the reconciler then does, on a real store and a simulated IVS."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def deployment(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
     return InMemoryDeployment(migrated, tmp_path / "keys")
 
 
-def foretold(deployment: InMemoryDeployment, *, replace: bool = False) -> list[Step | Wait]:
+def planned(deployment: InMemoryDeployment, *, replace: bool = False) -> list[Step | Wait]:
     standing = take_inventory(deployment.context(), EAST).region_state
     active = active_placement(standing.placements)
     if replace and active is not None:
@@ -53,13 +53,13 @@ def drained(deployment: InMemoryDeployment) -> None:
 
 @pytest.mark.parametrize("policy", [POLICY, STANDBY], ids=["without a standby", "with a standby"])
 @pytest.mark.parametrize("before", [nothing, one, two, drained])
-def test_a_rotation_goes_as_foretold(
+def test_a_rotation_goes_as_planned(
     migrated: Path, tmp_path: Path, before: Callable[[InMemoryDeployment], None], policy: object
 ) -> None:
     deployment = InMemoryDeployment(migrated, tmp_path / "keys", STANDBY if policy == STANDBY else POLICY)
     before(deployment)
     known = {entry.id for entry in deployment.store.journal.history(None, 100)}
-    coming = foretold(deployment, replace=True)
+    coming = planned(deployment, replace=True)
     deployment.slept.clear()
     commands.rotate(deployment.context(), (EAST,), "a test")
     taken = [entry.kind for entry in deployment.store.journal.history(None, 100)[::-1] if entry.id not in known]
@@ -70,39 +70,39 @@ def test_a_rotation_goes_as_foretold(
     assert len(deployment.slept) == sum(isinstance(step, Wait) for step in coming)
 
 
-def test_where_nothing_is_due_nothing_is_foretold(deployment: InMemoryDeployment) -> None:
+def test_nothing_is_planned_if_nothing_is_due(deployment: InMemoryDeployment) -> None:
     deployment.generate()
-    assert foretold(deployment) == []
+    assert planned(deployment) == []
 
 
-def test_a_full_region_waits_for_a_drain_and_then_goes_on(deployment: InMemoryDeployment) -> None:
+def test_a_full_region_waits_for_a_drain_and_then_continues(deployment: InMemoryDeployment) -> None:
     deployment.generate()
     deployment.rotate()
     deployment.rotate()
-    assert kinds(foretold(deployment, replace=True)) == [
+    assert kinds(planned(deployment, replace=True)) == [
         *("wait", "delete", "generate", "import", "wait"),
         *("delete", "activate"),  # by then the other one has drained too
     ]
 
 
-def test_where_only_others_can_make_room_it_ends_there(deployment: InMemoryDeployment) -> None:
+def test_the_plan_ends_where_an_operator_must_free_a_slot(deployment: InMemoryDeployment) -> None:
     deployment.ivs.add_foreign(EAST, 3)
-    (wait,) = foretold(deployment)
+    (wait,) = planned(deployment)
     assert isinstance(wait, Wait)
     assert wait.until is None
 
 
-def test_a_compromised_key_goes_first(deployment: InMemoryDeployment) -> None:
+def test_a_compromised_key_is_deleted_first(deployment: InMemoryDeployment) -> None:
     key = deployment.generate()
     deployment.store.keys.compromise(key.id, deployment.clock.at(), 30, include_standby=False)
-    coming = foretold(deployment)
+    coming = planned(deployment)
     assert coming[0] == Step(StepKind.DELETE, key.id, "it is compromised")
     assert kinds(coming) == ["delete", "generate", "import", "wait", "activate"]
 
 
 @pytest.mark.parametrize("is_lost", [False, True], ids=["the standby takes over", "the standby is lost"])
-def test_drains_that_start_anew_are_foretold(migrated: Path, tmp_path: Path, is_lost: bool) -> None:
-    """Where IVS does not hold the key that signs, any other may have signed in a time that the store has forgotten."""
+def test_drains_that_start_anew_are_planned(migrated: Path, tmp_path: Path, is_lost: bool) -> None:
+    """If IVS does not hold the active key, any other may have signed in a period that the store has lost."""
     deployment = InMemoryDeployment(migrated, tmp_path / "keys", STANDBY)
     two(deployment)
     deployment.reconcile()
@@ -115,7 +115,7 @@ def test_drains_that_start_anew_are_foretold(migrated: Path, tmp_path: Path, is_
     deployment.clock.advance(60)
     known = {entry.id for entry in deployment.store.journal.history(None, 100)}
     take_inventory(deployment.context(), EAST)
-    coming = foretold(deployment)
+    coming = planned(deployment)
     for step in coming:
         if isinstance(step, Wait):
             assert step.until is not None
@@ -125,7 +125,7 @@ def test_drains_that_start_anew_are_foretold(migrated: Path, tmp_path: Path, is_
     assert [step.kind for step in coming if isinstance(step, Step)] == taken
 
 
-def test_it_ends_where_keys_are_replaced_without_end(deployment: InMemoryDeployment) -> None:
+def test_the_plan_is_bounded_if_keys_are_replaced_endlessly(deployment: InMemoryDeployment) -> None:
     deployment.generate()
     standing = take_inventory(deployment.context(), EAST).region_state
     restless = POLICY._replace(max_age_seconds=0.0)

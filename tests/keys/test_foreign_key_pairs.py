@@ -1,4 +1,4 @@
-"""Two deployments that share one account and its regions: neither ever touches a pair of the other's."""
+"""Two deployments in one account and its regions never change each other's key pairs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _moves = st.lists(
 
 
 class OwnOnly:
-    """IVS as one deployment may change it."""
+    """IVS, restricted to changes that one deployment may make."""
 
     def __init__(self, ivs: SimulatedIvs, deployment_id: str) -> None:
         self._ivs = ivs
@@ -64,7 +64,7 @@ class OwnOnly:
 
 
 class Neighbour(InMemoryDeployment):
-    """One of two."""
+    """One of the two deployments."""
 
     def __init__(self, migrated: Path, number: int, ivs: SimulatedIvs, clock: ManualClock) -> None:
         own_id = f"deployment {number}"
@@ -97,10 +97,8 @@ class Neighbour(InMemoryDeployment):
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(moves=_moves)
-def test_whatever_two_deployments_do_neither_touches_the_others_pairs(
-    migrated: Path, moves: list[tuple[Any, ...]]
-) -> None:
-    """They take slots from each other, and that is all: whoever signs goes on signing."""
+def test_two_deployments_never_change_each_others_pairs(migrated: Path, moves: list[tuple[Any, ...]]) -> None:
+    """They compete for slots, and nothing else: active keys stay active."""
     ivs, clock = SimulatedIvs(), ManualClock()
     two = [Neighbour(migrated, number, ivs, clock) for number in (0, 1)]
     for move in [*moves, ("acts", 0, "advance"), ("acts", 1, "advance")]:

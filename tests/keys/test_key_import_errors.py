@@ -140,15 +140,24 @@ OTHERS: dict[str, tuple[bytes, str]] = {
     "encrypted with half an IV": (pem.pem_block(pem.SEC1, bytes(16), HALF_AN_IV), "is damaged"),
     "SEC1 under the label of PKCS#8": (pem.pem_block(pem.PKCS8, der(sec1(KEY))), "is damaged"),
     "a curve that cryptography lacks": (SM2, "on a curve or of a kind that is not supported; P-384 is required"),
-    "halves of two keys, SEC1": (pem.pem_block(pem.SEC1, swapped(KEY, OTHER, der(sec1(KEY)))), "its public and private parts do not match"),
+    "halves of two keys, SEC1": (
+        pem.pem_block(pem.SEC1, swapped(KEY, OTHER, der(sec1(KEY)))),
+        "its public and private parts do not match",
+    ),
     "halves of two keys, PKCS#8": (
         pem.pem_block(pem.PKCS8, swapped(KEY, OTHER, der(pkcs8(KEY)))),
         "its public and private parts do not match",
     ),
     "halves of two keys, DER": (swapped(KEY, OTHER, der(sec1(KEY))), "not a private key in a supported format"),
-    "halves of two keys, JWK": (json.dumps({**jwk(KEY), "d": jwk(OTHER)["d"]}).encode(), "public and private parts of this JWK do not match"),
+    "halves of two keys, JWK": (
+        json.dumps({**jwk(KEY), "d": jwk(OTHER)["d"]}).encode(),
+        "public and private parts of this JWK do not match",
+    ),
     "a JWK, public": (json.dumps({k: v for k, v in jwk(KEY).items() if k != "d"}).encode(), "a public key as a JWK"),
-    "a JWK, P-256": (json.dumps({**jwk(KEY), "crv": "P-256"}).encode(), "an EC key on P-256 as a JWK; IVS accepts P-384"),
+    "a JWK, P-256": (
+        json.dumps({**jwk(KEY), "crv": "P-256"}).encode(),
+        "an EC key on P-256 as a JWK; IVS accepts P-384",
+    ),
     "JSON": (b'{"hello": "world"}', "JSON, but neither a JWK nor"),
 }
 

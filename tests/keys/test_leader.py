@@ -1,4 +1,4 @@
-"""Keys rotate by themselves: on time, by one process, and with few questions to IVS."""
+"""Keys rotate automatically: on time, by one process, and with few calls to IVS."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from tokensvc.outages import REMINDER_INTERVAL_SECONDS
 from tokensvc.runner import IDLE
 
 LEASE_SECONDS = 30.0
-LEAD_SECONDS = 30.0
-POLICY = RotationPolicy(LEAD_SECONDS, max_staleness_seconds=910, max_age_seconds=86_400, standby=False)
+PROPAGATION_SECONDS = 30.0
+POLICY = RotationPolicy(PROPAGATION_SECONDS, max_staleness_seconds=910, max_age_seconds=86_400, standby=False)
 
 
 class Process:
-    """A process with a rotation loop; `run` lets time pass as its loop would."""
+    """A process with a rotation task. `run` advances the time and runs the task at its interval."""
 
     def __init__(self, deployment: InMemoryDeployment, *regions: str, name: str = "a") -> None:
         self.deployment = deployment
@@ -51,10 +51,10 @@ class Process:
             metrics=self.metrics,
             lease_seconds=LEASE_SECONDS,
         )
-        self.away = False
+        self.is_store_unavailable = False
 
     def context(self) -> KeysContext:
-        if self.away:
+        if self.is_store_unavailable:
             raise StoreUnavailable("the store did not answer")
         context = self.deployment.context()
         return replace(
@@ -69,13 +69,13 @@ class Process:
             self.deployment.clock.advance(INTERVAL_SECONDS)
             self.rotation.run_once()
 
-    def looks(self) -> int:
-        """How often IVS was looked at since last time."""
+    def inspections(self) -> int:
+        """The number of inspections of IVS since the last call."""
         looks = len(self.deployment.ivs.asked("ListPlaybackKeyPairs"))
         self.deployment.ivs.calls.clear()
         return looks
 
-    def figure(self, name: str) -> float:
+    def metric(self, name: str) -> float:
         return samples(self.metrics.render())[name]
 
 
@@ -89,12 +89,12 @@ def process(deployment: InMemoryDeployment) -> Process:
     return Process(deployment)
 
 
-def test_with_no_key_at_all_the_first_one_is_made_and_signs_after_the_lead(
+def test_the_first_key_is_generated_and_active_after_the_propagation_delay(
     deployment: InMemoryDeployment, process: Process
 ) -> None:
     process.run()
     [(_, placement)] = deployment.placements(EAST, KeyState.PREPARED)
-    process.run(LEAD_SECONDS - INTERVAL_SECONDS)
+    process.run(PROPAGATION_SECONDS - INTERVAL_SECONDS)
     assert not deployment.placements(EAST, KeyState.ACTIVE)
     process.run(INTERVAL_SECONDS)
     assert deployment.active() == placement.key_id
@@ -102,13 +102,13 @@ def test_with_no_key_at_all_the_first_one_is_made_and_signs_after_the_lead(
     assert not deployment.slept, "it never sleeps"
 
 
-def test_a_key_at_its_maximum_age_is_followed_by_the_next_and_goes_when_it_has_drained(
+def test_a_key_at_its_maximum_age_is_replaced_and_deleted_after_its_drain(
     deployment: InMemoryDeployment, process: Process
 ) -> None:
-    process.run(LEAD_SECONDS)
+    process.run(PROPAGATION_SECONDS)
     former = deployment.active()
     deployment.clock.advance(86_400 - INSPECTION_INTERVAL_SECONDS)
-    process.run(INSPECTION_INTERVAL_SECONDS + LEAD_SECONDS)
+    process.run(INSPECTION_INTERVAL_SECONDS + PROPAGATION_SECONDS)
     assert deployment.active() != former
     [(_, placement)] = deployment.placements(EAST, KeyState.RETIRING)
     deployment.clock.advance(POLICY.drain_seconds(placement.longest_ttl_seconds))
@@ -117,65 +117,65 @@ def test_a_key_at_its_maximum_age_is_followed_by_the_next_and_goes_when_it_has_d
     deployment.check_settled(EAST)
 
 
-def test_ivs_is_looked_at_once_a_minute_when_nothing_is_due(deployment: InMemoryDeployment, process: Process) -> None:
+def test_ivs_is_inspected_at_its_interval_when_nothing_is_due(deployment: InMemoryDeployment, process: Process) -> None:
     deployment.generate()
     process.run()
-    process.looks()
+    process.inspections()
     process.run(10 * INSPECTION_INTERVAL_SECONDS)
-    assert process.looks() == 10
+    assert process.inspections() == 10
 
 
-def test_a_wait_costs_no_look_until_it_ends(deployment: InMemoryDeployment, process: Process) -> None:
+def test_ivs_is_not_inspected_during_a_wait(deployment: InMemoryDeployment, process: Process) -> None:
     process.run()
-    process.looks()
-    process.run(LEAD_SECONDS - INTERVAL_SECONDS)
-    assert process.looks() == 0
+    process.inspections()
+    process.run(PROPAGATION_SECONDS - INTERVAL_SECONDS)
+    assert process.inspections() == 0
     process.run(INTERVAL_SECONDS)
-    assert process.looks() == 1
+    assert process.inspections() == 1
     assert deployment.active()
 
 
-def test_what_was_asked_for_is_begun_at_the_next_run(deployment: InMemoryDeployment, process: Process) -> None:
+def test_a_rotation_request_is_started_by_the_next_run(deployment: InMemoryDeployment, process: Process) -> None:
     former = deployment.generate().id
     process.run(5)
     commands.request_rotation(deployment.context(), [EAST], "a test")
     process.run(INTERVAL_SECONDS)
-    assert not deployment.placements(EAST, KeyState.PREPARED), "nobody told it"
+    assert not deployment.placements(EAST, KeyState.PREPARED), "it was not woken"
     process.rotation.wake()
     process.run()
     assert deployment.placements(EAST, KeyState.PREPARED)
-    process.run(LEAD_SECONDS)
+    process.run(PROPAGATION_SECONDS)
     assert deployment.active() != former
 
 
-def test_a_compromise_is_made_good_at_the_next_run(deployment: InMemoryDeployment, process: Process) -> None:
+def test_a_compromise_is_handled_by_the_next_run(deployment: InMemoryDeployment, process: Process) -> None:
     bad = deployment.generate().id
     process.run(5)
-    deployment.store.keys.compromise(bad, deployment.clock.at(), LEAD_SECONDS, include_standby=False)
+    deployment.store.keys.compromise(bad, deployment.clock.at(), PROPAGATION_SECONDS, include_standby=False)
     process.rotation.wake()
     process.run()
     assert not [pair for pair in deployment.ivs.pairs.values() if pair["name"].endswith(bad)]
-    process.run(LEAD_SECONDS)
+    process.run(PROPAGATION_SECONDS)
     assert deployment.active() != bad
 
 
-def test_being_asked_again_and_again_does_not_flood_ivs(deployment: InMemoryDeployment, process: Process) -> None:
+def test_frequent_wakes_do_not_flood_ivs(deployment: InMemoryDeployment, process: Process) -> None:
     deployment.generate()
     process.run()
-    process.looks()
+    process.inspections()
     for _ in range(20):
         process.rotation.wake()
         process.run(INTERVAL_SECONDS)
-    assert process.looks() == 20 * INTERVAL_SECONDS / MIN_INSPECTION_INTERVAL_SECONDS
+    assert process.inspections() == 20 * INTERVAL_SECONDS / MIN_INSPECTION_INTERVAL_SECONDS
 
 
-def test_one_performs_and_another_takes_over_within_the_lease(deployment: InMemoryDeployment) -> None:
+def test_another_process_takes_over_within_the_lease(deployment: InMemoryDeployment) -> None:
     first, second = Process(deployment, name="a"), Process(deployment, name="b")
     for _ in range(10):
         first.run()
         second.run()
         deployment.clock.advance(LEASE_SECONDS / 2)
-    assert (first.figure("tokensvc_rotation_leader"), second.figure("tokensvc_rotation_leader")) == (1, 0)
+    assert (first.metric("tokensvc_rotation_leader"), second.metric("tokensvc_rotation_leader")) == (1, 0)
     assert first.rotation.region_statuses
     assert not second.rotation.region_statuses
     killed_at = deployment.clock.wall
@@ -183,10 +183,10 @@ def test_one_performs_and_another_takes_over_within_the_lease(deployment: InMemo
         second.run(INTERVAL_SECONDS)
         assert deployment.clock.wall - killed_at <= LEASE_SECONDS * (1 + 1 / RENEWALS_PER_LEASE)
     first.run()
-    assert (first.figure("tokensvc_rotation_leader"), second.figure("tokensvc_rotation_leader")) == (0, 1)
+    assert (first.metric("tokensvc_rotation_leader"), second.metric("tokensvc_rotation_leader")) == (0, 1)
 
 
-def test_who_stops_lets_another_take_over_at_once(deployment: InMemoryDeployment) -> None:
+def test_another_process_takes_over_at_once_from_one_that_stops(deployment: InMemoryDeployment) -> None:
     first, second = Process(deployment, name="a"), Process(deployment, name="b")
     first.run()
     second.run()
@@ -195,61 +195,61 @@ def test_who_stops_lets_another_take_over_at_once(deployment: InMemoryDeployment
     assert second.rotation.region_statuses
 
 
-def test_who_does_not_perform_asks_ivs_nothing(deployment: InMemoryDeployment) -> None:
+def test_a_process_without_the_lease_does_not_call_ivs(deployment: InMemoryDeployment) -> None:
     first, second = Process(deployment, name="a"), Process(deployment, name="b")
     deployment.generate()
     first.run()
-    first.looks()
+    first.inspections()
     second.rotation.wake()
     second.run(LEASE_SECONDS - 1)
-    assert second.looks() == 0
+    assert second.inspections() == 0
 
 
-def test_trouble_is_told_until_it_is_over_and_tried_again_at_growing_pauses(
+def test_a_failure_is_reported_while_it_lasts_and_retried_with_growing_pauses(
     deployment: InMemoryDeployment, process: Process
 ) -> None:
     deployment.ivs.refuse[EAST] = outage()
     process.run()
     assert texts(process.rotation.problems) == ["us-east-1: IVS did not respond"]
-    assert process.figure('tokensvc_rotation_problems{region="us-east-1"}') == 1
+    assert process.metric('tokensvc_rotation_problems{region="us-east-1"}') == 1
     tries = []
     for _ in range(6):
         before = deployment.clock.wall
-        process.looks()
-        while not process.looks():
+        process.inspections()
+        while not process.inspections():
             process.run(INTERVAL_SECONDS)
         tries.append(deployment.clock.wall - before)
     assert tries == [RETRY_SECONDS, 10, 20, *[INSPECTION_INTERVAL_SECONDS] * 3]
     del deployment.ivs.refuse[EAST]
-    process.run(INSPECTION_INTERVAL_SECONDS + LEAD_SECONDS)
+    process.run(INSPECTION_INTERVAL_SECONDS + PROPAGATION_SECONDS)
     assert not process.rotation.problems
-    assert process.figure('tokensvc_rotation_problems{region="us-east-1"}') == 0
+    assert process.metric('tokensvc_rotation_problems{region="us-east-1"}') == 0
     assert deployment.active()
 
 
-def test_a_region_in_trouble_keeps_no_other_from_a_key(deployment: InMemoryDeployment) -> None:
+def test_a_failing_region_does_not_delay_the_others(deployment: InMemoryDeployment) -> None:
     process = Process(deployment, EAST, WEST)
     deployment.ivs.refuse[WEST] = outage()
-    process.run(LEAD_SECONDS)
+    process.run(PROPAGATION_SECONDS)
     assert deployment.active(EAST)
-    assert process.figure('tokensvc_rotation_problems{region="us-east-1"}') == 0
-    assert process.figure('tokensvc_rotation_problems{region="us-west-2"}') == 1
+    assert process.metric('tokensvc_rotation_problems{region="us-east-1"}') == 0
+    assert process.metric('tokensvc_rotation_problems{region="us-west-2"}') == 1
 
 
-def test_slots_that_others_fill_are_trouble_with_the_arithmetic_before_a_rotation_needs_them(
+def test_too_few_slots_are_reported_before_a_rotation_needs_them(
     deployment: InMemoryDeployment,
 ) -> None:
     process = Process(deployment)
     deployment.ivs.add_foreign(EAST, 2)
-    process.run(LEAD_SECONDS)
+    process.run(PROPAGATION_SECONDS)
     assert deployment.active()
     [text] = texts(process.rotation.problems)
     assert "2 of the 3 key pair slots in us-east-1 are used by other applications" in text
-    [news] = process.rotation.region_statuses
-    assert (news.slots_used, news.foreign) == (3, 2)
+    [status] = process.rotation.region_statuses
+    assert (status.slots_used, status.foreign) == (3, 2)
 
 
-def test_a_policy_that_a_longer_lease_made_impossible_is_trouble(
+def test_a_policy_made_impossible_by_a_longer_lease_is_reported(
     deployment: InMemoryDeployment, process: Process
 ) -> None:
     deployment.policy = POLICY._replace(max_staleness_seconds=86_400)
@@ -260,42 +260,42 @@ def test_a_policy_that_a_longer_lease_made_impossible_is_trouble(
     )
 
 
-def test_a_store_that_is_away_is_trouble_and_counted_and_the_next_run_goes_on(
+def test_an_unavailable_store_is_reported_and_the_next_run_continues(
     deployment: InMemoryDeployment, process: Process
 ) -> None:
-    process.away = True
+    process.is_store_unavailable = True
     for _ in range(2):
         with pytest.raises(StoreUnavailable):
             process.run()
     assert texts(process.rotation.problems) == ["rotation is not running: the store did not answer"]
-    assert process.figure('tokensvc_rotation_problems{region="us-east-1"}') == 1
-    process.away = False
-    process.run(LEAD_SECONDS)
+    assert process.metric('tokensvc_rotation_problems{region="us-east-1"}') == 1
+    process.is_store_unavailable = False
+    process.run(PROPAGATION_SECONDS)
     assert not process.rotation.problems
     assert deployment.active()
 
 
-def test_what_was_asked_while_the_store_was_away_is_not_forgotten(
-    deployment: InMemoryDeployment, process: Process
-) -> None:
+def test_a_wake_while_the_store_is_unavailable_is_not_lost(deployment: InMemoryDeployment, process: Process) -> None:
     deployment.generate()
     process.run(5)
-    process.looks()
-    process.away = True
+    process.inspections()
+    process.is_store_unavailable = True
     process.rotation.wake()
     with pytest.raises(StoreUnavailable):
         process.run()
-    process.away = False
+    process.is_store_unavailable = False
     process.run()
-    assert process.looks() == 1
+    assert process.inspections() == 1
 
 
-def test_the_news_of_a_region_say_what_comes_next_and_when(deployment: InMemoryDeployment, process: Process) -> None:
+def test_the_status_of_a_region_names_the_next_action_and_its_time(
+    deployment: InMemoryDeployment, process: Process
+) -> None:
     process.run()
     [waiting] = process.rotation.region_statuses
     assert waiting.next_action == "the next key can sign once its propagation delay has passed"
-    assert waiting.next_action_at == waiting.observed_at + LEAD_SECONDS
-    process.run(LEAD_SECONDS)
+    assert waiting.next_action_at == waiting.observed_at + PROPAGATION_SECONDS
+    process.run(PROPAGATION_SECONDS)
     [settled] = process.rotation.region_statuses
     [(_, placement)] = deployment.placements(EAST, KeyState.ACTIVE)
     assert placement.activated_at is not None
@@ -304,36 +304,36 @@ def test_the_news_of_a_region_say_what_comes_next_and_when(deployment: InMemoryD
     assert (settled.slots_used, settled.foreign) == (1, 0)
 
 
-def test_a_drain_that_comes_before_the_next_rotation_is_what_comes_next(
+def test_a_drain_that_ends_before_the_next_rotation_is_the_next_action(
     deployment: InMemoryDeployment, process: Process
 ) -> None:
     former = deployment.generate().id
     deployment.rotate()
     process.run()
-    [news] = process.rotation.region_statuses
-    assert news.next_action == f"the last token of key {former} expires and its pair is deleted"
+    [status] = process.rotation.region_statuses
+    assert status.next_action == f"the last token of key {former} expires and its pair is deleted"
 
 
-def test_without_a_maximum_age_nothing_comes_next(migrated: Path, tmp_path: Path) -> None:
+def test_without_a_maximum_age_there_is_no_next_action(migrated: Path, tmp_path: Path) -> None:
     deployment = InMemoryDeployment(migrated, tmp_path / "other", POLICY._replace(max_age_seconds=None))
     deployment.generate()
     process = Process(deployment)
     process.run()
-    [news] = process.rotation.region_statuses
-    assert (news.next_action, news.next_action_at) == ("", None)
+    [status] = process.rotation.region_statuses
+    assert (status.next_action, status.next_action_at) == ("", None)
 
 
 def _lines(lines: Sequence[Mapping[str, Any]], event: str) -> list[Mapping[str, Any]]:
     return [line for line in lines if line["event"] == event]
 
 
-def test_ivs_away_is_logged_when_it_starts_once_a_minute_and_when_it_ends(
+def test_an_outage_of_ivs_is_logged_at_its_start_once_a_minute_and_at_its_end(
     deployment: InMemoryDeployment, process: Process
 ) -> None:
-    process.run(LEAD_SECONDS)
+    process.run(PROPAGATION_SECONDS)
     with capture_logs() as lines:
         deployment.ivs.refuse[EAST] = outage()
-        process.run(600 + LEAD_SECONDS)
+        process.run(600 + PROPAGATION_SECONDS)
         del deployment.ivs.refuse[EAST]
         process.run(2 * INSPECTION_INTERVAL_SECONDS)
     failed = _lines(lines, "rotation failed in a region")
@@ -342,13 +342,13 @@ def test_ivs_away_is_logged_when_it_starts_once_a_minute_and_when_it_ends(
     assert 8 <= len(failed) <= 600 / REMINDER_INTERVAL_SECONDS + 1
     [again] = _lines(lines, "rotation recovered in a region")
     assert again["seconds"] == pytest.approx(600, abs=2 * INSPECTION_INTERVAL_SECONDS)
-    assert not [line for line in lines if "will retry" in str(line)], "each look had a line of its own"
+    assert not [line for line in lines if "will retry" in str(line)], "each inspection had its own line"
 
 
-def test_what_keeps_viewers_from_playing_is_an_error_when_it_starts_and_once_a_minute(
+def test_an_alarm_is_logged_as_an_error_at_its_start_and_once_a_minute(
     deployment: InMemoryDeployment, process: Process
 ) -> None:
-    process.run(LEAD_SECONDS)
+    process.run(PROPAGATION_SECONDS)
     [(record, _)] = deployment.placements(EAST, KeyState.ACTIVE)
     deployment.lose_pair(record.id)
     others = deployment.ivs.add_foreign(EAST, 3)
@@ -356,16 +356,16 @@ def test_what_keeps_viewers_from_playing_is_an_error_when_it_starts_and_once_a_m
         process.run(600)
         for arn in others:
             del deployment.ivs.pairs[arn]
-        process.run(2 * INSPECTION_INTERVAL_SECONDS + LEAD_SECONDS)
+        process.run(2 * INSPECTION_INTERVAL_SECONDS + PROPAGATION_SECONDS)
     errors = [line for line in lines if line["log_level"] == "error"]
     assert 8 <= len(errors) <= 600 / REMINDER_INTERVAL_SECONDS + 2
     assert len(_lines(lines, "tokens can be issued and are accepted by IVS again")) == 1
 
 
-def test_a_run_that_had_nothing_to_do_is_idle(deployment: InMemoryDeployment, process: Process) -> None:
+def test_a_run_with_nothing_to_do_is_idle(deployment: InMemoryDeployment, process: Process) -> None:
     assert process.rotation.run_once() is None
     assert process.rotation.run_once() is IDLE
-    process.away = True
+    process.is_store_unavailable = True
     process.rotation.wake()
     deployment.clock.advance(MIN_INSPECTION_INTERVAL_SECONDS)
     with pytest.raises(StoreUnavailable):

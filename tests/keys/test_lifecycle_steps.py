@@ -186,7 +186,9 @@ def test_a_standby_whose_private_half_is_lost_goes_and_never_signs() -> None:
 def test_no_key_is_deleted_as_drained_or_unused_while_the_one_that_signs_is_missing(other: KeyPlacement) -> None:
     """The store may be a restored one, and that key may have signed in the time it has forgotten."""
     assert due(region(active("k1"), other, private_key_lost=keys("k2"))) == (DELETE, "k2")
-    region_state = region(active("k1"), other, private_key_lost=keys("k2"), absent_in_ivs=keys("k1"), recheck_at=ago(-5))
+    region_state = region(
+        active("k1"), other, private_key_lost=keys("k2"), absent_in_ivs=keys("k1"), recheck_at=ago(-5)
+    )
     assert waits(region_state).until == ago(-5)
     assert due(region_state._replace(confirmed_absent=keys("k1"))) == (RECORD_ABSENCE, "k1")
     assert due(region_state._replace(configured=False)) == (DELETE, "k2")
