@@ -12,8 +12,8 @@ from tests.storage.samples import (
     FAR,
     HERE,
     LATER,
-    POLICY,
     MAX_STALENESS_SECONDS,
+    POLICY,
     channel,
     denial,
     in_flight,
@@ -218,7 +218,9 @@ def settle_or_raise(store: Store, who: int, race_round: int) -> int:
         return len(settled)
     names = [f"v{race_round}x{number}" for number in range(CHANGES_A_ROUND)]
     wanted = [revocation(f"{name} again", name) for name in reversed(names)]
-    return min(answer.version for answer in store.revocations.accept("backend", wanted, Priority.BULK, MAX_STALENESS_SECONDS))
+    return min(
+        answer.version for answer in store.revocations.accept("backend", wanted, Priority.BULK, MAX_STALENESS_SECONDS)
+    )
 
 
 def cancel_or_settle(store: Store, who: int, race_round: int) -> str:
@@ -232,7 +234,9 @@ def cancel_or_settle(store: Store, who: int, race_round: int) -> str:
 def cancel_or_join(store: Store, who: int, race_round: int) -> str:
     if who == 0:
         return store.revocations.cancel(f"r{race_round}", EVERYONE).state
-    store.revocations.accept("backend", [revocation(f"joins r{race_round}", f"v{race_round}x0")], Priority.BULK, MAX_STALENESS_SECONDS)
+    store.revocations.accept(
+        "backend", [revocation(f"joins r{race_round}", f"v{race_round}x0")], Priority.BULK, MAX_STALENESS_SECONDS
+    )
     return "joined"
 
 

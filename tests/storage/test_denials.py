@@ -95,7 +95,9 @@ def test_an_id_is_random_and_of_one_denial_alone(store: Store) -> None:
 
 
 def test_removing_a_denial_keeps_the_minimum_version(store: Store) -> None:
-    [accepted] = store.revocations.accept("backend", [revocation("r", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS)
+    [accepted] = store.revocations.accept(
+        "backend", [revocation("r", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS
+    )
     [denied] = in_force(store)
     store.denials.remove(denied.id, EVERYONE)
     [row] = everything(store)
@@ -190,7 +192,9 @@ def test_only_what_matters_to_nobody_any_more_is_pruned(store: Store) -> None:
     store.denials.add("backend", [denial("over", now - 100), denial("removed", now + 100), denial("holds", now + 100)])
     [removed] = [d for d in in_force(store) if d.digest == viewer_digest(CHANNEL, "removed")]
     store.denials.remove(removed.id, EVERYONE)
-    store.revocations.accept("backend", [revocation("r", "over", deny_seconds=0)], Priority.INTERACTIVE, MAX_STALENESS_SECONDS)
+    store.revocations.accept(
+        "backend", [revocation("r", "over", deny_seconds=0)], Priority.INTERACTIVE, MAX_STALENESS_SECONDS
+    )
     store.denials.add("backend", [denial("old", now - 100)])
     assert store.denials.prune(datetime.fromtimestamp(now, UTC), 10) == 1
     assert {row.digest for row in everything(store)} == {

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from tests.storage.samples import channel
 from tokensvc.cli.remedies import failure_text
-from tokensvc.errors import SchemaMismatch, StoreUnavailable
+from tokensvc.errors import InvalidDatabaseUrl, StoreNotFound, StoreUnavailable
 from tokensvc.storage.engine import make_engine, read_transaction, write_transaction
 from tokensvc.storage.schema import leases, metadata, versions
 from tokensvc.storage.store import Store, open_store, store_for_engine
@@ -117,7 +117,7 @@ def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_a_store_is_never_made_by_opening_it(tmp_path: Path) -> None:
-    with pytest.raises(SchemaMismatch) as failed:
+    with pytest.raises(StoreNotFound) as failed:
         open_store(f"sqlite:///{tmp_path}/store.db")
     assert "db upgrade" in failure_text(failed.value)
     assert list(tmp_path.iterdir()) == []
@@ -152,7 +152,7 @@ def test_postgresql_has_three_names(postgres_url: str, scheme: str) -> None:
 
 @pytest.mark.parametrize("url", ["", "nothing", "mysql://user:hunter2@host/db", "postgresql+asyncpg://u:hunter2@h/d"])
 def test_another_database_is_refused(url: str) -> None:
-    with pytest.raises(SchemaMismatch, match="must begin with sqlite:/// or postgresql://") as refused:
+    with pytest.raises(InvalidDatabaseUrl, match="must begin with sqlite:/// or postgresql://") as refused:
         make_engine(url)
     assert "hunter2" not in str(refused.value) + refused.value.detail
 

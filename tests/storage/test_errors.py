@@ -21,7 +21,7 @@ from tests.storage.samples import AT, channel, secret
 from tests.support.postgres import PostgresServer, postgres_server, unavailable_reason
 from tokensvc.cli.remedies import failure_text
 from tokensvc.deployment.versions import Position
-from tokensvc.errors import Conflict, SchemaMismatch, StoreError, StoreUnavailable
+from tokensvc.errors import Conflict, InvalidDatabaseUrl, SchemaMismatch, StoreError, StoreNotFound, StoreUnavailable
 from tokensvc.storage import errors as failures
 from tokensvc.storage import migrate, schema
 from tokensvc.storage.engine import make_engine, read_transaction, write_transaction
@@ -194,7 +194,7 @@ def test_a_server_s_own_words_are_in_the_detail(own_postgres: PostgresServer) ->
     ],
 )
 def test_a_url_that_is_misspelt_is_refused_without_its_password(url: str) -> None:
-    with pytest.raises(SchemaMismatch) as failed:
+    with pytest.raises(InvalidDatabaseUrl) as failed:
         open_store(url, timeout_seconds=TIMEOUT_SECONDS)
     assert "hunter2" not in "".join(traceback.format_exception(failed.value)) + failed.value.detail
 
@@ -329,7 +329,7 @@ def test_a_directory_that_cannot_be_written_to_is_away(sqlite_template: Path) ->
 
 def test_a_file_that_is_no_database_is_unfit(tmp_path: Path) -> None:
     (tmp_path / "store.db").write_bytes(b"this is not a database, however long one looks at it" * 100)
-    with pytest.raises(SchemaMismatch, match="not a SQLite database"):
+    with pytest.raises(StoreNotFound, match="not a SQLite database"):
         open_store(f"sqlite:///{tmp_path}/store.db")
 
 

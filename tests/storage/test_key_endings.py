@@ -100,7 +100,7 @@ def test_a_deletion_decided_before_a_compromise_is_begun_all_the_same(store: Sto
 
 def test_what_is_nowhere_is_not_deleted(store: Store) -> None:
     samples.add_key(store, "k1", HERE)
-    with pytest.raises(ConcurrentModification, match="not known to be in eu-west-1"):
+    with pytest.raises(ConcurrentModification, match="never imported in eu-west-1"):
         store.keys.start_deletion(place_of(store, "k1")._replace(account_region=THERE), AT)
     with pytest.raises(KeyNotFound):
         store.keys.start_deletion(place_of(store, "k1")._replace(key_id="k9"), AT)

@@ -170,7 +170,7 @@ def test_only_a_prepared_key_becomes_active(store: Store) -> None:
     store.keys.record_deletion("k1", HERE, LATER)
     with pytest.raises(ConcurrentModification, match="retired"):
         store.keys.activate("k1", HERE, LATER, 3600)
-    with pytest.raises(ConcurrentModification, match="not known to be in eu-west-1"):
+    with pytest.raises(ConcurrentModification, match="never imported in eu-west-1"):
         store.keys.activate("k1", THERE, LATER, 3600)
 
 
@@ -179,7 +179,7 @@ def test_an_active_key_is_not_retired(store: Store) -> None:
     store.keys.activate("k1", HERE, AT, 3600)
     with pytest.raises(ConcurrentModification, match="active"):
         store.keys.record_deletion("k1", HERE, LATER)
-    with pytest.raises(ConcurrentModification, match="not known to be in eu-west-1"):
+    with pytest.raises(ConcurrentModification, match="never imported in eu-west-1"):
         store.keys.record_deletion("k1", THERE, LATER)
 
 

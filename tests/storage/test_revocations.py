@@ -164,15 +164,21 @@ def test_however_many_are_accepted_it_takes_few_statements(store: Store, count: 
         store.revocations.accept("backend", wanted, Priority.BULK, MAX_STALENESS_SECONDS, KEY)
     assert len(statements) <= 22
     with counted(store.engine) as statements:
-        store.revocations.accept("backend", [w._replace(id=f"again {w.id}") for w in wanted], Priority.BULK, MAX_STALENESS_SECONDS)
+        store.revocations.accept(
+            "backend", [w._replace(id=f"again {w.id}") for w in wanted], Priority.BULK, MAX_STALENESS_SECONDS
+        )
     assert len(statements) <= 24
     assert store.revocation_queue.backlogs()[HERE].queued == count
 
 
 def test_a_repeated_request_gets_the_first_answer_and_changes_nothing(store: Store) -> None:
-    first = store.revocations.accept("backend", [revocation("r1", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, KEY)
+    first = store.revocations.accept(
+        "backend", [revocation("r1", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, KEY
+    )
     before = store.versions.read().denials.number
-    again = store.revocations.accept("backend", [revocation("r2", "v")], Priority.INTERACTIVE, 2 * MAX_STALENESS_SECONDS, KEY)
+    again = store.revocations.accept(
+        "backend", [revocation("r2", "v")], Priority.INTERACTIVE, 2 * MAX_STALENESS_SECONDS, KEY
+    )
     assert again == first
     assert store.versions.read().denials.number == before
     with pytest.raises(RevocationNotFound):
@@ -183,7 +189,11 @@ def test_the_same_key_for_another_body_is_refused(store: Store) -> None:
     store.revocations.accept("backend", [revocation("r1", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, KEY)
     with pytest.raises(IdempotencyKeyReused) as refused:
         store.revocations.accept(
-            "backend", [revocation("r2", "w")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, KEY._replace(body_digest=b"x")
+            "backend",
+            [revocation("r2", "w")],
+            Priority.INTERACTIVE,
+            MAX_STALENESS_SECONDS,
+            KEY._replace(body_digest=b"x"),
         )
     assert [error.field for error in refused.value.errors] == ["Idempotency-Key"]
     assert len(claim(store)) == 1
@@ -191,7 +201,9 @@ def test_the_same_key_for_another_body_is_refused(store: Store) -> None:
 
 def test_keys_of_two_callers_are_apart(store: Store) -> None:
     for caller in ("one", "two"):
-        store.revocations.accept(caller, [revocation(f"of {caller}", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, KEY)
+        store.revocations.accept(
+            caller, [revocation(f"of {caller}", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, KEY
+        )
     assert len(store.revocations.list(EVERYONE, limit=9)) == 2
 
 
@@ -204,14 +216,25 @@ def age_keys(store: Store, hours: float) -> None:
 def test_a_key_is_free_again_after_a_day(store: Store) -> None:
     store.revocations.accept("backend", [revocation("r1", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, KEY)
     age_keys(store, 23.9)
-    assert store.revocations.accept("backend", [revocation("r2", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, KEY)[0].id == "r1"
+    assert (
+        store.revocations.accept("backend", [revocation("r2", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, KEY)[
+            0
+        ].id
+        == "r1"
+    )
     age_keys(store, 0.2)
     other = KEY._replace(body_digest=b"another")
     assert (
-        store.revocations.accept("backend", [revocation("r3", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, other)[0].id == "r3"
+        store.revocations.accept(
+            "backend", [revocation("r3", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, other
+        )[0].id
+        == "r3"
     )
     assert (
-        store.revocations.accept("backend", [revocation("r4", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, other)[0].id == "r3"
+        store.revocations.accept(
+            "backend", [revocation("r4", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, other
+        )[0].id
+        == "r3"
     )
 
 

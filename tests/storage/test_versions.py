@@ -73,7 +73,7 @@ def test_what_changes_nothing_raises_nothing(store: Store) -> None:
 
 def change_and_fail(store: Store) -> None:
     with write_transaction(store.engine) as connection:
-        connection.execute(sa.update(schema.versions).values(n=99))
+        connection.execute(sa.update(schema.versions).values(number=99))
         raise RuntimeError
 
 
