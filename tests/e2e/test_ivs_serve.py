@@ -74,7 +74,7 @@ def test_rate_limits_and_regions_apply_unless_disabled_and_streams_survive_a_res
         )
         assert there.create_channel()["channel"]["arn"].startswith("arn:aws:ivs:mars-north-9:")
         there.close()
-        assert "rates are off" in ivs.process.err
+        assert "rate limits are off" in ivs.process.err
         assert "clock is 60 seconds ahead" in ivs.process.err
         for _ in range(100):
             (after,) = ivs.client.list_streams()["streams"]
