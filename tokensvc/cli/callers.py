@@ -27,7 +27,10 @@ from tokensvc.settings import read_settings
 
 app = typer.Typer(help="Manage callers of the HTTP API and their API keys.", no_args_is_help=True, add_completion=False)
 Name = Annotated[
-    str, typer.Argument(help="Name of the caller: at most 64 letters, digits, dots, underscores and dashes.")
+    str,
+    typer.Argument(
+        metavar="NAME", help="Name of the caller: at most 64 letters, digits, dots, underscores and dashes."
+    ),
 ]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")

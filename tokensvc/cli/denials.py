@@ -17,17 +17,17 @@ from tokensvc.revocations.requests import DenialQuery, read_denial
 from tokensvc.revocations.views import DenialView
 
 app = typer.Typer(help="Block viewers from getting tokens.", no_args_is_help=True, add_completion=False)
-AllChannels = Annotated[bool, typer.Option("--all-channels", help="Apply to all channels.")]
+AllChannels = Annotated[bool, typer.Option("--all-channels", help="All channels (*) instead of --channel.")]
 Channel = Annotated[str | None, typer.Option(help="ARN of the channel.")]
 
 
 @app.command()
 def add(
-    channel: Annotated[list[str] | None, typer.Option(help="A channel ARN; may be repeated.")] = None,
+    channel: Annotated[list[str] | None, typer.Option(help="ARN of the channel; may be repeated.")] = None,
     all_channels: AllChannels = False,
     viewer: Viewer = None,
     subject: Subject = None,
-    seconds: Annotated[int | None, typer.Option(help="Duration of the denial.")] = None,
+    seconds: Annotated[int | None, typer.Option(help="Duration of the denial, in seconds.")] = None,
     until: Annotated[
         str | None, typer.Option(help="End of the denial, such as 2026-11-21T10:00:00Z. Not with --seconds.")
     ] = None,
@@ -69,7 +69,9 @@ def list_(
 
 @app.command()
 def remove(
-    denial_ids: Annotated[list[str] | None, typer.Argument(help="Denial ids, as shown by `list`.")] = None,
+    denial_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="ID", help="Denial ids, as shown by `list`.")
+    ] = None,
     channel: Channel = None,
     all_channels: AllChannels = False,
     viewer: Viewer = None,

@@ -24,8 +24,8 @@ from tokensvc.revocations.views import AcceptedRevocationView, RevocationView
 app = typer.Typer(
     help="Revoke viewers: end their sessions and block new tokens.", no_args_is_help=True, add_completion=False
 )
-Id = Annotated[str, typer.Argument(help="Revocation id, as shown by `add` and `list`.")]
-Ids = Annotated[list[str], typer.Argument(help="Revocation ids, as shown by `add` and `list`.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="Revocation id, as shown by `add` and `list`.")]
+Ids = Annotated[list[str], typer.Argument(metavar="ID", help="Revocation ids, as shown by `add` and `list`.")]
 
 
 @app.command()
@@ -75,9 +75,7 @@ def add(
 
 @app.command("list")
 def list_(
-    state: Annotated[
-        RevocationState | None, typer.Option(help="Only revocations of which a part is in this state.")
-    ] = None,
+    state: Annotated[RevocationState | None, typer.Option(help="Only revocations with a part in this state.")] = None,
     channel: Annotated[str | None, typer.Option(help="Only revocations of this channel.")] = None,
     viewer: Viewer = None,
     subject: Subject = None,
@@ -107,7 +105,9 @@ def show(revocation_id: Id, as_json: AsJson = False) -> None:
 
 @app.command()
 def watch(
-    revocation_id: Annotated[str | None, typer.Argument(help="Revocation to follow. Default: all queues.")] = None,
+    revocation_id: Annotated[
+        str | None, typer.Argument(metavar="ID", help="Revocation to follow. Default: all queues.")
+    ] = None,
     run_once: Annotated[bool, typer.Option("--once", help="Print the current status and exit.")] = False,
     every: Annotated[float, typer.Option(min=0.01, max=3600, help="Seconds between updates.")] = 2.0,
     as_json: AsJson = False,
@@ -141,7 +141,9 @@ def watch(
 
 @app.command()
 def retry(
-    revocation_ids: Annotated[list[str] | None, typer.Argument(help="Revocation ids, as shown by `list`.")] = None,
+    revocation_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="ID", help="Revocation ids, as shown by `list`.")
+    ] = None,
     all_failed: Annotated[bool, typer.Option("--all", help="Retry all failed revocations.")] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -30,7 +30,8 @@ def _tokens() -> None:
 @app.command()
 def explain(
     token: Annotated[
-        str, typer.Argument(help="The token, or a playback URL that contains it; - reads standard input.")
+        str,
+        typer.Argument(metavar="TOKEN", help="The token, or a playback URL that contains it; - reads standard input."),
     ],
     channel: Annotated[
         str | None, typer.Option(help="ARN of the channel to be played. Default: the channel of the playback URL.")
@@ -49,8 +50,9 @@ def explain(
 ) -> None:
     """Check a token against every rule of the IVS edge, without calling IVS.
 
-    Works for any issuer's token and never needs a private key. Exits with 4 if a rule denies the token, otherwise with
-    0, even if the outcome depends on facts that only IVS knows or that were not supplied.
+    Works for any issuer's token and never needs a private key.
+
+    Exits with 4 if a rule denies the token; with 0 also if facts are missing or known only to IVS.
     """
     text, played = _extract_token(sys.stdin.read() if token == "-" else token)  # noqa: S105 - a dash is no password
     keys = [keypair.read_public_pem(path.read_bytes()) for path in public_key] if public_key else None

@@ -32,8 +32,8 @@ Arns = Annotated[
 def generate(as_json: AsJson = False) -> None:
     """Create a P-384 key pair, store the private key encrypted and import the public key into IVS.
 
-    In regions without an active key the new key becomes active, and a standby for the next rotation is created too
-    (see TOKENSVC_KEY_STANDBY). In other regions the new key stays prepared until a rotation uses it.
+    Where no key is active the new key becomes active, and a standby is created too (TOKENSVC_KEY_STANDBY).
+    Elsewhere it stays prepared until a rotation uses it.
     """
     with open_for_write() as opened:
         before = {record.id for record in opened.context.keys.list()}
@@ -43,7 +43,7 @@ def generate(as_json: AsJson = False) -> None:
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="File with the private key; - reads standard input.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File with the private key; - reads standard input.")],
     passphrase_file: Annotated[
         Path | None,
         typer.Option(help="File with the passphrase of an encrypted key. Default: prompt on a terminal."),
@@ -63,8 +63,8 @@ def import_(
 ) -> None:
     """Import an existing P-384 private key: PEM or DER, SEC1 or PKCS#8, encrypted, escaped or base64-encoded.
 
-    Where its public key is already in IVS, that key pair is adopted; elsewhere it is imported. The key is then
-    prepared.
+    Where its public key is already in IVS, that key pair is adopted; elsewhere it is imported.
+    The key is then prepared: `tokensvc keys activate` makes it the active one.
     """
     parsed = _read_key_file(file, passphrase_file)
     print_progress(f"found {parsed.description}")
