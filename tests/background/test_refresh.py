@@ -92,7 +92,7 @@ def test_a_key_is_decrypted_and_prepared_once(stage: InMemoryDeployment, worker:
 
 def test_an_undecryptable_key_affects_only_its_region(stage: InMemoryDeployment, worker: CountingWorker) -> None:
     good, bad = stage.bring(WEST), stage.bring(EAST)
-    private_key = stage.vault.open(bad.id)
+    private_key = stage.vault.load(bad.id)
     stage.vault.remove(bad.id)
     worker.refresh.run_once()
     slots = worker.refresh.current.keyring.region_keys

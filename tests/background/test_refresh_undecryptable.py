@@ -176,9 +176,9 @@ def test_a_key_of_two_regions_is_tried_once_per_refresh(stage: InMemoryDeploymen
     opened: list[str] = []
 
     class Counting(KeyFiles):
-        def open(self, key_id: str) -> Any:
+        def load(self, key_id: str) -> Any:
             opened.append(key_id)
-            return super().open(key_id)
+            return super().load(key_id)
 
     stage.vault.remove(record.id)
     worker = CountingWorker(stage, clock)

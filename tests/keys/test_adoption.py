@@ -155,7 +155,7 @@ def test_a_conflict_with_an_untagged_pair_suggests_its_adoption(deployment: InMe
     with pytest.raises(ControlPlaneUnavailable):
         deployment.generate()
     (record,) = deployment.store.keys.list()
-    arn = deployment.ivs.add_pair(EAST, deployment.vault.open(record.id).public_key())
+    arn = deployment.ivs.add_pair(EAST, deployment.vault.load(record.id).public_key())
     with pytest.raises(KeyPairAlreadyImported) as raised:
         commands.reconcile_and_wait(deployment.context(), (EAST,))
     assert raised.value.remedy == Remedy(Action.ADOPT_KEY_PAIR, {"key_id": record.id, "arn": arn})

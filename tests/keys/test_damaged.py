@@ -139,11 +139,11 @@ def test_a_damaged_standby_does_not_take_over_after_a_compromise(deployment: InM
 
 def test_the_right_private_key_can_be_imported_again(deployment: InMemoryDeployment) -> None:
     former = deployment.active()
-    private_key = deployment.vault.open(former)
+    private_key = deployment.vault.load(former)
     damage(deployment, former)
     assert import_key(deployment.context(), private_key, [EAST]).id == former
     assert (
-        keypair.public_der(deployment.vault.open(former).public_key())
+        keypair.public_der(deployment.vault.load(former).public_key())
         == require_key(deployment.store.keys.list(), former).public_der
     )
     deployment.reconcile()
@@ -165,12 +165,12 @@ def stays_active(deployment: InMemoryDeployment) -> None:
 
 def test_a_key_under_an_unknown_wrapping_key_is_not_damaged(deployment: InMemoryDeployment) -> None:
     path = file_of(deployment, deployment.active())
-    path.write_bytes(SecretCipher(passphrase(NEW)).encrypt_key(deployment.vault.open(deployment.active())))
+    path.write_bytes(SecretCipher(passphrase(NEW)).encrypt_key(deployment.vault.load(deployment.active())))
     stays_active(deployment)
 
 
 def test_an_unnamed_envelope_under_another_passphrase_is_not_damaged(deployment: InMemoryDeployment) -> None:
-    private_key, path = deployment.vault.open(deployment.active()), file_of(deployment, deployment.active())
+    private_key, path = deployment.vault.load(deployment.active()), file_of(deployment, deployment.active())
     path.write_bytes(keypair.private_pem(private_key, b"another passphrase"))
     stays_active(deployment)
 
@@ -243,7 +243,7 @@ class OneKey:
     def read_envelope(self, _key_id: str) -> bytes:
         return self.kept
 
-    def open(self, _key_id: str) -> PrivateKey:
+    def load(self, _key_id: str) -> PrivateKey:
         return self._cipher.decrypt_key(self.kept)
 
 
@@ -260,7 +260,7 @@ def test_changed_bytes_give_a_result_and_never_an_exception(data: st.DataObject)
     vault, checks = OneKey(bytes(kept)), PrivateKeyChecks()
     result = checks.damage(vault, RECORD, 0.0)  # type: ignore[arg-type]
     try:
-        opens = keypair.public_der(vault.open("k1").public_key()) == RECORD.public_der
+        opens = keypair.public_der(vault.load("k1").public_key()) == RECORD.public_der
     except VaultError:
         opens = False
     assert not (opens and result)

@@ -528,7 +528,7 @@ def test_a_tag_shows_that_other_keys_may_have_signed(tagged: Deployment) -> None
 def test_a_tagged_key_is_neither_activated_nor_adopted_nor_imported(tagged: Deployment) -> None:
     bad = tagged.active()
     record = require_key(tagged.store.keys.list(), bad)
-    private_key = tagged.vault.open(bad)
+    private_key = tagged.vault.load(bad)
     arn = next(placement.arn for placement in record.placements if placement.account_region.region == EAST)
     acts: tuple[Callable[[], object], ...] = (
         lambda: commands.activate(tagged.context(), bad, [EAST]),

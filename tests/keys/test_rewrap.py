@@ -62,7 +62,7 @@ class Deployment:
     def check_readable(self, cipher: SecretCipher) -> None:
         """Everything opens, as what it was."""
         for key_id, key in KEYS.items():
-            assert self.vault(cipher).open(key_id).private_numbers() == key.private_numbers()
+            assert self.vault(cipher).load(key_id).private_numbers() == key.private_numbers()
         for kept in self.store.deployment.subject_keys():
             opened = cipher.decrypt_secret(SUBJECT_KEY_PURPOSE, kept.wrapped)
             assert opened == b"%d" % kept.version * 32

@@ -25,7 +25,7 @@ def deployment(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
 def test_generate_makes_a_key_that_ivs_holds_and_the_vault_keeps(deployment: InMemoryDeployment) -> None:
     record = deployment.generate()
     [pair] = deployment.ivs.pairs.values()
-    private_key = deployment.vault.open(record.id)
+    private_key = deployment.vault.load(record.id)
     assert pair["material"] == keypair.public_pem(private_key.public_key())
     assert pair["tags"] == {DEPLOYMENT_TAG: deployment.store.deployment.read().id, KEY_TAG: record.id}
     assert pair["fingerprint"] == record.fingerprint
@@ -306,7 +306,7 @@ def test_a_fingerprint_that_differs_is_reported_and_the_key_put_to_work_by_an_op
 
 def test_no_step_tells_a_private_key(deployment: InMemoryDeployment) -> None:
     record = deployment.generate()
-    number = deployment.vault.open(record.id).private_numbers().private_value
+    number = deployment.vault.load(record.id).private_numbers().private_value
     text = " ".join(deployment.reports)
     assert text
     assert f"{number:x}" not in text

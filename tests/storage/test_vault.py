@@ -34,7 +34,7 @@ def test_a_row_holds_text_that_openssl_could_read(vault: Vault, store: Store, pr
 def test_every_machine_of_the_deployment_reads_it(vault: Vault, store_url: str, private_key: PrivateKey) -> None:
     vault.put("k1", private_key)
     elsewhere = open_store(store_url)
-    assert SqlVault(elsewhere.engine, CIPHER).open("k1").private_numbers() == private_key.private_numbers()
+    assert SqlVault(elsewhere.engine, CIPHER).load("k1").private_numbers() == private_key.private_numbers()
     elsewhere.close()
 
 
@@ -47,4 +47,4 @@ def test_a_store_that_is_away_is_said_to_be_away_not_a_key_to_be_missing(
     store.close()
     Path(sqlite_url.removeprefix("sqlite:///")).unlink()
     with pytest.raises(StoreUnavailable):
-        vault.open("k1")
+        vault.load("k1")

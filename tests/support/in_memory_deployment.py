@@ -28,7 +28,7 @@ from tokensvc.vault.key_files import KeyFiles
 from tokensvc.vault.store import Vault
 
 POLICY = RotationPolicy(propagation_seconds=30, max_staleness_seconds=910, standby=False)
-READS = frozenset({"list", "read", "open", "open_entries", "history", "get", "newest", "key_ids", "read_envelope"}) | {
+READS = frozenset({"list", "read", "load", "open_entries", "history", "get", "newest", "key_ids", "read_envelope"}) | {
     "ListPlaybackKeyPairs",
     "GetPlaybackKeyPair",
 }
@@ -173,7 +173,7 @@ class InMemoryDeployment:
                     "a key that IVS does not hold may have signed tokens that still live"
                 )
                 if record.id not in self.damaged:
-                    assert public_der(self.vault.open(record.id).public_key()) == record.public_der
+                    assert public_der(self.vault.load(record.id).public_key()) == record.public_der
             for _, there in active:
                 assert there.activated_at is not None
                 assert (there.activated_at - there.imported_at).total_seconds() >= self.policy.propagation_seconds, (

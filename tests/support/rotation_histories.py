@@ -62,10 +62,10 @@ class PartlyUndecryptableVault:
     def __init__(self, vault: Vault) -> None:
         self._vault = vault
 
-    def open(self, key_id: str) -> PrivateKey:
+    def load(self, key_id: str) -> PrivateKey:
         if int(key_id[1:]) % 2:
             raise PrivateKeyMissing(f"key {key_id} is not readable here")
-        return self._vault.open(key_id)
+        return self._vault.load(key_id)
 
 
 class Workers:

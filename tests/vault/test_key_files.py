@@ -82,10 +82,10 @@ def test_a_file_that_others_can_read_is_rejected_with_the_fixing_command(
     vault.put("k1", private_key)
     (directory / "k1.pem").chmod(mode)
     with pytest.raises(InsecureKeyFile) as raised:
-        vault.open("k1")
+        vault.load("k1")
     assert failure_text(raised.value).endswith(f"; fix it with: chmod 600 {directory / 'k1.pem'}")
     (directory / "k1.pem").chmod(0o400)
-    assert vault.open("k1")
+    assert vault.load("k1")
 
 
 def test_an_unnamed_file_of_an_earlier_release_is_decrypted_with_a_passphrase(
@@ -95,10 +95,10 @@ def test_an_unnamed_file_of_an_earlier_release_is_decrypted_with_a_passphrase(
     directory.joinpath("k1.pem").touch(0o600)
     directory.joinpath("k1.pem").write_bytes(keypair.private_pem(private_key, OLD.encode()))
     for cipher in (CIPHER, SecretCipher(passphrase(NEW), passphrase()), SecretCipher(FakeKms(), passphrase())):
-        assert KeyFiles(directory, cipher).open("k1").private_numbers() == private_key.private_numbers()
+        assert KeyFiles(directory, cipher).load("k1").private_numbers() == private_key.private_numbers()
     for cipher in (SecretCipher(passphrase(NEW)), SecretCipher(FakeKms())):
         with pytest.raises(WrongPassphrase):
-            KeyFiles(directory, cipher).open("k1")
+            KeyFiles(directory, cipher).load("k1")
 
 
 def test_a_file_that_its_kek_cannot_decrypt_is_damaged(
@@ -108,7 +108,7 @@ def test_a_file_that_its_kek_cannot_decrypt_is_damaged(
     file = directory / "k1.pem"
     file.write_bytes(file.read_bytes().replace(passphrase().name.encode(), passphrase(NEW).name.encode()))
     with pytest.raises(InvalidKey, match="is damaged"):
-        KeyFiles(directory, SecretCipher(passphrase(NEW), passphrase())).open("k1")
+        KeyFiles(directory, SecretCipher(passphrase(NEW), passphrase())).load("k1")
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\xff" * 100, b"-----BEGIN PRIVATE KEY-----\n"])
@@ -116,7 +116,7 @@ def test_a_damaged_file_is_rejected(vault: KeyFiles, directory: Path, private_ke
     vault.put("k1", private_key)
     (directory / "k1.pem").write_bytes(content)
     with pytest.raises(InvalidKey):
-        vault.open("k1")
+        vault.load("k1")
 
 
 def test_a_temporary_file_of_a_killed_process_is_ignored_and_removed(
@@ -126,7 +126,7 @@ def test_a_temporary_file_of_a_killed_process_is_ignored_and_removed(
     (directory / ".k1.0a1b2c3d.unfinished").write_bytes(b"half a key")
     assert vault.key_ids() == frozenset()
     vault.put("k1", private_key)
-    assert vault.open("k1")
+    assert vault.load("k1")
     assert vault.key_ids() == {"k1"}
     vault.remove("k1")
     assert not list(directory.iterdir())
@@ -146,7 +146,7 @@ def test_the_error_names_a_directory_that_cannot_be_created(tmp_path: Path, priv
         vault.put("k1", private_key)
     assert "overwritten" not in raised.value.message
     with pytest.raises(VaultError):
-        vault.open("k1")
+        vault.load("k1")
 
 
 def test_a_full_disk_leaves_no_file_behind(vault: KeyFiles, directory: Path, private_key: PrivateKey) -> None:
@@ -183,7 +183,7 @@ def test_exactly_one_of_several_simultaneous_puts_succeeds(vault: KeyFiles, dire
     for thread in threads:
         thread.join()
     [winner] = stored
-    assert vault.open("k1").private_numbers() == winner.private_numbers()
+    assert vault.load("k1").private_numbers() == winner.private_numbers()
 
 
 def test_a_repr_contains_no_passphrase(vault: KeyFiles) -> None:
@@ -199,7 +199,7 @@ def test_a_directory_that_others_can_write_to_is_rejected_with_the_fixing_comman
     before = vault.read_envelope("k1")
     directory.chmod(mode)
     for operation in (
-        lambda: vault.open("k1"),
+        lambda: vault.load("k1"),
         lambda: vault.put("k2", private_key),
         lambda: vault.replace("k1", before, before),
     ):
@@ -207,7 +207,7 @@ def test_a_directory_that_others_can_write_to_is_rejected_with_the_fixing_comman
             operation()
         assert failure_text(raised.value).endswith(f"; fix it with: chmod 700 {directory}")
     directory.chmod(0o755)
-    assert vault.open("k1")
+    assert vault.load("k1")
     assert vault.key_ids() == {"k1"}
 
 
@@ -220,7 +220,7 @@ def test_a_replacement_restores_the_mode_and_removes_temporary_files(
     assert vault.replace("k1", vault.read_envelope("k1"), CIPHER.encrypt_key(private_key))
     [path] = directory.iterdir()
     assert path.stat().st_mode & 0o777 == 0o600
-    assert vault.open("k1")
+    assert vault.load("k1")
 
 
 def test_a_full_disk_leaves_the_old_envelope(vault: KeyFiles, directory: Path, private_key: PrivateKey) -> None:
@@ -291,7 +291,7 @@ def test_a_directory_of_another_user_is_rejected_with_the_fixing_command(
     before = vault.read_envelope("k1")
     os.chown(directory, OTHER_UID, -1)
     for operation in (
-        lambda: vault.open("k1"),
+        lambda: vault.load("k1"),
         lambda: vault.put("k2", private_key),
         lambda: vault.replace("k1", before, before),
     ):
@@ -300,7 +300,7 @@ def test_a_directory_of_another_user_is_rejected_with_the_fixing_command(
     assert [path.name for path in directory.iterdir()] == ["k1.pem"]
     assert directory.joinpath("k1.pem").read_bytes() == before
     os.chown(directory, 0, -1)
-    assert vault.open("k1")
+    assert vault.load("k1")
 
 
 @as_root
@@ -310,7 +310,7 @@ def test_a_key_file_of_another_user_is_rejected_with_the_fixing_command(
     vault.put("k1", private_key)
     before, path = vault.read_envelope("k1"), directory / "k1.pem"
     os.chown(path, OTHER_UID, -1)
-    for operation in (lambda: vault.open("k1"), lambda: vault.replace("k1", before, before)):
+    for operation in (lambda: vault.load("k1"), lambda: vault.replace("k1", before, before)):
         with pytest.raises(InsecureKeyFile, match=rf"{path} is owned by uid {OTHER_UID}.*: chown 0 {path}$"):
             operation()
     assert path.stat().st_uid == OTHER_UID
@@ -327,13 +327,13 @@ def test_the_effective_user_and_root_may_own_a_key_directory_and_nobody_else(
     os.chown(directory / "k1.pem", nobody, -1)
     directory.chmod(0o755)
     with running_as(nobody):
-        assert KeyFiles(directory, CIPHER).open("k1"), "root's directory, this user's file"
+        assert KeyFiles(directory, CIPHER).load("k1"), "root's directory, this user's file"
     os.chown(directory, nobody, -1)
     with running_as(nobody):
-        assert KeyFiles(directory, CIPHER).open("k1")
+        assert KeyFiles(directory, CIPHER).load("k1")
     os.chown(directory, OTHER_UID, -1)
     with running_as(nobody), pytest.raises(InsecureKeyFile, match=f"chown {nobody} {directory}$"):
-        KeyFiles(directory, CIPHER).open("k1")
+        KeyFiles(directory, CIPHER).load("k1")
 
 
 @as_root
@@ -344,10 +344,10 @@ def test_the_target_of_a_linked_directory_is_checked(
     link = tmp_path / "link"
     link.symlink_to(directory)
     os.chown(link, OTHER_UID, -1, follow_symlinks=False)
-    assert KeyFiles(link, CIPHER).open("k1")
+    assert KeyFiles(link, CIPHER).load("k1")
     os.chown(directory, OTHER_UID, -1)
     with pytest.raises(InsecureKeyFile):
-        KeyFiles(link, CIPHER).open("k1")
+        KeyFiles(link, CIPHER).load("k1")
 
 
 def test_a_key_file_that_is_a_link_or_a_pipe_is_not_read(
@@ -357,7 +357,7 @@ def test_a_key_file_that_is_a_link_or_a_pipe_is_not_read(
     (directory / "k1.pem").rename(tmp_path / "elsewhere.pem")
     (directory / "k1.pem").symlink_to(tmp_path / "elsewhere.pem")
     with pytest.raises(InsecureKeyFile, match=rf"{directory / 'k1.pem'} is a symbolic link"):
-        vault.open("k1")
+        vault.load("k1")
     os.mkfifo(directory / "k2.pem", 0o600)
     with pytest.raises(VaultError, match=r"k2\.pem is not a regular file"):
-        vault.open("k2")
+        vault.load("k2")

@@ -26,7 +26,7 @@ def vault(open_vault: OpenVault) -> Vault:
 
 def test_a_stored_key_is_read_back(vault: Vault, private_key: PrivateKey) -> None:
     vault.put("k1", private_key)
-    assert vault.open("k1").private_numbers() == private_key.private_numbers()
+    assert vault.load("k1").private_numbers() == private_key.private_numbers()
     assert vault.key_ids() == {"k1"}
 
 
@@ -34,7 +34,7 @@ def test_keys_are_stored_independently(vault: Vault, private_key: PrivateKey) ->
     other = keypair.generate()
     vault.put("k1", private_key)
     vault.put("k2", other)
-    assert public_der(vault.open("k2").public_key()) == public_der(other.public_key())
+    assert public_der(vault.load("k2").public_key()) == public_der(other.public_key())
     vault.remove("k1")
     assert vault.key_ids() == {"k2"}
 
@@ -45,13 +45,13 @@ def test_no_key_is_overwritten(vault: Vault, private_key: PrivateKey) -> None:
         vault.put("k1", keypair.generate())
     with pytest.raises(VaultError):
         vault.put("k1", private_key)
-    assert vault.open("k1").private_numbers() == private_key.private_numbers()
+    assert vault.load("k1").private_numbers() == private_key.private_numbers()
 
 
 def test_a_missing_key_is_reported(vault: Vault) -> None:
     assert vault.key_ids() == frozenset()
     with pytest.raises(PrivateKeyMissing):
-        vault.open("k1")
+        vault.load("k1")
 
 
 def test_removal_is_final_and_may_be_repeated(vault: Vault, private_key: PrivateKey) -> None:
@@ -61,7 +61,7 @@ def test_removal_is_final_and_may_be_repeated(vault: Vault, private_key: Private
     vault.remove("k1")
     assert vault.key_ids() == frozenset()
     with pytest.raises(PrivateKeyMissing):
-        vault.open("k1")
+        vault.load("k1")
     vault.put("k1", keypair.generate())
 
 
@@ -71,7 +71,7 @@ def test_removal_is_final_and_may_be_repeated(vault: Vault, private_key: Private
 def test_invalid_key_ids_are_rejected(vault: Vault, private_key: PrivateKey, key_id: str) -> None:
     operations: list[Callable[[], object]] = [
         lambda: vault.put(key_id, private_key),
-        lambda: vault.open(key_id),
+        lambda: vault.load(key_id),
         lambda: vault.remove(key_id),
         lambda: vault.read_envelope(key_id),
         lambda: vault.replace(key_id, b"", b""),
@@ -100,13 +100,13 @@ def test_a_previous_kek_decrypts_while_it_is_configured(
     earlier, current = (passphrase() if kind == "a passphrase" else FakeKms()), passphrase(NEW)
     open_vault(SecretCipher(earlier)).put("k1", private_key)
     both = open_vault(SecretCipher(current, earlier))
-    assert both.open("k1").private_numbers() == private_key.private_numbers()
+    assert both.load("k1").private_numbers() == private_key.private_numbers()
     both.put("k2", private_key)
-    assert open_vault(SecretCipher(current)).open("k2").private_numbers() == private_key.private_numbers()
+    assert open_vault(SecretCipher(current)).load("k2").private_numbers() == private_key.private_numbers()
     with pytest.raises(
         WrappingKeyUnknown, match=f"encrypted with {earlier.name}, and only {current.name} is configured"
     ):
-        open_vault(SecretCipher(current)).open("k1")
+        open_vault(SecretCipher(current)).load("k1")
 
 
 def test_without_its_kek_a_vault_stores_and_reads_nothing(open_vault: OpenVault, private_key: PrivateKey) -> None:
@@ -115,7 +115,7 @@ def test_without_its_kek_a_vault_stores_and_reads_nothing(open_vault: OpenVault,
     vault.put("k1", private_key)
     key.away = True
     with pytest.raises(WrappingKeyUnavailable):
-        vault.open("k1")
+        vault.load("k1")
     with pytest.raises(WrappingKeyUnavailable):
         vault.put("k2", private_key)
     assert vault.key_ids() == {"k1"}
@@ -131,7 +131,7 @@ def test_only_the_expected_envelope_is_replaced(vault: Vault, private_key: Priva
     assert vault.replace("k1", before, rewrapped)
     assert vault.read_envelope("k1") == rewrapped != before
     assert not vault.replace("k1", before, b"never"), "it is not the stored one any more"
-    assert vault.open("k1").private_numbers() == private_key.private_numbers()
+    assert vault.load("k1").private_numbers() == private_key.private_numbers()
     assert vault.key_ids() == {"k1"}
 
 

@@ -64,7 +64,7 @@ def import_missing(context: RewrapContext, other: Vault, records: Sequence[KeyRe
     public_keys = {record.id: record.public_der for record in records}
     missing = missing_keys(context, other, records)
     for key_id in missing:
-        private_key = other.open(key_id)
+        private_key = other.load(key_id)
         if public_der(private_key.public_key()) != public_keys[key_id]:
             raise VaultError(f"the private key {key_id} in the other vault belongs to another public key")
         context.vault.put(key_id, private_key)

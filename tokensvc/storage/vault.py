@@ -33,7 +33,7 @@ class SqlVault:
             if connection.execute(added).first() is None:
                 raise VaultError(f"the store already has a private key {key_id}; it was not overwritten")
 
-    def open(self, key_id: str) -> PrivateKey:
+    def load(self, key_id: str) -> PrivateKey:
         return self._cipher.decrypt_key(self.read_envelope(key_id))
 
     def remove(self, key_id: str) -> None:

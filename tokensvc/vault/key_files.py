@@ -49,7 +49,7 @@ class KeyFiles:
                     _link(directory, path, temporary)
                 os.fsync(directory)
 
-    def open(self, key_id: str) -> PrivateKey:
+    def load(self, key_id: str) -> PrivateKey:
         return self._cipher.decrypt_key(self.read_envelope(key_id))
 
     def remove(self, key_id: str) -> None:

@@ -13,7 +13,7 @@ enum { ALL_LANES = (1 << P384_LANES) - 1, DRAWS = 4 };
 
 typedef uint8_t signature_bytes[P384_SIGNATURE_BYTES];
 
-/* The nonce is the digest of this struct. It is hedged: with a broken source of randomness it still depends on the key and
+/* A nonce is the digest of this struct. It is hedged: with a broken source of randomness it still depends on the key and
  * the digest, as in deterministic ECDSA (RFC 6979); with a sound one it is independent of them. The struct has no
  * padding, whose indeterminate bytes would be hashed too. */
 typedef struct {

@@ -1,5 +1,5 @@
 /* Stand-ins for symbols of OpenSSL. The library has variants of its functions for OpenSSL's big numbers in the same
- * object files as the functions that are used here. Nothing calls them; since these are hidden, the linker drops both. */
+ * object files as the functions that are used here. Nothing calls them. As these are hidden, the linker drops both. */
 #include <stdlib.h>
 
 #define ABSENT(name) \
