@@ -46,6 +46,8 @@
     │  └─ ControlPlaneUnavailable
     ├─ StoreError               the database failed
     │  ├─ StoreUnavailable
+    │  ├─ StoreNotFound
+    │  ├─ InvalidDatabaseUrl
     │  ├─ SchemaMismatch
     │  ├─ RowUnreadable
     │  └─ StoreReplaced
@@ -491,6 +493,18 @@ class StoreUnavailable(StoreError):
     """The store did not respond in time, is locked, full or unreachable. Nothing was acknowledged."""
 
     code = "store_unavailable"
+
+
+class StoreNotFound(StoreError):
+    """There is no store at the database URL: the file does not exist, or is not a SQLite database."""
+
+    code = "store_not_found"
+
+
+class InvalidDatabaseUrl(StoreError):
+    """The database URL is malformed, or names a database that is not supported."""
+
+    code = "invalid_database_url"
 
 
 class SchemaMismatch(StoreError):

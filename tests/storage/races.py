@@ -32,7 +32,7 @@ from tokensvc.storage import migrate
 from tokensvc.storage.store import Store
 from tokensvc.storage.vault import SqlVault
 from tokensvc.tokens.denylist import viewer_digest
-from tokensvc.vault.kek_registry import RegisteredKek
+from tokensvc.vault.store import RegisteredKek
 
 BY_URL = frozenset({"upgrade", "upgrade_to_next_version"})
 """Contests for a store that is not there yet, or not open."""

@@ -11,8 +11,7 @@ import sqlalchemy as sa
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.callers.policy import CallerPolicy
 from tokensvc.callers.store import StoredSecret
-from tokensvc.revocations.denial_store import NewDenial
-from tokensvc.revocations.store import NewRevocation
+from tokensvc.revocations.store import NewDenial, NewRevocation
 from tokensvc.storage import revocation_tables
 from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.revocation_tables import QUEUED, revocation_entries, revocation_targets, revocations

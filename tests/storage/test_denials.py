@@ -15,8 +15,8 @@ from tests.storage.samples import CHANNEL, EVERYONE, FAR, MAX_STALENESS_SECONDS,
 from tokensvc.callers.policy import ALL_CHANNELS, CallerPolicy
 from tokensvc.deployment.versions import Position
 from tokensvc.errors import DenialNotFound
-from tokensvc.revocations.denial_store import Denial, RestrictionRow
 from tokensvc.revocations.model import Priority
+from tokensvc.revocations.store import Denial, RestrictionRow
 from tokensvc.storage.store import Store
 from tokensvc.tokens.denylist import ViewerRestriction, viewer_digest
 

@@ -16,7 +16,7 @@ from tokensvc.keys.lifecycle import require_key
 from tokensvc.storage import schema
 from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.store import Store
-from tokensvc.vault.kek_registry import RegisteredKek
+from tokensvc.vault.store import RegisteredKek
 
 
 def test_a_new_deployment_is_bound_to_nothing(store: Store) -> None:

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from tests.storage.samples import AT, LATER
-from tokensvc.keys.journal import JournalEntry
 from tokensvc.keys.lifecycle import StepKind
+from tokensvc.keys.store import JournalEntry
 from tokensvc.storage.store import Store
 
 EAST, WEST = "us-east-1", "us-west-2"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tokensvc.storage.store import Store
-from tokensvc.vault.kek_registry import RegisteredKek
+from tokensvc.vault.store import RegisteredKek
 
 ONE = RegisteredKek("passphrase:1", b"check")
 TWO = RegisteredKek("kms:2", None)

@@ -19,8 +19,7 @@ import sqlalchemy as sa
 
 from tokensvc.deployment.versions import ChangePage, Position
 from tokensvc.errors import DenialNotFound
-from tokensvc.revocations.denial_store import Denial, NewDenial, RestrictionRow
-from tokensvc.revocations.store import Patterns
+from tokensvc.revocations.store import Denial, NewDenial, Patterns, RestrictionRow
 from tokensvc.storage import changes
 from tokensvc.storage.dialect import StoreNow, chunked, insert, matches_any
 from tokensvc.storage.engine import read_transaction, write_transaction
@@ -77,7 +76,7 @@ _COLUMNS = tuple(denials.c[field] for field in DenialRow._fields)
 
 
 class SqlDenialStore:
-    """See `tokensvc.revocations.denial_store`."""
+    """See `tokensvc.revocations.store`."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine

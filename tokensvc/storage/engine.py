@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError
 
-from tokensvc.errors import SchemaMismatch
+from tokensvc.errors import InvalidDatabaseUrl
 from tokensvc.storage.database_urls import is_ambiguous, parsed
 from tokensvc.storage.errors import CORRECT_URL, map_db_errors
 
@@ -29,8 +29,8 @@ def make_engine(url: str, *, timeout_seconds: float = 5, create: bool = True) ->
     """An engine for this URL; it does not connect yet.
 
     A SQLite file that does not exist is created, empty and readable by its owner only, unless `create` is false; its
-    directory must exist. Raises SchemaMismatch if the URL is not one of a supported database, StoreUnavailable if a
-    SQLite file cannot be created.
+    directory must exist. Raises InvalidDatabaseUrl; StoreNotFound if a SQLite file does not exist and `create` is
+    false; StoreUnavailable if it cannot be created.
     """
     parts = parsed(url)
     if parts is not None and parts.drivername in _SQLITE:
@@ -41,17 +41,17 @@ def make_engine(url: str, *, timeout_seconds: float = 5, create: bool = True) ->
         from tokensvc.storage import postgres
 
         if is_ambiguous(parts):  # otherwise a part of the password would be resolved as a host name
-            raise SchemaMismatch(
+            raise InvalidDatabaseUrl(
                 "the database URL has more than one @; write %40 for each @ in the password",
                 remedy=CORRECT_URL,
             )
         try:
             return postgres.make_engine(parts.set(drivername="postgresql+psycopg"), timeout_seconds)
         except (ArgumentError, ValueError):
-            raise SchemaMismatch(
-                "the database URL has different numbers of hosts and ports", remedy=CORRECT_URL
+            raise InvalidDatabaseUrl(
+                "the hosts and ports in the database URL do not match", remedy=CORRECT_URL
             ) from None
-    raise SchemaMismatch("the database URL must begin with sqlite:/// or postgresql://", remedy=CORRECT_URL)
+    raise InvalidDatabaseUrl("the database URL must begin with sqlite:/// or postgresql://", remedy=CORRECT_URL)
 
 
 @contextlib.contextmanager

@@ -21,7 +21,16 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from tokensvc.errors import Action, Conflict, Remedy, SchemaMismatch, StoreError, StoreUnavailable, TokensvcError
+from tokensvc.errors import (
+    Action,
+    Conflict,
+    Remedy,
+    SchemaMismatch,
+    StoreError,
+    StoreNotFound,
+    StoreUnavailable,
+    TokensvcError,
+)
 from tokensvc.printable import printable
 
 
@@ -44,7 +53,7 @@ DAMAGED = _Mapping(StoreUnavailable, "the store's disk or file is damaged", Acti
 LOGIN_REFUSED = _Mapping(StoreUnavailable, "the store rejected the login", Action.CORRECT_LOGIN)
 DATABASE_MISSING = _Mapping(StoreUnavailable, "the database does not exist on its server", Action.CREATE_DATABASE)
 SCHEMA_MISSING = _Mapping(SchemaMismatch, "the store does not have the schema of this version", Action.UPGRADE_SCHEMA)
-NOT_A_DATABASE = _Mapping(SchemaMismatch, "the file is not a SQLite database", Action.CORRECT_DATABASE_URL)
+NOT_A_DATABASE = _Mapping(StoreNotFound, "the file is not a SQLite database", Action.CORRECT_DATABASE_URL)
 CONSTRAINT_VIOLATED = _Mapping(Conflict, "the change conflicts with data in the store")
 INVALID_TEXT = _Mapping(StoreError, "the store accepts only valid Unicode text without the character NUL")
 UNKNOWN = _Mapping(StoreError, "the store failed")

@@ -7,8 +7,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tokensvc.keys.journal import JournalEntry
 from tokensvc.keys.lifecycle import StepKind
+from tokensvc.keys.store import JournalEntry
 from tokensvc.storage.dialect import insert
 from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.schema import key_journal
@@ -18,7 +18,7 @@ _entries = sa.select(*(key_journal.c[field] for field in JournalEntry._fields))
 
 
 class SqlJournal:
-    """See `tokensvc.keys.journal`."""
+    """See `tokensvc.keys.store`."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine

@@ -10,11 +10,11 @@ from tokensvc.storage import changes
 from tokensvc.storage.dialect import insert
 from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.schema import wrapping_keys
-from tokensvc.vault.kek_registry import RegisteredKek
+from tokensvc.vault.store import RegisteredKek
 
 
 class SqlKekRegistry:
-    """See `tokensvc.vault.kek_registry`."""
+    """See `tokensvc.vault.store`."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine

@@ -134,7 +134,7 @@ class SqlKeyStore:
             may_have_signed = current.state in {KeyState.RETIRING, KeyState.PREPARED}
             if is_active or (may_have_signed and current.retiring_at != placement.retiring_at):
                 raise ConcurrentModification(
-                    f"the key has signed in {placement.account_region.region} in the meantime, so its pair is not deleted yet"
+                    f"the key has signed in {current.account_region.region} in the meantime, so its pair stays for now"
                 )
             if current.deleting_at is None:
                 update = (
@@ -225,7 +225,7 @@ class SqlKeyStore:
 
 
 def _compromise_unreadable_rows(connection: sa.Connection, record: KeyRecord, at: datetime) -> None:
-    """Mark the unreadable rows of this key as compromised. Only unreadable values are overwritten; if that repairs a row,
+    """Mark the unreadable rows of this key as compromised, overwriting only unreadable values. If that repairs a row,
     its pair will be deleted in IVS."""
     if record.damage:
         unknown = sa.update(key_placements).where(

@@ -56,7 +56,7 @@ def upgrade(url: str) -> tuple[str | None, str]:
 
 
 def current(url: str) -> str | None:
-    """The revision of a store, None for an empty one. Raises SchemaMismatch if the file does not exist."""
+    """The revision of a store, None for an empty one. Raises StoreNotFound if the file does not exist."""
     engine = make_engine(url, create=False)
     try:
         with read_transaction(engine) as connection:

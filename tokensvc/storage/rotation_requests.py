@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from tokensvc.errors import RotationNotFound, RowUnreadable
-from tokensvc.keys.rotation_requests import RotationRequest
+from tokensvc.keys.store import RotationRequest
 from tokensvc.storage import changes
 from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.rows import UnreadableValue, document, instant, raw, text
@@ -20,7 +20,7 @@ _requests = sa.select(*raw(*key_rotation_requests.c))
 
 
 class SqlRotationRequestStore:
-    """See `tokensvc.keys.rotation_requests`."""
+    """See `tokensvc.keys.store`."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine

@@ -24,7 +24,7 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from sqlalchemy.exc import DisconnectionError
 
-from tokensvc.errors import Action, Remedy, SchemaMismatch, StoreUnavailable
+from tokensvc.errors import Action, Remedy, StoreError, StoreNotFound, StoreUnavailable
 from tokensvc.storage.errors import UPGRADE
 
 _MIN_VERSION = (3, 35, 0)
@@ -36,14 +36,14 @@ _RETRY_SECONDS = 0.02
 def make_engine(url: sa.URL, timeout_seconds: float, *, create: bool) -> sa.Engine:
     """An engine for a SQLite database; see `engine.make_engine`."""
     if sqlite3.sqlite_version_info < _MIN_VERSION:
-        raise SchemaMismatch(f"SQLite {sqlite3.sqlite_version} is too old; tokensvc requires SQLite 3.35 or newer")
+        raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old; tokensvc requires SQLite 3.35 or newer")
     if url.database in (None, "", ":memory:"):
         return _in_memory(timeout_seconds)
     path = Path(str(url.database)).absolute()
     if create:
         _create_file(path)
     elif not path.exists():
-        raise SchemaMismatch(f"there is no store at {path}", subject={"path": str(path)}, remedy=UPGRADE)
+        raise StoreNotFound(f"there is no store at {path}", subject={"path": str(path)}, remedy=UPGRADE)
     engine = sa.create_engine(
         sa.URL.create("sqlite", database=str(path)),
         creator=lambda: _connect(path, timeout_seconds),

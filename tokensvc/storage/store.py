@@ -11,12 +11,9 @@ from tokensvc.deployment.leases import Leases
 from tokensvc.deployment.record import DeploymentStore
 from tokensvc.deployment.versions import Versions
 from tokensvc.deployment.workers import Workers
-from tokensvc.keys.journal import Journal
-from tokensvc.keys.rotation_requests import RotationRequestStore
-from tokensvc.keys.store import KeyStore
-from tokensvc.revocations.denial_store import DenialStore
+from tokensvc.keys.store import Journal, KeyStore, RotationRequestStore
 from tokensvc.revocations.queue import RevocationQueue
-from tokensvc.revocations.store import RevocationStore
+from tokensvc.revocations.store import DenialStore, RevocationStore
 from tokensvc.storage import migrate
 from tokensvc.storage.callers import SqlCallerStore
 from tokensvc.storage.channels import SqlChannelStore
@@ -33,7 +30,7 @@ from tokensvc.storage.rotation_requests import SqlRotationRequestStore
 from tokensvc.storage.versions import SqlVersions
 from tokensvc.storage.workers import SqlWorkers
 from tokensvc.tokens.channels import ChannelStore
-from tokensvc.vault.kek_registry import KekRegistry
+from tokensvc.vault.store import KekRegistry
 
 
 @dataclass(frozen=True)
@@ -63,8 +60,8 @@ class Store:
 def open_store(url: str, *, timeout_seconds: float = 5) -> Store:
     """Open a store that `tokensvc db upgrade` created.
 
-    Raises SchemaMismatch if it does not exist or does not have this version's schema, StoreUnavailable if it cannot be
-    reached.
+    Raises InvalidDatabaseUrl; StoreNotFound; SchemaMismatch if it does not have this version's schema; StoreUnavailable
+    if it cannot be reached.
     """
     engine = make_engine(url, timeout_seconds=timeout_seconds, create=False)
     try:
