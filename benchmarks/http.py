@@ -19,14 +19,13 @@ from statistics import median, quantiles
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks import rounds as turns
-from benchmarks import servers, wrk
+from benchmarks import rounds, servers, wrk
 from benchmarks.peers.key import API_KEY
 from benchmarks.report import report
-from benchmarks.server_measurement import CONNECTIONS, Contender, Turn, turn
+from benchmarks.server_measurement import CONNECTIONS, Contender, ServerMeasurement, measure_server
 from benchmarks.sign import RAW, cpu_us, rate
 from benchmarks.sign import contenders as signing_contenders
-from benchmarks.signer import IS_MULTIBUFFER, SIGNER, WITH_AWS_LC, left_out
+from benchmarks.signer import IS_MULTIBUFFER, SIGNER, WITH_AWS_LC, skipped
 
 ROUNDS = 5
 SECONDS = 3
@@ -36,62 +35,62 @@ SOAK_TOKENS = 100_000
 TRACES = 1000
 """Requests that differ in their heads, one after another."""
 TARGETS = {
-    "ours with AWS-LC / bare app that only signs": 0.88,
-    "ours with AWS-LC, batch of 100, tokens / raw AWS-LC sign": 0.85,
+    "tokensvc with AWS-LC / bare app that only signs": 0.88,
+    "tokensvc with AWS-LC, batch of 100, tokens / raw AWS-LC sign": 0.85,
 } | (
     {
-        "ours / bare app that only signs, by server CPU": 2.0,
-        "ours / Starlette + PyJWT with PEM, by server CPU": 8.0,
+        "tokensvc / bare app that only signs, by server CPU": 2.0,
+        "tokensvc / Starlette + PyJWT with PEM, by server CPU": 8.0,
         "batch of 100, tokens / raw AWS-LC sign": 2.6,
     }
     if IS_MULTIBUFFER
     else {
-        "ours / bare app that only signs": 0.88,
-        "ours without access line / bare app that only signs": 0.93,
-        "ours / Starlette + PyJWT with PEM": 4.0,
+        "tokensvc / bare app that only signs": 0.88,
+        "tokensvc without access line / bare app that only signs": 0.93,
+        "tokensvc / Starlette + PyJWT with PEM": 4.0,
         "batch of 100, tokens / raw AWS-LC sign": 0.85,
     }
 )
-ASK = {"channelArn": str(servers.CHANNEL), "viewerId": "viewer-0001"}
+TOKEN_REQUEST = {"channelArn": str(servers.CHANNEL), "viewerId": "viewer-0001"}
 
 
 def main() -> None:
-    wrk.needed()
+    wrk.require()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for name_ in ("quiet", "aws-lc"):
             (folder / name_).mkdir()
         with (
-            servers.ours(folder) as ours,
-            servers.ours(folder / "quiet", {"TOKENSVC_ACCESS_LOG": "false"}) as quiet,
-            servers.ours(folder / "aws-lc", WITH_AWS_LC) as aws_lc,
-            servers.peer("bare") as bare,
-            servers.peer("naive") as naive,
+            servers.deployed_service(folder) as ours,
+            servers.deployed_service(folder / "quiet", {"TOKENSVC_ACCESS_LOG": "false"}) as quiet,
+            servers.deployed_service(folder / "aws-lc", WITH_AWS_LC) as aws_lc,
+            servers.run_peer("bare") as bare,
+            servers.run_peer("naive") as naive,
         ):
-            _measure(folder, ours, quiet, aws_lc, bare, naive)
+            _measure_all(folder, ours, quiet, aws_lc, bare, naive)
 
 
-def _measure(
+def _measure_all(
     folder: Path,
-    ours: servers.Ours,
-    quiet: servers.Ours,
-    aws_lc: servers.Ours,
-    bare: servers.Peer,
-    naive: servers.Peer,
+    ours: servers.RunningService,
+    quiet: servers.RunningService,
+    aws_lc: servers.RunningService,
+    bare: servers.Endpoint,
+    naive: servers.Endpoint,
 ) -> None:
     json_body = {"content-type": "application/json"}
     bearer = json_body | {"authorization": f"Bearer {ours.api_key}"}
-    single = wrk.script(folder, "single", ASK, bearer)
-    batch = wrk.script(folder, "batch", {"requests": [ASK] * BATCH}, bearer)
-    asks = [wrk.Post("/v1/tokens", json.dumps(ASK), bearer | wrk.trace(number)) for number in range(TRACES)]
-    traced = wrk.turns_script(folder, "traced", asks)
-    unlogged = wrk.script(folder, "unlogged", ASK, json_body | {"authorization": f"Bearer {quiet.api_key}"})
+    single = wrk.script(folder, "single", TOKEN_REQUEST, bearer)
+    batch = wrk.script(folder, "batch", {"requests": [TOKEN_REQUEST] * BATCH}, bearer)
+    posts = [wrk.Post("/v1/tokens", json.dumps(TOKEN_REQUEST), bearer | wrk.trace_header(number)) for number in range(TRACES)]
+    traced = wrk.sequence_script(folder, "traced", posts)
+    unlogged = wrk.script(folder, "unlogged", TOKEN_REQUEST, json_body | {"authorization": f"Bearer {quiet.api_key}"})
     bearer_of_aws_lc = json_body | {"authorization": f"Bearer {aws_lc.api_key}"}
-    single_aws_lc = wrk.script(folder, "single-aws-lc", ASK, bearer_of_aws_lc)
-    batch_aws_lc = wrk.script(folder, "batch-aws-lc", {"requests": [ASK] * BATCH}, bearer_of_aws_lc)
-    plain = wrk.script(folder, "naive", ASK, json_body | {"authorization": f"Bearer {API_KEY}"})
+    single_aws_lc = wrk.script(folder, "single-aws-lc", TOKEN_REQUEST, bearer_of_aws_lc)
+    batch_aws_lc = wrk.script(folder, "batch-aws-lc", {"requests": [TOKEN_REQUEST] * BATCH}, bearer_of_aws_lc)
+    plain = wrk.script(folder, "naive", TOKEN_REQUEST, json_body | {"authorization": f"Bearer {API_KEY}"})
     contenders = {
-        "ours": Contender(single, f"{ours.url}/v1/tokens", ours.pid),
+        "tokensvc": Contender(single, f"{ours.url}/v1/tokens", ours.pid),
         "traced": Contender(traced, f"{ours.url}/v1/tokens", ours.pid),
         "quiet": Contender(unlogged, f"{quiet.url}/v1/tokens", quiet.pid),
         "aws-lc": Contender(single_aws_lc, f"{aws_lc.url}/v1/tokens", aws_lc.pid),
@@ -104,71 +103,71 @@ def _measure(
     }
     raw_sign = signing_contenders()[RAW]
 
-    def sign() -> Turn:
-        with servers.on_servers_core():
-            return Turn(rate(raw_sign, 1.0), cpu_us(raw_sign, RAW_SIGNATURES))
+    def sign() -> ServerMeasurement:
+        with servers.on_server_core():
+            return ServerMeasurement(rate(raw_sign, 1.0), cpu_us(raw_sign, RAW_SIGNATURES))
 
-    contest: dict[str, Callable[[], Turn]] = {name: partial(turn, one, SECONDS) for name, one in contenders.items()}
-    rounds = turns.by_turns({**contest, "raw": sign}, ROUNDS)
+    measurements: dict[str, Callable[[], ServerMeasurement]] = {name: partial(measure_server, one, SECONDS) for name, one in contenders.items()}
+    results = rounds.interleave({**measurements, "raw": sign}, ROUNDS)
     alone = single_p99(ours)
-    beside = _beside(lambda: wrk.run(batch, f"{ours.url}/v1/tokens/batch", seconds=6, connections=4), ours)
+    during_batches = _single_p99_during(lambda: wrk.run(batch, f"{ours.url}/v1/tokens/batch", seconds=6, connections=4), ours)
     memory = _soak(single, ours)
-    rates = {name: [one.per_second for one in taken] for name, taken in rounds.items()}
-    cpu = {name: [one.cpu_us for one in taken] for name, taken in rounds.items()}
-    ratios: dict[str, float | turns.Spread] = {
-        "ours / bare app that only signs": turns.ratio(rates["ours"], rates["bare"]),
-        "ours / bare app that only signs, by server CPU": turns.ratio(cpu["bare"], cpu["ours"]),
-        "ours, no head like the last / bare app that only signs": turns.ratio(rates["traced"], rates["bare"]),
-        "ours without access line / bare app that only signs": turns.ratio(rates["quiet"], rates["bare"]),
-        "ours without access line / bare app, by server CPU": turns.ratio(cpu["bare"], cpu["quiet"]),
-        "ours / Starlette + PyJWT with PEM": turns.ratio(rates["ours"], rates["naive"]),
-        "ours / Starlette + PyJWT with PEM, by server CPU": turns.ratio(cpu["naive"], cpu["ours"]),
-        "batch of 100, tokens / raw AWS-LC sign": turns.ratio(rates["batch"], rates["raw"]),
-        "batch of 100, raw AWS-LC sign's CPU time / a token's": turns.ratio(cpu["raw"], cpu["batch"]),
-        "ours with AWS-LC / bare app that only signs": turns.ratio(rates["aws-lc"], rates["bare"]),
-        "ours with AWS-LC / bare app that only signs, by server CPU": turns.ratio(cpu["bare"], cpu["aws-lc"]),
-        "ours with AWS-LC, batch of 100, tokens / raw AWS-LC sign": turns.ratio(rates["aws-lc batch"], rates["raw"]),
+    rates = {name: [one.per_second for one in measured] for name, measured in results.items()}
+    cpu = {name: [one.cpu_us for one in measured] for name, measured in results.items()}
+    ratios: dict[str, float | rounds.Spread] = {
+        "tokensvc / bare app that only signs": rounds.ratio(rates["tokensvc"], rates["bare"]),
+        "tokensvc / bare app that only signs, by server CPU": rounds.ratio(cpu["bare"], cpu["tokensvc"]),
+        "tokensvc, no head like the last / bare app that only signs": rounds.ratio(rates["traced"], rates["bare"]),
+        "tokensvc without access line / bare app that only signs": rounds.ratio(rates["quiet"], rates["bare"]),
+        "tokensvc without access line / bare app, by server CPU": rounds.ratio(cpu["bare"], cpu["quiet"]),
+        "tokensvc / Starlette + PyJWT with PEM": rounds.ratio(rates["tokensvc"], rates["naive"]),
+        "tokensvc / Starlette + PyJWT with PEM, by server CPU": rounds.ratio(cpu["naive"], cpu["tokensvc"]),
+        "batch of 100, tokens / raw AWS-LC sign": rounds.ratio(rates["batch"], rates["raw"]),
+        "batch of 100, raw AWS-LC sign's CPU time / a token's": rounds.ratio(cpu["raw"], cpu["batch"]),
+        "tokensvc with AWS-LC / bare app that only signs": rounds.ratio(rates["aws-lc"], rates["bare"]),
+        "tokensvc with AWS-LC / bare app that only signs, by server CPU": rounds.ratio(cpu["bare"], cpu["aws-lc"]),
+        "tokensvc with AWS-LC, batch of 100, tokens / raw AWS-LC sign": rounds.ratio(rates["aws-lc batch"], rates["raw"]),
         "memory after 100,000 more tokens / before": memory[1] / memory[0],
     }
     figures: dict[str, Any] = {
         "ours is signed by": SIGNER,
-        "ours, tokens per second": median(rates["ours"]),
+        "tokensvc, tokens per second": median(rates["tokensvc"]),
         "bare, per second": median(rates["bare"]),
         "Starlette + PyJWT, tokens per second": median(rates["naive"]),
         "batch of 100, tokens per second": median(rates["batch"]),
         "raw AWS-LC sign, per second": median(rates["raw"]),
-        "ours, CPU microseconds a token": median(cpu["ours"]),
+        "tokensvc, CPU microseconds a token": median(cpu["tokensvc"]),
         "bare, CPU microseconds a token": median(cpu["bare"]),
         "Starlette + PyJWT, CPU microseconds a token": median(cpu["naive"]),
         "batch of 100, CPU microseconds a token": median(cpu["batch"]),
         "single token p99 alone, ms": alone,
-        "single token p99 while batches run, ms": beside,
+        "single token p99 while batches run, ms": during_batches,
         "worker's memory before, MiB": memory[0] / 1024,
         "worker's memory after, MiB": memory[1] / 1024,
     }
-    report("tokens over HTTP", ratios, figures, TARGETS, left_out=left_out("targets for the multi-buffer signer"))
+    report("tokens over HTTP", ratios, figures, TARGETS, skipped=skipped("targets for the multi-buffer signer"))
 
 
-def single_p99(ours: servers.Ours, seconds: float = 5) -> float:
+def single_p99(ours: servers.RunningService, seconds: float = 5) -> float:
     """One client, one request after another."""
     address = urlsplit(ours.url)
     connection = http.client.HTTPConnection(str(address.hostname), address.port)
-    body, headers = json.dumps(ASK), {"authorization": f"Bearer {ours.api_key}"}
+    body, headers = json.dumps(TOKEN_REQUEST), {"authorization": f"Bearer {ours.api_key}"}
     took: list[float] = []
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        began = time.perf_counter()
+        started = time.perf_counter()
         connection.request("POST", "/v1/tokens", body, headers)
-        answer = connection.getresponse()
-        answer.read()
-        took.append((time.perf_counter() - began) * 1000)
-        if answer.status != 201:
-            raise SystemExit(f"a single token was answered {answer.status}")
+        response = connection.getresponse()
+        response.read()
+        took.append((time.perf_counter() - started) * 1000)
+        if response.status != 201:
+            raise SystemExit(f"a single token was answered {response.status}")
     connection.close()
     return quantiles(took, n=100)[98]
 
 
-def _beside(load: Any, ours: servers.Ours) -> float:
+def _single_p99_during(load: Any, ours: servers.RunningService) -> float:
     thread = threading.Thread(target=load)
     thread.start()
     time.sleep(0.5)  # until the batches are under way
@@ -177,7 +176,7 @@ def _beside(load: Any, ours: servers.Ours) -> float:
     return p99
 
 
-def _soak(single: Path, ours: servers.Ours) -> tuple[int, int]:
+def _soak(single: Path, ours: servers.RunningService) -> tuple[int, int]:
     """The worker's memory in KiB, before and after that many more tokens."""
     before = memory_kib(ours.pid)
     made = 0.0

@@ -26,11 +26,10 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 
-from benchmarks import rounds as turns
-from benchmarks import servers, wrk
+from benchmarks import rounds, servers, wrk
 from benchmarks.report import report
 from benchmarks.rounds import Spread
-from benchmarks.server_measurement import Contender, Turn, turn
+from benchmarks.server_measurement import Contender, ServerMeasurement, measure_server
 
 ROUNDS = 5
 SECONDS = 3
@@ -38,9 +37,9 @@ FEW, MANY = 50, 5000
 LOADS = {"GetChannel": "get", "ListChannels": "list", "both by turns": "both"}
 REGION = "us-east-1"
 TARGETS = {
-    "GetChannel, ours / moto": 5.0,
-    "ListChannels, ours / moto": 5.0,
-    "both by turns, ours / moto": 5.0,
+    "GetChannel, tokensvc / moto": 5.0,
+    "ListChannels, tokensvc / moto": 5.0,
+    "both by turns, tokensvc / moto": 5.0,
     "GetChannel, 5000 channels / 50, cost": 1.2,
 }
 
@@ -57,45 +56,45 @@ class Server(NamedTuple):
 
 
 def main() -> None:
-    wrk.needed()
+    wrk.require()
     ratios, figures = measure(ROUNDS, SECONDS, many=MANY)
     report("the local IVS", ratios, figures, TARGETS)
 
 
-def measure(rounds: int, seconds: int, *, many: int = 0) -> tuple[dict[str, Spread], dict[str, Any]]:
+def measure(results: int, seconds: int, *, many: int = 0) -> tuple[dict[str, Spread], dict[str, Any]]:
     """Ratios and figures of ours beside moto's; with `many`, of ours with so many channels beside itself too."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as running:
         folder = Path(name)
-        few = _furnish(running.enter_context(servers.local_ivs()), FEW)
-        moto = _furnish(running.enter_context(servers.moto()), FEW)
-        contest = {
-            f"{whose} {short}": partial(_turn, folder, server, load, seconds)
+        few = _create_channels(running.enter_context(servers.run_local_ivs()), FEW)
+        moto = _create_channels(running.enter_context(servers.run_moto()), FEW)
+        measurements = {
+            f"{whose} {short}": partial(_measure_load, folder, server, load, seconds)
             for load, short in LOADS.items()
-            for whose, server in (("ours", few), ("moto", moto))
+            for whose, server in (("tokensvc", few), ("moto", moto))
         }
         if many:
-            full = _furnish(running.enter_context(servers.local_ivs()), many)
-            contest["ours get many"] = partial(_turn, folder, full, "GetChannel", seconds)
-        taken = turns.by_turns(contest, rounds)
-    rates = {name: [one.per_second for one in some] for name, some in taken.items()}
-    cpu = {name: [one.cpu_us for one in some] for name, some in taken.items()}
+            full = _create_channels(running.enter_context(servers.run_local_ivs()), many)
+            measurements["tokensvc get many"] = partial(_measure_load, folder, full, "GetChannel", seconds)
+        results = rounds.interleave(measurements, results)
+    rates = {name: [one.per_second for one in measured] for name, measured in results.items()}
+    cpu = {name: [one.cpu_us for one in measured] for name, measured in results.items()}
     ratios = {}
     for load, short in LOADS.items():
-        ratios[f"{load}, ours / moto"] = turns.ratio(rates[f"ours {short}"], rates[f"moto {short}"])
-        ratios[f"{load}, ours / moto, by server CPU"] = turns.ratio(cpu[f"moto {short}"], cpu[f"ours {short}"])
+        ratios[f"{load}, tokensvc / moto"] = rounds.ratio(rates[f"tokensvc {short}"], rates[f"moto {short}"])
+        ratios[f"{load}, tokensvc / moto, by server CPU"] = rounds.ratio(cpu[f"moto {short}"], cpu[f"tokensvc {short}"])
     if many:
         what = f"GetChannel, {many} channels / {FEW}, cost"
-        ratios[what] = turns.ratio(rates["ours get"], rates["ours get many"])
-        ratios[f"{what}, by server CPU"] = turns.ratio(cpu["ours get many"], cpu["ours get"])
+        ratios[what] = rounds.ratio(rates["tokensvc get"], rates["tokensvc get many"])
+        ratios[f"{what}, by server CPU"] = rounds.ratio(cpu["tokensvc get many"], cpu["tokensvc get"])
     return ratios, {f"{name}, per second": median(values) for name, values in rates.items()}
 
 
-def _turn(folder: Path, server: Server, load: str, seconds: int) -> Turn:
-    script = wrk.turns_script(folder, "turns", _posts(server, load))
-    return turn(Contender(script, server.url, server.endpoint.pid), seconds)
+def _measure_load(folder: Path, server: Server, load: str, seconds: int) -> ServerMeasurement:
+    script = wrk.sequence_script(folder, "turns", _posts(server, load))
+    return measure_server(Contender(script, server.url, server.endpoint.pid), seconds)
 
 
-def _furnish(endpoint: servers.Endpoint, count: int) -> Server:
+def _create_channels(endpoint: servers.Endpoint, count: int) -> Server:
     client = boto3.client(
         "ivs",
         region_name=REGION,

@@ -53,9 +53,9 @@ def report(
     figures: Mapping[str, Any],
     targets: Mapping[str, float],
     *,
-    left_out: Mapping[str, str] = NONE,
+    skipped: Mapping[str, str] = NONE,
     others: Mapping[str, str] = NONE,
-    target_is: str = "wanted",
+    target_label: str = "wanted",
 ) -> None:
     """Print the result: one JSON object with `--json`, else a table.
 
@@ -63,19 +63,19 @@ def report(
     `target_is` what a target is called in the table.
     """
     if "--json" in sys.argv:
-        print(json.dumps(_object(name, ratios, figures, targets, left_out, others), indent=2))
+        print(json.dumps(_object(name, ratios, figures, targets, skipped, others), indent=2))
         return
     print(f"{name}, on {hardware()['cpu']}, {os.cpu_count()} cores\n")
     width = max(map(len, [*ratios, *figures]))
     for what, ratio in ratios.items():
-        target = f"   ({target_is}: {targets[what]})" if what in targets else ""
+        target = f"   ({target_label}: {targets[what]})" if what in targets else ""
         print(f"  {what:<{width}} {_shown(ratio)}{target}")
     print()
     for what, figure in figures.items():
         print(f"  {what:<{width}} {figure:>12,.1f}" if isinstance(figure, float) else f"  {what:<{width}} {figure:>12}")
-    for what, why in left_out.items():
-        print(f"\n  left out: {what}: {why}", end="")
-    print(end="\n" if left_out else "")
+    for what, reason in skipped.items():
+        print(f"\n  left out: {what}: {reason}", end="")
+    print(end="\n" if skipped else "")
 
 
 def _object(
@@ -83,16 +83,16 @@ def _object(
     ratios: Mapping[str, float | Spread],
     figures: Mapping[str, Any],
     targets: Mapping[str, float],
-    left_out: Mapping[str, str],
+    skipped: Mapping[str, str],
     others: Mapping[str, str],
 ) -> dict[str, Any]:
     return {
         "benchmark": name,
         "ratios": {what: ratio.median if isinstance(ratio, Spread) else ratio for what, ratio in ratios.items()},
-        "spread": {what: [ratio.least, ratio.most] for what, ratio in ratios.items() if isinstance(ratio, Spread)},
+        "spread": {what: [ratio.minimum, ratio.maximum] for what, ratio in ratios.items() if isinstance(ratio, Spread)},
         "figures": dict(figures),
         "targets": dict(targets),
-        "left_out": dict(left_out),
+        "left_out": dict(skipped),
         "versions": versions() | dict(others),
         "machine": hardware(),
     }
@@ -100,7 +100,7 @@ def _object(
 
 def _shown(ratio: float | Spread) -> str:
     if isinstance(ratio, Spread):
-        return f"{_number(ratio.median):>7}   {_number(ratio.least)} to {_number(ratio.most)}"
+        return f"{_number(ratio.median):>7}   {_number(ratio.minimum)} to {_number(ratio.maximum)}"
     return f"{_number(ratio):>7}"
 
 

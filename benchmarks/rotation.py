@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.load.deployment import Standing, deployed
+from benchmarks.load.deployment import DeploymentUnderTest, temporary_deployment
 from benchmarks.report import report
 from tokensvc.jose.es384 import base64url_decode, verify
 from tokensvc.jose.keypair import PublicKey, read_public_pem
@@ -38,114 +38,114 @@ SETTINGS = {
 ROTATIONS = 3
 VIEWERS = 4
 BETWEEN_SECONDS = 4
-KEPT = 4000
+RECENT_TOKENS = 4000
 TARGETS = {"failed requests": 0.0, "tokens refused": 0.0, "of the compromised key, still admitted": 0.0}
 
 
 @dataclass
-class Ledger:
+class ViewerLog:
     """What the viewers saw."""
 
-    minted: int = 0
+    issued: int = 0
     failed: list[str] = field(default_factory=list)
-    refused: list[tuple[float, str]] = field(default_factory=list)
+    denied: list[tuple[float, str]] = field(default_factory=list)
     """When, and which token."""
-    kept: deque[tuple[float, str, str]] = field(default_factory=lambda: deque(maxlen=KEPT))
+    recent: deque[tuple[float, str, str]] = field(default_factory=lambda: deque(maxlen=RECENT_TOKENS))
     """The last tokens: when they end, where they are played, and they themselves."""
     stopping: threading.Event = field(default_factory=threading.Event)
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as name, deployed(Path(name), SETTINGS) as standing:
-        _find_channel(standing)
-        ledger = Ledger()
-        viewers = [threading.Thread(target=_watch, args=(standing, ledger)) for _ in range(VIEWERS)]
+    with tempfile.TemporaryDirectory() as name, temporary_deployment(Path(name), SETTINGS) as deployment:
+        _wait_for_playback_url(deployment)
+        log = ViewerLog()
+        viewers = [threading.Thread(target=_run_viewer, args=(deployment, log)) for _ in range(VIEWERS)]
         for viewer in viewers:
             viewer.start()
         time.sleep(BETWEEN_SECONDS)
-        took = []
+        durations = []
         for _ in range(ROTATIONS):
-            began = time.monotonic()
-            _tokensvc(standing, "keys", "rotate", "--wait")
-            took.append(time.monotonic() - began)
+            started = time.monotonic()
+            _tokensvc(deployment, "keys", "rotate", "--wait")
+            durations.append(time.monotonic() - started)
             time.sleep(BETWEEN_SECONDS)
-        bad = _signing(standing)
-        began_at, began = time.time(), time.monotonic()
-        _tokensvc(standing, "keys", "compromise", bad, "--yes")
-        compromised = time.monotonic() - began
+        compromised_key = _active_key(deployment)
+        started_at, started = time.time(), time.monotonic()
+        _tokensvc(deployment, "keys", "compromise", compromised_key, "--yes")
+        compromised = time.monotonic() - started
         time.sleep(BETWEEN_SECONDS)
-        again = _try_again(ledger)
-        ledger.stopping.set()
+        replayed = _replay_recent(log)
+        log.stopping.set()
         for viewer in viewers:
             viewer.join()
-        _report(standing, ledger, bad, began_at, again, {"rotations": took, "compromise": compromised})
+        _report(deployment, log, compromised_key, started_at, replayed, {"rotations": durations, "compromise": compromised})
 
 
 def _report(
-    standing: Standing, ledger: Ledger, bad: str, began_at: float, again: list[tuple[str, bool]], took: dict[str, Any]
+    deployment: DeploymentUnderTest, log: ViewerLog, compromised_key: str, started_at: float, replayed: list[tuple[str, bool]], durations: dict[str, Any]
 ) -> None:
-    keys = _public_keys(standing)
-    excused = [token for at, token in ledger.refused if at >= began_at and _signer(token, keys) == bad]
-    still = [token for token, admitted in again if admitted and _signer(token, keys) == bad]
-    wrongly = [token for token, admitted in again if not admitted and _signer(token, keys) != bad]
+    keys = _public_keys(deployment)
+    rightly_denied = [token for at, token in log.denied if at >= started_at and _signer(token, keys) == compromised_key]
+    still_admitted = [token for token, admitted in replayed if admitted and _signer(token, keys) == compromised_key]
+    wrongly_denied = [token for token, admitted in replayed if not admitted and _signer(token, keys) != compromised_key]
     counts = {
-        "failed requests": float(len(ledger.failed)),
-        "tokens refused": float(len(ledger.refused) - len(excused) + len(wrongly)),
-        "of the compromised key, still admitted": float(len(still)),
+        "failed requests": float(len(log.failed)),
+        "tokens refused": float(len(log.denied) - len(rightly_denied) + len(wrongly_denied)),
+        "of the compromised key, still admitted": float(len(still_admitted)),
     }
     figures = {
-        "tokens minted and tried": ledger.minted,
-        "of the compromised key, refused as they must be": len(excused) + sum(not admitted for _, admitted in again),
-        "keys that signed": len({_signer(token, keys) for token, _ in again}),
-        "rotations took, seconds": ", ".join(f"{seconds:.1f}" for seconds in took["rotations"]),
-        "compromise took, seconds": float(took["compromise"]),
-        "first failure": ledger.failed[0] if ledger.failed else "-",
+        "tokens minted and tried": log.issued,
+        "of the compromised key, refused as they must be": len(rightly_denied) + sum(not admitted for _, admitted in replayed),
+        "keys that signed": len({_signer(token, keys) for token, _ in replayed}),
+        "rotations took, seconds": ", ".join(f"{seconds:.1f}" for seconds in durations["rotations"]),
+        "compromise took, seconds": float(durations["compromise"]),
+        "first failure": log.failed[0] if log.failed else "-",
     }
     report("rotation under load", counts, figures, TARGETS)
     if any(counts.values()):
         raise SystemExit(1)
 
 
-def _watch(standing: Standing, ledger: Ledger) -> None:
+def _run_viewer(deployment: DeploymentUnderTest, log: ViewerLog) -> None:
     """One viewer after another: ask for a token, start playback with it."""
-    target = standing.target
+    target = deployment.target
     service = urlsplit(target.url)
     connection = http.client.HTTPConnection(str(service.hostname), service.port, timeout=10)
     headers = {"authorization": f"Bearer {target.api_key}", "content-type": "application/json"}
     number = 0
-    while not ledger.stopping.is_set():
+    while not log.stopping.is_set():
         number += 1
-        ask = {"channelArn": target.channels[0], "viewerId": f"viewer-{threading.get_ident() % 10_000}-{number}"}
+        token_request = {"channelArn": target.channels[0], "viewerId": f"viewer-{threading.get_ident() % 10_000}-{number}"}
         try:
-            connection.request("POST", "/v1/tokens", json.dumps(ask), headers)
-            answer = connection.getresponse()
-            body = json.loads(answer.read())
+            connection.request("POST", "/v1/tokens", json.dumps(token_request), headers)
+            response = connection.getresponse()
+            body = json.loads(response.read())
         except (OSError, http.client.HTTPException, ValueError) as problem:
-            ledger.failed.append(f"{type(problem).__name__}: {problem}")
+            log.failed.append(f"{type(problem).__name__}: {problem}")
             connection.close()
             continue
-        if answer.status != 201 or "playbackUrl" not in body:
-            ledger.failed.append(f"{answer.status}: {body}")
+        if response.status != 201 or "playbackUrl" not in body:
+            log.failed.append(f"{response.status}: {body}")
             continue
-        ledger.minted += 1
-        ledger.kept.append((time.time() + 12, body["playbackUrl"], body["token"]))
-        if not _plays(body["playbackUrl"]):
-            ledger.refused.append((time.time(), body["token"]))
+        log.issued += 1
+        log.recent.append((time.time() + 12, body["playbackUrl"], body["token"]))
+        if not _is_admitted(body["playbackUrl"]):
+            log.denied.append((time.time(), body["token"]))
 
 
-def _find_channel(standing: Standing) -> None:
+def _wait_for_playback_url(deployment: DeploymentUnderTest) -> None:
     """Ask until the service knows the channel's playback URL."""
-    warm, warming = Ledger(), threading.Event()
-    warm.stopping = warming
-    viewer = threading.Thread(target=_watch, args=(standing, warm))
+    warm_up_log, warming = ViewerLog(), threading.Event()
+    warm_up_log.stopping = warming
+    viewer = threading.Thread(target=_run_viewer, args=(deployment, warm_up_log))
     viewer.start()
-    while not warm.minted:
+    while not warm_up_log.issued:
         time.sleep(0.1)  # and look again
     warming.set()
     viewer.join()
 
 
-def _plays(url: str) -> bool:
+def _is_admitted(url: str) -> bool:
     edge = urlsplit(url)
     connection = http.client.HTTPConnection(str(edge.hostname), edge.port, timeout=10)
     try:
@@ -155,20 +155,20 @@ def _plays(url: str) -> bool:
         connection.close()
 
 
-def _try_again(ledger: Ledger) -> list[tuple[str, bool]]:
+def _replay_recent(log: ViewerLog) -> list[tuple[str, bool]]:
     """Try the last tokens once more, those that still live: each token, and whether it is admitted."""
-    return [(token, _plays(url)) for ends_at, url, token in list(ledger.kept) if ends_at > time.time() + 1]
+    return [(token, _is_admitted(url)) for ends_at, url, token in list(log.recent) if ends_at > time.time() + 1]
 
 
-def _signing(standing: Standing) -> str:
+def _active_key(deployment: DeploymentUnderTest) -> str:
     """The key that signs."""
-    keys = json.loads(_tokensvc(standing, "keys", "list", "--json"))["keys"]
+    keys = json.loads(_tokensvc(deployment, "keys", "list", "--json"))["keys"]
     return str(next(key["id"] for key in keys if any(place["state"] == "active" for place in key["placements"])))
 
 
-def _public_keys(standing: Standing) -> dict[str, PublicKey]:
-    keys = json.loads(_tokensvc(standing, "keys", "list", "--json"))["keys"]
-    return {key["id"]: read_public_pem(_tokensvc(standing, "keys", "public", key["id"]).encode()) for key in keys}
+def _public_keys(deployment: DeploymentUnderTest) -> dict[str, PublicKey]:
+    keys = json.loads(_tokensvc(deployment, "keys", "list", "--json"))["keys"]
+    return {key["id"]: read_public_pem(_tokensvc(deployment, "keys", "public", key["id"]).encode()) for key in keys}
 
 
 def _signer(token: str, keys: Mapping[str, PublicKey]) -> str | None:
@@ -176,9 +176,9 @@ def _signer(token: str, keys: Mapping[str, PublicKey]) -> str | None:
     return next((key_id for key_id, key in keys.items() if verify(key, signed, base64url_decode(signature))), None)
 
 
-def _tokensvc(standing: Standing, *arguments: str) -> str:
+def _tokensvc(deployment: DeploymentUnderTest, *arguments: str) -> str:
     command = [sys.executable, "-m", "tokensvc", *arguments]
-    done = subprocess.run(command, env=standing.environ, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=deployment.environ, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"tokensvc {' '.join(arguments)}:\n{done.stderr}")
     return done.stdout

@@ -19,20 +19,20 @@ class Spread(NamedTuple):
     """What several rounds said."""
 
     median: float
-    least: float
-    most: float
+    minimum: float
+    maximum: float
 
 
-def by_turns(turns: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
+def interleave(measurements: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
     """What each contender's turns returned, round by round."""
-    seen: dict[str, list[T]] = {name: [] for name in turns}
+    seen: dict[str, list[T]] = {name: [] for name in measurements}
     for number in range(rounds):
-        for name in list(turns)[:: -1 if number % 2 else 1]:
-            seen[name].append(turns[name]())
+        for name in list(measurements)[:: -1 if number % 2 else 1]:
+            seen[name].append(measurements[name]())
     return seen
 
 
-class Measured(Protocol):
+class Measurement(Protocol):
     """What a turn showed, whoever took it."""
 
     @property
@@ -42,14 +42,14 @@ class Measured(Protocol):
     def cpu_us(self) -> float: ...
 
 
-def ours_beside(taken: Mapping[str, Sequence[Measured]], where: str, cpu: str) -> dict[str, Spread]:
+def ratios_to_others(taken: Mapping[str, Sequence[Measurement]], where: str, cpu: str) -> dict[str, Spread]:
     """Of the contender `ours` over each other one, by rate and by CPU time; above 1 ours is better."""
-    ours, ratios = taken["ours"], {}
+    ours, ratios = taken["tokensvc"], {}
     for name, theirs in taken.items():
-        if name != "ours":
+        if name != "tokensvc":
             rates = [one.per_second for one in ours], [one.per_second for one in theirs]
-            ratios[f"{where}, ours / {name}"] = ratio(*rates)
-            ratios[f"{where}, ours / {name}, {cpu}"] = ratio(
+            ratios[f"{where}, tokensvc / {name}"] = ratio(*rates)
+            ratios[f"{where}, tokensvc / {name}, {cpu}"] = ratio(
                 [one.cpu_us for one in theirs], [one.cpu_us for one in ours]
             )
     return ratios

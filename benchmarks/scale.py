@@ -23,24 +23,23 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from benchmarks import rounds as turns
-from benchmarks import servers, wrk
+from benchmarks import rounds, servers, wrk
 from benchmarks.report import report
-from benchmarks.server_measurement import CONNECTIONS, Contender, Turn, turn
+from benchmarks.server_measurement import CONNECTIONS, Contender, ServerMeasurement, measure_server
 from tokensvc.aws.arn import Arn
 from tokensvc.callers.policy import CallerPolicy
 from tokensvc.container import service
-from tokensvc.revocations.denial_store import NewDenial
+from tokensvc.revocations.store import NewDenial
 from tokensvc.storage.store import Store, open_store
 from tokensvc.tokens.channels import ChannelRecord
 from tokensvc.tokens.denylist import viewer_digest
 
 ROUNDS = 45
 SECONDS = 1
-ASKERS = 2000
+DISTINCT_REQUESTS = 2000
 """Different requests that wrk goes round in, of the crowd's callers and channels."""
-WRITTEN_AT_ONCE = 5000
-SETTLED_SECONDS = 15
+WRITE_BATCH_SIZE = 5000
+LOAD_DENIALS_SECONDS = 15
 """How long a worker may take until it has loaded all that is denied."""
 TARGETS = {
     "a token with two workers / with one, server CPU": 1.05,
@@ -48,7 +47,7 @@ TARGETS = {
 }
 
 
-class Crowd(NamedTuple):
+class DeploymentSize(NamedTuple):
     """How many there are."""
 
     callers: int
@@ -56,43 +55,43 @@ class Crowd(NamedTuple):
     channels: int
 
 
-ONE_OF_EACH = Crowd(1, 1, 1)
-CROWD = Crowd(10_000, 200_000, 5_000)
+SMALL = DeploymentSize(1, 1, 1)
+LARGE = DeploymentSize(10_000, 200_000, 5_000)
 
 
 def main() -> None:
-    wrk.needed()
+    wrk.require()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with (
-            _service(folder / "one", ONE_OF_EACH) as one,
-            _service(folder / "two", ONE_OF_EACH, workers=2) as two,
-            _service(folder / "crowd", CROWD) as crowd,
+            _running_service(folder / "one", SMALL) as one,
+            _running_service(folder / "two", SMALL, workers=2) as two,
+            _running_service(folder / "crowd", LARGE) as large,
         ):
-            time.sleep(SETTLED_SECONDS)
-            contest = {
-                "one": partial(turn, one, SECONDS),
-                "two": partial(turn, two, SECONDS),
-                "crowd": partial(turn, crowd, SECONDS),
+            time.sleep(LOAD_DENIALS_SECONDS)
+            measurements = {
+                "one": partial(measure_server, one, SECONDS),
+                "two": partial(measure_server, two, SECONDS),
+                "crowd": partial(measure_server, large, SECONDS),
             }
-            rounds = turns.by_turns(contest, ROUNDS)
-    _report(rounds)
+            results = rounds.interleave(measurements, ROUNDS)
+    _report(results)
 
 
 @contextmanager
-def _service(folder: Path, crowd: Crowd, *, workers: int = 1) -> Iterator[Contender]:
+def _running_service(folder: Path, large: DeploymentSize, *, workers: int = 1) -> Iterator[Contender]:
     """A service with so many of each, and what it is asked."""
     folder.mkdir()
-    environ, _ = servers.furnished(folder)
-    channels = [str(Arn(servers.PLACE, "channel", f"{number:012}")) for number in range(crowd.channels)]
+    environ, _ = servers.create_deployment(folder)
+    channels = [str(Arn(servers.ACCOUNT_REGION, "channel", f"{number:012}")) for number in range(large.channels)]
     with closing(open_store(environ["TOKENSVC_DATABASE_URL"])) as store:
         _record(store, channels)
-        _deny(store, channels, crowd.denials)
-        keys = [_add_caller(store, number) for number in range(crowd.callers)]
-    posts = [_post(keys[number % len(keys)], channels[number % len(channels)], number) for number in range(ASKERS)]
-    script = wrk.turns_script(folder, "requests", posts)
-    with servers.serving(folder, {**environ, "TOKENSVC_WORKERS": str(workers)}, keys[0]) as ours:
-        yield Contender(script, ours.url, ours.pid, connections=CONNECTIONS * workers)
+        _deny(store, channels, large.denials)
+        keys = [_add_caller(store, number) for number in range(large.callers)]
+    posts = [_post(keys[number % len(keys)], channels[number % len(channels)], number) for number in range(DISTINCT_REQUESTS)]
+    script = wrk.sequence_script(folder, "requests", posts)
+    with servers.run_service(folder, {**environ, "TOKENSVC_WORKERS": str(workers)}, keys[0]) as service_:
+        yield Contender(script, service_.url, service_.pid, connections=CONNECTIONS * workers)
 
 
 def _record(store: Store, channels: list[str]) -> None:
@@ -103,34 +102,34 @@ def _record(store: Store, channels: list[str]) -> None:
 def _deny(store: Store, channels: list[str], count: int) -> None:
     """Viewers that never ask."""
     until = int(time.time()) + 3600
-    for start in range(0, count, WRITTEN_AT_ONCE):
-        of_channels = [(n, channels[n % len(channels)]) for n in range(start, min(count, start + WRITTEN_AT_ONCE))]
+    for start in range(0, count, WRITE_BATCH_SIZE):
+        of_channels = [(n, channels[n % len(channels)]) for n in range(start, min(count, start + WRITE_BATCH_SIZE))]
         store.denials.add("bench", [NewDenial(arn, viewer_digest(arn, f"out-{n}"), until) for n, arn in of_channels])
 
 
 def _add_caller(store: Store, number: int) -> str:
     api_key, secret = service.new_api_key()
-    store.callers.add(f"caller-{number}", CallerPolicy((f"arn:aws:ivs:{servers.PLACE.region}:*",)), secret)
+    store.callers.add(f"caller-{number}", CallerPolicy((f"arn:aws:ivs:{servers.ACCOUNT_REGION.region}:*",)), secret)
     return api_key
 
 
 def _post(api_key: str, channel_arn: str, number: int) -> wrk.Post:
     body = json.dumps({"channelArn": channel_arn, "viewerId": f"viewer-{number:06}"})
     headers = {"authorization": f"Bearer {api_key}", "content-type": "application/json"}
-    return wrk.Post("/v1/tokens", body, headers | wrk.trace(number))
+    return wrk.Post("/v1/tokens", body, headers | wrk.trace_header(number))
 
 
-def _report(rounds: dict[str, list[Turn]]) -> None:
-    cpu = {name: [one.cpu_us for one in taken] for name, taken in rounds.items()}
+def _report(results: dict[str, list[ServerMeasurement]]) -> None:
+    cpu = {name: [one.cpu_us for one in measured] for name, measured in results.items()}
     ratios = {
-        "a token with two workers / with one, server CPU": turns.ratio(cpu["two"], cpu["one"]),
-        "a token in the crowd / with one of each, server CPU": turns.ratio(cpu["crowd"], cpu["one"]),
+        "a token with two workers / with one, server CPU": rounds.ratio(cpu["two"], cpu["one"]),
+        "a token in the crowd / with one of each, server CPU": rounds.ratio(cpu["crowd"], cpu["one"]),
     }
     figures = {
         "one worker, one of each, CPU microseconds a token": median(cpu["one"]),
         "two workers, CPU microseconds a token": median(cpu["two"]),
         "the crowd, CPU microseconds a token": median(cpu["crowd"]),
-        **{f"the crowd's {name}": count for name, count in CROWD._asdict().items()},
+        **{f"the crowd's {name}": count for name, count in LARGE._asdict().items()},
     }
     report("a token as a deployment grows", ratios, figures, TARGETS)
 

@@ -26,7 +26,7 @@ class Contender(NamedTuple):
     """In one answer."""
 
 
-class Turn(NamedTuple):
+class ServerMeasurement(NamedTuple):
     """What one turn showed."""
 
     per_second: float
@@ -35,7 +35,7 @@ class Turn(NamedTuple):
     """CPU time of the server for one token."""
 
 
-def turn(contender: Contender, seconds: int) -> Turn:
+def measure_server(contender: Contender, seconds: int) -> ServerMeasurement:
     """Let it answer for that long."""
     before = servers.cpu_seconds(contender.pid)
     run = wrk.run(contender.script, contender.url, seconds=seconds, connections=contender.connections)
@@ -43,4 +43,4 @@ def turn(contender: Contender, seconds: int) -> Turn:
     if run.failed or not run.requests:
         raise SystemExit(f"{contender.url}: {run.failed} of {run.requests} requests failed")
     tokens = run.requests * contender.tokens
-    return Turn(run.per_second * contender.tokens, used / tokens * 1e6)
+    return ServerMeasurement(run.per_second * contender.tokens, used / tokens * 1e6)

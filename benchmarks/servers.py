@@ -34,8 +34,8 @@ from tokensvc.settings import read_settings
 from tokensvc.storage import migrate
 from tokensvc.tokens.channels import ChannelRecord
 
-PLACE = AccountRegion("000000000000", "us-east-1")
-CHANNEL = Arn(PLACE, "channel", "abcdefghijkl")
+ACCOUNT_REGION = AccountRegion("000000000000", "us-east-1")
+CHANNEL = Arn(ACCOUNT_REGION, "channel", "abcdefghijkl")
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
 """Different ones, where there is more than one."""
@@ -43,7 +43,7 @@ _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 
 
-class Ours(NamedTuple):
+class RunningService(NamedTuple):
     """A running service."""
 
     url: str
@@ -59,24 +59,24 @@ class Endpoint(NamedTuple):
 
 
 @contextmanager
-def ours(folder: Path, settings: Mapping[str, str] = MappingProxyType({})) -> Iterator[Ours]:
+def deployed_service(folder: Path, settings: Mapping[str, str] = MappingProxyType({})) -> Iterator[RunningService]:
     """Our service, with one channel, one active key and one caller; `settings` by their variables' names."""
-    environ, api_key = furnished(folder)
-    with serving(folder, {**environ, **settings}, api_key) as ours:
-        yield ours
+    environ, api_key = create_deployment(folder)
+    with run_service(folder, {**environ, **settings}, api_key) as deployed_service:
+        yield deployed_service
 
 
 @contextmanager
-def serving(folder: Path, environ: Mapping[str, str], api_key: str, program: str = "tokensvc") -> Iterator[Ours]:
+def run_service(folder: Path, environ: Mapping[str, str], api_key: str, program: str = "tokensvc") -> Iterator[RunningService]:
     """Our service in this environment; `program` is the module that is run as `tokensvc`."""
     command = [sys.executable, "-m", program, "serve"]
-    with (folder / "access.log").open("w") as log, running(command, dict(environ), log) as pid:
+    with (folder / "access.log").open("w") as log, run_process(command, dict(environ), log) as pid:
         url = f"http://127.0.0.1:{environ['TOKENSVC_PORT']}"
-        await_answer(url + "/readyz")
-        yield Ours(url, api_key, pid)
+        wait_for_response(url + "/readyz")
+        yield RunningService(url, api_key, pid)
 
 
-def furnished(folder: Path) -> tuple[dict[str, str], str]:
+def create_deployment(folder: Path) -> tuple[dict[str, str], str]:
     """The environment of a service whose store lies in this folder, and its caller's API key."""
     environ = os.environ | {
         "TOKENSVC_CONTROL_PLANE": "local",
@@ -86,12 +86,12 @@ def furnished(folder: Path) -> tuple[dict[str, str], str]:
         "TOKENSVC_PORT": str(free_port()),
         "TOKENSVC_SHUTDOWN_DELAY_SECONDS": "0",
         "AWS_ENDPOINT_URL_IVS": "http://127.0.0.1:9",
-        "AWS_REGION": PLACE.region,
+        "AWS_REGION": ACCOUNT_REGION.region,
     }
-    return environ, _furnish(environ)
+    return environ, _create_store(environ)
 
 
-class Peer(NamedTuple):
+class Endpoint(NamedTuple):
     """A running peer."""
 
     url: str
@@ -99,14 +99,14 @@ class Peer(NamedTuple):
 
 
 @contextmanager
-def peer(module: str, environ: Mapping[str, str] = MappingProxyType({})) -> Iterator[Peer]:
+def run_peer(module: str, environ: Mapping[str, str] = MappingProxyType({})) -> Iterator[Endpoint]:
     """A peer under plain uvicorn."""
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", f"benchmarks.peers.{module}:app", "--port", str(port)]
     command += ["--no-access-log", "--log-level", "warning", "--loop", "uvloop", "--http", "httptools"]
-    with running(command, {**os.environ, **environ}, None) as pid:
-        await_answer(f"http://127.0.0.1:{port}/")
-        yield Peer(f"http://127.0.0.1:{port}", pid)
+    with run_process(command, {**os.environ, **environ}, None) as pid:
+        wait_for_response(f"http://127.0.0.1:{port}/")
+        yield Endpoint(f"http://127.0.0.1:{port}", pid)
 
 
 def cpu_seconds(pid: int) -> float:
@@ -118,28 +118,28 @@ def cpu_seconds(pid: int) -> float:
 
 
 @contextmanager
-def local_ivs(*, rates: bool = False) -> Iterator[Endpoint]:
+def run_local_ivs(*, rate_limits: bool = False) -> Iterator[Endpoint]:
     """Our local IVS, alone, one worker, with or without IVS's own call rates."""
     port = free_port()
     command = [sys.executable, "-m", "tokensvc", "ivs", "serve", "--memory", "--port", str(port)]
-    command += [] if rates else ["--no-rate-limits"]
-    with running(command, dict(os.environ), subprocess.DEVNULL) as pid:
-        await_answer(f"http://127.0.0.1:{port}/")
+    command += [] if rate_limits else ["--no-rate-limits"]
+    with run_process(command, dict(os.environ), subprocess.DEVNULL) as pid:
+        wait_for_response(f"http://127.0.0.1:{port}/")
         yield Endpoint(f"http://127.0.0.1:{port}", pid)
 
 
 @contextmanager
-def moto() -> Iterator[Endpoint]:
+def run_moto() -> Iterator[Endpoint]:
     """moto's server."""
     port = free_port()
     command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)]
-    with running(command, dict(os.environ), subprocess.DEVNULL) as pid:
-        await_answer(f"http://127.0.0.1:{port}/")
+    with run_process(command, dict(os.environ), subprocess.DEVNULL) as pid:
+        wait_for_response(f"http://127.0.0.1:{port}/")
         yield Endpoint(f"http://127.0.0.1:{port}", pid)
 
 
 @contextmanager
-def on_servers_core() -> Iterator[None]:
+def on_server_core() -> Iterator[None]:
     """Stay on the servers' core during the block."""
     here = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {SERVER_CORE})
@@ -157,7 +157,7 @@ def free_port() -> int:
         return port
 
 
-def _furnish(environ: dict[str, str]) -> str:
+def _create_store(environ: dict[str, str]) -> str:
     settings = read_settings({k: v for k, v in environ.items() if k.startswith("TOKENSVC_")})
     assert settings.database_url is not None
     migrate.upgrade(settings.database_url.get_secret_value())
@@ -167,8 +167,8 @@ def _furnish(environ: dict[str, str]) -> str:
     public_key = private_key.public_key()
     store.keys.add(key_id, keypair.fingerprint(public_key), keypair.public_der(public_key), now)
     vault.open_vault(settings, store, vault.make_cipher(settings, store)).put(key_id, private_key)
-    store.keys.record_import(key_id, PLACE, str(Arn(PLACE, "playback-key", "abcdefghijkl")), now)
-    store.keys.activate(key_id, PLACE, now, 3600)
+    store.keys.record_import(key_id, ACCOUNT_REGION, str(Arn(ACCOUNT_REGION, "playback-key", "abcdefghijkl")), now)
+    store.keys.activate(key_id, ACCOUNT_REGION, now, 3600)
     playback_url = f"https://example.invalid{CHANNEL.playback_path}"
     store.channels.record([ChannelRecord(str(CHANNEL), playback_url, True, now, 0)])
     api_key, secret = service.new_api_key()
@@ -178,7 +178,7 @@ def _furnish(environ: dict[str, str]) -> str:
 
 
 @contextmanager
-def running(command: list[str], environ: dict[str, str], log: object) -> Iterator[int]:
+def run_process(command: list[str], environ: dict[str, str], log: object) -> Iterator[int]:
     """A process on the servers' core, ended with the block; its pid. A Ctrl-C on our terminal does not reach it."""
     process = subprocess.Popen(
         command,
@@ -186,7 +186,7 @@ def running(command: list[str], environ: dict[str, str], log: object) -> Iterato
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,  # ours is for the benchmark's one object
         stderr=log,  # type: ignore[call-overload] # an open file or None
-        preexec_fn=settle,
+        preexec_fn=init_server_process,
         start_new_session=True,
     )
     try:
@@ -196,13 +196,13 @@ def running(command: list[str], environ: dict[str, str], log: object) -> Iterato
         process.wait(30)
 
 
-def settle() -> None:
+def init_server_process() -> None:
     """In the new process: stay on the servers' core, and end with whoever started it, however that one ends."""
     os.sched_setaffinity(0, {SERVER_CORE})
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def await_answer(url: str) -> None:
+def wait_for_response(url: str) -> None:
     """Wait until it answers at all."""
     until = time.monotonic() + 30
     while time.monotonic() < until:

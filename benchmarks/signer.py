@@ -18,6 +18,6 @@ IS_MULTIBUFFER = SIGNER == "multibuffer"
 WITH_AWS_LC: Mapping[str, str] = {"TOKENSVC_SIGNER": "aws-lc"}
 
 
-def left_out(what: str) -> dict[str, str]:
+def skipped(what: str) -> dict[str, str]:
     """Why lines for the multi-buffer signer are not judged here; nothing where they are."""
     return {} if IS_MULTIBUFFER else {what: _chosen.fallback_reason}

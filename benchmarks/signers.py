@@ -1,7 +1,7 @@
 """What a signature costs when so many are signed by one call: `python -m benchmarks.signers [--json]`.
 
 Rules of the file
-- One thread on the servers' core; its CPU time counts, for each signature, and contenders take turns.
+- One thread on the servers' core; its CPU time counts, for each signature, and contenders take rounds.
 - The multi-buffer signer is measured as the service uses it: one signature in 64 is verified, at most 100 a second.
 """
 
@@ -31,8 +31,8 @@ TARGETS = {f"{RAW} / signature in a call of 8": 3.8}
 def main() -> None:
     try:
         signer = choose_signer("multibuffer").signer
-    except SettingsError as lacking:
-        report("signatures", {}, {"signer": "aws-lc"}, {}, left_out={"the multi-buffer signer": lacking.message})
+    except SettingsError as unavailable:
+        report("signatures", {}, {"signer": "aws-lc"}, {}, skipped={"the multi-buffer signer": unavailable.message})
         return
     private_key = keypair.generate()
     prepared = signer.prepare(private_key)
@@ -42,16 +42,16 @@ def main() -> None:
     raw = contenders(private_key)[RAW]
     calls: dict[str, Callable[[], float]] = {RAW: partial(cpu_us, raw, SIGNATURES)}
     for count in COUNTS:
-        calls[_named(count)] = partial(_per_signature, signer, requests[:count])
-    with servers.on_servers_core():
-        cpu = rounds.by_turns(calls, ROUNDS)
-    ratios = {f"{RAW} / {_named(count)}": rounds.ratio(cpu[RAW], cpu[_named(count)]) for count in COUNTS}
+        calls[_label(count)] = partial(_per_signature, signer, requests[:count])
+    with servers.on_server_core():
+        cpu = rounds.interleave(calls, ROUNDS)
+    ratios = {f"{RAW} / {_label(count)}": rounds.ratio(cpu[RAW], cpu[_label(count)]) for count in COUNTS}
     figures: dict[str, Any] = {f"{name}, CPU microseconds": median(values) for name, values in cpu.items()}
     figures["fewest that one call signs"] = MIN_BATCH
     report("signatures by one call, of the multi-buffer signer", ratios, figures, TARGETS)
 
 
-def _named(count: int) -> str:
+def _label(count: int) -> str:
     return f"signature in a call of {count}"
 
 

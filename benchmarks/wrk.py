@@ -21,7 +21,7 @@ class Run(NamedTuple):
     requests: int
 
 
-def needed() -> None:
+def require() -> None:
     """Leave, saying how to get it, when wrk is missing."""
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is missing; `make system-packages` installs it (Debian)")
@@ -44,12 +44,12 @@ class Post(NamedTuple):
     headers: dict[str, str]
 
 
-def trace(number: int) -> dict[str, str]:
+def trace_header(number: int) -> dict[str, str]:
     """The header by which a client with tracing tells its requests apart (W3C Trace Context)."""
     return {"traceparent": f"00-{number + 1:032x}-{number + 1:016x}-01"}
 
 
-def turns_script(folder: Path, name: str, posts: list[Post]) -> Path:
+def sequence_script(folder: Path, name: str, posts: list[Post]) -> Path:
     """A wrk script that sends these requests, one after another and again from the front."""
     lines = ["requests, turn = {}, 0", "init = function()"]
     for number, post in enumerate(posts, 1):
@@ -71,16 +71,16 @@ def run(script_path: Path, url: str, *, seconds: int, connections: int) -> Run:
         check=True,
         preexec_fn=lambda: os.sched_setaffinity(0, {LOAD_CORE}),
     )
-    return read(done.stdout)
+    return parse(done.stdout)
 
 
-def read(said: str) -> Run:
+def parse(output: str) -> Run:
     """What wrk printed. An answer that never came is a failure too."""
-    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
-    lost = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", said)
-    per_second = re.search(r"Requests/sec:\s+([\d.]+)", said)
-    requests = re.search(r"(\d+) requests in", said)
+    rejected = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
+    lost = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", output)
+    per_second = re.search(r"Requests/sec:\s+([\d.]+)", output)
+    requests = re.search(r"(\d+) requests in", output)
     if per_second is None or requests is None:
-        raise SystemExit(f"wrk said something else than expected:\n{said}")
-    failed = (int(refused[1]) if refused else 0) + (sum(map(int, lost.groups())) if lost else 0)
+        raise SystemExit(f"wrk said something else than expected:\n{output}")
+    failed = (int(rejected[1]) if rejected else 0) + (sum(map(int, lost.groups())) if lost else 0)
     return Run(float(per_second[1]), failed, int(requests[1]))

@@ -127,7 +127,7 @@ def test_a_problem_has_a_sentence_for_the_command_line_and_one_for_http() -> Non
     assert problems.problem_sentence(problem) == (
         f"{plain}; configure the region, or cancel the revocations: POST /v1/revocations/{{id}}/cancel"
     )
-    assert problem_sentence(make_problem("said")) == problems.problem_sentence(make_problem("said")) == "said"
+    assert problem_sentence(make_problem("text")) == problems.problem_sentence(make_problem("text")) == "text"
 
 
 def test_equal_problems_have_equal_hashes() -> None:

@@ -84,11 +84,11 @@ class BackgroundTask:
         self._thread.start()
 
     def wake(self) -> None:
-        """Run again immediately instead of waiting for the pause to end. Returns at once."""
+        """Run again now instead of waiting for the pause to end. Returns immediately."""
         self._wake.set()
 
     def request_stop(self) -> None:
-        """Stop after the current run. Returns at once."""
+        """Stop after the current run. Returns immediately."""
         self._stopping = True
         self._wake.set()
 
@@ -157,7 +157,7 @@ class Lifecycle:
         return (self.first, *self.others)
 
     def start(self) -> None:
-        """Start every task, each in a thread of its own. Returns at once."""
+        """Start every task, each in a thread of its own. Returns immediately."""
         for task in self.tasks:
             task.start()
 

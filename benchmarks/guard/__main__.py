@@ -22,59 +22,59 @@ Ratios = dict[str, Spread]
 Figures = dict[str, float]
 
 
-class Measure(NamedTuple):
+class Measurement(NamedTuple):
     """Ratios that are measured together."""
 
     ratios: tuple[str, ...]
-    absent: Callable[[], str | None]
+    unavailable_reason: Callable[[], str | None]
     """Why it cannot be done here; None where it can."""
-    take: Callable[[], tuple[Ratios, Figures]]
+    run: Callable[[], tuple[Ratios, Figures]]
 
 
-MEASURES = (
-    Measure(signing.RATIOS, lambda: None, signing.measure),
+MEASUREMENTS = (
+    Measurement(signing.RATIOS, lambda: None, signing.measure),
     *(
-        Measure(serving.ratios_of(signer), partial(serving.absent, signer), partial(serving.measure, signer))
+        Measurement(serving.ratios_of(signer), partial(serving.unavailable_reason, signer), partial(serving.measure, signer))
         for signer in ("aws-lc", "multibuffer")
     ),
-    Measure(tuple(instructions.RATIOS), instructions.absent, instructions.measure),
+    Measurement(tuple(instructions.RATIOS), instructions.unavailable_reason, instructions.measure),
 )
 
 
 def main() -> None:
-    bounds = limits.read(limits.FILE.read_text("utf-8"))
+    limits_by_ratio = limits.read(limits.FILE.read_text("utf-8"))
     ratios: Ratios = {}
     figures: Figures = {}
-    left_out: dict[str, str] = {}
-    for measure in MEASURES:
-        if (why := measure.absent()) is not None:
-            left_out |= dict.fromkeys(measure.ratios, why)
+    skipped: dict[str, str] = {}
+    for measure in MEASUREMENTS:
+        if (reason := measure.unavailable_reason()) is not None:
+            skipped |= dict.fromkeys(measure.ratios, reason)
         else:
-            some, more = settled(measure, bounds)
+            some, more = measure_with_retry(measure, limits_by_ratio)
             ratios |= some
             figures |= more
-    at_most = {ratio: round(bounds[ratio].at_most, 3) for ratio in ratios}
-    report("what a token costs", ratios, figures, at_most, left_out=left_out, target_is="at most")
-    grown = said(limits.grown, ratios, bounds)
-    for text in [*said(limits.shrunk, ratios, bounds), *grown]:
+    maximum = {ratio: round(limits_by_ratio[ratio].maximum, 3) for ratio in ratios}
+    report("what a token costs", ratios, figures, maximum, skipped=skipped, target_label="at most")
+    regression = messages(limits.regression, ratios, limits_by_ratio)
+    for text in [*messages(limits.improvement, ratios, limits_by_ratio), *regression]:
         print(f"\n{text}", file=sys.stderr)
-    if grown:
+    if regression:
         raise SystemExit(1)
 
 
-def settled(measure: Measure, bounds: Mapping[str, Limit]) -> tuple[Ratios, Figures]:
+def measure_with_retry(measure: Measurement, limits_by_ratio: Mapping[str, Limit]) -> tuple[Ratios, Figures]:
     """What these ratios are: measured once, and once more where one of them is above its limit."""
-    first, figures = measure.take()
-    if not said(limits.grown, first, bounds):
+    first, figures = measure.run()
+    if not messages(limits.regression, first, limits_by_ratio):
         return first, figures
     print("a ratio is above its limit, so it is measured once more", file=sys.stderr)
-    second, figures = measure.take()
+    second, figures = measure.run()
     return {ratio: min(first[ratio], second[ratio]) for ratio in first}, figures
 
 
-def said(judge: Callable[[str, Limit, float], str | None], ratios: Ratios, bounds: Mapping[str, Limit]) -> list[str]:
+def messages(judge: Callable[[str, Limit, float], str | None], ratios: Ratios, limits_by_ratio: Mapping[str, Limit]) -> list[str]:
     """What a judge has to say of these ratios."""
-    texts = (judge(ratio, bounds[ratio], seen.median) for ratio, seen in ratios.items())
+    texts = (judge(ratio, limits_by_ratio[ratio], seen.median) for ratio, seen in ratios.items())
     return [text for text in texts if text is not None]
 
 

@@ -28,14 +28,14 @@ from tokensvc.web.server import make_server
 
 API_KEY_VARIABLE = "BENCHMARK_API_KEY"
 MARK = "getppid"
-TIMES = 100
+REPETITIONS = 100
 BATCH = 100
 WARM_UP_TIMES = 20
-PARTS = {"signature": TIMES, "token": TIMES, "request": TIMES, "new head": TIMES, "batch": BATCH}
+PARTS = {"signature": REPETITIONS, "token": REPETITIONS, "request": REPETITIONS, "new head": REPETITIONS, "batch": BATCH}
 """In the order of their counting, and how many tokens or signatures each makes."""
 
 
-class Nowhere(asyncio.Transport):
+class NullTransport(asyncio.Transport):
     """A connection whose other end takes everything at once; it shows what was written last."""
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ def main() -> None:
     loop = uvloop.new_event_loop()
     application: Any = build_application(service).asgi
     config = make_server(application, lambda: None, delay_seconds=0).config
-    state, transport = ServerState(), Nowhere()
+    state, transport = ServerState(), NullTransport()
     state.default_headers = [(b"date", b"Sat, 21 Nov 2026 10:00:00 GMT")]
     connection = Protocol(config, state, {}, loop)
     connection.connection_made(transport)
@@ -81,12 +81,12 @@ def main() -> None:
         loop.run_until_complete(asyncio.gather(*state.tasks))
 
     async def count_singles() -> None:
-        _count(lambda: answer_single(single), TIMES)
-        _count(lambda: answer_single(next(traced)), TIMES)
+        _count(lambda: answer_single(single), REPETITIONS)
+        _count(lambda: answer_single(next(traced)), REPETITIONS)
 
-    here = contenders()
-    _count(here[RAW], TIMES)
-    _count(here["ours"], TIMES)
+    calls = contenders()
+    _count(calls[RAW], REPETITIONS)
+    _count(calls["tokensvc"], REPETITIONS)
     loop.run_until_complete(count_singles())
     _require(b"201", transport.last)
     _count(answer_batch, 1)
@@ -96,12 +96,12 @@ def main() -> None:
     service.store.close()
 
 
-def _count(act: Callable[[], object], times: int) -> None:
+def _count(call: Callable[[], object], times: int) -> None:
     for _ in range(WARM_UP_TIMES if times > 1 else 1):
-        act()
+        call()
     os.getppid()
     for _ in range(times):
-        act()
+        call()
     os.getppid()
 
 
@@ -114,9 +114,9 @@ def _request(path: str, body: object) -> bytes:
     return head.encode() + content
 
 
-def _require(said: bytes, answer: bytes) -> None:
-    if said not in answer:
-        raise SystemExit(f"the service answered {answer[:200]!r}")
+def _require(expected: bytes, response: bytes) -> None:
+    if expected not in response:
+        raise SystemExit(f"the service answered {response[:200]!r}")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ RATIOS = {
 }
 
 
-def absent() -> str | None:
+def unavailable_reason() -> str | None:
     """Why they cannot be counted here."""
     return (
         None if shutil.which("valgrind") else "valgrind is not installed; `make system-packages` installs it (Debian)"
@@ -38,7 +38,7 @@ def measure() -> tuple[dict[str, Spread], dict[str, float]]:
     """Ratios and figures; each ratio is one count over another, so it has no spread."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        environ, api_key = servers.furnished(folder)
+        environ, api_key = servers.create_deployment(folder)
         command = ["valgrind", "-q", "--tool=callgrind", f"--callgrind-out-file={folder}/count"]
         command += [f"--dump-before={MARK}", sys.executable, "-m", "benchmarks.guard.callgrind_target"]
         environ |= {API_KEY_VARIABLE: api_key, "PYTHONHASHSEED": "0"}

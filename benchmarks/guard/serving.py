@@ -18,7 +18,7 @@ from benchmarks import rounds, servers, wrk
 from benchmarks.peers.key import API_KEY
 from benchmarks.peers.unavailable import wrk as wrk_absent
 from benchmarks.rounds import Spread
-from benchmarks.server_measurement import Contender, Turn, turn
+from benchmarks.server_measurement import Contender, ServerMeasurement, measure_server
 from benchmarks.sign import CHANNEL, RAW, VIEWER, contenders, cpu_us
 from tokensvc.errors import SettingsError
 from tokensvc.jose.signing.choice import choose_signer
@@ -29,7 +29,7 @@ ROUNDS = 9
 SECONDS = 1
 BATCH = 100
 SIGNATURES = 3000
-ASK = {"channelArn": CHANNEL, "viewerId": VIEWER}
+TOKEN_REQUEST = {"channelArn": CHANNEL, "viewerId": VIEWER}
 
 
 def ratios_of(signer: str) -> tuple[str, str]:
@@ -37,14 +37,14 @@ def ratios_of(signer: str) -> tuple[str, str]:
     return f"{SINGLE}, {signer}", f"{BATCHED}, {signer}"
 
 
-def absent(signer: str) -> str | None:
+def unavailable_reason(signer: str) -> str | None:
     """Why nothing can be measured with this signer here; None where it can."""
-    if (why := wrk_absent()) is not None:
-        return why
+    if (reason := wrk_absent()) is not None:
+        return reason
     try:
         choose_signer(signer)
-    except SettingsError as lacking:
-        return lacking.message
+    except SettingsError as error:
+        return error.message
     return None
 
 
@@ -52,28 +52,28 @@ def measure(signer: str) -> tuple[dict[str, Spread], dict[str, float]]:
     """Ratios with this signer, and the figures that they are made of."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with servers.ours(folder, {"TOKENSVC_SIGNER": signer}) as ours, servers.peer("bare") as bare:
-            asking = wrk.script(folder, "single", ASK, _headers(ours.api_key))
-            plain = wrk.script(folder, "plain", ASK, _headers(API_KEY))
-            batch = wrk.script(folder, "batch", {"requests": [ASK] * BATCH}, _headers(ours.api_key))
-            asked = {
-                "ours": Contender(asking, f"{ours.url}/v1/tokens", ours.pid),
+        with servers.deployed_service(folder, {"TOKENSVC_SIGNER": signer}) as ours, servers.run_peer("bare") as bare:
+            single = wrk.script(folder, "single", TOKEN_REQUEST, _headers(ours.api_key))
+            plain = wrk.script(folder, "plain", TOKEN_REQUEST, _headers(API_KEY))
+            batch = wrk.script(folder, "batch", {"requests": [TOKEN_REQUEST] * BATCH}, _headers(ours.api_key))
+            contenders_ = {
+                "tokensvc": Contender(single, f"{ours.url}/v1/tokens", ours.pid),
                 "bare": Contender(plain, bare.url, bare.pid),
                 "batch": Contender(batch, f"{ours.url}/v1/tokens/batch", ours.pid, connections=4, tokens=BATCH),
             }
-            contest: dict[str, Callable[[], Turn]] = {RAW: _sign}
-            contest |= {name: partial(turn, one, SECONDS) for name, one in asked.items()}
-            taken = rounds.by_turns(contest, ROUNDS)
-    cpu = {name: [one.cpu_us for one in taking] for name, taking in taken.items()}
+            measurements: dict[str, Callable[[], ServerMeasurement]] = {RAW: _sign}
+            measurements |= {name: partial(measure_server, one, SECONDS) for name, one in contenders_.items()}
+            results = rounds.interleave(measurements, ROUNDS)
+    cpu = {name: [one.cpu_us for one in measured] for name, measured in results.items()}
     single, batched = ratios_of(signer)
-    ratios = {single: rounds.ratio(cpu["ours"], cpu["bare"]), batched: rounds.ratio(cpu["batch"], cpu[RAW])}
+    ratios = {single: rounds.ratio(cpu["tokensvc"], cpu["bare"]), batched: rounds.ratio(cpu["batch"], cpu[RAW])}
     return ratios, {f"over HTTP, {signer}: {name}, CPU microseconds": median(values) for name, values in cpu.items()}
 
 
-def _sign() -> Turn:
-    with servers.on_servers_core():
+def _sign() -> ServerMeasurement:
+    with servers.on_server_core():
         cpu = cpu_us(contenders()[RAW], SIGNATURES)
-    return Turn(1e6 / cpu, cpu)
+    return ServerMeasurement(1e6 / cpu, cpu)
 
 
 def _headers(api_key: str) -> dict[str, str]:

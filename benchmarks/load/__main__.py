@@ -27,13 +27,13 @@ from urllib.parse import urlsplit
 
 from benchmarks import servers
 from benchmarks.load import limits, plan, result_store, signals
-from benchmarks.load.deployment import Standing, deployed
+from benchmarks.load.deployment import DeploymentUnderTest, temporary_deployment
 from benchmarks.load.limits import Limits
 from benchmarks.load.plan import Plan
 from benchmarks.load.report_output import present, show
-from benchmarks.load.runner import Order, Share, conduct, not_begun, prepared
+from benchmarks.load.runner import RunConfig, Share, execute, not_started, prepared_run
 from benchmarks.load.wire import Target
-from benchmarks.load.worker_pool import Unreachable
+from benchmarks.load.worker_pool import GeneratorFailed
 from tokensvc.secret_files import InsecureFile, read_private_file
 
 INTERRUPTED = 130
@@ -51,46 +51,46 @@ def main(arguments: Sequence[str]) -> int:
     if not options.plan and not (options.rate and options.duration):
         parser.error("give a PLAN, or --rate and --duration")
     try:
-        name, chosen = _chosen(options)
+        name, chosen = _selected_plan(options)
         api_key = _api_key(options.api_key_file) if options.api_key_file else ""
         _check_folder(options.out)
-    except (plan.BadPlan, WrongUse) as wrong:
-        print(wrong, file=sys.stderr)
+    except (plan.InvalidPlan, UsageError) as error:
+        print(error, file=sys.stderr)
         return 2
     try:
-        with _standing(options, api_key) as standing:
-            order = Order(
+        with _deployment_under_test(options, api_key) as deployment:
+            config = RunConfig(
                 name,
                 chosen,
                 options.scale,
-                standing.target,
+                deployment.target,
                 options.processes,
                 options.share,
                 options.start_at,
-                standing.environ,
+                deployment.environ,
                 Limits().changed(options),
             )
-            return _run(order, options)
+            return _run(config, options)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
 
 
-def _run(order: Order, options: argparse.Namespace) -> int:
+def _run(config: RunConfig, options: argparse.Namespace) -> int:
     try:
-        with prepared(order) as ready, signals.caught() as caught:
-            lines = conduct(order, ready, caught)
+        with prepared_run(config) as ready, signals.caught() as caught:
+            lines = execute(config, ready, caught)
             return present(result_store.report_of(lines), options.out, is_json=options.json)
-    except (Unreachable, OSError, ValueError) as failure:
-        show(result_store.report_of(not_begun(order, str(failure))), is_json=options.json)
+    except (GeneratorFailed, OSError, ValueError) as failure:
+        show(result_store.report_of(not_started(config, str(failure))), is_json=options.json)
         return 1
 
 
-class WrongUse(Exception):
+class UsageError(Exception):
     """Something that was given cannot be used; the text says what."""
 
 
-def _chosen(options: argparse.Namespace) -> tuple[str, Plan]:
+def _selected_plan(options: argparse.Namespace) -> tuple[str, Plan]:
     """The plan and its name, which files bear."""
     if not options.plan:
         return f"rate-{options.rate:g}", plan.steady(options.rate, options.duration)
@@ -98,18 +98,18 @@ def _chosen(options: argparse.Namespace) -> tuple[str, Plan]:
     try:
         return path.stem, plan.read(path)
     except (OSError, UnicodeDecodeError) as failure:
-        raise WrongUse(f"{path}: {failure}") from None
+        raise UsageError(f"{path}: {failure}") from None
 
 
 def _api_key(path: Path) -> str:
     try:
         api_key = read_private_file(path).decode("utf-8").strip()
     except InsecureFile as insecure:
-        raise WrongUse(f"--api-key-file {insecure}") from None
+        raise UsageError(f"--api-key-file {insecure}") from None
     except (OSError, UnicodeDecodeError) as failure:
-        raise WrongUse(f"--api-key-file {path}: {getattr(failure, 'strerror', None) or 'not text'}") from None
+        raise UsageError(f"--api-key-file {path}: {getattr(failure, 'strerror', None) or 'not text'}") from None
     if not api_key or not api_key.isascii() or not api_key.isprintable():
-        raise WrongUse(f"--api-key-file {path}: must hold one line, the API key")
+        raise UsageError(f"--api-key-file {path}: must hold one line, the API key")
     return api_key
 
 
@@ -118,9 +118,9 @@ def _check_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as failure:
-        raise WrongUse(f"--out {folder}: {failure.strerror}") from None
+        raise UsageError(f"--out {folder}: {failure.strerror}") from None
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise WrongUse(f"--out {folder}: not writable")
+        raise UsageError(f"--out {folder}: not writable")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -177,10 +177,10 @@ def _scale(text: str) -> float:
 
 
 def _share(text: str) -> Share:
-    number, _, of = text.partition("/")
-    if not 1 <= int(number) <= int(of):
+    number, _, total = text.partition("/")
+    if not 1 <= int(number) <= int(total):
         raise argparse.ArgumentTypeError("must be K/N with K from 1 to N")
-    return Share(int(number) - 1, int(of))
+    return Share(int(number) - 1, int(total))
 
 
 def _instant(text: str) -> datetime:
@@ -191,16 +191,16 @@ def _instant(text: str) -> datetime:
 
 
 @contextmanager
-def _standing(options: argparse.Namespace, api_key: str) -> Iterator[Standing]:
+def _deployment_under_test(options: argparse.Namespace, api_key: str) -> Iterator[DeploymentUnderTest]:
     if options.url:
-        yield Standing(Target(options.url, api_key, tuple(options.channel)), dict(os.environ))
+        yield DeploymentUnderTest(Target(options.url, api_key, tuple(options.channel)), dict(os.environ))
         return
-    with tempfile.TemporaryDirectory() as folder, deployed(Path(folder)) as standing:
-        _leave_core(servers.SERVER_CORE)
-        yield standing
+    with tempfile.TemporaryDirectory() as folder, temporary_deployment(Path(folder)) as deployment:
+        _avoid_core(servers.SERVER_CORE)
+        yield deployment
 
 
-def _leave_core(core: int) -> None:
+def _avoid_core(core: int) -> None:
     """Leave the server's core to it, where there is another."""
     others = os.sched_getaffinity(0) - {core}
     if others:

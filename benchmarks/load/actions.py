@@ -21,23 +21,23 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.load.plan import ActionRow
-from benchmarks.load.records import Acted
+from benchmarks.load.records import ActionResult
 
-LEAST_URGENT = "19"
+LOWEST_PRIORITY = "19"
 NOT_FOUND = 127
-_LOOKS_EVERY_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 
 
 class Actions:
     """The actions of one run."""
 
-    def __init__(self, rows: Sequence[ActionRow], environ: Mapping[str, str], say: Callable[[str], None]) -> None:
+    def __init__(self, rows: Sequence[ActionRow], environ: Mapping[str, str], report: Callable[[str], None]) -> None:
         path = f"{Path(sys.executable).parent}{os.pathsep}{environ.get('PATH', os.defpath)}"
         self._environ = {**environ, "PATH": path}
         self._rows = rows
-        self._say = say
+        self._report = report
         self._timers: list[threading.Timer] = []
-        self._ended: list[Acted] = []
+        self._results: list[ActionResult] = []
         self._running: dict[subprocess.Popen[str], str] = {}
 
     def start(self, at: float) -> None:
@@ -48,19 +48,19 @@ class Actions:
             timer.start()
             self._timers.append(timer)
 
-    def lines(self, is_given_up: Callable[[], bool] = lambda: False) -> list[Acted]:
+    def results(self, is_abandoned: Callable[[], bool] = lambda: False) -> list[ActionResult]:
         """Cancel those that have not begun and wait for those that have, or end them once they are given up; their
         results."""
         for timer in self._timers:
             timer.cancel()
         for command in list(self._running.values()):
-            self._say(f"waiting for the action: {command}")
+            self._report(f"waiting for the action: {command}")
         for timer in self._timers:
             while timer.is_alive():
-                if is_given_up():
+                if is_abandoned():
                     self._terminate()
-                timer.join(_LOOKS_EVERY_SECONDS)
-        return self._ended
+                timer.join(_POLL_SECONDS)
+        return self._results
 
     def _terminate(self) -> None:
         for process in list(self._running):
@@ -68,15 +68,15 @@ class Actions:
                 os.killpg(process.pid, signal.SIGTERM)
 
     def _run(self, row: ActionRow) -> None:
-        self._say(f"action: {row.command}")
-        began_at = time.monotonic()
-        words = ["nice", "-n", LEAST_URGENT, *shlex.split(row.command)]
-        code, said = self._outcome(words, row.command)
-        took = time.monotonic() - began_at
-        self._ended.append(Acted(command=row.command, at_seconds=row.at_seconds, took_seconds=took, exit_code=code))
-        self._say(f"action: {row.command}: exit code {code} after {took:.1f} s{f': {said}' if code else ''}")
+        self._report(f"action: {row.command}")
+        started_at = time.monotonic()
+        words = ["nice", "-n", LOWEST_PRIORITY, *shlex.split(row.command)]
+        code, error = self._execute(words, row.command)
+        took = time.monotonic() - started_at
+        self._results.append(ActionResult(command=row.command, at_seconds=row.at_seconds, took_seconds=took, exit_code=code))
+        self._report(f"action: {row.command}: exit code {code} after {took:.1f} s{f': {error}' if code else ''}")
 
-    def _outcome(self, words: Sequence[str], command: str) -> tuple[int, str]:
+    def _execute(self, words: Sequence[str], command: str) -> tuple[int, str]:
         """The exit code and the last line of its standard error."""
         try:
             process = subprocess.Popen(

@@ -33,16 +33,16 @@ WIDTH_INCHES, PANELS_INCHES, ERRORS_INCHES = 11, 7.0, 2.2
 _MARGIN_INCHES = 0.15
 _HEADING_COLUMNS, _COLUMNS = 85, 130
 """So many characters of the heading, and of a line under it, fit the width."""
-_VERDICTS = 4
-_VERDICT_LINES = 2
-_CODES = 5
+_MAX_VERDICTS = 4
+_MAX_VERDICT_LINES = 2
+_MAX_CODES = 5
 _LEGEND_COLUMNS = 3
 _LATENCIES = {"max": "#d94801", "p99": "#2171b5", "p90": "#6baed6", "p50": "#9ecae1"}
 _ERRORS = ("#a50f15", "#ef6548", "#fdae6b", "#807dba", "#4d4d4d", "#bdbdbd")
 _RED, _GREY, _ACTION = "#b30000", "#737373", "#54278f"
 
 
-class Picture:
+class Chart:
     """One result, drawn; to be saved in any form that matplotlib writes."""
 
     def __init__(self, result: Mapping[str, Any], totals: Totals) -> None:
@@ -100,33 +100,33 @@ class _HeaderLine(NamedTuple):
 def _header(result: Mapping[str, Any]) -> list[_HeaderLine]:
     """What was run, where and when, and what is wrong with it; wrapped to the width."""
     plan = result["plan"]
-    named = result["benchmark"] + (f" ({plan['title']})" if plan["title"] else "")
+    name = result["benchmark"] + (f" ({plan['title']})" if plan["title"] else "")
     scale = f", scale {plan['scale']:g}" if plan["scale"] != 1 else ""
     rates = f"{rates_of(plan)}{scale}" if plan["stages"] else ""
     machines = ", ".join(sorted({machine["cpu"] for machine in result["machines"]}))
     origin = f"{', '.join(result['url'])} · {result['started_at'][:16].replace('T', ' ')} UTC · {machines}"
     verdicts = verdicts_of(result)
-    if len(verdicts) > _VERDICTS:
-        verdicts = [*verdicts[:_VERDICTS], f"and {len(verdicts) - _VERDICTS} more"]
+    if len(verdicts) > _MAX_VERDICTS:
+        verdicts = [*verdicts[:_MAX_VERDICTS], f"and {len(verdicts) - _MAX_VERDICTS} more"]
     if result["interrupted"]:
         verdicts.insert(0, "interrupted: shows what was sent until then")
     return [
-        *(_HeaderLine(line, "black", 13, "bold") for line in textwrap.wrap(named, _HEADING_COLUMNS)),
+        *(_HeaderLine(line, "black", 13, "bold") for line in textwrap.wrap(name, _HEADING_COLUMNS)),
         *(_HeaderLine(line, "black", 11) for line in textwrap.wrap(rates, _HEADING_COLUMNS)),
         *(_HeaderLine(line, _GREY) for line in textwrap.wrap(origin, _COLUMNS)),
-        *(_HeaderLine(line, _RED) for verdict in verdicts for line in _cut_lines(verdict)),
+        *(_HeaderLine(line, _RED) for verdict in verdicts for line in _truncated_lines(verdict)),
     ]
 
 
-def _cut_lines(verdict: str) -> list[str]:
-    return textwrap.wrap(verdict, _COLUMNS, max_lines=_VERDICT_LINES, placeholder=" …")
+def _truncated_lines(verdict: str) -> list[str]:
+    return textwrap.wrap(verdict, _COLUMNS, max_lines=_MAX_VERDICT_LINES, placeholder=" …")
 
 
 def _latency_over_time(axes: Any, seconds: Mapping[str, Sequence[float | None]]) -> None:
     axes.set_title("latency from the intended send time", loc="left")
     axes.set_ylabel("ms")
     if not any(value for name in _LATENCIES for value in seconds[name]):
-        _say_empty(axes, "no latency was measured: no request succeeded or timed out")
+        _show_empty(axes, "no latency was measured: no request succeeded or timed out")
         return
     for name, colour in _LATENCIES.items():
         axes.plot(_middles(seconds["second"]), seconds[name], label=name, color=colour, marker=".", markersize=3)
@@ -143,9 +143,9 @@ def _rates(axes: Any, seconds: Mapping[str, Sequence[Any]]) -> None:
     axes.plot(at, seconds["completed"], label="succeeded", color="#238b45")
     if any(seconds["failed"]):
         axes.plot(at, seconds["failed"], label="failed", color="#d94801")
-    most = max([*seconds["sent"], *seconds["completed"], 1.0])
+    maximum = max([*seconds["sent"], *seconds["completed"], 1.0])
     axes.set_title("requests a second", loc="left")
-    axes.set_ylim(0, 1.15 * most)
+    axes.set_ylim(0, 1.15 * maximum)
     axes.grid(alpha=0.3)
     _legend_above(axes, columns=3)
 
@@ -156,7 +156,7 @@ def _percentile_curve(axes: Any, latencies: Counts) -> None:
     total = sum(latencies.values())
     if not total:
         axes.set_xticks([])
-        _say_empty(axes, "no latency was measured")
+        _show_empty(axes, "no latency was measured")
         return
     nines = [percent for percent in NINES if total * (100 - percent) / 100 >= 1]
     axes.plot(
@@ -174,12 +174,12 @@ def _percentile_curve(axes: Any, latencies: Counts) -> None:
 
 
 def _errors_over_time(axes: Any, at: Sequence[Any], errors: Mapping[str, Sequence[int]]) -> None:
-    shown = dict(list(errors.items())[:_CODES])
-    if others := list(errors.values())[_CODES:]:
+    shown = dict(list(errors.items())[:_MAX_CODES])
+    if others := list(errors.values())[_MAX_CODES:]:
         shown[f"{len(others)} more"] = [sum(numbers) for numbers in zip(*others, strict=True)]
     bottom = [0] * len(at)
     for (error, numbers), colour in zip(shown.items(), _ERRORS, strict=False):
-        label = f"{_cut(error, 32)}: {sum(numbers):,}"
+        label = f"{_truncate(error, 32)}: {sum(numbers):,}"
         axes.bar(_middles(at), numbers, bottom=bottom, width=0.9, label=label, color=colour)
         bottom = [below + number for below, number in zip(bottom, numbers, strict=True)]
     axes.set_title("errors a second, by code", loc="left")
@@ -205,7 +205,7 @@ def _mark_stages(axes: Any, stages: Sequence[Mapping[str, float]], *, is_named: 
             rates = f"{stage['from_rate']:,g}"
             if stage["to_rate"] != stage["from_rate"]:
                 rates += f" → {stage['to_rate']:,g}"
-            _name(axes, max(begin, left), f" {rates}/s", _GREY, height=0.02 + 0.07 * (number % 2))
+            _annotate(axes, max(begin, left), f" {rates}/s", _GREY, height=0.02 + 0.07 * (number % 2))
 
 
 def _mark_actions(axes: Any, actions: Sequence[Mapping[str, Any]], *, is_named: bool) -> None:
@@ -217,11 +217,11 @@ def _mark_actions(axes: Any, actions: Sequence[Mapping[str, Any]], *, is_named: 
         axes.axvline(begin, color=colour, linewidth=1, alpha=0.6)
         if is_named:
             code = f" (exit code {action['exit_code']})" if action["exit_code"] else ""
-            text = f" {_cut(action['command'], 50)}{code}"
-            _name(axes, begin, text, colour, height=0.86 - 0.06 * (number % 3))
+            text = f" {_truncate(action['command'], 50)}{code}"
+            _annotate(axes, begin, text, colour, height=0.86 - 0.06 * (number % 3))
 
 
-def _name(axes: Any, second: float, text: str, colour: str, *, height: float) -> None:
+def _annotate(axes: Any, second: float, text: str, colour: str, *, height: float) -> None:
     """On the side of its mark where there is more room."""
     left, right = axes.get_xlim()
     is_left = second > left + 0.65 * (right - left)
@@ -251,11 +251,11 @@ def _legend_above(axes: Any, *, columns: int) -> None:
     )
 
 
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+def _truncate(text: str, maximum: int) -> str:
+    return text if len(text) <= maximum else text[: maximum - 1] + "…"
 
 
-def _say_empty(axes: Any, text: str) -> None:
+def _show_empty(axes: Any, text: str) -> None:
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=_GREY)
     axes.set_yticks([])
 

@@ -24,11 +24,11 @@ from benchmarks import servers
 from benchmarks.load.wire import Target
 
 REGION = "us-east-1"
-LEAD_SECONDS = 3
+PROPAGATION_SECONDS = 3
 """A local IVS has a key at once; the lead is only there to be seen."""
 
 
-class Standing(NamedTuple):
+class DeploymentUnderTest(NamedTuple):
     """What is loaded, and the environment in which a command acts on it."""
 
     target: Target
@@ -36,10 +36,10 @@ class Standing(NamedTuple):
 
 
 @contextmanager
-def deployed(folder: Path, settings: Mapping[str, str] = MappingProxyType({})) -> Iterator[Standing]:
+def temporary_deployment(folder: Path, settings: Mapping[str, str] = MappingProxyType({})) -> Iterator[DeploymentUnderTest]:
     """A deployment that lives in this folder while the block runs; `settings` by their variables' names."""
     port = servers.free_port()
-    with servers.local_ivs() as ivs, (folder / "serve.log").open("w") as log:
+    with servers.run_local_ivs() as ivs, (folder / "serve.log").open("w") as log:
         environ = {**_environ(folder, ivs.url, port), **settings}
         client = boto3.client("ivs", region_name=REGION, endpoint_url=ivs.url, **_credentials())
         channel_arn = client.create_channel(name="load", authorized=True)["channel"]["arn"]
@@ -47,10 +47,10 @@ def deployed(folder: Path, settings: Mapping[str, str] = MappingProxyType({})) -
         _tokensvc(environ, "keys", "generate")
         scopes = ["--scope", "tokens:issue", "--scope", "revocations:write"]
         added = _tokensvc(environ, "callers", "add", "load", "--channels", channel_arn, *scopes, "--json")
-        with servers.running([sys.executable, "-m", "tokensvc", "serve"], environ, log):
+        with servers.run_process([sys.executable, "-m", "tokensvc", "serve"], environ, log):
             url = f"http://127.0.0.1:{port}"
-            servers.await_answer(f"{url}/readyz")
-            yield Standing(Target(url, json.loads(added)["apiKey"], (channel_arn,)), environ)
+            servers.wait_for_response(f"{url}/readyz")
+            yield DeploymentUnderTest(Target(url, json.loads(added)["apiKey"], (channel_arn,)), environ)
 
 
 def _environ(folder: Path, ivs_url: str, port: int) -> dict[str, str]:
@@ -61,7 +61,7 @@ def _environ(folder: Path, ivs_url: str, port: int) -> dict[str, str]:
         "TOKENSVC_PASSPHRASE": secrets.token_hex(32),
         "TOKENSVC_VAULT": f"file:{folder}/keys",
         "TOKENSVC_PORT": str(port),
-        "TOKENSVC_KEY_PROPAGATION_SECONDS": str(LEAD_SECONDS),
+        "TOKENSVC_KEY_PROPAGATION_SECONDS": str(PROPAGATION_SECONDS),
         "TOKENSVC_SHUTDOWN_DELAY_SECONDS": "0",
         "AWS_ENDPOINT_URL_IVS": ivs_url,
         "AWS_REGION": REGION,

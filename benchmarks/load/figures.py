@@ -22,7 +22,7 @@ from benchmarks.load.latency import COARSE, FINE, Counts, longest, percentile
 from benchmarks.load.limits import Limits
 from benchmarks.load.records import Reading, Run
 from benchmarks.load.request_kinds import KINDS
-from benchmarks.load.token_samples import judge
+from benchmarks.load.token_samples import verify_samples
 from benchmarks.load.totals import Totals
 
 PERCENTS = {"p50": 50, "p90": 90, "p99": 99, "p999": 99.9}
@@ -32,19 +32,19 @@ _STATUS_AND_CODE = re.compile(r"(\d{3})(?: (\w+))?")
 def figures_of(totals: Totals, limits: Limits | None = None) -> dict[str, Any]:
     """The whole result, ready for JSON; held to the limits of the run, or to others."""
     limits = limits or totals.limits
-    bad = judge(totals.samples, (key for line in totals.keys for key in line.keys))
+    invalid_tokens = verify_samples(totals.samples, (key for line in totals.keys for key in line.keys))
     counted = totals.counted.values()
     seconds = max(totals.end - totals.first, 0.001)
     sent, completed = sum(s.sent for s in counted), sum(s.completed for s in counted)
     failed = sum(s.failed for s in counted)
     tokens = sum(s.tokens for s in counted)
-    latency = spread(totals.latencies)
+    latency = percentiles_of(totals.latencies)
     error_rate = failed / sent if sent else None
     return {
         "benchmark": f"load: {totals.runs[0].plan}",
         "plan": _plan(totals.runs[0]),
         "invalid": _invalid(totals, limits),
-        "failed": _failed(totals, bad, completed),
+        "failed": _failed(totals, invalid_tokens, completed),
         "exceeded": list(_exceeded(limits, latency["p99"], error_rate)),
         "interrupted": any(one.interrupted for one in totals.runs),
         "limits": limits.model_dump(),
@@ -65,14 +65,14 @@ def figures_of(totals: Totals, limits: Limits | None = None) -> dict[str, Any]:
             "abandoned_requests": sum(g.abandoned for g in totals.generators),
             "error_rate": error_rate,
             "waited_for_a_connection": sum(g.waited for g in totals.generators),
-            "sampled_tokens_verified": len(totals.samples) - len(bad),
+            "sampled_tokens_verified": len(totals.samples) - len(invalid_tokens),
         },
         "latency_ms": latency,
-        "latency_ms_by_kind": {kind: spread(counts) for kind, counts in sorted(totals.kinds.items())},
+        "latency_ms_by_kind": {kind: percentiles_of(counts) for kind, counts in sorted(totals.kinds.items())},
         "server": _server(totals),
         "generators": [
             {
-                "lateness_ms": spread(one.lateness),
+                "lateness_ms": percentiles_of(one.lateness),
                 "cpu_share": one.cpu_seconds / one.wall_seconds if one.wall_seconds else None,
             }
             for one in totals.generators
@@ -116,7 +116,7 @@ def errors_over_time(totals: Totals) -> dict[str, list[int]]:
     return {error: [second.errors[error] for second in rows.values()] for error, _ in together.most_common()}
 
 
-def spread(counts: Counts) -> dict[str, float | None]:
+def percentiles_of(counts: Counts) -> dict[str, float | None]:
     """Percentiles and the longest, in milliseconds."""
     measured: dict[str, float | None] = {name: percentile(counts, at, FINE) for name, at in PERCENTS.items()}
     measured["max"] = longest(counts, FINE)
@@ -152,7 +152,7 @@ def _exceeded(limits: Limits, p99: float | None, error_rate: float | None) -> It
         yield f"the error rate is {error_rate:.3%}; the limit is {limits.error_rate:.3%} (--max-error-rate)"
 
 
-def _failed(totals: Totals, bad: list[str], completed: int) -> list[str]:
+def _failed(totals: Totals, invalid_tokens: list[str], completed: int) -> list[str]:
     failures = [failure for run in totals.runs for failure in run.failures]
     counted = totals.counted.values()
     if not failures and not any(second.sent for second in counted):
@@ -168,7 +168,7 @@ def _failed(totals: Totals, bad: list[str], completed: int) -> list[str]:
         for a in totals.actions
         if (over := a.at_seconds + a.took_seconds - totals.end) > 0
     ]
-    return failures + bad
+    return failures + invalid_tokens
 
 
 def _successes(totals: Totals) -> list[dict[str, Any]]:

@@ -22,9 +22,9 @@ from benchmarks.load import pacer, signals, wire
 from benchmarks.load.clock import punctual_loop
 from benchmarks.load.latency import FINE, percentile
 from benchmarks.load.plan import Plan
-from benchmarks.load.records import Errors, Generator, KindOf, Line, Sample, SecondOf
-from benchmarks.load.reservoir import Kept, Reservoir
-from benchmarks.load.sender import Attack
+from benchmarks.load.records import Errors, Generator, KindRecord, Line, Sample, SecondRecord
+from benchmarks.load.reservoir import Reservoir, SampledResponse
+from benchmarks.load.sender import Sender
 from benchmarks.load.tally import Second, Tally
 
 
@@ -35,7 +35,7 @@ class Job(NamedTuple):
     scale: float
     target: wire.Target
     number: int
-    of: int
+    total: int
     connections: int
     samples: int
 
@@ -55,7 +55,7 @@ class Progress(NamedTuple):
     late_p99_ms: float
 
 
-class Spent(NamedTuple):
+class ResourceUsage(NamedTuple):
     """What the run took, and how many requests it left without an answer."""
 
     cpu_seconds: float
@@ -75,9 +75,9 @@ async def _generate(job: Job, pipe: Pipe) -> None:
     seed = plan.seed * 1000 + job.number
     tally, reservoir = Tally(plan.warmup_seconds), Reservoir(job.samples, seed)
     stages = [stage.scaled(job.scale) for stage in plan.stage]
-    schedule = pacer.share(pacer.instants(stages, plan.arrivals, plan.seed), job.number, job.of)
+    schedule = pacer.share(pacer.instants(stages, plan.arrivals, plan.seed), job.number, job.total)
     requests = wire.requests(plan.request, job.target, seed)
-    attack = Attack(job.target, schedule, requests, tally, reservoir, plan.timeout_seconds)
+    attack = Sender(job.target, schedule, requests, tally, reservoir, plan.timeout_seconds)
     try:
         await attack.connect(job.connections)
     except OSError as failure:
@@ -92,15 +92,15 @@ async def _generate(job: Job, pipe: Pipe) -> None:
     gc.freeze()
     stopping = asyncio.create_task(_stop(attack, orders))
     with suppress(TimeoutError):
-        await asyncio.wait_for(attack.wait_until_over(), start_at - time.monotonic() - 0.01)
+        await asyncio.wait_for(attack.wait_until_finished(), start_at - time.monotonic() - 0.01)
     cpu_before = time.process_time()
-    beside = [asyncio.create_task(_tell(attack, tally, pipe, start_at)), stopping]
+    tasks = [asyncio.create_task(_report_progress(attack, tally, pipe, start_at)), stopping]
     await attack.run(start_at)
-    for task in beside:
+    for task in tasks:
         task.cancel()
-    spent = Spent(time.process_time() - cpu_before, max(0.0, time.monotonic() - start_at), attack.in_flight)
+    spent = ResourceUsage(time.process_time() - cpu_before, max(0.0, time.monotonic() - start_at), attack.in_flight)
     with suppress(OSError):  # the parent is gone
-        pipe.send(list(_lines(job, tally, reservoir, spent)))
+        pipe.send(list(_records(job, tally, reservoir, spent)))
 
 
 def _orders(pipe: Pipe) -> asyncio.Queue[float | None]:
@@ -120,14 +120,14 @@ def _orders(pipe: Pipe) -> asyncio.Queue[float | None]:
     return orders
 
 
-async def _stop(attack: Attack, orders: asyncio.Queue[float | None]) -> None:
+async def _stop(attack: Sender, orders: asyncio.Queue[float | None]) -> None:
     await orders.get()
     attack.stop()
     await orders.get()
     attack.abandon()
 
 
-async def _tell(attack: Attack, tally: Tally, pipe: Pipe, start_at: float) -> None:
+async def _report_progress(attack: Sender, tally: Tally, pipe: Pipe, start_at: float) -> None:
     second = 0
     while True:
         await asyncio.sleep(start_at + second + 1 - time.monotonic())
@@ -137,7 +137,7 @@ async def _tell(attack: Attack, tally: Tally, pipe: Pipe, start_at: float) -> No
         second += 1
 
 
-def _lines(job: Job, tally: Tally, reservoir: Reservoir, spent: Spent) -> Iterator[Line]:
+def _records(job: Job, tally: Tally, reservoir: Reservoir, spent: ResourceUsage) -> Iterator[Line]:
     yield Generator(
         number=job.number,
         lateness=tally.lateness,
@@ -147,7 +147,7 @@ def _lines(job: Job, tally: Tally, reservoir: Reservoir, spent: Spent) -> Iterat
         abandoned=spent.abandoned,
     )
     for number, second in sorted(tally.seconds.items()):
-        yield SecondOf(
+        yield SecondRecord(
             number=number,
             sent=second.sent,
             failed=second.failed,
@@ -157,31 +157,31 @@ def _lines(job: Job, tally: Tally, reservoir: Reservoir, spent: Spent) -> Iterat
             errors=dict(second.errors),
         )
     for name, latencies in tally.kinds.items():
-        yield KindOf(name=name, latencies=latencies, succeeded=tally.succeeded[name])
+        yield KindRecord(name=name, latencies=latencies, succeeded=tally.succeeded[name])
     if tally.errors:
         yield Errors(counts=dict(tally.errors))
     for kept in reservoir.kept:
         yield from _samples(kept)
 
 
-def _samples(kept: Kept) -> Iterator[Sample]:
+def _samples(kept: SampledResponse) -> Iterator[Sample]:
     """One token of an answer; of a batch the one in its middle. A body of any other form is a sample without a token,
     which fails the run with its reason."""
     results = _results(kept.body)
-    position = min(len(results), len(kept.request.asks)) // 2
+    position = min(len(results), len(kept.request.token_requests)) // 2
     result = results[position] if results else {}
     if not isinstance(result, dict):
         result = {}
     if "problem" not in result:
-        ask = kept.request.asks[position]
+        token_request = kept.request.token_requests[position]
         token = str(result.get("token", ""))
-        yield Sample(token=token, channel_arn=ask.channel_arn, viewer_id=ask.viewer_id, came_at=kept.came_at)
+        yield Sample(token=token, channel_arn=token_request.channel_arn, viewer_id=token_request.viewer_id, received_at=kept.received_at)
 
 
 def _results(body: bytes) -> list[Any]:
     try:
-        answer = json.loads(body)
+        response = json.loads(body)
     except ValueError:
         return []
-    results = answer.get("results", [answer]) if isinstance(answer, dict) else None
+    results = response.get("results", [response]) if isinstance(response, dict) else None
     return results if isinstance(results, list) else []

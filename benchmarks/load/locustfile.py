@@ -23,7 +23,7 @@ from locust import FastHttpUser, constant, events, task
 from locust.runners import MasterRunner
 
 from benchmarks.load import plan
-from benchmarks.load.request_kinds import KINDS, Prepared, prepare, refused_in
+from benchmarks.load.request_kinds import KINDS, PreparedRequest, prepare, rejected_in
 from tokensvc.secret_files import read_private_file
 
 
@@ -31,22 +31,22 @@ class Caller(FastHttpUser):
     """A backend that asks without a pause."""
 
     wait_time = constant(0)
-    prepared: ClassVar[Iterator[Prepared]]
+    prepared: ClassVar[Iterator[PreparedRequest]]
     headers: ClassVar[dict[str, str]]
 
     @task
-    def ask(self) -> None:
+    def send_request(self) -> None:
         """Send the next request; what is no success is a failure by its code."""
         request = next(self.prepared)
         kind = KINDS[request.kind]
         with self.client.post(
             kind.path, data=request.body, headers=self.headers, name=request.kind, catch_response=True
-        ) as answer:
-            refused = refused_in(request.kind, answer.content or b"")
-            if answer.status_code != kind.status:
-                answer.failure(f"{answer.status_code} {_code(answer)}")
-            elif refused:
-                answer.failure(f"{refused} asks of a batch were refused")
+        ) as response:
+            rejected = rejected_in(request.kind, response.content or b"")
+            if response.status_code != kind.status:
+                response.failure(f"{response.status_code} {_code(response)}")
+            elif rejected:
+                response.failure(f"{rejected} asks of a batch were refused")
 
 
 @events.init.add_listener
@@ -58,18 +58,18 @@ def _prepare(environment: Any, **_: Any) -> None:
     channels = os.environ["LOAD_CHANNELS"].split(",")
     api_key = read_private_file(Path(os.environ["LOAD_API_KEY_FILE"])).decode().strip()
     Caller.headers = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
-    Caller.prepared = _mixed(chosen, channels)
+    Caller.prepared = _mix(chosen, channels)
 
 
-def _mixed(chosen: plan.Plan, channels: list[str]) -> Iterator[Prepared]:
-    decks = [cycle(prepare(row.kind, row.asks, channels)) for row in chosen.request]
+def _mix(chosen: plan.Plan, channels: list[str]) -> Iterator[PreparedRequest]:
+    iterators = [cycle(prepare(row.kind, row.batch_size, channels)) for row in chosen.request]
     weights = [row.weight for row in chosen.request]
     choose = Random(chosen.seed).choices
-    return (next(choose(decks, weights)[0]) for _ in count())
+    return (next(choose(iterators, weights)[0]) for _ in count())
 
 
-def _code(answer: Any) -> str:
+def _code(response: Any) -> str:
     try:
-        return str(answer.json()["code"])
+        return str(response.json()["code"])
     except (ValueError, KeyError, TypeError):
         return ""

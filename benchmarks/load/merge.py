@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.load import limits, records, result_store
-from benchmarks.load.records import BadRecords
+from benchmarks.load.records import InvalidRecords
 from benchmarks.load.report_output import present
 
 
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
         lines = [line for path in options.records for line in records.read(path)]
         report = result_store.report_of(lines)
         report = result_store.report_of(lines, report.totals.limits.changed(options))
-    except (BadRecords, OSError, UnicodeDecodeError) as failure:
+    except (InvalidRecords, OSError, UnicodeDecodeError) as failure:
         print(failure, file=sys.stderr)
         return 1
     return present(report, options.out, is_json=options.json, plan_suffix="-merged")

@@ -40,23 +40,23 @@ class Stage(NamedTuple):
 
 def instants(stages: Sequence[Stage], arrivals: Arrivals, seed: int) -> Iterator[float]:
     """Seconds from the start at which a request is due, in order."""
-    loads = _evenly() if arrivals == "even" else _at_random(random.Random(seed))
+    loads = _even_loads() if arrivals == "even" else _poisson_loads(random.Random(seed))
     load = next(loads)
-    load_before, began_at = 0.0, 0.0
+    load_before, started_at = 0.0, 0.0
     for stage in stages:
         while load < load_before + stage.requests:
-            yield began_at + stage.instant_of(load - load_before)
+            yield started_at + stage.instant_of(load - load_before)
             load = next(loads)
         load_before += stage.requests
-        began_at += stage.seconds
+        started_at += stage.seconds
 
 
-def share(schedule: Iterator[float], number: int, of: int) -> Iterator[float]:
+def share(schedule: Iterator[float], number: int, total: int) -> Iterator[float]:
     """What generator `number` (from 0) of so many sends."""
-    return islice(schedule, number, None, of)
+    return islice(schedule, number, None, total)
 
 
-def _evenly() -> Iterator[float]:
+def _even_loads() -> Iterator[float]:
     """In the middle of each unit: the first request is not due at the very start, where a ramp has no rate yet."""
     number = 0
     while True:
@@ -64,8 +64,8 @@ def _evenly() -> Iterator[float]:
         number += 1
 
 
-def _at_random(chance: random.Random) -> Iterator[float]:
+def _poisson_loads(random_source: random.Random) -> Iterator[float]:
     load = 0.0
     while True:
-        load += chance.expovariate(1.0)
+        load += random_source.expovariate(1.0)
         yield load

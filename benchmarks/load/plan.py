@@ -26,7 +26,7 @@ _MAX_SECONDS = 604_800
 _Rate = Annotated[float, Field(ge=0, le=MAX_RATE)]
 
 
-class BadPlan(Exception):
+class InvalidPlan(Exception):
     """A plan cannot be used: one line of text for each broken rule."""
 
 
@@ -59,7 +59,7 @@ class RequestRow(_Part):
 
     kind: str
     weight: Annotated[float, Field(gt=0)] = 1
-    asks: Annotated[int, Field(ge=1, le=500)] = 1
+    batch_size: Annotated[int, Field(ge=1, le=500)] = 1
     """Of a batch: how many tokens at once."""
 
     @field_validator("kind")
@@ -71,10 +71,10 @@ class RequestRow(_Part):
 
     @field_validator("asks")
     @classmethod
-    def _only_of_batches(cls, asks: int, info: Any) -> int:
-        if asks > 1 and info.data.get("kind") in KINDS and not KINDS[info.data["kind"]].takes_asks:
+    def _only_for_batches(cls, batch_size: int, info: Any) -> int:
+        if batch_size > 1 and info.data.get("kind") in KINDS and not KINDS[info.data["kind"]].is_batch:
             raise ValueError(f"a {info.data['kind']} has one ask")
-        return asks
+        return batch_size
 
 
 class ActionRow(_Part):
@@ -115,14 +115,14 @@ class Plan(_Part):
 
     @field_validator("request")
     @classmethod
-    def _asks_something(cls, requests: tuple[RequestRow, ...]) -> tuple[RequestRow, ...]:
+    def _not_empty(cls, requests: tuple[RequestRow, ...]) -> tuple[RequestRow, ...]:
         if not requests:
             raise ValueError("must hold at least one kind of request")
         return requests
 
     @field_validator("stage")
     @classmethod
-    def _asks_sometimes(cls, stages: tuple[StageRow, ...]) -> tuple[StageRow, ...]:
+    def _has_a_rate(cls, stages: tuple[StageRow, ...]) -> tuple[StageRow, ...]:
         if not any(stage.scaled(1).requests for stage in stages):
             raise ValueError("must hold at least one stage with a rate above 0")
         return stages
@@ -130,14 +130,14 @@ class Plan(_Part):
     @model_validator(mode="after")
     def _within_the_schedule(self) -> Self:
         if self.warmup_seconds >= self.seconds:
-            raise _Misplaced(("warmup_seconds",), f"must be shorter than all stages together, {self.seconds:g}")
+            raise _RuleViolation(("warmup_seconds",), f"must be shorter than all stages together, {self.seconds:g}")
         for number, action in enumerate(self.action):
             if action.at_seconds >= self.seconds:
-                raise _Misplaced(("action", number, "at_seconds"), f"must be before the end, {self.seconds:g}")
+                raise _RuleViolation(("action", number, "at_seconds"), f"must be before the end, {self.seconds:g}")
         return self
 
 
-class _Misplaced(Exception):
+class _RuleViolation(Exception):
     """A value that only the whole plan shows to be wrong."""
 
     def __init__(self, path: tuple[str | int, ...], rule: str) -> None:
@@ -148,7 +148,7 @@ class _Misplaced(Exception):
 def steady(rate: float, seconds: float) -> Plan:
     """Single tokens at one rate, counted for so many seconds after the warm-up. Raises BadPlan."""
     if seconds > _MAX_SECONDS - WARMUP_SECONDS:
-        raise BadPlan(f"--duration: must be {_MAX_SECONDS - WARMUP_SECONDS:,} seconds at most")
+        raise InvalidPlan(f"--duration: must be {_MAX_SECONDS - WARMUP_SECONDS:,} seconds at most")
     return Plan.model_validate(
         {
             "title": "single tokens",
@@ -164,7 +164,7 @@ def find(name: str) -> Path:
     path = PLANS / f"{name}.toml" if "/" not in name and not name.endswith(".toml") else Path(name)
     if not path.is_file():
         ours = ", ".join(sorted(plan.stem for plan in PLANS.glob("*.toml")))
-        raise BadPlan(f"there is no plan {path}; ours are {ours}")
+        raise InvalidPlan(f"there is no plan {path}; ours are {ours}")
     return path
 
 
@@ -178,13 +178,13 @@ def parse(text: str, name: str) -> Plan:
     try:
         return Plan.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as broken:
-        raise BadPlan(f"{name}: {broken}") from None
-    except _Misplaced as wrong:
-        raise BadPlan(_refusal(text, name, wrong.path, str(wrong))) from None
+        raise InvalidPlan(f"{name}: {broken}") from None
+    except _RuleViolation as wrong:
+        raise InvalidPlan(_message(text, name, wrong.path, str(wrong))) from None
     except ValidationError as wrong:
-        faults = [(fault["loc"], fault["msg"].removeprefix("Value error, ")) for fault in wrong.errors()]
-        raise BadPlan("\n".join(_refusal(text, name, path, rule) for path, rule in faults)) from None
+        errors = [(error["loc"], error["msg"].removeprefix("Value error, ")) for error in wrong.errors()]
+        raise InvalidPlan("\n".join(_message(text, name, path, rule) for path, rule in errors)) from None
 
 
-def _refusal(text: str, name: str, path: tuple[str | int, ...], rule: str) -> str:
+def _message(text: str, name: str, path: tuple[str | int, ...], rule: str) -> str:
     return f"{name}:{line_of(text, path)}: {'.'.join(map(str, path))}: {rule}"

@@ -14,49 +14,49 @@ from collections import Counter, defaultdict
 from benchmarks.load.generator import Progress
 from benchmarks.load.latency import COARSE, Counts, add, longest, percentile
 
-_CODES = 2
+_MAX_CODES = 2
 """So many of a second's most frequent errors are on its line."""
 
 
-class Screen:
+class ProgressDisplay:
     """Puts together what the generators say."""
 
     def __init__(self, generators: int, seconds: float) -> None:
         self._generators = generators
         self._seconds = seconds
-        self._heard: defaultdict[int, list[Progress]] = defaultdict(list)
+        self._pending: defaultdict[int, list[Progress]] = defaultdict(list)
 
     def show(self, progress: Progress) -> None:
         """Take one generator's word; print the second when all have spoken."""
-        heard = self._heard[progress.second]
-        heard.append(progress)
-        if len(heard) == self._generators:
-            say(self._line(self._heard.pop(progress.second)))
+        reports = self._pending[progress.second]
+        reports.append(progress)
+        if len(reports) == self._generators:
+            print_line(self._line(self._pending.pop(progress.second)))
 
-    def lose(self) -> None:
+    def remove_generator(self) -> None:
         """One generator has died: wait for one less."""
         self._generators -= 1
 
-    def _line(self, heard: list[Progress]) -> str:
+    def _line(self, reports: list[Progress]) -> str:
         latencies: Counts = {}
         errors: Counter[str] = Counter()
-        for one in heard:
+        for one in reports:
             add(latencies, one.last.latencies)
             errors.update(one.last.errors)
         return (
-            f"{heard[0].second + 1:>5}/{self._seconds:g} s"
-            f"  sent {sum(one.last.sent for one in heard):>6}"
-            f"  completed {sum(one.last.completed for one in heard):>6}"
-            f"  failed {sum(one.last.failed for one in heard):>4}"
-            f"  in flight {sum(one.in_flight for one in heard):>5}"
+            f"{reports[0].second + 1:>5}/{self._seconds:g} s"
+            f"  sent {sum(one.last.sent for one in reports):>6}"
+            f"  completed {sum(one.last.completed for one in reports):>6}"
+            f"  failed {sum(one.last.failed for one in reports):>4}"
+            f"  in flight {sum(one.in_flight for one in reports):>5}"
             f"  p50 {percentile(latencies, 50, COARSE):>8.2f}  p99 {percentile(latencies, 99, COARSE):>8.2f}"
             f"  max {longest(latencies, COARSE):>8.2f} ms"
-            f"  delay p99 {max(one.late_p99_ms for one in heard):.2f} ms"
-            + "".join(f"  {code}: {number}" for code, number in errors.most_common(_CODES))
+            f"  delay p99 {max(one.late_p99_ms for one in reports):.2f} ms"
+            + "".join(f"  {code}: {number}" for code, number in errors.most_common(_MAX_CODES))
         )
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """One line for who watches."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)

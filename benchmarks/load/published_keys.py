@@ -16,8 +16,8 @@ from typing import Any
 
 from benchmarks.load.records import Keys
 
-READS_EVERY_SECONDS = 10
-_READS_WITHIN_SECONDS = 10
+READ_INTERVAL_SECONDS = 10
+_READ_TIMEOUT_SECONDS = 10
 
 
 class PublishedKeys:
@@ -26,8 +26,8 @@ class PublishedKeys:
     def __init__(self, url: str) -> None:
         self._url = f"{url.rstrip('/')}/.well-known/jwks.json"
         self._keys: dict[str, dict[str, Any]] = {}
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._keep_reading, daemon=True)
+        self._finished = threading.Event()
+        self._thread = threading.Thread(target=self._read_repeatedly, daemon=True)
 
     def start(self) -> None:
         """Read it once, and from then on by itself. Raises OSError or ValueError where that cannot be read."""
@@ -36,14 +36,14 @@ class PublishedKeys:
 
     def line(self) -> Keys:
         """Read it a last time; all keys that were seen."""
-        self._over.set()
+        self._finished.set()
         self._thread.join()
         return Keys(keys=list(self._keys.values()))
 
-    def _keep_reading(self) -> None:
-        is_over = False
-        while not is_over:
-            is_over = self._over.wait(READS_EVERY_SECONDS)
+    def _read_repeatedly(self) -> None:
+        is_finished = False
+        while not is_finished:
+            is_finished = self._finished.wait(READ_INTERVAL_SECONDS)
             try:
                 self._read()
             except (OSError, ValueError):
@@ -51,8 +51,8 @@ class PublishedKeys:
 
     def _read(self) -> None:
         try:
-            with urllib.request.urlopen(self._url, timeout=_READS_WITHIN_SECONDS) as answer:
-                keys = json.load(answer)["keys"]
+            with urllib.request.urlopen(self._url, timeout=_READ_TIMEOUT_SECONDS) as response:
+                keys = json.load(response)["keys"]
             self._keys |= {json.dumps(key, sort_keys=True): dict(key) for key in keys}
         except urllib.error.HTTPError as failure:
             raise ValueError(f"{self._url} responds with {failure.code}; is the URL the service's own?") from None

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from benchmarks.load.limits import Limits
 
 
-class BadRecords(Exception):
+class InvalidRecords(Exception):
     """A file holds something else than records, or records that do not belong together."""
 
 
@@ -27,7 +27,7 @@ class _Line(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class StageOf(BaseModel):
+class StageRecord(BaseModel):
     """A stage as it was sent, its rates multiplied by the scale."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -56,14 +56,14 @@ class Run(_Line):
     title: str = ""
     """The plan's."""
     scale: float = 1.0
-    stages: tuple[StageOf, ...] = ()
+    stages: tuple[StageRecord, ...] = ()
     """Of the whole plan, all machines together."""
     limits: Limits = Limits()
     failures: tuple[str, ...] = ()
     """What went wrong on this machine besides requests: a target that was not there, a generator that died."""
 
 
-class SecondOf(_Line):
+class SecondRecord(_Line):
     """One second of one generator; see `tally.Second`."""
 
     type: Literal["second"] = "second"
@@ -76,7 +76,7 @@ class SecondOf(_Line):
     errors: dict[str, int] = {}
 
 
-class KindOf(_Line):
+class KindRecord(_Line):
     """All latencies of one kind of request that one generator saw, and how many of the requests succeeded."""
 
     type: Literal["kind"] = "kind"
@@ -112,7 +112,7 @@ class Sample(_Line):
     token: str
     channel_arn: str
     viewer_id: str
-    came_at: float
+    received_at: float
 
 
 class Keys(_Line):
@@ -137,7 +137,7 @@ class Reading(_Line):
     """Seen before and ended since; their CPU time is in the sum."""
 
 
-class Acted(_Line):
+class ActionResult(_Line):
     """A command that was run during the load, and how it ended."""
 
     type: Literal["action"] = "action"
@@ -147,7 +147,7 @@ class Acted(_Line):
     exit_code: int
 
 
-Line = Run | SecondOf | KindOf | Generator | Errors | Sample | Keys | Reading | Acted
+Line = Run | SecondRecord | KindRecord | Generator | Errors | Sample | Keys | Reading | ActionResult
 _ANY: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="type")])
 
 
@@ -164,5 +164,5 @@ def read(path: Path) -> list[Line]:
         try:
             lines.append(_ANY.validate_json(text))
         except ValidationError as wrong:
-            raise BadRecords(f"{path}:{number}: {wrong.errors()[0]['msg']}") from None
+            raise InvalidRecords(f"{path}:{number}: {wrong.errors()[0]['msg']}") from None
     return lines

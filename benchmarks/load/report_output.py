@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.load import figures, result_store, text_report
-from benchmarks.load.progress import say
+from benchmarks.load.progress import print_line
 from benchmarks.load.result_store import Report
 
 
@@ -24,10 +24,10 @@ def present(report: Report, folder: Path, *, is_json: bool, plan_suffix: str = "
     show(report, is_json=is_json)
     stored = result_store.store(folder, report, plan_suffix)
     for path in stored.files:
-        say(f"wrote {path}")
-    for missing in stored.missing:
-        say(f"not written: {missing}")
-    return figures.exit_code(report.result) if stored.is_whole else 1
+        print_line(f"wrote {path}")
+    for not_written in stored.not_written:
+        print_line(f"not written: {not_written}")
+    return figures.exit_code(report.result) if stored.is_complete else 1
 
 
 def show(report: Report, *, is_json: bool) -> None:
@@ -36,5 +36,5 @@ def show(report: Report, *, is_json: bool) -> None:
     try:
         print(text, flush=True)
     except OSError as failure:
-        say(f"standard output: {failure.strerror}")
+        print_line(f"standard output: {failure.strerror}")
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - the interpreter flushes it at its end

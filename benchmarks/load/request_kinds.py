@@ -14,7 +14,7 @@ from itertools import count, cycle, islice
 from typing import Any, NamedTuple
 
 
-class Ask(NamedTuple):
+class TokenRequest(NamedTuple):
     """The request of a token; a sample is checked against it."""
 
     channel_arn: str
@@ -30,45 +30,45 @@ class Kind(NamedTuple):
     path: str
     status: int
     """Of a success."""
-    body: Callable[[Sequence[Ask]], Any]
+    body: Callable[[Sequence[TokenRequest]], Any]
     viewer: str = "viewer"
-    takes_asks: bool = False
+    is_batch: bool = False
     """Whether one request may hold several asks."""
-    mints: bool = True
+    returns_tokens: bool = True
     """Whether a success holds tokens, for samples of them to be judged."""
 
 
 KINDS: dict[str, Kind] = {
-    "token": Kind("/v1/tokens", 201, lambda asks: asks[0].body()),
-    "batch": Kind("/v1/tokens/batch", 200, lambda asks: {"requests": [ask.body() for ask in asks]}, takes_asks=True),
-    "revocation": Kind("/v1/revocations", 202, lambda asks: asks[0].body(), viewer="revoked", mints=False),
+    "token": Kind("/v1/tokens", 201, lambda token_requests: token_requests[0].body()),
+    "batch": Kind("/v1/tokens/batch", 200, lambda token_requests: {"requests": [token_request.body() for token_request in token_requests]}, is_batch=True),
+    "revocation": Kind("/v1/revocations", 202, lambda token_requests: token_requests[0].body(), viewer="revoked", returns_tokens=False),
 }
 
 
-class Prepared(NamedTuple):
+class PreparedRequest(NamedTuple):
     """A request, ready but for its head."""
 
     kind: str
-    asks: tuple[Ask, ...]
+    token_requests: tuple[TokenRequest, ...]
     body: bytes
 
 
-PREPARED_ASKS = 5_000
+PREPARED_TOKEN_REQUESTS = 5_000
 """Different viewers of one kind and generator; then they come again."""
 
 
-def prepare(name: str, asks_each: int, channels: Sequence[str]) -> Iterator[Prepared]:
+def prepare(name: str, batch_size: int, channels: Sequence[str]) -> Iterator[PreparedRequest]:
     """So many different requests of one kind, over the channels by turns."""
     kind = KINDS[name]
-    asks = (Ask(channel, f"{kind.viewer}-{number}") for channel, number in zip(cycle(channels), count(), strict=False))
-    for _ in range(max(1, PREPARED_ASKS // asks_each)):
-        some = tuple(islice(asks, asks_each))
-        yield Prepared(name, some, json.dumps(kind.body(some), separators=(",", ":")).encode())
+    token_requests = (TokenRequest(channel, f"{kind.viewer}-{number}") for channel, number in zip(cycle(channels), count(), strict=False))
+    for _ in range(max(1, PREPARED_TOKEN_REQUESTS // batch_size)):
+        some = tuple(islice(token_requests, batch_size))
+        yield PreparedRequest(name, some, json.dumps(kind.body(some), separators=(",", ":")).encode())
 
 
-def refused_in(kind: str, body: bytes) -> int:
+def rejected_in(kind: str, body: bytes) -> int:
     """How many asks of a successful batch were refused; a token's text cannot hold a quotation mark."""
-    return body.count(b'"problem":') if KINDS[kind].takes_asks else 0
+    return body.count(b'"problem":') if KINDS[kind].is_batch else 0
 
 
 def tokens_in(body: bytes) -> int:

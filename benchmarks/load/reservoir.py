@@ -14,29 +14,29 @@ from benchmarks.load.request_kinds import KINDS
 from benchmarks.load.wire import Request
 
 
-class Kept(NamedTuple):
+class SampledResponse(NamedTuple):
     """An answer, what it answers, and when it came (seconds since the epoch)."""
 
     request: Request
     body: bytes
-    came_at: float
+    received_at: float
 
 
 class Reservoir:
     """Keeps so many of all that it is offered."""
 
-    def __init__(self, room: int, seed: int) -> None:
-        self._room = room
+    def __init__(self, capacity: int, seed: int) -> None:
+        self._capacity = capacity
         self._offered = 0
         self._random = Random(seed).random
-        self.kept: list[Kept] = []
+        self.samples: list[SampledResponse] = []
 
     def offer(self, request: Request, body: bytes) -> None:
         """Keep it, perhaps in another's place, or not."""
-        if not KINDS[request.kind].mints:
+        if not KINDS[request.kind].returns_tokens:
             return
         self._offered += 1
-        if len(self.kept) < self._room:
-            self.kept.append(Kept(request, body, time.time()))
-        elif (place := int(self._random() * self._offered)) < self._room:
-            self.kept[place] = Kept(request, body, time.time())
+        if len(self.samples) < self._capacity:
+            self.samples.append(SampledResponse(request, body, time.time()))
+        elif (index := int(self._random() * self._offered)) < self._capacity:
+            self.samples[index] = SampledResponse(request, body, time.time())

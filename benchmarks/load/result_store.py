@@ -24,10 +24,10 @@ from benchmarks.load.records import Line
 from benchmarks.load.totals import Totals, add_up
 
 if TYPE_CHECKING:
-    from benchmarks.load.chart import Picture
+    from benchmarks.load.chart import Chart
 
 RESULTS = Path(__file__).parent.parent / "results"
-_PICTURES = (".svg", ".png")
+_CHART_SUFFIXES = (".svg", ".png")
 
 
 class Report(NamedTuple):
@@ -38,13 +38,13 @@ class Report(NamedTuple):
     result: Mapping[str, Any]
 
 
-class Stored(NamedTuple):
+class StoredFiles(NamedTuple):
     """What became of a report's files."""
 
     files: list[Path]
-    missing: list[str]
+    not_written: list[str]
     """A line for each that could not be written."""
-    is_whole: bool
+    is_complete: bool
     """Whether records and result are among those written."""
 
 
@@ -55,16 +55,16 @@ def report_of(lines: Iterable[Line], limits: Limits | None = None) -> Report:
     return Report(lines, totals, figures.figures_of(totals, limits))
 
 
-def store(folder: Path, report: Report, plan_suffix: str = "") -> Stored:
+def store(folder: Path, report: Report, plan_suffix: str = "") -> StoredFiles:
     """Write records, result, percentile distribution and pictures."""
     totals = report.totals
     files: list[Path] = []
-    missing: list[str] = []
+    not_written: list[str] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         base = _free_name(folder, report, plan_suffix)
     except OSError as failure:
-        return Stored([], [f"{folder}: {failure.strerror or failure}"], is_whole=False)
+        return StoredFiles([], [f"{folder}: {failure.strerror or failure}"], is_complete=False)
 
     def write(suffix: str, do: Callable[[Path], object]) -> bool:
         path = base.with_name(base.name + suffix)
@@ -72,7 +72,7 @@ def store(folder: Path, report: Report, plan_suffix: str = "") -> Stored:
             do(path)
         except Exception as failure:  # noqa: BLE001 - whatever a library raises, the other files are still written
             reason = getattr(failure, "strerror", None) or f"{type(failure).__name__}: {failure}"
-            missing.append(f"{path}: {reason}")
+            not_written.append(f"{path}: {reason}")
             path.unlink(missing_ok=True)
             return False
         except BaseException:  # the third interrupt
@@ -81,13 +81,13 @@ def store(folder: Path, report: Report, plan_suffix: str = "") -> Stored:
         files.append(path)
         return True
 
-    is_whole = write(".records", lambda path: records.write(path, report.lines))
-    is_whole &= write(".json", lambda path: path.write_text(json.dumps(_whole(report), indent=1) + "\n"))
+    is_complete = write(".records", lambda path: records.write(path, report.lines))
+    is_complete &= write(".json", lambda path: path.write_text(json.dumps(_full_result(report), indent=1) + "\n"))
     write(".hgrm", lambda path: _write_distribution(path, totals))
-    drawn = cache(lambda: _picture(report))
-    for suffix in _PICTURES:
-        write(suffix, lambda path: drawn().save(path))
-    return Stored(files, missing, is_whole)
+    drawn_chart = cache(lambda: _chart(report))
+    for suffix in _CHART_SUFFIXES:
+        write(suffix, lambda path: drawn_chart().save(path))
+    return StoredFiles(files, not_written, is_complete)
 
 
 def _free_name(folder: Path, report: Report, plan_suffix: str) -> Path:
@@ -97,7 +97,7 @@ def _free_name(folder: Path, report: Report, plan_suffix: str) -> Path:
     return next(folder / one for one in names if not list(folder.glob(f"{one}.*")))
 
 
-def _whole(report: Report) -> dict[str, Any]:
+def _full_result(report: Report) -> dict[str, Any]:
     return {
         **report.result,
         "hdr_histogram_us": _payload(report.totals),
@@ -122,7 +122,7 @@ def _write_distribution(path: Path, totals: Totals) -> None:
     hdr.write_distribution(path, totals.latencies)
 
 
-def _picture(report: Report) -> Picture:
-    from benchmarks.load.chart import Picture
+def _chart(report: Report) -> Chart:
+    from benchmarks.load.chart import Chart
 
-    return Picture(report.result, report.totals)
+    return Chart(report.result, report.totals)

@@ -21,26 +21,26 @@ from typing import NamedTuple
 from benchmarks.load.actions import Actions
 from benchmarks.load.limits import Limits
 from benchmarks.load.plan import Plan
-from benchmarks.load.progress import Screen, say
+from benchmarks.load.progress import ProgressDisplay, print_line
 from benchmarks.load.published_keys import PublishedKeys
-from benchmarks.load.records import Line, Reading, Run, StageOf
-from benchmarks.load.server_stats import Watched, find
+from benchmarks.load.records import Line, Reading, Run, StageRecord
+from benchmarks.load.server_stats import WatchedServer, find
 from benchmarks.load.signals import Interrupts
 from benchmarks.load.wire import Target
-from benchmarks.load.worker_pool import Crew
+from benchmarks.load.worker_pool import WorkerPool
 from benchmarks.report import machine
 
-STARTS_IN_SECONDS = 0.5
+START_DELAY_SECONDS = 0.5
 
 
 class Share(NamedTuple):
     """Which part of the schedule this machine sends: machine `number` (from 0) of so many."""
 
     number: int = 0
-    of: int = 1
+    total: int = 1
 
 
-class Order(NamedTuple):
+class RunConfig(NamedTuple):
     """What to do."""
 
     name: str
@@ -60,89 +60,89 @@ class ReadyRun(NamedTuple):
     """A run that is ready to start: the keys are read and every connection is open."""
 
     published: PublishedKeys
-    crew: Crew
+    pool: WorkerPool
 
 
 @contextmanager
-def prepared(order: Order) -> Iterator[ReadyRun]:
+def prepared_run(config: RunConfig) -> Iterator[ReadyRun]:
     """Raises Unreachable, or OSError and ValueError where the keys cannot be read."""
-    published = PublishedKeys(order.target.url)
+    published = PublishedKeys(config.target.url)
     published.start()
-    generators = Crew(order.plan, order.scale, order.target, order.processes, order.share.number, order.share.of)
-    with generators as crew:
-        crew.ready()
-        yield ReadyRun(published, crew)
+    generators = WorkerPool(config.plan, config.scale, config.target, config.processes, config.share.number, config.share.total)
+    with generators as pool:
+        pool.ready()
+        yield ReadyRun(published, pool)
 
 
-def conduct(order: Order, ready: ReadyRun, interrupts: Interrupts) -> list[Line]:
+def execute(config: RunConfig, ready: ReadyRun, interrupts: Interrupts) -> list[Line]:
     """Send the plan and collect what was recorded, also of a run that was interrupted."""
-    crew = ready.crew
-    start_at = time.monotonic() + _seconds_until(order.start_at)
+    pool = ready.pool
+    start_at = time.monotonic() + _seconds_until(config.start_at)
     started_at = datetime.fromtimestamp(time.time() + start_at - time.monotonic(), UTC)
-    actions = Actions(order.plan.action, order.environ, say)
-    server = find(order.target)
-    crew.start(start_at)
+    actions = Actions(config.plan.action, config.environ, print_line)
+    server = find(config.target)
+    pool.start(start_at)
     actions.start(start_at)
-    readings = _Readings(server, start_at, math.ceil(order.plan.seconds))
-    screen = Screen(order.processes, order.plan.seconds)
-    lines = crew.lines(interrupts, screen.show, screen.lose)
+    readings = _Readings(server, start_at, math.ceil(config.plan.seconds))
+    screen = ProgressDisplay(config.processes, config.plan.seconds)
+    lines = pool.lines(interrupts, screen.show, screen.remove_generator)
     finished_at = interrupts.first_at
-    acted = actions.lines(lambda: interrupts.count > 1)
-    sent = order.plan.seconds if finished_at is None else max(finished_at - start_at, 0.0)
-    run = _run(order, started_at, min(sent, order.plan.seconds), crew.lost, is_interrupted=finished_at is not None)
-    return [run, *readings.lines(), ready.published.line(), *acted, *lines]
+    action_results = actions.lines(lambda: interrupts.count > 1)
+    sent = config.plan.seconds if finished_at is None else max(finished_at - start_at, 0.0)
+    run = _run(config, started_at, min(sent, config.plan.seconds), pool.lost, is_interrupted=finished_at is not None)
+    return [run, *readings.lines(), ready.published.line(), *action_results, *lines]
 
 
-def not_begun(order: Order, reason: str) -> list[Line]:
+def not_started(config: RunConfig, reason: str) -> list[Line]:
     """The lines of a run that could not begin."""
-    return [_run(order, datetime.now(UTC), 0.0, [reason])]
+    return [_run(config, datetime.now(UTC), 0.0, [reason])]
 
 
 def _run(
-    order: Order, started_at: datetime, seconds: float, failures: Sequence[str], *, is_interrupted: bool = False
+    config: RunConfig, started_at: datetime, seconds: float, failures: Sequence[str], *, is_interrupted: bool = False
 ) -> Run:
     return Run(
-        plan=order.name,
-        digest=hashlib.sha256(f"{order.scale} {order.plan.model_dump_json()}".encode()).hexdigest()[:16],
+        plan=config.name,
+        digest=hashlib.sha256(f"{config.scale} {config.plan.model_dump_json()}".encode()).hexdigest()[:16],
         seconds=seconds,
-        warmup_seconds=order.plan.warmup_seconds,
+        warmup_seconds=config.plan.warmup_seconds,
         interrupted=is_interrupted,
-        share=f"{order.share.number + 1}/{order.share.of}",
-        url=order.target.url,
+        share=f"{config.share.number + 1}/{config.share.total}",
+        url=config.target.url,
         started_at=started_at,
         machine=machine(),
-        title=order.plan.title,
-        scale=order.scale,
+        title=config.plan.title,
+        scale=config.scale,
         stages=tuple(
-            StageOf(seconds=stage.seconds, from_rate=stage.from_rate, to_rate=stage.to_rate)
-            for stage in (row.scaled(order.scale) for row in order.plan.stage)
+            StageRecord(seconds=stage.seconds, from_rate=stage.from_rate, to_rate=stage.to_rate)
+            for stage in (row.scaled(config.scale) for row in config.plan.stage)
         ),
-        limits=order.limits,
+        limits=config.limits,
         failures=tuple(failures),
     )
 
 
 def _seconds_until(start_at: datetime | None) -> float:
     if start_at is None:
-        return STARTS_IN_SECONDS
-    return max(STARTS_IN_SECONDS, (start_at - datetime.now(UTC)).total_seconds())
+        return START_DELAY_SECONDS
+    return max(START_DELAY_SECONDS, (start_at - datetime.now(UTC)).total_seconds())
 
 
 class _Readings:
     """Reads the server at each whole second, in a thread of its own."""
 
-    def __init__(self, server: Watched | None, start_at: float, seconds: int) -> None:
+    def __init__(self, server: WatchedServer | None, start_at: float, seconds: int) -> None:
         self._server = server
         self._start_at = start_at
         self._seconds = seconds
-        self._over = threading.Event()
+        self._finished = threading.Event()
         self._lines: list[Reading] = []
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def lines(self) -> list[Reading]:
         """End it; what was read."""
-        self._over.set()
+        self._finished.set()
         self._thread.join()
         return self._lines
 
@@ -150,7 +150,7 @@ class _Readings:
         if self._server is None:
             return
         for second in range(self._seconds + 1):
-            if self._over.wait(max(0.0, self._start_at + second - time.monotonic())):
+            if self._finished.wait(max(0.0, self._start_at + second - time.monotonic())):
                 return
             try:
                 self._lines.append(self._server.reading(second))

@@ -17,14 +17,14 @@ from benchmarks.load.reservoir import Reservoir
 from benchmarks.load.tally import Tally
 from benchmarks.load.wire import Request, Target
 
-OPENING_AT_ONCE = 32
+MAX_CONCURRENT_OPENS = 32
 REOPEN_AFTER_SECONDS = 0.1
-LOOKS_FOR_TIMEOUTS_EVERY_SECONDS = 0.05
+TIMEOUT_CHECK_SECONDS = 0.05
 BURST = 50
 """One that is behind reads its answers after so many requests, or they would look late too."""
 
 
-class Attack:
+class Sender:
     """Drives one target along one schedule."""
 
     def __init__(
@@ -44,38 +44,38 @@ class Attack:
         self._reservoir = reservoir
         self._timeout = timeout_seconds
         self._loop = asyncio.get_running_loop()
-        self._opening = asyncio.Semaphore(OPENING_AT_ONCE)
+        self._opening = asyncio.Semaphore(MAX_CONCURRENT_OPENS)
         self._reopening: set[asyncio.Task[None]] = set()
         self._free: deque[Connection] = deque()
         self._busy: set[Connection] = set()
-        self._line: deque[SentRequest] = deque()
-        self._began_at = 0.0
+        self._waiting: deque[SentRequest] = deque()
+        self._started_at = 0.0
         self._next_due: float | None = None
         self._is_all_sent = False
-        self._over = asyncio.Event()
+        self._finished = asyncio.Event()
 
     @property
     def in_flight(self) -> int:
         """Requests that are due and have no answer yet."""
-        return len(self._busy) + len(self._line)
+        return len(self._busy) + len(self._waiting)
 
     async def connect(self, connections: int) -> None:
         """Open the connections. Raises OSError where the target cannot be reached."""
         await asyncio.gather(*(self._open() for _ in range(connections)))
 
-    async def wait_until_over(self) -> None:
+    async def wait_until_finished(self) -> None:
         """Wait until all requests are completed or abandoned, or there is nothing to send."""
-        await self._over.wait()
+        await self._finished.wait()
 
     async def run(self, start_at: float) -> None:
         """Send the schedule, starting at this time of the loop's clock, until all requests are completed or
         abandoned."""
-        self._began_at = start_at
+        self._started_at = start_at
         if not self._is_all_sent:
-            self._advance()
-            self._send_what_is_due()
+            self._take_next()
+            self._send_due()
         watch = asyncio.create_task(self._watch_timeouts())
-        await self._over.wait()
+        await self._finished.wait()
         watch.cancel()
         for task in self._reopening:
             task.cancel()
@@ -85,98 +85,98 @@ class Attack:
     def stop(self) -> None:
         """Stop sending; `run` returns once requests in flight are completed."""
         self._next_due = None
-        self._all_is_sent()
+        self._finish_sending()
 
     def abandon(self) -> None:
         """Wait no longer for what is out; `in_flight` is what had no answer."""
         self.stop()
-        self._over.set()
+        self._finished.set()
 
     def completed(self, connection: Connection, sent: SentRequest, status: int, body: bytes) -> None:
         """A connection's word."""
         now = self._loop.time()
-        came, due = now - self._began_at, sent.due_at - self._began_at
-        if self._tally.completed(due, came, sent.request, status, body):
+        received, due = now - self._started_at, sent.due_at - self._started_at
+        if self._tally.completed(due, received, sent.request, status, body):
             self._reservoir.offer(sent.request, body)
         self._busy.discard(connection)
         if connection.is_usable:
-            self._use(connection)
-        self._look_for_the_end()
+            self._release(connection)
+        self._check_finished()
 
     def lost(self, connection: Connection, sent: SentRequest | None, reason: str) -> None:
         """A connection's word."""
         if sent is not None:
-            self._give_up(sent, reason)
+            self._abandon_request(sent, reason)
         if connection in self._free:
             self._free.remove(connection)
         self._busy.discard(connection)
-        self._look_for_the_end()
-        if not self._over.is_set():
+        self._check_finished()
+        if not self._finished.is_set():
             task = asyncio.ensure_future(self._reopen())
             self._reopening.add(task)
             task.add_done_callback(self._reopening.discard)
 
-    def _send_what_is_due(self) -> None:
+    def _send_due(self) -> None:
         for _ in range(BURST):
             if self._next_due is None:
-                self._all_is_sent()
+                self._finish_sending()
                 return
             late = self._loop.time() - self._next_due
             if late < 0:
-                self._loop.call_at(self._next_due, self._send_what_is_due)
+                self._loop.call_at(self._next_due, self._send_due)
                 return
             sent = SentRequest(self._next_due, next(self._requests))
-            self._tally.sent(self._next_due - self._began_at, late, waits=not self._free)
+            self._tally.sent(self._next_due - self._started_at, late, waits=not self._free)
             if self._free:
                 self._send(self._free.popleft(), sent)
             else:
-                self._line.append(sent)
-            self._advance()
-        self._loop.call_soon(self._send_what_is_due)
+                self._waiting.append(sent)
+            self._take_next()
+        self._loop.call_soon(self._send_due)
 
-    def _all_is_sent(self) -> None:
+    def _finish_sending(self) -> None:
         self._is_all_sent = True
-        self._look_for_the_end()
+        self._check_finished()
 
-    def _look_for_the_end(self) -> None:
+    def _check_finished(self) -> None:
         if self._is_all_sent and not self.in_flight:
-            self._over.set()
+            self._finished.set()
 
-    def _advance(self) -> None:
+    def _take_next(self) -> None:
         instant = next(self._schedule, None)
-        self._next_due = None if instant is None else self._began_at + instant
+        self._next_due = None if instant is None else self._started_at + instant
 
     def _send(self, connection: Connection, sent: SentRequest) -> None:
         self._busy.add(connection)
         connection.send(sent)
 
-    def _use(self, connection: Connection) -> None:
-        if self._line:
-            self._send(connection, self._line.popleft())
+    def _release(self, connection: Connection) -> None:
+        if self._waiting:
+            self._send(connection, self._waiting.popleft())
         else:
             self._free.append(connection)
 
-    def _give_up(self, sent: SentRequest, reason: str) -> None:
-        due, now = sent.due_at - self._began_at, self._loop.time() - self._began_at
+    def _abandon_request(self, sent: SentRequest, reason: str) -> None:
+        due, now = sent.due_at - self._started_at, self._loop.time() - self._started_at
         self._tally.unfinished(due, now, sent.request, reason)
 
     async def _watch_timeouts(self) -> None:
         while True:
             before = self._loop.time() - self._timeout
-            while self._line and self._line[0].due_at < before:
-                self._give_up(self._line.popleft(), "timeout, never sent")
-            self._look_for_the_end()
+            while self._waiting and self._waiting[0].due_at < before:
+                self._abandon_request(self._waiting.popleft(), "timeout, never sent")
+            self._check_finished()
             for connection in list(self._busy):
                 if connection.sent is not None and connection.sent.due_at < before:
                     connection.drop("timeout")
-            await asyncio.sleep(LOOKS_FOR_TIMEOUTS_EVERY_SECONDS)
+            await asyncio.sleep(TIMEOUT_CHECK_SECONDS)
 
     async def _open(self) -> None:
         async with self._opening:
             _, connection = await self._loop.create_connection(
                 lambda: Connection(self), self._target.host, self._target.port, ssl=self._tls
             )
-        self._use(connection)
+        self._release(connection)
 
     async def _reopen(self) -> None:
         while True:

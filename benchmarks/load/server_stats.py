@@ -20,7 +20,7 @@ from benchmarks.load.records import Reading
 from benchmarks.load.wire import Target
 
 
-class Watched:
+class WatchedServer:
     """A local server."""
 
     def __init__(self, port: int, roots: set[psutil.Process]) -> None:
@@ -57,12 +57,12 @@ class Watched:
         return {process for root in self._roots for process in (root, *_children(root, recursive=True))}
 
 
-def find(target: Target) -> Watched | None:
+def find(target: Target) -> WatchedServer | None:
     """Who listens on the target's port on this machine's loopback; None where nobody that we may see does."""
     if not _is_loopback(target.host):
         return None
     roots = _roots(target.port)
-    return Watched(target.port, roots) if roots else None
+    return WatchedServer(target.port, roots) if roots else None
 
 
 def _roots(port: int) -> set[psutil.Process]:

@@ -15,7 +15,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from benchmarks.load.latency import COARSE, FINE, Counts, count
-from benchmarks.load.request_kinds import KINDS, refused_in, tokens_in
+from benchmarks.load.request_kinds import KINDS, rejected_in, tokens_in
 from benchmarks.load.wire import Request
 
 _CODE = re.compile(rb'"code":\s?"(\w{1,64})"')
@@ -58,26 +58,26 @@ class Tally:
             self.waited += waits
             count(self.lateness, late, FINE)
 
-    def completed(self, due: float, came: float, request: Request, status: int, body: bytes) -> bool:
+    def completed(self, due: float, received: float, request: Request, status: int, body: bytes) -> bool:
         """An answer came. Whether it is a success."""
         if status != KINDS[request.kind].status:
             code = _CODE.search(body)
             self._failed(due, f"{status} {code[1].decode()}" if code else str(status))
             return False
-        second = self.seconds[int(came)]
+        second = self.seconds[int(received)]
         second.completed += 1
         second.tokens += tokens_in(body)
         if due >= self._warmup:
             self.succeeded[request.kind] += 1
-        self._took(due, came - due, request.kind)
-        if refused_in(request.kind, body):
+        self._record_latency(due, received - due, request.kind)
+        if rejected_in(request.kind, body):
             self._failed(due, *(f"{code.decode()} in a batch" for code in _CODE.findall(body)))
         return True
 
-    def unfinished(self, due: float, given_up: float, request: Request, reason: str) -> None:
+    def unfinished(self, due: float, abandoned_at: float, request: Request, reason: str) -> None:
         """No answer will come; `why` stands among the errors."""
         self._failed(due, reason)
-        self._took(due, given_up - due, request.kind)
+        self._record_latency(due, abandoned_at - due, request.kind)
 
     def _failed(self, due: float, *codes: str) -> None:
         second = self.seconds[int(due)]
@@ -86,7 +86,7 @@ class Tally:
         if due >= self._warmup:
             self.errors.update(codes)
 
-    def _took(self, due: float, seconds: float, kind: str) -> None:
+    def _record_latency(self, due: float, seconds: float, kind: str) -> None:
         if due < self._warmup:
             return
         count(self.seconds[int(due)].latencies, seconds, COARSE)

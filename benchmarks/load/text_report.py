@@ -33,7 +33,7 @@ def verdicts_of(result: Mapping[str, Any]) -> list[str]:
     return [f"{name}: {reason}" for kind, name in kinds.items() for reason in result[kind]]
 
 
-_SHOWN = 5
+_MAX_VERDICTS = 5
 _PERCENTILES = {"p999": "p99.9"}
 _LABELS = {
     "completed_to_sent": "completed / sent",
@@ -55,10 +55,10 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
     if result["interrupted"]:
         yield "interrupted: the figures cover what was sent until then"
     verdicts = verdicts_of(result)
-    for verdict in verdicts[:_SHOWN]:
+    for verdict in verdicts[:_MAX_VERDICTS]:
         yield f"\n*** {verdict} ***"
-    if len(verdicts) > _SHOWN:
-        yield f"*** and {len(verdicts) - _SHOWN} more"
+    if len(verdicts) > _MAX_VERDICTS:
+        yield f"*** and {len(verdicts) - _MAX_VERDICTS} more"
     yield from _responses(result)
     yield from _limits(result)
     yield ""
@@ -66,10 +66,10 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield from _table({name: value for name, value in result["figures"].items() if name != "error_rate"})
     yield "\n  latency from the intended send time, ms"
-    yield from _spreads({"all": result["latency_ms"], **_kinds(result)})
+    yield from _percentile_rows({"all": result["latency_ms"], **_kinds(result)})
     if result["generators"]:
         yield "\n  generator scheduling delay, ms"
-        yield from _spreads({f"generator {n}": one["lateness_ms"] for n, one in enumerate(result["generators"])})
+        yield from _percentile_rows({f"generator {n}": one["lateness_ms"] for n, one in enumerate(result["generators"])})
     for number, one in enumerate(result["generators"]):
         yield _row(f"generator {number}, CPU share of one core", one["cpu_share"])
     yield (
@@ -106,8 +106,8 @@ def _limits(result: Mapping[str, Any]) -> Iterator[str]:
     yield "\n  limits" + " " * 36 + f"{'measured':>8} {'limit':>10}"
     yield _limit("generator scheduling delay p99, ms", max(late, default=None), limits["lateness_ms"], "--max-lateness")
     yield _limit("latency p99, ms", result["latency_ms"]["p99"], limits["p99_ms"], "--max-p99")
-    error_rate, most = result["figures"]["error_rate"], limits["error_rate"]
-    yield _limit("error rate, %", _percent(error_rate), _percent(most), "--max-error-rate", decimals=4)
+    error_rate, maximum = result["figures"]["error_rate"], limits["error_rate"]
+    yield _limit("error rate, %", _percent(error_rate), _percent(maximum), "--max-error-rate", decimals=4)
 
 
 def _percent(share: float | None) -> float | None:
@@ -137,10 +137,10 @@ def _row(name: str, value: float | None) -> str:
     return f"  {name:<38} {shown:>12}"
 
 
-def _spreads(rows: Mapping[str, Mapping[str, float | None]]) -> Iterator[str]:
+def _percentile_rows(rows: Mapping[str, Mapping[str, float | None]]) -> Iterator[str]:
     columns: Sequence[str] = list(next(iter(rows.values())))
     yield "  " + " " * 14 + "".join(f"{_PERCENTILES.get(column, column):>10}" for column in columns)
-    for name, spread in rows.items():
+    for name, percentiles in rows.items():
         yield f"  {name:<14}" + "".join(
-            "         -" if value is None else f"{value:>10.2f}" for value in spread.values()
+            "         -" if value is None else f"{value:>10.2f}" for value in percentiles.values()
         )

@@ -14,14 +14,14 @@ import jwt
 
 from benchmarks.load.records import Sample
 
-_AS_OF_THEN: Any = {"verify_exp": False, "verify_iat": False, "verify_nbf": False, "require": ["exp"]}
+_DECODE_OPTIONS: Any = {"verify_exp": False, "verify_iat": False, "verify_nbf": False, "require": ["exp"]}
 SKEW_SECONDS = 5
 
 
-def judge(samples: Sequence[Sample], published: Iterable[dict[str, Any]]) -> list[str]:
+def verify_samples(samples: Sequence[Sample], published: Iterable[dict[str, Any]]) -> list[str]:
     """What is wrong, in words, of each token that is bad; no token is repeated."""
     keys = [key for one in published if (key := _key(one)) is not None]
-    return [wrong for sample in samples if (wrong := _wrong(sample, keys))]
+    return [problem for sample in samples if (problem := _problem(sample, keys))]
 
 
 def _key(published: dict[str, Any]) -> Any:
@@ -32,20 +32,20 @@ def _key(published: dict[str, Any]) -> Any:
         return None
 
 
-def _wrong(sample: Sample, keys: list[Any]) -> str | None:
-    claims, why = None, "no key was published"
+def _problem(sample: Sample, keys: list[Any]) -> str | None:
+    claims, reason = None, "no key was published"
     for key in keys:
         try:
-            claims = jwt.decode(sample.token, key, algorithms=["ES384"], options=_AS_OF_THEN)
+            claims = jwt.decode(sample.token, key, algorithms=["ES384"], options=_DECODE_OPTIONS)
             break
         except jwt.InvalidTokenError as failure:
-            why = f"{type(failure).__name__}: {failure}"
+            reason = f"{type(failure).__name__}: {failure}"
     if claims is None:
-        return f"a token for {sample.viewer_id}: {why}"
+        return f"a token for {sample.viewer_id}: {reason}"
     if claims.get("aws:channel-arn") != sample.channel_arn:
         return f"a token for {sample.viewer_id} names another channel than was sent for"
     if claims.get("aws:viewer-id") != sample.viewer_id:
         return f"a token for {sample.viewer_id} names another viewer"
-    if not isinstance(claims["exp"], int) or claims["exp"] <= sample.came_at - SKEW_SECONDS:
+    if not isinstance(claims["exp"], int) or claims["exp"] <= sample.received_at - SKEW_SECONDS:
         return f"a token for {sample.viewer_id} had ended when it came"
     return None

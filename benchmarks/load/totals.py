@@ -14,17 +14,17 @@ from dataclasses import dataclass, field
 from benchmarks.load.latency import Counts, add
 from benchmarks.load.limits import Limits, strictest
 from benchmarks.load.records import (
-    Acted,
-    BadRecords,
+    ActionResult,
     Errors,
     Generator,
+    InvalidRecords,
     Keys,
-    KindOf,
+    KindRecord,
     Line,
     Reading,
     Run,
     Sample,
-    SecondOf,
+    SecondRecord,
 )
 from benchmarks.load.tally import Second
 
@@ -44,7 +44,7 @@ class Totals:
     keys: list[Keys] = field(default_factory=list)
     readings: defaultdict[str, dict[int, Reading]] = field(default_factory=lambda: defaultdict(dict))
     """Of each server, by second; what several generators read of one server counts once."""
-    actions: list[Acted] = field(default_factory=list)
+    actions: list[ActionResult] = field(default_factory=list)
 
     @property
     def first(self) -> int:
@@ -87,19 +87,19 @@ def add_up(lines: Iterable[Line]) -> Totals:
         if isinstance(line, Run):
             totals.runs.append(line)
         elif not totals.runs:
-            raise BadRecords("records begin with the line of their run")
+            raise InvalidRecords("records begin with the line of their run")
         else:
             _add(totals, line)
     if not totals.runs:
-        raise BadRecords("these records hold no run")
+        raise InvalidRecords("these records hold no run")
     if len({run.digest for run in totals.runs}) > 1:
-        raise BadRecords("these are runs of different plans, or of one at different scales")
+        raise InvalidRecords("these are runs of different plans, or of one at different scales")
     return totals
 
 
 def _add(totals: Totals, line: Line) -> None:
     match line:
-        case SecondOf():
+        case SecondRecord():
             second = totals.seconds[line.number]
             second.sent += line.sent
             second.failed += line.failed
@@ -107,7 +107,7 @@ def _add(totals: Totals, line: Line) -> None:
             second.tokens += line.tokens
             add(second.latencies, line.latencies)
             second.errors.update(line.errors)
-        case KindOf():
+        case KindRecord():
             add(totals.kinds[line.name], line.latencies)
             totals.succeeded[line.name] += line.succeeded
         case Generator():
@@ -120,5 +120,5 @@ def _add(totals: Totals, line: Line) -> None:
             totals.keys.append(line)
         case Reading():
             totals.readings[line.server].setdefault(line.second, line)
-        case Acted():
+        case ActionResult():
             totals.actions.append(line)

@@ -15,9 +15,9 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from benchmarks.load.plan import RequestRow
-from benchmarks.load.request_kinds import KINDS, Ask, prepare
+from benchmarks.load.request_kinds import KINDS, TokenRequest, prepare
 
-TURNS = 10_000
+SEQUENCE_LENGTH = 10_000
 """After so many requests their order comes again."""
 
 
@@ -52,15 +52,15 @@ class Request(NamedTuple):
     """One request, ready to be written."""
 
     kind: str
-    asks: tuple[Ask, ...]
+    token_requests: tuple[TokenRequest, ...]
     data: bytes
 
 
 def requests(rows: Sequence[RequestRow], target: Target, seed: int) -> Iterator[Request]:
     """Requests without end, the kinds mixed by their weights, the same for the same seed."""
-    decks = [cycle(_of_kind(row, target)) for row in rows]
-    turns = Random(seed).choices(decks, [row.weight for row in rows], k=TURNS) if len(rows) > 1 else decks
-    return (next(deck) for deck in cycle(turns))
+    cycles = [cycle(_of_kind(row, target)) for row in rows]
+    turns = Random(seed).choices(cycles, [row.weight for row in rows], k=SEQUENCE_LENGTH) if len(rows) > 1 else cycles
+    return (next(cycle_) for cycle_ in cycle(turns))
 
 
 def _of_kind(row: RequestRow, target: Target) -> list[Request]:
@@ -71,6 +71,6 @@ def _of_kind(row: RequestRow, target: Target) -> list[Request]:
         f"Authorization: Bearer {target.api_key}\r\nContent-Type: application/json\r\nContent-Length: "
     ).encode()
     return [
-        Request(row.kind, made.asks, b"%b%d\r\n\r\n%b" % (head, len(made.body), made.body))
-        for made in prepare(row.kind, row.asks, target.channels)
+        Request(row.kind, prepared.token_requests, b"%b%d\r\n\r\n%b" % (head, len(prepared.body), prepared.body))
+        for prepared in prepare(row.kind, row.batch_size, target.channels)
     ]

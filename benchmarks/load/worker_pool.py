@@ -18,19 +18,19 @@ from typing import Any, Self
 from benchmarks.load import signals
 from benchmarks.load.generator import Job, Progress, Ready, main
 from benchmarks.load.plan import Plan
-from benchmarks.load.progress import say
+from benchmarks.load.progress import print_line
 from benchmarks.load.records import Line
 from benchmarks.load.signals import Interrupts
 from benchmarks.load.wire import Target
 
-STARTS_WITHIN_SECONDS = 60
+START_TIMEOUT_SECONDS = 60
 
 
-class Unreachable(Exception):
+class GeneratorFailed(Exception):
     """A generator could not open its connections, or died."""
 
 
-class Crew:
+class WorkerPool:
     """So many generators; together they are one machine's share of the plan."""
 
     def __init__(self, plan: Plan, scale: float, target: Target, processes: int, machine: int, machines: int) -> None:
@@ -40,9 +40,9 @@ class Crew:
                 scale=scale,
                 target=target,
                 number=machine * processes + number,
-                of=machines * processes,
-                connections=_part(plan.connections, number, processes),
-                samples=_part(plan.samples, number, processes),
+                total=machines * processes,
+                connections=_portion(plan.connections, number, processes),
+                samples=_portion(plan.samples, number, processes),
             )
             for number in range(processes)
         ]
@@ -83,18 +83,18 @@ class Crew:
     def ready(self) -> None:
         """Wait until every connection of every generator is open. Raises Unreachable."""
         for pipe in self._pipes:
-            if not pipe.poll(STARTS_WITHIN_SECONDS):
-                raise Unreachable(f"a generator was not ready within {STARTS_WITHIN_SECONDS} seconds")
-            said = _receive(pipe)
-            if isinstance(said, Ready) and said.failure:
-                raise Unreachable(said.failure)
+            if not pipe.poll(START_TIMEOUT_SECONDS):
+                raise GeneratorFailed(f"a generator was not ready within {START_TIMEOUT_SECONDS} seconds")
+            message = _receive(pipe)
+            if isinstance(message, Ready) and message.failure:
+                raise GeneratorFailed(message.failure)
 
     def start(self, at: float) -> None:
         """Let the schedule's second 0 be that instant of the monotonic clock."""
-        self._order(at)
+        self._send(at)
 
     def lines(
-        self, signals: Interrupts, on_progress: Callable[[Progress], None], on_loss: Callable[[], None]
+        self, signals: Interrupts, on_progress: Callable[[Progress], None], on_death: Callable[[], None]
     ) -> list[Line]:
         """Wait for the end and give what all have counted, reporting progress meanwhile. The first interrupt ends the
         sending, the second the waiting for what is in flight."""
@@ -103,17 +103,17 @@ class Crew:
             for ready in wait([*self._pipes, signals.fileno()]):
                 if ready == signals.fileno():
                     signals.clear()
-                    say(_STOPPING if signals.count == 1 else _ABANDONING)
-                    self._order(None)
+                    print_line(_STOPPING if signals.count == 1 else _ABANDONING)
+                    self._send(None)
                     if signals.count > 1:
-                        self._order(None)  # in case both came at once; a third None is not read
+                        self._send(None)  # in case both came at once; a third None is not read
                     continue
                 try:
                     received = _receive(ready)
-                except Unreachable as death:
+                except GeneratorFailed as death:
                     self.lost.append(str(death))
                     self._pipes.remove(ready)
-                    on_loss()
+                    on_death()
                     continue
                 if isinstance(received, Progress):
                     on_progress(received)
@@ -122,7 +122,7 @@ class Crew:
                     self._pipes.remove(ready)
         return collected
 
-    def _order(self, order: float | None) -> None:
+    def _send(self, order: float | None) -> None:
         for pipe in self._pipes:
             with suppress(OSError):  # a generator that has died is noticed where its lines are awaited
                 pipe.send(order)
@@ -136,9 +136,9 @@ def _receive(pipe: Any) -> Any:
     try:
         return pipe.recv()
     except (EOFError, OSError):
-        raise Unreachable("a generator process died; its own output is above") from None
+        raise GeneratorFailed("a generator process died; its own output is above") from None
 
 
-def _part(total: int, number: int, of: int) -> int:
-    """A fair part of so many, at least one."""
-    return max(1, total // of + (number < total % of))
+def _portion(amount: int, number: int, total: int) -> int:
+    """The share of process `number` (from 0), as equal as possible and at least one."""
+    return max(1, amount // total + (number < amount % total))

@@ -19,12 +19,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from benchmarks import ivs
 from benchmarks.peers import in_process, over_http, unavailable
-from benchmarks.peers.key import API_KEY, VARIABLE
+from benchmarks.peers.key import API_KEY, KEY_FILE_VARIABLE
 from benchmarks.report import report
 from benchmarks.rounds import Spread
 from benchmarks.sign import RAW
 from benchmarks.signer import IS_MULTIBUFFER, SIGNER
-from benchmarks.signer import left_out as targets_left_out
+from benchmarks.signer import skipped as targets_left_out
 from tokensvc.jose import keypair
 
 ROUNDS = 9
@@ -33,11 +33,11 @@ SHARE_IN_PROCESS = 0.3
 """Of a turn over HTTP: a signer needs no warm connection, and its turns differ less."""
 IVS_ROUNDS = 5
 TARGETS = {
-    f"in process, ours / {RAW}": 0.88,
-    f"HTTP, ours / {over_http.BARE}": 2.0 if IS_MULTIBUFFER else 0.88,
-    f"HTTP, ours / {over_http.NAIVE}": 8.0 if IS_MULTIBUFFER else 4.0,
-    "HTTP, ours / fastest of Node": 12.0 if IS_MULTIBUFFER else 4.0,
-    "local IVS, both by turns, ours / moto": 5.0,
+    f"in process, tokensvc / {RAW}": 0.88,
+    f"HTTP, tokensvc / {over_http.BARE}": 2.0 if IS_MULTIBUFFER else 0.88,
+    f"HTTP, tokensvc / {over_http.NAIVE}": 8.0 if IS_MULTIBUFFER else 4.0,
+    "HTTP, tokensvc / fastest of Node": 12.0 if IS_MULTIBUFFER else 4.0,
+    "local IVS, both by turns, tokensvc / moto": 5.0,
 }
 
 
@@ -48,35 +48,35 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder, key = Path(name), keypair.generate()
         go = in_process.go_program(folder)
-        left_out = over_http.left_out() | in_process.left_out(go)
-        left_out |= targets_left_out("targets for the multi-buffer signer")
+        skipped = over_http.skipped() | in_process.skipped(go)
+        skipped |= targets_left_out("targets for the multi-buffer signer")
         path = folder / "peers.pem"
         path.touch(mode=0o600)
         path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        environ = os.environ | {VARIABLE: str(path), "BENCHMARK_API_KEY": API_KEY, "NODE_ENV": "production"}
+        environ = os.environ | {KEY_FILE_VARIABLE: str(path), "BENCHMARK_API_KEY": API_KEY, "NODE_ENV": "production"}
         if unavailable.wrk() is None:
-            some, more = over_http.measure(key, folder, environ, options.rounds, options.seconds)
+            some, more = over_http.measure(key, folder, environ, options.round_count, options.seconds)
             ratios |= _with_fastest(some)
             figures |= more
-        some, more = in_process.measure(key, go, environ, options.rounds, options.seconds * SHARE_IN_PROCESS)
+        some, more = in_process.measure(key, go, environ, options.round_count, options.seconds * SHARE_IN_PROCESS)
         ratios |= some
         figures |= more
-    if (why := unavailable.moto()) is not None:
-        left_out["moto, and the local IVS beside it"] = why
+    if (reason := unavailable.moto()) is not None:
+        skipped["moto, and the local IVS beside it"] = reason
     else:
-        some, more = ivs.measure(min(options.rounds, IVS_ROUNDS), options.seconds)
+        some, more = ivs.measure(min(options.round_count, IVS_ROUNDS), options.seconds)
         ratios |= {f"local IVS, {what}": ratio for what, ratio in some.items()}
         figures |= {f"local IVS, {what}": figure for what, figure in more.items()}
-    report("ours beside its peers", ratios, figures, TARGETS, left_out=left_out, others=_versions())
+    report("ours beside its peers", ratios, figures, TARGETS, skipped=skipped, others=_versions())
 
 
 def _with_fastest(ratios: dict[str, Spread]) -> dict[str, Spread]:
     """The same ratios, and before them those that no library of Node beats."""
     fastest = {}
     for by in ("", ", by server CPU"):
-        names = [f"HTTP, ours / {name}{by}" for name in over_http.FASTIFY]
+        names = [f"HTTP, tokensvc / {name}{by}" for name in over_http.FASTIFY]
         if of_node := [ratios[name] for name in names if name in ratios]:
-            fastest[f"HTTP, ours / fastest of Node{by}"] = min(of_node)
+            fastest[f"HTTP, tokensvc / fastest of Node{by}"] = min(of_node)
     return fastest | ratios
 
 
@@ -84,15 +84,15 @@ def _versions() -> dict[str, str]:
     """Of what is not Python's, as far as it is here."""
     found = {}
     if unavailable.node() is None:
-        found["node"] = _said("node", "--version").removeprefix("v")
+        found["node"] = _output_of("node", "--version").removeprefix("v")
         lock = json.loads((unavailable.NODE_FOLDER / "package-lock.json").read_text())["packages"]
         found |= {name: lock[f"node_modules/{name}"]["version"] for name in lock[""]["dependencies"]}
     if unavailable.go() is None:
-        found["go"] = _said("go", "env", "GOVERSION").removeprefix("go")
+        found["go"] = _output_of("go", "env", "GOVERSION").removeprefix("go")
     return found
 
 
-def _said(*command: str) -> str:
+def _output_of(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 

@@ -22,37 +22,36 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from benchmarks import rounds as turns
-from benchmarks import servers, sign
+from benchmarks import rounds, servers, sign
 from benchmarks.peers import unavailable
-from benchmarks.peers.processes import Child, Signed, child
-from benchmarks.peers.verification import Wrong, judge
+from benchmarks.peers.processes import SigningMeasurement, SigningProcess, run_signing_process
+from benchmarks.peers.verification import InvalidToken, verify_token
 from benchmarks.rounds import Spread
 
 LIBRARIES = {"Node, jose": "jose", "Node, jsonwebtoken": "jsonwebtoken", "Node, fast-jwt": "fast-jwt"}
 GO = "Go, crypto/ecdsa"
 WARM_UP_SECONDS = 0.5
-Turns = dict[str, Callable[[float], Signed]]
+Turns = dict[str, Callable[[float], SigningMeasurement]]
 
 
 def measure(
-    key: ec.EllipticCurvePrivateKey, go: Path | str, environ: Mapping[str, str], rounds: int, seconds: float
+    key: ec.EllipticCurvePrivateKey, go: Path | str, environ: Mapping[str, str], round_count: int, seconds: float
 ) -> tuple[dict[str, Spread], dict[str, Any]]:
     """Ratios and figures of those who are here, each turn so long."""
-    with _contenders(key, go, environ) as contenders, servers.on_servers_core():
-        judged = {name: partial(_judged, name, take, key) for name, take in contenders.items()}
-        for take in judged.values():
-            take(WARM_UP_SECONDS)
-        taken = turns.by_turns({name: partial(take, seconds) for name, take in judged.items()}, rounds)
-    ratios = turns.ours_beside(taken, "in process", "by CPU")
-    figures = {f"in process, {name}, per second": median(one.per_second for one in t) for name, t in taken.items()}
+    with _contenders(key, go, environ) as contenders, servers.on_server_core():
+        verified = {name: partial(_measure_verified, name, measure_for, key) for name, measure_for in contenders.items()}
+        for measure_for in verified.values():
+            measure_for(WARM_UP_SECONDS)
+        results = rounds.interleave({name: partial(measure_for, seconds) for name, measure_for in verified.items()}, round_count)
+    ratios = rounds.ratios_to_others(results, "in process", "by CPU")
+    figures = {f"in process, {name}, per second": median(one.per_second for one in t) for name, t in results.items()}
     return ratios, figures
 
 
 def go_program(folder: Path) -> Path | str:
     """Go's contender, made in that folder by the Go that is here and by no other; as text, why it cannot take part."""
-    if (why := unavailable.go()) is not None:
-        return why
+    if (reason := unavailable.go()) is not None:
+        return reason
     program = folder / "ecdsa"
     command = [str(shutil.which("go")), "build", "-o", str(program), "."]
     environ = os.environ | {"GOTOOLCHAIN": "local", "GOWORK": "off", "CGO_ENABLED": "0"}
@@ -60,48 +59,48 @@ def go_program(folder: Path) -> Path | str:
     return f"its program does not build: {built.stderr.strip()}" if built.returncode else program
 
 
-def left_out(go: Path | str) -> dict[str, str]:
+def skipped(go: Path | str) -> dict[str, str]:
     """Who is not here, and why."""
-    why = unavailable.node()
-    missing = {} if why is None else dict.fromkeys(LIBRARIES, why)
+    reason = unavailable.node()
+    missing = {} if reason is None else dict.fromkeys(LIBRARIES, reason)
     return missing if isinstance(go, Path) else missing | {GO: go}
 
 
 @contextmanager
 def _contenders(key: ec.EllipticCurvePrivateKey, go: Path | str, environ: Mapping[str, str]) -> Iterator[Turns]:
-    contest: Turns = {name: partial(_here, call) for name, call in sign.contenders(key).items()}
+    measurements: Turns = {name: partial(_measure_in_process, call) for name, call in sign.contenders(key).items()}
     asked = [sign.CHANNEL, sign.VIEWER]
     with ExitStack() as running:
         if unavailable.node() is None:
-            node = running.enter_context(child(["node", str(unavailable.NODE_FOLDER / "measure.mjs"), *asked], environ))
-            contest |= {name: partial(_of_child, node, library) for name, library in LIBRARIES.items()}
+            node = running.enter_context(run_signing_process(["node", str(unavailable.NODE_FOLDER / "measure.mjs"), *asked], environ))
+            measurements |= {name: partial(_of_child, node, library) for name, library in LIBRARIES.items()}
         if isinstance(go, Path):
-            program = running.enter_context(child([str(go), *asked], {**environ, "GOMAXPROCS": "1"}))
-            contest[GO] = partial(_of_child, program, "ecdsa")
-        yield contest
+            program = running.enter_context(run_signing_process([str(go), *asked], {**environ, "GOMAXPROCS": "1"}))
+            measurements[GO] = partial(_of_child, program, "ecdsa")
+        yield measurements
 
 
-def _here(call: Callable[[], object], seconds: float) -> Signed:
+def _measure_in_process(call: Callable[[], object], seconds: float) -> SigningMeasurement:
     """A turn of a contender that runs in this process."""
     calls, made = 0, call()
-    used, began = time.process_time(), time.perf_counter()
-    while time.perf_counter() - began < seconds:
+    used, started = time.process_time(), time.perf_counter()
+    while time.perf_counter() - started < seconds:
         for _ in range(20):
             made = call()
         calls += 20
-    took, used = time.perf_counter() - began, time.process_time() - used
-    return Signed(calls / took, used / calls * 1e6, made if isinstance(made, str) else "")
+    took, used = time.perf_counter() - started, time.process_time() - used
+    return SigningMeasurement(calls / took, used / calls * 1e6, made if isinstance(made, str) else "")
 
 
-def _of_child(process: Child, library: str, seconds: float) -> Signed:
+def _of_child(process: SigningProcess, library: str, seconds: float) -> SigningMeasurement:
     return process.sign(library, seconds)
 
 
-def _judged(name: str, take: Callable[[float], Signed], key: ec.EllipticCurvePrivateKey, seconds: float) -> Signed:
-    taken = take(seconds)
+def _measure_verified(name: str, measure_for: Callable[[float], SigningMeasurement], key: ec.EllipticCurvePrivateKey, seconds: float) -> SigningMeasurement:
+    results = measure_for(seconds)
     if name != sign.RAW:
         try:
-            judge(taken.token, [key.public_key()], sign.CHANNEL, sign.VIEWER)
-        except Wrong as wrong:
+            verify_token(results.token, [key.public_key()], sign.CHANNEL, sign.VIEWER)
+        except InvalidToken as wrong:
             raise SystemExit(f"{name} makes tokens that are wrong: {wrong}") from None
-    return taken
+    return results

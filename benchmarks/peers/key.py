@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from tokensvc.jose import keypair
 
-VARIABLE = "BENCHMARK_KEY_FILE"
+KEY_FILE_VARIABLE = "BENCHMARK_KEY_FILE"
 """Names a file with a private P-384 key, PKCS#8 as PEM. It is made for one run and signs nothing of worth."""
 API_KEY = "bench"
 """What a peer's only caller presents as its bearer."""
@@ -18,7 +18,7 @@ API_KEY = "bench"
 
 def private_key() -> ec.EllipticCurvePrivateKey:
     """The key that the run chose, or a fresh one where a peer runs by itself."""
-    path = os.environ.get(VARIABLE)
+    path = os.environ.get(KEY_FILE_VARIABLE)
     if path is None:
         return keypair.generate()
     key = load_pem_private_key(Path(path).read_bytes(), None)

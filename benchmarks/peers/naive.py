@@ -21,11 +21,11 @@ async def create_token(request: Request) -> JSONResponse:
     """Check the caller's key, take the body's word for the rest, sign."""
     if not secrets.compare_digest(request.headers.get("authorization", ""), f"Bearer {API_KEY}"):
         return JSONResponse({"error": "unauthorized"}, 401)
-    ask = await request.json()
+    body = await request.json()
     now = int(time.time())
     claims = {
-        "aws:channel-arn": ask["channelArn"],
-        "aws:viewer-id": ask["viewerId"],
+        "aws:channel-arn": body["channelArn"],
+        "aws:viewer-id": body["viewerId"],
         "aws:viewer-session-version": now,
         "exp": now + 300,
     }

@@ -22,18 +22,17 @@ from typing import Any, NamedTuple
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from benchmarks import rounds as turns
-from benchmarks import servers, wrk
+from benchmarks import rounds, servers, wrk
 from benchmarks.peers import unavailable
 from benchmarks.peers.key import API_KEY
-from benchmarks.peers.verification import Wrong, judge, judge_signature
+from benchmarks.peers.verification import InvalidToken, verify_signature, verify_token
 from benchmarks.rounds import Spread
-from benchmarks.server_measurement import Contender, turn
+from benchmarks.server_measurement import Contender, measure_server
 
 BARE = "bare app that only signs"
 NAIVE = "Starlette + PyJWT with PEM"
 FASTIFY = {"fastify + jose": "jose", "fastify + jsonwebtoken": "jsonwebtoken", "fastify + fast-jwt": "fast-jwt"}
-ASK = {"channelArn": str(servers.CHANNEL), "viewerId": "viewer-0001"}
+TOKEN_REQUEST = {"channelArn": str(servers.CHANNEL), "viewerId": "viewer-0001"}
 WARM_UP_SECONDS = 1
 
 
@@ -47,43 +46,43 @@ class Peer(NamedTuple):
 
 
 def measure(
-    key: ec.EllipticCurvePrivateKey, folder: Path, environ: Mapping[str, str], rounds: int, seconds: int
+    key: ec.EllipticCurvePrivateKey, folder: Path, environ: Mapping[str, str], round_count: int, seconds: int
 ) -> tuple[dict[str, Spread], dict[str, Any]]:
     """Ratios and figures of those who are here, each turn so long."""
     with _running(key, folder, environ) as peers:
-        contest = {}
+        measurements = {}
         for number, (name, peer) in enumerate(peers.items()):
             _judge(name, peer)
-            script = wrk.script(folder, f"single{number}", ASK, _headers(peer))
-            contest[name] = partial(turn, Contender(script, peer.url, peer.pid))
-        for take in contest.values():
-            take(WARM_UP_SECONDS)
-        taken = turns.by_turns({name: partial(take, seconds) for name, take in contest.items()}, rounds)
-    ratios = turns.ours_beside(taken, "HTTP", "by server CPU")
+            script = wrk.script(folder, f"single{number}", TOKEN_REQUEST, _headers(peer))
+            measurements[name] = partial(measure_server, Contender(script, peer.url, peer.pid))
+        for measure_for in measurements.values():
+            measure_for(WARM_UP_SECONDS)
+        results = rounds.interleave({name: partial(measure_for, seconds) for name, measure_for in measurements.items()}, round_count)
+    ratios = rounds.ratios_to_others(results, "HTTP", "by server CPU")
     figures: dict[str, Any] = {}
-    for name, taking in taken.items():
+    for name, taking in results.items():
         figures[f"HTTP, {name}, tokens per second"] = median(one.per_second for one in taking)
         figures[f"HTTP, {name}, CPU microseconds a token"] = median(one.cpu_us for one in taking)
     return ratios, figures
 
 
-def left_out() -> dict[str, str]:
+def skipped() -> dict[str, str]:
     """Who is not here, and why."""
-    if (why := unavailable.wrk()) is not None:
-        return {"everything over HTTP": why}
-    why = unavailable.node()
-    return {} if why is None else dict.fromkeys(FASTIFY, why)
+    if (reason := unavailable.wrk()) is not None:
+        return {"everything over HTTP": reason}
+    reason = unavailable.node()
+    return {} if reason is None else dict.fromkeys(FASTIFY, reason)
 
 
 @contextmanager
 def _running(key: ec.EllipticCurvePrivateKey, folder: Path, environ: Mapping[str, str]) -> Iterator[dict[str, Peer]]:
     keys = [key.public_key()]
     with ExitStack() as running:
-        ours = running.enter_context(servers.ours(folder))
-        bare = running.enter_context(servers.peer("bare", environ))
-        naive = running.enter_context(servers.peer("naive", environ))
+        ours = running.enter_context(servers.deployed_service(folder))
+        bare = running.enter_context(servers.run_peer("bare", environ))
+        naive = running.enter_context(servers.run_peer("naive", environ))
         peers = {
-            "ours": Peer(f"{ours.url}/v1/tokens", ours.pid, ours.api_key, _published(ours.url)),
+            "tokensvc": Peer(f"{ours.url}/v1/tokens", ours.pid, ours.api_key, _published(ours.url)),
             BARE: Peer(f"{bare.url}/v1/tokens", bare.pid, API_KEY, keys),
             NAIVE: Peer(f"{naive.url}/v1/tokens", naive.pid, API_KEY, keys),
         }
@@ -95,17 +94,17 @@ def _running(key: ec.EllipticCurvePrivateKey, folder: Path, environ: Mapping[str
 
 
 @contextmanager
-def _fastify(library: str, environ: Mapping[str, str]) -> Iterator[servers.Peer]:
+def _fastify(library: str, environ: Mapping[str, str]) -> Iterator[servers.Endpoint]:
     port = servers.free_port()
     command = ["node", str(unavailable.NODE_FOLDER / "server.mjs"), library, str(port)]
-    with servers.running(command, {**os.environ, **environ}, None) as pid:
-        servers.await_answer(f"http://127.0.0.1:{port}/")
-        yield servers.Peer(f"http://127.0.0.1:{port}", pid)
+    with servers.run_process(command, {**os.environ, **environ}, None) as pid:
+        servers.wait_for_response(f"http://127.0.0.1:{port}/")
+        yield servers.Endpoint(f"http://127.0.0.1:{port}", pid)
 
 
 def _published(url: str) -> list[Any]:
-    with urllib.request.urlopen(f"{url}/.well-known/jwks.json", timeout=10) as answer:
-        return [jwt.PyJWK(one).key for one in json.load(answer)["keys"]]
+    with urllib.request.urlopen(f"{url}/.well-known/jwks.json", timeout=10) as response:
+        return [jwt.PyJWK(one).key for one in json.load(response)["keys"]]
 
 
 def _headers(peer: Peer) -> dict[str, str]:
@@ -113,13 +112,13 @@ def _headers(peer: Peer) -> dict[str, str]:
 
 
 def _judge(name: str, peer: Peer) -> None:
-    request = urllib.request.Request(peer.url, json.dumps(ASK).encode(), _headers(peer))
-    with urllib.request.urlopen(request, timeout=10) as answer:
-        token = json.load(answer)["token"]
+    request = urllib.request.Request(peer.url, json.dumps(TOKEN_REQUEST).encode(), _headers(peer))
+    with urllib.request.urlopen(request, timeout=10) as response:
+        token = json.load(response)["token"]
     try:
         if name == BARE:
-            judge_signature(token, peer.keys)
+            verify_signature(token, peer.keys)
         else:
-            judge(token, peer.keys, ASK["channelArn"], ASK["viewerId"])
-    except Wrong as wrong:
+            verify_token(token, peer.keys, TOKEN_REQUEST["channelArn"], TOKEN_REQUEST["viewerId"])
+    except InvalidToken as wrong:
         raise SystemExit(f"{name} makes tokens that are wrong: {wrong}") from None

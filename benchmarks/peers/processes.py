@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, NamedTuple
 
-from benchmarks.servers import settle
+from benchmarks.servers import init_server_process
 
 
-class Signed(NamedTuple):
+class SigningMeasurement(NamedTuple):
     """What a turn of signing showed."""
 
     per_second: float
@@ -27,7 +27,7 @@ class Signed(NamedTuple):
     """The last one."""
 
 
-class Child:
+class SigningProcess:
     """A process that is told by lines."""
 
     def __init__(self, process: subprocess.Popen[str], into: IO[str], out_of: IO[str]) -> None:
@@ -35,36 +35,36 @@ class Child:
         self._into = into
         self._out_of = out_of
 
-    def sign(self, name: str, seconds: float) -> Signed:
+    def sign(self, name: str, seconds: float) -> SigningMeasurement:
         """Let it sign with the library of that name for about that long."""
         try:
             self._into.write(f"{name} {seconds:g}\n")
             self._into.flush()
         except BrokenPipeError:
             raise SystemExit(f"{name}: its process has ended") from None
-        return read(name, self._out_of.readline())
+        return parse(name, self._out_of.readline())
 
 
-def read(name: str, line: str) -> Signed:
+def parse(name: str, line: str) -> SigningMeasurement:
     """One line of a child."""
     try:
-        said = json.loads(line)
-        calls = said["calls"]
-        return Signed(calls / said["seconds"], said["cpu_seconds"] / calls * 1e6, said["token"])
+        message = json.loads(line)
+        calls = message["calls"]
+        return SigningMeasurement(calls / message["seconds"], message["cpu_seconds"] / calls * 1e6, message["token"])
     except (ValueError, KeyError, TypeError, ZeroDivisionError):
         raise SystemExit(f"{name}: its process said {line!r}") from None
 
 
 @contextmanager
-def child(command: Sequence[str], environ: Mapping[str, str]) -> Iterator[Child]:
+def run_signing_process(command: Sequence[str], environ: Mapping[str, str]) -> Iterator[SigningProcess]:
     """A child that ends with the block. What it complains of is seen on our standard error."""
     process = subprocess.Popen(
-        command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=settle
+        command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=init_server_process
     )
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        yield Child(process, process.stdin, process.stdout)
+        yield SigningProcess(process, process.stdin, process.stdout)
     finally:
         process.kill()
         process.communicate()

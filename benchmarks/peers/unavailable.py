@@ -41,7 +41,7 @@ def go() -> str | None:
 
 def moto() -> str | None:
     """Why the local IVS stands alone."""
-    if (why := wrk()) is not None:
-        return why
+    if (reason := wrk()) is not None:
+        return reason
     installed = Path(sys.executable).with_name("moto_server").exists()
     return None if installed else "moto is not installed; `make bench-peers` installs it"

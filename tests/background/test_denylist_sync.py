@@ -11,7 +11,7 @@ from tests.support.refresh_worker import CountingWorker
 from tokensvc.background.denylist_sync import SLICE_ROWS, DenylistSync
 from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.errors import SnapshotStale, StoreUnavailable, ViewerDenied
-from tokensvc.revocations.denial_store import NewDenial
+from tokensvc.revocations.store import NewDenial
 from tokensvc.tokens.denylist import Denylist, viewer_digest
 
 LEASE = 900

@@ -44,7 +44,7 @@ class Service:
     production."""
 
     def __init__(self, stage: InMemoryDeployment, name: str) -> None:
-        stage.absences = AbsenceTracker()  # a process that starts was told nothing yet
+        stage.absences = AbsenceTracker()  # a new process has seen no absences yet
         self._stage = stage
         self._process = Process(stage, EAST, WEST, name=name)
         self._worker = CountingWorker(stage, stage.clock)
@@ -65,8 +65,8 @@ class Service:
 
     def signing(self) -> dict[str, str]:
         """By region, the key that signs tokens now."""
-        slots = self._worker.refresh.current.keyring.region_keys
-        return {place.region: slot.active.key_id for place, slot in slots.items() if slot.active is not None}
+        region_keys = self._worker.refresh.current.keyring.region_keys
+        return {at.region: keys.active.key_id for at, keys in region_keys.items() if keys.active is not None}
 
     @property
     def problems(self) -> str:
@@ -80,19 +80,19 @@ class Watch:
         self.refused_seconds = self.none_seconds = 0.0
         self.bad_at: list[float] = []
         self.problems: set[str] = set()
-        """What was said in the meantime, for `/readyz` and `/v1/status`."""
+        """The problems reported in the meantime, for `/readyz` and `/v1/status`."""
         self._stage = stage
 
     def run(self, service: Service, seconds: float) -> None:
         for _ in range(round(seconds / INTERVAL_SECONDS)):
             service.tick()
-            held = {pair["tags"].get(KEY_TAG) for arn, pair in self._stage.ivs.pairs.items() if f":{EAST}:" in arn}
+            imported = {pair["tags"].get(KEY_TAG) for arn, pair in self._stage.ivs.pairs.items() if f":{EAST}:" in arn}
             signing = service.signing().get(EAST)
             if signing is None:
                 self.none_seconds += INTERVAL_SECONDS
-            elif signing not in held:
+            elif signing not in imported:
                 self.refused_seconds += INTERVAL_SECONDS
-            if signing not in held:
+            if signing not in imported:
                 self.problems.add(service.problems)
                 self.bad_at.append(self._stage.clock.wall)
 
@@ -118,14 +118,14 @@ def stage(migrated: Path) -> InMemoryDeployment:
     return InMemoryDeployment(migrated, None, POLICY)
 
 
-def two_retire(stage: InMemoryDeployment) -> None:
+def two_retiring(stage: InMemoryDeployment) -> None:
     """All slots are used, and there is no standby."""
     stage.generate(EAST, WEST)
     stage.rotate(EAST, WEST)
     stage.rotate(EAST, WEST)
 
 
-def one_stands_by(stage: InMemoryDeployment) -> None:
+def one_standby(stage: InMemoryDeployment) -> None:
     """All slots are used, one by a standby."""
     stage.generate(EAST, WEST)
     stage.rotate(EAST, WEST)
@@ -139,7 +139,7 @@ def only_one(stage: InMemoryDeployment) -> None:
     stage.clock.advance(POLICY.propagation_seconds)
 
 
-@pytest.mark.parametrize("before", [two_retire, one_stands_by, only_one])
+@pytest.mark.parametrize("before", [two_retiring, one_standby, only_one])
 @pytest.mark.parametrize("running", [True, False], ids=["workers running", "workers stopped"])
 @pytest.mark.parametrize("after_seconds", [0.0, 45.0, pytest.param(4000.0, marks=pytest.mark.long)])
 def test_tokens_that_ivs_refuses_are_not_issued_for_long_after_a_restore(
@@ -164,28 +164,28 @@ def test_tokens_that_ivs_refuses_are_not_issued_for_long_after_a_restore(
         stage.clock.advance(LEASE_SECONDS)
         service = Service(stage, "b")
     watch.run(service, 300)
-    noticed = not running or after_seconds  # a compromise that no worker has seen leaves nothing to compare with
-    assert watch.refused_seconds <= (10 if noticed else 40), "a proof takes five seconds, and a look comes in thirty"
+    noticed = not running or after_seconds  # nothing to compare with after a compromise that no worker has seen
+    assert watch.refused_seconds <= (10 if noticed else 40), "confirming takes 5 s, and IVS is inspected every 30 s"
     assert watch.none_seconds <= (POLICY.propagation_seconds + 2 if before is only_one else 0)
     assert stage.active() == service.signing()[EAST]
     assert watch.bad_at
     for bad_at in watch.bad_at:
         assert any(abs(bad_at - at) <= LIMIT_SECONDS for at in errors()), "an ERROR at least once a minute"
-    assert not service.problems or "does not know" in service.problems
+    assert not service.problems or "a key that the store does not have" in service.problems
 
 
 def test_a_deleted_pair_signs_for_less_than_a_minute(
     stage: InMemoryDeployment, errors: Callable[[], list[float]]
 ) -> None:
     """Nothing changes in the store, so only the next inspection of IVS notices it."""
-    two_retire(stage)
+    two_retiring(stage)
     service, watch = Service(stage, "a"), Watch(stage)
     watch.run(service, 7)
-    del stage.ivs.pairs[next(there.arn for _, there in stage.placements(EAST, KeyState.ACTIVE))]
+    del stage.ivs.pairs[next(placement.arn for _, placement in stage.placements(EAST, KeyState.ACTIVE))]
     watch.run(service, 120)
     assert 5 < watch.refused_seconds <= 40
     assert not watch.none_seconds
-    assert any(f"{EAST}: IVS reports that it does not hold key" in words for words in watch.problems)
+    assert any(f"{EAST}: IVS reports that it does not hold key" in text for text in watch.problems)
     assert errors()
 
 
@@ -199,14 +199,14 @@ def test_while_no_key_can_take_over_nothing_is_signed_and_errors_are_logged(
     watch.run(service, 10)
     for region in (EAST, WEST):
         stage.ivs.add_foreign(region, 2)
-    [(_, there)] = stage.placements(EAST, KeyState.ACTIVE)
-    del stage.ivs.pairs[there.arn]
+    [(_, placement)] = stage.placements(EAST, KeyState.ACTIVE)
+    del stage.ivs.pairs[placement.arn]
     [third] = stage.ivs.add_foreign(EAST)
     watch.run(service, FAULT_SECONDS)
     assert watch.refused_seconds <= LIMIT_SECONDS
     assert watch.none_seconds > FAULT_SECONDS - LIMIT_SECONDS
     assert f"{EAST}: there is no active key" in service.problems
-    at = [seen for seen in errors() if seen > stage.clock.wall - FAULT_SECONDS + LIMIT_SECONDS]
+    at = [time for time in errors() if time > stage.clock.wall - FAULT_SECONDS + LIMIT_SECONDS]
     assert max(b - a for a, b in itertools.pairwise(at)) <= LIMIT_SECONDS
     del stage.ivs.pairs[third]
     watch.run(service, 30 + POLICY.propagation_seconds + 5)
@@ -214,7 +214,7 @@ def test_while_no_key_can_take_over_nothing_is_signed_and_errors_are_logged(
     assert "there is no active key" not in service.problems
 
 
-# --- and the reverse
+# --- wrong responses of IVS
 
 
 def _empty(ivs: SimulatedIvs) -> None:
@@ -224,21 +224,21 @@ def _empty(ivs: SimulatedIvs) -> None:
     ivs._ListPlaybackKeyPairs = no_pairs  # type: ignore[method-assign]
 
 
-def _cut(ivs: SimulatedIvs) -> None:
-    whole = ivs._ListPlaybackKeyPairs
+def _truncated(ivs: SimulatedIvs) -> None:
+    original = ivs._ListPlaybackKeyPairs
 
     def first_page(region: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        return {"keyPairs": whole(region, request)["keyPairs"][:1]}
+        return {"keyPairs": original(region, request)["keyPairs"][:1]}
 
     ivs._ListPlaybackKeyPairs = first_page  # type: ignore[method-assign]
 
 
 def _flapping(ivs: SimulatedIvs) -> None:
     """Every second response is wrong."""
-    whole, asked = ivs._GetPlaybackKeyPair, iter(range(1_000_000))
+    original, calls = ivs._GetPlaybackKeyPair, iter(range(1_000_000))
 
     def every_second(region: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        return whole(region, request if next(asked) % 2 else {"arn": request["arn"] + "x"})
+        return original(region, request if next(calls) % 2 else {"arn": request["arn"] + "x"})
 
     _empty(ivs)
     ivs._GetPlaybackKeyPair = every_second  # type: ignore[method-assign]
@@ -261,8 +261,8 @@ def _empty_and_denied(ivs: SimulatedIvs) -> None:
 
 FAULTS: dict[str, Callable[[SimulatedIvs], Any]] = {
     "an empty list": _empty,
-    "a list that is cut": _cut,
-    "an empty list, and wrong answers now and then": _flapping,
+    "a list that is cut": _truncated,
+    "an empty list, and some wrong responses": _flapping,
     "another account that is empty": _other_account,
     "another account": _other_account_with_pairs,
     "errors": lambda ivs: ivs.refuse.update(dict.fromkeys((EAST, WEST), outage())),
@@ -275,7 +275,7 @@ FAULTS: dict[str, Callable[[SimulatedIvs], Any]] = {
 
 @pytest.mark.parametrize(
     "before",
-    [one_stands_by, pytest.param(two_retire, marks=pytest.mark.long), pytest.param(only_one, marks=pytest.mark.long)],
+    [one_standby, pytest.param(two_retiring, marks=pytest.mark.long), pytest.param(only_one, marks=pytest.mark.long)],
 )
 @pytest.mark.parametrize("fault", FAULTS)
 def test_wrong_ivs_responses_for_ten_minutes_stop_no_token_and_delete_nothing(
@@ -293,9 +293,11 @@ def test_wrong_ivs_responses_for_ten_minutes_stop_no_token_and_delete_nothing(
     assert not watch.refused_seconds
     assert pairs.items() <= stage.ivs.pairs.items(), "no pair is deleted"
     assert vault <= stage.vault.key_ids()
-    held = {(there.arn, there.is_imported) for record in stage.store.keys.list() for there in record.placements}
-    assert {(there.arn, there.is_imported) for record in known for there in record.placements} <= held
-    if fault != "an empty list, and wrong answers now and then":  # a new key may be brought for one that may be gone
+    imported = {
+        (placement.arn, placement.is_imported) for record in stage.store.keys.list() for placement in record.placements
+    }
+    assert {(placement.arn, placement.is_imported) for record in known for placement in record.placements} <= imported
+    if fault != "an empty list, and some wrong responses":  # a key that may be gone may be replaced by a new one
         assert service.signing() == signing
     for name in ("_ListPlaybackKeyPairs", "_GetPlaybackKeyPair"):
         stage.ivs.__dict__.pop(name, None)

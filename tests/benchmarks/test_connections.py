@@ -12,22 +12,22 @@ import pytest
 
 from benchmarks.connections import Clients, percentile
 
-ACCEPTED_AFTER_SECONDS = 0.1
+ACCEPT_DELAY_SECONDS = 0.1
 TOKEN, LIVEZ = b"POST /v1/tokens", b"GET /livez"
-CREATED, REFUSED = b"HTTP/1.1 201 Created\r\n\r\n", b"HTTP/1.1 503 Service Unavailable\r\n\r\n"
+CREATED, UNAVAILABLE = b"HTTP/1.1 201 Created\r\n\r\n", b"HTTP/1.1 503 Service Unavailable\r\n\r\n"
 
 
-class SlowToAccept:
+class SlowAcceptServer:
     """A server that accepts no two connections within ACCEPTED_AFTER_SECONDS, and answers each request at once."""
 
     def __init__(self, listener: socket.socket) -> None:
-        self.answer = CREATED
-        self.asked: list[bytes] = []
+        self.response = CREATED
+        self.requests: list[bytes] = []
         self._listener = listener
 
     def run(self) -> None:
         while True:
-            time.sleep(ACCEPTED_AFTER_SECONDS)
+            time.sleep(ACCEPT_DELAY_SECONDS)
             try:
                 connection, _ = self._listener.accept()
             except OSError:  # shut down
@@ -37,8 +37,8 @@ class SlowToAccept:
     def _serve(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(ConnectionResetError):  # a client may leave before it has read
             while request := connection.recv(65_536):
-                self.asked.append(request)
-                connection.sendall(self.answer)
+                self.requests.append(request)
+                connection.sendall(self.response)
 
 
 @pytest.fixture
@@ -48,8 +48,8 @@ def listener() -> Iterator[socket.socket]:
 
 
 @pytest.fixture
-def server(listener: socket.socket) -> Iterator[SlowToAccept]:
-    server = SlowToAccept(listener)
+def server(listener: socket.socket) -> Iterator[SlowAcceptServer]:
+    server = SlowAcceptServer(listener)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     yield server
@@ -58,31 +58,31 @@ def server(listener: socket.socket) -> Iterator[SlowToAccept]:
 
 
 def test_a_latency_counts_from_before_the_connection_was_accepted(
-    listener: socket.socket, server: SlowToAccept
+    listener: socket.socket, server: SlowAcceptServer
 ) -> None:
     with Clients(listener.getsockname()) as clients:
         clients.open(2, TOKEN)
-        assert clients.opened_ms >= ACCEPTED_AFTER_SECONDS * 1000
-        assert max(clients.kept) >= ACCEPTED_AFTER_SECONDS * 1000
-        clients.run(0, crowd=[LIVEZ, LIVEZ])
-        assert max(clients.new) >= ACCEPTED_AFTER_SECONDS * 1000
+        assert clients.open_ms >= ACCEPT_DELAY_SECONDS * 1000
+        assert max(clients.keep_alive) >= ACCEPT_DELAY_SECONDS * 1000
+        clients.run(0, churn=[LIVEZ, LIVEZ])
+        assert max(clients.new) >= ACCEPT_DELAY_SECONDS * 1000
 
 
 def test_all_that_connected_are_waited_for_and_kept_ones_go_on_meanwhile(
-    listener: socket.socket, server: SlowToAccept
+    listener: socket.socket, server: SlowAcceptServer
 ) -> None:
     with Clients(listener.getsockname()) as clients:
         clients.open(1, TOKEN)
-        kept = len(clients.kept)
-        clients.run(0.01, crowd=[LIVEZ, LIVEZ, LIVEZ])
+        keep_alive = len(clients.keep_alive)
+        clients.run(0.01, churn=[LIVEZ, LIVEZ, LIVEZ])
         assert len(clients.new) == 3
-        assert len(clients.kept) > kept
-        assert clients.answers == len(clients.kept) + len(clients.new)
-        assert server.asked.count(LIVEZ) == 3
+        assert len(clients.keep_alive) > keep_alive
+        assert clients.responses == len(clients.keep_alive) + len(clients.new)
+        assert server.requests.count(LIVEZ) == 3
 
 
-def test_an_answer_that_is_no_success_ends_the_benchmark(listener: socket.socket, server: SlowToAccept) -> None:
-    server.answer = REFUSED
+def test_an_answer_that_is_no_success_ends_the_benchmark(listener: socket.socket, server: SlowAcceptServer) -> None:
+    server.response = UNAVAILABLE
     with Clients(listener.getsockname()) as clients, pytest.raises(SystemExit, match="503"):
         clients.open(1, TOKEN)
 

@@ -9,13 +9,13 @@ import pytest
 from benchmarks.report import report
 from benchmarks.rounds import Spread
 
-RATIOS: dict[str, float | Spread] = {"ours / theirs": Spread(2.5, 2.0, 3.0), "memory after / before": 1.01}
-FIGURES = {"ours, per second": 5000.0, "calls": 7}
+RATIOS: dict[str, float | Spread] = {"tokensvc / theirs": Spread(2.5, 2.0, 3.0), "memory after / before": 1.01}
+FIGURES = {"tokensvc, per second": 5000.0, "calls": 7}
 
 
 def print_report() -> None:
     report(
-        "things", RATIOS, FIGURES, {"ours / theirs": 2.0}, left_out={"Go": "go is not installed"}, others={"node": "20"}
+        "things", RATIOS, FIGURES, {"tokensvc / theirs": 2.0}, skipped={"Go": "go is not installed"}, others={"node": "20"}
     )
 
 
@@ -24,14 +24,14 @@ def test_json_is_one_object_with_figures_ratios_versions_and_the_machine(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["benchmark", "--json"])
     print_report()
-    said = json.loads(capsys.readouterr().out)
-    assert said["benchmark"] == "things"
-    assert said["ratios"] == {"ours / theirs": 2.5, "memory after / before": 1.01}
-    assert said["spread"] == {"ours / theirs": [2.0, 3.0]}
-    assert said["figures"] == FIGURES
-    assert said["left_out"] == {"Go": "go is not installed"}
-    assert said["versions"].keys() == {"python", "packages", "node"}
-    assert said["machine"].keys() == {"cpu", "cores", "system"}
+    output = json.loads(capsys.readouterr().out)
+    assert output["benchmark"] == "things"
+    assert output["ratios"] == {"tokensvc / theirs": 2.5, "memory after / before": 1.01}
+    assert output["spread"] == {"tokensvc / theirs": [2.0, 3.0]}
+    assert output["figures"] == FIGURES
+    assert output["left_out"] == {"Go": "go is not installed"}
+    assert output["versions"].keys() == {"python", "packages", "node"}
+    assert output["machine"].keys() == {"cpu", "cores", "system"}
 
 
 def test_the_table_has_ratios_first_with_their_spread_and_names_who_was_left_out(
@@ -41,9 +41,9 @@ def test_the_table_has_ratios_first_with_their_spread_and_names_who_was_left_out
     print_report()
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines() if line]
     assert lines[1:] == [
-        "ours / theirs 2.50 2.00 to 3.00 (wanted: 2.0)",
+        "tokensvc / theirs 2.50 2.00 to 3.00 (wanted: 2.0)",
         "memory after / before 1.01",
-        "ours, per second 5,000.0",
+        "tokensvc, per second 5,000.0",
         "calls 7",
         "left out: Go: go is not installed",
     ]

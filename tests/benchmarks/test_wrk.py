@@ -7,7 +7,7 @@ import pytest
 from benchmarks import wrk
 from benchmarks.wrk import Run
 
-SAID = """Running 1s test @ http://127.0.0.1:8080/v1/tokens
+OUTPUT = """Running 1s test @ http://127.0.0.1:8080/v1/tokens
   1 threads and 16 connections
   Thread Stats   Avg      Stdev     Max   +/- Stdev
     Latency     2.71ms    1.02ms  19.44ms   92.31%
@@ -18,14 +18,14 @@ Transfer/sec:      4.12MB
 
 
 def test_a_run_without_failures() -> None:
-    assert wrk.read(SAID) == Run(5889.21, 0, 5893)
+    assert wrk.parse(OUTPUT) == Run(5889.21, 0, 5893)
 
 
 def test_answers_that_are_no_success_and_answers_that_never_came_are_failures() -> None:
     lost = "  Socket errors: connect 1, read 2, write 3, timeout 4\n  Non-2xx or 3xx responses: 90\n"
-    assert wrk.read(SAID + lost).failed == 100
+    assert wrk.parse(OUTPUT + lost).failed == 100
 
 
 def test_anything_else_ends_the_benchmark() -> None:
     with pytest.raises(SystemExit, match="unable to connect"):
-        wrk.read("unable to connect to 127.0.0.1:1 Connection refused")
+        wrk.parse("unable to connect to 127.0.0.1:1 Connection refused")

@@ -14,10 +14,9 @@ from tests.cli.terminal import CommandResult, Terminal
 from tests.storage.samples import AT, CHANNEL, HERE, MAX_STALENESS_SECONDS
 from tokensvc import cli
 from tokensvc.cli import output
-from tokensvc.revocations.denial_store import NewDenial
 from tokensvc.revocations.model import Priority, RevocationState
 from tokensvc.revocations.queue import DeliveryOutcome
-from tokensvc.revocations.store import NewRevocation
+from tokensvc.revocations.store import NewDenial, NewRevocation
 from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.revocation_tables import denials, revocation_entries, revocations
 from tokensvc.storage.schema import callers

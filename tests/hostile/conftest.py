@@ -16,7 +16,7 @@ import pytest
 from tests.hostile.messages import token, unique
 from tests.hostile.proxies import haproxy, nginx
 from tests.hostile.wire import Address, exchange
-from tests.support.deployment import LocalIvs, Service, Deployment, local_ivs
+from tests.support.deployment import Deployment, LocalIvs, Service, local_ivs
 
 SCOPES = ("tokens:issue", "revocations:read", "revocations:write")
 OPTIONS = ("--all-channels", "--allow-anonymous-viewers", *(word for scope in SCOPES for word in ("--scope", scope)))

@@ -24,7 +24,7 @@ from tests.hostile.inprocess import Connected, Echo
 from tests.hostile.messages import bearer, get, post, unique
 from tests.hostile.observed import memory_of, steadily_served
 from tests.hostile.wire import LIVE, Address, Connection, Response, exchange, parse_responses
-from tests.support.deployment import Service, Deployment
+from tests.support.deployment import Deployment, Service
 
 MILLION = 1_000_000
 STALLED_SECONDS = 3

@@ -33,7 +33,7 @@ def test_leading_zeros_may_be_omitted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "words"),
+    ("changed", "message"),
     [
         ({"crv": "P-256"}, "an EC key on P-256"),
         ({"crv": "P-521"}, "an EC key on P-521"),
@@ -61,8 +61,8 @@ def test_leading_zeros_may_be_omitted() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
-def test_anything_but_a_complete_p384_key_is_rejected(changed: dict[str, object], words: str) -> None:
-    with pytest.raises(InvalidKey, match=words):
+def test_anything_but_a_complete_p384_key_is_rejected(changed: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidKey, match=message):
         read_private_jwk({**JWK, **changed})
 
 

@@ -93,15 +93,15 @@ def test_the_error_about_an_encrypted_key_of_another_curve_names_it() -> None:
 
 def test_the_error_says_what_was_given_instead_of_a_key(private_key: PrivateKey) -> None:
     public = keypair.public_pem(private_key.public_key()).encode()
-    for pem, words in ((certificate(private_key), "a certificate"), (public, "a public key"), (b"hello", "not PEM")):
-        with pytest.raises(InvalidKey, match=words):
+    for pem, message in ((certificate(private_key), "a certificate"), (public, "a public key"), (b"hello", "not PEM")):
+        with pytest.raises(InvalidKey, match=message):
             keypair.read_private_pem(pem)
-    for pem, words in (
+    for pem, message in (
         (certificate(private_key), "a certificate"),
         (sec1(private_key), "a SEC1 private key"),
         (b"", "not PEM"),
     ):
-        with pytest.raises(InvalidKey, match=words) as raised:
+        with pytest.raises(InvalidKey, match=message) as raised:
             keypair.read_public_pem(pem)
         assert shows_nothing(raised.value, pem)
 

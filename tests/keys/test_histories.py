@@ -1,8 +1,8 @@
-"""Whatever happens, and in whatever order: viewers notice nothing, and in the end everything is as it should be.
+"""Random histories of events: viewers notice nothing, and in the end the keys are in a correct state.
 
 Time passes, processes are killed or frozen at any step, calls are lost before and after their effect, IVS throttles and
-regions go down, workers have not heard, others' keys come and go, people change the policy, rotate, activate, delete,
-compromise, and delete pairs by hand.
+regions are unavailable, workers are stale, foreign keys appear and disappear, and operators change the policy, rotate,
+activate, delete, compromise, and delete pairs manually.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from tokensvc.keys.reconciler import reconcile
 
 pytestmark = pytest.mark.slow
 
-LEADS, CEILINGS = (0.0, 30.0, 120.0), (300, 3600, 86_400)
-MAX_AGE = max(LEADS) + 910 + max(CEILINGS) + 5
-"""The shortest that holds under every other policy here."""
+PROPAGATION_DELAYS, CEILINGS = (0.0, 30.0, 120.0), (300, 3600, 86_400)
+MAX_AGE = max(PROPAGATION_DELAYS) + 910 + max(CEILINGS) + 5
+"""The shortest maximum age that is valid with every other value here."""
 SPANS = (1.0, 20.0, 31.0, 61.0, 130.0, 600.0, 911.0, 1516.0, 4516.0, MAX_AGE, 3 * MAX_AGE)
 STEPS = 45
-"""More than any run takes."""
+"""More steps than any run takes."""
 
 _index = st.integers(0, 7)
 _region = st.sampled_from(REGIONS)
-_deed = st.one_of(
-    st.tuples(st.just("advance")),
+_action = st.one_of(
+    st.tuples(st.just("reconcile")),
     st.tuples(st.just("compromise"), _index, st.booleans()),
     st.tuples(st.just("rotate")),
     st.tuples(st.just("generate")),
@@ -49,11 +49,16 @@ _deed = st.one_of(
 )
 _event = st.one_of(
     st.tuples(st.just("pass"), st.sampled_from(SPANS)),
-    st.tuples(st.just("wish")),
+    st.tuples(st.just("request")),
     st.tuples(st.just("delete_manually"), _index),
     st.tuples(st.just("foreign_comes"), _region),
     st.tuples(st.just("foreign_goes"), _region),
-    st.tuples(st.just("policy"), st.sampled_from(LEADS), st.sampled_from([None, MAX_AGE, 3 * MAX_AGE]), st.booleans()),
+    st.tuples(
+        st.just("policy"),
+        st.sampled_from(PROPAGATION_DELAYS),
+        st.sampled_from([None, MAX_AGE, 3 * MAX_AGE]),
+        st.booleans(),
+    ),
     st.tuples(st.just("ceiling"), st.sampled_from(CEILINGS)),
     st.tuples(st.just("down"), st.sampled_from([*REGIONS, "ImportPlaybackKeyPair", "DeletePlaybackKeyPair"])),
     st.tuples(st.just("throttled"), st.sampled_from(["ListPlaybackKeyPairs", "GetPlaybackKeyPair"])),
@@ -70,14 +75,14 @@ _step = st.integers(0, STEPS)
 
 
 class Histories(RuleBasedStateMachine):
-    """One deployment, from its first key on."""
+    """One deployment, starting with its first key."""
 
     migrated: Path
 
     @initialize(standby=st.booleans(), both=st.booleans())
     def begin(self, standby: bool, both: bool) -> None:
         self.history = History(self.migrated)
-        self.wanted: tuple[str, ...] = REGIONS if both else (EAST,)
+        self.configured: tuple[str, ...] = REGIONS if both else (EAST,)
         self.history.store.deployment.set_rotation(propagation_seconds=30, max_age_seconds=None, standby=standby)
 
     @rule(event=_event)
@@ -85,54 +90,56 @@ class Histories(RuleBasedStateMachine):
         self._let(event)
 
     @rule(seconds=st.sampled_from(SPANS))
-    def time_passes_and_the_leader_goes_on(self, seconds: float) -> None:
+    def time_passes_and_the_leader_runs(self, seconds: float) -> None:
         self._let(("pass", seconds))
-        self._do(("advance",))
+        self._do(("reconcile",))
 
     @rule(spans=st.lists(st.sampled_from(SPANS), min_size=1, max_size=4))
-    def a_rotation_is_asked_for_and_goes_on(self, spans: list[float]) -> None:
-        self._let(("wish",))
+    def a_rotation_is_requested_and_completed(self, spans: list[float]) -> None:
+        self._let(("request",))
         for seconds in spans:
-            self.time_passes_and_the_leader_goes_on(seconds)
+            self.time_passes_and_the_leader_runs(seconds)
 
-    @rule(spans=st.lists(st.sampled_from(SPANS[:6]), min_size=1, max_size=3), deeds=st.lists(_deed, max_size=3))
-    def the_store_is_restored_from_before_a_compromise(self, spans: list[float], deeds: list[tuple[Any, ...]]) -> None:
+    @rule(spans=st.lists(st.sampled_from(SPANS[:6]), min_size=1, max_size=3), actions=st.lists(_action, max_size=3))
+    def the_store_is_restored_from_before_a_compromise(
+        self, spans: list[float], actions: list[tuple[Any, ...]]
+    ) -> None:
         self._let(("backup",))
-        for deed in (("compromise", 1, False), *deeds):
-            self._do(deed)
+        for action in (("compromise", 1, False), *actions):
+            self._do(action)
         for seconds in spans:
-            self.time_passes_and_the_leader_goes_on(seconds)
+            self.time_passes_and_the_leader_runs(seconds)
         self._let(("restore",))
-        self._do(("advance",))
+        self._do(("reconcile",))
 
-    @rule(deed=_deed)
-    def somebody_acts(self, deed: tuple[Any, ...]) -> None:
-        self._do(deed)
+    @rule(action=_action)
+    def a_process_acts(self, action: tuple[Any, ...]) -> None:
+        self._do(action)
 
-    @rule(deed=_deed, at=_step)
-    def somebody_is_killed(self, deed: tuple[Any, ...], at: int) -> None:
+    @rule(action=_action, at=_step)
+    def a_process_is_killed(self, action: tuple[Any, ...], at: int) -> None:
         with contextlib.suppress(Crash):
-            self._do(deed, at=at)
+            self._do(action, at=at)
 
-    @rule(deed=_deed, at=_step, meanwhile=st.lists(st.one_of(_deed, _event), min_size=1, max_size=6))
-    def somebody_is_frozen_while_others_go_on(
-        self, deed: tuple[Any, ...], at: int, meanwhile: list[tuple[Any, ...]]
+    @rule(action=_action, at=_step, meanwhile=st.lists(st.one_of(_action, _event), min_size=1, max_size=6))
+    def a_process_is_frozen_while_others_run(
+        self, action: tuple[Any, ...], at: int, meanwhile: list[tuple[Any, ...]]
     ) -> None:
         def go_on() -> None:
             for thing in meanwhile:
                 (self._let if hasattr(self, f"_on_{thing[0]}") else self._do)(thing)
 
-        self._do(deed, at=at, does=go_on)
+        self._do(action, at=at, does=go_on)
 
-    @rule(deed=_deed, at=_step, after=st.booleans())
-    def the_store_fails_somebody(self, deed: tuple[Any, ...], at: int, after: bool) -> None:
+    @rule(action=_action, at=_step, after=st.booleans())
+    def the_store_fails_for_a_process(self, action: tuple[Any, ...], at: int, after: bool) -> None:
         def fail() -> None:
             raise StoreUnavailable("the store does not answer")
 
-        self._do(deed, at=at, after=after, does=fail, ivs_too=False)
+        self._do(action, at=at, after=after, does=fail, ivs_too=False)
 
     @rule(index=_index)
-    def a_prepared_keys_private_half_is_lost(self, index: int) -> None:
+    def a_private_key_of_a_prepared_key_is_lost(self, index: int) -> None:
         ready = [
             record.id
             for record in self.history.store.keys.list()
@@ -142,16 +149,16 @@ class Histories(RuleBasedStateMachine):
             self.history.vault.remove(ready[index % len(ready)])
 
     @rule(wanted=st.sampled_from([(EAST,), REGIONS, REGIONS[1:]]))
-    def other_regions_are_wanted(self, wanted: tuple[str, ...]) -> None:
-        self.wanted = wanted
+    def the_configured_regions_change(self, wanted: tuple[str, ...]) -> None:
+        self.configured = wanted
 
     @precondition(lambda self: hasattr(self, "history"))
     @rule()
-    def nothing_bears_our_tag_unknown(self) -> None:
-        """Once the leader has looked."""
+    def no_pair_of_ours_is_unknown(self) -> None:
+        """Checked after a run of the leader."""
         if not self.history.ivs.refuse and not self.history.ivs.lose:
-            self._do(("advance",))
-            for region in self.wanted:
+            self._do(("reconcile",))
+            for region in self.configured:
                 self.history.check_no_orphan(region)
 
     def teardown(self) -> None:
@@ -159,51 +166,51 @@ class Histories(RuleBasedStateMachine):
             return
         history = self.history
         self._let(("up",))
-        for arn in history.left_for_operators(self.wanted):
+        for arn in history.left_for_operators(self.configured):
             history.delete_manually(history.ivs.pairs[arn])
         for region in REGIONS:
             for _ in range(2):
                 self._let(("foreign_goes", region))
         for _ in range(3):
             self._let(("pass", SPANS[-2]))
-            for seconds in (max(LEADS), 61.0):
-                self._do(("advance",))
+            for seconds in (max(PROPAGATION_DELAYS), 61.0):
+                self._do(("reconcile",))
                 self._let(("pass", seconds))
-            self._do(("advance",))
-        history.check_end(self.wanted, standby=history.store.deployment.read().key_standby)
+            self._do(("reconcile",))
+        history.check_end(self.configured, standby=history.store.deployment.read().key_standby)
         history.store.close()
 
     def _do(
         self,
-        deed: tuple[Any, ...],
+        action: tuple[Any, ...],
         *,
         at: int | None = None,
         after: bool = False,
         does: Callable[[], None] | None = None,
         ivs_too: bool = True,
     ) -> None:
-        """A process of its own does this; `reconcile` itself never fails but by the store."""
+        """Run a use case in a process of its own. `reconcile` raises only errors of the store."""
         history = self.history
         context = history.context(history.wire(at, after=after, **({"does": does} if does else {})))
         if not ivs_too:
             context = replace(context, control_plane=history.ivs)
-        expected = TokensvcError if deed[0] != "advance" else StoreUnavailable
+        expected = TokensvcError if action[0] != "reconcile" else StoreUnavailable
         with contextlib.suppress(expected):
-            getattr(self, f"_do_{deed[0]}")(context, *deed[1:])
+            getattr(self, f"_do_{action[0]}")(context, *action[1:])
         history.refresh()
 
-    def _do_advance(self, context: KeysContext) -> None:
-        reconcile(context, self.wanted)
+    def _do_reconcile(self, context: KeysContext) -> None:
+        reconcile(context, self.configured)
 
     def _do_rotate(self, context: KeysContext) -> None:
-        commands.rotate(context, self.wanted, "a test")
+        commands.rotate(context, self.configured, "a test")
 
     def _do_generate(self, context: KeysContext) -> None:
-        commands.generate(context, self.wanted)
+        commands.generate(context, self.configured)
 
-    def _do_compromise(self, context: KeysContext, index: int, distrust: bool) -> None:
+    def _do_compromise(self, context: KeysContext, index: int, include_standby: bool) -> None:
         if key_id := self._some_key(index):
-            commands.compromise(context, key_id, self.wanted, include_standby=distrust)
+            commands.compromise(context, key_id, self.configured, include_standby=include_standby)
 
     def _do_activate(self, context: KeysContext, index: int, region: str) -> None:
         if key_id := self._some_key(index):
@@ -214,7 +221,7 @@ class Histories(RuleBasedStateMachine):
             commands.delete(context, key_id, [region])
 
     def _some_key(self, index: int) -> str | None:
-        """A key that signs, or one of the newest."""
+        """An active key, or one of the newest."""
         records = self.history.store.keys.list()
         signing = [r.id for r in records if any(placement.state is KeyState.ACTIVE for placement in r.placements)]
         some = signing if signing and index % 2 else [record.id for record in records[-4:]]
@@ -227,9 +234,9 @@ class Histories(RuleBasedStateMachine):
     def _on_pass(self, seconds: float) -> None:
         self.history.pass_time(seconds)
 
-    def _on_wish(self) -> None:
+    def _on_request(self) -> None:
         with contextlib.suppress(TokensvcError):
-            commands.request_rotation(self.history.context(), self.wanted, "a test")
+            commands.request_rotation(self.history.context(), self.configured, "a test")
 
     def _on_delete_manually(self, index: int) -> None:
         if ours := self.history.ours():
@@ -271,7 +278,7 @@ class Histories(RuleBasedStateMachine):
         self.history.ivs.lose[operation] = when
 
 
-def test_whatever_happens_viewers_notice_nothing_and_it_settles(migrated: Path) -> None:
+def test_viewers_notice_nothing_in_any_history(migrated: Path) -> None:
     Histories.migrated = migrated
     run_state_machine_as_test(
         Histories,

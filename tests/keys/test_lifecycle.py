@@ -1,4 +1,4 @@
-"""The table of a key's life, as promises. Which step is due is in `test_lifecycle_steps.py`."""
+"""The states and transitions of a key. Which step is due is tested in `test_lifecycle_steps.py`."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ ALLOWED = {
     (RETIRING, ACTIVE),
     *((state, COMPROMISED) for state in (PREPARED, ACTIVE, RETIRING, RETIRED)),
 }
-"""Written a second time, so that a move is added only on purpose."""
+"""Written out a second time, so that a transition is added only on purpose."""
 
 
 @pytest.mark.parametrize(("was", "to"), list(itertools.product(KeyState, KeyState)))
-def test_only_the_listed_moves_exist(was: KeyState, to: KeyState) -> None:
+def test_only_the_listed_transitions_exist(was: KeyState, to: KeyState) -> None:
     assert (to in TRANSITIONS[was]) == ((was, to) in ALLOWED)
 
 
-def test_only_a_prepared_key_becomes_active_and_one_that_is_reactivated() -> None:
+def test_only_a_prepared_or_retiring_key_becomes_active() -> None:
     assert [was for was in KeyState if ACTIVE in TRANSITIONS[was]] == [PREPARED, RETIRING]
 
 
-def test_a_key_that_is_gone_or_compromised_never_returns() -> None:
+def test_a_retired_or_compromised_key_never_returns() -> None:
     assert TRANSITIONS[RETIRED] == {COMPROMISED}
     assert TRANSITIONS[COMPROMISED] == frozenset()
 
 
-def test_what_ivs_admits_and_wants_to() -> None:
+def test_the_states_in_which_ivs_accepts_tokens() -> None:
     assert {PREPARED, ACTIVE, RETIRING} == ACCEPTED_STATES
 
 
-def test_the_diagram_shows_the_table_and_nothing_else() -> None:
+def test_the_diagram_shows_exactly_the_transitions() -> None:
     head, start, *moves = diagram().splitlines()
     assert (head, start.split()) == ("stateDiagram-v2", ["[*]", "-->", "prepared"])
     assert {tuple(move.split(" --> ")) for move in map(str.strip, moves)} == {(str(a), str(b)) for a, b in ALLOWED}
@@ -62,25 +62,25 @@ def test_the_diagram_shows_the_table_and_nothing_else() -> None:
 
 
 def successor(*pairs: KeyPlacement) -> str | None:
-    """Which of these would take over at once."""
+    """The one of these that would take over at once."""
     found = best(pairs, NOW, LEAD)
     return found and found.key_id
 
 
-def test_a_standby_that_has_led_takes_over_before_a_retiring_key() -> None:
+def test_a_ready_standby_takes_over_before_a_retiring_key() -> None:
     assert successor(retiring("k1", since=1), prepared("k2", since=LEAD)) == "k2"
 
 
-def test_of_two_that_stand_ready_the_one_that_stands_longer_takes_over() -> None:
+def test_of_two_standbys_the_older_one_takes_over() -> None:
     assert successor(prepared("k3", since=LEAD), prepared("k2", since=LEAD + 1)) == "k2"
 
 
-def test_a_standby_that_has_not_led_does_not_take_over() -> None:
+def test_a_standby_within_its_propagation_delay_does_not_take_over() -> None:
     assert successor(prepared("k2", since=LEAD - 1)) is None
     assert successor(prepared("k2", since=LEAD - 1), retiring("k1", since=1)) == "k1"
 
 
-def test_of_two_that_retire_the_one_that_signed_last_takes_over() -> None:
+def test_of_two_retiring_keys_the_one_that_signed_last_takes_over() -> None:
     assert successor(retiring("k1", since=90), retiring("k2", since=10)) == "k2"
 
 
@@ -98,27 +98,27 @@ def test_of_two_that_retire_the_one_that_signed_last_takes_over() -> None:
     ],
     ids=str,
 )
-def test_what_is_on_its_way_out_or_in_doubt_never_takes_over(unfit: KeyPlacement) -> None:
+def test_an_unfit_key_never_takes_over(unfit: KeyPlacement) -> None:
     assert successor(unfit) is None
     assert successor(unfit, retiring("k2", since=100)) == "k2"
 
 
-def test_a_key_has_drained_when_the_last_token_of_the_last_worker_to_hear_has_ended() -> None:
+def test_a_key_has_drained_when_the_last_token_of_the_last_stale_worker_has_expired() -> None:
     placement = retiring("k1", since=0, longest_ttl_seconds=3600)
     assert drains_at(placement, POLICY) == NOW + timedelta(seconds=POLICY.drain_seconds(3600))
 
 
-def test_a_key_has_led_after_the_lead() -> None:
+def test_a_key_is_usable_after_the_propagation_delay() -> None:
     assert usable_from(prepared("k1", since=0), LEAD) == NOW + timedelta(seconds=LEAD)
 
 
-def test_a_key_fills_a_slot_until_ivs_holds_it_no_more_whatever_its_state_is() -> None:
+def test_a_key_uses_a_slot_while_ivs_holds_it_in_any_state() -> None:
     assert compromised("k1").is_imported
     assert not compromised("k1", retired_at=NOW).is_imported
     assert not retired("k1").is_imported
 
 
-def test_a_key_is_found_by_its_id_or_refused_by_name() -> None:
+def test_an_unknown_key_is_rejected_by_name() -> None:
     records = [KeyRecord(key_id, "", b"", ago(0), ()) for key_id in ("k1", "k2")]
     assert require_key(records, "k2") is records[1]
     with pytest.raises(KeyNotFound, match="k3"):

@@ -1,4 +1,4 @@
-"""The life of our keys while others meddle, answers are lost, clocks differ and processes stand still."""
+"""The key lifecycle under manual changes, lost responses, wrong clocks and frozen processes."""
 
 from __future__ import annotations
 
@@ -38,29 +38,29 @@ def state(deployment: InMemoryDeployment, key_id: str) -> KeyState:
 
 
 def before(deployment: InMemoryDeployment, method: str, does: Callable[[], None]) -> KeysContext:
-    """A process in which something happens before it first asks the store this of a key."""
+    """A process in which something happens before its first call of this method of the store."""
     return replace(deployment.context(), keys=Before(deployment.store.keys, method, does))
 
 
 # --- somebody meddles with our pairs
 
 
-def test_where_somebody_deleted_every_pair_by_hand_another_key_signs(deployment: InMemoryDeployment) -> None:
+def test_after_all_pairs_were_deleted_manually_another_key_becomes_active(deployment: InMemoryDeployment) -> None:
     former = deployment.generate().id
     deployment.ivs.pairs.clear()
     deployment.clock.advance(GRACE_SECONDS + 1)
     deployment.reconcile()
-    assert deployment.active() == former, "IVS must hold the next one for the lead, whatever happened"
+    assert deployment.active() == former, "the propagation delay of the next one applies in any case"
     deployment.clock.advance(POLICY.propagation_seconds)
     deployment.reconcile()
     assert deployment.active() != former
     deployment.check_settled(EAST)
 
 
-def test_a_lost_deletion_of_the_last_pair_in_a_region_that_is_given_up_is_made_good(
+def test_a_lost_deletion_of_the_last_pair_in_an_unconfigured_region_is_repeated(
     deployment: InMemoryDeployment,
 ) -> None:
-    """There IVS shows nothing, which could be another account's; the region that is in use tells that it is ours."""
+    """IVS shows nothing there, as in another account; the region in use verifies the account."""
     deployment.generate(EAST, WEST)
     deployment.rotate(EAST, WEST)
     ready = deployment.placements(WEST, KeyState.ACTIVE)
@@ -77,8 +77,8 @@ def test_a_lost_deletion_of_the_last_pair_in_a_region_that_is_given_up_is_made_g
     assert not deployment.store.journal.open_entries()
 
 
-def test_a_pair_that_a_list_left_out_is_not_taken_for_missing(deployment: InMemoryDeployment) -> None:
-    """Lists may lag behind, and a pair that is deleted for it would take living tokens with it."""
+def test_a_pair_that_a_list_omits_is_not_absent(deployment: InMemoryDeployment) -> None:
+    """Lists may lag, and deleting such a pair would invalidate valid tokens."""
     former = deployment.generate().id
     deployment.rotate()
     deployment.clock.advance(GRACE_SECONDS + 1)
@@ -95,7 +95,7 @@ def test_a_pair_that_a_list_left_out_is_not_taken_for_missing(deployment: InMemo
     assert left_out in deployment.ivs.pairs
 
 
-def test_tags_that_somebody_changed_are_a_finding_and_hold_nothing_up(deployment: InMemoryDeployment) -> None:
+def test_changed_tags_are_reported_and_delay_nothing(deployment: InMemoryDeployment) -> None:
     deployment.generate()
     ready, elsewhere = deployment.generate().id, deployment.bring(WEST).id
     [mistagged] = [pair for pair in deployment.ivs.pairs.values() if pair["tags"][KEY_TAG] == ready]
@@ -103,7 +103,7 @@ def test_tags_that_somebody_changed_are_a_finding_and_hold_nothing_up(deployment
     assert deployment.rotate() == ready
 
 
-def test_a_pair_of_ours_that_turns_up_beside_the_one_we_know_is_a_finding_and_stays(
+def test_a_second_pair_of_ours_is_reported_and_not_deleted(
     deployment: InMemoryDeployment,
 ) -> None:
     key_id = deployment.generate().id
@@ -115,7 +115,7 @@ def test_a_pair_of_ours_that_turns_up_beside_the_one_we_know_is_a_finding_and_st
     assert arn in deployment.ivs.pairs
 
 
-def test_a_key_that_ivs_does_not_hold_is_put_to_work_by_nobody(deployment: InMemoryDeployment) -> None:
+def test_a_key_that_ivs_does_not_hold_cannot_be_activated(deployment: InMemoryDeployment) -> None:
     deployment.generate()
     ready = deployment.generate()
     del deployment.ivs.pairs[ready.placements[0].arn]
@@ -127,10 +127,10 @@ def test_a_key_that_ivs_does_not_hold_is_put_to_work_by_nobody(deployment: InMem
 # --- imports that come about late or unheard
 
 
-def test_an_import_that_comes_about_after_its_key_was_deleted_there_is_deleted_too(
+def test_an_import_that_succeeds_after_its_key_was_deleted_is_deleted_too(
     deployment: InMemoryDeployment,
 ) -> None:
-    """By a process that stood still between deciding and asking, longer than the key lived."""
+    """By a process that was frozen between its decision and its call, for longer than the key existed."""
     former = deployment.generate()
     deployment.rotate()
     deployment.drain()
@@ -143,20 +143,20 @@ def test_an_import_that_comes_about_after_its_key_was_deleted_there_is_deleted_t
     deployment.check_settled(EAST)
 
 
-def test_an_import_that_cannot_be_noted_any_more_is_taken_back(deployment: InMemoryDeployment) -> None:
-    """Its record was given up, since its private half was lost, while whoever imports it stood still."""
+def test_an_import_that_can_no_longer_be_recorded_is_undone(deployment: InMemoryDeployment) -> None:
+    """Its record was discarded, because its private key was lost, while the importing process was frozen."""
 
-    def give_up() -> None:
+    def discard() -> None:
         [record] = deployment.store.keys.list()
         deployment.vault.remove(record.id)
         deployment.store.keys.discard(record.id)
 
-    [result] = reconcile(before(deployment, "record_import", give_up), [EAST])
+    [result] = reconcile(before(deployment, "record_import", discard), [EAST])
     assert any("there is no key" in words for words in texts(result.problems))
     assert not deployment.ivs.pairs
 
 
-def test_a_fingerprint_that_differs_is_seen_although_the_import_was_not_heard(deployment: InMemoryDeployment) -> None:
+def test_a_different_fingerprint_is_noticed_although_the_response_was_lost(deployment: InMemoryDeployment) -> None:
     deployment.ivs.fingerprint_of = lambda _key: "00:11"
     deployment.ivs.lose["ImportPlaybackKeyPair"] = "after"
     for _ in range(3):
@@ -166,7 +166,7 @@ def test_a_fingerprint_that_differs_is_seen_although_the_import_was_not_heard(de
     assert placement.fingerprint_differs
 
 
-def test_an_import_that_the_store_could_not_note_is_found_even_where_no_key_is_wanted_any_more(
+def test_an_unrecorded_import_is_found_even_in_an_unconfigured_region(
     deployment: InMemoryDeployment,
 ) -> None:
     deployment.generate(EAST)
@@ -181,8 +181,8 @@ def test_an_import_that_the_store_could_not_note_is_found_even_where_no_key_is_w
     assert deployment.placements(WEST, KeyState.PREPARED)
 
 
-def test_a_record_stays_while_its_import_may_come_about(deployment: InMemoryDeployment) -> None:
-    """Its private half is lost, but without the record nobody would know the pair for ours."""
+def test_a_record_is_not_discarded_while_its_import_may_succeed(deployment: InMemoryDeployment) -> None:
+    """Its private key is lost, but without the record its pair could not be recognized as ours."""
     deployment.ivs.lose["ImportPlaybackKeyPair"] = "after"
     deployment.reconcile()
     [record] = deployment.store.keys.list()
@@ -204,22 +204,22 @@ def test_a_record_stays_while_its_import_may_come_about(deployment: InMemoryDepl
 # --- clocks, leases, stray steps
 
 
-def test_a_clock_that_was_set_back_makes_no_key_twice(deployment: InMemoryDeployment) -> None:
-    """By its date no key that is made now is newer than the one that signs."""
+def test_a_clock_that_was_set_back_generates_no_second_key(deployment: InMemoryDeployment) -> None:
+    """By their dates, keys that are generated now are older than the active one."""
     deployment.generate()
     deployment.clock.wall -= 3600
     deployment.rotate()
     assert len(deployment.store.keys.list()) == 2
 
 
-def test_a_lease_that_is_lost_on_the_way_is_waited_for(deployment: InMemoryDeployment) -> None:
+def test_a_lease_that_is_lost_during_a_run_is_waited_for(deployment: InMemoryDeployment) -> None:
     answers = itertools.chain([True, True, False, False], itertools.repeat(True))
     commands.generate(replace(deployment.context(), acquire_lease=lambda: next(answers)), [EAST])
     assert "rotation is handled by another process; waiting for it to finish" in deployment.reports
     deployment.check_settled(EAST)
 
 
-def test_a_step_that_was_begun_in_a_region_where_nothing_is_left_is_settled_without_asking_ivs(
+def test_an_open_step_in_a_region_without_keys_is_closed_without_calling_ivs(
     deployment: InMemoryDeployment,
 ) -> None:
     deployment.generate(EAST, WEST)
@@ -230,7 +230,7 @@ def test_a_step_that_was_begun_in_a_region_where_nothing_is_left_is_settled_with
     assert "eu-west-1" not in {region for region, *_ in deployment.ivs.calls}
 
 
-def test_deleting_a_key_where_none_is_wanted_brings_no_other(with_standby: InMemoryDeployment) -> None:
+def test_deleting_a_key_in_an_unconfigured_region_imports_no_other(with_standby: InMemoryDeployment) -> None:
     deployment = with_standby
     deployment.generate(EAST, WEST)
     [(ready, _)] = deployment.placements(WEST, KeyState.PREPARED)
@@ -242,7 +242,7 @@ def test_deleting_a_key_where_none_is_wanted_brings_no_other(with_standby: InMem
 # --- compromise
 
 
-def test_a_standby_whose_private_half_is_lost_does_not_take_over(with_standby: InMemoryDeployment) -> None:
+def test_a_standby_without_its_private_key_does_not_take_over(with_standby: InMemoryDeployment) -> None:
     deployment = with_standby
     former = deployment.generate().id
     latter = deployment.rotate()
@@ -256,10 +256,10 @@ def test_a_standby_whose_private_half_is_lost_does_not_take_over(with_standby: I
     assert state(deployment, ready.id) is KeyState.RETIRED
 
 
-def test_a_deletion_that_stood_still_does_not_take_a_key_that_has_signed_again(
+def test_a_delayed_deletion_does_not_delete_a_key_that_has_signed_again(
     with_standby: InMemoryDeployment,
 ) -> None:
-    """It had drained; a compromise called it back; it retires again, and its new tokens live."""
+    """It had drained, was reactivated after a compromise and retires again; its new tokens are valid."""
     deployment = with_standby
     former = deployment.generate().id
     latter = deployment.rotate()

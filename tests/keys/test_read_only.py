@@ -1,4 +1,4 @@
-"""Looking at keys changes nothing: no row of the store, no private key in the vault, nothing in IVS."""
+"""Reading keys changes nothing: no row of the store, no private key in the vault, nothing in IVS."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ def deployment(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
     return made
 
 
-def sound(_deployment: InMemoryDeployment) -> None:
+def nothing_wrong(_deployment: InMemoryDeployment) -> None:
     """Nothing is wrong."""
 
 
 def unrecorded_import(deployment: InMemoryDeployment) -> None:
-    """A process ended between an import and its record."""
+    """A process was killed between an import and its record."""
     key = keypair.generate()
     record = deployment.store.keys.add("k77", "f", keypair.public_der(key.public_key()), deployment.clock.at())
     deployment.ivs.add_pair(EAST, key.public_key(), _tags(deployment, record.id))
 
 
 def unrecorded_compromise(deployment: InMemoryDeployment) -> None:
-    """The store was restored from a backup of before a compromise."""
+    """The store was restored from a backup older than a compromise."""
     [pair] = deployment.ivs.tagged(KEY_TAG, str(deployment.active(EAST)))[:1]
     pair["tags"][COMPROMISED_TAG] = "2026-01-01T00:00:00Z"
 
 
 def missing_pair(deployment: InMemoryDeployment) -> None:
-    """Somebody deleted a pair of ours in IVS."""
+    """A pair of ours was deleted manually in IVS."""
     deployment.clock.advance(3600)
     deployment.ivs.pairs.clear()
 
 
 def stray(deployment: InMemoryDeployment) -> None:
-    """A compromised pair bears our tag and belongs to no key of the store."""
+    """A compromised pair has our tag, and its key is not in the store."""
     tags = _tags(deployment, "k99") | {COMPROMISED_TAG: "2026-01-01T00:00:00Z"}
     deployment.ivs.add_pair(EAST, keypair.generate().public_key(), tags)
 
 
-STATES = [sound, unrecorded_import, unrecorded_compromise, missing_pair, stray]
-LOOKS: dict[str, Callable[[InMemoryDeployment], object]] = {
+STATES = [nothing_wrong, unrecorded_import, unrecorded_compromise, missing_pair, stray]
+READS: dict[str, Callable[[InMemoryDeployment], object]] = {
     "survey": lambda deployment: [take_inventory(deployment.context(), region) for region in (EAST, WEST)],
     "look": lambda deployment: inspect(deployment.context(), (EAST, WEST)),
     "foresee": lambda deployment: commands.preview_compromise(
@@ -62,15 +62,15 @@ LOOKS: dict[str, Callable[[InMemoryDeployment], object]] = {
 
 
 @pytest.mark.parametrize("state", STATES)
-@pytest.mark.parametrize("name", LOOKS)
-def test_looking_changes_nothing(
+@pytest.mark.parametrize("name", READS)
+def test_reading_changes_nothing(
     deployment: InMemoryDeployment, state: Callable[[InMemoryDeployment], None], name: str
 ) -> None:
     state(deployment)
     rows, private_keys = dump(deployment.store), deployment.vault.key_ids()
     deployment.ivs.calls.clear()
     for _ in range(3):
-        LOOKS[name](deployment)
+        READS[name](deployment)
         deployment.clock.advance(10)
     assert dump(deployment.store) == rows
     assert deployment.vault.key_ids() == private_keys
@@ -78,7 +78,7 @@ def test_looking_changes_nothing(
 
 
 @pytest.mark.parametrize("state", [unrecorded_import, unrecorded_compromise])
-def test_an_update_records_what_a_look_only_finds(
+def test_a_sync_records_what_an_inventory_only_reports(
     deployment: InMemoryDeployment, state: Callable[[InMemoryDeployment], None]
 ) -> None:
     state(deployment)

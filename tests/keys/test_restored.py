@@ -1,4 +1,4 @@
-"""A store that was restored from before a compromise: what IVS holds is the truth, once it is proven."""
+"""A store restored from a backup older than a compromise: what IVS holds overrides it, once it is confirmed."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Deployment(InMemoryDeployment):
         return {pair["tags"].get(KEY_TAG, "") for arn, pair in self.ivs.pairs.items() if f":{region}:" in arn}
 
     def confirm(self, *regions: str) -> None:
-        """Look at IVS twice, as far apart as a proof takes."""
+        """Inspect IVS twice, with the interval that a confirmation takes."""
         self.reconcile(*regions)
         self.clock.advance(CONFIRM_SECONDS)
         self.reconcile(*regions)
@@ -61,7 +61,7 @@ class Deployment(InMemoryDeployment):
 
 @pytest.fixture
 def full(migrated: Path, tmp_path: Path) -> Deployment:
-    """Three slots: two keys retire and one signs; the store is restored from before that one was compromised."""
+    """Two retiring keys and an active one; the store is restored from before the active one was compromised."""
     deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
     deployment.generate()
     deployment.rotate()
@@ -76,7 +76,7 @@ def full(migrated: Path, tmp_path: Path) -> Deployment:
 
 @pytest.fixture
 def with_standby(migrated: Path, tmp_path: Path) -> Deployment:
-    """Three slots: one retires, one signs and one stands by; restored from before the second was compromised."""
+    """A retiring key, an active one and a standby; restored from before the active one was compromised."""
     deployment = Deployment(migrated, tmp_path / "backup.db", standby=True)
     deployment.generate()
     deployment.rotate()
@@ -87,8 +87,8 @@ def with_standby(migrated: Path, tmp_path: Path) -> Deployment:
     return deployment
 
 
-def gone(deployment: Deployment) -> str:
-    """The key that signs as far as the store knows, and whose pair IVS does not hold."""
+def absent_active_key(deployment: Deployment) -> str:
+    """The active key according to the store, whose pair IVS does not hold."""
     key_id = deployment.active()
     assert key_id not in deployment.held()
     return key_id
@@ -97,8 +97,8 @@ def gone(deployment: Deployment) -> str:
 # --- signing moves to what IVS holds
 
 
-def test_with_all_slots_filled_a_retiring_key_signs_again(full: Deployment) -> None:
-    lost, before = gone(full), full.placements(EAST, RETIRING)
+def test_with_all_slots_in_use_a_retiring_key_is_reactivated(full: Deployment) -> None:
+    lost, before = absent_active_key(full), full.placements(EAST, RETIRING)
     newest = max(before, key=lambda pair: pair[1].retiring_at or pair[1].imported_at)[0].id
     full.confirm()
     assert full.active() == newest
@@ -109,15 +109,15 @@ def test_with_all_slots_filled_a_retiring_key_signs_again(full: Deployment) -> N
     assert step.outcome == "done"
 
 
-def test_a_standby_that_ivs_holds_goes_before_a_retiring_key(with_standby: Deployment) -> None:
+def test_a_standby_that_ivs_holds_is_preferred_to_a_retiring_key(with_standby: Deployment) -> None:
     gone(with_standby)
     [(standby, _)] = with_standby.placements(EAST, PREPARED)
     with_standby.confirm()
     assert with_standby.active() == standby.id
 
 
-def test_drains_start_anew_and_longest_lives_are_raised(full: Deployment) -> None:
-    """Any of these keys may have signed in the time that the store has forgotten."""
+def test_drains_start_anew_and_longest_lifetimes_are_raised(full: Deployment) -> None:
+    """Any of these keys may have signed in the period that the store has lost."""
     full.store.deployment.set_max_ttl_seconds(86_400)
     full.clock.advance(POLICY.max_staleness_seconds + 3600 + 10)
     full.confirm()
@@ -128,7 +128,7 @@ def test_drains_start_anew_and_longest_lives_are_raised(full: Deployment) -> Non
     assert len(full.placements(EAST, ACTIVE, RETIRING)) == 2, "neither was deleted, although it had drained"
 
 
-def test_without_any_usable_key_nobody_signs_until_a_new_one_has_led(migrated: Path, tmp_path: Path) -> None:
+def test_without_a_usable_key_nothing_is_signed_until_a_new_key_is_usable(migrated: Path, tmp_path: Path) -> None:
     deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
     deployment.generate()
     deployment.save()
@@ -141,7 +141,7 @@ def test_without_any_usable_key_nobody_signs_until_a_new_one_has_led(migrated: P
     assert deployment.active() in deployment.held()
 
 
-def test_the_standby_is_gone_too(migrated: Path, tmp_path: Path) -> None:
+def test_the_standby_is_absent_too(migrated: Path, tmp_path: Path) -> None:
     deployment = Deployment(migrated, tmp_path / "backup.db", standby=True)
     deployment.generate()
     retiring = deployment.active()
@@ -159,7 +159,7 @@ def test_the_standby_is_gone_too(migrated: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_each_region_is_judged_for_itself(migrated: Path, tmp_path: Path) -> None:
+def test_each_region_is_handled_independently(migrated: Path, tmp_path: Path) -> None:
     deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
     deployment.generate(EAST, WEST)
     deployment.rotate(EAST, WEST)
@@ -172,23 +172,23 @@ def test_each_region_is_judged_for_itself(migrated: Path, tmp_path: Path) -> Non
     assert deployment.active(EAST) != signing
 
 
-def test_commands_see_it_through(full: Deployment) -> None:
-    """They wait for the second answer, and end well."""
-    gone(full)
+def test_commands_wait_for_the_confirmation(full: Deployment) -> None:
+    """They wait for the second response, and succeed."""
+    absent_active_key(full)
     commands.reconcile_and_wait(full.context(), [EAST])
     assert full.active() in full.held()
     assert CONFIRM_SECONDS in full.slept
 
 
-def test_a_rotation_that_is_asked_for_by_hand_ends_well(full: Deployment) -> None:
-    lost = gone(full)
+def test_a_manual_rotation_succeeds(full: Deployment) -> None:
+    lost = absent_active_key(full)
     assert full.rotate() != lost
     assert full.active() in full.held()
 
 
-def test_a_retiring_key_can_be_activated_by_hand(full: Deployment) -> None:
-    """It then signs for as long as any other key would."""
-    gone(full)
+def test_a_retiring_key_can_be_activated_manually(full: Deployment) -> None:
+    """It then signs for as long as any other key."""
+    absent_active_key(full)
     chosen = full.placements(EAST, RETIRING)[0][0].id
     commands.activate(full.context(), chosen, [EAST])
     full.confirm()
@@ -198,7 +198,7 @@ def test_a_retiring_key_can_be_activated_by_hand(full: Deployment) -> None:
     assert placement.activated_at is not None
 
 
-def test_a_rotation_can_be_taken_back(migrated: Path, tmp_path: Path) -> None:
+def test_a_rotation_can_be_undone(migrated: Path, tmp_path: Path) -> None:
     deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
     former = deployment.generate().id
     latter = deployment.rotate()
@@ -211,7 +211,7 @@ def test_a_rotation_can_be_taken_back(migrated: Path, tmp_path: Path) -> None:
 
 
 def check_drains(deployment: Deployment, key_id: str) -> None:
-    """The pair is kept until each token has ended that the key may have signed up to now, and then deleted."""
+    """Assert that the pair is deleted when the last token that the key may have signed has expired, and not before."""
     deployment.clock.advance(POLICY.drain_seconds(3600) - 1)
     deployment.reconcile()
     assert key_id in deployment.held()
@@ -222,7 +222,7 @@ def check_drains(deployment: Deployment, key_id: str) -> None:
 
 @pytest.fixture
 def unrecorded(migrated: Path, tmp_path: Path) -> tuple[Deployment, str]:
-    """A key signed in the forgotten time; of it the restored store knows only that it was made."""
+    """A key signed in the lost period; the restored store only knows that it was generated."""
     deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
     deployment.generate()
     made = generate_key(deployment.context(), "a test")
@@ -232,7 +232,7 @@ def unrecorded(migrated: Path, tmp_path: Path) -> tuple[Deployment, str]:
     return deployment, made.id
 
 
-def test_a_pair_whose_import_was_forgotten_is_drained_before_it_is_deleted(unrecorded: tuple[Deployment, str]) -> None:
+def test_a_pair_whose_import_was_lost_is_drained_before_it_is_deleted(unrecorded: tuple[Deployment, str]) -> None:
     deployment, key_id = unrecorded
     deployment.vault.remove(key_id)
     deployment.reconcile()
@@ -240,7 +240,7 @@ def test_a_pair_whose_import_was_forgotten_is_drained_before_it_is_deleted(unrec
     check_drains(deployment, key_id)
 
 
-def test_a_pair_whose_import_was_forgotten_is_not_deleted_by_hand_before_it_is_drained(
+def test_a_pair_whose_import_was_lost_cannot_be_deleted_manually_before_it_is_drained(
     unrecorded: tuple[Deployment, str],
 ) -> None:
     deployment, key_id = unrecorded
@@ -250,10 +250,10 @@ def test_a_pair_whose_import_was_forgotten_is_not_deleted_by_hand_before_it_is_d
     assert key_id in deployment.held()
 
 
-def test_a_pair_whose_import_was_forgotten_counts_with_the_longest_life_that_was_allowed(
+def test_a_pair_whose_import_was_lost_has_the_longest_lifetime_that_was_allowed(
     unrecorded: tuple[Deployment, str],
 ) -> None:
-    """That it was taken up twice, or that the limit was lowered since, shortens nothing."""
+    """A second recording, or a lower limit since, does not shorten it."""
     deployment, key_id = unrecorded
     deployment.reconcile()
     deployment.store.deployment.set_max_ttl_seconds(300)
@@ -264,14 +264,14 @@ def test_a_pair_whose_import_was_forgotten_counts_with_the_longest_life_that_was
 
 @pytest.fixture
 def lost_standby(with_standby: Deployment) -> tuple[Deployment, str]:
-    """A standby signed in the forgotten time and, imported long ago, cannot be opened any more."""
+    """A standby, imported long ago, signed in the lost period and can no longer be decrypted."""
     [(standby, _)] = with_standby.placements(EAST, PREPARED)
     with_standby.clock.advance(POLICY.drain_seconds(3600))
     with_standby.vault.remove(standby.id)
     return with_standby, standby.id
 
 
-def test_a_lost_standby_is_kept_while_the_key_that_signs_is_missing(lost_standby: tuple[Deployment, str]) -> None:
+def test_a_lost_standby_is_not_deleted_while_the_active_key_is_absent(lost_standby: tuple[Deployment, str]) -> None:
     deployment, standby = lost_standby
     lost = gone(deployment)
     deployment.reconcile()
@@ -279,8 +279,8 @@ def test_a_lost_standby_is_kept_while_the_key_that_signs_is_missing(lost_standby
     assert standby in deployment.held()
 
 
-def test_a_standby_is_not_deleted_by_hand_while_the_key_that_signs_is_missing(with_standby: Deployment) -> None:
-    """It may have signed. What is compromised is deleted in any case."""
+def test_a_standby_cannot_be_deleted_manually_while_the_active_key_is_absent(with_standby: Deployment) -> None:
+    """It may have signed. A compromised key can be deleted in any case."""
     [(standby, _)] = with_standby.placements(EAST, PREPARED)
     with_standby.clock.advance(POLICY.drain_seconds(3600))
     lost = gone(with_standby)
@@ -299,7 +299,7 @@ def test_a_standby_is_not_deleted_by_hand_while_the_key_that_signs_is_missing(wi
     assert retiring.id not in with_standby.held()
 
 
-def test_a_lost_standby_is_drained_once_the_key_that_signed_is_proven_to_be_gone(
+def test_a_lost_standby_drains_once_the_absence_of_the_active_key_is_confirmed(
     lost_standby: tuple[Deployment, str],
 ) -> None:
     deployment, standby = lost_standby
@@ -308,24 +308,24 @@ def test_a_lost_standby_is_drained_once_the_key_that_signed_is_proven_to_be_gone
     check_drains(deployment, standby)
 
 
-def test_a_lost_standby_is_drained_when_the_forgotten_compromise_is_repeated(
+def test_a_lost_standby_drains_when_the_lost_compromise_is_repeated(
     lost_standby: tuple[Deployment, str],
 ) -> None:
-    """That IVS does not hold the compromised pair, whose deletion was never begun, shows what was forgotten."""
+    """IVS does not hold the compromised pair although its deletion was never started, which reveals the restore."""
     deployment, standby = lost_standby
     commands.compromise(deployment.context(), gone(deployment), [EAST], include_standby=False)
     check_drains(deployment, standby)
 
 
-def test_a_retiring_key_is_drained_anew_when_the_forgotten_compromise_is_repeated(with_standby: Deployment) -> None:
+def test_a_retiring_key_drains_anew_when_the_lost_compromise_is_repeated(with_standby: Deployment) -> None:
     [(retiring, _)] = with_standby.placements(EAST, RETIRING)
     with_standby.clock.advance(POLICY.drain_seconds(3600))
     commands.compromise(with_standby.context(), gone(with_standby), [EAST], include_standby=False)
     check_drains(with_standby, retiring.id)
 
 
-def test_a_compromise_whose_deletion_was_lost_starts_no_drain_anew(migrated: Path, tmp_path: Path) -> None:
-    """That IVS no longer holds the pair is what was asked for."""
+def test_a_compromise_whose_deletion_response_was_lost_starts_no_drain(migrated: Path, tmp_path: Path) -> None:
+    """That IVS no longer holds the pair is the result of the lost deletion."""
     deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
     deployment.generate()
     retiring = deployment.active()
@@ -340,8 +340,8 @@ def test_a_compromise_whose_deletion_was_lost_starts_no_drain_anew(migrated: Pat
     assert require_key(deployment.store.keys.list(), retiring).placements[0].retiring_at == before.retiring_at
 
 
-def test_a_standby_that_took_over_after_a_restore_is_not_about_to_be_replaced(with_standby: Deployment) -> None:
-    """That it may have signed before does not make it a key that only stands in for another."""
+def test_a_standby_that_took_over_after_a_restore_is_not_replaced(with_standby: Deployment) -> None:
+    """That it may have signed before does not make it a reactivated key."""
     [(standby, _)] = with_standby.placements(EAST, PREPARED)
     with_standby.confirm()
     with_standby.clock.advance(POLICY.propagation_seconds)
@@ -353,8 +353,8 @@ def test_a_standby_that_took_over_after_a_restore_is_not_about_to_be_replaced(wi
 # --- what proves that a pair is gone
 
 
-def test_one_answer_proves_nothing(full: Deployment) -> None:
-    lost = gone(full)
+def test_one_response_confirms_nothing(full: Deployment) -> None:
+    lost = absent_active_key(full)
     [result] = full.reconcile()
     assert full.active() == lost
     assert result.wait is not None
@@ -367,8 +367,8 @@ def test_one_answer_proves_nothing(full: Deployment) -> None:
     assert full.active() != lost
 
 
-def test_a_pair_that_ivs_shows_in_between_is_asked_about_anew(full: Deployment) -> None:
-    lost = gone(full)
+def test_a_pair_that_ivs_shows_in_between_needs_two_new_responses(full: Deployment) -> None:
+    lost = absent_active_key(full)
     [(record, placement)] = full.placements(EAST, ACTIVE)
     full.reconcile()
     full.ivs.pairs[placement.arn] = {
@@ -385,7 +385,7 @@ def test_a_pair_that_ivs_shows_in_between_is_asked_about_anew(full: Deployment) 
     assert full.active() == lost
 
 
-def test_a_key_that_was_imported_within_the_propagation_delay_is_not_missed(migrated: Path, tmp_path: Path) -> None:
+def test_a_key_within_its_propagation_delay_is_not_absent(migrated: Path, tmp_path: Path) -> None:
     deployment = Deployment(migrated, tmp_path / "backup.db", standby=True)
     deployment.generate()
     deployment.reconcile()
@@ -399,7 +399,7 @@ def test_a_key_that_was_imported_within_the_propagation_delay_is_not_missed(migr
 
 
 class Elsewhere(SimulatedIvs):
-    """An account of the same number, with ARNs that no other simulator makes."""
+    """A simulator with the same account number, and ARNs that no other simulator has."""
 
     def _arn(self, region: str, kind: str) -> str:
         return super()._arn(region, kind) + "x"
@@ -410,7 +410,7 @@ class Elsewhere(SimulatedIvs):
     [SimulatedIvs("210987654321"), SimulatedIvs()],
     ids=["an empty account", "an empty list of our account"],
 )
-def test_where_ivs_shows_nothing_of_ours_nothing_is_recorded_as_gone(full: Deployment, ivs: SimulatedIvs) -> None:
+def test_nothing_is_recorded_as_absent_if_ivs_shows_nothing_of_ours(full: Deployment, ivs: SimulatedIvs) -> None:
     ivs.refuse["ImportPlaybackKeyPair"] = outage()
     before, full.ivs = full.store.keys.list(), ivs
     for _ in range(4):
@@ -418,7 +418,7 @@ def test_where_ivs_shows_nothing_of_ours_nothing_is_recorded_as_gone(full: Deplo
     assert [r for r in full.store.keys.list() if r.placements] == before
 
 
-def test_pairs_of_others_in_a_local_ivs_prove_no_account(full: Deployment) -> None:
+def test_foreign_pairs_in_a_local_ivs_do_not_verify_the_account(full: Deployment) -> None:
     """Every local IVS has the same account."""
     full.store.deployment.bind("local")
     full.ivs = Elsewhere()
@@ -429,7 +429,7 @@ def test_pairs_of_others_in_a_local_ivs_prove_no_account(full: Deployment) -> No
     assert full.store.keys.list() == before
 
 
-def test_pairs_of_others_in_aws_prove_the_account(full: Deployment) -> None:
+def test_foreign_pairs_in_aws_verify_the_account(full: Deployment) -> None:
     full.store.deployment.bind("aws")
     full.ivs = Elsewhere()
     full.ivs.add_foreign(EAST, 3)
@@ -439,8 +439,8 @@ def test_pairs_of_others_in_aws_prove_the_account(full: Deployment) -> None:
 
 @pytest.mark.parametrize("error", [outage(), throttle()], ids=["outage", "throttle"])
 @pytest.mark.parametrize("operation", ["ListPlaybackKeyPairs", "GetPlaybackKeyPair"])
-def test_what_fails_proves_nothing(full: Deployment, operation: str, error: ControlPlaneError) -> None:
-    lost = gone(full)
+def test_errors_confirm_nothing(full: Deployment, operation: str, error: ControlPlaneError) -> None:
+    lost = absent_active_key(full)
     full.reconcile()
     full.ivs.refuse[operation] = error
     for _ in range(20):
@@ -449,7 +449,7 @@ def test_what_fails_proves_nothing(full: Deployment, operation: str, error: Cont
     assert len(full.ivs.pairs) == 3
 
 
-def test_a_list_that_leaves_out_what_ivs_holds_proves_nothing(full: Deployment) -> None:
+def test_an_incomplete_list_confirms_nothing(full: Deployment) -> None:
     full.confirm()
     before = full.store.keys.list()
     listed = full.ivs._ListPlaybackKeyPairs
@@ -468,7 +468,7 @@ def test_a_list_that_leaves_out_what_ivs_holds_proves_nothing(full: Deployment) 
 # --- a compromise is on the pair itself
 
 
-def test_a_compromise_whose_deletion_fails_is_tagged_on_the_pair(with_standby: Deployment) -> None:
+def test_a_compromised_pair_that_cannot_be_deleted_is_tagged(with_standby: Deployment) -> None:
     bad = with_standby.rotate()
     with_standby.ivs.refuse["DeletePlaybackKeyPair"] = outage()
     commands.compromise(with_standby.context(), bad, [EAST], include_standby=False)
@@ -476,7 +476,7 @@ def test_a_compromise_whose_deletion_fails_is_tagged_on_the_pair(with_standby: D
     assert pair["tags"][COMPROMISED_TAG].endswith("Z")
 
 
-def test_a_tag_that_cannot_be_set_fails_and_delays_no_deletion(migrated: Path, tmp_path: Path) -> None:
+def test_a_failure_to_tag_does_not_delay_other_deletions(migrated: Path, tmp_path: Path) -> None:
     deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
     deployment.generate(EAST, WEST)
     deployment.ivs.refuse["TagResource"] = outage()
@@ -492,7 +492,7 @@ def test_a_tag_that_cannot_be_set_fails_and_delays_no_deletion(migrated: Path, t
 
 @pytest.fixture
 def tagged(migrated: Path, tmp_path: Path) -> Deployment:
-    """Restored from before a compromise whose deletion did not come about."""
+    """Restored from before a compromise whose pair could not be deleted."""
     deployment = Deployment(migrated, tmp_path / "backup.db", standby=True)
     deployment.generate(EAST, WEST)
     deployment.clock.advance(POLICY.propagation_seconds)
@@ -503,7 +503,7 @@ def tagged(migrated: Path, tmp_path: Path) -> Deployment:
     return deployment
 
 
-def test_a_restored_store_does_not_revive_a_key_whose_pair_is_tagged(tagged: Deployment) -> None:
+def test_a_tagged_key_is_not_used_after_a_restore(tagged: Deployment) -> None:
     bad = tagged.active()
     assert bad in tagged.held()
     tagged.reconcile(EAST, WEST)
@@ -516,7 +516,7 @@ def test_a_restored_store_does_not_revive_a_key_whose_pair_is_tagged(tagged: Dep
 
 
 def test_a_tag_shows_that_other_keys_may_have_signed(tagged: Deployment) -> None:
-    """A standby that cannot be opened, imported long ago, took over at a time that the restored store has forgotten."""
+    """A standby that can no longer be decrypted took over in the period that the restored store has lost."""
     [(standby, _)] = tagged.placements(EAST, PREPARED)
     tagged.clock.advance(POLICY.drain_seconds(3600))
     tagged.vault.remove(standby.id)
@@ -547,10 +547,10 @@ def test_a_tagged_pair_without_our_other_tags_is_not_adopted(with_standby: Deplo
     arn = with_standby.ivs.add_pair(WEST, key.public_key(), {COMPROMISED_TAG: "2027-01-15T08:00:00Z"})
     with pytest.raises(Conflict, match="compromised"):
         import_key(with_standby.context(), key, [WEST], [arn])
-    assert arn in with_standby.ivs.pairs, "it may be somebody else's"
+    assert arn in with_standby.ivs.pairs, "it may belong to somebody else"
 
 
-def test_a_tagged_pair_of_ours_whose_key_the_store_does_not_know_is_deleted(with_standby: Deployment) -> None:
+def test_a_tagged_pair_of_an_unknown_key_is_deleted(with_standby: Deployment) -> None:
     deployment_id = with_standby.store.deployment.read().id
     tags = {DEPLOYMENT_TAG: deployment_id, KEY_TAG: "k99", COMPROMISED_TAG: "2027-01-15T08:00:00Z"}
     [stray] = with_standby.ivs.add_foreign(WEST, tags=tags)
@@ -562,14 +562,14 @@ def test_a_tagged_pair_of_ours_whose_key_the_store_does_not_know_is_deleted(with
     assert not with_standby.store.journal.open_entries()
 
 
-def test_looking_changes_nothing(tagged: Deployment) -> None:
+def test_an_inventory_changes_nothing(tagged: Deployment) -> None:
     before = tagged.store.keys.list()
     inventory = take_inventory(tagged.context(), EAST)
     assert tagged.store.keys.list() == before
     assert any("compromised" in finding for finding in texts(inventory.problems))
 
 
-def test_another_account_is_still_refused(full: Deployment) -> None:
+def test_another_account_is_still_rejected(full: Deployment) -> None:
     full.ivs = SimulatedIvs("210987654321")
     full.ivs.add_foreign(EAST)
     [result] = full.reconcile()

@@ -1,4 +1,4 @@
-"""Keys that end because somebody asked: retired, deleted by ARN, compromised and gone."""
+"""Keys that are retired, deleted by ARN, or deleted after a compromise, on request."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ def deployment(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
     return InMemoryDeployment(migrated, tmp_path / "keys")
 
 
-def test_retiring_the_key_that_signs_is_a_wish_for_another(deployment: InMemoryDeployment) -> None:
+def test_retiring_the_active_key_requests_a_rotation(deployment: InMemoryDeployment) -> None:
     key_id = deployment.generate(EAST, WEST).id
     request = retire(deployment.context(), key_id, (EAST,), "ada")
     assert request is not None
     assert (dict(request.previous_key_ids), request.requested_by) == ({EAST: key_id}, "ada")
-    assert deployment.active() == key_id, "only a wish so far"
+    assert deployment.active() == key_id, "only requested so far"
     commands.reconcile_and_wait(deployment.context(), (EAST,))
     assert deployment.active() != key_id
-    assert deployment.active(WEST) == key_id, "it was not asked for there"
+    assert deployment.active(WEST) == key_id, "no rotation was requested there"
 
 
-def test_retiring_a_key_that_stands_ready_deletes_its_pair(deployment: InMemoryDeployment) -> None:
+def test_retiring_a_standby_deletes_its_pair(deployment: InMemoryDeployment) -> None:
     deployment.generate()
     ready = deployment.generate()
     assert retire(deployment.context(), ready.id, (EAST,), "ada") is None
@@ -44,7 +44,7 @@ def test_retiring_a_key_that_stands_ready_deletes_its_pair(deployment: InMemoryD
     deployment.check_settled(EAST)
 
 
-def test_retiring_what_already_retires_changes_nothing(deployment: InMemoryDeployment) -> None:
+def test_retiring_a_retiring_key_changes_nothing(deployment: InMemoryDeployment) -> None:
     first = deployment.generate()
     deployment.rotate()
     before = deployment.store.keys.list()
@@ -54,7 +54,7 @@ def test_retiring_what_already_retires_changes_nothing(deployment: InMemoryDeplo
         retire(deployment.context(), "k0", (EAST,), "ada")
 
 
-def test_a_key_that_was_only_made_is_forgotten(deployment: InMemoryDeployment) -> None:
+def test_a_key_that_was_never_imported_is_discarded(deployment: InMemoryDeployment) -> None:
     deployment.ivs.refuse["ImportPlaybackKeyPair"] = throttle()
     with pytest.raises(type(throttle())):
         deployment.generate()
@@ -65,7 +65,7 @@ def test_a_key_that_was_only_made_is_forgotten(deployment: InMemoryDeployment) -
 
 
 @pytest.mark.parametrize("tags", [{}, {DEPLOYMENT_TAG: "another", KEY_TAG: "k9"}, {KEY_TAG: "k1"}])
-def test_a_pair_of_others_is_never_deleted_whoever_asks(deployment: InMemoryDeployment, tags: dict[str, str]) -> None:
+def test_a_foreign_pair_is_never_deleted(deployment: InMemoryDeployment, tags: dict[str, str]) -> None:
     deployment.generate()
     (arn,) = deployment.ivs.add_foreign(EAST, tags=tags)
     with pytest.raises(KeyPairNotOwned, match="does not have the tag of this deployment"):
@@ -73,7 +73,7 @@ def test_a_pair_of_others_is_never_deleted_whoever_asks(deployment: InMemoryDepl
     assert arn in deployment.ivs.pairs
 
 
-def test_a_pair_of_ours_goes_by_its_arn_under_the_rules_of_its_key(deployment: InMemoryDeployment) -> None:
+def test_deletion_by_arn_follows_the_rules_for_keys(deployment: InMemoryDeployment) -> None:
     active = deployment.generate()
     ready = deployment.generate()
     with pytest.raises(Conflict, match="is active in"):
@@ -83,7 +83,7 @@ def test_a_pair_of_ours_goes_by_its_arn_under_the_rules_of_its_key(deployment: I
     deployment.check_settled(EAST)
 
 
-def test_a_pair_that_lost_its_tags_is_still_ours_where_the_store_knows_it(deployment: InMemoryDeployment) -> None:
+def test_a_recorded_pair_without_tags_can_be_deleted(deployment: InMemoryDeployment) -> None:
     deployment.generate()
     ready = deployment.generate()
     arn = ready.placements[0].arn
@@ -92,14 +92,14 @@ def test_a_pair_that_lost_its_tags_is_still_ours_where_the_store_knows_it(deploy
     assert arn not in deployment.ivs.pairs
 
 
-def test_our_tag_with_a_key_that_the_store_does_not_know_goes_only_when_it_is_named(
+def test_a_pair_of_an_unknown_key_is_deleted_only_by_its_arn(
     deployment: InMemoryDeployment,
 ) -> None:
     deployment.generate()
     ours = {DEPLOYMENT_TAG: deployment.store.deployment.read().id, KEY_TAG: "klost"}
     arn = deployment.ivs.add_pair(EAST, generate().public_key(), ours)
     deployment.reconcile()
-    assert arn in deployment.ivs.pairs, "never in the background"
+    assert arn in deployment.ivs.pairs, "never automatically"
     delete_pair(deployment.context(), arn)
     assert arn not in deployment.ivs.pairs
     (entry,) = deployment.store.journal.history("klost", 5)
@@ -108,28 +108,28 @@ def test_our_tag_with_a_key_that_the_store_does_not_know_goes_only_when_it_is_na
         delete_pair(deployment.context(), arn)
 
 
-def test_a_compromised_pair_is_deleted_again_and_again_until_it_is_gone(deployment: InMemoryDeployment) -> None:
+def test_the_deletion_of_a_compromised_pair_is_retried(deployment: InMemoryDeployment) -> None:
     key_id = deployment.generate().id
     deployment.ivs.refuse["DeletePlaybackKeyPair"] = outage()
-    began_at = deployment.clock.at()
+    started_at = deployment.clock.at()
     commands.compromise(deployment.context(), key_id, (EAST,), include_standby=False)
     record = require_key(deployment.store.keys.list(), key_id)
-    (left,) = compromise_report(record, POLICY)
+    (report,) = compromise_report(record, POLICY)
     longest = record.placements[0].longest_ttl_seconds
-    assert left == (EAST, None, began_at + timedelta(seconds=POLICY.drain_seconds(longest)))
+    assert report == (EAST, None, started_at + timedelta(seconds=POLICY.drain_seconds(longest)))
     deployment.slept.clear()
     wait_until_deleted(deployment.context(), key_id, (EAST,))
-    assert deployment.slept == list(RETRY_PAUSES_SECONDS), "then it is left to whoever performs next"
+    assert deployment.slept == list(RETRY_PAUSES_SECONDS), "then it is left to the rotation leader"
     deployment.ivs.refuse.clear()
     wait_until_deleted(deployment.context(), key_id, (EAST,))
-    (gone,) = compromise_report(require_key(deployment.store.keys.list(), key_id), POLICY)
-    assert gone.deleted_at == gone.valid_until == deployment.clock.at()
+    (final,) = compromise_report(require_key(deployment.store.keys.list(), key_id), POLICY)
+    assert final.deleted_at == final.valid_until == deployment.clock.at()
     before = len(deployment.slept)
     wait_until_deleted(deployment.context(), key_id, (EAST,))
     assert len(deployment.slept) == before
 
 
-def test_what_was_gone_before_a_compromise_is_no_part_of_what_it_left(deployment: InMemoryDeployment) -> None:
+def test_a_pair_deleted_before_the_compromise_is_not_in_its_report(deployment: InMemoryDeployment) -> None:
     record = import_key(deployment.context(), generate(), (EAST,))
     commands.delete(deployment.context(), record.id, (EAST,))
     deployment.clock.advance(1)

@@ -1,4 +1,4 @@
-"""Every secret moves to the current wrapping key; killed at any step, each can still be opened."""
+"""Every secret is rewrapped with the current key, and can be decrypted after a crash at any step."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ KEYS = {f"k{number}": keypair.generate() for number in range(3)}
 
 
 class Deployment:
-    """Private keys and subject keys under an old passphrase, and the keys that move them."""
+    """Private keys and subject keys under an old passphrase, and the keys to rewrap them with."""
 
     def __init__(self, kind: str, migrated: Path, folder: Path, current: WrappingKey | None = None) -> None:
         self.store = store_in_memory(migrated)
         self.current, self.old = current or passphrase(NEW), passphrase(OLD)
         self._kind, self._folder = kind, folder
         self.reports: list[str] = []
-        was = register_kek(self.store.kek_registry, self.old)
+        old_cipher = register_kek(self.store.kek_registry, self.old)
         for key_id, key in KEYS.items():
-            self.vault(was).put(key_id, key)
+            self.vault(old_cipher).put(key_id, key)
         for version in (1, 2):
-            secret = was.encrypt_secret(SUBJECT_KEY_PURPOSE, b"%d" % version * 32)
+            secret = old_cipher.encrypt_secret(SUBJECT_KEY_PURPOSE, b"%d" % version * 32)
             self.store.deployment.add_subject_key(version, secret)
         self.cipher = register_kek(self.store.kek_registry, self.current, self.old)
 
@@ -59,17 +59,17 @@ class Deployment:
             report=self.reports.append,
         )
 
-    def check_readable(self, cipher: SecretCipher) -> None:
-        """Everything opens, as what it was."""
+    def check_decryptable(self, cipher: SecretCipher) -> None:
+        """Assert that every secret decrypts to its original value."""
         for key_id, key in KEYS.items():
             assert self.vault(cipher).load(key_id).private_numbers() == key.private_numbers()
         for kept in self.store.deployment.subject_keys():
             opened = cipher.decrypt_secret(SUBJECT_KEY_PURPOSE, kept.wrapped)
             assert opened == b"%d" % kept.version * 32
 
-    def check_moved(self) -> None:
-        """Nothing is left under the old one, on whose word nobody starts any more."""
-        self.check_readable(SecretCipher(self.current))
+    def check_rewrapped(self) -> None:
+        """Assert that no secret is under the old key, and that the registry no longer has it."""
+        self.check_decryptable(SecretCipher(self.current))
         assert not rewrap.pending_secrets(self.context())
         assert [key.name for key in self.store.kek_registry.list()] == [self.current.name]
 
@@ -79,22 +79,22 @@ def deployment(request: pytest.FixtureRequest, migrated: Path, tmp_path: Path) -
     return Deployment(request.param, migrated, tmp_path / "keys")
 
 
-def test_everything_moves_and_then_nothing_is_left_to_do(deployment: Deployment) -> None:
-    left = rewrap.pending_secrets(deployment.context())
-    everything = [*(f"private key {key_id}" for key_id in KEYS), "subject key 2", "subject key 1"]
-    assert [s.name for s in left] == everything
-    assert {s.kek_name for s in left} == {deployment.old.name}
-    deployment.check_readable(SecretCipher(deployment.old))
-    moved = rewrap.rewrap(deployment.context())
-    assert [s.name for s in moved] == everything
+def test_all_secrets_are_rewrapped_and_then_none_is_pending(deployment: Deployment) -> None:
+    pending = rewrap.pending_secrets(deployment.context())
+    all_names = [*(f"private key {key_id}" for key_id in KEYS), "subject key 2", "subject key 1"]
+    assert [s.name for s in pending] == all_names
+    assert {s.kek_name for s in pending} == {deployment.old.name}
+    deployment.check_decryptable(SecretCipher(deployment.old))
+    rewrapped = rewrap.rewrap(deployment.context())
+    assert [s.name for s in rewrapped] == all_names
     assert deployment.reports[0] == f"private key k0: rewrapped from {deployment.old.name} to {deployment.current.name}"
-    deployment.check_moved()
+    deployment.check_rewrapped()
     assert rewrap.rewrap(deployment.context()) == []
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before its effect", "after its effect"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_killed_at_any_step_everything_opens_and_the_next_run_ends_it(
+def test_after_a_crash_at_any_step_secrets_decrypt_and_the_next_run_finishes(
     kind: str, after: bool, migrated: Path, tmp_path: Path
 ) -> None:
     crashes = 0
@@ -106,25 +106,25 @@ def test_killed_at_any_step_everything_opens_and_the_next_run_ends_it(
             crashes += 1
         else:
             break
-        deployment.check_readable(deployment.cipher)
+        deployment.check_decryptable(deployment.cipher)
         rewrap.rewrap(deployment.context())
-        deployment.check_moved()
+        deployment.check_rewrapped()
         deployment.store.close()
     assert crashes >= 15, "every step was tried"
 
 
-def test_a_move_to_kms_and_back(migrated: Path, tmp_path: Path) -> None:
+def test_secrets_are_rewrapped_to_kms_and_back(migrated: Path, tmp_path: Path) -> None:
     kms = FakeKms()
     deployment = Deployment("store", migrated, tmp_path, current=kms)
     rewrap.rewrap(deployment.context())
-    deployment.check_moved()
+    deployment.check_rewrapped()
     deployment.current, deployment.old = passphrase(OLD), passphrase(OLD)
     deployment.cipher = register_kek(deployment.store.kek_registry, deployment.current, kms)
     assert len(rewrap.rewrap(deployment.context())) == 5
-    deployment.check_moved()
+    deployment.check_rewrapped()
 
 
-def test_what_the_release_before_wrote_gets_the_name_of_its_passphrase(migrated: Path, tmp_path: Path) -> None:
+def test_unnamed_envelopes_get_the_name_of_their_passphrase(migrated: Path, tmp_path: Path) -> None:
     deployment = Deployment("files", migrated, tmp_path, current=passphrase(OLD))
     (tmp_path / "k0.pem").write_bytes(keypair.private_pem(KEYS["k0"], OLD.encode()))
     [kept, _] = deployment.store.deployment.subject_keys()
@@ -135,33 +135,33 @@ def test_what_the_release_before_wrote_gets_the_name_of_its_passphrase(migrated:
         ("subject key 2", UNNAMED),
     }
     rewrap.rewrap(deployment.context())
-    deployment.check_moved()
+    deployment.check_rewrapped()
 
 
-def test_one_that_cannot_be_opened_delays_no_other_and_the_old_key_stays_known(deployment: Deployment) -> None:
-    """Whoever takes the old key away then would lose it."""
-    stranger = passphrase("0c" * 32)
-    deployment.vault(SecretCipher(stranger)).put("k00", keypair.generate())
-    with pytest.raises(WrappingKeyUnknown, match=stranger.name):
+def test_an_undecryptable_secret_delays_no_other_and_the_old_key_stays_registered(deployment: Deployment) -> None:
+    """Without the old key the secret would be lost."""
+    unknown_key = passphrase("0c" * 32)
+    deployment.vault(SecretCipher(unknown_key)).put("k00", keypair.generate())
+    with pytest.raises(WrappingKeyUnknown, match=unknown_key.name):
         rewrap.rewrap(deployment.context())
     assert any("private key k00: skipped" in line for line in deployment.reports)
     assert [s.name for s in rewrap.pending_secrets(deployment.context())] == ["private key k00"]
     assert len(deployment.store.kek_registry.list()) == 2
-    deployment.check_readable(SecretCipher(deployment.current))
+    deployment.check_decryptable(SecretCipher(deployment.current))
 
 
-def test_a_key_service_that_does_not_answer_changes_nothing(migrated: Path, tmp_path: Path) -> None:
+def test_an_outage_of_kms_changes_nothing(migrated: Path, tmp_path: Path) -> None:
     kms = FakeKms()
     deployment = Deployment("files", migrated, tmp_path, current=kms)
     kms.away = True
     with pytest.raises(WrappingKeyUnavailable):
         rewrap.rewrap(deployment.context())
-    deployment.check_readable(SecretCipher(deployment.old))
+    deployment.check_decryptable(SecretCipher(deployment.old))
     assert len(deployment.store.kek_registry.list()) == 2
 
 
-class Meanwhile:
-    """A vault on which somebody else acts just before each replacement."""
+class ConcurrentVault:
+    """A vault in which another process acts just before each replacement."""
 
     def __init__(self, vault: Vault, act: str) -> None:
         self._vault, self._act = vault, act
@@ -169,53 +169,53 @@ class Meanwhile:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._vault, name)
 
-    def replace(self, key_id: str, inventory: bytes, wrapped: bytes) -> bool:
+    def replace(self, key_id: str, seen: bytes, wrapped: bytes) -> bool:
         if self._act == "remove":
             self._vault.remove(key_id)
         elif self._act == "rewrap":
-            assert self._vault.replace(key_id, inventory, wrapped + b"\n")
-        return self._vault.replace(key_id, inventory, wrapped)
+            assert self._vault.replace(key_id, seen, wrapped + b"\n")
+        return self._vault.replace(key_id, seen, wrapped)
 
 
 @pytest.mark.parametrize("act", ["remove", "rewrap"])
-def test_a_key_that_another_moved_or_removed_first_is_left_to_them(deployment: Deployment, act: str) -> None:
+def test_a_key_that_another_process_rewrapped_or_removed_first_is_skipped(deployment: Deployment, act: str) -> None:
     context = deployment.context()
-    moved = rewrap.rewrap(replace(context, vault=Meanwhile(deployment.vault(deployment.cipher), act)))
-    assert {s.name for s in moved} == {"subject key 1", "subject key 2"}
+    rewrapped = rewrap.rewrap(replace(context, vault=ConcurrentVault(deployment.vault(deployment.cipher), act)))
+    assert {s.name for s in rewrapped} == {"subject key 1", "subject key 2"}
     assert deployment.vault(deployment.cipher).key_ids() == (frozenset() if act == "remove" else KEYS.keys())
     assert not rewrap.pending_secrets(context)
 
 
-def test_a_key_that_is_made_under_the_old_one_meanwhile_moves_too(deployment: Deployment) -> None:
-    """By a worker that has not been told: between the last look and the end."""
+def test_a_key_stored_under_the_old_key_meanwhile_is_rewrapped_too(deployment: Deployment) -> None:
+    """By a worker with older settings, between the last check and the end."""
     late = iter([True])
-    keep_only = deployment.store.kek_registry.retain_only
+    retain_only = deployment.store.kek_registry.retain_only
 
-    class Known:
+    class RegistryWithLateKey:
         def __getattr__(self, name: str) -> Any:
             return getattr(deployment.store.kek_registry, name)
 
         def retain_only(self, name: str) -> None:
             if next(late, False):
                 deployment.vault(SecretCipher(deployment.old)).put("late", KEYS["k0"])
-            keep_only(name)
+            retain_only(name)
 
-    moved = rewrap.rewrap(replace(deployment.context(), kek_registry=Known()))
-    assert "private key late" in {s.name for s in moved}
-    deployment.check_moved()
+    rewrapped = rewrap.rewrap(replace(deployment.context(), kek_registry=RegistryWithLateKey()))
+    assert "private key late" in {s.name for s in rewrapped}
+    deployment.check_rewrapped()
 
 
-def test_what_opens_as_something_else_replaces_nothing(deployment: Deployment) -> None:
-    class Confused(SecretCipher):
+def test_an_envelope_that_decrypts_to_something_else_is_not_stored(deployment: Deployment) -> None:
+    class WrongKeyCipher(SecretCipher):
         def encrypt_key(self, private_key: keypair.PrivateKey) -> bytes:
             return super().encrypt_key(keypair.generate())
 
     with pytest.raises(Exception, match="decrypts to something else"):
-        rewrap.rewrap(replace(deployment.context(), cipher=Confused(deployment.current, deployment.old)))
-    deployment.check_readable(SecretCipher(deployment.current, deployment.old))
+        rewrap.rewrap(replace(deployment.context(), cipher=WrongKeyCipher(deployment.current, deployment.old)))
+    deployment.check_decryptable(SecretCipher(deployment.current, deployment.old))
 
 
-def test_a_damaged_key_is_named(deployment: Deployment) -> None:
+def test_a_damaged_key_is_an_error(deployment: Deployment) -> None:
     vault = deployment.vault(deployment.cipher)
     kept = vault.read_envelope("k1")
     assert vault.replace("k1", kept, kept.replace(b"-----BEGIN", b"-----BEGUN"))

@@ -1,4 +1,4 @@
-"""The life of our keys, performed on a real store and vault and a simulated IVS."""
+"""The key lifecycle on a real store and vault and a simulated IVS."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def deployment(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
     return InMemoryDeployment(migrated, tmp_path / "keys")
 
 
-def test_generate_makes_a_key_that_ivs_holds_and_the_vault_keeps(deployment: InMemoryDeployment) -> None:
+def test_generate_stores_and_imports_a_key(deployment: InMemoryDeployment) -> None:
     record = deployment.generate()
     [pair] = deployment.ivs.pairs.values()
     private_key = deployment.vault.load(record.id)
@@ -35,7 +35,7 @@ def test_generate_makes_a_key_that_ivs_holds_and_the_vault_keeps(deployment: InM
     deployment.check_settled(EAST)
 
 
-def test_a_key_is_held_for_the_lead_before_it_signs(deployment: InMemoryDeployment) -> None:
+def test_a_key_becomes_active_after_its_propagation_delay(deployment: InMemoryDeployment) -> None:
     record = deployment.generate()
     placement = record.placements[0]
     assert placement.activated_at is not None
@@ -43,29 +43,29 @@ def test_a_key_is_held_for_the_lead_before_it_signs(deployment: InMemoryDeployme
     assert deployment.slept == [POLICY.propagation_seconds]
 
 
-def test_the_longest_life_is_recorded_before_the_key_signs(deployment: InMemoryDeployment) -> None:
+def test_the_longest_lifetime_is_recorded_before_the_key_signs(deployment: InMemoryDeployment) -> None:
     deployment.store.deployment.set_max_ttl_seconds(7200)
     assert deployment.generate().placements[0].longest_ttl_seconds == 7200
 
 
-def test_a_key_works_in_every_region_at_once(deployment: InMemoryDeployment) -> None:
+def test_a_key_becomes_active_in_every_region(deployment: InMemoryDeployment) -> None:
     record = deployment.generate(EAST, WEST)
     assert deployment.active(EAST) == deployment.active(WEST) == record.id
     assert len({pair["material"] for pair in deployment.ivs.pairs.values()}) == 1
     deployment.check_settled(EAST, WEST)
 
 
-def test_rotation_puts_the_next_key_to_work_and_lets_the_former_drain(deployment: InMemoryDeployment) -> None:
+def test_a_rotation_activates_the_next_key_and_the_former_drains(deployment: InMemoryDeployment) -> None:
     former, latter = deployment.generate().id, deployment.rotate()
     assert former != latter
     assert deployment.active() == latter
     [(retiring, _)] = deployment.placements(EAST, KeyState.RETIRING)
     assert retiring.id == former
-    assert len(deployment.ivs.pairs) == 2, "the former's tokens are still admitted"
+    assert len(deployment.ivs.pairs) == 2, "tokens of the former key are still accepted"
     deployment.check_settled(EAST)
 
 
-def test_a_key_is_deleted_only_when_its_last_token_has_ended(deployment: InMemoryDeployment) -> None:
+def test_a_key_is_deleted_only_when_its_last_token_has_expired(deployment: InMemoryDeployment) -> None:
     former = deployment.generate().id
     deployment.rotate()
     [(_, placement)] = deployment.placements(EAST, KeyState.RETIRING)
@@ -80,7 +80,7 @@ def test_a_key_is_deleted_only_when_its_last_token_has_ended(deployment: InMemor
     deployment.check_settled(EAST)
 
 
-def test_a_looser_ceiling_prolongs_the_drain_of_a_key_that_still_may_sign(deployment: InMemoryDeployment) -> None:
+def test_a_higher_ttl_limit_prolongs_the_drain_of_a_key_that_may_still_sign(deployment: InMemoryDeployment) -> None:
     deployment.generate()
     deployment.rotate()
     deployment.store.deployment.set_max_ttl_seconds(86_400)
@@ -89,7 +89,7 @@ def test_a_looser_ceiling_prolongs_the_drain_of_a_key_that_still_may_sign(deploy
     assert len(deployment.ivs.pairs) == 2
 
 
-def test_the_private_half_stays_until_the_key_is_gone_everywhere(deployment: InMemoryDeployment) -> None:
+def test_the_private_key_is_stored_until_all_pairs_are_deleted(deployment: InMemoryDeployment) -> None:
     former = deployment.generate(EAST, WEST).id
     deployment.rotate(EAST, WEST)
     deployment.drain()
@@ -102,7 +102,7 @@ def test_the_private_half_stays_until_the_key_is_gone_everywhere(deployment: InM
     deployment.check_settled(EAST, WEST)
 
 
-def test_rotating_again_and_again_stays_within_the_quota(deployment: InMemoryDeployment) -> None:
+def test_repeated_rotations_stay_within_the_quota(deployment: InMemoryDeployment) -> None:
     for _ in range(5):
         deployment.rotate()
         deployment.drain()
@@ -110,7 +110,7 @@ def test_rotating_again_and_again_stays_within_the_quota(deployment: InMemoryDep
         assert len(deployment.ivs.pairs) <= 2
 
 
-def test_rotating_too_quickly_is_refused_and_lists_what_fills_the_slots(deployment: InMemoryDeployment) -> None:
+def test_rotating_too_quickly_is_rejected_with_the_pairs_in_the_slots(deployment: InMemoryDeployment) -> None:
     foreign = deployment.ivs.add_foreign(EAST)
     deployment.generate()
     deployment.rotate()
@@ -126,7 +126,7 @@ def test_rotating_too_quickly_is_refused_and_lists_what_fills_the_slots(deployme
     assert foreign[0] in deployment.ivs.pairs
 
 
-def test_a_full_region_says_when_a_pair_of_ours_makes_room(deployment: InMemoryDeployment) -> None:
+def test_the_error_for_a_full_region_says_when_a_slot_frees(deployment: InMemoryDeployment) -> None:
     deployment.ivs.add_foreign(EAST)
     deployment.generate()
     deployment.rotate()
@@ -136,14 +136,16 @@ def test_a_full_region_says_when_a_pair_of_ours_makes_room(deployment: InMemoryD
     for ask in (deployment.rotate, lambda: commands.generate(deployment.context(), [EAST])):
         with pytest.raises(KeyPairQuotaReached) as raised:
             ask()
-        assert f"Key {retiring.id} drains until {ends_at:%Y-%m-%dT%H:%M:%SZ}, in " in raised.value.message
+        assert f"when key {retiring.id} has drained" in raised.value.message
     assert 900 < seconds < 3 * 3600
     assert f"in {seconds / 60:.0f} minutes" in raised.value.message
 
 
-@pytest.mark.parametrize("standby", [False, True], ids=["signing", "signing and standing by"])
-def test_a_region_that_others_fill_is_said_to_need_a_hand(deployment: InMemoryDeployment, standby: bool) -> None:
-    """Nothing of ours is on its way out there."""
+@pytest.mark.parametrize("standby", [False, True], ids=["active", "active and standby"])
+def test_the_error_for_a_region_full_of_foreign_pairs_asks_to_free_a_slot(
+    deployment: InMemoryDeployment, standby: bool
+) -> None:
+    """None of our keys is draining there."""
     deployment.generate()
     if standby:
         ready = commands.generate(deployment.context(), [EAST]).id
@@ -151,11 +153,11 @@ def test_a_region_that_others_fill_is_said_to_need_a_hand(deployment: InMemoryDe
     with pytest.raises(KeyPairQuotaReached) as raised:
         commands.generate(deployment.context(), [EAST])
     assert "drains" not in raised.value.message
-    assert "No pair of ours is on its way out" in raised.value.message
+    assert "None of our keys is draining" in raised.value.message
     assert raised.value.remedy == Remedy(Action.FREE_KEY_SLOT, {"key_ids": ready if standby else "", "foreign": "true"})
 
 
-def test_a_key_that_no_region_had_room_for_is_taken_when_another_is_asked_for(deployment: InMemoryDeployment) -> None:
+def test_a_key_that_no_region_had_a_slot_for_is_used_next(deployment: InMemoryDeployment) -> None:
     signing = deployment.generate().id
     foreign = deployment.ivs.add_foreign(EAST, 2)
     for _ in range(2):
@@ -167,19 +169,19 @@ def test_a_key_that_no_region_had_room_for_is_taken_when_another_is_asked_for(de
     assert [record.id for record, _ in deployment.placements(EAST, KeyState.PREPARED)] == [made]
 
 
-def test_in_a_full_region_nothing_is_made_or_imported(deployment: InMemoryDeployment) -> None:
+def test_in_a_full_region_no_key_is_generated_or_imported(deployment: InMemoryDeployment) -> None:
     foreign = deployment.ivs.add_foreign(EAST, 3)
     for _ in range(2):
         with pytest.raises(KeyPairQuotaReached):
             deployment.generate()
     assert not deployment.ivs.asked("ImportPlaybackKeyPair")
-    assert not deployment.store.keys.list(), "a key that could go nowhere is not made"
+    assert not deployment.store.keys.list(), "no key is generated without a free slot"
     del deployment.ivs.pairs[foreign[0]]
     deployment.generate()
     deployment.check_settled(EAST)
 
 
-def test_what_others_imported_is_counted_and_never_touched(deployment: InMemoryDeployment) -> None:
+def test_foreign_pairs_are_counted_and_never_changed(deployment: InMemoryDeployment) -> None:
     """Pairs without our tag, and pairs of another deployment, whatever key id they name."""
     other = {DEPLOYMENT_TAG: "another deployment", KEY_TAG: "k1"}
     foreign = deployment.ivs.add_foreign(EAST, 1, other)
@@ -192,7 +194,7 @@ def test_what_others_imported_is_counted_and_never_touched(deployment: InMemoryD
 
 
 @pytest.mark.parametrize("lost", ["before", "after"])
-def test_a_lost_import_is_found_again_and_not_repeated(deployment: InMemoryDeployment, lost: Lost) -> None:
+def test_an_import_with_a_lost_response_is_found_and_not_repeated(deployment: InMemoryDeployment, lost: Lost) -> None:
     deployment.ivs.lose["ImportPlaybackKeyPair"] = lost
     with pytest.raises(ControlPlaneUnavailable):
         deployment.generate()
@@ -204,7 +206,7 @@ def test_a_lost_import_is_found_again_and_not_repeated(deployment: InMemoryDeplo
 
 
 @pytest.mark.parametrize("lost", ["before", "after"])
-def test_a_lost_deletion_is_made_good_by_the_next_run(deployment: InMemoryDeployment, lost: Lost) -> None:
+def test_a_lost_deletion_is_completed_by_the_next_run(deployment: InMemoryDeployment, lost: Lost) -> None:
     deployment.generate()
     deployment.rotate()
     deployment.drain()
@@ -216,7 +218,7 @@ def test_a_lost_deletion_is_made_good_by_the_next_run(deployment: InMemoryDeploy
     deployment.check_settled(EAST)
 
 
-def test_a_region_that_fails_delays_only_itself(deployment: InMemoryDeployment) -> None:
+def test_a_failing_region_does_not_delay_the_others(deployment: InMemoryDeployment) -> None:
     deployment.ivs.add_foreign(EAST, 3)
     with pytest.raises(KeyPairQuotaReached, match=EAST):
         deployment.generate(EAST, WEST)
@@ -224,7 +226,7 @@ def test_a_region_that_fails_delays_only_itself(deployment: InMemoryDeployment) 
 
 
 def test_credentials_of_another_account_delete_nothing(deployment: InMemoryDeployment) -> None:
-    """There a 404 would mean: deleted already."""
+    """Their 404 would be taken for "deleted already"."""
     deployment.generate()
     deployment.rotate()
     deployment.drain()
@@ -237,14 +239,14 @@ def test_credentials_of_another_account_delete_nothing(deployment: InMemoryDeplo
     [result] = deployment.reconcile(EAST)
     assert "999999999999" in "; ".join(texts(result.problems))
     assert deployment.placements(EAST, *ACCEPTED_STATES) == held
-    assert deployment.ivs.pairs == pairs, "what was imported there, to see whose account it is, is gone again"
+    assert deployment.ivs.pairs == pairs, "the key that was imported to find out the account is deleted again"
     deployment.ivs.account = account
     deployment.reconcile(EAST)
     assert not deployment.placements(EAST, KeyState.RETIRING)
     deployment.check_always()
 
 
-def test_another_account_is_refused_and_what_was_imported_there_is_removed(deployment: InMemoryDeployment) -> None:
+def test_another_account_is_rejected_and_the_import_there_is_undone(deployment: InMemoryDeployment) -> None:
     deployment.store.deployment.bind_account("999999999999")
     with pytest.raises(ForeignDeployment, match="999999999999"):
         deployment.generate()
@@ -254,8 +256,8 @@ def test_another_account_is_refused_and_what_was_imported_there_is_removed(deplo
     deployment.check_settled(EAST)
 
 
-def test_a_prepared_key_whose_private_half_is_lost_is_never_put_to_work(deployment: InMemoryDeployment) -> None:
-    """As when it was made on another machine: activating it would end all signing."""
+def test_a_prepared_key_without_its_private_key_is_never_activated(deployment: InMemoryDeployment) -> None:
+    """For example because it was generated on another machine: activating it would end all signing."""
     former = deployment.generate().id
     ready = deployment.generate()
     deployment.vault.remove(ready.id)
@@ -264,7 +266,7 @@ def test_a_prepared_key_whose_private_half_is_lost_is_never_put_to_work(deployme
     assert not deployment.placements(EAST, KeyState.PREPARED)
 
 
-def test_a_key_that_signs_and_whose_private_half_is_lost_is_followed_by_another(deployment: InMemoryDeployment) -> None:
+def test_an_active_key_without_its_private_key_is_replaced(deployment: InMemoryDeployment) -> None:
     former = deployment.generate().id
     deployment.vault.remove(former)
     deployment.reconcile()
@@ -273,7 +275,7 @@ def test_a_key_that_signs_and_whose_private_half_is_lost_is_followed_by_another(
     assert deployment.active() != former
 
 
-def test_a_record_whose_private_half_never_was_is_forgotten(deployment: InMemoryDeployment) -> None:
+def test_a_record_without_a_private_key_is_discarded(deployment: InMemoryDeployment) -> None:
     deployment.store.keys.add("lost", "fp", b"public half", deployment.clock.at())
     deployment.clock.advance(GRACE_SECONDS + 1)
     deployment.generate()
@@ -281,13 +283,13 @@ def test_a_record_whose_private_half_never_was_is_forgotten(deployment: InMemory
     deployment.check_settled(EAST)
 
 
-def test_a_record_that_another_run_is_about_to_keep_is_left_alone(deployment: InMemoryDeployment) -> None:
+def test_a_record_whose_private_key_is_about_to_be_stored_is_not_discarded(deployment: InMemoryDeployment) -> None:
     deployment.store.keys.add("fresh", "fp", b"public half", deployment.clock.at())
     deployment.generate()
     assert "fresh" in {record.id for record in deployment.store.keys.list()}
 
 
-def test_a_fingerprint_that_differs_is_reported_and_the_key_put_to_work_by_an_operator_alone(
+def test_a_key_with_another_fingerprint_is_activated_only_by_an_operator(
     deployment: InMemoryDeployment,
 ) -> None:
     deployment.ivs.fingerprint_of = lambda _key: "00:11"
@@ -304,7 +306,7 @@ def test_a_fingerprint_that_differs_is_reported_and_the_key_put_to_work_by_an_op
     assert deployment.active() == record.id
 
 
-def test_no_step_tells_a_private_key(deployment: InMemoryDeployment) -> None:
+def test_no_step_reveals_a_private_key(deployment: InMemoryDeployment) -> None:
     record = deployment.generate()
     number = deployment.vault.load(record.id).private_numbers().private_value
     text = " ".join(deployment.reports)
@@ -313,7 +315,7 @@ def test_no_step_tells_a_private_key(deployment: InMemoryDeployment) -> None:
     assert "PRIVATE" not in text
 
 
-def test_an_import_that_was_not_recorded_is_found_although_the_next_run_names_another_region(
+def test_an_unrecorded_import_is_found_by_a_run_for_another_region(
     deployment: InMemoryDeployment,
 ) -> None:
     deployment.ivs.lose["ImportPlaybackKeyPair"] = "after"

@@ -1,4 +1,4 @@
-"""Who may still sign with older keys: until when its own settings let it, and nobody who never signs."""
+"""Workers that may still sign with outdated keys, and until when."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def worker(keys: Version, lease_seconds: float, store_timeout_seconds: float = 5
 
 
 @pytest.mark.parametrize(("lease_seconds", "store_timeout_seconds"), [(60.0, 5.0), (900.0, 60.0)])
-def test_a_worker_that_told_of_older_keys_may_sign_with_them_for_its_own_reach(
+def test_a_worker_with_older_keys_is_stale_for_its_own_maximum_staleness(
     lease_seconds: float, store_timeout_seconds: float
 ) -> None:
     behind = worker(OLDER, lease_seconds, store_timeout_seconds)
@@ -31,12 +31,12 @@ def test_a_worker_that_told_of_older_keys_may_sign_with_them_for_its_own_reach(
     assert find_stale_workers([behind], NEWEST, until) == []
 
 
-def test_one_that_has_heard_and_one_that_never_signs_are_left_out() -> None:
+def test_workers_that_are_in_sync_or_never_sign_are_not_stale() -> None:
     assert find_stale_workers([worker(NEWEST, 900.0), worker(OLDER, 0.0)], NEWEST, BEAT_AT) == []
 
 
 @pytest.mark.parametrize("keys", [Version(7, "another"), Version(8, "of a lost history")])
-def test_one_that_holds_keys_of_a_history_that_a_restore_undid_may_sign_with_them(keys: Version) -> None:
+def test_a_worker_with_keys_from_before_a_restore_is_stale(keys: Version) -> None:
     assert [
         late.worker.heartbeat.keys_version for late in find_stale_workers([worker(keys, 900.0)], NEWEST, BEAT_AT)
     ] == [keys[0]]

@@ -1,4 +1,4 @@
-"""A key whose row cannot be read: it does not sign, its pair is neither deleted nor forgotten, the others go on."""
+"""A key whose row cannot be read does not sign, is neither deleted nor discarded, and does not affect others."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def deployment(migrated: Path) -> InMemoryDeployment:
 
 
 def damage(deployment: InMemoryDeployment, key_id: str, column: str, value: Any, region: str | None = None) -> None:
-    """In the key's row of that region, or of the key itself. No version rises, as when a disk fails."""
+    """Damage the key's row, or its row for that region, without raising a version, as a failing disk would."""
     table, which = (
         ("key_pairs", "id = :id") if region is None else ("key_placements", "key_id = :id AND region = :region")
     )
@@ -65,12 +65,12 @@ def damages() -> list[Any]:
     in_place = [(f"place {column}", column, value, EAST) for column, value in PLACES.items()]
     itself = [(f"key {column}", column, value, None) for column, value in PAIRS.items()]
     return [
-        pytest.param(partial(_spoil, column, value, region), id=name)
+        pytest.param(partial(_damage_row, column, value, region), id=name)
         for name, column, value, region in [*in_place, *itself]
     ]
 
 
-def _spoil(column: str, value: Any, region: str | None, deployment: InMemoryDeployment, key_id: str) -> None:
+def _damage_row(column: str, value: Any, region: str | None, deployment: InMemoryDeployment, key_id: str) -> None:
     damage(deployment, key_id, column, value, region)
 
 
@@ -79,7 +79,7 @@ Damage = Callable[[InMemoryDeployment, str], None]
 
 @pytest.mark.parametrize("spoil", damages())
 @pytest.mark.parametrize("of", [KeyState.ACTIVE, KeyState.RETIRING, KeyState.PREPARED])
-def test_its_pair_and_its_private_half_outlast_everything_that_goes_by_itself(
+def test_its_pair_and_its_private_key_are_never_deleted_automatically(
     migrated: Path, spoil: Damage, of: KeyState
 ) -> None:
     deployment = InMemoryDeployment(migrated, None, POLICY._replace(standby=True))
@@ -99,12 +99,12 @@ def test_its_pair_and_its_private_half_outlast_everything_that_goes_by_itself(
     assert not deployment.store.journal.open_entries() or of is not KeyState.ACTIVE
 
 
-def test_it_fills_its_slot(deployment: InMemoryDeployment) -> None:
+def test_it_uses_its_slot(deployment: InMemoryDeployment) -> None:
     key = deployment.generate()
     before = sync_inventory(deployment.context(), EAST).region_state
     damage(deployment, key.id, "state", "reticent", EAST)
     after = sync_inventory(deployment.context(), EAST).region_state
-    assert (before.foreign, after.foreign) == (0, 0), "it is no pair of others"
+    assert (before.foreign, after.foreign) == (0, 0), "it is not a foreign pair"
     assert after.unreadable == {key.placements[0].arn}
     deployment.ivs.pairs.clear()
     deployment.clock.advance(GRACE_SECONDS + 1)
@@ -113,7 +113,7 @@ def test_it_fills_its_slot(deployment: InMemoryDeployment) -> None:
     )
 
 
-def test_a_region_that_is_full_of_such_keys_gets_no_other(deployment: InMemoryDeployment) -> None:
+def test_a_region_full_of_such_keys_gets_no_other(deployment: InMemoryDeployment) -> None:
     for _ in range(MAX_KEY_PAIRS):
         commands.generate(deployment.context(), [EAST])
         deployment.reconcile()
@@ -124,14 +124,14 @@ def test_a_region_that_is_full_of_such_keys_gets_no_other(deployment: InMemoryDe
     assert len(pairs(deployment)) == MAX_KEY_PAIRS
 
 
-def test_what_is_wrong_is_told(deployment: InMemoryDeployment) -> None:
+def test_the_damage_is_reported(deployment: InMemoryDeployment) -> None:
     key = deployment.generate()
     damage(deployment, key.id, "state", "reticent", EAST)
     [result] = deployment.reconcile()
     assert any(f"key {key.id} cannot be read" in words for words in texts(result.problems))
 
 
-def test_a_key_that_was_only_made_is_neither_imported_nor_forgotten(deployment: InMemoryDeployment) -> None:
+def test_a_key_that_was_never_imported_is_neither_imported_nor_discarded(deployment: InMemoryDeployment) -> None:
     deployment.generate()
     deployment.context().keys.add("k99", "fingerprint", b"der", deployment.clock.at())
     deployment.vault.put("k99", deployment.new_key())
@@ -143,7 +143,7 @@ def test_a_key_that_was_only_made_is_neither_imported_nor_forgotten(deployment: 
     assert record_of(deployment, "k99").placements == ()
 
 
-def test_nobody_deletes_it_by_mistake(deployment: InMemoryDeployment) -> None:
+def test_it_cannot_be_deleted_by_mistake(deployment: InMemoryDeployment) -> None:
     key = deployment.generate()
     arn = key.placements[0].arn
     damage(deployment, key.id, "state", "reticent", EAST)
@@ -159,7 +159,7 @@ def test_nobody_deletes_it_by_mistake(deployment: InMemoryDeployment) -> None:
         deployment.store.keys.record_deletion(key.id, key.placements[0].account_region, deployment.clock.at())
 
 
-def test_a_compromise_gives_it_up(deployment: InMemoryDeployment) -> None:
+def test_it_can_be_compromised(deployment: InMemoryDeployment) -> None:
     key = deployment.generate()
     damage(deployment, key.id, "state", "reticent", EAST)
     commands.compromise(deployment.context(), key.id, [EAST], include_standby=False)
@@ -170,7 +170,7 @@ def test_a_compromise_gives_it_up(deployment: InMemoryDeployment) -> None:
     assert deployment.active() != key.id
 
 
-def test_a_key_that_is_mended_goes_on_as_if_nothing_had_been(deployment: InMemoryDeployment) -> None:
+def test_a_repaired_key_is_used_again(deployment: InMemoryDeployment) -> None:
     key = deployment.generate()
     damage(deployment, key.id, "state", "reticent", EAST)
     damage(deployment, key.id, "state", "active", EAST)
@@ -182,7 +182,7 @@ def test_a_key_that_is_mended_goes_on_as_if_nothing_had_been(deployment: InMemor
 # --- workers
 
 
-def slot(deployment: InMemoryDeployment, worker: CountingWorker, region: str = EAST) -> RegionKeys:
+def region_keys(deployment: InMemoryDeployment, worker: CountingWorker, region: str = EAST) -> RegionKeys:
     worker.refresh.run_once()
     return worker.refresh.current.keyring.region_keys[AccountRegion(deployment.ivs.account, region)]
 
@@ -193,12 +193,12 @@ def worker(deployment: InMemoryDeployment, clock: ManualClock) -> CountingWorker
     return CountingWorker(deployment, clock)
 
 
-def test_the_key_does_not_sign_there_and_every_other_one_goes_on(
+def test_it_does_not_sign_there_and_the_others_are_unaffected(
     deployment: InMemoryDeployment, worker: CountingWorker
 ) -> None:
     key = deployment.generate(EAST, WEST)
     damage(deployment, key.id, "state", "reticent", EAST)
-    east, west = slot(deployment, worker), slot(deployment, worker, WEST)
+    east, west = region_keys(deployment, worker), region_keys(deployment, worker, WEST)
     assert east.active is None
     assert key.id not in east.verification_keys
     assert key.id in east.problems
@@ -206,32 +206,30 @@ def test_the_key_does_not_sign_there_and_every_other_one_goes_on(
     [warning] = worker.refresh.current.damage
     assert warning == f"key {key.id} cannot be read: in {EAST} state is not a state of a key"
     damage(deployment, key.id, "state", "active", EAST)
-    assert slot(deployment, worker).active is not None, "it is read again although no version rose"
+    assert region_keys(deployment, worker).active is not None, "it is read again although no version was raised"
     assert worker.refresh.current.damage == ()
 
 
-def test_the_retiring_key_signs_in_its_stead_while_it_safely_may(
+def test_a_retiring_key_signs_in_its_place_while_that_is_safe(
     deployment: InMemoryDeployment, worker: CountingWorker
 ) -> None:
     former = deployment.generate()
     latter = deployment.rotate()
     damage(deployment, latter, "state", "reticent", EAST)
-    found = slot(deployment, worker)
+    found = region_keys(deployment, worker)
     assert found.active is not None
     assert found.active.key_id == former.id
     assert latter in found.problems
 
 
-def test_a_standby_whose_row_is_damaged_is_a_warning_and_no_trouble_of_the_slot(
-    migrated: Path, clock: ManualClock
-) -> None:
+def test_a_damaged_standby_is_a_warning_and_does_not_affect_its_region(migrated: Path, clock: ManualClock) -> None:
     deployment = InMemoryDeployment(migrated, None, POLICY._replace(standby=True), clock=clock)
     deployment.generate()
     deployment.reconcile()
     [(standby, _)] = deployment.placements(EAST, KeyState.PREPARED)
     damage(deployment, standby.id, "imported_at", "junk", EAST)
     worker = CountingWorker(deployment, clock)
-    found = slot(deployment, worker)
+    found = region_keys(deployment, worker)
     assert found.active is not None
     assert found.problems == ""
     assert len(worker.refresh.current.damage) == 1

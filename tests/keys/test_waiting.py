@@ -1,4 +1,4 @@
-"""What people ask for while another process performs: it is seen through there, or refused for the same reasons."""
+"""Requests while another process is the rotation leader: it completes them, or they are rejected for its reasons."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from tokensvc.keys.lifecycle import KeyState, drains_at
 from tokensvc.keys.waiting import MAX_IDLE_POLLS
 from tokensvc.problems import Problem, ProblemCode
 
-PATIENCE = 100
+MAX_POLLS = 100
 """Polls after which a test fails rather than hangs."""
 
 
 class Command:
-    """A command that never gets the lease; another process performs while it sleeps."""
+    """A command that never gets the lease. While it sleeps, another process acts as the leader."""
 
-    def __init__(self, deployment: InMemoryDeployment, performs: Callable[[], object]) -> None:
+    def __init__(self, deployment: InMemoryDeployment, act_as_leader: Callable[[], object]) -> None:
         self.deployment = deployment
         self.polls = 0
-        self.performs = performs
+        self.act_as_leader = act_as_leader
         self.context: KeysContext = replace(deployment.context(), acquire_lease=lambda: False, sleep=self._sleep)
 
     def _sleep(self, seconds: float) -> None:
         self.polls += 1
-        assert self.polls < PATIENCE, "it waits for ever"
+        assert self.polls < MAX_POLLS, "it waits forever"
         self.deployment.clock.advance(seconds)
-        self.performs()
+        self.act_as_leader()
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def deployment(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
     return InMemoryDeployment(migrated, tmp_path / "keys")
 
 
-def test_a_rotation_is_over_when_another_process_has_performed_it(deployment: InMemoryDeployment) -> None:
+def test_a_rotation_is_done_when_another_process_has_done_it(deployment: InMemoryDeployment) -> None:
     former = deployment.generate().id
     command = Command(deployment, deployment.reconcile)
     request = commands.rotate(command.context, [EAST], "a test")
@@ -52,7 +52,7 @@ def test_a_rotation_is_over_when_another_process_has_performed_it(deployment: In
     assert deployment.reports.count("rotation is handled by another process; waiting for it to finish") == 1
 
 
-def test_a_full_region_is_refused_with_what_fills_it_although_another_process_performs(
+def test_a_full_region_is_rejected_although_another_process_is_the_leader(
     deployment: InMemoryDeployment,
 ) -> None:
     deployment.ivs.add_foreign(EAST)
@@ -63,7 +63,7 @@ def test_a_full_region_is_refused_with_what_fills_it_although_another_process_pe
         commands.rotate(command.context, [EAST], "a test")
 
 
-def test_a_full_region_keeps_no_other_from_its_key(deployment: InMemoryDeployment) -> None:
+def test_a_full_region_does_not_delay_the_others(deployment: InMemoryDeployment) -> None:
     deployment.ivs.add_foreign(EAST, 3)
     command = Command(deployment, lambda: deployment.reconcile(EAST, WEST))
     with pytest.raises(KeyPairQuotaReached, match=EAST):
@@ -71,21 +71,21 @@ def test_a_full_region_keeps_no_other_from_its_key(deployment: InMemoryDeploymen
     assert deployment.active(WEST)
 
 
-def test_that_ivs_does_not_answer_us_keeps_nobody_else_from_performing(deployment: InMemoryDeployment) -> None:
+def test_an_outage_of_ivs_for_the_command_does_not_affect_the_leader(deployment: InMemoryDeployment) -> None:
     former = deployment.generate().id
 
-    def performs() -> None:
+    def act_as_leader() -> None:
         deployment.ivs.refuse.clear()
         deployment.reconcile()
         deployment.ivs.refuse[EAST] = throttle()
 
-    command = Command(deployment, performs)
+    command = Command(deployment, act_as_leader)
     deployment.ivs.refuse[EAST] = throttle()
     commands.rotate(command.context, [EAST], "a test")
     assert deployment.active() != former
 
 
-def test_what_keeps_back_whoever_performs_is_told_and_not_waited_for_for_ever(deployment: InMemoryDeployment) -> None:
+def test_what_blocks_the_leader_is_reported_and_waiting_ends(deployment: InMemoryDeployment) -> None:
     deployment.generate()
     raised = {"reason": "IVS answered ImportPlaybackKeyPair with AccessDeniedException"}
     deployment.leader_problems = (
@@ -103,17 +103,17 @@ def test_what_keeps_back_whoever_performs_is_told_and_not_waited_for_for_ever(de
         == 1
     )
     assert MAX_IDLE_POLLS - 1 <= command.polls < MAX_IDLE_POLLS + 5
-    assert deployment.store.rotations.newest(1), "what was asked for stands"
+    assert deployment.store.rotations.newest(1), "the request stays pending"
 
 
-def test_a_drain_that_another_process_waits_for_is_told_and_waited_for_however_long(
+def test_a_drain_that_the_leader_waits_for_is_reported_and_waited_for(
     deployment: InMemoryDeployment,
 ) -> None:
     deployment.ivs.add_foreign(EAST)
     deployment.generate()
     deployment.rotate()
     command = Command(deployment, lambda: None)
-    command.performs = partial(_enough, command)
+    command.act_as_leader = partial(_interrupt, command)
     with pytest.raises(KeyboardInterrupt):
         commands.rotate(command.context, [EAST], "a test", wait_for_drain=True)
     [(_, retiring)] = deployment.placements(EAST, KeyState.RETIRING)
@@ -124,6 +124,6 @@ def test_a_drain_that_another_process_waits_for_is_told_and_waited_for_however_l
     )
 
 
-def _enough(command: Command) -> None:
+def _interrupt(command: Command) -> None:
     if command.polls > MAX_IDLE_POLLS + 10:
         raise KeyboardInterrupt

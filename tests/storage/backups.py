@@ -1,4 +1,4 @@
-"""Backups of a store, taken and put back with the tools that operators use, under workers that go on running."""
+"""Backups of a store, created and restored with the tools that operators use, while workers keep running."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from tests.support.postgres import PostgresServer
 
 
 class Backups(Protocol):
-    """One way to back a store up and to restore it."""
+    """A method of backing up and restoring a store."""
 
     def save(self) -> Path:
-        """Back the store up as it is now."""
+        """Back up the store in its present state."""
         ...
 
     def restore(self, backup: Path) -> None:
-        """Put the backup in the store's place."""
+        """Replace the store with the backup."""
         ...
 
 
 class SqliteFile:
-    """The file is copied while nobody writes, and another one takes its name."""
+    """The backup is a copy of the file; restoring replaces the file."""
 
-    def __init__(self, url: str, room: Path) -> None:
+    def __init__(self, url: str, folder: Path) -> None:
         self._path = Path(sa.make_url(url).database or "")
-        self._room = room
+        self._folder = folder
 
     def save(self) -> Path:
-        backup = self._room / "backup.db"
+        backup = self._folder / "backup.db"
         with sqlite3.connect(self._path) as source, sqlite3.connect(backup) as target:
             source.backup(target)
         return backup
@@ -46,7 +46,7 @@ class SqliteFile:
 
 
 class SqliteInPlace(SqliteFile):
-    """`.restore` of the SQLite shell: pages are written into the file that workers hold open."""
+    """`.restore` of the SQLite shell: it writes pages into the file that workers have open."""
 
     def restore(self, backup: Path) -> None:
         with sqlite3.connect(backup) as source, sqlite3.connect(self._path) as target:
@@ -56,13 +56,13 @@ class SqliteInPlace(SqliteFile):
 class PostgresDump:
     """pg_dump, and pg_restore into the same database."""
 
-    def __init__(self, server: PostgresServer, url: str, room: Path) -> None:
+    def __init__(self, server: PostgresServer, url: str, folder: Path) -> None:
         self._server = server
         self._url = url
-        self._room = room
+        self._folder = folder
 
     def save(self) -> Path:
-        backup = self._room / "backup.dump"
+        backup = self._folder / "backup.dump"
         self._run("pg_dump", "--format=custom", f"--file={backup}", self._url)
         return backup
 

@@ -1,4 +1,4 @@
-"""Both databases, real: each test that asks for a store gets a new one of its own, on each."""
+"""Real SQLite and PostgreSQL databases: each test with a store runs on both, with a new store of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.storage.racers import ProcessRacers, Racers, Ring, ThreadRacers
+from tests.storage.racers import ProcessRacers, Race, Racers, ThreadRacers
 from tests.support.postgres import PostgresServer, postgres_server, unavailable_reason
 from tokensvc.storage import migrate, schema
 from tokensvc.storage.engine import make_engine, read_transaction, write_transaction
@@ -21,7 +21,7 @@ DATABASES = ("sqlite", "postgresql")
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL server for the whole run."""
+    """A PostgreSQL server for the whole test run."""
     if reason := unavailable_reason():
         pytest.skip(reason)
     with postgres_server() as server:
@@ -29,21 +29,21 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-def postgres_as_made(postgres: PostgresServer) -> Iterator[Callable[[], str]]:
-    """A migrated database, and what makes it as it was: a tenth of the time that a new one takes."""
+def reset_postgres(postgres: PostgresServer) -> Iterator[Callable[[], str]]:
+    """Resets a migrated database and returns its URL: ten times as fast as creating a new one."""
     database = postgres.fresh()
     url = postgres.url(database)
     migrate.upgrade(url)
     engine = make_engine(url)
-    made = (schema.versions, schema.version_history, schema.deployment)
+    initial = (schema.versions, schema.version_history, schema.deployment)
     with read_transaction(engine) as connection:
-        rows = {table: [row._asdict() for row in connection.execute(sa.select(table))] for table in made}
+        rows = {table: [row._asdict() for row in connection.execute(sa.select(table))] for table in initial}
 
     def reset() -> str:
         with write_transaction(engine) as connection:
             for table in reversed(schema.metadata.sorted_tables):
                 connection.execute(sa.delete(table))
-            for table in made:
+            for table in initial:
                 connection.execute(sa.insert(table), rows[table])
             connection.execute(sa.text(f"UPDATE alembic_version SET version_num = '{migrate.HEAD}'"))
         return postgres.url(database)
@@ -68,14 +68,14 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def postgres_url(postgres_as_made: Callable[[], str]) -> str:
+def postgres_url(reset_postgres: Callable[[], str]) -> str:
     """A migrated PostgreSQL database."""
-    return postgres_as_made()
+    return reset_postgres()
 
 
 @pytest.fixture(params=DATABASES)
 def store_url(request: pytest.FixtureRequest) -> str:
-    """Where a migrated store is, on each database in turn."""
+    """The URL of a migrated store, on each database in turn."""
     url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
     return url
 
@@ -88,21 +88,21 @@ def database(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def empty_url(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Where nobody has made a store yet, on each database in turn."""
+    """The URL of a database without a schema, on each database in turn."""
     with _empty(database, request, tmp_path / "empty.db") as url:
         yield url
 
 
 @pytest.fixture
 def other_empty_url(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Another one of the same kind."""
+    """The URL of another database without a schema, of the same kind."""
     with _empty(database, request, tmp_path / "other.db") as url:
         yield url
 
 
 @pytest.fixture
 def migrated_url(empty_url: str) -> str:
-    """Where a migrated store is whose schema the test may change, on each database in turn."""
+    """The URL of a migrated store whose schema the test may change, on each database in turn."""
     migrate.upgrade(empty_url)
     return empty_url
 
@@ -128,14 +128,14 @@ def store(store_url: str) -> Iterator[Store]:
 
 @pytest.fixture(scope="session")
 def process_racers() -> Iterator[Racers]:
-    """Two processes that wait to be set against each other."""
+    """Two processes that race each other."""
     with ProcessRacers() as racers:
         yield racers
 
 
 @pytest.fixture(params=["processes", "threads"])
 def racers(request: pytest.FixtureRequest) -> Iterator[Racers]:
-    """Two who do something at the same moment: two processes, then two threads that share one store."""
+    """Two racers: two processes, then two threads that share one store."""
     if request.param == "processes":
         yield request.getfixturevalue("process_racers")
     else:
@@ -144,6 +144,6 @@ def racers(request: pytest.FixtureRequest) -> Iterator[Racers]:
 
 
 @pytest.fixture
-def ring(store: Store, store_url: str, racers: Racers) -> Ring:
-    """A store, and two who race on it."""
-    return Ring(store, store_url, racers)
+def race(store: Store, store_url: str, racers: Racers) -> Race:
+    """A store, and two racers on it."""
+    return Race(store, store_url, racers)

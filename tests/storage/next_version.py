@@ -1,9 +1,9 @@
-"""A version of tokensvc with one schema revision more, for tests of upgrading from one revision to the next.
+"""A version of tokensvc with one more schema revision, for tests of upgrading from one revision to the next.
 
 Invariants
-- The folder of revisions is a temporary copy of the real one, made once in a process, with one file added.
-- `installed()` makes `migrate` use it, in this process alone. It may be entered by two threads at once only within
-  another `installed()`: what each puts back is then the same.
+- The folder of revisions is a temporary copy of the real one, created once per process, with one file added.
+- `installed()` makes `migrate` use it, in this process only. Two threads may enter it at the same time only within
+  another `installed()`, so that both restore the same state.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tokensvc.storage import migrate, migrations
 _REVISIONS = migrate.REVISIONS
 REVISION = "0002_next"
 KILL = "TOKENSVC_TEST_KILL_DURING_UPGRADE"
-"""Where this is set, the revision ends its own process after it has made its changes."""
+"""If this variable is set, the revision kills its own process after its changes."""
 _SOURCE = f'''
 import sqlalchemy as sa
 from alembic import op
@@ -39,13 +39,13 @@ def upgrade():
     op.add_column("leases", sa.Column("remark", sa.Text))
     op.create_table("extra", sa.Column("id", sa.Integer, primary_key=True))
     op.execute("UPDATE versions SET number = number + 1")
-    next_version.end_if_asked()
+    next_version.kill_if_requested()
 '''
 
 
 @contextlib.contextmanager
 def installed() -> Iterator[None]:
-    """Let `migrate` be that of the next version."""
+    """Make `migrate` that of the next version."""
     with mock.patch.multiple(migrate, MIGRATIONS=str(_folder()), REVISIONS=(*_REVISIONS, REVISION), HEAD=REVISION):
         yield
 
@@ -56,8 +56,8 @@ def upgrade(url: str) -> tuple[str | None, str]:
         return migrate.upgrade(url)
 
 
-def end_if_asked() -> None:
-    """End this process without any cleaning up, where the environment says so."""
+def kill_if_requested() -> None:
+    """Kill this process, without any cleanup, if the environment variable is set."""
     if os.environ.get(KILL):
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -66,7 +66,7 @@ def end_if_asked() -> None:
 def _folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="tokensvc-revisions-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    made = folder / "migrations"
-    shutil.copytree(Path(migrations.__file__).parent, made, ignore=shutil.ignore_patterns("__pycache__"))
-    (made / "versions" / f"{REVISION}.py").write_text(_SOURCE)
-    return made
+    copy = folder / "migrations"
+    shutil.copytree(Path(migrations.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "versions" / f"{REVISION}.py").write_text(_SOURCE)
+    return copy

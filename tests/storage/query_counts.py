@@ -1,4 +1,4 @@
-"""Counting what a block asks the database."""
+"""Counts the statements of a block."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import sqlalchemy as sa
 
 @contextlib.contextmanager
 def counted(engine: sa.Engine) -> Iterator[list[str]]:
-    """The statements of the block, transactions' own left out."""
-    asked: list[str] = []
+    """The statements of the block, without BEGIN."""
+    statements: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         if not statement.startswith("BEGIN"):
-            asked.append(statement)
+            statements.append(statement)
 
     sa.event.listen(engine, "before_cursor_execute", note)
     try:
-        yield asked
+        yield statements
     finally:
         sa.event.remove(engine, "before_cursor_execute", note)

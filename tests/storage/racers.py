@@ -1,8 +1,10 @@
-"""Two at the same moment: real processes, or threads of one.
+"""Two racers that do the same thing at the same time: two processes, or two threads of one process.
 
-Rules of the file
-- A contest is a function of (store URL or store, which of the two, which round); both racers run it after one barrier.
-- An outcome is what the contest returned, or the name of the failure it ended in; anything else breaks the test.
+Invariants
+- A contest is a function of (store URL or store, number of the racer, number of the round). Both racers run it after
+  they have passed one barrier.
+- An outcome is the result of the contest or the name of the TokensvcError that it raised. Any other exception fails the
+  test.
 """
 
 from __future__ import annotations
@@ -22,26 +24,26 @@ from tokensvc.storage import schema
 from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.store import Store, open_store
 
-_PATIENCE_SECONDS = 60
+_TIMEOUT_SECONDS = 60
 
 
 class Outcome(NamedTuple):
-    """How one racer fared."""
+    """The outcome of one racer."""
 
     value: Any
-    failure: str | None
+    error: str | None
 
 
 class Racers(Protocol):
-    """Two who race."""
+    """Two racers."""
 
     def race(self, url: str, contest: str, race_round: int) -> tuple[Outcome, Outcome]:
-        """Both run the contest of this name in `contests.py` on this store at the same moment."""
+        """Run the contest of this name in `races.py` with both racers on this store."""
         ...
 
 
 class ThreadRacers:
-    """Two threads; each store is opened once and shared."""
+    """Two threads that share each store."""
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(2)
@@ -63,16 +65,16 @@ class ThreadRacers:
         if isinstance(subject, Store):
             self._stores[url] = subject
         runs = [self._threads.submit(_run, run, subject, who, race_round, self._barrier.wait) for who in (0, 1)]
-        first, second = (run.result(_PATIENCE_SECONDS) for run in runs)
+        first, second = (run.result(_TIMEOUT_SECONDS) for run in runs)
         return first, second
 
 
 class ProcessRacers:
-    """Two spawned processes, each with connections of its own."""
+    """Two spawned processes, each with its own connections."""
 
     def __init__(self) -> None:
         spawn = multiprocessing.get_context("spawn")
-        self._barrier = spawn.Barrier(2)  # ours to keep until both have it
+        self._barrier = spawn.Barrier(2)  # must live until both processes have it
         self._pipes: list[Connection] = []
         self._processes = []
         for who in (0, 1):
@@ -90,46 +92,46 @@ class ProcessRacers:
         for pipe in self._pipes:
             pipe.close()
         for process in self._processes:
-            process.join(_PATIENCE_SECONDS)
+            process.join(_TIMEOUT_SECONDS)
 
     def race(self, url: str, contest: str, race_round: int) -> tuple[Outcome, Outcome]:
         """See `Racers`."""
         for pipe in self._pipes:
             pipe.send((url, contest, race_round))
-        first, second = (self._answer(pipe) for pipe in self._pipes)
+        first, second = (self._receive(pipe) for pipe in self._pipes)
         return first, second
 
-    def _answer(self, pipe: Connection) -> Outcome:
-        assert pipe.poll(_PATIENCE_SECONDS), "a racer did not come back"
+    def _receive(self, pipe: Connection) -> Outcome:
+        assert pipe.poll(_TIMEOUT_SECONDS), "a racer did not finish in time"
         return Outcome(*pipe.recv())
 
 
-class Ring:
-    """A store, and two who race on it."""
+class Race:
+    """A store, and two racers on it."""
 
     def __init__(self, store: Store, url: str, racers: Racers) -> None:
         self.store = store
         self._url = url
         self._racers = racers
 
-    def race(self, contest: str, race_round: int) -> tuple[Outcome, Outcome]:
-        """One round."""
+    def run(self, contest: str, race_round: int) -> tuple[Outcome, Outcome]:
+        """Run one round and return both outcomes."""
         return self._racers.race(self._url, contest, race_round)
 
-    def one_wins(self, contest: str, race_round: int, lost: str) -> Any:
-        """One round in which one racer succeeds and the other ends in that failure; the winner's value."""
-        outcomes = self.race(contest, race_round)
-        assert sorted(str(outcome.failure) for outcome in outcomes) == sorted(["None", lost]), outcomes
-        return next(outcome.value for outcome in outcomes if outcome.failure is None)
+    def one_wins(self, contest: str, race_round: int, error: str) -> Any:
+        """Run one round in which one racer succeeds and the other one fails with this error; return the winner's result."""
+        outcomes = self.run(contest, race_round)
+        assert sorted(str(outcome.error) for outcome in outcomes) == sorted(["None", error]), outcomes
+        return next(outcome.value for outcome in outcomes if outcome.error is None)
 
     def both(self, contest: str, race_round: int) -> tuple[Any, Any]:
-        """One round in which both succeed; their values."""
-        first, second = self.race(contest, race_round)
-        assert (first.failure, second.failure) == (None, None)
+        """Run one round in which both racers succeed; return their results."""
+        first, second = self.run(contest, race_round)
+        assert (first.error, second.error) == (None, None)
         return first.value, second.value
 
-    def forget(self, **columns: None) -> None:
-        """Make the deployment forget what it was bound to, for another round."""
+    def unbind(self, **columns: None) -> None:
+        """Set these columns of the deployment to NULL, for another round."""
         with write_transaction(self.store.engine) as connection:
             connection.execute(sa.update(schema.deployment).values(columns))
 
@@ -154,10 +156,10 @@ def _serve(pipe: Connection, barrier: threading.Barrier, who: int) -> None:
 
 
 def _run(
-    contest: Callable[[Any, int, int], Any], subject: Any, who: int, race_round: int, together: Callable[[], object]
+    contest: Callable[[Any, int, int], Any], subject: Any, who: int, race_round: int, wait_for_start: Callable[[], object]
 ) -> Outcome:
-    together()
+    wait_for_start()
     try:
         return Outcome(contest(subject, who, race_round), None)
-    except TokensvcError as failure:
-        return Outcome(None, type(failure).__name__)
+    except TokensvcError as error:
+        return Outcome(None, type(error).__name__)

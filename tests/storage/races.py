@@ -1,4 +1,4 @@
-"""What two racers do at the same moment: one function for each compare-and-set of the store."""
+"""The contests: what two racers do at the same time. One function for each compare-and-set of the store."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from tokensvc.tokens.denylist import viewer_digest
 from tokensvc.vault.store import RegisteredKek
 
 BY_URL = frozenset({"upgrade", "upgrade_to_next_version"})
-"""Contests for a store that is not there yet, or not open."""
-CHANGES_A_ROUND = 20
+"""Contests that take a URL, since the store does not exist yet or is not open."""
+CHANGES_PER_ROUND = 20
 _AN_HOUR = timedelta(hours=1)
 
 
@@ -60,7 +60,7 @@ def bind_account(store: Store, who: int, race_round: int) -> str | None:
     return store.deployment.bind_account(f"00000000000{who}").account
 
 
-def add_first_wrapping_key(store: Store, who: int, race_round: int) -> list[str]:
+def register_first_kek(store: Store, who: int, race_round: int) -> list[str]:
     return [key.name for key in store.kek_registry.add(RegisteredKek(f"passphrase:{who}", b"check"), None)]
 
 
@@ -91,7 +91,7 @@ def disable_caller(store: Store, who: int, race_round: int) -> bool:
 
 
 def add_key(store: Store, who: int, race_round: int) -> str:
-    return store.keys.add(f"key {race_round} of {who}", "fingerprint", f"public half {race_round}".encode(), AT).id
+    return store.keys.add(f"key {race_round} of {who}", "fingerprint", f"public key {race_round}".encode(), AT).id
 
 
 def record_import(store: Store, who: int, race_round: int) -> str:
@@ -120,7 +120,7 @@ def activate_or_retire(store: Store, who: int, race_round: int) -> str:
     return store.keys.record_deletion(f"key {race_round}", HERE, AT).placements[0].state
 
 
-def activate_or_raise_ceiling(store: Store, who: int, race_round: int) -> None:
+def activate_or_raise_max_ttl(store: Store, who: int, race_round: int) -> None:
     if who == 0:
         store.keys.activate(f"key {race_round}", HERE, AT, 3600)
     else:
@@ -128,22 +128,22 @@ def activate_or_raise_ceiling(store: Store, who: int, race_round: int) -> None:
 
 
 def compromise_or_activate(store: Store, who: int, race_round: int) -> str:
-    """The next key becomes active while it, or the one that signs, is compromised."""
+    """Activate the next key, and compromise it or the active one."""
     if who == 0:
         return store.keys.compromise(f"active {race_round}", LATER, 0, include_standby=race_round % 2 == 0).id
     return store.keys.activate(f"next {race_round}", HERE, LATER, 3600).id
 
 
 def compromise_or_start_deletion(store: Store, who: int, race_round: int) -> str:
-    """The retiring key is called back while its deletion begins."""
+    """Make the retiring key active again by a compromise, and start its deletion."""
     if who == 0:
         return store.keys.compromise(f"active {race_round}", LATER, 0, include_standby=True).id
-    drained = require_key(store.keys.list(), f"retiring {race_round}").placements[0]
-    return store.keys.start_deletion(drained, LATER).id
+    retiring = require_key(store.keys.list(), f"retiring {race_round}").placements[0]
+    return store.keys.start_deletion(retiring, LATER).id
 
 
 def compromise_two(store: Store, who: int, race_round: int) -> str:
-    """Each stands in for the other."""
+    """Each of the two keys would be the successor of the other."""
     return store.keys.compromise(f"{('active', 'retiring')[who]} {race_round}", LATER, 0, include_standby=False).id
 
 
@@ -153,19 +153,19 @@ def compromise_or_import(store: Store, who: int, race_round: int) -> str:
     return store.keys.record_import(f"key {race_round}", HERE, key_arn(f"{race_round}"), AT).id
 
 
-def compromise_or_raise_ceiling(store: Store, who: int, race_round: int) -> None:
+def compromise_or_raise_max_ttl(store: Store, who: int, race_round: int) -> None:
     if who == 0:
         store.keys.compromise(f"active {race_round}", LATER, 0, include_standby=False)
     else:
         store.deployment.set_max_ttl_seconds(7200 + race_round)
 
 
-def begin_same_step(store: Store, who: int, race_round: int) -> int:
+def start_same_step(store: Store, who: int, race_round: int) -> int:
     return store.journal.start(StepKind.DELETE, f"key {race_round}", HERE.region, "because", AT).id
 
 
-def record_late_import(store: Store, who: int, race_round: int) -> str:
-    """Two pairs turn up for a key that was deleted."""
+def record_stray_import(store: Store, who: int, race_round: int) -> str:
+    """Two imports of a deleted key are recorded."""
     return (
         store.keys.record_import(f"key {race_round}", HERE, key_arn(f"{race_round}-late-{who}"), LATER)
         .placements[0]
@@ -173,62 +173,63 @@ def record_late_import(store: Store, who: int, race_round: int) -> str:
     )
 
 
-def beat(store: Store, who: int, race_round: int) -> None:
+def send_heartbeat(store: Store, who: int, race_round: int) -> None:
     store.workers.record_heartbeat(Heartbeat("worker", "host", who, 900, race_round, 0))
 
 
 def record_channels(store: Store, who: int, race_round: int) -> list[int]:
-    names = (f"c{race_round}x{number}x{who}" for number in range(CHANGES_A_ROUND))
+    names = (f"c{race_round}x{number}x{who}" for number in range(CHANGES_PER_ROUND))
     return [store.channels.record([channel(name)]) for name in names]
 
 
 def record_same_channels(store: Store, who: int, race_round: int) -> int:
-    """In opposite orders, which would deadlock if each took its rows one by one."""
-    names = [f"c{number}" for number in range(CHANGES_A_ROUND)]
+    """In opposite orders, which would deadlock if each locked its rows one by one."""
+    names = [f"c{number}" for number in range(CHANGES_PER_ROUND)]
     url = f"https://example.net/{race_round}/{who}.m3u8"
     return store.channels.record([channel(name, url=url) for name in (names if who else reversed(names))])
 
 
 def claim_entries(store: Store, who: int, race_round: int) -> list[str]:
-    """Ten at a time, from a queue of fifteen."""
+    """Ten entries each, from a queue of fifteen."""
     return [entry.viewer_id for entry in store.revocation_queue.claim(HERE, Priority.BULK, 10, 60)]
 
 
 def accept_same_viewers(store: Store, who: int, race_round: int) -> list[int]:
-    """In opposite orders, which would deadlock if each took its rows one by one."""
-    names = [f"v{race_round}x{number}" for number in range(CHANGES_A_ROUND)]
-    wanted = [revocation(f"{name} of {who}", name) for name in (names if who else reversed(names))]
-    accepted = store.revocations.accept(f"caller {who}", wanted, Priority.BULK, MAX_STALENESS_SECONDS)
-    return [answer.version for answer in (accepted if who else reversed(accepted))]
+    """In opposite orders, which would deadlock if each locked its rows one by one."""
+    names = [f"v{race_round}x{number}" for number in range(CHANGES_PER_ROUND)]
+    new = [revocation(f"{name} of {who}", name) for name in (names if who else reversed(names))]
+    accepted = store.revocations.accept(f"caller {who}", new, Priority.BULK, MAX_STALENESS_SECONDS)
+    return [item.version for item in (accepted if who else reversed(accepted))]
 
 
 def accept_same_key(store: Store, who: int, race_round: int) -> list[Accepted]:
     key = IdempotencyKey(f"key {race_round}", b"digest")
-    wanted = [revocation(f"{race_round} of {who}", f"v{race_round}")]
-    return store.revocations.accept("backend", wanted, Priority.INTERACTIVE, MAX_STALENESS_SECONDS, key)
+    new = [revocation(f"{race_round} of {who}", f"v{race_round}")]
+    return store.revocations.accept("backend", new, Priority.INTERACTIVE, MAX_STALENESS_SECONDS, key)
 
 
-def settle_or_raise(store: Store, who: int, race_round: int) -> int:
-    """What is in flight ends as sent while all of it is raised. The version told, or asked for last."""
+def record_outcomes_or_raise(store: Store, who: int, race_round: int) -> int:
+    """Record the claimed entries as sent, and raise the versions of all of them. Returns the number of outcomes, or the
+    lowest version."""
     if who == 0:
-        settled = [
+        outcomes = [
             DeliveryOutcome(entry, version, RevocationState.SENT) for entry, version in in_flight(store, race_round)
         ]
-        store.revocation_queue.record_outcomes(settled)
-        return len(settled)
-    names = [f"v{race_round}x{number}" for number in range(CHANGES_A_ROUND)]
-    wanted = [revocation(f"{name} again", name) for name in reversed(names)]
+        store.revocation_queue.record_outcomes(outcomes)
+        return len(outcomes)
+    names = [f"v{race_round}x{number}" for number in range(CHANGES_PER_ROUND)]
+    new = [revocation(f"{name} again", name) for name in reversed(names)]
     return min(
-        answer.version for answer in store.revocations.accept("backend", wanted, Priority.BULK, MAX_STALENESS_SECONDS)
+        item.version for item in store.revocations.accept("backend", new, Priority.BULK, MAX_STALENESS_SECONDS)
     )
 
 
-def cancel_or_settle(store: Store, who: int, race_round: int) -> str:
+def cancel_or_record_outcomes(store: Store, who: int, race_round: int) -> str:
     if who == 0:
         return store.revocations.cancel(f"r{race_round}", EVERYONE).state
-    settled = [DeliveryOutcome(entry, version, RevocationState.SENT) for entry, version in in_flight(store, race_round)]
-    store.revocation_queue.record_outcomes(settled)
-    return "settled"
+    outcomes = [DeliveryOutcome(entry, version, RevocationState.SENT) for entry, version in in_flight(store, race_round)]
+    store.revocation_queue.record_outcomes(outcomes)
+    return "sent"
 
 
 def cancel_or_join(store: Store, who: int, race_round: int) -> str:
@@ -245,9 +246,9 @@ def retry_same(store: Store, who: int, race_round: int) -> str:
 
 
 def deny_same_viewers(store: Store, who: int, race_round: int) -> list[int]:
-    names = [f"v{number}" for number in range(CHANGES_A_ROUND)]
-    wanted = [denial(name, FAR + race_round) for name in (names if who else reversed(names))]
-    return sorted({found.number for found in store.denials.add(f"caller {who}", wanted)})
+    names = [f"v{number}" for number in range(CHANGES_PER_ROUND)]
+    new = [denial(name, FAR + race_round) for name in (names if who else reversed(names))]
+    return sorted({added.number for added in store.denials.add(f"caller {who}", new)})
 
 
 def remove_denial(store: Store, who: int, race_round: int) -> None:

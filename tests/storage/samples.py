@@ -1,4 +1,4 @@
-"""Values that the store's tests keep, and stores with something in them."""
+"""Sample values for the store's tests, and functions that add records."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ POLICY = CallerPolicy(channels=("*",))
 
 
 def key_arn(key_id: str, account_region: AccountRegion = HERE) -> str:
-    """The ARN that IVS could have given to this key."""
+    """An ARN that IVS could assign to this key."""
     return f"arn:aws:ivs:{account_region.region}:{account_region.account}:playback-key/{key_id}"
 
 
-def add_key(store: Store, key_id: str, *prepared_in: AccountRegion) -> None:
-    """A key pair that IVS holds in these places."""
-    store.keys.add(key_id, f"fingerprint of {key_id}", f"public half of {key_id}".encode(), AT)
-    for place in prepared_in:
-        store.keys.record_import(key_id, place, key_arn(key_id, place), AT)
+def add_key(store: Store, key_id: str, *imported_in: AccountRegion) -> None:
+    """Add a key pair, imported and prepared in these accounts and regions."""
+    store.keys.add(key_id, f"fingerprint of {key_id}", f"public key of {key_id}".encode(), AT)
+    for account_region in imported_in:
+        store.keys.record_import(key_id, account_region, key_arn(key_id, account_region), AT)
 
 
 def secret(key_id: str, created_at: datetime = AT) -> StoredSecret:
-    """A caller's key."""
+    """An API key of a caller."""
     return StoredSecret(key_id, hashlib.sha256(key_id.encode()).digest(), created_at, None)
 
 
 def channel(name: str, at: datetime = AT, url: str | None = "https://example.net/a.m3u8") -> ChannelRecord:
-    """What IVS said of a channel."""
+    """What IVS reported of a channel."""
     arn = f"arn:aws:ivs:us-east-1:123456789012:channel/{name}"
     return ChannelRecord(arn, url, authorized=True, checked_at=at, version=-1)
 
@@ -59,7 +59,7 @@ EVERYONE = ("*",)
 
 
 def make_due(store: Store) -> None:
-    """Let every claim lapse and every rest end."""
+    """Make every queued entry due, claimed ones included."""
     with write_transaction(store.engine) as connection:
         connection.execute(sa.update(revocation_entries).where(QUEUED).values(due_at=0.0))
 
@@ -70,7 +70,7 @@ def denial(viewer: str, until: int = FAR, where: str = CHANNEL, reason: str = ""
 
 
 def denial_id(store: Store, viewer: str, where: str = CHANNEL) -> str:
-    """The id of the denial of this viewer, as the table has it: other facts of the row may be damaged."""
+    """The id of the denial of this viewer, read from the table, since other columns of the row may be damaged."""
     with read_transaction(store.engine) as connection:
         columns = revocation_tables.denials.c
         return str(
@@ -79,16 +79,16 @@ def denial_id(store: Store, viewer: str, where: str = CHANNEL) -> str:
 
 
 def revocation(name: str, *viewers: str, where: tuple[str, ...] = (CHANNEL,), **fields: Any) -> NewRevocation:
-    """A revocation of these viewers, or of one of the same name."""
+    """A revocation of these viewers, by default of one viewer with the same name."""
     return NewRevocation(name, where, viewers or (name,), **fields)
 
 
 def in_flight(store: Store, race_round: int) -> list[tuple[int, int]]:
-    """Ids of the entries of revocation r<round>, with the versions that it asked for: what a dispatcher that claimed
-    them before the race has in mind, whatever they were raised to since."""
+    """The entries of revocation r<round> with the versions that it requested, as a dispatcher knows them that claimed
+    them before the race; they may have been raised since."""
     c = revocation_targets.c
-    meant = sa.select(c.entry, c.version).join(revocations, revocations.c.number == c.revocation)
+    query = sa.select(c.entry, c.version).join(revocations, revocations.c.number == c.revocation)
     with read_transaction(store.engine) as connection:
         return [
-            (row.entry, row.version) for row in connection.execute(meant.where(revocations.c.id == f"r{race_round}"))
+            (row.entry, row.version) for row in connection.execute(query.where(revocations.c.id == f"r{race_round}"))
         ]

@@ -1,9 +1,9 @@
-"""What a database says its schema is, as text that two databases of one kind can be compared by.
+"""Describes the schema of a database as text, for comparing two databases of one kind.
 
 Invariants
-- Everything that the database knows of its tables counts: columns in their order with type, default and NOT NULL, keys,
-  constraints, indexes with their conditions, sequences. alembic's own table does not.
-- The words are the database's: its catalogue's on PostgreSQL, the statements that it kept on SQLite.
+- The description has everything that the database knows of its tables, except alembic's own: columns in order with
+  type, default and NOT NULL, keys, constraints, indexes with their conditions, sequences.
+- The text comes from the database: from the catalogue on PostgreSQL, from the stored statements on SQLite.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _STATEMENTS = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"
 
 
 def described(connection: sa.Connection) -> list[str]:
-    """One line for each thing of the schema, in the order of the alphabet."""
+    """One line for each object of the schema, sorted."""
     if connection.dialect.name == "sqlite":
         lines = [re.sub(r"\s+", " ", statement) for statement in _lines(connection, _STATEMENTS)]
     else:

@@ -63,7 +63,7 @@ def test_no_two_deployments_are_alike(sqlite_url: str, postgres_url: str) -> Non
 
 def test_of_two_who_upgrade_at_once_one_makes_the_store(empty_url: str, racers: Racers) -> None:
     outcomes = racers.race(empty_url, "upgrade", 0)
-    assert [outcome.failure for outcome in outcomes] == [None, None]
+    assert [outcome.error for outcome in outcomes] == [None, None]
     assert {outcome.value for outcome in outcomes} == {None, migrate.HEAD}
 
 
@@ -171,7 +171,7 @@ def test_an_empty_database_goes_through_every_revision(empty_url: str) -> None:
 def test_of_two_who_upgrade_to_the_next_revision_one_does_it(migrated_url: str, racers: Racers) -> None:
     with next_version.installed():
         outcomes = racers.race(migrated_url, "upgrade_to_next_version", 0)
-        assert [outcome.failure for outcome in outcomes] == [None, None]
+        assert [outcome.error for outcome in outcomes] == [None, None]
         assert {outcome.value for outcome in outcomes} == {migrate.REVISIONS[0], next_version.REVISION}
         store = open_store(migrated_url)
         assert store.versions.read().keys.number == 1, "the changes were made once"

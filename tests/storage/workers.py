@@ -1,4 +1,4 @@
-"""A deployment on a real database, and workers that keep a snapshot of it."""
+"""A deployment on a real database, and workers with a snapshot of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tokensvc.tokens.viewer_ids import ViewerIdResolver
 
 
 class Deployment:
-    """A deployment with callers, denials, a channel and a key that signs, and workers that read it."""
+    """A deployment with callers, denials, a channel and an active key."""
 
     def __init__(self, url: str) -> None:
         self.store = open_store(url)
@@ -43,16 +43,16 @@ class Deployment:
             signer=OpenSslSigner(),
             clock=clock,
             max_staleness_seconds=910.0,
-            on_replacement=self._count,
+            on_replacement=self._count_replacement,
         )
 
     def sign_with(self, key_id: str) -> None:
-        """Bring a key and let it sign."""
+        """Generate a key and activate it."""
         key = keypair.generate()
         self.vault.put(key_id, key)
         self.store.keys.add(key_id, f"fingerprint of {key_id}", keypair.public_der(key.public_key()), AT)
         self.store.keys.record_import(key_id, HERE, key_arn(key_id), AT)
         self.store.keys.activate(key_id, HERE, AT, 3600)
 
-    def _count(self) -> None:
+    def _count_replacement(self) -> None:
         self.replacements += 1

@@ -20,7 +20,7 @@ from tokensvc.vault import envelope
 from tokensvc.vault.cipher import UNNAMED, SecretCipher, kek_name, register_kek
 from tokensvc.vault.envelope import Envelope
 from tokensvc.vault.kek import DerivedKeys
-from tokensvc.vault.kek_registry import RegisteredKek
+from tokensvc.vault.store import RegisteredKek
 
 PURPOSE = "subject key"
 

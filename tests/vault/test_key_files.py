@@ -70,8 +70,8 @@ def test_openssl_decrypts_a_key_file_with_the_password_only(
 ) -> None:
     vault.put("k1", private_key)
     command = ["openssl", "pkey", "-in", str(directory / "k1.pem"), "-pubout", "-passin"]
-    opened = subprocess.run([*command, f"pass:{OLD}"], capture_output=True, check=True)
-    assert opened.stdout.decode() == keypair.public_pem(private_key.public_key())
+    printed = subprocess.run([*command, f"pass:{OLD}"], capture_output=True, check=True)
+    assert printed.stdout.decode() == keypair.public_pem(private_key.public_key())
     assert subprocess.run([*command, "pass:wrong"], capture_output=True, check=False).returncode != 0
 
 

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.deployment.versions import ChangePage, Position, StoreVersions
 from tokensvc.log import structlog
-from tokensvc.revocations.denial_store import DenialStore, RestrictionRow
+from tokensvc.revocations.store import DenialStore, RestrictionRow
 from tokensvc.tokens.denylist import Denylist
 
 SLICE_ROWS = 100

@@ -21,10 +21,8 @@ from tokensvc.clock import Clock
 from tokensvc.deployment.versions import Version, Versions
 from tokensvc.deployment.workers import Workers
 from tokensvc.errors import StoreReplaced
-from tokensvc.keys.journal import Journal
-from tokensvc.keys.rotation_requests import RotationRequestStore
-from tokensvc.revocations.denial_store import DenialStore
-from tokensvc.revocations.store import RevocationStore
+from tokensvc.keys.store import Journal, RotationRequestStore
+from tokensvc.revocations.store import DenialStore, RevocationStore
 from tokensvc.tokens.channels import ABSENCE_RETENTION_SECONDS, ChannelStore
 
 INTERVAL_SECONDS = 3600.0

@@ -31,8 +31,8 @@ from tokensvc.keys.lifecycle import (
 )
 from tokensvc.keys.reconciler import RegionResult, reconcile
 from tokensvc.keys.rotation_policy import check_policy
-from tokensvc.keys.rotation_requests import RotationRequest
 from tokensvc.keys.steps import execute_step, generate_key, placement_in
+from tokensvc.keys.store import RotationRequest
 from tokensvc.keys.waiting import reconcile_until, sleep_until
 
 _OPERATOR = "requested by an operator"

@@ -12,11 +12,9 @@ from tokensvc.deployment.record import DeploymentStore, RotationPolicy
 from tokensvc.errors import TokensvcError
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.keys.absences import AbsenceTracker
-from tokensvc.keys.journal import Journal
 from tokensvc.keys.lifecycle import KeyRecord
 from tokensvc.keys.private_keys import PrivateKeyChecks
-from tokensvc.keys.rotation_requests import RotationRequestStore
-from tokensvc.keys.store import KeyStore
+from tokensvc.keys.store import Journal, KeyStore, RotationRequestStore
 from tokensvc.problems import Problem
 from tokensvc.vault.store import Vault
 

@@ -27,9 +27,9 @@ from tokensvc.keys.inventory import (
     sync_inventory,
     take_inventory,
 )
-from tokensvc.keys.journal import JournalEntry
 from tokensvc.keys.lifecycle import KeyRecord, StepKind, Wait, active_placement, blocked_on, next_step
 from tokensvc.keys.steps import delete_stray, execute_step
+from tokensvc.keys.store import JournalEntry
 from tokensvc.problems import Problem, ProblemCode
 from tokensvc.timestamps import rfc3339
 

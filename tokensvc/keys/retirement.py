@@ -18,8 +18,8 @@ from tokensvc.keys.commands import delete, reconcile_once, request_rotation
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.inventory import get_pair, owner_tags, sync_inventory
 from tokensvc.keys.lifecycle import KeyRecord, KeyState, Step, StepKind, require_key
-from tokensvc.keys.rotation_requests import RotationRequest
 from tokensvc.keys.steps import journaled
+from tokensvc.keys.store import RotationRequest
 
 RETRY_PAUSES_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Pauses between attempts to delete a compromised pair, before it is left to the rotation leader."""

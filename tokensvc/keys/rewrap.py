@@ -24,8 +24,7 @@ from tokensvc.jose.keypair import public_der
 from tokensvc.keys.lifecycle import KeyRecord
 from tokensvc.tokens.viewer_ids import SUBJECT_KEY_PURPOSE
 from tokensvc.vault.cipher import SecretCipher, kek_name
-from tokensvc.vault.kek_registry import KekRegistry
-from tokensvc.vault.store import Vault
+from tokensvc.vault.store import KekRegistry, Vault
 
 
 @dataclass(frozen=True, kw_only=True)

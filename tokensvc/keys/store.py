@@ -1,16 +1,19 @@
-"""Store protocol for the deployment's key pairs: their public keys, and their state in each account and region.
+"""The store's protocols for keys: the key pairs, the journal of lifecycle steps, and rotation requests.
 
-Every method may raise StoreUnavailable, and then nothing was acknowledged, or SchemaMismatch.
+Invariants
+- Every method may raise StoreUnavailable, in which case nothing was acknowledged, or SchemaMismatch.
+- Each step is recorded in the journal before it is executed and after.
+- The progress of a rotation request is derived from the states of the keys, so it is not stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tokensvc.aws.arn import AccountRegion
-from tokensvc.keys.lifecycle import KeyPlacement, KeyRecord
+from tokensvc.keys.lifecycle import KeyPlacement, KeyRecord, StepKind
 
 
 class KeyStore(Protocol):
@@ -139,4 +142,75 @@ class KeyStore(Protocol):
 
         Raises ConcurrentModification if the key is, or was, imported anywhere.
         """
+        ...
+
+
+class JournalEntry(NamedTuple):
+    """One step. If `finished_at` is None, the step was started and may or may not have had its effect."""
+
+    id: int
+    kind: StepKind
+    key_id: str
+    region: str
+    """"" for generating a key, which concerns no region."""
+    reason: str
+    started_at: datetime
+    finished_at: datetime | None
+    outcome: str | None
+    """`done`, or an error code."""
+
+
+class Journal(Protocol):
+    """The steps of the lifecycle, in order."""
+
+    def start(self, kind: StepKind, key_id: str, region: str, reason: str, at: datetime) -> JournalEntry:
+        """Record a step before it is executed. If the same step is open already, returns that entry."""
+        ...
+
+    def finish(self, entry_id: int, outcome: str, at: datetime) -> None:
+        """Record the outcome of a step; does nothing if one is recorded already."""
+        ...
+
+    def open_entries(self) -> list[JournalEntry]:
+        """All entries that are not finished, oldest first."""
+        ...
+
+    def history(self, key_id: str | None, limit: int) -> list[JournalEntry]:
+        """The newest entries, of one key or of all, newest first."""
+        ...
+
+    def prune(self, before: datetime) -> int:
+        """Delete the entries that finished before that time; returns their number."""
+        ...
+
+
+class RotationRequest(NamedTuple):
+    """A request that in each of these regions another key than the active one becomes active."""
+
+    id: str
+    requested_at: datetime
+    previous_key_ids: Mapping[str, str | None]
+    """By region, the key that was active at the time of the request, or None."""
+    requested_by: str
+
+
+class RotationRequestStore(Protocol):
+    """All rotation requests."""
+
+    def request(
+        self, rotation_id: str, previous_key_ids: Mapping[str, str | None], at: datetime, by: str
+    ) -> RotationRequest:
+        """Store a request. Raises the `keys` version in the same transaction, which wakes the rotation leader."""
+        ...
+
+    def get(self, rotation_id: str) -> RotationRequest:
+        """One request. Raises RotationNotFound."""
+        ...
+
+    def newest(self, limit: int) -> list[RotationRequest]:
+        """The latest requests, newest first."""
+        ...
+
+    def prune(self, before: datetime) -> int:
+        """Delete the requests that were made before that time; returns their number."""
         ...

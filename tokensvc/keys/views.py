@@ -16,10 +16,9 @@ from pydantic import Field
 from tokensvc.deployment.record import RotationPolicy
 from tokensvc.json_models import Timestamp, ViewModel
 from tokensvc.keys.commands import CompromiseImpact
-from tokensvc.keys.journal import JournalEntry
 from tokensvc.keys.lifecycle import KeyPlacement, KeyRecord, KeyState, StepKind, drains_at
-from tokensvc.keys.rotation_requests import RotationRequest
 from tokensvc.keys.stale_workers import StaleWorker
+from tokensvc.keys.store import JournalEntry, RotationRequest
 from tokensvc.timestamps import rfc3339_of
 
 

@@ -85,15 +85,17 @@ def check_revocations(caller: Caller, revocations: Sequence[NewRevocation], now:
     if not revocations:
         raise InvalidRequest([FieldError("revocations", "must not be empty")])
     paths = [""] if len(revocations) == 1 else [f"revocations[{number}]." for number in range(len(revocations))]
-    if errors := [error for new, path in zip(revocations, paths, strict=True) for error in _errors(new, now, path)]:
+    if errors := [
+        error for revocation, path in zip(revocations, paths, strict=True) for error in _errors(revocation, now, path)
+    ]:
         raise InvalidRequest(errors)
-    if sum(len(new.channel_arns) * len(new.viewer_ids) for new in revocations) > TARGETS_MAX:
+    if sum(len(revocation.channel_arns) * len(revocation.viewer_ids) for revocation in revocations) > TARGETS_MAX:
         raise InvalidRequest([], f"a request may revoke at most {TARGETS_MAX} viewers, counted once for each channel")
-    caller.require_channels(channel for new in revocations for channel in new.channel_arns)
+    caller.require_channels(channel for revocation in revocations for channel in revocation.channel_arns)
     errors = [
         error._replace(field=f"{path}{error.field}")
-        for new, path in zip(revocations, paths, strict=True)
-        for error in unserved_channel_errors(new.channel_arns, is_served)
+        for revocation, path in zip(revocations, paths, strict=True)
+        for error in unserved_channel_errors(revocation.channel_arns, is_served)
     ]
     if errors:
         raise InvalidRequest(errors)
@@ -120,26 +122,26 @@ class ServedRegions:
 
         A region that was once served stays known: its viewers may be revoked after its keys are deleted.
         """
-        unbound: Sequence[str] | None = None
+        account_independent: Sequence[str] | None = None
 
         def is_served(account_region: AccountRegion) -> bool:
-            nonlocal unbound
+            nonlocal account_independent
             if account_region in self._known:
                 return True
-            if unbound is None:
-                unbound = self._read()
-            return account_region in self._known or account_region.region in unbound
+            if account_independent is None:
+                account_independent = self._read()
+            return account_region in self._known or account_region.region in account_independent
 
         return is_served
 
     def _read(self) -> Sequence[str]:
         """Read the known regions. Returns those that count for every account: none once the account is known."""
         account, configured = self._deployment.read().account, self._configured()
-        held = {there.account_region for record in self._keys.list() for there in record.placements}
+        key_regions = {there.account_region for record in self._keys.list() for there in record.placements}
         if account is None:
-            self._known |= held
+            self._known |= key_regions
             return configured
-        self._known |= held | {AccountRegion(account, region) for region in configured}
+        self._known |= key_regions | {AccountRegion(account, region) for region in configured}
         return ()
 
 
@@ -222,7 +224,7 @@ class Dispatcher:
         )
         self._unrecorded: list[DeliveryOutcome] = []
         self._got_response = False
-        self._passes_without_response = 0
+        self._runs_without_response = 0
         self._backed_off_until = -math.inf
 
     def run_once(self) -> DispatchResult:
@@ -236,13 +238,13 @@ class Dispatcher:
         self._got_response = False
         for outcomes in self._context.map_concurrently(self._send, calls):
             self._unrecorded += outcomes
-        done = tuple(self._unrecorded)
+        recorded = tuple(self._unrecorded)
         self.flush()
         if calls:
             self._back_off()
         is_idle = not calls and singles + batches > 0
-        states = Counter(outcome.state for outcome in done)
-        errors_by_code = Counter(outcome.code for outcome in done if outcome.code)
+        states = Counter(outcome.state for outcome in recorded)
+        errors_by_code = Counter(outcome.code for outcome in recorded if outcome.code)
         return DispatchResult(
             states[RevocationState.SENT],
             states[RevocationState.FAILED],
@@ -262,10 +264,12 @@ class Dispatcher:
         bulk = self._claim_entries(Priority.BULK, batch_capacity)
         interactive = self._claim_entries(Priority.INTERACTIVE, singles + batch_capacity - len(bulk))
         more = self._claim_entries(Priority.BULK, singles - len(interactive)) if len(bulk) == batch_capacity else []
-        by_themselves, together = interactive[:singles] + more, interactive[singles:] + bulk
-        batched = (together[start : start + BATCH_VIEWERS] for start in range(0, len(together), BATCH_VIEWERS))
-        return [RevocationCall(self._single, [e]) for e in by_themselves] + [
-            RevocationCall(self._batch, some) for some in batched
+        single_entries, batch_entries = interactive[:singles] + more, interactive[singles:] + bulk
+        batches_of_entries = (
+            batch_entries[start : start + BATCH_VIEWERS] for start in range(0, len(batch_entries), BATCH_VIEWERS)
+        )
+        return [RevocationCall(self._single, [e]) for e in single_entries] + [
+            RevocationCall(self._batch, entries) for entries in batches_of_entries
         ]
 
     def _claim_entries(self, priority: Priority, limit: int) -> list[QueueEntry]:
@@ -277,8 +281,8 @@ class Dispatcher:
         request = request_entries[0] if call.operation is self._single else {"viewerSessions": request_entries}
         try:
             response = self._context.control_plane.call(self._account_region.region, operation, request)
-        except ControlPlaneError as failure:
-            return self._call_failed(call, failure)
+        except ControlPlaneError as error:
+            return self._call_failed(call, error)
         except SettingsError:
             message = "the service's settings do not allow calling IVS in this region"
             return self._call_failed(
@@ -295,31 +299,31 @@ class Dispatcher:
             return DeliveryOutcome.of(entry, RevocationState.SENT)
         return _failed(entry, *viewer_error) if viewer_error.is_permanent else self._deferred(entry, *viewer_error)
 
-    def _call_failed(self, call: RevocationCall, failure: ControlPlaneError) -> list[DeliveryOutcome]:
+    def _call_failed(self, call: RevocationCall, error: ControlPlaneError) -> list[DeliveryOutcome]:
         """The outcomes of a call that failed as a whole."""
-        code, message = failure.ivs_code, failure.message
-        permanent = is_permanent(failure)
+        code, message = error.ivs_code, error.message
+        permanent = is_permanent(error)
         if permanent and call.operation is self._single:
             self._got_response = True
             return [_failed(entry, code, message) for entry in call.entries]
-        throttled = isinstance(failure, ControlPlaneThrottled)
+        throttled = isinstance(error, ControlPlaneThrottled)
         if permanent or throttled:
             self._got_response = True
             call.operation.throttle.record_throttle(self._context.clock.monotonic())
         if permanent:  # one entry is invalid, or batches are not allowed: send each by itself, and fewer batches
             return [_requeued(entry, code, message, 0.0, Priority.INTERACTIVE) for entry in call.entries]
         # A throttled entry waits only a second, however often it was tried, so that it keeps its position.
-        tries = 1 if throttled else None
-        return [self._deferred(entry, code, message, tries) for entry in call.entries]
+        attempts = 1 if throttled else None
+        return [self._deferred(entry, code, message, attempts) for entry in call.entries]
 
-    def _deferred(self, entry: QueueEntry, code: str, message: str, tries: int | None = None) -> DeliveryOutcome:
-        return _requeued(entry, code, message, backoff(tries or entry.attempts, self._context.jitter()))
+    def _deferred(self, entry: QueueEntry, code: str, message: str, attempts: int | None = None) -> DeliveryOutcome:
+        return _requeued(entry, code, message, backoff(attempts or entry.attempts, self._context.jitter()))
 
     def _back_off(self) -> None:
         """Pause longer after each run in which IVS did not respond at all."""
-        self._passes_without_response = 0 if self._got_response else self._passes_without_response + 1
-        if self._passes_without_response:
-            seconds = backoff(self._passes_without_response, self._context.jitter(), MAX_OUTAGE_BACKOFF_SECONDS)
+        self._runs_without_response = 0 if self._got_response else self._runs_without_response + 1
+        if self._runs_without_response:
+            seconds = backoff(self._runs_without_response, self._context.jitter(), MAX_OUTAGE_BACKOFF_SECONDS)
             self._backed_off_until = self._context.clock.monotonic() + seconds
 
     def _next_run_in(self, is_idle: bool) -> float:
@@ -350,22 +354,22 @@ def _requeued(
     return DeliveryOutcome.of(entry, RevocationState.QUEUED, code, message[:MESSAGE_MAX_CHARS], seconds, priority)
 
 
-def _errors(new: NewRevocation, now: float, path: str) -> list[FieldError]:
+def _errors(revocation: NewRevocation, now: float, path: str) -> list[FieldError]:
     """The errors in one revocation, with fields as JSON names them."""
     errors = []
     for name, values, check in (
-        ("channelArns", new.channel_arns, claims.check_channel_arn),
-        ("viewerIds", new.viewer_ids, check_viewer_id),
+        ("channelArns", revocation.channel_arns, claims.check_channel_arn),
+        ("viewerIds", revocation.viewer_ids, check_viewer_id),
     ):
         if not values:
             errors.append(FieldError(f"{path}{name}", "must not be empty"))
         for value in values:
             try:
                 check(value)
-            except ValueError as rule:
-                errors.append(FieldError(f"{path}{name}", str(rule)))
-    if new.issued_before is not None and not 0 <= new.issued_before <= now:
+            except ValueError as error:
+                errors.append(FieldError(f"{path}{name}", str(error)))
+    if revocation.issued_before is not None and not 0 <= revocation.issued_before <= now:
         errors.append(FieldError(f"{path}issuedBefore", "must not be in the future or before 1970"))
-    if new.deny_seconds is not None and not 0 <= new.deny_seconds <= MAX_SESSION_VERSION - now:
+    if revocation.deny_seconds is not None and not 0 <= revocation.deny_seconds <= MAX_SESSION_VERSION - now:
         errors.append(FieldError(f"{path}denySeconds", "must be at least 0 and end before 2038"))
     return errors

@@ -9,9 +9,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from tokensvc.json_models import Timestamp, ViewModel
-from tokensvc.revocations.denial_store import Denial
 from tokensvc.revocations.model import RevocationState
-from tokensvc.revocations.store import Accepted, Revocation, Target
+from tokensvc.revocations.store import Accepted, Denial, Revocation, Target
 from tokensvc.timestamps import rfc3339, rfc3339_of
 
 

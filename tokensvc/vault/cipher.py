@@ -19,7 +19,7 @@ from tokensvc.jose.keypair import PrivateKey
 from tokensvc.vault import envelope
 from tokensvc.vault.envelope import Envelope
 from tokensvc.vault.kek import NONCE_BYTES, DerivedKeys, WrappingKey
-from tokensvc.vault.kek_registry import KekRegistry, RegisteredKek
+from tokensvc.vault.store import KekRegistry, RegisteredKek
 
 UNNAMED = "an unnamed passphrase (of an earlier release)"
 _TEST_SECRET = b"proof"

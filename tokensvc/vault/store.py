@@ -1,19 +1,17 @@
-"""Where private keys are stored.
+"""Where private keys are stored, and the registry of the key-encryption keys (KEKs) that encrypt a deployment's secrets.
 
-The registry of the key-encryption keys (KEKs) that a deployment's secrets are encrypted with.
-
-At its start a process compares its configured keys with this registry. Every method may raise StoreUnavailable, in
+At its start a process compares its configured KEKs with the registry, whose methods may raise StoreUnavailable, in
 which case nothing was acknowledged, or SchemaMismatch.
 """
 
 from __future__ import annotations
-import re
-from typing import Protocol
-from tokensvc.errors import VaultError
-from tokensvc.jose.keypair import PrivateKey
+
 import builtins
+import re
 from typing import NamedTuple, Protocol
 
+from tokensvc.errors import VaultError
+from tokensvc.jose.keypair import PrivateKey
 
 _KEY_ID = re.compile(r"[a-z0-9]{1,64}")
 

@@ -5,32 +5,32 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.guard import limits
-from benchmarks.guard.__main__ import MEASURES
-from benchmarks.guard.limits import BadLimits, Limit
+from benchmarks.guard.__main__ import MEASUREMENTS
+from benchmarks.guard.limits import InvalidLimits, Limit
 
 LIMIT = Limit(1.2, 0.1, "Tokens are to be cheap.")
 
 
 def test_the_committed_limits_are_those_of_what_is_measured() -> None:
-    measured = [ratio for measure in MEASURES for ratio in measure.ratios]
+    measured = [ratio for measure in MEASUREMENTS for ratio in measure.ratios]
     assert sorted(limits.read(limits.FILE.read_text("utf-8"))) == sorted(measured)
 
 
 @pytest.mark.parametrize("measured", [1.0, 1.2, 1.31])
 def test_what_is_within_the_margin_is_let_pass(measured: float) -> None:
-    assert limits.grown("token / signature", LIMIT, measured) is None
+    assert limits.regression("token / signature", LIMIT, measured) is None
 
 
 def test_what_has_grown_is_named_with_how_much_what_was_let_pass_and_why_it_matters() -> None:
-    assert limits.grown("token / signature", LIMIT, 1.5) == (
+    assert limits.regression("token / signature", LIMIT, 1.5) == (
         "token / signature has grown by 25.0%: it is 1.500, usually 1.2, and at most 1.320 is let pass. "
         "Tokens are to be cheap."
     )
 
 
 def test_what_has_become_better_is_told_so_that_the_limit_is_drawn_tighter() -> None:
-    assert limits.shrunk("token / signature", LIMIT, 1.09) is None
-    assert "lower it in limits.toml" in str(limits.shrunk("token / signature", LIMIT, 1.07))
+    assert limits.improvement("token / signature", LIMIT, 1.09) is None
+    assert "lower it in limits.toml" in str(limits.improvement("token / signature", LIMIT, 1.07))
 
 
 @pytest.mark.parametrize(
@@ -46,5 +46,5 @@ def test_what_has_become_better_is_told_so_that_the_limit_is_drawn_tighter() -> 
     ids=["a_not_toml", "b_no_reason", "c_empty_reason", "d_no_ratio", "e_no_share", "f_unknown_field"],
 )
 def test_a_file_of_other_things_is_refused(text: str) -> None:
-    with pytest.raises(BadLimits):
+    with pytest.raises(InvalidLimits):
         limits.read(text)

@@ -3,42 +3,42 @@
 from __future__ import annotations
 
 from benchmarks.guard import limits
-from benchmarks.guard.__main__ import Figures, Measure, Ratios, said, settled
+from benchmarks.guard.__main__ import Figures, Measurement, Ratios, measure_with_retry, output
 from benchmarks.guard.limits import Limit
 from benchmarks.rounds import spread
 
-BOUNDS = {"a": Limit(1.0, 0.1, "why"), "b": Limit(1.0, 0.1, "why")}
+LIMITS = {"a": Limit(1.0, 0.1, "why"), "b": Limit(1.0, 0.1, "why")}
 
 
-class Takes:
+class MeasurementSequence:
     """A measure that shows one after another of these."""
 
     def __init__(self, *shown: tuple[float, float]) -> None:
-        self._shown = list(shown)
+        self._values = list(shown)
         self.taken = 0
 
     def __call__(self) -> tuple[Ratios, Figures]:
-        a, b = self._shown[self.taken]
+        a, b = self._values[self.taken]
         self.taken += 1
         return {"a": spread([a]), "b": spread([b])}, {"taken": float(self.taken)}
 
 
-def judged(takes: Takes) -> list[str]:
-    ratios, _ = settled(Measure(("a", "b"), lambda: None, takes), BOUNDS)
-    return [text.split()[0] for text in said(limits.grown, ratios, BOUNDS)]
+def regressions(sequence: MeasurementSequence) -> list[str]:
+    ratios, _ = measure_with_retry(Measurement(("a", "b"), lambda: None, sequence), LIMITS)
+    return [text.split()[0] for text in output(limits.regression, ratios, LIMITS)]
 
 
 def test_what_is_within_its_limit_is_measured_once() -> None:
-    takes = Takes((1.0, 1.05))
-    assert judged(takes) == []
-    assert takes.taken == 1
+    sequence = MeasurementSequence((1.0, 1.05))
+    assert regressions(sequence) == []
+    assert sequence.taken == 1
 
 
 def test_a_disturbance_that_does_not_come_again_is_forgiven() -> None:
-    takes = Takes((1.5, 1.0), (1.0, 1.5))
-    assert judged(takes) == []
-    assert takes.taken == 2
+    sequence = MeasurementSequence((1.5, 1.0), (1.0, 1.5))
+    assert regressions(sequence) == []
+    assert sequence.taken == 2
 
 
 def test_what_is_above_its_limit_twice_has_grown() -> None:
-    assert judged(Takes((1.5, 1.0), (1.4, 1.0))) == ["a"]
+    assert regressions(MeasurementSequence((1.5, 1.0), (1.4, 1.0))) == ["a"]

@@ -20,7 +20,7 @@ from tokensvc.jose.keypair import PrivateKey
 NEVER = 3600.0
 
 
-class Signing(NamedTuple):
+class SigningService(NamedTuple):
     """Where it is, and the connections that sent it for a token."""
 
     url: str
@@ -60,7 +60,7 @@ def responses(private_key: PrivateKey) -> Iterator[Responses]:
         yield Responses(private_key, servers)
 
 
-def against(folder: Path, url: str) -> list[str]:
+def run_options(folder: Path, url: str) -> list[str]:
     """The options of a run against this service, its files going to `out` in the folder."""
     (folder / "key").write_text("tsk_very_secret\n")
     (folder / "key").chmod(0o600)
@@ -69,20 +69,20 @@ def against(folder: Path, url: str) -> list[str]:
 
 
 @pytest.fixture
-def signing(private_key: PrivateKey) -> Iterator[Signing]:
+def signing_service(private_key: PrivateKey) -> Iterator[SigningService]:
     connections: set[tuple[str, int]] = set()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        status, answer = 200, json.dumps(keys_line(private_key).model_dump())
+        status, response = 200, json.dumps(keys_line(private_key).model_dump())
         if scope["method"] == "POST":
             connections.add(tuple(scope["client"]))
-            ask = json.loads((await receive())["body"])
-            claims = {"aws:channel-arn": ask["channelArn"], "aws:viewer-id": ask["viewerId"]}
+            token_request = json.loads((await receive())["body"])
+            claims = {"aws:channel-arn": token_request["channelArn"], "aws:viewer-id": token_request["viewerId"]}
             token = encode_token(private_key, HEADER, claims | {"exp": int(time.time()) + 300})
-            status, answer = 201, json.dumps({"token": token}, separators=(",", ":"))
-        headers = [(b"content-length", str(len(answer)).encode())]
+            status, response = 201, json.dumps({"token": token}, separators=(",", ":"))
+        headers = [(b"content-length", str(len(response)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.encode()})
+        await send({"type": "http.response.body", "body": response.encode()})
 
     with serving(app) as url:
-        yield Signing(url, connections)
+        yield SigningService(url, connections)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from benchmarks.load.records import Generator, Keys, KindOf, Line, Reading, Run, Sample, SecondOf
+from benchmarks.load.records import Generator, Keys, KindRecord, Line, Reading, Run, Sample, SecondRecord
 from tests.support.clocks import START
 from tests.support.tokens import HEADER, NOW, encode_token
 from tokensvc.jose.keypair import PrivateKey
@@ -30,17 +30,17 @@ def run_line(**changes: Any) -> Run:
     return Run(**(plain | changes))
 
 
-def second_line(number: int, **changes: Any) -> SecondOf:
+def second_line(number: int, **changes: Any) -> SecondRecord:
     """A second in which ten requests were sent and completed in 2 ms each."""
     plain: dict[str, Any] = {"sent": 10, "failed": 0, "completed": 10, "tokens": 10, "latencies": {2000: 10}}
-    return SecondOf(number=number, **(plain | changes))
+    return SecondRecord(number=number, **(plain | changes))
 
 
 def sample_line(key: PrivateKey, **claims: Any) -> Sample:
     """A good token, unless these claims of it are other ones."""
     good = {"aws:channel-arn": CHANNEL_ARN, "aws:viewer-id": "viewer-1", "exp": NOW + 300}
     token = encode_token(key, HEADER, {name: value for name, value in (good | claims).items() if value is not None})
-    return Sample(token=token, channel_arn=CHANNEL_ARN, viewer_id="viewer-1", came_at=NOW)
+    return Sample(token=token, channel_arn=CHANNEL_ARN, viewer_id="viewer-1", received_at=NOW)
 
 
 def keys_line(*keys: PrivateKey) -> Keys:
@@ -66,6 +66,6 @@ def whole_run(key: PrivateKey, **changes: Any) -> list[Line]:
         second_line(0, latencies={}),
         second_line(1),
         second_line(2),
-        KindOf(name="token", latencies={2000: 20}, succeeded=20),
+        KindRecord(name="token", latencies={2000: 20}, succeeded=20),
         sample_line(key),
     ]

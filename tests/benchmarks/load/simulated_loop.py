@@ -16,11 +16,11 @@ from benchmarks.load import wire
 from benchmarks.load.pacer import Stage, instants
 from benchmarks.load.plan import RequestRow
 from benchmarks.load.reservoir import Reservoir
-from benchmarks.load.sender import Attack
+from benchmarks.load.sender import Sender
 from benchmarks.load.tally import Tally
 from benchmarks.load.wire import Request, Target
 
-ANSWER = b'HTTP/1.1 201 Created\r\ncontent-length: 13\r\n\r\n{"token":"t"}'
+RESPONSE = b'HTTP/1.1 201 Created\r\ncontent-length: 13\r\n\r\n{"token":"t"}'
 TARGET = Target("http://simulated", "tsk_x", ("arn",))
 
 
@@ -67,9 +67,9 @@ class _Transport(asyncio.Transport):
         self._is_open = True
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        self._server.sent(bytes(data), self.answer)
+        self._server.receive(bytes(data), self.response)
 
-    def answer(self, data: bytes) -> None:
+    def response(self, data: bytes) -> None:
         if not self._is_open:
             return
         if data:
@@ -87,33 +87,33 @@ class SimulatedServer:
     """Takes `takes_seconds` for each request, and none up between two seconds of the run."""
 
     def __init__(
-        self, takes_seconds: float = 0.001, stall: tuple[float, float] = (0, 0), answer: bytes = ANSWER
+        self, service_seconds: float = 0.001, stall: tuple[float, float] = (0, 0), response: bytes = RESPONSE
     ) -> None:
         self.loop = cast("SimulatedLoop", None)
         self.connections = 0
-        self.began_at = 0.0
-        self._takes = takes_seconds
+        self.started_at = 0.0
+        self._service_seconds = service_seconds
         self._stall = stall
-        self._answer = answer
+        self._response = response
         self._free_at = 0.0
 
-    def sent(self, data: bytes, answer: Callable[[bytes], None]) -> None:
+    def receive(self, data: bytes, response: Callable[[bytes], None]) -> None:
         assert data.startswith(b"POST /v1/tokens HTTP/1.1\r\nHost: simulated\r\n")
-        begins = max(self.loop.time() - self.began_at, self._free_at)
-        if self._stall[0] <= begins < self._stall[1]:
-            begins = self._stall[1]
-        self._free_at = begins + self._takes
-        self.loop.call_at(self.began_at + self._free_at, answer, self._answer)
+        starts_at = max(self.loop.time() - self.started_at, self._free_at)
+        if self._stall[0] <= starts_at < self._stall[1]:
+            starts_at = self._stall[1]
+        self._free_at = starts_at + self._service_seconds
+        self.loop.call_at(self.started_at + self._free_at, response, self._response)
 
 
-def attack(
+def run_load(
     server: SimulatedServer,
     *,
     seconds: float = 4,
     rate: float = 100,
     connections: int = 4,
     warmup_seconds: int = 0,
-    beside: Callable[[SimulatedLoop, Attack, float], Coroutine[Any, Any, None]] | None = None,
+    alongside: Callable[[SimulatedLoop, Sender, float], Coroutine[Any, Any, None]] | None = None,
 ) -> Tally:
     """Run a whole attack at a steady, even rate, and give what it counted."""
     loop = SimulatedLoop(server)
@@ -121,12 +121,12 @@ def attack(
 
     async def run() -> None:
         schedule = instants([Stage(seconds, rate, rate)], "even", 1)
-        driven = Attack(TARGET, schedule, requests(), tally, Reservoir(10, 1), timeout_seconds=10)
-        await driven.connect(connections)
-        server.began_at = loop.time() + 1
-        other = asyncio.ensure_future(beside(loop, driven, server.began_at)) if beside else None
+        sender = Sender(TARGET, schedule, requests(), tally, Reservoir(10, 1), timeout_seconds=10)
+        await sender.connect(connections)
+        server.started_at = loop.time() + 1
+        other = asyncio.ensure_future(alongside(loop, sender, server.started_at)) if alongside else None
         await asyncio.sleep(1)
-        await driven.run(server.began_at)
+        await sender.run(server.started_at)
         if other:
             await other
 

@@ -13,7 +13,7 @@ import pytest
 from benchmarks.load.actions import Actions
 from benchmarks.load.generator import Progress
 from benchmarks.load.plan import ActionRow
-from benchmarks.load.progress import Screen
+from benchmarks.load.progress import ProgressDisplay
 from benchmarks.load.published_keys import PublishedKeys
 from benchmarks.load.server_stats import find
 from benchmarks.load.tally import Second
@@ -21,30 +21,30 @@ from benchmarks.load.wire import Target
 from tests.support.servers import serving
 
 
-def acted(*rows: ActionRow) -> tuple[list[Any], list[str]]:
-    said: list[str] = []
-    actions = Actions(rows, os.environ, said.append)
+def run_actions(*rows: ActionRow) -> tuple[list[Any], list[str]]:
+    messages: list[str] = []
+    actions = Actions(rows, os.environ, messages.append)
     actions.start(time.monotonic() - 1)
     for timer in actions._timers:
         timer.join()
-    return actions.lines(), said
+    return actions.lines(), messages
 
 
 def test_a_command_is_run_and_told() -> None:
-    [line], said = acted(ActionRow(at_seconds=1, command="true"))
+    [line], messages = run_actions(ActionRow(at_seconds=1, command="true"))
     assert (line.command, line.at_seconds, line.exit_code) == ("true", 1, 0)
-    assert said[0] == "action: true"
+    assert messages[0] == "action: true"
 
 
 def test_a_command_that_fails_is_told_with_its_last_word() -> None:
     command = f"{sys.executable} -c 'import sys; sys.exit(\"first\\nlast\")'"
-    [line], said = acted(ActionRow(at_seconds=0, command=command))
+    [line], messages = run_actions(ActionRow(at_seconds=0, command=command))
     assert line.exit_code == 1
-    assert said[1].endswith(": last")
+    assert messages[1].endswith(": last")
 
 
 def test_a_command_that_there_is_not_fails() -> None:
-    [line], _ = acted(ActionRow(at_seconds=0, command="no-such-command-of-ours"))
+    [line], _ = run_actions(ActionRow(at_seconds=0, command="no-such-command-of-ours"))
     assert line.exit_code == 127
 
 
@@ -84,7 +84,7 @@ def test_published_keys_are_read_before_the_run() -> None:
 
 
 def test_a_second_is_told_when_every_generator_has_told_of_it(capsys: pytest.CaptureFixture[str]) -> None:
-    screen = Screen(generators=2, seconds=9)
+    screen = ProgressDisplay(generators=2, seconds=9)
     screen.show(Progress(0, Second(sent=5, completed=5, latencies={1000: 5}), 1, 0.2))
     assert not capsys.readouterr().err
     screen.show(Progress(0, Second(sent=6, completed=4, failed=2, latencies={3000: 5}), 2, 0.3))

@@ -15,7 +15,7 @@ import pytest
 
 import benchmarks
 from benchmarks import servers
-from benchmarks.load.deployment import Standing, deployed
+from benchmarks.load.deployment import DeploymentUnderTest, temporary_deployment
 from benchmarks.load.server_stats import find
 from tests.support.processes import CommandResult, Process, environment, run, started, wait_until
 
@@ -28,19 +28,19 @@ WORKERS = 2
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standing]:
-    with deployed(tmp_path_factory.mktemp("deployed"), {"TOKENSVC_WORKERS": str(WORKERS)}) as standing:
-        yield standing
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeploymentUnderTest]:
+    with temporary_deployment(tmp_path_factory.mktemp("deployed"), {"TOKENSVC_WORKERS": str(WORKERS)}) as deployment:
+        yield deployment
 
 
 @pytest.fixture
-def supervisor(service: Standing) -> psutil.Process:
+def supervisor(service: DeploymentUnderTest) -> psutil.Process:
     """Found by its command line, not by its port."""
     [found] = [one for one in psutil.Process().children() if one.cmdline()[-3:] == ["-m", "tokensvc", "serve"]]
     return found
 
 
-def command(service: Standing, folder: Path, api_key: str, *more: str) -> list[str]:
+def command(service: DeploymentUnderTest, folder: Path, api_key: str, *more: str) -> list[str]:
     (folder / "key").write_text(api_key)
     (folder / "key").chmod(0o600)
     caller = ["--url", service.target.url, "--api-key-file", str(folder / "key")]
@@ -58,23 +58,23 @@ def tokens_of(result: Any) -> int:
 
 
 def test_the_cost_of_a_token_is_that_of_all_workers(
-    service: Standing, supervisor: psutil.Process, tmp_path: Path
+    service: DeploymentUnderTest, supervisor: psutil.Process, tmp_path: Path
 ) -> None:
     before = servers.cpu_seconds(supervisor.pid)
-    said: CommandResult = run(
+    output: CommandResult = run(
         command(service, tmp_path, service.target.api_key, "--rate", "400", "--duration", "8"),
         tmp_path,
         environ(tmp_path),
     )
     used = servers.cpu_seconds(supervisor.pid) - before
-    result = json.loads(said.out)
+    result = json.loads(output.out)
     assert result["server"]["processes"] >= 1 + WORKERS
     assert result["server"]["processes_ended"] == 0
     assert result["server"]["cpu_us_per_token"] == pytest.approx(used / tokens_of(result) * 1e6, rel=0.35)
 
 
 def test_a_worker_that_is_replaced_is_reported_and_the_cost_stays_whole(
-    service: Standing, supervisor: psutil.Process, tmp_path: Path
+    service: DeploymentUnderTest, supervisor: psutil.Process, tmp_path: Path
 ) -> None:
     watched = find(service.target)
     assert watched is not None
@@ -96,17 +96,17 @@ def test_a_worker_that_is_replaced_is_reported_and_the_cost_stays_whole(
     assert result["server"]["cpu_us_per_token"] > 0
 
 
-def test_a_wrong_api_key_is_shown_as_401(service: Standing, tmp_path: Path) -> None:
-    said = run(
+def test_a_wrong_api_key_is_shown_as_401(service: DeploymentUnderTest, tmp_path: Path) -> None:
+    output = run(
         command(service, tmp_path, "tsk_wrong", "--rate", "50", "--duration", "2", "--max-error-rate", "1%"),
         tmp_path,
         environ(tmp_path),
         code=1,
     )
-    result = json.loads(said.out)
+    result = json.loads(output.out)
     [error] = result["errors"]
     assert (error["status"], error["code"]) == (401, "unauthenticated")
     assert error["count"] == result["figures"]["requests"] == result["figures"]["failed_requests"]
     assert result["exceeded"] == ["the error rate is 100.000%; the limit is 1.000% (--max-error-rate)"]
-    assert "401 unauthenticated: " in said.err
-    assert "not written" not in said.err
+    assert "401 unauthenticated: " in output.err
+    assert "not written" not in output.err

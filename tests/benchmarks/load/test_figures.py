@@ -7,7 +7,7 @@ import json
 import pytest
 
 from benchmarks.load.figures import figures_of, over_time
-from benchmarks.load.records import Acted, Errors, Line
+from benchmarks.load.records import ActionResult, Errors, Line
 from benchmarks.load.text_report import text_of
 from benchmarks.load.totals import add_up
 from tests.benchmarks.load.sample_records import (
@@ -58,14 +58,14 @@ def test_a_run_whose_generator_was_late_by_a_millisecond_is_loudly_invalid(
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
-        ([Acted(command="rotate", at_seconds=1, took_seconds=1, exit_code=4)], "rotate: exit code 4"),
-        ([Acted(command="rotate", at_seconds=1, took_seconds=9, exit_code=0)], "rotate: ended 7.0 s after the load"),
+        ([ActionResult(command="rotate", at_seconds=1, took_seconds=1, exit_code=4)], "rotate: exit code 4"),
+        ([ActionResult(command="rotate", at_seconds=1, took_seconds=9, exit_code=0)], "rotate: ended 7.0 s after the load"),
         ([sample_line(keypair.generate())], "Signature verification failed"),
     ],
     ids=["action", "late action", "sample"],
 )
-def test_a_failed_action_or_a_bad_token_fails_the_run(private_key: PrivateKey, more: list[Line], reason: str) -> None:
-    result = figures_of(add_up([*whole_run(private_key), *more]))
+def test_a_failed_action_or_a_bad_token_fails_the_run(private_key: PrivateKey, extra_lines: list[Line], reason: str) -> None:
+    result = figures_of(add_up([*whole_run(private_key), *extra_lines]))
     assert reason in result["failed"][0]
     assert "*** FAILED RUN" in text_of(result)
 

@@ -15,10 +15,10 @@ from benchmarks.load import __main__ as load
 from benchmarks.load import limits, merge, plan, records
 from benchmarks.load.figures import exit_code, figures_of
 from benchmarks.load.limits import Limits, strictest
-from benchmarks.load.records import KindOf, Line
+from benchmarks.load.records import KindRecord, Line
 from benchmarks.load.text_report import text_of
 from benchmarks.load.totals import add_up
-from tests.benchmarks.load.conftest import Signing, against
+from tests.benchmarks.load.conftest import SigningService, run_options
 from tests.benchmarks.load.sample_records import generator_line, run_line, second_line, whole_run
 from tokensvc.jose.keypair import PrivateKey
 
@@ -31,7 +31,7 @@ def parsed(*arguments: str) -> Limits:
     return Limits().changed(parser.parse_args(arguments))
 
 
-def held(key: PrivateKey, limits: Limits, *more: Line) -> dict[str, Any]:
+def result_of(key: PrivateKey, limits: Limits, *more: Line) -> dict[str, Any]:
     """A run of 20 requests of 2 ms each, and these lines."""
     return figures_of(add_up([*whole_run(key, limits=limits), *more]))
 
@@ -60,16 +60,16 @@ def test_an_error_rate_is_a_share_or_a_percentage(text: str, share: float) -> No
     ],
 )
 def test_a_limit_of_another_form_is_refused(option: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as refused:
+    with pytest.raises(SystemExit) as raised:
         parsed(option, text)
-    assert refused.value.code == 2
+    assert raised.value.code == 2
     assert f"argument {option}: must be " in capsys.readouterr().err
 
 
 def test_a_generator_within_the_limit_that_was_set_is_on_time(private_key: PrivateKey) -> None:
     late = generator_line(late_micros=4000)
-    assert held(private_key, Limits(), late)["invalid"]
-    assert not held(private_key, Limits(lateness_ms=5), late)["invalid"]
+    assert result_of(private_key, Limits(), late)["invalid"]
+    assert not result_of(private_key, Limits(lateness_ms=5), late)["invalid"]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_a_run_beyond_a_limit_has_its_own_exit_code_and_a_worthless_one_comes_fi
     private_key: PrivateKey, limits: Limits, errors: int, code: int
 ) -> None:
     failed = second_line(1, sent=0, completed=0, tokens=0, failed=errors, latencies={})
-    assert exit_code(held(private_key, limits, failed)) == code
+    assert exit_code(result_of(private_key, limits, failed)) == code
 
 
 def test_an_unmeasured_p99_exceeds_its_limit() -> None:
@@ -96,7 +96,7 @@ def test_an_unmeasured_p99_exceeds_its_limit() -> None:
 
 
 def test_the_summary_names_each_limit_beside_what_was_measured(private_key: PrivateKey) -> None:
-    text = text_of(held(private_key, Limits(lateness_ms=5, p99_ms=1.5)))
+    text = text_of(result_of(private_key, Limits(lateness_ms=5, p99_ms=1.5)))
     assert re.search(r"generator scheduling delay p99, ms +0\.10 +5 +--max-lateness +met\n", text)
     assert re.search(r"latency p99, ms +2\.00 +1\.5 +--max-p99 +exceeded\n", text)
     assert re.search(r"error rate, % +0\.0000 +none +--max-error-rate\n", text)
@@ -119,10 +119,10 @@ def test_merged_records_are_held_to_their_own_limits_or_to_others(
 
 
 def test_a_rate_and_a_duration_need_no_plan(
-    signing: Signing, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    signing_service: SigningService, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan, "WARMUP_SECONDS", 1)
-    options = [*against(tmp_path, signing.url), "--json", "--max-lateness", "60000", "--max-p99", "0.001"]
+    options = [*run_options(tmp_path, signing_service.url), "--json", "--max-lateness", "60000", "--max-p99", "0.001"]
     assert load.main(["--rate", "40", "--duration", "1", *options]) == 3
     result = json.loads(capsys.readouterr().out)
     assert result["plan"]["stages"] == [{"seconds": 2.0, "from_rate": 40.0, "to_rate": 40.0}]
@@ -171,14 +171,14 @@ def test_wrong_use_is_refused_with_its_rule(
 def test_what_cannot_be_used_is_refused_before_the_load(
     change: Any, rule: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = against(tmp_path, "http://127.0.0.1:9")
+    options = run_options(tmp_path, "http://127.0.0.1:9")
     change(tmp_path)
     assert _code(["steady", *options]) == 2
     assert rule in capsys.readouterr().err
 
 
 def test_every_key_of_the_result_can_be_queried_without_quotes(private_key: PrivateKey) -> None:
-    result = held(private_key, Limits())
+    result = result_of(private_key, Limits())
     assert result["latency_ms"].keys() == {"p50", "p90", "p99", "p999", "max"}
     odd = [key for key in _keys(result) if not re.fullmatch(r"[a-z][a-z0-9_]*", key)]
     assert not odd
@@ -196,10 +196,10 @@ def _keys(value: Any) -> Iterator[str]:
 def _code(arguments: list[str]) -> object:
     try:
         return load.main(arguments)
-    except SystemExit as refused:
-        return refused.code
+    except SystemExit as raised:
+        return raised.code
 
 
 def test_a_request_that_failed_in_a_kind_is_no_success_of_it(private_key: PrivateKey) -> None:
-    result = held(private_key, Limits(), KindOf(name="batch", latencies={10_000_000: 3}, succeeded=0))
+    result = result_of(private_key, Limits(), KindRecord(name="batch", latencies={10_000_000: 3}, succeeded=0))
     assert result["successes"] == [{"status": 201, "count": 20}]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import benchmarks
-from tests.benchmarks.load.conftest import Signing
+from tests.benchmarks.load.conftest import SigningService
 from tests.support.deployment import free_port
 from tests.support.processes import environment, started
 from tests.support.tokens import CHANNEL
@@ -24,25 +24,25 @@ ROOT = Path(benchmarks.__file__).parents[1]
 LOCUST = [sys.executable, "-m", "locust", "-f", str(ROOT / "benchmarks/load/locustfile.py"), "--skip-log"]
 
 
-def test_two_workers_ask_what_the_plan_says_and_the_master_counts_it(signing: Signing, tmp_path: Path) -> None:
+def test_two_workers_ask_what_the_plan_says_and_the_master_counts_it(signing_service: SigningService, tmp_path: Path) -> None:
     (tmp_path / "key").write_text("tsk_very_secret\n")
     (tmp_path / "key").chmod(0o600)
     what = {"LOAD_API_KEY_FILE": str(tmp_path / "key"), "LOAD_CHANNELS": str(CHANNEL), "PYTHONPATH": str(ROOT)}
     environ, port = environment(tmp_path / "home", what), str(free_port())
     one_user_each = ["--headless", "--expect-workers", "2", "--users", "2", "--spawn-rate", "2", "--run-time", "1"]
-    lead = [*LOCUST, "--master", "--master-bind-port", port, "--host", signing.url, "--json", *one_user_each]
-    follow = [*LOCUST, "--worker", "--master-host", "127.0.0.1", "--master-port", port]
+    master_command = [*LOCUST, "--master", "--master-bind-port", port, "--host", signing_service.url, "--json", *one_user_each]
+    worker_command = [*LOCUST, "--worker", "--master-host", "127.0.0.1", "--master-port", port]
     with (
-        started(lead, tmp_path, environ, "master") as master,
-        started(follow, tmp_path, environ, "one") as one,
-        started(follow, tmp_path, environ, "two") as two,
+        started(master_command, tmp_path, environ, "master") as master,
+        started(worker_command, tmp_path, environ, "one") as one,
+        started(worker_command, tmp_path, environ, "two") as two,
     ):
         processes = (master, one, two)
         codes = [process.ends(60) for process in processes]
-    said = "".join(process.out + process.err for process in processes)
-    assert codes == [0, 0, 0], said
+    output = "".join(process.out + process.err for process in processes)
+    assert codes == [0, 0, 0], output
     (counted,) = json.loads(master.out)
     assert (counted["name"], counted["num_failures"]) == ("token", 0)
     assert counted["num_requests"] > 0
-    assert len(signing.connections) == 2, "each of the workers has sent"
-    assert "very_secret" not in said
+    assert len(signing_service.connections) == 2, "each of the workers has sent"
+    assert "very_secret" not in output

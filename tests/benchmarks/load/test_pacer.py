@@ -59,6 +59,6 @@ def test_even_arrivals_are_as_many_as_the_stages_hold(stages: list[Stage]) -> No
 
 
 @given(STAGES, ARRIVALS, st.integers(1, 5))
-def test_all_shares_together_are_the_schedule(stages: list[Stage], arrivals: Arrivals, of: int) -> None:
-    shares = [share(instants(stages, arrivals, 5), number, of) for number in range(of)]
+def test_all_shares_together_are_the_schedule(stages: list[Stage], arrivals: Arrivals, total: int) -> None:
+    shares = [share(instants(stages, arrivals, 5), number, total) for number in range(total)]
     assert sorted(instant for one in shares for instant in one) == list(instants(stages, arrivals, 5))

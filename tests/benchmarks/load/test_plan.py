@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.load import plan
 from benchmarks.load.pacer import Stage
-from benchmarks.load.plan import BadPlan
+from benchmarks.load.plan import InvalidPlan
 
 GOOD = """\
 title = "t"
@@ -53,7 +53,7 @@ def test_a_scale_multiplies_every_rate_and_no_duration() -> None:
 
 
 def test_an_unknown_name_lists_ours() -> None:
-    with pytest.raises(BadPlan, match="ours are batch, mixed"):
+    with pytest.raises(InvalidPlan, match="ours are batch, mixed"):
         plan.find("stead")
 
 
@@ -92,14 +92,14 @@ def test_an_unknown_name_lists_ours() -> None:
     ],
     ids=lambda text: text.replace("\n", "; "),
 )
-def test_a_bad_plan_is_refused_with_the_line_and_the_rule(old: str, new: str, refusal: str) -> None:
+def test_a_bad_plan_is_refused_with_the_line_and_the_rule(old: str, new: str, message: str) -> None:
     assert old in GOOD
-    with pytest.raises(BadPlan) as refused:
+    with pytest.raises(InvalidPlan) as raised:
         plan.parse(GOOD.replace(old, new), "p.toml")
-    assert str(refused.value).startswith(refusal)
+    assert str(raised.value).startswith(message)
 
 
 def test_all_broken_rules_are_told_at_once() -> None:
-    with pytest.raises(BadPlan) as refused:
+    with pytest.raises(InvalidPlan) as raised:
         plan.parse(GOOD.replace("seconds = 10", "seconds = -1").replace('"token"', '"x"'), "p.toml")
-    assert [line.split(":")[1] for line in str(refused.value).splitlines()] == ["3", "6"]
+    assert [line.split(":")[1] for line in str(raised.value).splitlines()] == ["3", "6"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.load import records
-from benchmarks.load.records import Acted, BadRecords, Errors
+from benchmarks.load.records import ActionResult, Errors, InvalidRecords
 from benchmarks.load.totals import add_up
 from tests.benchmarks.load.sample_records import reading_line, run_line, second_line, whole_run
 from tokensvc.jose.keypair import PrivateKey
@@ -18,7 +18,7 @@ def test_what_was_written_is_read(tmp_path: Path, private_key: PrivateKey) -> No
     lines = [
         *whole_run(private_key),
         Errors(counts={"timeout": 2}),
-        Acted(command="true", at_seconds=1, took_seconds=0.5, exit_code=0),
+        ActionResult(command="true", at_seconds=1, took_seconds=0.5, exit_code=0),
     ]
     records.write(tmp_path / "a.records", lines)
     assert records.read(tmp_path / "a.records") == lines
@@ -38,7 +38,7 @@ def test_a_file_with_tokens_is_its_owners_alone_and_overwrites_nothing(tmp_path:
 def test_a_bad_line_is_refused_by_its_number(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.records"
     path.write_text(f"{run_line().model_dump_json()}\n{text}\n")
-    with pytest.raises(BadRecords, match=r"a\.records:2: "):
+    with pytest.raises(InvalidRecords, match=r"a\.records:2: "):
         records.read(path)
 
 
@@ -70,11 +70,11 @@ def test_seconds_in_which_nothing_happened_are_counted_too() -> None:
 
 
 def test_different_plans_do_not_add_up() -> None:
-    with pytest.raises(BadRecords, match="different plans"):
+    with pytest.raises(InvalidRecords, match="different plans"):
         add_up([run_line(), run_line(digest="other")])
 
 
 @pytest.mark.parametrize("lines", [[], [second_line(1)]], ids=["nothing", "no run"])
 def test_records_without_their_run_are_refused(lines: list[records.Line]) -> None:
-    with pytest.raises(BadRecords, match="run"):
+    with pytest.raises(InvalidRecords, match="run"):
         add_up(lines)

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 import benchmarks
-from tests.benchmarks.load.conftest import NEVER, Responses, Signing, against
+from tests.benchmarks.load.conftest import NEVER, Responses, SigningService, run_options
 from tests.support.deployment import free_port
 from tests.support.processes import Process, environment, run, started
 
@@ -30,7 +30,7 @@ ROOT = Path(benchmarks.__file__).parents[1]
 COMMAND = [sys.executable, "-m", "benchmarks.load"]
 LENIENT = ["--max-lateness", "60000"]
 """The machine that runs the tests may be busy."""
-REFUSAL = '{"code":"unauthenticated"}'
+UNAUTHENTICATED = '{"code":"unauthenticated"}'
 LONG = 600
 
 
@@ -55,7 +55,7 @@ def running(folder: Path, arguments: list[str]) -> Iterator[Process]:
         yield process
 
 
-def sends(process: Process) -> bool:
+def is_sending(process: Process) -> bool:
     return " 2/600 s" in process.err
 
 
@@ -66,8 +66,8 @@ def suffixes(folder: Path) -> set[str]:
 def test_a_wrong_api_key_is_reported_by_its_code(
     responses: Responses, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    url = responses.start(401, REFUSAL)
-    assert load.main([plan(tmp_path, seconds=2), *against(tmp_path, url), *LENIENT]) == 1
+    url = responses.start(401, UNAUTHENTICATED)
+    assert load.main([plan(tmp_path, seconds=2), *run_options(tmp_path, url), *LENIENT]) == 1
     captured = capsys.readouterr()
     text = captured.out
     assert "FAILED RUN: no request succeeded; most frequent: 401 unauthenticated" in text
@@ -79,7 +79,7 @@ def test_a_wrong_api_key_is_reported_by_its_code(
 
 def test_a_target_that_cannot_be_reached_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    assert load.main([plan(tmp_path), *against(tmp_path, url), "--json"]) == 1
+    assert load.main([plan(tmp_path), *run_options(tmp_path, url), "--json"]) == 1
     result = json.loads(capsys.readouterr().out)
     assert result["failed"] == [f"{url}/.well-known/jwks.json cannot be reached: Connection refused"]
     assert (result["successes"], result["errors"], result["figures"]["requests"]) == ([], [], 0)
@@ -88,8 +88,8 @@ def test_a_target_that_cannot_be_reached_is_reported(tmp_path: Path, capsys: pyt
 def test_a_url_of_something_else_is_named(
     responses: Responses, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    url = responses.start(401, REFUSAL, keys='["not a key set"]')
-    assert load.main([plan(tmp_path), *against(tmp_path, url), *LENIENT]) == 1
+    url = responses.start(401, UNAUTHENTICATED, keys='["not a key set"]')
+    assert load.main([plan(tmp_path), *run_options(tmp_path, url), *LENIENT]) == 1
     assert f"{url}/.well-known/jwks.json holds no key set; is the URL the service's own?" in capsys.readouterr().out
 
 
@@ -97,7 +97,7 @@ def test_successes_without_tokens_fail_the_run_and_no_generator(
     responses: Responses, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url = responses.start(201, "<html>welcome</html>")
-    assert load.main([plan(tmp_path), *against(tmp_path, url), *LENIENT, "--json"]) == 1
+    assert load.main([plan(tmp_path), *run_options(tmp_path, url), *LENIENT, "--json"]) == 1
     result = json.loads(capsys.readouterr().out)
     assert result["successes"][0]["status"] == 201
     assert "a token for viewer-" in result["failed"][0]
@@ -105,9 +105,9 @@ def test_successes_without_tokens_fail_the_run_and_no_generator(
 
 @pytest.mark.long
 def test_a_target_that_dies_midway_is_reported(tmp_path: Path, responses: Responses) -> None:
-    url = responses.start(401, REFUSAL)
+    url = responses.start(401, UNAUTHENTICATED)
     more = "timeout_seconds = 0.5"
-    with running(tmp_path, [plan(tmp_path, seconds=4, more=more), *against(tmp_path, url)]) as process:
+    with running(tmp_path, [plan(tmp_path, seconds=4, more=more), *run_options(tmp_path, url)]) as process:
         process.wait_until(lambda: " 2/4 s" in process.err, "two seconds are over")
         responses.stop()
         assert process.ends(60) == 1
@@ -118,11 +118,11 @@ def test_a_target_that_dies_midway_is_reported(tmp_path: Path, responses: Respon
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_in_the_warm_up_reports_it(number: signal.Signals, responses: Responses, tmp_path: Path) -> None:
-    url = responses.start(401, REFUSAL)
+    url = responses.start(401, UNAUTHENTICATED)
     with running(
-        tmp_path, [plan(tmp_path, seconds=LONG, more="warmup_seconds = 500"), *against(tmp_path, url)]
+        tmp_path, [plan(tmp_path, seconds=LONG, more="warmup_seconds = 500"), *run_options(tmp_path, url)]
     ) as process:
-        process.wait_until(lambda: sends(process), "it sends")
+        process.wait_until(lambda: is_sending(process), "it sends")
         os.killpg(process.pid, number)
         assert process.ends(60) == 1, process.err
     assert "interrupted: the figures cover what was sent until then" in process.out
@@ -135,13 +135,13 @@ def test_a_signal_in_the_warm_up_reports_it(number: signal.Signals, responses: R
 
 
 @pytest.mark.long
-def test_a_signal_to_the_whole_group_ends_the_sending_and_keeps_every_figure(signing: Signing, tmp_path: Path) -> None:
+def test_a_signal_to_the_whole_group_ends_the_sending_and_keeps_every_figure(signing_service: SigningService, tmp_path: Path) -> None:
     """As a service manager and `timeout` send it: the generators and the action get it as well."""
     action = '[[action]]\nat_seconds = 0.5\ncommand = "sleep 6"\n'
     path = Path(plan(tmp_path, seconds=LONG))
     path.write_text(path.read_text() + action)
-    with running(tmp_path, [str(path), *against(tmp_path, signing.url), "--json", "--processes", "2"]) as process:
-        process.wait_until(lambda: sends(process), "it sends")
+    with running(tmp_path, [str(path), *run_options(tmp_path, signing_service.url), "--json", "--processes", "2"]) as process:
+        process.wait_until(lambda: is_sending(process), "it sends")
         os.killpg(process.pid, signal.SIGTERM)
         code = process.ends(60)
     result = json.loads(process.out)
@@ -155,8 +155,8 @@ def test_a_signal_to_the_whole_group_ends_the_sending_and_keeps_every_figure(sig
 def test_a_second_signal_reports_without_what_is_in_flight(responses: Responses, tmp_path: Path) -> None:
     url = responses.start(201, "{}", after_seconds=NEVER)
     more = "timeout_seconds = 600"
-    with running(tmp_path, [plan(tmp_path, seconds=LONG, more=more), *against(tmp_path, url), "--json"]) as process:
-        process.wait_until(lambda: sends(process), "it sends")
+    with running(tmp_path, [plan(tmp_path, seconds=LONG, more=more), *run_options(tmp_path, url), "--json"]) as process:
+        process.wait_until(lambda: is_sending(process), "it sends")
         process.send(signal.SIGINT)
         process.wait_until(lambda: "stopping" in process.err, "it stops")
         process.send(signal.SIGINT)
@@ -167,11 +167,11 @@ def test_a_second_signal_reports_without_what_is_in_flight(responses: Responses,
     assert "Traceback" not in process.err
 
 
-def test_a_signal_before_the_start_that_was_set_is_not_waited_out(signing: Signing, tmp_path: Path) -> None:
+def test_a_signal_before_the_start_that_was_set_is_not_waited_out(signing_service: SigningService, tmp_path: Path) -> None:
     start = ["--start-at", "2126-11-21T10:00:00Z"]
-    with running(tmp_path, [plan(tmp_path), *against(tmp_path, signing.url), *start]) as process:
+    with running(tmp_path, [plan(tmp_path), *run_options(tmp_path, signing_service.url), *start]) as process:
         process.wait_until(lambda: len(psutil.Process(process.pid).children()) > 1, "the generators are started")
-        process.wait_until(lambda: bool(signing.connections) or _is_connected(process), "they are connected")
+        process.wait_until(lambda: bool(signing_service.connections) or _is_connected(process), "they are connected")
         process.send(signal.SIGINT)
         assert process.ends(60) in {1, load.INTERRUPTED}, process.err
     assert "Traceback" not in process.err
@@ -184,8 +184,8 @@ def _is_connected(process: Process) -> bool:
 
 
 @pytest.mark.long
-def test_a_generator_that_dies_costs_its_own_part(signing: Signing, tmp_path: Path) -> None:
-    arguments = [plan(tmp_path, seconds=4), *against(tmp_path, signing.url), "--json", "--processes", "2"]
+def test_a_generator_that_dies_costs_its_own_part(signing_service: SigningService, tmp_path: Path) -> None:
+    arguments = [plan(tmp_path, seconds=4), *run_options(tmp_path, signing_service.url), "--json", "--processes", "2"]
     with running(tmp_path, arguments) as process:
         process.wait_until(lambda: " 1/4 s" in process.err, "it sends")
         generator = process.children()[0]
@@ -198,43 +198,43 @@ def test_a_generator_that_dies_costs_its_own_part(signing: Signing, tmp_path: Pa
     assert " 3/4 s" in process.err, "the other's progress is still shown"
 
 
-def test_a_full_disk_costs_the_files_alone(signing: Signing, tmp_path: Path) -> None:
+def test_a_full_disk_costs_the_files_alone(signing_service: SigningService, tmp_path: Path) -> None:
     """The largest size of a file stands for it; what is printed goes to a pipe, which has none."""
-    arguments = [*COMMAND, plan(tmp_path), *against(tmp_path, signing.url), *LENIENT]
-    said = run(["bash", "-c", 'ulimit -f 1; exec "$@"', "bash", *arguments], tmp_path, environ(tmp_path), code=1)
-    assert "responses by code" in said.out
-    assert ".records: File too large" in said.err
+    arguments = [*COMMAND, plan(tmp_path), *run_options(tmp_path, signing_service.url), *LENIENT]
+    output = run(["bash", "-c", 'ulimit -f 1; exec "$@"', "bash", *arguments], tmp_path, environ(tmp_path), code=1)
+    assert "responses by code" in output.out
+    assert ".records: File too large" in output.err
     assert not {".records", ".json", ".png"} & suffixes(tmp_path), "no part of a file is left behind"
 
 
 @pytest.mark.parametrize(("package", "missing"), [("matplotlib", {".svg", ".png"}), ("hdrh", {".hgrm"})])
 def test_a_package_that_is_absent_costs_its_own_file(
-    package: str, missing: set[str], signing: Signing, tmp_path: Path
+    package: str, missing: set[str], signing_service: SigningService, tmp_path: Path
 ) -> None:
     shadow = tmp_path / "shadow"
     shadow.mkdir()
     (shadow / f"{package}.py").write_text(f'raise ModuleNotFoundError("No module named {package}")\n')
     paths = environ(tmp_path) | {"PYTHONPATH": f"{shadow}{os.pathsep}{ROOT}"}
-    said = run([*COMMAND, plan(tmp_path), *against(tmp_path, signing.url), *LENIENT], tmp_path, paths)
-    assert "responses by code" in said.out
-    assert f"No module named {package}" in said.err
+    output = run([*COMMAND, plan(tmp_path), *run_options(tmp_path, signing_service.url), *LENIENT], tmp_path, paths)
+    assert "responses by code" in output.out
+    assert f"No module named {package}" in output.err
     assert suffixes(tmp_path) == {".records", ".json", ".hgrm", ".svg", ".png"} - missing
 
 
-def test_a_closed_standard_output_costs_no_file(signing: Signing, tmp_path: Path) -> None:
-    arguments = [*COMMAND, plan(tmp_path), *against(tmp_path, signing.url), *LENIENT]
-    said = run(["bash", "-c", '"$@" | true; exit ${PIPESTATUS[0]}', "bash", *arguments], tmp_path, environ(tmp_path))
-    assert "Traceback" not in said.err
+def test_a_closed_standard_output_costs_no_file(signing_service: SigningService, tmp_path: Path) -> None:
+    arguments = [*COMMAND, plan(tmp_path), *run_options(tmp_path, signing_service.url), *LENIENT]
+    output = run(["bash", "-c", '"$@" | true; exit ${PIPESTATUS[0]}', "bash", *arguments], tmp_path, environ(tmp_path))
+    assert "Traceback" not in output.err
     assert len(suffixes(tmp_path)) == 5
 
 
-def test_two_runs_of_one_second_overwrite_nothing(signing: Signing, tmp_path: Path) -> None:
+def test_two_runs_of_one_second_overwrite_nothing(signing_service: SigningService, tmp_path: Path) -> None:
     from benchmarks.load import records, result_store
     from tests.benchmarks.load.sample_records import run_line
 
     report = result_store.report_of([run_line(plan="a.b")])
     first, second = (result_store.store(tmp_path, report) for _ in range(2))
-    assert first.is_whole
-    assert second.is_whole
+    assert first.is_complete
+    assert second.is_complete
     assert not set(first.files) & set(second.files)
     assert records.read(second.files[0]) == list(report.lines)

@@ -7,12 +7,12 @@ import asyncio
 import pytest
 
 from benchmarks.load.latency import FINE, longest, percentile
-from benchmarks.load.sender import Attack
-from tests.benchmarks.load.simulated_loop import SimulatedLoop, SimulatedServer, attack
+from benchmarks.load.sender import Sender
+from tests.benchmarks.load.simulated_loop import SimulatedLoop, SimulatedServer, run_load
 
 
 def test_a_quick_server_is_measured_as_quick() -> None:
-    tally = attack(SimulatedServer(takes_seconds=0.002))
+    tally = run_load(SimulatedServer(service_seconds=0.002))
     assert percentile(tally.kinds["token"], 50, FINE) == pytest.approx(2, rel=0.01)
     assert longest(tally.kinds["token"], FINE) == pytest.approx(2, rel=0.01)
     assert sum(second.completed for second in tally.seconds.values()) == 400
@@ -21,7 +21,7 @@ def test_a_quick_server_is_measured_as_quick() -> None:
 
 def test_a_stall_is_seen_by_all_who_would_have_asked_during_it() -> None:
     """Coordinated omission: four connections wait, but a hundred requests were due, and each waited for its part."""
-    tally = attack(SimulatedServer(takes_seconds=0.001, stall=(1, 2)), connections=4)
+    tally = run_load(SimulatedServer(service_seconds=0.001, stall=(1, 2)), connections=4)
     slow = sum(number for micros, number in tally.kinds["token"].items() if micros > 100_000)
     assert 90 <= slow <= 105
     assert longest(tally.kinds["token"], FINE) == pytest.approx(1000, rel=0.02)
@@ -30,7 +30,7 @@ def test_a_stall_is_seen_by_all_who_would_have_asked_during_it() -> None:
 
 
 def test_a_stalled_server_is_asked_no_less() -> None:
-    tally = attack(SimulatedServer(stall=(1, 2)))
+    tally = run_load(SimulatedServer(stall=(1, 2)))
     assert [tally.seconds[second].sent for second in range(4)] == [100, 100, 100, 100]
     assert tally.seconds[1].completed == 0
     assert tally.seconds[2].completed == 200
@@ -38,23 +38,23 @@ def test_a_stalled_server_is_asked_no_less() -> None:
 
 
 def test_a_server_that_is_slower_than_asked_falls_behind_by_ever_more() -> None:
-    tally = attack(SimulatedServer(takes_seconds=0.020), seconds=4, rate=100)
+    tally = run_load(SimulatedServer(service_seconds=0.020), seconds=4, rate=100)
     assert longest(tally.kinds["token"], FINE) == pytest.approx(4000, rel=0.02)
     assert sum(tally.seconds[second].completed for second in range(4)) == pytest.approx(200, abs=2)
 
 
 def test_waiting_for_the_server_is_not_the_generators_lateness() -> None:
-    tally = attack(SimulatedServer(stall=(1, 2)))
+    tally = run_load(SimulatedServer(stall=(1, 2)))
     assert longest(tally.lateness, FINE) < 0.001
     assert sum(tally.lateness.values()) == 400
 
 
 def test_a_generator_that_is_held_up_says_so_and_still_sends_everything() -> None:
-    async def hold_up(loop: SimulatedLoop, _: Attack, start_at: float) -> None:
+    async def hold_up(loop: SimulatedLoop, _: Sender, start_at: float) -> None:
         await asyncio.sleep(start_at + 1 - loop.time())
         loop.busy(0.5)
 
-    tally = attack(SimulatedServer(), beside=hold_up)
+    tally = run_load(SimulatedServer(), alongside=hold_up)
     assert longest(tally.lateness, FINE) == pytest.approx(495, rel=0.01)
     assert percentile(tally.lateness, 99, FINE) > 1
     assert longest(tally.kinds["token"], FINE) >= 495
@@ -63,7 +63,7 @@ def test_a_generator_that_is_held_up_says_so_and_still_sends_everything() -> Non
 
 def test_what_is_never_answered_is_given_up_and_counts_with_the_time_it_waited() -> None:
     server = SimulatedServer(stall=(1, 1_000_000))
-    tally = attack(server, seconds=2, connections=4)
+    tally = run_load(server, seconds=2, connections=4)
     assert set(tally.errors) == {"timeout", "timeout, never sent"}
     assert tally.errors.total() == 100
     assert tally.seconds[1].failed == 100
@@ -73,40 +73,40 @@ def test_what_is_never_answered_is_given_up_and_counts_with_the_time_it_waited()
 
 def test_a_refusal_is_counted_by_its_code_and_flatters_no_latency() -> None:
     body = b'{"code":"no_signing_key"}'
-    refusal = b"HTTP/1.1 503 No\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
-    tally = attack(SimulatedServer(answer=refusal), seconds=1)
+    response = b"HTTP/1.1 503 No\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+    tally = run_load(SimulatedServer(response=response), seconds=1)
     assert tally.errors == {"503 no_signing_key": 100}
     assert tally.seconds[0].failed == 100
     assert not tally.kinds
 
 
 def test_a_connection_that_the_server_closes_is_opened_again() -> None:
-    answer = b'HTTP/1.1 201 Created\r\nconnection: close\r\ncontent-length: 13\r\n\r\n{"token":"t"}'
-    server = SimulatedServer(answer=answer)
-    tally = attack(server, seconds=2, rate=10, connections=4)
+    response = b'HTTP/1.1 201 Created\r\nconnection: close\r\ncontent-length: 13\r\n\r\n{"token":"t"}'
+    server = SimulatedServer(response=response)
+    tally = run_load(server, seconds=2, rate=10, connections=4)
     assert sum(second.completed for second in tally.seconds.values()) == 20
     assert not tally.errors
     assert server.connections > 10
 
 
 @pytest.mark.parametrize(("answer", "code"), [(b"", "connection lost"), (b"SSH-2.0-x\r\n", "answer is not HTTP")])
-def test_a_connection_that_breaks_fails_its_request_alone(answer: bytes, code: str) -> None:
-    tally = attack(SimulatedServer(answer=answer), seconds=2, rate=10, connections=4)
+def test_a_connection_that_breaks_fails_its_request_alone(response: bytes, code: str) -> None:
+    tally = run_load(SimulatedServer(response=response), seconds=2, rate=10, connections=4)
     assert tally.errors == {code: 20}
 
 
 def test_the_warm_up_is_sent_but_not_counted() -> None:
-    tally = attack(SimulatedServer(stall=(0, 0.5)), seconds=4, warmup_seconds=2)
+    tally = run_load(SimulatedServer(stall=(0, 0.5)), seconds=4, warmup_seconds=2)
     assert sum(tally.lateness.values()) == sum(tally.kinds["token"].values()) == 200
     assert longest(tally.kinds["token"], FINE) < 10
     assert [tally.seconds[second].tokens for second in range(4)] == [100, 100, 100, 100], "the server's work is seen"
 
 
 def test_a_run_that_is_stopped_ends_when_what_is_out_is_answered() -> None:
-    async def stop(loop: SimulatedLoop, driven: Attack, start_at: float) -> None:
+    async def stop(loop: SimulatedLoop, sender: Sender, start_at: float) -> None:
         await asyncio.sleep(start_at + 1 - loop.time())
-        driven.stop()
+        sender.stop()
 
-    tally = attack(SimulatedServer(takes_seconds=0.002), beside=stop)
+    tally = run_load(SimulatedServer(service_seconds=0.002), alongside=stop)
     assert sum(tally.lateness.values()) == sum(tally.kinds["token"].values()) == 100
     assert not tally.errors

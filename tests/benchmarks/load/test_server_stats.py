@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks.load.server_stats import Watched, find
+from benchmarks.load.server_stats import WatchedServer, find
 from benchmarks.load.wire import Target
 from tests.support.processes import wait_until
 
@@ -39,7 +39,7 @@ def forking(mode: str, workers: int) -> Iterator[tuple[subprocess.Popen[str], Ta
                 os.killpg(server.pid, signal.SIGKILL)
 
 
-def found(target: Target) -> Watched:
+def found(target: Target) -> WatchedServer:
     watched = find(target)
     assert watched is not None
     return watched

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from benchmarks.load.request_kinds import Ask
+from benchmarks.load.request_kinds import TokenRequest
 from benchmarks.load.reservoir import Reservoir
 from benchmarks.load.tally import Tally
 from benchmarks.load.wire import Request
 
-TOKEN = Request("token", (Ask("c", "v"),), b"")
-BATCH = Request("batch", (Ask("c", "v"),) * 2, b"")
+TOKEN = Request("token", (TokenRequest("c", "v"),), b"")
+BATCH = Request("batch", (TokenRequest("c", "v"),) * 2, b"")
 
 
 def test_a_request_belongs_to_the_second_it_was_due_and_its_tokens_to_the_one_they_came() -> None:
@@ -21,8 +21,8 @@ def test_a_request_belongs_to_the_second_it_was_due_and_its_tokens_to_the_one_th
 
 def test_a_refused_ask_of_a_batch_is_an_error_by_its_code() -> None:
     tally = Tally(0)
-    answer = b'{"results":[{"token":"t"},{"problem":{"code":"channel_not_allowed"}}]}'
-    assert tally.completed(0.5, 0.6, BATCH, 200, answer)
+    response = b'{"results":[{"token":"t"},{"problem":{"code":"channel_not_allowed"}}]}'
+    assert tally.completed(0.5, 0.6, BATCH, 200, response)
     assert tally.errors == {"channel_not_allowed in a batch": 1}
     assert (tally.seconds[0].failed, tally.seconds[0].tokens) == (1, 1)
 
@@ -41,20 +41,20 @@ def test_a_failure_during_the_warm_up_is_not_counted() -> None:
 
 
 def test_every_answer_has_the_same_chance_to_be_kept() -> None:
-    kept = [0] * 100
+    sample = [0] * 100
     for seed in range(400):
         reservoir = Reservoir(10, seed)
         for number in range(100):
             reservoir.offer(TOKEN, b"%d" % number)
-        assert len(reservoir.kept) == 10
-        for one in reservoir.kept:
-            kept[int(one.body)] += 1
-    assert 15 < min(kept) < 40 < max(kept) < 70
-    assert abs(sum(kept[:50]) - 2000) < 200, "neither the first nor the last are favoured"
+        assert len(reservoir.sample) == 10
+        for one in reservoir.sample:
+            sample[int(one.body)] += 1
+    assert 15 < min(sample) < 40 < max(sample) < 70
+    assert abs(sum(sample[:50]) - 2000) < 200, "neither the first nor the last are favoured"
 
 
 def test_what_holds_no_token_is_not_kept_to_be_judged_as_one() -> None:
     reservoir = Reservoir(10, 1)
-    reservoir.offer(Request("revocation", (Ask("c", "v"),), b""), b'{"id":"r1","state":"queued"}')
+    reservoir.offer(Request("revocation", (TokenRequest("c", "v"),), b""), b'{"id":"r1","state":"queued"}')
     reservoir.offer(TOKEN, b"{}")
-    assert [kept.request for kept in reservoir.kept] == [TOKEN], "a success without a token is kept, and found out"
+    assert [sample.request for sample in reservoir.sample] == [TOKEN], "a success without a token is kept, and found out"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.load.conftest import Signing
+from tests.benchmarks.load.conftest import SigningService
 from tests.support.tokens import CHANNEL
 
 pytest.importorskip("hdrh", reason="hdrhistogram comes with the benchmarks: make bench-packages")
@@ -22,19 +22,19 @@ PLAN = 'title = "t"\nconnections = 4\n[[stage]]\nseconds = 1\nrate = 40\n[[reque
 
 
 @pytest.fixture
-def wanted(tmp_path: Path, signing: Signing) -> list[str]:
+def arguments(tmp_path: Path, signing_service: SigningService) -> list[str]:
     """A run's arguments."""
     (tmp_path / "plan.toml").write_text(PLAN)
     (tmp_path / "key").write_text("tsk_very_secret\n")
     (tmp_path / "key").chmod(0o600)
-    against = ["--url", signing.url, "--api-key-file", str(tmp_path / "key"), "--channel", str(CHANNEL)]
-    return [str(tmp_path / "plan.toml"), *against, "--out", str(tmp_path / "out"), "--processes", "2", "--json"]
+    service_options = ["--url", signing_service.url, "--api-key-file", str(tmp_path / "key"), "--channel", str(CHANNEL)]
+    return [str(tmp_path / "plan.toml"), *service_options, "--out", str(tmp_path / "out"), "--processes", "2", "--json"]
 
 
 def test_a_run_leaves_its_figures_its_records_and_its_pictures(
-    wanted: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = load.main(wanted)
+    code = load.main(arguments)
     result = json.loads(capsys.readouterr().out)
     assert not result["failed"]
     assert code == bool(result["invalid"]), "on a busy machine a generator may be late"
@@ -56,9 +56,9 @@ def test_wrong_use_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     (tmp_path / "plan.toml").write_text(PLAN.replace("rate", "rates"))
     assert load.main([str(tmp_path / "plan.toml")]) == 2
     assert "plan.toml:5: stage.0.rates" in capsys.readouterr().err
-    with pytest.raises(SystemExit) as refused:
+    with pytest.raises(SystemExit) as raised:
         load.main(["steady", "--url", "http://127.0.0.1:9"])
-    assert refused.value.code == 2
+    assert raised.value.code == 2
 
 
 def test_records_of_different_plans_do_not_merge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

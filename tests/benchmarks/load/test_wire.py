@@ -9,8 +9,8 @@ from itertools import islice
 import pytest
 
 from benchmarks.load.plan import RequestRow
-from benchmarks.load.request_kinds import KINDS, PREPARED_ASKS, prepare, refused_in, tokens_in
-from benchmarks.load.wire import TURNS, Target, requests
+from benchmarks.load.request_kinds import KINDS, PREPARED_TOKEN_REQUESTS, prepare, rejected_in, tokens_in
+from benchmarks.load.wire import SEQUENCE_LENGTH, Target, requests
 from tokensvc.tokens.request import TokenRequest, parse_token_request
 
 TARGET = Target("https://tokens.example.com/base/", "tsk_secret", ("arn:a", "arn:b"))
@@ -39,30 +39,30 @@ def test_the_port_is_the_schemes_unless_it_is_said(url: str, port: int) -> None:
 
 def test_kinds_are_mixed_by_their_weights() -> None:
     rows = [RequestRow(kind="token", weight=3), RequestRow(kind="revocation", weight=1)]
-    sent = Counter(request.kind for request in islice(requests(rows, TARGET, 1), TURNS))
-    assert sent["revocation"] == pytest.approx(TURNS / 4, rel=0.1)
+    sent = Counter(request.kind for request in islice(requests(rows, TARGET, 1), SEQUENCE_LENGTH))
+    assert sent["revocation"] == pytest.approx(SEQUENCE_LENGTH / 4, rel=0.1)
 
 
 def test_channels_take_turns_and_viewers_differ() -> None:
-    asks = [ask for made in prepare("batch", 10, ["a", "b"]) for ask in made.asks]
-    assert Counter(ask.channel_arn for ask in asks) == {"a": PREPARED_ASKS / 2, "b": PREPARED_ASKS / 2}
-    assert len({ask.viewer_id for ask in asks}) == PREPARED_ASKS
+    token_requests = [token_request for prepared in prepare("batch", 10, ["a", "b"]) for token_request in prepared.token_requests]
+    assert Counter(token_request.channel_arn for token_request in token_requests) == {"a": PREPARED_TOKEN_REQUESTS / 2, "b": PREPARED_TOKEN_REQUESTS / 2}
+    assert len({token_request.viewer_id for token_request in token_requests}) == PREPARED_TOKEN_REQUESTS
 
 
 def test_those_who_are_revoked_ask_for_no_tokens() -> None:
-    asking, revoked = (
-        {ask.viewer_id for made in prepare(kind, 1, ["a"]) for ask in made.asks} for kind in KINDS if kind != "batch"
+    issued, revoked = (
+        {token_request.viewer_id for prepared in prepare(kind, 1, ["a"]) for token_request in prepared.token_requests} for kind in KINDS if kind != "batch"
     )
-    assert not asking & revoked
+    assert not issued & revoked
 
 
 def test_the_service_takes_what_is_asked() -> None:
-    for made in prepare("batch", 500, [CHANNEL_ARN]):
-        for ask in json.loads(made.body)["requests"]:
-            assert isinstance(parse_token_request(ask), TokenRequest)
+    for prepared in prepare("batch", 500, [CHANNEL_ARN]):
+        for token_request in json.loads(prepared.body)["requests"]:
+            assert isinstance(parse_token_request(token_request), TokenRequest)
 
 
 def test_a_batch_tells_how_many_of_its_asks_were_refused() -> None:
-    answer = b'{"results":[{"token":"a"},{"problem":{"code":"x"}},{"token":"b"}]}'
-    assert refused_in("batch", answer) == 1
-    assert tokens_in(answer) == 2
+    response = b'{"results":[{"token":"a"},{"problem":{"code":"x"}},{"token":"b"}]}'
+    assert rejected_in("batch", response) == 1
+    assert tokens_in(response) == 2

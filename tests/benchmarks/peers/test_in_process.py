@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.peers import in_process, over_http, unavailable
-from benchmarks.peers.processes import Signed, read
-from benchmarks.peers.verification import judge
+from benchmarks.peers.processes import SigningMeasurement, parse
+from benchmarks.peers.verification import verify_token
 from benchmarks.sign import CHANNEL, RAW, VIEWER, contenders
 from tokensvc.jose import keypair
 
@@ -18,27 +18,27 @@ TOKENS = sorted(set(contenders()) - {RAW})
 @pytest.mark.parametrize("name", TOKENS)
 def test_every_contender_of_python_makes_the_same_kind_of_token(name: str) -> None:
     key = keypair.generate()
-    judge(str(contenders(key)[name]()), [key.public_key()], CHANNEL, VIEWER)
+    verify_token(str(contenders(key)[name]()), [key.public_key()], CHANNEL, VIEWER)
 
 
 def test_a_line_of_a_child_says_how_fast_it_was_and_shows_a_token() -> None:
     line = '{"calls": 100, "seconds": 0.5, "cpu_seconds": 0.4, "token": "a.b.c"}\n'
-    assert read("Go", line) == Signed(200, 4000, "a.b.c")
+    assert parse("Go", line) == SigningMeasurement(200, 4000, "a.b.c")
 
 
 @pytest.mark.parametrize("line", ["", "panic: no key\n", '{"calls": 100}\n', '{"calls": 0, "seconds": 0}\n'])
 def test_a_child_that_says_something_else_ends_the_run_with_what_it_said(line: str) -> None:
     with pytest.raises(SystemExit, match="Go: its process said"):
-        read("Go", line)
+        parse("Go", line)
 
 
 def test_who_is_not_installed_is_named_with_the_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     go = in_process.go_program(tmp_path)
-    assert in_process.left_out(go) == dict.fromkeys(in_process.LIBRARIES, str(unavailable.node())) | {in_process.GO: go}
-    assert over_http.left_out() == {"everything over HTTP": unavailable.wrk()}
+    assert in_process.skipped(go) == dict.fromkeys(in_process.LIBRARIES, str(unavailable.node())) | {in_process.GO: go}
+    assert over_http.skipped() == {"everything over HTTP": unavailable.wrk()}
     assert all(
-        "is not installed" in str(why) for why in (go, unavailable.node(), unavailable.wrk(), unavailable.moto())
+        "is not installed" in str(reason) for reason in (go, unavailable.node(), unavailable.wrk(), unavailable.moto())
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import jwt
 import pytest
 
-from benchmarks.peers.verification import Wrong, judge, judge_signature
+from benchmarks.peers.verification import InvalidToken, verify_signature, verify_token
 from tokensvc.jose import keypair
 
 KEY = keypair.generate()
@@ -26,7 +26,7 @@ def token(signed_by: Any = KEY, **changes: Any) -> str:
 
 
 def test_what_was_asked_for_passes() -> None:
-    judge(token(), KEYS, CHANNEL, VIEWER)
+    verify_token(token(), KEYS, CHANNEL, VIEWER)
 
 
 @pytest.mark.parametrize(
@@ -42,11 +42,11 @@ def test_what_was_asked_for_passes() -> None:
     ids=["another_channel", "ended", "one_claim_more", "one_claim_less", "signed_by_a_stranger", "z_another_viewer"],
 )
 def test_anything_else_is_wrong(changes: dict[str, Any]) -> None:
-    with pytest.raises(Wrong):
-        judge(token(**changes), KEYS, CHANNEL, VIEWER)
+    with pytest.raises(InvalidToken):
+        verify_token(token(**changes), KEYS, CHANNEL, VIEWER)
 
 
 def test_of_one_that_always_signs_the_same_only_the_signature_is_looked_at() -> None:
-    judge_signature(token(exp=1, viewer=None), KEYS)
-    with pytest.raises(Wrong):
-        judge_signature(token(signed_by=keypair.generate()), KEYS)
+    verify_signature(token(exp=1, viewer=None), KEYS)
+    with pytest.raises(InvalidToken):
+        verify_signature(token(signed_by=keypair.generate()), KEYS)

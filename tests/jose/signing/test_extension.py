@@ -58,7 +58,7 @@ class Tuple(tuple[Any, ...]):
         return 1000
 
     def __getitem__(self, item: Any) -> Any:
-        raise AssertionError("asked for an item")
+        raise AssertionError("an item was accessed")
 
 
 def number(value: int) -> bytes:
@@ -339,11 +339,11 @@ class TestSigning:
         for key, (_, hashed), signature in zip(_SECRETS, requests, signatures, strict=True):
             assert AwsLcKey(key).verify(hashed, signature)
 
-    @given(asked=st.lists(st.tuples(st.integers(0, 7), st.binary(max_size=8)), min_size=1, max_size=8))
-    def test_each_lane_is_signed_with_its_own_key_and_digest(self, asked: list[tuple[int, bytes]]) -> None:
+    @given(requested=st.lists(st.tuples(st.integers(0, 7), st.binary(max_size=8)), min_size=1, max_size=8))
+    def test_each_lane_is_signed_with_its_own_key_and_digest(self, requested: list[tuple[int, bytes]]) -> None:
         """For any number of lanes, with mixed and repeated keys."""
-        signatures = _multibuffer.sign(tuple([(_KEYS[key], digest(data)) for key, data in asked]))
-        for (key, data), signature in zip(asked, all_signed(signatures), strict=True):
+        signatures = _multibuffer.sign(tuple([(_KEYS[key], digest(data)) for key, data in requested]))
+        for (key, data), signature in zip(requested, all_signed(signatures), strict=True):
             assert es384.verify(_SECRETS[key].public_key(), data, signature)
             assert not es384.verify(_SECRETS[(key + 1) % 8].public_key(), data, signature)
 
@@ -428,14 +428,14 @@ class TestModules:
 
     def test_a_second_module_is_freed_without_references(self) -> None:
         other = self.load_again()
-        gone = weakref.ref(other), weakref.ref(other.Key)
+        references = weakref.ref(other), weakref.ref(other.Key)
         key, sign = other.Key(number(5)), other.sign
         del other
         gc.collect()
         assert len(sign(((key, _DIGEST),))) == 1, "its function and its key keep it alive"
         del key, sign
         gc.collect()
-        assert [reference() for reference in gone] == [None, None]
+        assert [reference() for reference in references] == [None, None]
 
     def test_it_works_in_a_subinterpreter(self) -> None:
         """CPython's module for them is not public. This one shares the GIL."""
@@ -485,13 +485,13 @@ class TestThreadsAndProcesses:
         children = []
         with signing_in_a_thread():
             for _ in range(4):
-                ours, theirs = context.Pipe()
-                child = context.Process(target=_send_r, args=[theirs])
+                parent_end, child_end = context.Pipe()
+                child = context.Process(target=_send_r, args=[child_end])
                 child.start()
-                children.append((ours, child))
+                children.append((parent_end, child))
         made = [r_of_calls(50)]
-        for ours, child in children:
-            made.append(ours.recv())
+        for parent_end, child in children:
+            made.append(parent_end.recv())
             child.join(30)
             assert child.exitcode == 0
         assert len({*pieces(b"".join(made))}) == 5 * 50 * 8

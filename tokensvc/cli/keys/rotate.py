@@ -21,7 +21,7 @@ from tokensvc.keys import commands
 from tokensvc.keys.forecast import plan
 from tokensvc.keys.inventory import take_inventory
 from tokensvc.keys.lifecycle import KeyState, Step, Wait, active_placement, require_key
-from tokensvc.keys.rotation_requests import RotationRequest
+from tokensvc.keys.store import RotationRequest
 from tokensvc.keys.views import key_view, rotation_view
 
 REQUESTED_BY = "the command line"
