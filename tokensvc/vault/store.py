@@ -1,4 +1,4 @@
-"""Where private keys are stored, and the registry of the key-encryption keys (KEKs) that encrypt a deployment's secrets.
+"""Where private keys are stored, and the registry of the KEKs (key-encryption keys) of a deployment.
 
 At its start a process compares its configured KEKs with the registry, whose methods may raise StoreUnavailable, in
 which case nothing was acknowledged, or SchemaMismatch.
