@@ -12,7 +12,7 @@ from tokensvc.callers.policy import Caller, CallerPolicy
 from tokensvc.errors import ChannelNotAllowed, InvalidRequest
 from tokensvc.revocations.dispatcher import TARGETS_MAX, accept_revocations
 from tokensvc.revocations.model import Priority
-from tokensvc.revocations.store import Accepted, IdempotencyKey, NewRevocation
+from tokensvc.revocations.store import AcceptedRevocation, IdempotencyKey, NewRevocation
 from tokensvc.storage.store import Store
 
 BACKEND = Caller("backend", CallerPolicy((CHANNEL,)))
@@ -20,7 +20,7 @@ NOW = int(time.time())
 KEY = IdempotencyKey("once", b"digest of the body")
 
 
-def accepted(store: Store, *revocations: NewRevocation, caller: Caller = BACKEND) -> list[Accepted]:
+def accepted(store: Store, *revocations: NewRevocation, caller: Caller = BACKEND) -> list[AcceptedRevocation]:
     return accept_revocations(store.revocations, caller, revocations, NOW, MAX_STALENESS_SECONDS, [HERE].__contains__)
 
 

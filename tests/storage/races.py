@@ -27,7 +27,7 @@ from tokensvc.jose import keypair
 from tokensvc.keys.lifecycle import StepKind, require_key
 from tokensvc.revocations.model import Priority, RevocationState
 from tokensvc.revocations.queue import DeliveryOutcome
-from tokensvc.revocations.store import Accepted, IdempotencyKey
+from tokensvc.revocations.store import AcceptedRevocation, IdempotencyKey
 from tokensvc.storage import migrate
 from tokensvc.storage.store import Store
 from tokensvc.storage.vault import SqlVault
@@ -202,7 +202,7 @@ def accept_same_viewers(store: Store, who: int, race_round: int) -> list[int]:
     return [item.version for item in (accepted if who else reversed(accepted))]
 
 
-def accept_same_key(store: Store, who: int, race_round: int) -> list[Accepted]:
+def accept_same_key(store: Store, who: int, race_round: int) -> list[AcceptedRevocation]:
     key = IdempotencyKey(f"key {race_round}", b"digest")
     new = [revocation(f"{race_round} of {who}", f"v{race_round}")]
     return store.revocations.accept("backend", new, Priority.INTERACTIVE, MAX_STALENESS_SECONDS, key)
@@ -219,15 +219,15 @@ def record_outcomes_or_raise(store: Store, who: int, race_round: int) -> int:
         return len(outcomes)
     names = [f"v{race_round}x{number}" for number in range(CHANGES_PER_ROUND)]
     new = [revocation(f"{name} again", name) for name in reversed(names)]
-    return min(
-        item.version for item in store.revocations.accept("backend", new, Priority.BULK, MAX_STALENESS_SECONDS)
-    )
+    return min(item.version for item in store.revocations.accept("backend", new, Priority.BULK, MAX_STALENESS_SECONDS))
 
 
 def cancel_or_record_outcomes(store: Store, who: int, race_round: int) -> str:
     if who == 0:
         return store.revocations.cancel(f"r{race_round}", EVERYONE).state
-    outcomes = [DeliveryOutcome(entry, version, RevocationState.SENT) for entry, version in in_flight(store, race_round)]
+    outcomes = [
+        DeliveryOutcome(entry, version, RevocationState.SENT) for entry, version in in_flight(store, race_round)
+    ]
     store.revocation_queue.record_outcomes(outcomes)
     return "sent"
 

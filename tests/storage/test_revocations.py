@@ -14,7 +14,7 @@ from tokensvc.deployment.versions import Position
 from tokensvc.errors import IdempotencyKeyReused, RevocationNotFound
 from tokensvc.revocations.model import Priority, RevocationState
 from tokensvc.revocations.queue import INTERACTIVE_MAX, DeliveryOutcome, QueueEntry
-from tokensvc.revocations.store import Accepted, IdempotencyKey, NewRevocation, Revocation
+from tokensvc.revocations.store import AcceptedRevocation, IdempotencyKey, NewRevocation, Revocation
 from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.revocation_tables import idempotency_keys, revocation_entries, revocation_targets
 from tokensvc.storage.store import Store
@@ -26,7 +26,7 @@ KEY = IdempotencyKey("once", b"digest of the body")
 
 def accept(
     store: Store, *wanted: NewRevocation, priority: Priority = Priority.INTERACTIVE, caller: str = "backend"
-) -> list[Accepted]:
+) -> list[AcceptedRevocation]:
     return store.revocations.accept(caller, wanted, priority, MAX_STALENESS_SECONDS)
 
 

@@ -15,7 +15,7 @@ from tokensvc.cli.output import print_progress, print_result
 from tokensvc.cli.remedies import failure_text
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.json_objects import json_object
-from tokensvc.revocations.store import Accepted
+from tokensvc.revocations.store import AcceptedRevocation
 from tokensvc.revocations.views import AcceptedRevocationView
 
 BATCH_SIZE = 100
@@ -36,7 +36,7 @@ def submit_file(admin: AdminContext, file: Path, fields: Mapping[str, Any], as_j
         outcomes = iter(admin.revocations.add_many(admin.caller, valid) if valid else ())
         for (number, _), request in zip(batch, requests, strict=True):
             outcome = request if isinstance(request, InvalidRequest) else next(outcomes)
-            if isinstance(outcome, Accepted):
+            if isinstance(outcome, AcceptedRevocation):
                 results.append({"line": number, **AcceptedRevocationView.of(outcome).model_dump()})
             else:
                 rejected += 1

@@ -46,7 +46,7 @@ from tokensvc.revocations.rate_limit import (
     RateLimiter,
     backoff,
 )
-from tokensvc.revocations.store import Accepted, IdempotencyKey, NewRevocation, RevocationStore
+from tokensvc.revocations.store import AcceptedRevocation, IdempotencyKey, NewRevocation, RevocationStore
 from tokensvc.tokens import claims
 from tokensvc.tokens.denylist import MAX_SESSION_VERSION
 from tokensvc.tokens.viewer_ids import check_viewer_id
@@ -70,7 +70,7 @@ def accept_revocations(
     max_staleness_seconds: float,
     is_served: IsServed,
     idempotency: IdempotencyKey | None = None,
-) -> list[Accepted]:
+) -> list[AcceptedRevocation]:
     """Store a caller's revocations durably. A single one has priority INTERACTIVE, several have BULK.
 
     Raises InvalidRequest naming each bad field, ChannelNotAllowed or IdempotencyKeyReused.

@@ -19,7 +19,7 @@ from tokensvc.errors import ChannelNotAllowed, FieldError, InvalidRequest, Token
 from tokensvc.json_objects import batch_item
 from tokensvc.revocations.dispatcher import ServedRegions, accept_revocations, check_revocations
 from tokensvc.revocations.requests import RevocationQuery, RevocationRequest, read_revocation
-from tokensvc.revocations.store import Accepted, IdempotencyKey, NewRevocation, Revocation, RevocationStore
+from tokensvc.revocations.store import AcceptedRevocation, IdempotencyKey, NewRevocation, Revocation, RevocationStore
 from tokensvc.revocations.views import RevocationPage, RevocationView
 from tokensvc.tokens.viewer_ids import ResolveViewerIds, ViewerIdResolver
 
@@ -48,7 +48,7 @@ class RevocationService:
     on_accepted: Callable[[], None] = _ignore
     """Called after each acceptance, so that dispatching starts immediately; returns immediately."""
 
-    def add(self, caller: Caller, request: RevocationRequest, key: IdempotencyKey | None = None) -> Accepted:
+    def add(self, caller: Caller, request: RevocationRequest, key: IdempotencyKey | None = None) -> AcceptedRevocation:
         """Accept one revocation. Raises the errors of `accept_revocations`."""
         new = _new(self.subjects.for_namespace(caller.policy.namespace), request, self.new_id())
         is_served = self.regions.checker()
@@ -60,11 +60,11 @@ class RevocationService:
 
     def add_many(
         self, caller: Caller, items: Sequence[object], key: IdempotencyKey | None = None
-    ) -> list[Accepted | TokensvcError]:
+    ) -> list[AcceptedRevocation | TokensvcError]:
         """Accept the valid items of a batch, as decoded JSON, in one transaction; the others get errors."""
         now, stem, viewer_ids = self.clock.now(), self.new_id(), self.subjects.for_namespace(caller.policy.namespace)
         is_served = self.regions.checker()
-        results: list[Accepted | TokensvcError] = []
+        results: list[AcceptedRevocation | TokensvcError] = []
         valid = []
         for position in range(len(items)):
             try:

@@ -46,7 +46,7 @@ class IdempotencyKey(NamedTuple):
     body_digest: bytes
 
 
-class Accepted(NamedTuple):
+class AcceptedRevocation(NamedTuple):
     """The result of an accepted revocation; a repeated request gets the same."""
 
     id: str
@@ -56,7 +56,7 @@ class Accepted(NamedTuple):
     """Unix seconds."""
 
 
-class Target(NamedTuple):
+class RevocationTarget(NamedTuple):
     """One viewer of one channel to be revoked at IVS. The repr omits the viewer."""
 
     channel_arn: str
@@ -86,7 +86,7 @@ class Revocation(NamedTuple):
     reason: str
     accepted_at: datetime
     readmit_after: datetime
-    targets: tuple[Target, ...]
+    targets: tuple[RevocationTarget, ...]
 
     @property
     def state(self) -> RevocationState:
@@ -104,7 +104,7 @@ class RevocationStore(Protocol):
         priority: Priority,
         max_staleness_seconds: float,
         idempotency: IdempotencyKey | None = None,
-    ) -> list[Accepted]:
+    ) -> list[AcceptedRevocation]:
         """Store these revocations durably, in one transaction: the viewers' minimum versions and denials, the queue's
         entries, and the result for the idempotency key.
 

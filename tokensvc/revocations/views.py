@@ -10,7 +10,7 @@ from pydantic import Field
 
 from tokensvc.json_models import Timestamp, ViewModel
 from tokensvc.revocations.model import RevocationState
-from tokensvc.revocations.store import Accepted, Denial, Revocation, Target
+from tokensvc.revocations.store import AcceptedRevocation, Denial, Revocation, RevocationTarget
 from tokensvc.timestamps import rfc3339, rfc3339_of
 
 
@@ -24,7 +24,7 @@ class AcceptedRevocationView(ViewModel):
     )
 
     @classmethod
-    def of(cls, accepted: Accepted) -> AcceptedRevocationView:
+    def of(cls, accepted: AcceptedRevocation) -> AcceptedRevocationView:
         return cls(id=accepted.id, state=RevocationState.QUEUED, readmit_after=rfc3339(accepted.readmit_after))
 
 
@@ -45,7 +45,7 @@ class RevocationTargetView(ViewModel):
     message: str | None
 
     @classmethod
-    def of(cls, target: Target) -> RevocationTargetView:
+    def of(cls, target: RevocationTarget) -> RevocationTargetView:
         return cls(
             channel_arn=target.channel_arn,
             viewer_id=target.viewer_id,
@@ -116,7 +116,7 @@ class DenialView(ViewModel):
         )
 
 
-class CreatedDenials(ViewModel):
+class CreatedDenialsView(ViewModel):
     """One denial for each channel and viewer id; a denial in force that ends later stays as it is."""
 
     denials: list[DenialView]

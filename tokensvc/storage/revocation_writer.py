@@ -27,7 +27,7 @@ from tokensvc.revocations.model import (
     versions_up_to,
 )
 from tokensvc.revocations.queue import INTERACTIVE_MAX
-from tokensvc.revocations.store import Accepted, NewRevocation
+from tokensvc.revocations.store import AcceptedRevocation, NewRevocation
 from tokensvc.storage import changes, denials
 from tokensvc.storage.denials import DenialRow
 from tokensvc.storage.dialect import chunked
@@ -44,7 +44,7 @@ def write_revocations(
     priority: Priority,
     max_staleness_seconds: float,
     now: float,
-) -> list[Accepted]:
+) -> list[AcceptedRevocation]:
     """Write these revocations, with their targets, queue entries, minimum versions and denials. `now`: the store's
     clock."""
     before = changes.lock_version(connection, "revocations")
@@ -86,7 +86,7 @@ class _PendingWrites:
     records: list[dict[str, Any]] = field(default_factory=list)
     targets: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, new: NewRevocation) -> Accepted:
+    def add(self, new: NewRevocation) -> AcceptedRevocation:
         """Add one revocation."""
         number = self._next_number()
         until = denied_until(self.now, self.max_staleness_seconds, new.issued_before, new.deny_seconds)
@@ -105,7 +105,7 @@ class _PendingWrites:
             {"number": number, "id": new.id, "caller": self.caller, "reason": new.reason}
             | {"accepted_at": self.now, "readmit_after": readmit}
         )
-        return Accepted(new.id, highest, readmit)
+        return AcceptedRevocation(new.id, highest, readmit)
 
     def write(self, connection: sa.Connection) -> None:
         """Write all changes."""

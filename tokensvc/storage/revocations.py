@@ -17,7 +17,14 @@ import sqlalchemy as sa
 from tokensvc.callers.policy import ALL_CHANNELS
 from tokensvc.errors import FieldError, IdempotencyKeyReused, RevocationNotFound
 from tokensvc.revocations.model import Priority, RevocationState
-from tokensvc.revocations.store import Accepted, IdempotencyKey, NewRevocation, Patterns, Revocation, Target
+from tokensvc.revocations.store import (
+    AcceptedRevocation,
+    IdempotencyKey,
+    NewRevocation,
+    Patterns,
+    Revocation,
+    RevocationTarget,
+)
 from tokensvc.storage import changes, revocation_writer
 from tokensvc.storage.dialect import StoreNow, chunked, insert, matches_any
 from tokensvc.storage.engine import read_transaction, write_transaction
@@ -51,7 +58,7 @@ class SqlRevocationStore:
         priority: Priority,
         max_staleness_seconds: float,
         idempotency: IdempotencyKey | None = None,
-    ) -> list[Accepted]:
+    ) -> list[AcceptedRevocation]:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "revocations")
             now = connection.execute(sa.select(StoreNow())).scalar_one()
@@ -142,7 +149,7 @@ class SqlRevocationStore:
 
 def _stored_response(
     connection: sa.Connection, caller: str, idempotency: IdempotencyKey | None, now: float
-) -> list[Accepted] | None:
+) -> list[AcceptedRevocation] | None:
     """What the first request with this key returned. Raises IdempotencyKeyReused if its body was another one."""
     if idempotency is None:
         return None
@@ -157,11 +164,11 @@ def _stored_response(
     if stored.body_digest != idempotency.body_digest:
         rule = "was already used for a different request in the last 24 hours"
         raise IdempotencyKeyReused([FieldError("Idempotency-Key", rule)])
-    return [Accepted(*item) for item in stored.response]
+    return [AcceptedRevocation(*item) for item in stored.response]
 
 
 def _store_response(
-    connection: sa.Connection, caller: str, idempotency: IdempotencyKey, accepted: list[Accepted], now: float
+    connection: sa.Connection, caller: str, idempotency: IdempotencyKey, accepted: list[AcceptedRevocation], now: float
 ) -> None:
     values = {"body_digest": idempotency.body_digest, "response": [list(item) for item in accepted], "used_at": now}
     row = insert(connection, idempotency_keys).values(caller=caller, key=idempotency.key, **values)
@@ -204,7 +211,7 @@ def _get(connection: sa.Connection, revocation_id: str, patterns: Patterns) -> R
 
 
 def _records(connection: sa.Connection, rows: Sequence[Any]) -> list[Revocation]:
-    targets: dict[int, list[Target]] = {row.number: [] for row in rows}
+    targets: dict[int, list[RevocationTarget]] = {row.number: [] for row in rows}
     for numbers in chunked(targets):
         query = sa.select(_targets.revocation, _state.label("target_state"), revocation_entries)
         query = query.select_from(_targets_with_entries).where(_targets.revocation.in_(numbers))
@@ -224,10 +231,12 @@ def _records(connection: sa.Connection, rows: Sequence[Any]) -> list[Revocation]
     ]
 
 
-def _target(row: Any) -> Target:
+def _target(row: Any) -> RevocationTarget:
     finished_at = None if row.finished_at is None else datetime.fromtimestamp(row.finished_at, UTC)
     state = RevocationState(row.target_state)
-    return Target(row.channel_arn, row.viewer_id, row.version, state, row.attempts, finished_at, row.code, row.message)
+    return RevocationTarget(
+        row.channel_arn, row.viewer_id, row.version, state, row.attempts, finished_at, row.code, row.message
+    )
 
 
 def _lock_entries_of(connection: sa.Connection, number: int, state: RevocationState) -> list[int]:

@@ -26,7 +26,7 @@ from tokensvc.revocations.requests import (
 )
 from tokensvc.revocations.views import (
     AcceptedRevocationView,
-    CreatedDenials,
+    CreatedDenialsView,
     DenialPage,
     RevocationPage,
     RevocationView,
@@ -163,7 +163,7 @@ DENIALS: tuple[Operation[DenialRoutes], ...] = (
         scope=revocations.WRITE,
         request=DenialRequest,
         status=201,
-        response=CreatedDenials,
+        response=CreatedDenialsView,
         errors=_WITH_BODY,
     ),
     Operation(

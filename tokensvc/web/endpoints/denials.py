@@ -8,7 +8,7 @@ from tokensvc.http.json_response import json_response
 from tokensvc.http.problem_details import Response
 from tokensvc.revocations.denials import DenialService
 from tokensvc.revocations.requests import DenialQuery, read_denial
-from tokensvc.revocations.views import CreatedDenials, DenialView
+from tokensvc.revocations.views import CreatedDenialsView, DenialView
 from tokensvc.web.authentication import RequestAuthenticator
 from tokensvc.web.context import RequestContext
 from tokensvc.web.endpoints.revocations import READ, REQUEST_MAX_BYTES, WRITE
@@ -33,7 +33,7 @@ class DenialRoutes:
         caller, body = await self._authenticator.caller_and_body(scope, receive, context, WRITE, REQUEST_MAX_BYTES)
         request = read_denial(body)
         written = await self._authenticator.run_in_thread(lambda: self._service.add(caller, request))
-        return json_response(CreatedDenials(denials=[DenialView.of(denial) for denial in written]), 201, "denied")
+        return json_response(CreatedDenialsView(denials=[DenialView.of(denial) for denial in written]), 201, "denied")
 
     async def remove(self, scope: Scope, _receive: Receive, context: RequestContext) -> Response:
         """`DELETE /v1/denials/{id}`."""

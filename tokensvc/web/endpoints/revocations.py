@@ -22,7 +22,7 @@ from tokensvc.http.problem_details import JSON, Response, problem_details
 from tokensvc.json_objects import batch_items
 from tokensvc.revocations.requests import BATCH_MAX, RevocationQuery, read_revocation
 from tokensvc.revocations.service import RevocationService
-from tokensvc.revocations.store import Accepted, IdempotencyKey, Revocation
+from tokensvc.revocations.store import AcceptedRevocation, IdempotencyKey, Revocation
 from tokensvc.revocations.views import AcceptedRevocationView, RevocationView
 from tokensvc.web.authentication import RequestAuthenticator
 from tokensvc.web.context import RequestContext
@@ -96,7 +96,7 @@ def _idempotency_key(scope: Scope, body: dict[str, Any]) -> IdempotencyKey | Non
     return IdempotencyKey(key, hashlib.sha256(content).digest())
 
 
-def _result(outcome: Accepted | TokensvcError) -> dict[str, Any]:
+def _result(outcome: AcceptedRevocation | TokensvcError) -> dict[str, Any]:
     if isinstance(outcome, TokensvcError):
         return {"problem": problem_details(outcome)}
     return AcceptedRevocationView.of(outcome).model_dump()
