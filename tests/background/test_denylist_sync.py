@@ -38,12 +38,12 @@ def test_all_denials_are_loaded_once_and_then_only_changes(
     for _ in range(2):
         worker.refresh.run_once()
     assert len(worker.refresh.current.denylist) == 3 * SLICE_ROWS
-    worker.asked()
+    worker.take_calls()
     worker.refresh.run_once()
-    assert worker.asked() == {"versions": ["read"]}
+    assert worker.take_calls() == {"versions": ["read"]}
     deny(stage, "one more")
     worker.refresh.run_once()
-    assert worker.asked() == {"versions": ["read", "check_history"], "denials": ["changed_since"]}
+    assert worker.take_calls() == {"versions": ["read", "check_history"], "denials": ["changed_since"]}
     assert is_denied(worker.refresh.current.denylist, "one more", clock.now())
     assert not is_denied(worker.refresh.current.denylist, "another", clock.now())
 
@@ -63,12 +63,12 @@ def test_a_worker_that_could_not_load_denials_signs_nothing(
     stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
     deny(stage, "v")
-    worker.ports["denials"].away_from = 0
+    worker.ports["denials"].unavailable_from = 0
     with pytest.raises(StoreUnavailable):
         worker.refresh.run_once()
     with pytest.raises(SnapshotStale):
         require_fresh_at(worker.refresh.current, clock.monotonic(), LEASE)
-    worker.ports["denials"].away_from = None
+    worker.ports["denials"].unavailable_from = None
     worker.refresh.run_once()
     require_fresh_at(worker.refresh.current, clock.monotonic(), LEASE)
 
@@ -78,7 +78,7 @@ def test_the_lease_starts_with_the_last_refresh_that_read_denials(
 ) -> None:
     worker.refresh.run_once()
     began = clock.monotonic()
-    worker.ports["denials"].away_from = 0
+    worker.ports["denials"].unavailable_from = 0
     deny(stage, "v")
     for _ in range(10):
         clock.advance(LEASE / 10)
@@ -93,7 +93,7 @@ def test_other_changes_apply_while_denials_cannot_be_read(stage: InMemoryDeploym
     worker.refresh.run_once()
     deny(stage, "v")
     stage.store.deployment.set_max_ttl_seconds(60)
-    worker.ports["denials"].away_from = 0
+    worker.ports["denials"].unavailable_from = 0
     with pytest.raises(StoreUnavailable):
         worker.refresh.run_once()
     assert worker.refresh.current.max_ttl_seconds == 60
@@ -104,14 +104,14 @@ def test_after_a_failure_loading_resumes_where_it_stopped(
 ) -> None:
     for number in range(3):
         deny(stage, *(f"v{number}x{viewer}" for viewer in range(SLICE_ROWS)))
-    worker.ports["denials"].away_from = 2
+    worker.ports["denials"].unavailable_from = 2
     with pytest.raises(StoreUnavailable):
         worker.refresh.run_once()
     assert len(worker.refresh.denials.denylist) == 2 * SLICE_ROWS
-    worker.ports["denials"].away_from = None
-    worker.asked()
+    worker.ports["denials"].unavailable_from = None
+    worker.take_calls()
     worker.refresh.run_once()
-    assert worker.asked()["denials"] == ["changed_since"]
+    assert worker.take_calls()["denials"] == ["changed_since"]
     assert len(worker.refresh.current.denylist) == 3 * SLICE_ROWS
     assert all(is_denied(worker.refresh.current.denylist, f"v2x{viewer}", clock.now()) for viewer in range(SLICE_ROWS))
 
@@ -156,10 +156,10 @@ def test_a_small_step_of_the_stores_clock_reloads_and_loses_nothing(
     sync = worker.refresh.denials
     reading = stage.store.versions.read()
     sync.catch_up(reading)
-    worker.asked()
+    worker.take_calls()
     for _ in range(256):
         sync.catch_up(reading._replace(now=reading.now + 60 + CLOCK_SKEW_SECONDS))
     back = reading.now + 60
     sync.catch_up(reading._replace(now=back))
-    assert worker.asked() == {}
+    assert worker.take_calls() == {}
     assert is_denied(sync.denylist, "v", back - CLOCK_SKEW_SECONDS), "for a worker whose clock is behind the store's"

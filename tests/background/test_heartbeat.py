@@ -39,20 +39,20 @@ def test_a_worker_is_registered_once(store: Store) -> None:
     process = WorkerProcess(store, "a")
     process.heartbeats.ensure_registered()
     process.heartbeats.ensure_registered()
-    assert process.port.asked.count("record_heartbeat") == 1
+    assert process.port.calls.count("record_heartbeat") == 1
     assert [worker.heartbeat for worker in store.workers.list()] == [process.heartbeat]
 
 
 def test_registration_fails_until_the_store_has_the_heartbeat(store: Store) -> None:
     """Otherwise it would sign under a lease that no drain time includes."""
     process = WorkerProcess(store, "a")
-    process.port.away_from = 0
+    process.port.unavailable_from = 0
     for _ in range(2):
         with pytest.raises(StoreUnavailable):
             process.heartbeats.ensure_registered()
-    process.port.away_from = None
+    process.port.unavailable_from = None
     process.heartbeats.ensure_registered()
-    process.port.away_from = 0
+    process.port.unavailable_from = 0
     process.heartbeats.ensure_registered()
 
 

@@ -219,10 +219,10 @@ def test_invented_channels_are_deleted_in_batches_and_fill_no_workers_memory(
     assert max(batches) == DELETE_BATCH_SIZE
     assert len(pauses) == count // DELETE_BATCH_SIZE, "there is a pause after each batch"
     assert rows(store) == {"there"}
-    worker.asked()
+    worker.take_calls()
     worker.refresh.run_once()
     assert list(worker.refresh.current.channels) == [channel("there").arn]
     clock.advance(1)
-    worker.asked()
+    worker.take_calls()
     worker.refresh.run_once()
-    assert worker.asked() == {"versions": ["read"]}
+    assert worker.take_calls() == {"versions": ["read"]}

@@ -30,32 +30,32 @@ def test_the_first_refresh_reads_everything_and_the_next_only_the_versions(
     stage: InMemoryDeployment, worker: CountingWorker
 ) -> None:
     worker.refresh.run_once()
-    assert set(worker.asked()) >= {"versions", "deployment", "keys", "callers"}
+    assert set(worker.take_calls()) >= {"versions", "deployment", "keys", "callers"}
     worker.refresh.run_once()  # it made the subject key itself, so the deployment is read again
-    worker.asked()
+    worker.take_calls()
     for _ in range(3):
         worker.refresh.run_once()
-        assert worker.asked() == {"versions": ["read"]}
+        assert worker.take_calls() == {"versions": ["read"]}
 
 
 def test_only_what_changed_is_read_again(stage: InMemoryDeployment, worker: CountingWorker) -> None:
     stage.generate()
     for _ in range(2):
         worker.refresh.run_once()
-    worker.asked()
+    worker.take_calls()
     stage.store.callers.add("shop", POLICY, stored("one"))
     worker.refresh.run_once()
-    assert worker.asked() == {"versions": CHANGED, "callers": ["list"]}
+    assert worker.take_calls() == {"versions": CHANGED, "callers": ["list"]}
     stage.store.channels.record([channel(1)])
     worker.refresh.run_once()
-    assert worker.asked() == {"versions": CHANGED, "channels": ["changed_since"]}
+    assert worker.take_calls() == {"versions": CHANGED, "channels": ["changed_since"]}
     stage.store.deployment.set_max_ttl_seconds(60)
     worker.refresh.run_once()
-    assert worker.asked() == {"versions": CHANGED, "deployment": ["read", "subject_keys"]}
+    assert worker.take_calls() == {"versions": CHANGED, "deployment": ["read", "subject_keys"]}
     assert worker.refresh.current.max_ttl_seconds == 60
     stage.rotate()
     worker.refresh.run_once()
-    assert worker.asked()["keys"] == ["list"]
+    assert worker.take_calls()["keys"] == ["list"]
 
 
 def test_the_active_key_signs_and_every_imported_key_verifies(
@@ -91,7 +91,7 @@ def test_a_key_is_decrypted_and_prepared_once(stage: InMemoryDeployment, worker:
 
 
 def test_an_undecryptable_key_affects_only_its_region(stage: InMemoryDeployment, worker: CountingWorker) -> None:
-    good, bad = stage.bring(WEST), stage.bring(EAST)
+    good, bad = stage.import_and_activate(WEST), stage.import_and_activate(EAST)
     private_key = stage.vault.load(bad.id)
     stage.vault.remove(bad.id)
     worker.refresh.run_once()
@@ -121,7 +121,7 @@ def test_a_private_key_that_does_not_match_never_signs(stage: InMemoryDeployment
 
 
 def test_a_damaged_public_key_affects_only_its_region(stage: InMemoryDeployment, worker: CountingWorker) -> None:
-    bad, good = stage.bring(EAST), stage.bring(WEST)
+    bad, good = stage.import_and_activate(EAST), stage.import_and_activate(WEST)
     with stage.store.engine.begin() as connection:
         connection.execute(sa.text("UPDATE key_pairs SET public_der = x'00' WHERE id = :id"), {"id": bad.id})
     worker.refresh.run_once()
@@ -203,7 +203,7 @@ def test_the_subject_key_is_decrypted_once_so_a_running_worker_needs_no_wrapping
     worker = CountingWorker(stage, clock, SecretCipher(kms))
     worker.refresh.run_once()
     subject_key = worker.refresh.current.subject_key
-    kms.away = True
+    kms.unavailable = True
     stage.store.deployment.set_max_ttl_seconds(60)
     worker.refresh.run_once()
     assert worker.refresh.current.max_ttl_seconds == 60

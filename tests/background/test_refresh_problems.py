@@ -27,7 +27,7 @@ def test_an_unavailable_store_leaves_the_snapshot_unchanged(
     worker.refresh.run_once()
     before = worker.refresh.current
     for port in worker.ports.values():
-        port.away_from = 0
+        port.unavailable_from = 0
     clock.advance(60)
     with pytest.raises(StoreUnavailable):
         worker.refresh.run_once()
@@ -47,11 +47,11 @@ def test_a_store_that_fails_during_a_refresh_changes_and_loses_nothing(
     stage.store.callers.add("shop", POLICY, stored("one"))
     stage.store.channels.record([channel(1)])
     stage.store.deployment.set_max_ttl_seconds(1234)
-    worker.ports[away].away_from = 0
+    worker.ports[away].unavailable_from = 0
     with pytest.raises(StoreUnavailable):
         worker.refresh.run_once()
     assert worker.refresh.current is before
-    worker.ports[away].away_from = None
+    worker.ports[away].unavailable_from = None
     worker.refresh.run_once()
     now = worker.refresh.current
     assert now.max_ttl_seconds == 1234
@@ -64,10 +64,10 @@ def test_channels_read_before_the_store_failed_are_not_lost(stage: InMemoryDeplo
     """The first page was read and the second was not: the next refresh must read both."""
     for start in (0, 1000, 2000):
         stage.store.channels.record([channel(n) for n in range(start, start + 1000)])
-    worker.ports["channels"].away_from = 1
+    worker.ports["channels"].unavailable_from = 1
     with pytest.raises(StoreUnavailable):
         worker.refresh.run_once()
-    worker.ports["channels"].away_from = None
+    worker.ports["channels"].unavailable_from = None
     worker.refresh.run_once()
     assert len(worker.refresh.current.channels) == 3000
 
@@ -188,13 +188,13 @@ def test_a_failed_attempt_does_not_count_as_a_read(
     worker.refresh.run_once()
     stage.store.channels.record([channel(3)])
     clock.advance(FULL_RELOAD_AFTER_SECONDS / 2)
-    worker.ports["channels"].away_from = 0
-    worker.asked()
+    worker.ports["channels"].unavailable_from = 0
+    worker.take_calls()
     with pytest.raises(StoreUnavailable):
         worker.refresh.run_once()
     delete_channel(stage, 1)
     clock.advance(FULL_RELOAD_AFTER_SECONDS / 2 + 1)
-    worker.ports["channels"].away_from = None
+    worker.ports["channels"].unavailable_from = None
     worker.refresh.run_once()
     assert set(worker.refresh.current.channels) == {channel(2).arn, channel(3).arn}
 
@@ -204,7 +204,7 @@ def test_deleted_rows_cause_no_further_reads(stage: InMemoryDeployment, worker: 
     stage.store.channels.record([channel(1)])
     delete_channel(stage, 1)
     for _ in range(2):
-        worker.asked()
+        worker.take_calls()
         worker.refresh.run_once()
-    assert "channels" not in worker.asked()
+    assert "channels" not in worker.take_calls()
     assert not worker.refresh.current.channels

@@ -256,7 +256,7 @@ def _other_account_with_pairs(ivs: SimulatedIvs) -> None:
 
 def _empty_and_denied(ivs: SimulatedIvs) -> None:
     _empty(ivs)
-    ivs.refuse.update({"GetPlaybackKeyPair": DENIED})
+    ivs.errors.update({"GetPlaybackKeyPair": DENIED})
 
 
 FAULTS: dict[str, Callable[[SimulatedIvs], Any]] = {
@@ -265,10 +265,10 @@ FAULTS: dict[str, Callable[[SimulatedIvs], Any]] = {
     "an empty list, and some wrong responses": _flapping,
     "another account that is empty": _other_account,
     "another account": _other_account_with_pairs,
-    "errors": lambda ivs: ivs.refuse.update(dict.fromkeys((EAST, WEST), outage())),
-    "access denied": lambda ivs: ivs.refuse.update(dict.fromkeys((EAST, WEST), DENIED)),
-    "throttles": lambda ivs: ivs.refuse.update(dict.fromkeys((EAST, WEST), throttle())),
-    "lists that fail": lambda ivs: ivs.refuse.update({"ListPlaybackKeyPairs": throttle()}),
+    "errors": lambda ivs: ivs.errors.update(dict.fromkeys((EAST, WEST), outage())),
+    "access denied": lambda ivs: ivs.errors.update(dict.fromkeys((EAST, WEST), DENIED)),
+    "throttles": lambda ivs: ivs.errors.update(dict.fromkeys((EAST, WEST), throttle())),
+    "lists that fail": lambda ivs: ivs.errors.update({"ListPlaybackKeyPairs": throttle()}),
     "an empty list, and reads that fail": _empty_and_denied,
 }
 
@@ -301,7 +301,7 @@ def test_wrong_ivs_responses_for_ten_minutes_stop_no_token_and_delete_nothing(
         assert service.signing() == signing
     for name in ("_ListPlaybackKeyPairs", "_GetPlaybackKeyPair"):
         stage.ivs.__dict__.pop(name, None)
-    stage.ivs.refuse.clear()
+    stage.ivs.errors.clear()
     stage.ivs.account = "123456789012"
     watch.run(service, 120)
     assert not watch.refused_seconds + watch.none_seconds
