@@ -121,13 +121,13 @@ def test_a_passphrase_is_not_identified_by_its_name_alone(store: Store) -> None:
 
 def test_an_unavailable_kek_is_not_registered(store: Store) -> None:
     kms = FakeKms()
-    kms.away = True
+    kms.unavailable = True
     with pytest.raises(WrappingKeyUnavailable):
         register_kek(store.kek_registry, kms)
     assert registered_names(store) == set()
-    kms.away = False
+    kms.unavailable = False
     register_kek(store.kek_registry, kms)
-    kms.away = True
+    kms.unavailable = True
     assert register_kek(store.kek_registry, kms).current == kms.name, "a registered key is not called at start"
 
 

@@ -113,7 +113,7 @@ def test_without_its_kek_a_vault_stores_and_reads_nothing(open_vault: OpenVault,
     key = FakeKms()
     vault = open_vault(SecretCipher(key))
     vault.put("k1", private_key)
-    key.away = True
+    key.unavailable = True
     with pytest.raises(WrappingKeyUnavailable):
         vault.load("k1")
     with pytest.raises(WrappingKeyUnavailable):
