@@ -43,7 +43,7 @@ def test_all_invalid_options_are_named_together(terminal: Terminal) -> None:
     result = terminal("callers", "add", "a b", "--channels", "x", "--scope", "all", "--namespace", "", code=2)
     for option in ("NAME: ", "--channels: ", "--scope: ", "--namespace: "):
         assert option in result.err
-    assert "--all-channels" in terminal("callers", "add", "web", code=2).err
+    assert "--channels or --all-channels is required" in terminal("callers", "add", "web", code=2).err
     assert terminal("callers", "list", "--json").json == {"callers": []}
 
 

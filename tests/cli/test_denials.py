@@ -59,9 +59,9 @@ def test_a_truncated_list_says_how_to_continue(terminal: Terminal) -> None:
 def test_all_invalid_options_are_named_together(terminal: Terminal) -> None:
     result = terminal("denials", "add", code=2).err
     for option in (
-        "--all-channels: is required, or --channel",
-        "--viewer: is required",
-        "--until: is required, or --seconds",
+        "--all-channels or --channel is required",
+        "--viewer or --subject is required",
+        "--until or --seconds is required",
     ):
         assert option in result
     both = ("--channel", CHANNEL, "--all-channels", *ADA, "--seconds", "0")

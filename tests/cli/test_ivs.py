@@ -47,7 +47,7 @@ def test_serve_writes_the_info_file_keeps_its_database_and_states_that_it_is_not
             assert default.list_channels()["channels"] == [], "another account"
             default.close()
         assert not info_file.exists(), "removed at exit"
-        assert process.ends() == 0, process.err
+        assert process.wait_for_exit() == 0, process.err
     assert arns[0] == arns[1], "a second start continues with the same state"
     assert ":123456789012:" in arns[0]
 

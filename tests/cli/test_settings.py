@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.cli.terminal import Terminal
-from tests.support.signers import SIGNERS_HERE
+from tests.support.signers import AVAILABLE_SIGNERS
 from tokensvc.cli.policy_values import NAMES
 from tokensvc.settings import Settings, variable_name
 
@@ -79,7 +79,7 @@ def test_json_has_the_type_of_each_setting(bare: Terminal) -> None:
 def test_the_signer_in_use_is_shown(bare: Terminal) -> None:
     row = bare("settings", "--json", SIGNER="openssl").json["TOKENSVC_SIGNER"]
     assert row == {"value": "openssl", "source": "TOKENSVC_SIGNER", "effective": "openssl (openssl is configured)"}
-    assert f"Signer in use: {SIGNERS_HERE[0]}" in bare("settings").out
+    assert f"Signer in use: {AVAILABLE_SIGNERS[0]}" in bare("settings").out
 
 
 def test_settings_needs_neither_a_store_nor_aws(bare: Terminal) -> None:

@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from tokensvc.errors import Action, Remedy, SettingsError, TokensvcError
+from tokensvc.errors import Action, FieldError, InvalidRequest, Remedy, SettingsError, TokensvcError
 from tokensvc.problems import Problem, problem_text
 from tokensvc.settings import Settings, variable_name
 
@@ -142,10 +142,19 @@ def hint_of(remedy: Remedy | None) -> str:
 def failure_text(failure: TokensvcError) -> str:
     """Message, remedy and detail in one sentence; one line per setting for a SettingsError."""
     message = failure.message
+    if isinstance(failure, InvalidRequest) and failure.errors:
+        message = "; ".join(map(field_error_text, failure.errors))
     if isinstance(failure, SettingsError):
         message = "\n".join(f"{setting_name(e.field)}: {e.message}" for e in failure.errors)
     message += hint_of(failure.remedy)
     return f"{message}: {failure.detail}" if failure.detail else message
+
+
+def field_error_text(error: FieldError) -> str:
+    """An invalid option or field in words: `--until or --seconds is required`."""
+    if error.alternative:
+        return f"{error.field} or {error.alternative} {error._replace(alternative='').message}"
+    return f"{error.field}: {error.message}"
 
 
 def problem_sentence(problem: Problem) -> str:
