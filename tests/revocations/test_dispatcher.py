@@ -106,7 +106,7 @@ def test_a_request_repeated_after_a_crash_is_accepted_once(store: Store, after: 
     crash = CrashPoint(0, after=after)
     with pytest.raises(Crash):
         accept_revocations(
-            crash.around(store.revocations),
+            crash.wrap(store.revocations),
             BACKEND,
             [revocation("r1", "v")],
             NOW,

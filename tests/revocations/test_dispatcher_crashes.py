@@ -41,14 +41,14 @@ def test_a_crash_at_any_step_loses_nothing(after: bool, migrated: Path) -> None:
             for number in range(3):
                 names += dispatch.accept([f"a{number}"], Priority.INTERACTIVE)
             try:
-                dispatch.run(dispatch.dispatcher(wire=CrashPoint(at, after=after)), 1.5)
+                dispatch.run(dispatch.dispatcher(crash_point=CrashPoint(at, after=after)), 1.5)
             except Crash:
                 crashes += 1
             else:
                 break
             dispatch.drain(dispatch.dispatcher())
             assert {dispatch.state(name) for name in names} == {RevocationState.SENT}
-            assert max(dispatch.ivs.told.values()) <= 2, "sent again at most once"
+            assert max(dispatch.ivs.delivered.values()) <= 2, "sent again at most once"
             dispatch.check_nothing_lost()
     assert crashes >= 10, "every step was tried"
 
@@ -81,7 +81,7 @@ def test_any_history_ends_with_everything_delivered(
                 dispatch.accept([f"v{number}"], Priority.INTERACTIVE)
             elif step == "killed":
                 with suppress(Crash):
-                    dispatch.run(dispatch.dispatcher(wire=CrashPoint(number, after=after)), 2)
+                    dispatch.run(dispatch.dispatcher(crash_point=CrashPoint(number, after=after)), 2)
                 dispatcher = dispatch.dispatcher()
             elif step == "works":
                 dispatch.run(dispatcher, number)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.storage.samples import EVERYONE, make_due
 from tests.support.dispatchers import DispatchScenario
-from tests.support.local_control_plane import PLACE
+from tests.support.local_control_plane import ACCOUNT_REGION
 from tokensvc.errors import ControlPlaneDenied, StoreUnavailable
 from tokensvc.local_ivs.faults import Fault, FaultKind
 from tokensvc.revocations.dispatcher import IDLE_POLL_SECONDS, MAX_OUTAGE_BACKOFF_SECONDS, Dispatcher
@@ -49,7 +49,7 @@ def test_ten_thousand_are_delivered_at_nearly_the_full_rate(dispatch: DispatchSc
     dispatch.run(dispatch.dispatcher(rate_fraction=1.0), 10_000 / (0.95 * VIEWERS_PER_SECOND))
     assert dispatch.queued() == 0
     assert set(dispatch.ivs.outcomes) == {"ok"}
-    assert set(dispatch.ivs.told.values()) == {1}
+    assert set(dispatch.ivs.delivered.values()) == {1}
     dispatch.check_nothing_lost()
 
 
@@ -60,7 +60,7 @@ def test_no_second_exceeds_the_fraction_of_each_rate(dispatch: DispatchScenario,
     dispatch.run(dispatch.dispatcher(rate_fraction), 10)
     assert busiest_second(called(dispatch, SINGLE)) == int(10 * rate_fraction)
     assert busiest_second(called(dispatch, BATCH)) <= 2
-    delivered = sum(dispatch.ivs.told.values())
+    delivered = sum(dispatch.ivs.delivered.values())
     assert 0.9 * 9 * rate_fraction * VIEWERS_PER_SECOND <= delivered <= 10 * rate_fraction * VIEWERS_PER_SECOND
 
 
@@ -77,7 +77,7 @@ def test_a_new_leader_waits_until_the_last_leaders_second_is_over(dispatch: Disp
 def test_the_oldest_are_sent_first(dispatch: DispatchScenario) -> None:
     dispatch.accept(viewers(200))
     dispatch.run(dispatch.dispatcher(), 3)
-    delivered = sorted(int(viewer[1:]) for viewer in dispatch.ivs.told)
+    delivered = sorted(int(viewer[1:]) for viewer in dispatch.ivs.delivered)
     assert delivered == list(range(len(delivered)))
     assert 50 <= len(delivered) < 200
 
@@ -99,7 +99,7 @@ def test_many_interactive_revocations_do_not_delay_bulk_ones(dispatch: DispatchS
         dispatch.accept([name], Priority.INTERACTIVE)
     dispatch.run(dispatch.dispatcher(), 2.2)
     assert {dispatch.state(name) for name in bulk} == {RevocationState.SENT}
-    assert len([v for v in dispatch.ivs.told if v.startswith("a")]) == 20
+    assert len([v for v in dispatch.ivs.delivered if v.startswith("a")]) == 20
 
 
 def test_each_priority_uses_the_idle_capacity_of_the_other(dispatch: DispatchScenario) -> None:
@@ -127,7 +127,7 @@ def test_the_version_is_always_sent(dispatch: DispatchScenario) -> None:
     dispatch.accept(["alone"], Priority.INTERACTIVE)
     dispatch.accept(viewers(3))
     dispatch.drain(dispatch.dispatcher())
-    for (channel, viewer), version in dispatch.asked.items():
+    for (channel, viewer), version in dispatch.accepted_versions.items():
         assert dispatch.ivs.revoked(channel, viewer) == version > 1_000_000_000
 
 
@@ -155,7 +155,7 @@ def denied(code: str) -> ControlPlaneDenied:
 
 def test_if_batch_calls_are_denied_each_entry_is_sent_by_itself(dispatch: DispatchScenario) -> None:
     """As for a role that may only make single calls."""
-    dispatch.ivs.refuse = {BATCH: denied("AccessDeniedException")}
+    dispatch.ivs.errors = {BATCH: denied("AccessDeniedException")}
     names = dispatch.accept(viewers(100))
     dispatch.drain(dispatch.dispatcher(), within_seconds=60)
     assert {dispatch.state(name) for name in names} == {RevocationState.SENT}
@@ -163,7 +163,7 @@ def test_if_batch_calls_are_denied_each_entry_is_sent_by_itself(dispatch: Dispat
 
 
 def test_access_denied_to_a_single_call_fails_the_revocation(dispatch: DispatchScenario) -> None:
-    dispatch.ivs.refuse = dict.fromkeys((SINGLE, BATCH), denied("AccessDeniedException"))
+    dispatch.ivs.errors = dict.fromkeys((SINGLE, BATCH), denied("AccessDeniedException"))
     names = dispatch.accept(viewers(30))
     dispatch.drain(dispatch.dispatcher(), within_seconds=60)
     assert {dispatch.state(name) for name in names} == {RevocationState.FAILED}
@@ -171,11 +171,11 @@ def test_access_denied_to_a_single_call_fails_the_revocation(dispatch: DispatchS
 
 def test_expired_credentials_fail_no_revocation(dispatch: DispatchScenario) -> None:
     """They say nothing about a revocation: it stays queued, as when IVS does not respond."""
-    dispatch.ivs.refuse = dict.fromkeys((SINGLE, BATCH), denied("ExpiredTokenException"))
+    dispatch.ivs.errors = dict.fromkeys((SINGLE, BATCH), denied("ExpiredTokenException"))
     names, dispatcher = dispatch.accept(viewers(30)), dispatch.dispatcher()
     dispatch.run(dispatcher, 30)
     assert {dispatch.state(name) for name in names} == {RevocationState.QUEUED}
-    dispatch.ivs.refuse = {}
+    dispatch.ivs.errors = {}
     dispatch.drain(dispatcher)
     dispatch.check_nothing_lost()
 
@@ -227,7 +227,7 @@ def test_a_failing_entry_backs_off_and_delays_no_other(dispatch: DispatchScenari
         [target] = dispatch.store.revocations.get(poison, EVERYONE).targets
         assert (target.state, target.code) == (RevocationState.QUEUED, "InternalServerException")
         assert target.attempts >= attempts
-    assert len([v for v in dispatch.ivs.told if v.startswith("w")]) >= 80
+    assert len([v for v in dispatch.ivs.delivered if v.startswith("w")]) >= 80
 
 
 FAULTS = {
@@ -256,7 +256,7 @@ def test_temporary_errors_of_batch_entries_are_retried_by_themselves(dispatch: D
     names = dispatch.accept(viewers(300))
     dispatch.drain(dispatch.dispatcher())
     assert {dispatch.state(name) for name in names} == {RevocationState.SENT}
-    assert set(dispatch.ivs.told.values()) == {1}, "entries without an error are not sent again"
+    assert set(dispatch.ivs.delivered.values()) == {1}, "entries without an error are not sent again"
     dispatch.check_nothing_lost()
 
 
@@ -296,7 +296,7 @@ class RecordingFails:
 def test_outcomes_from_a_store_outage_are_recorded_and_not_sent_again(dispatch: DispatchScenario) -> None:
     names = dispatch.accept(viewers(40))
     dispatcher = Dispatcher(
-        replace(dispatch.context(), queue=RecordingFails(dispatch.store.revocation_queue, 3)), PLACE, 1.0
+        replace(dispatch.context(), queue=RecordingFails(dispatch.store.revocation_queue, 3)), ACCOUNT_REGION, 1.0
     )
     dispatch.clock.advance(2)
     for _ in range(3):
@@ -304,14 +304,14 @@ def test_outcomes_from_a_store_outage_are_recorded_and_not_sent_again(dispatch: 
             dispatcher.run_once()
     dispatch.drain(dispatcher)
     assert {dispatch.state(name) for name in names} == {RevocationState.SENT}
-    assert set(dispatch.ivs.told.values()) == {1}
+    assert set(dispatch.ivs.delivered.values()) == {1}
 
 
 def test_an_entry_raised_during_its_call_is_sent_again(dispatch: DispatchScenario) -> None:
     dispatch.accept(["v"])
-    dispatch.ivs.meanwhile = lambda: len(dispatch.ivs.calls) == 1 and dispatch.accept(["v"])
+    dispatch.ivs.during_call = lambda: len(dispatch.ivs.calls) == 1 and dispatch.accept(["v"])
     dispatch.drain(dispatch.dispatcher())
-    assert dispatch.ivs.told["v"] == 2
+    assert dispatch.ivs.delivered["v"] == 2
     dispatch.check_nothing_lost()
 
 

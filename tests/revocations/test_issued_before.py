@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.storage.samples import EVERYONE, make_due
 from tests.support.dispatchers import DispatchScenario
-from tests.support.local_control_plane import PLACE, LocalPlane
+from tests.support.local_control_plane import ACCOUNT_REGION, LocalControlPlane
 from tests.support.tokens import Prepared, raw_sign
 from tokensvc.aws.arn import parse_arn
 from tokensvc.clock import CLOCK_SKEW_SECONDS
@@ -79,7 +79,7 @@ class History:
         """Filters sent to IVS that do not belong to any active revocation."""
         self._key = key
         self._keyring = Keyring(
-            {PLACE: RegionKeys(SigningKey("k1", Prepared(lambda data: raw_sign(key, data)), 600), {})}
+            {ACCOUNT_REGION: RegionKeys(SigningKey("k1", Prepared(lambda data: raw_sign(key, data)), 600), {})}
         )
 
     def revoke(self, age: int | None, deny_seconds: int | None) -> None:
@@ -118,18 +118,18 @@ class History:
 
     def deliver(self, failure: ControlPlaneError | None = None) -> None:
         """Run a new dispatcher for two seconds, with IVS rejecting everything or nothing."""
-        self.dispatch.ivs.refuse = {} if failure is None else dict.fromkeys(OPERATIONS, failure)
+        self.dispatch.ivs.errors = {} if failure is None else dict.fromkeys(OPERATIONS, failure)
         self.dispatch.ivs.call = self._recorded  # type: ignore[method-assign]
         make_due(self.store)
         self.dispatch.run(self.dispatch.dispatcher(), 2.0)
-        self.dispatch.ivs.refuse = {}
+        self.dispatch.ivs.errors = {}
 
     def _recorded(self, region: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
         for entry in request.get("viewerSessions", [request]):
             sent = entry["viewerSessionVersionsLessThanOrEqualTo"]
             if entry["viewerId"] == self.viewer and sent not in {requested.version for requested in self.active()}:
                 self.unexpected_filters.append(sent)
-        return LocalPlane.call(self.dispatch.ivs, region, operation, request)
+        return LocalControlPlane.call(self.dispatch.ivs, region, operation, request)
 
     def retry(self) -> None:
         for requested in self.requested:

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from tests.storage.samples import make_due
 from tests.support.dispatchers import DispatchScenario
 from tests.support.leases import ManualLeases
-from tests.support.local_control_plane import PLACE
+from tests.support.local_control_plane import ACCOUNT_REGION
 from tests.support.problems import texts
 from tokensvc.container.prometheus import PrometheusMetrics
 from tokensvc.errors import ControlPlaneDenied, StoreUnavailable
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 
 LEASE = 12.0
 RENEWAL = LEASE / RENEWALS_PER_LEASE
-NAME = f"dispatch:{PLACE.account}:{PLACE.region}"
+NAME = f"dispatch:{ACCOUNT_REGION.account}:{ACCOUNT_REGION.region}"
 SINGLE, BATCH = "StartViewerSessionRevocation", "BatchStartViewerSessionRevocation"
 
 
@@ -47,7 +47,7 @@ class Scenario:
         if queue is not None:
             context = replace(context, queue=queue)
         leader = RevocationLeader(
-            account_region=PLACE,
+            account_region=ACCOUNT_REGION,
             context=context,
             leases=self.leases,
             holder=name,
@@ -133,7 +133,7 @@ def test_a_stopped_leader_is_replaced_immediately(scenario: Scenario) -> None:
     assert len(scenario.ivs.calls) > calls_before
     scenario.run(20, second)
     assert scenario.dispatch.queued() == 0
-    assert set(scenario.ivs.told.values()) == {1}, "every outcome was recorded"
+    assert set(scenario.ivs.delivered.values()) == {1}, "every outcome was recorded"
     check(scenario)
 
 
@@ -207,7 +207,7 @@ def test_outcomes_are_recorded_after_an_outage_even_if_the_lease_has_expired(sce
     queue.is_away = False
     scenario.run(5, first)
     assert scenario.dispatch.queued() == 0
-    assert set(scenario.ivs.told.values()) == {1}
+    assert set(scenario.ivs.delivered.values()) == {1}
 
 
 def test_an_ivs_outage_is_reported_and_everything_is_delivered_afterwards(scenario: Scenario) -> None:
@@ -218,7 +218,7 @@ def test_an_ivs_outage_is_reported_and_everything_is_delivered_afterwards(scenar
         for _ in range(60):
             make_due(scenario.dispatch.store)
             scenario.run(60, first)
-    assert texts(first.problems) == [f"{PLACE.region}: IVS rejects all revocations: ConnectionClosedError"]
+    assert texts(first.problems) == [f"{ACCOUNT_REGION.region}: IVS rejects all revocations: ConnectionClosedError"]
     calls_before = [line for line in lines if line["event"] == "IVS did not accept every revocation"]
     assert 50 <= len(calls_before) <= 3600 / REMINDER_INTERVAL_SECONDS + 1
     assert {code for line in calls_before for code in line["codes"]} == {"ConnectionClosedError"}
@@ -239,7 +239,7 @@ def test_an_ivs_outage_is_reported_and_everything_is_delivered_afterwards(scenar
 
 
 def test_a_permanent_error_is_counted_and_logged_once(scenario: Scenario) -> None:
-    scenario.ivs.refuse = dict.fromkeys(
+    scenario.ivs.errors = dict.fromkeys(
         (SINGLE, BATCH), ControlPlaneDenied("no", operation="", ivs_code="AccessDeniedException")
     )
     first = scenario.process("one")

@@ -11,7 +11,7 @@ import pytest
 from tests.support.clocks import ManualClock
 from tests.support.dispatchers import DispatchScenario
 from tests.support.leases import ManualLeases
-from tests.support.local_control_plane import PLACE
+from tests.support.local_control_plane import ACCOUNT_REGION
 from tests.support.problems import make_problem, texts
 from tests.support.processes import wait_until
 from tokensvc.aws.arn import AccountRegion
@@ -122,7 +122,7 @@ def test_each_region_with_a_backlog_gets_a_leader(process: Process, leases: Manu
     process.scheduler.run_once()
     assert not process.leaders
     process.serve(us_west_2=Backlog(3, 1.0), eu_west_1=Backlog(1, 0.0))
-    assert leases.held(lease(PLACE)) is not None
+    assert leases.held(lease(ACCOUNT_REGION)) is not None
     assert leases.held(lease(ELSEWHERE)) is not None
 
 
@@ -175,13 +175,13 @@ def test_an_idle_region_is_released_and_acquired_again(
     wait_until(lambda: not first.is_leader, "the region is released", 5)
     process.leaders.clear()
     process.serve(us_west_2=Backlog(1, 0.0))
-    assert leases.held(lease(PLACE)) is not None
+    assert leases.held(lease(ACCOUNT_REGION)) is not None
 
 
 def test_a_clean_stop_releases_every_lease(process: Process, leases: ManualLeases) -> None:
     process.serve(us_west_2=Backlog(3, 1.0), eu_west_1=Backlog(1, 0.0))
     process.scheduler.stop()
-    assert leases.held(lease(PLACE)) is None
+    assert leases.held(lease(ACCOUNT_REGION)) is None
     assert leases.held(lease(ELSEWHERE)) is None
 
 
@@ -205,7 +205,7 @@ def test_a_region_whose_ivs_accepts_nothing_is_replaced_by_a_waiting_one(
     process.leaders[7].problems = (make_problem("IVS takes no revocations"),)
     process.scheduler.wake()
     process.scheduler.run_once()
-    wait_until(lambda: leases.held(lease(PLACE)) is not None, "the waiting region is served", 5)
+    wait_until(lambda: leases.held(lease(ACCOUNT_REGION)) is not None, "the waiting region is served", 5)
     wait_until(lambda: not process.leaders[7].is_leader, "the region is released", 5)
     wait_until(lambda: sum(leader.is_leader for leader in process.leaders) == REGIONS_MAX, "all others lead", 5)
 
@@ -215,11 +215,11 @@ def test_a_region_without_a_backlog_is_replaced_immediately(process: Process, le
     process.serve(**idle)
     del idle["r3"]
     process.queue.waiting = {AccountRegion("123456789012", region): w for region, w in idle.items()} | {
-        PLACE: Backlog(1, 0.0)
+        ACCOUNT_REGION: Backlog(1, 0.0)
     }
     process.scheduler.wake()
     process.scheduler.run_once()
-    wait_until(lambda: leases.held(lease(PLACE)) is not None, "the waiting region is served", 5)
+    wait_until(lambda: leases.held(lease(ACCOUNT_REGION)) is not None, "the waiting region is served", 5)
     wait_until(lambda: leases.held(lease(AccountRegion("123456789012", "r3"))) is None, "the region is released", 5)
 
 
@@ -228,8 +228,8 @@ def test_an_unserved_region_gets_no_thread_and_no_lease_and_is_reported(process:
     invented = {f"invented_{number}": Backlog(1, 90.0 + number) for number in range(200)}
     process.unconfigured = {name.replace("_", "-") for name in invented}
     process.serve(us_west_2=Backlog(3, 1.0), **invented)
-    assert [leader._account_region for leader in process.leaders] == [PLACE]
-    assert list(leases.all_held("dispatch:")) == [lease(PLACE)]
+    assert [leader._account_region for leader in process.leaders] == [ACCOUNT_REGION]
+    assert list(leases.all_held("dispatch:")) == [lease(ACCOUNT_REGION)]
     assert {thread.name for thread in threading.enumerate()} - threads <= {"task-dispatch"}
     assert len(process.scheduler.problems) == UNSERVED_REPORTED_MAX
     assert problem_sentence(process.scheduler.problems[0]) == (
