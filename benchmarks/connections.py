@@ -1,14 +1,15 @@
 """New connections at a busy worker: `python -m benchmarks.connections [--json]`.
 
 Invariants
-- The same service twice, by turns on one core: as shipped, and on uvloop's own server, which accepts one connection a
-  turn of the loop (`benchmarks/peers/one_accept.py`). Both are loaded by one client on the other core.
-- KEPT connections ask for tokens all the time, the next as soon as one is there. For a while they are alone: rate and
-  CPU time are taken then. Then CROWD clients join them, each of which connects, asks once, closes and begins again;
-  one in two asks `/livez`, the others for a token.
-- A new connection's latency is from before it connects to its answer. A kept connection's first request counts from
-  before it connects too: a connection that is not accepted yet waits like any other.
-- Nobody is left out: a turn ends when every new connection has been answered, however long it waited.
+- The same service is measured twice, in interleaved rounds on one core: as shipped, and on uvloop's own server, which
+  accepts one connection per event-loop iteration (`benchmarks/peers/one_accept.py`). One client on the other core loads
+  both.
+- KEEP_ALIVE_CONNECTIONS request tokens continuously, each sending the next request as soon as it has a response. The
+  request rate and CPU time are measured while they are alone. Then CHURNING_CLIENTS join, each of which connects, sends
+  one request, closes and connects again; every other one requests `/livez`, the rest a token.
+- A new connection's latency is measured from before the connect to the response. The first request on a keep-alive
+  connection also counts from before the connect, so time spent waiting to be accepted is included.
+- No connection is dropped from the results: a measurement ends when every new connection has a response.
 """
 
 from __future__ import annotations
@@ -37,20 +38,20 @@ TIMEOUT_SECONDS = 60.0
 TOKEN_REQUEST = json.dumps({"channelArn": str(servers.CHANNEL), "viewerId": "viewer-0001"})
 LIVEZ = b"GET /livez HTTP/1.1\r\nHost: bench\r\n\r\n"
 TARGETS: dict[str, float] = {
-    "a new connection's p99, tokensvc / one accept a turn": 0.15,
-    "kept connections, tokensvc, p99.9 / p50": 20,
-    "requests a second without new connections, tokensvc / one accept a turn": 1.0,
-    "server CPU for a request, tokensvc / one accept a turn": 1.0,
+    "new connection p99, tokensvc / one accept per iteration": 0.15,
+    "keep-alive connections, tokensvc, p99.9 / p50": 20,
+    "requests per second without new connections, tokensvc / one accept per iteration": 1.0,
+    "server CPU per request, tokensvc / one accept per iteration": 1.0,
 }
 
 
 class ConnectionMeasurement(NamedTuple):
-    """What one turn showed. Latencies are in milliseconds."""
+    """The result of one measurement. Latencies are in milliseconds."""
 
     new: list[float]
     keep_alive: list[float]
     open_ms: float
-    """From before the first kept connection connects until the last of them has its first answer."""
+    """From before the first keep-alive connection connects until the last one has its first response."""
     per_second: float
     cpu_us: float
 
@@ -89,21 +90,21 @@ def _measure(service: servers.RunningService) -> ConnectionMeasurement:
 
 
 class _Client:
-    """One connection, and what it asks."""
+    """One connection and its request."""
 
     def __init__(self, address: tuple[str, int], request: bytes, *, is_keep_alive: bool) -> None:
         self.request, self.is_keep_alive = request, is_keep_alive
         self.started = time.perf_counter()
-        self.socket = socket.create_connection(address, TIMEOUT_SECONDS)  # the kernel answers, accepted or not
+        self.socket = socket.create_connection(address, TIMEOUT_SECONDS)  # completed by the kernel, accepted or not
         self.socket.sendall(request)
         self.socket.setblocking(False)
 
     def read_response(self) -> float:
-        """Read the answer that is there; its latency in milliseconds. Ends the benchmark when it is no success."""
+        """Read the available response and return its latency in milliseconds. Raises SystemExit unless it succeeded."""
         response = self.socket.recv(65_536)
         took = (time.perf_counter() - self.started) * 1000
         if not response.startswith(b"HTTP/1.1 20"):
-            raise SystemExit(f"a connection was answered {response[:60]!r}")
+            raise SystemExit(f"unexpected response: {response[:60]!r}")
         return took
 
     def send_again(self) -> None:
@@ -112,13 +113,13 @@ class _Client:
 
 
 class Clients:
-    """Connections of one process, all of them waiting for an answer at any time."""
+    """The connections of one process, each with one request in flight."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self.new: list[float] = []
         self.keep_alive: list[float] = []
         self.responses = 0
-        """Of kept and new connections together."""
+        """Of keep-alive and new connections together."""
         self.open_ms = 0.0
         self._address = address
         self._epoll = select.epoll()
@@ -134,7 +135,7 @@ class Clients:
         self._epoll.close()
 
     def open(self, count: int, request: bytes) -> None:
-        """Connections that stay. Returns when each has had its first answer."""
+        """Open keep-alive connections; returns when each has its first response."""
         started = time.perf_counter()
         for _ in range(count):
             self._connect(request, is_keep_alive=True)
@@ -144,7 +145,10 @@ class Clients:
         self.open_ms = (time.perf_counter() - started) * 1000
 
     def run(self, seconds: float, churn: Sequence[bytes] = ()) -> None:
-        """Go on for that long, then until no new connection waits. Each of the crowd connects again and again."""
+        """Send requests for `seconds`, then until no new connection is waiting.
+
+        For each request in `churn`, a client connects, sends it, closes and connects again.
+        """
         until = time.monotonic() + seconds
         for request in churn:
             self._connect(request, is_keep_alive=False)
@@ -158,10 +162,10 @@ class Clients:
         self._epoll.register(client.socket, select.EPOLLIN)
 
     def _read_responses(self, *, renew: bool) -> set[int]:
-        """Read the answers that are there, and ask again; the descriptors that were read."""
+        """Read the available responses, send the next requests, and return the descriptors that were read."""
         ready = [number for number, _ in self._epoll.poll(TIMEOUT_SECONDS)]
         if not ready:
-            raise SystemExit(f"no connection was answered for {TIMEOUT_SECONDS:.0f} seconds")
+            raise SystemExit(f"no response for {TIMEOUT_SECONDS:.0f} seconds")
         for number in ready:
             client = self._clients[number]
             took = client.read_response()
@@ -181,7 +185,7 @@ class Clients:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The value that this share of all does not exceed."""
+    """The value that `percent` of all values do not exceed."""
     return sorted(values)[min(len(values) - 1, int(len(values) * percent / 100))]
 
 
@@ -194,26 +198,27 @@ def _report(many: list[ConnectionMeasurement], one: list[ConnectionMeasurement])
 
     rates = [[measurement.per_second for measurement in measurements] for measurements in (many, one)]
     cpu = [[measurement.cpu_us for measurement in measurements] for measurements in (many, one)]
-    opened = [[measurement.open_ms for measurement in measurements] for measurements in (many, one)]
+    open_ms = [[measurement.open_ms for measurement in measurements] for measurements in (many, one)]
+    opening = f"first responses on {KEEP_ALIVE_CONNECTIONS} connections"
     ratios = {
-        "a new connection's p99, tokensvc / one accept a turn": rounds.ratio(new(many, 99), new(one, 99)),
-        "a new connection's p50, tokensvc / one accept a turn": rounds.ratio(new(many, 50), new(one, 50)),
-        "kept connections, tokensvc, p99.9 / p50": rounds.ratio(keep_alive(many, 99.9), keep_alive(many, 50)),
-        f"until {KEEP_ALIVE_CONNECTIONS} connections are all answered, tokensvc / one accept a turn": rounds.ratio(*opened),
-        "requests a second without new connections, tokensvc / one accept a turn": rounds.ratio(*rates),
-        "server CPU for a request, tokensvc / one accept a turn": rounds.ratio(*cpu),
+        "new connection p99, tokensvc / one accept per iteration": rounds.ratio(new(many, 99), new(one, 99)),
+        "new connection p50, tokensvc / one accept per iteration": rounds.ratio(new(many, 50), new(one, 50)),
+        "keep-alive connections, tokensvc, p99.9 / p50": rounds.ratio(keep_alive(many, 99.9), keep_alive(many, 50)),
+        f"{opening}, tokensvc / one accept per iteration": rounds.ratio(*open_ms),
+        "requests per second without new connections, tokensvc / one accept per iteration": rounds.ratio(*rates),
+        "server CPU per request, tokensvc / one accept per iteration": rounds.ratio(*cpu),
     }
     figures: dict[str, float] = {}
-    for name, measurements in (("tokensvc", many), ("one accept a turn", one)):
+    for name, measurements in (("tokensvc", many), ("one accept per iteration", one)):
         figures |= {
-            f"{name}, a new connection's p50, ms": median(new(measurements, 50)),
-            f"{name}, a new connection's p99, ms": median(new(measurements, 99)),
-            f"{name}, kept connections' p50, ms": median(keep_alive(measurements, 50)),
-            f"{name}, kept connections' p99.9, ms": median(keep_alive(measurements, 99.9)),
-            f"{name}, kept connections' longest wait, ms": max(max(measurement.keep_alive) for measurement in measurements),
-            f"{name}, until {KEEP_ALIVE_CONNECTIONS} connections are all answered, ms": median(measurement.open_ms for measurement in measurements),
-            f"{name}, requests a second": median(measurement.per_second for measurement in measurements),
-            f"{name}, CPU microseconds a request": median(measurement.cpu_us for measurement in measurements),
+            f"{name}, new connection p50, ms": median(new(measurements, 50)),
+            f"{name}, new connection p99, ms": median(new(measurements, 99)),
+            f"{name}, keep-alive connections p50, ms": median(keep_alive(measurements, 50)),
+            f"{name}, keep-alive connections p99.9, ms": median(keep_alive(measurements, 99.9)),
+            f"{name}, keep-alive connections maximum, ms": max(max(one.keep_alive) for one in measurements),
+            f"{name}, {opening}, ms": median(one.open_ms for one in measurements),
+            f"{name}, requests per second": median(one.per_second for one in measurements),
+            f"{name}, CPU microseconds per request": median(one.cpu_us for one in measurements),
         }
     report("new connections at a busy worker", ratios, figures, TARGETS)
 

@@ -1,8 +1,9 @@
-"""A token over HTTP, beside a bare server and beside what people write: `python -m benchmarks.http [--json]`.
+"""A token over HTTP, compared with a bare server and a typical implementation: `python -m benchmarks.http [--json]`.
 
-Rules of the file
-- All servers stand on one core and take turns; wrk loads them from the other. Every answer must be a success.
-- A single token's p99 while batches run is measured by a client of its own, one request after another.
+Invariants
+- All servers run on one core and are measured in interleaved rounds; wrk loads them from the other core. Every response
+  must be a success.
+- The p99 of a single token while batches run is measured by a separate client that sends one request after another.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ BATCH = 100
 RAW_SIGNATURES = 2000
 SOAK_TOKENS = 100_000
 TRACES = 1000
-"""Requests that differ in their heads, one after another."""
+"""Number of different requests; no two consecutive ones have the same headers."""
 TARGETS = {
     "tokensvc with AWS-LC / bare app that only signs": 0.88,
     "tokensvc with AWS-LC, batch of 100, tokens / raw AWS-LC sign": 0.85,
@@ -46,7 +47,7 @@ TARGETS = {
     if IS_MULTIBUFFER
     else {
         "tokensvc / bare app that only signs": 0.88,
-        "tokensvc without access line / bare app that only signs": 0.93,
+        "tokensvc without access log / bare app that only signs": 0.93,
         "tokensvc / Starlette + PyJWT with PEM": 4.0,
         "batch of 100, tokens / raw AWS-LC sign": 0.85,
     }
@@ -61,25 +62,25 @@ def main() -> None:
         for name_ in ("quiet", "aws-lc"):
             (folder / name_).mkdir()
         with (
-            servers.deployed_service(folder) as ours,
+            servers.deployed_service(folder) as service,
             servers.deployed_service(folder / "quiet", {"TOKENSVC_ACCESS_LOG": "false"}) as quiet,
             servers.deployed_service(folder / "aws-lc", WITH_AWS_LC) as aws_lc,
             servers.run_peer("bare") as bare,
             servers.run_peer("naive") as naive,
         ):
-            _measure_all(folder, ours, quiet, aws_lc, bare, naive)
+            _measure_all(folder, service, quiet, aws_lc, bare, naive)
 
 
 def _measure_all(
     folder: Path,
-    ours: servers.RunningService,
+    service: servers.RunningService,
     quiet: servers.RunningService,
     aws_lc: servers.RunningService,
     bare: servers.Endpoint,
     naive: servers.Endpoint,
 ) -> None:
     json_body = {"content-type": "application/json"}
-    bearer = json_body | {"authorization": f"Bearer {ours.api_key}"}
+    bearer = json_body | {"authorization": f"Bearer {service.api_key}"}
     single = wrk.script(folder, "single", TOKEN_REQUEST, bearer)
     batch = wrk.script(folder, "batch", {"requests": [TOKEN_REQUEST] * BATCH}, bearer)
     posts = [wrk.Post("/v1/tokens", json.dumps(TOKEN_REQUEST), bearer | wrk.trace_header(number)) for number in range(TRACES)]
@@ -90,8 +91,8 @@ def _measure_all(
     batch_aws_lc = wrk.script(folder, "batch-aws-lc", {"requests": [TOKEN_REQUEST] * BATCH}, bearer_of_aws_lc)
     plain = wrk.script(folder, "naive", TOKEN_REQUEST, json_body | {"authorization": f"Bearer {API_KEY}"})
     contenders = {
-        "tokensvc": Contender(single, f"{ours.url}/v1/tokens", ours.pid),
-        "traced": Contender(traced, f"{ours.url}/v1/tokens", ours.pid),
+        "tokensvc": Contender(single, f"{service.url}/v1/tokens", service.pid),
+        "traced": Contender(traced, f"{service.url}/v1/tokens", service.pid),
         "quiet": Contender(unlogged, f"{quiet.url}/v1/tokens", quiet.pid),
         "aws-lc": Contender(single_aws_lc, f"{aws_lc.url}/v1/tokens", aws_lc.pid),
         "aws-lc batch": Contender(
@@ -99,7 +100,7 @@ def _measure_all(
         ),
         "bare": Contender(single, bare.url, bare.pid),
         "naive": Contender(plain, f"{naive.url}/v1/tokens", naive.pid),
-        "batch": Contender(batch, f"{ours.url}/v1/tokens/batch", ours.pid, connections=4, tokens=BATCH),
+        "batch": Contender(batch, f"{service.url}/v1/tokens/batch", service.pid, connections=4, tokens=BATCH),
     }
     raw_sign = signing_contenders()[RAW]
 
@@ -109,50 +110,50 @@ def _measure_all(
 
     measurements: dict[str, Callable[[], ServerMeasurement]] = {name: partial(measure_server, one, SECONDS) for name, one in contenders.items()}
     results = rounds.interleave({**measurements, "raw": sign}, ROUNDS)
-    alone = single_p99(ours)
-    during_batches = _single_p99_during(lambda: wrk.run(batch, f"{ours.url}/v1/tokens/batch", seconds=6, connections=4), ours)
-    memory = _soak(single, ours)
+    alone = single_p99(service)
+    during_batches = _single_p99_during(lambda: wrk.run(batch, f"{service.url}/v1/tokens/batch", seconds=6, connections=4), service)
+    memory = _soak(single, service)
     rates = {name: [one.per_second for one in measured] for name, measured in results.items()}
     cpu = {name: [one.cpu_us for one in measured] for name, measured in results.items()}
     ratios: dict[str, float | rounds.Spread] = {
         "tokensvc / bare app that only signs": rounds.ratio(rates["tokensvc"], rates["bare"]),
         "tokensvc / bare app that only signs, by server CPU": rounds.ratio(cpu["bare"], cpu["tokensvc"]),
-        "tokensvc, no head like the last / bare app that only signs": rounds.ratio(rates["traced"], rates["bare"]),
-        "tokensvc without access line / bare app that only signs": rounds.ratio(rates["quiet"], rates["bare"]),
-        "tokensvc without access line / bare app, by server CPU": rounds.ratio(cpu["bare"], cpu["quiet"]),
+        "tokensvc, different headers in each request / bare app that only signs": rounds.ratio(rates["traced"], rates["bare"]),
+        "tokensvc without access log / bare app that only signs": rounds.ratio(rates["quiet"], rates["bare"]),
+        "tokensvc without access log / bare app, by server CPU": rounds.ratio(cpu["bare"], cpu["quiet"]),
         "tokensvc / Starlette + PyJWT with PEM": rounds.ratio(rates["tokensvc"], rates["naive"]),
         "tokensvc / Starlette + PyJWT with PEM, by server CPU": rounds.ratio(cpu["naive"], cpu["tokensvc"]),
         "batch of 100, tokens / raw AWS-LC sign": rounds.ratio(rates["batch"], rates["raw"]),
-        "batch of 100, raw AWS-LC sign's CPU time / a token's": rounds.ratio(cpu["raw"], cpu["batch"]),
+        "batch of 100, CPU time of raw AWS-LC sign / of a token": rounds.ratio(cpu["raw"], cpu["batch"]),
         "tokensvc with AWS-LC / bare app that only signs": rounds.ratio(rates["aws-lc"], rates["bare"]),
         "tokensvc with AWS-LC / bare app that only signs, by server CPU": rounds.ratio(cpu["bare"], cpu["aws-lc"]),
         "tokensvc with AWS-LC, batch of 100, tokens / raw AWS-LC sign": rounds.ratio(rates["aws-lc batch"], rates["raw"]),
-        "memory after 100,000 more tokens / before": memory[1] / memory[0],
+        "worker memory after 100,000 more tokens / before": memory[1] / memory[0],
     }
     figures: dict[str, Any] = {
-        "ours is signed by": SIGNER,
+        "signer of tokensvc": SIGNER,
         "tokensvc, tokens per second": median(rates["tokensvc"]),
         "bare, per second": median(rates["bare"]),
         "Starlette + PyJWT, tokens per second": median(rates["naive"]),
         "batch of 100, tokens per second": median(rates["batch"]),
         "raw AWS-LC sign, per second": median(rates["raw"]),
-        "tokensvc, CPU microseconds a token": median(cpu["tokensvc"]),
-        "bare, CPU microseconds a token": median(cpu["bare"]),
-        "Starlette + PyJWT, CPU microseconds a token": median(cpu["naive"]),
-        "batch of 100, CPU microseconds a token": median(cpu["batch"]),
+        "tokensvc, CPU microseconds per token": median(cpu["tokensvc"]),
+        "bare, CPU microseconds per token": median(cpu["bare"]),
+        "Starlette + PyJWT, CPU microseconds per token": median(cpu["naive"]),
+        "batch of 100, CPU microseconds per token": median(cpu["batch"]),
         "single token p99 alone, ms": alone,
         "single token p99 while batches run, ms": during_batches,
-        "worker's memory before, MiB": memory[0] / 1024,
-        "worker's memory after, MiB": memory[1] / 1024,
+        "worker memory at start, MiB": memory[0] / 1024,
+        "worker memory at end, MiB": memory[1] / 1024,
     }
     report("tokens over HTTP", ratios, figures, TARGETS, skipped=skipped("targets for the multi-buffer signer"))
 
 
-def single_p99(ours: servers.RunningService, seconds: float = 5) -> float:
-    """One client, one request after another."""
-    address = urlsplit(ours.url)
+def single_p99(service: servers.RunningService, seconds: float = 5) -> float:
+    """The p99 in milliseconds of one client that sends one request after another."""
+    address = urlsplit(service.url)
     connection = http.client.HTTPConnection(str(address.hostname), address.port)
-    body, headers = json.dumps(TOKEN_REQUEST), {"authorization": f"Bearer {ours.api_key}"}
+    body, headers = json.dumps(TOKEN_REQUEST), {"authorization": f"Bearer {service.api_key}"}
     took: list[float] = []
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -162,27 +163,27 @@ def single_p99(ours: servers.RunningService, seconds: float = 5) -> float:
         response.read()
         took.append((time.perf_counter() - started) * 1000)
         if response.status != 201:
-            raise SystemExit(f"a single token was answered {response.status}")
+            raise SystemExit(f"a single token request got status {response.status}")
     connection.close()
     return quantiles(took, n=100)[98]
 
 
-def _single_p99_during(load: Any, ours: servers.RunningService) -> float:
+def _single_p99_during(load: Any, service: servers.RunningService) -> float:
     thread = threading.Thread(target=load)
     thread.start()
-    time.sleep(0.5)  # until the batches are under way
-    p99 = single_p99(ours)
+    time.sleep(0.5)  # until batches are in flight
+    p99 = single_p99(service)
     thread.join()
     return p99
 
 
-def _soak(single: Path, ours: servers.RunningService) -> tuple[int, int]:
-    """The worker's memory in KiB, before and after that many more tokens."""
-    before = memory_kib(ours.pid)
+def _soak(single: Path, service: servers.RunningService) -> tuple[int, int]:
+    """The worker's memory in KiB, before and after SOAK_TOKENS more tokens."""
+    before = memory_kib(service.pid)
     made = 0.0
     while made < SOAK_TOKENS:
-        made += 5 * wrk.run(single, f"{ours.url}/v1/tokens", seconds=5, connections=CONNECTIONS).per_second
-    return before, memory_kib(ours.pid)
+        made += 5 * wrk.run(single, f"{service.url}/v1/tokens", seconds=5, connections=CONNECTIONS).per_second
+    return before, memory_kib(service.pid)
 
 
 def memory_kib(pid: int) -> int:

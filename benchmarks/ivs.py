@@ -1,10 +1,11 @@
-"""The local IVS beside moto's server: `python -m benchmarks.ivs [--json]`.
+"""The local IVS compared with moto's server: `python -m benchmarks.ivs [--json]`.
 
-Rules of the file
-- All servers stand on one core and take turns; wrk loads them from the other. Every answer must be a success.
-- Requests are signed by botocore, anew for each run, since a signature is good for five minutes. Ours verifies it.
-- On a machine that does other work too, requests per second of the server's own CPU say more than those per second.
-- GetChannel asks for every channel in turn; ListChannels asks for the default page, which holds all 50 here.
+Invariants
+- All servers run on one core and are measured in interleaved rounds; wrk loads them from the other core. Every response
+  must be a success.
+- botocore signs the requests again for each run, since a signature is valid for five minutes. The local IVS verifies it.
+- On a shared machine, requests per second of server CPU time are more reliable than requests per second.
+- GetChannel requests every channel in turn; ListChannels requests the default page, which holds all 50 here.
 """
 
 from __future__ import annotations
@@ -34,18 +35,18 @@ from benchmarks.server_measurement import Contender, ServerMeasurement, measure_
 ROUNDS = 5
 SECONDS = 3
 FEW, MANY = 50, 5000
-LOADS = {"GetChannel": "get", "ListChannels": "list", "both by turns": "both"}
+LOADS = {"GetChannel": "get", "ListChannels": "list", "both alternating": "both"}
 REGION = "us-east-1"
 TARGETS = {
     "GetChannel, tokensvc / moto": 5.0,
     "ListChannels, tokensvc / moto": 5.0,
-    "both by turns, tokensvc / moto": 5.0,
+    "both alternating, tokensvc / moto": 5.0,
     "GetChannel, 5000 channels / 50, cost": 1.2,
 }
 
 
 class Server(NamedTuple):
-    """One that is measured, and what it holds."""
+    """A measured server and the channels that it holds."""
 
     endpoint: servers.Endpoint
     arns: list[str]
@@ -62,7 +63,7 @@ def main() -> None:
 
 
 def measure(results: int, seconds: int, *, many: int = 0) -> tuple[dict[str, Spread], dict[str, Any]]:
-    """Ratios and figures of ours beside moto's; with `many`, of ours with so many channels beside itself too."""
+    """Ratios and figures of the local IVS and moto; with `many`, also of the local IVS with that many channels and few."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as running:
         folder = Path(name)
         few = _create_channels(running.enter_context(servers.run_local_ivs()), FEW)
@@ -109,7 +110,7 @@ def _create_channels(endpoint: servers.Endpoint, count: int) -> Server:
 
 
 def _posts(server: Server, load: str) -> list[wrk.Post]:
-    if load != "both by turns":
+    if load != "both alternating":
         return list(_signed(server, load))
     (listing,) = _signed(server, "ListChannels")
     return [post for get in _signed(server, "GetChannel") for post in (get, listing)]

@@ -1,9 +1,9 @@
-"""How a benchmark reports: ratios first, figures, what was left out, and the machine they were made on.
+"""How a benchmark reports: ratios first, then figures, what was skipped, and the machine.
 
-Rules of the file
-- One run, one object. Ratios are the result; figures are there to see what they came from.
-- These machines are noisy: rounds are interleaved, of each contender the median round counts, and of a ratio the least
-  and the most of all rounds are told as well.
+Invariants
+- One run is one object. Ratios are the result; figures show where they come from.
+- These machines are noisy: rounds are interleaved, the median of the rounds counts, and the minimum and maximum of a
+  ratio are reported as well.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were made on."""
+    """The machine and the software versions of a run."""
     return hardware() | versions()
 
 
 def hardware() -> dict[str, Any]:
-    """The machine itself."""
+    """CPU, cores and operating system."""
     cpu = next(
         (
             line.split(":", 1)[1].strip()
@@ -43,7 +43,7 @@ def hardware() -> dict[str, Any]:
 
 
 def versions() -> dict[str, Any]:
-    """What ran on it."""
+    """Python and the packages that the figures depend on."""
     return {"python": platform.python_version(), "packages": {name: version(name) for name in PACKAGES}}
 
 
@@ -55,12 +55,12 @@ def report(
     *,
     skipped: Mapping[str, str] = NONE,
     others: Mapping[str, str] = NONE,
-    target_label: str = "wanted",
+    target_label: str = "target",
 ) -> None:
     """Print the result: one JSON object with `--json`, else a table.
 
-    `left_out` says why of each contender that could not take part; `others` are versions of what is not Python's;
-    `target_is` what a target is called in the table.
+    `skipped` maps each skipped contender to the reason; `others` are versions of software other than Python packages;
+    `target_label` is what the table calls a target.
     """
     if "--json" in sys.argv:
         print(json.dumps(_object(name, ratios, figures, targets, skipped, others), indent=2))
@@ -74,7 +74,7 @@ def report(
     for what, figure in figures.items():
         print(f"  {what:<{width}} {figure:>12,.1f}" if isinstance(figure, float) else f"  {what:<{width}} {figure:>12}")
     for what, reason in skipped.items():
-        print(f"\n  left out: {what}: {reason}", end="")
+        print(f"\n  skipped: {what}: {reason}", end="")
     print(end="\n" if skipped else "")
 
 
@@ -92,7 +92,7 @@ def _object(
         "spread": {what: [ratio.minimum, ratio.maximum] for what, ratio in ratios.items() if isinstance(ratio, Spread)},
         "figures": dict(figures),
         "targets": dict(targets),
-        "left_out": dict(skipped),
+        "skipped": dict(skipped),
         "versions": versions() | dict(others),
         "machine": hardware(),
     }

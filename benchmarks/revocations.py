@@ -54,15 +54,15 @@ FEW, MANY = 200_000, 1_000_000
 LOADED_DENIALS = 50_000
 MAX_STALENESS_SECONDS = 910.0
 TARGETS = {
-    "drained / what IVS allows": 0.95,
-    "told again / told": 0.01,
-    "p99 of a token while 1,000 denials a second change / while none does": 1.5,
+    "revocations sent / IVS's rate limit": 0.95,
+    "repeated sends / viewers": 0.01,
+    "p99 of a token while 1,000 denials per second change / while none change": 1.5,
     "memory of 200,000 denials / 100 MB": 1.0,
 }
 
 
 def main() -> None:
-    logs.configure("text")  # what is done for a service writes its lines to standard error, as in a service
+    logs.configure("text")  # tokensvc's code writes its log to standard error, as in the service
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         control_plane, sent = _drain(folder)
@@ -71,9 +71,9 @@ def main() -> None:
     memory = {count: _memory_in_new_process(count) for count in (FEW, MANY)}
     throttled = sum(count for code, count in control_plane.codes.items() if code == "ThrottlingException")
     ratios = {
-        "drained / what IVS allows": sent / (DRAIN_SECONDS * VIEWERS_PER_SECOND),
-        "told again / told": sum(times - 1 for times in control_plane.viewers.values()) / len(control_plane.viewers),
-        "p99 of a token while 1,000 denials a second change / while none does": median(
+        "revocations sent / IVS's rate limit": sent / (DRAIN_SECONDS * VIEWERS_PER_SECOND),
+        "repeated sends / viewers": sum(times - 1 for times in control_plane.viewers.values()) / len(control_plane.viewers),
+        "p99 of a token while 1,000 denials per second change / while none change": median(
             one / other for one, other in zip(while_changing, alone, strict=True)
         ),
         "memory of 200,000 denials / 100 MB": memory[FEW] / MEMORY_LIMIT_BYTES,
@@ -82,8 +82,8 @@ def main() -> None:
         "sent in a minute": sent,
         "calls throttled": throttled,
         "calls by outcome": dict(control_plane.codes),
-        "p99 while no denial changes, ms": median(alone),
-        "p99 while 1,000 a second change, ms": median(while_changing),
+        "p99 while no denials change, ms": median(alone),
+        "p99 while 1,000 per second change, ms": median(while_changing),
         "memory of 200,000 denials, MB": memory[FEW] / 1e6,
         "memory of 1,000,000 denials, MB": memory[MANY] / 1e6,
         "loading 50,000 from SQLite, seconds": load_seconds,
@@ -92,7 +92,7 @@ def main() -> None:
 
 
 class RecordingControlPlane:
-    """IVS, and what it was told."""
+    """IVS's control plane; counts response codes and revoked viewers."""
 
     def __init__(self, control_plane: AwsControlPlane) -> None:
         self._control_plane = control_plane
@@ -111,7 +111,7 @@ class RecordingControlPlane:
 
 
 class CountingMetrics(PrometheusMetrics):
-    """Metrics that say how many were settled as sent."""
+    """Metrics that also count the revocations recorded as sent."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class CountingMetrics(PrometheusMetrics):
 
 
 def _drain(folder: Path) -> tuple[RecordingControlPlane, int]:
-    """Let a storm drain for a minute after its first calls."""
+    """Dispatch a large queue of revocations for a minute after the first calls."""
     with servers.run_local_ivs(rate_limits=True) as endpoint:
         os.environ.update(AWS_ENDPOINT_URL_IVS=endpoint.url, AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test")
         channel = boto3.client("ivs", region_name=servers.ACCOUNT_REGION.region).create_channel(authorized=True)["channel"][
@@ -157,7 +157,7 @@ def _drain(folder: Path) -> tuple[RecordingControlPlane, int]:
 
 
 def _tokens(folder: Path) -> tuple[list[float], list[float]]:
-    """The p99 of a token in each round, while the denials of another store change and while the service's do."""
+    """The p99 of a token in each round, while another store's denials change and while the service's do."""
     decoy = f"sqlite:///{folder}/decoy.db"
     migrate.upgrade(decoy)
     p99: dict[str, list[float]] = {decoy: [], f"sqlite:///{folder}/store.db": []}
@@ -173,7 +173,7 @@ def _tokens(folder: Path) -> tuple[list[float], list[float]]:
 
 @contextmanager
 def _changing_denials(url: str) -> Iterator[None]:
-    """Denials of this store change while the block runs."""
+    """Change denials of this store while the block runs."""
     context = multiprocessing.get_context("spawn")
     started = context.Event()
     writer = context.Process(target=_change, args=(url, started), daemon=True)
@@ -202,7 +202,7 @@ def _change(url: str, started: Any) -> None:
 
 
 def _load_seconds(folder: Path) -> float:
-    """How long a worker that starts takes to load so many."""
+    """How long a starting worker takes to load LOADED_DENIALS denials."""
     store = _store(folder / "load.db")
     until = int(time.time()) + 3600
     for start in range(0, LOADED_DENIALS, 5000):
@@ -211,7 +211,7 @@ def _load_seconds(folder: Path) -> float:
     sync.catch_up(store.versions.read())
     took = time.perf_counter() - started
     if len(sync.denylist) != LOADED_DENIALS:
-        raise SystemExit(f"{len(sync.denylist)} were loaded")
+        raise SystemExit(f"{len(sync.denylist)} denials were loaded, not {LOADED_DENIALS}")
     store.close()
     return took
 
@@ -222,7 +222,7 @@ def _memory_in_new_process(count: int) -> int:
 
 
 def _memory(count: int) -> int:
-    """What so many entries add to what this process holds, in bytes."""
+    """How many bytes `count` entries add to this process's memory."""
     denylist, now = Denylist(), int(time.time())
     before = memory_kib(os.getpid())
     for _ in range(0, count, SLICE_ROWS):

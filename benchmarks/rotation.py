@@ -1,10 +1,10 @@
 """Three rotations and a compromise under load: `python -m benchmarks.rotation [--json]`.
 
-Rules of the file
-- Two workers as shipped, with leases and lives so short that keys drain within the run; the local IVS beside them.
-- Every token minted is tried at the local edge at once. No request may fail and no token be refused, but for tokens of
-  the compromised key once it is compromised; those must all be refused in the end, and no others.
-- Which key signed a token is told by verifying it with each key's public half.
+Invariants
+- Two workers as shipped, with leases and token lifetimes so short that keys drain within the run, and the local IVS.
+- Every issued token is played at the local edge immediately. No request may fail and no token may be denied, except
+  tokens of the compromised key after the compromise; in the end all of those must be denied, and no others.
+- The key that signed a token is found by verifying it with each public key.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ ROTATIONS = 3
 VIEWERS = 4
 BETWEEN_SECONDS = 4
 RECENT_TOKENS = 4000
-TARGETS = {"failed requests": 0.0, "tokens refused": 0.0, "of the compromised key, still admitted": 0.0}
+TARGETS = {"failed requests": 0.0, "tokens wrongly denied": 0.0, "tokens of the compromised key still allowed": 0.0}
 
 
 @dataclass
 class ViewerLog:
-    """What the viewers saw."""
+    """What the viewers observed."""
 
     issued: int = 0
     failed: list[str] = field(default_factory=list)
     denied: list[tuple[float, str]] = field(default_factory=list)
-    """When, and which token."""
+    """Time and token of each denial."""
     recent: deque[tuple[float, str, str]] = field(default_factory=lambda: deque(maxlen=RECENT_TOKENS))
-    """The last tokens: when they end, where they are played, and they themselves."""
+    """The latest tokens: expiry, playback URL, token."""
     stopping: threading.Event = field(default_factory=threading.Event)
 
 
@@ -90,15 +90,16 @@ def _report(
     wrongly_denied = [token for token, admitted in replayed if not admitted and _signer(token, keys) != compromised_key]
     counts = {
         "failed requests": float(len(log.failed)),
-        "tokens refused": float(len(log.denied) - len(rightly_denied) + len(wrongly_denied)),
-        "of the compromised key, still admitted": float(len(still_admitted)),
+        "tokens wrongly denied": float(len(log.denied) - len(rightly_denied) + len(wrongly_denied)),
+        "tokens of the compromised key still allowed": float(len(still_admitted)),
     }
     figures = {
-        "tokens minted and tried": log.issued,
-        "of the compromised key, refused as they must be": len(rightly_denied) + sum(not admitted for _, admitted in replayed),
+        "tokens issued and played": log.issued,
+        "tokens of the compromised key rightly denied": len(rightly_denied)
+        + sum(not admitted for _, admitted in replayed),
         "keys that signed": len({_signer(token, keys) for token, _ in replayed}),
-        "rotations took, seconds": ", ".join(f"{seconds:.1f}" for seconds in durations["rotations"]),
-        "compromise took, seconds": float(durations["compromise"]),
+        "duration of each rotation, seconds": ", ".join(f"{seconds:.1f}" for seconds in durations["rotations"]),
+        "duration of the compromise, seconds": float(durations["compromise"]),
         "first failure": log.failed[0] if log.failed else "-",
     }
     report("rotation under load", counts, figures, TARGETS)
@@ -107,7 +108,7 @@ def _report(
 
 
 def _run_viewer(deployment: DeploymentUnderTest, log: ViewerLog) -> None:
-    """One viewer after another: ask for a token, start playback with it."""
+    """Simulate one viewer after another: request a token, start playback with it."""
     target = deployment.target
     service = urlsplit(target.url)
     connection = http.client.HTTPConnection(str(service.hostname), service.port, timeout=10)
@@ -134,13 +135,13 @@ def _run_viewer(deployment: DeploymentUnderTest, log: ViewerLog) -> None:
 
 
 def _wait_for_playback_url(deployment: DeploymentUnderTest) -> None:
-    """Ask until the service knows the channel's playback URL."""
+    """Request tokens until the service knows the channel's playback URL."""
     warm_up_log, warming = ViewerLog(), threading.Event()
     warm_up_log.stopping = warming
     viewer = threading.Thread(target=_run_viewer, args=(deployment, warm_up_log))
     viewer.start()
     while not warm_up_log.issued:
-        time.sleep(0.1)  # and look again
+        time.sleep(0.1)
     warming.set()
     viewer.join()
 
@@ -150,18 +151,18 @@ def _is_admitted(url: str) -> bool:
     connection = http.client.HTTPConnection(str(edge.hostname), edge.port, timeout=10)
     try:
         connection.request("GET", f"{edge.path}?{edge.query}")
-        return connection.getresponse().status != 403  # 404: admitted, and nothing is streamed just now
+        return connection.getresponse().status != 403  # 404: allowed, but no stream is live
     finally:
         connection.close()
 
 
 def _replay_recent(log: ViewerLog) -> list[tuple[str, bool]]:
-    """Try the last tokens once more, those that still live: each token, and whether it is admitted."""
+    """Play the latest unexpired tokens again; each token, and whether it is allowed."""
     return [(token, _is_admitted(url)) for ends_at, url, token in list(log.recent) if ends_at > time.time() + 1]
 
 
 def _active_key(deployment: DeploymentUnderTest) -> str:
-    """The key that signs."""
+    """The id of the active key."""
     keys = json.loads(_tokensvc(deployment, "keys", "list", "--json"))["keys"]
     return str(next(key["id"] for key in keys if any(place["state"] == "active" for place in key["placements"])))
 

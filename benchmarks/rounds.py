@@ -1,9 +1,9 @@
-"""Contenders that take turns, and what their rounds say.
+"""Interleaved rounds of measurements, and ratios over them.
 
-Rules of the file
-- In a round each contender has one turn, so that whatever else a machine does meets all of them alike.
-- Every other round goes backwards: who comes right after a heavy neighbour is not always the same.
-- A ratio is taken within each round; of the rounds the median counts, and the least and the most are shown.
+Invariants
+- Each round measures each contender once, so that other load on the machine affects all of them alike.
+- Every other round runs in reverse order, so that it is not always the same contender that follows a heavy one.
+- A ratio is computed within each round; the median of the rounds counts, and minimum and maximum are reported.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Spread(NamedTuple):
-    """What several rounds said."""
+    """A value over several rounds."""
 
     median: float
     minimum: float
@@ -24,16 +24,16 @@ class Spread(NamedTuple):
 
 
 def interleave(measurements: Mapping[str, Callable[[], T]], rounds: int) -> dict[str, list[T]]:
-    """What each contender's turns returned, round by round."""
-    seen: dict[str, list[T]] = {name: [] for name in measurements}
+    """Run every measurement once per round; each contender's results, in the order of the rounds."""
+    results: dict[str, list[T]] = {name: [] for name in measurements}
     for number in range(rounds):
         for name in list(measurements)[:: -1 if number % 2 else 1]:
-            seen[name].append(measurements[name]())
-    return seen
+            results[name].append(measurements[name]())
+    return results
 
 
 class Measurement(Protocol):
-    """What a turn showed, whoever took it."""
+    """One measurement of a contender: its throughput and its cost."""
 
     @property
     def per_second(self) -> float: ...
@@ -42,24 +42,24 @@ class Measurement(Protocol):
     def cpu_us(self) -> float: ...
 
 
-def ratios_to_others(taken: Mapping[str, Sequence[Measurement]], where: str, cpu: str) -> dict[str, Spread]:
-    """Of the contender `ours` over each other one, by rate and by CPU time; above 1 ours is better."""
-    ours, ratios = taken["tokensvc"], {}
-    for name, theirs in taken.items():
+def ratios_to_others(results: Mapping[str, Sequence[Measurement]], where: str, cpu: str) -> dict[str, Spread]:
+    """Ratios of the contender `tokensvc` to each other one, by rate and by CPU time; above 1, tokensvc is better."""
+    own, ratios = results["tokensvc"], {}
+    for name, other in results.items():
         if name != "tokensvc":
-            rates = [one.per_second for one in ours], [one.per_second for one in theirs]
+            rates = [one.per_second for one in own], [one.per_second for one in other]
             ratios[f"{where}, tokensvc / {name}"] = ratio(*rates)
             ratios[f"{where}, tokensvc / {name}, {cpu}"] = ratio(
-                [one.cpu_us for one in theirs], [one.cpu_us for one in ours]
+                [one.cpu_us for one in other], [one.cpu_us for one in own]
             )
     return ratios
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Of at least one value."""
+    """The spread of at least one value."""
     return Spread(median(values), min(values), max(values))
 
 
 def ratio(some: Sequence[float], others: Sequence[float]) -> Spread:
-    """One contender's figures over another's, round by round."""
+    """One contender's figures divided by another's, round by round."""
     return spread([one / other for one, other in zip(some, others, strict=True)])

@@ -1,13 +1,13 @@
 """What a token costs as a deployment grows: `python -m benchmarks.scale [--json]`.
 
-Rules of the file
-- One service as small as can be (one caller, one channel, one denial), one with two workers, one with a crowd: the same
-  program, store and settings otherwise, by turns on one core.
-- What counts is the CPU time of all of a service's processes for one token: rates would only say who had the core.
-- In the crowd every request comes from another caller, for another viewer of another channel.
-- Every request, whomever it comes from, has a `traceparent` of its own: a head that comes again is not parsed again
-  (`web/protocol.py`), and what that saves with one caller would look like the price of many.
-- Two workers have twice the connections, so that each of them is as busy as one alone.
+Invariants
+- Three services are measured: the smallest (one caller, one channel, one denial), one with two workers, and a large one.
+  Program, store and settings are otherwise the same; they are measured in interleaved rounds on one core.
+- The CPU time of all processes of a service per token counts; rates would only show which service had the core.
+- In the large deployment, consecutive requests differ in caller, viewer and channel.
+- Every request has its own `traceparent`: headers equal to the previous request's are not parsed again
+  (`web/protocol.py`), and that saving with a single caller would look like a cost of many.
+- Two workers get twice the connections, so that each is as busy as a single one.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ from tokensvc.tokens.denylist import viewer_digest
 ROUNDS = 45
 SECONDS = 1
 DISTINCT_REQUESTS = 2000
-"""Different requests that wrk goes round in, of the crowd's callers and channels."""
+"""How many different requests wrk cycles through."""
 WRITE_BATCH_SIZE = 5000
 LOAD_DENIALS_SECONDS = 15
-"""How long a worker may take until it has loaded all that is denied."""
+"""The time that workers get to load all denials."""
 TARGETS = {
-    "a token with two workers / with one, server CPU": 1.05,
-    "a token in the crowd / with one of each, server CPU": 1.05,
+    "token with two workers / with one, server CPU": 1.05,
+    "token in the large deployment / in the smallest, server CPU": 1.05,
 }
 
 
 class DeploymentSize(NamedTuple):
-    """How many there are."""
+    """Numbers of callers, denials and channels."""
 
     callers: int
     denials: int
@@ -66,13 +66,13 @@ def main() -> None:
         with (
             _running_service(folder / "one", SMALL) as one,
             _running_service(folder / "two", SMALL, workers=2) as two,
-            _running_service(folder / "crowd", LARGE) as large,
+            _running_service(folder / "large", LARGE) as large,
         ):
             time.sleep(LOAD_DENIALS_SECONDS)
             measurements = {
                 "one": partial(measure_server, one, SECONDS),
                 "two": partial(measure_server, two, SECONDS),
-                "crowd": partial(measure_server, large, SECONDS),
+                "large": partial(measure_server, large, SECONDS),
             }
             results = rounds.interleave(measurements, ROUNDS)
     _report(results)
@@ -80,7 +80,7 @@ def main() -> None:
 
 @contextmanager
 def _running_service(folder: Path, large: DeploymentSize, *, workers: int = 1) -> Iterator[Contender]:
-    """A service with so many of each, and what it is asked."""
+    """A service of this size and the requests sent to it."""
     folder.mkdir()
     environ, _ = servers.create_deployment(folder)
     channels = [str(Arn(servers.ACCOUNT_REGION, "channel", f"{number:012}")) for number in range(large.channels)]
@@ -90,8 +90,8 @@ def _running_service(folder: Path, large: DeploymentSize, *, workers: int = 1) -
         keys = [_add_caller(store, number) for number in range(large.callers)]
     posts = [_post(keys[number % len(keys)], channels[number % len(channels)], number) for number in range(DISTINCT_REQUESTS)]
     script = wrk.sequence_script(folder, "requests", posts)
-    with servers.run_service(folder, {**environ, "TOKENSVC_WORKERS": str(workers)}, keys[0]) as service_:
-        yield Contender(script, service_.url, service_.pid, connections=CONNECTIONS * workers)
+    with servers.run_service(folder, {**environ, "TOKENSVC_WORKERS": str(workers)}, keys[0]) as service_under_test:
+        yield Contender(script, service_under_test.url, service_under_test.pid, connections=CONNECTIONS * workers)
 
 
 def _record(store: Store, channels: list[str]) -> None:
@@ -100,7 +100,7 @@ def _record(store: Store, channels: list[str]) -> None:
 
 
 def _deny(store: Store, channels: list[str], count: int) -> None:
-    """Viewers that never ask."""
+    """Deny viewers that request no tokens."""
     until = int(time.time()) + 3600
     for start in range(0, count, WRITE_BATCH_SIZE):
         of_channels = [(n, channels[n % len(channels)]) for n in range(start, min(count, start + WRITE_BATCH_SIZE))]
@@ -122,16 +122,16 @@ def _post(api_key: str, channel_arn: str, number: int) -> wrk.Post:
 def _report(results: dict[str, list[ServerMeasurement]]) -> None:
     cpu = {name: [one.cpu_us for one in measured] for name, measured in results.items()}
     ratios = {
-        "a token with two workers / with one, server CPU": rounds.ratio(cpu["two"], cpu["one"]),
-        "a token in the crowd / with one of each, server CPU": rounds.ratio(cpu["crowd"], cpu["one"]),
+        "token with two workers / with one, server CPU": rounds.ratio(cpu["two"], cpu["one"]),
+        "token in the large deployment / in the smallest, server CPU": rounds.ratio(cpu["large"], cpu["one"]),
     }
     figures = {
-        "one worker, one of each, CPU microseconds a token": median(cpu["one"]),
-        "two workers, CPU microseconds a token": median(cpu["two"]),
-        "the crowd, CPU microseconds a token": median(cpu["crowd"]),
-        **{f"the crowd's {name}": count for name, count in LARGE._asdict().items()},
+        "one worker, smallest deployment, CPU microseconds per token": median(cpu["one"]),
+        "two workers, CPU microseconds per token": median(cpu["two"]),
+        "large deployment, CPU microseconds per token": median(cpu["large"]),
+        **{f"large deployment, {name}": count for name, count in LARGE._asdict().items()},
     }
-    report("a token as a deployment grows", ratios, figures, TARGETS)
+    report("token cost as a deployment grows", ratios, figures, TARGETS)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""A server's turn: wrk asks it for a while, from another core, and what it answered and used is read.
+"""One measurement of a server: wrk loads it from another core; its rate and CPU time are read.
 
-Rules of the file
-- A server that fails fast must not win: one answer that is no success ends the benchmark.
-- CPU time of the server for one token is told beside the rate; it is less noisy where others use the machine too.
+Invariants
+- A server that fails fast must not win: one unsuccessful response ends the benchmark.
+- The server's CPU time per token is reported with the rate; it is less noisy on a shared machine.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ CONNECTIONS = 16
 
 
 class Contender(NamedTuple):
-    """A running server, and what it is asked."""
+    """A running server and the requests sent to it."""
 
     script: Path
     url: str
     pid: int
     connections: int = CONNECTIONS
     tokens: int = 1
-    """In one answer."""
+    """Tokens per response."""
 
 
 class ServerMeasurement(NamedTuple):
-    """What one turn showed."""
+    """The result of one measurement."""
 
     per_second: float
-    """Tokens."""
+    """Tokens per second."""
     cpu_us: float
-    """CPU time of the server for one token."""
+    """CPU time of the server per token, in microseconds."""
 
 
 def measure_server(contender: Contender, seconds: int) -> ServerMeasurement:
-    """Let it answer for that long."""
+    """Load the server for `seconds`. Raises SystemExit if a request failed."""
     before = servers.cpu_seconds(contender.pid)
     run = wrk.run(contender.script, contender.url, seconds=seconds, connections=contender.connections)
     used = servers.cpu_seconds(contender.pid) - before

@@ -1,8 +1,8 @@
-"""Starts what is measured: our service on a store of its own, and its peers, each pinned to one core.
+"""Starts the measured servers: tokensvc on a store of its own, and its peers, all pinned to one core.
 
-Rules of the file
-- Ours runs as shipped: `tokensvc serve`, one worker, caller check, metrics, request ids and access lines on.
-- Everything lies in a temporary folder and listens on loopback.
+Invariants
+- tokensvc runs as shipped: `tokensvc serve`, one worker, with authentication, metrics, request ids and access log.
+- All files are in a temporary folder, and all servers listen on loopback.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ ACCOUNT_REGION = AccountRegion("000000000000", "us-east-1")
 CHANNEL = Arn(ACCOUNT_REGION, "channel", "abcdefghijkl")
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
-"""Different ones, where there is more than one."""
+"""Different cores if the machine has more than one."""
 _LIBC = ctypes.CDLL(None)
 _PR_SET_PDEATHSIG = 1
 
 
 class RunningService(NamedTuple):
-    """A running service."""
+    """A running tokensvc."""
 
     url: str
     api_key: str
@@ -52,7 +52,7 @@ class RunningService(NamedTuple):
 
 
 class Endpoint(NamedTuple):
-    """A running stand-in for IVS."""
+    """A running server: its base URL and process id."""
 
     url: str
     pid: int
@@ -60,7 +60,7 @@ class Endpoint(NamedTuple):
 
 @contextmanager
 def deployed_service(folder: Path, settings: Mapping[str, str] = MappingProxyType({})) -> Iterator[RunningService]:
-    """Our service, with one channel, one active key and one caller; `settings` by their variables' names."""
+    """tokensvc with one channel, one active key and one caller; `settings` are environment variables."""
     environ, api_key = create_deployment(folder)
     with run_service(folder, {**environ, **settings}, api_key) as deployed_service:
         yield deployed_service
@@ -68,7 +68,7 @@ def deployed_service(folder: Path, settings: Mapping[str, str] = MappingProxyTyp
 
 @contextmanager
 def run_service(folder: Path, environ: Mapping[str, str], api_key: str, program: str = "tokensvc") -> Iterator[RunningService]:
-    """Our service in this environment; `program` is the module that is run as `tokensvc`."""
+    """tokensvc in this environment; `program` is the module to run instead of `tokensvc`."""
     command = [sys.executable, "-m", program, "serve"]
     with (folder / "access.log").open("w") as log, run_process(command, dict(environ), log) as pid:
         url = f"http://127.0.0.1:{environ['TOKENSVC_PORT']}"
@@ -77,7 +77,7 @@ def run_service(folder: Path, environ: Mapping[str, str], api_key: str, program:
 
 
 def create_deployment(folder: Path) -> tuple[dict[str, str], str]:
-    """The environment of a service whose store lies in this folder, and its caller's API key."""
+    """Create a store in this folder; the environment of its service and its caller's API key."""
     environ = os.environ | {
         "TOKENSVC_CONTROL_PLANE": "local",
         "TOKENSVC_DATABASE_URL": f"sqlite:///{folder}/store.db",
@@ -91,16 +91,10 @@ def create_deployment(folder: Path) -> tuple[dict[str, str], str]:
     return environ, _create_store(environ)
 
 
-class Endpoint(NamedTuple):
-    """A running peer."""
-
-    url: str
-    pid: int
-
 
 @contextmanager
 def run_peer(module: str, environ: Mapping[str, str] = MappingProxyType({})) -> Iterator[Endpoint]:
-    """A peer under plain uvicorn."""
+    """A Python peer under plain uvicorn."""
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", f"benchmarks.peers.{module}:app", "--port", str(port)]
     command += ["--no-access-log", "--log-level", "warning", "--loop", "uvloop", "--http", "httptools"]
@@ -110,7 +104,7 @@ def run_peer(module: str, environ: Mapping[str, str] = MappingProxyType({})) -> 
 
 
 def cpu_seconds(pid: int) -> float:
-    """The CPU time that a process and its children have used, all their threads together."""
+    """The CPU time used by all threads of a process and its descendants."""
     server = psutil.Process(pid)
     times = [process.cpu_times() for process in (server, *server.children(recursive=True))]
     used: float = sum(time.user + time.system for time in times)
@@ -119,7 +113,7 @@ def cpu_seconds(pid: int) -> float:
 
 @contextmanager
 def run_local_ivs(*, rate_limits: bool = False) -> Iterator[Endpoint]:
-    """Our local IVS, alone, one worker, with or without IVS's own call rates."""
+    """The local IVS in a process of its own, with or without IVS's rate limits."""
     port = free_port()
     command = [sys.executable, "-m", "tokensvc", "ivs", "serve", "--memory", "--port", str(port)]
     command += [] if rate_limits else ["--no-rate-limits"]
@@ -140,7 +134,7 @@ def run_moto() -> Iterator[Endpoint]:
 
 @contextmanager
 def on_server_core() -> Iterator[None]:
-    """Stay on the servers' core during the block."""
+    """Run this process on the servers' core during the block."""
     here = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {SERVER_CORE})
     try:
@@ -150,7 +144,7 @@ def on_server_core() -> Iterator[None]:
 
 
 def free_port() -> int:
-    """A port that is free now."""
+    """A port that is currently free."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -179,12 +173,12 @@ def _create_store(environ: dict[str, str]) -> str:
 
 @contextmanager
 def run_process(command: list[str], environ: dict[str, str], log: object) -> Iterator[int]:
-    """A process on the servers' core, ended with the block; its pid. A Ctrl-C on our terminal does not reach it."""
+    """A process on the servers' core; yields its pid and terminates it after the block. Ctrl-C does not reach it."""
     process = subprocess.Popen(
         command,
         env=environ,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,  # ours is for the benchmark's one object
+        stdout=subprocess.DEVNULL,  # standard output is for the benchmark's result
         stderr=log,  # type: ignore[call-overload] # an open file or None
         preexec_fn=init_server_process,
         start_new_session=True,
@@ -197,21 +191,21 @@ def run_process(command: list[str], environ: dict[str, str], log: object) -> Ite
 
 
 def init_server_process() -> None:
-    """In the new process: stay on the servers' core, and end with whoever started it, however that one ends."""
+    """Called in a new process: pin it to the servers' core, and have it terminated when its parent ends for any reason."""
     os.sched_setaffinity(0, {SERVER_CORE})
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def wait_for_response(url: str) -> None:
-    """Wait until it answers at all."""
+    """Wait until the URL responds with any status. Raises SystemExit after 30 seconds."""
     until = time.monotonic() + 30
     while time.monotonic() < until:
         try:
             urllib.request.urlopen(url, timeout=1).close()
         except urllib.error.HTTPError:
             return
-        except OSError:  # nobody listens yet
+        except OSError:  # not listening yet
             time.sleep(0.1)
         else:
             return
-    raise SystemExit(f"{url} did not answer")
+    raise SystemExit(f"{url} did not respond within 30 seconds")

@@ -1,8 +1,9 @@
-"""What a token costs in process, beside the raw signature and beside PyJWT: `python -m benchmarks.sign [--json]`.
+"""What a token costs in process, compared with the raw signature and PyJWT: `python -m benchmarks.sign [--json]`.
 
-Rules of the file
-- Contenders take turns, round by round, on one core, so that noise meets all of them alike.
-- Ours is all that an ask costs after its body is in: read and checked, admitted, claims built, encoded, signed.
+Invariants
+- Contenders are measured in interleaved rounds on one core, so that noise affects all of them alike.
+- tokensvc's cost is that of a token request after its body was received: parse, validate, authorize, build the claims,
+  encode, sign.
 """
 
 from __future__ import annotations
@@ -43,29 +44,29 @@ CHANNEL = str(Arn(ACCOUNT_REGION, "channel", "abcdefghijkl"))
 VIEWER = "viewer-0001"
 TTL_SECONDS = 300
 RAW = "raw AWS-LC sign"
-"""The one contender that makes no token: nothing signs faster, so it is what the others cannot beat."""
+"""The only contender that creates no token: the upper bound for the others."""
 TARGETS = {f"tokensvc / {RAW}": 0.85}
 
 
 def contenders(private_key: ec.EllipticCurvePrivateKey | None = None) -> dict[str, Callable[[], object]]:
-    """By name, one call that makes one token with this key, or one with a fresh one; or one bare signature."""
+    """Functions by name: each creates one token with this key (a new one by default), or one bare signature."""
     private_key = private_key or keypair.generate()
     der = private_key.private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())
     pem = private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     awslc = EC.new_key_from_der_data(der)
     digest = sha384(b"x" * 300).digest()
-    ring = Keyring({ACCOUNT_REGION: RegionKeys(SigningKey("k1", AwsLcKey(private_key), 3600), {})})
-    snapshot = Snapshot(keyring=ring, max_ttl_seconds=3600, subject_key=bytes(32))
+    keyring = Keyring({ACCOUNT_REGION: RegionKeys(SigningKey("k1", AwsLcKey(private_key), 3600), {})})
+    snapshot = Snapshot(keyring=keyring, max_ttl_seconds=3600, subject_key=bytes(32))
     caller = Caller("bench", CallerPolicy(("arn:aws:ivs:us-east-1:000000000000:channel/*",)))
     fields = orjson.loads(orjson.dumps({"channelArn": CHANNEL, "viewerId": VIEWER}))
 
-    def ours() -> str:
-        ask = parse_token_request(fields)
-        return prepare(ask, authorize(caller, ask, snapshot), snapshot, int(time.time()), uuid.uuid4).signed()
+    def token() -> str:
+        token_request = parse_token_request(fields)
+        return prepare(token_request, authorize(caller, token_request, snapshot), snapshot, int(time.time()), uuid.uuid4).signed()
 
     return {
         RAW: lambda: EC.decode_der_signature_to_padded_pair(awslc.sign(digest), 48),
-        "tokensvc": ours,
+        "tokensvc": token,
         "cryptography direct": partial(_direct, private_key),
         "PyJWT with a key object": lambda: jwt.encode(_claims(), private_key, "ES384"),
         "PyJWT with PEM text": lambda: jwt.encode(_claims(), pem, "ES384"),
@@ -83,7 +84,7 @@ def _claims() -> dict[str, object]:
 
 
 def _direct(private_key: ec.EllipticCurvePrivateKey) -> str:
-    """A token without a JWT library, as one writes it who knows RFC 7515 and `cryptography`."""
+    """A token without a JWT library: RFC 7515 implemented with `cryptography`."""
     signed = _DIRECT_HEADER + _base64url(json.dumps(_claims(), separators=(",", ":")).encode())
     r, s = decode_dss_signature(private_key.sign(signed, _ECDSA))
     return (signed + b"." + _base64url(r.to_bytes(48, "big") + s.to_bytes(48, "big"))).decode()
@@ -98,7 +99,7 @@ _DIRECT_HEADER = _base64url(b'{"alg":"ES384","typ":"JWT"}') + b"."
 
 
 def rate(call: Callable[[], object], seconds: float) -> float:
-    """Calls a second, over about that long."""
+    """Calls per second, measured for about `seconds`."""
     calls, started = 0, time.perf_counter()
     while (now := time.perf_counter()) - started < seconds or not calls:
         for _ in range(20):
@@ -108,7 +109,7 @@ def rate(call: Callable[[], object], seconds: float) -> float:
 
 
 def cpu_us(call: Callable[[], object], calls: int) -> float:
-    """CPU time of one of so many calls, in microseconds: this thread's own, which neighbours cannot add to."""
+    """CPU time of this thread per call, in microseconds; other load on the machine does not add to it."""
     before = time.thread_time_ns()
     for _ in range(calls):
         call()

@@ -1,8 +1,8 @@
-"""What signs here, for benchmarks whose lines depend on it.
+"""The signer on this machine, for benchmarks whose targets depend on it.
 
-Rules of the file
-- The service is measured as shipped, with the signer that it chooses, and once more with AWS-LC, which is everywhere.
-- Targets for the multi-buffer signer hold where it signs; elsewhere those for AWS-LC do.
+Invariants
+- The service is measured as shipped, with the signer that it chooses, and again with AWS-LC, which runs everywhere.
+- Targets for the multi-buffer signer apply where it is used, elsewhere those for AWS-LC.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from tokensvc.jose.signing.choice import choose_signer
 
 _chosen = choose_signer("auto")
 SIGNER = _chosen.signer.name
-"""Of the service as shipped, on this machine."""
+"""The name of the signer that the service chooses on this machine."""
 IS_MULTIBUFFER = SIGNER == "multibuffer"
 WITH_AWS_LC: Mapping[str, str] = {"TOKENSVC_SIGNER": "aws-lc"}
 
 
 def skipped(what: str) -> dict[str, str]:
-    """Why lines for the multi-buffer signer are not judged here; nothing where they are."""
+    """Why the targets for the multi-buffer signer do not apply here; empty where they do."""
     return {} if IS_MULTIBUFFER else {what: _chosen.fallback_reason}

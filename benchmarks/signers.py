@@ -23,7 +23,7 @@ from tokensvc.jose.signing.multibuffer import MIN_BATCH, VERIFY_FIRST
 
 ROUNDS = 15
 SIGNATURES = 480
-"""In a turn: the least common multiple of all counts below, and enough of it."""
+"""Signatures per measurement, a multiple of every count below but 5's... """
 COUNTS = (1, 2, 3, 4, 5, 6, 8, 16, 24)
 TARGETS = {f"{RAW} / signature in a call of 8": 3.8}
 

@@ -1,9 +1,9 @@
 """From a cold start to the first token: `python -m benchmarks.start [--json]`.
 
-Rules of the file
-- A start counts from the process's birth to the first answer that is a success; who asks tries again every 5 ms.
-- The bare app is beside it: what it takes is Python, uvicorn and AWS-LC, which nobody can do without.
-- Cold means a new process. The files are in the machine's memory after the first, uncounted round, as on a restart.
+Invariants
+- A start counts from the creation of the process to the first successful response; the client retries every 5 ms.
+- It is compared with the bare app, whose start is that of Python, uvicorn and AWS-LC, which every server here needs.
+- Cold means a new process. The files are in the page cache after a first uncounted round, as on a restart.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TIMEOUT_SECONDS = 60.0
 
 
 class Start(NamedTuple):
-    """One start."""
+    """The duration and CPU time of one start."""
 
     seconds: float
     cpu_seconds: float
@@ -56,7 +56,7 @@ def main() -> None:
     cpu = {name: [one.cpu_seconds for one in starts] for name, starts in results.items()}
     ratios = {
         "start to first token, tokensvc / bare app that only signs": rounds.ratio(seconds["tokensvc"], seconds["bare"]),
-        "CPU until then, tokensvc / bare app that only signs": rounds.ratio(cpu["tokensvc"], cpu["bare"]),
+        "CPU time until then, tokensvc / bare app that only signs": rounds.ratio(cpu["tokensvc"], cpu["bare"]),
     }
     figures = {
         "tokensvc, milliseconds": median(seconds["tokensvc"]) * 1000,
@@ -76,10 +76,10 @@ def _start(command: Sequence[str], environ: Mapping[str, str], token_request: ur
                     if response.status in (200, 201):
                         return Start(time.monotonic() - started, servers.cpu_seconds(pid))
             except urllib.error.HTTPError as error:
-                raise SystemExit(f"{token_request.full_url} answered {error.code}") from None
+                raise SystemExit(f"{token_request.full_url} responded with {error.code}") from None
             except OSError:
                 time.sleep(RETRY_SECONDS)
-    raise SystemExit(f"{token_request.full_url} did not answer")
+    raise SystemExit(f"{token_request.full_url} did not respond within {TIMEOUT_SECONDS:.0f} seconds")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""wrk, driven: one script, one run, its own figures read back."""
+"""Runs wrk with a script and parses its output."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.servers import LOAD_CORE
 
 
 class Run(NamedTuple):
-    """What one run of wrk saw."""
+    """The result of one run of wrk."""
 
     per_second: float
     failed: int
@@ -22,13 +22,13 @@ class Run(NamedTuple):
 
 
 def require() -> None:
-    """Leave, saying how to get it, when wrk is missing."""
+    """Raises SystemExit with the remedy if wrk is not installed."""
     if shutil.which("wrk") is None:
-        raise SystemExit("wrk is missing; `make system-packages` installs it (Debian)")
+        raise SystemExit("wrk is not installed; `make system-packages` installs it (Debian)")
 
 
 def script(folder: Path, name: str, body: object, headers: dict[str, str]) -> Path:
-    """A wrk script that posts that body."""
+    """Write a wrk script that posts this body."""
     lines = ['wrk.method = "POST"', f"wrk.body = [==[{json.dumps(body)}]==]"]
     lines += [f'wrk.headers["{key}"] = "{value}"' for key, value in headers.items()]
     path = folder / f"{name}.lua"
@@ -45,24 +45,24 @@ class Post(NamedTuple):
 
 
 def trace_header(number: int) -> dict[str, str]:
-    """The header by which a client with tracing tells its requests apart (W3C Trace Context)."""
+    """The header of a client with tracing, different for each number (W3C Trace Context)."""
     return {"traceparent": f"00-{number + 1:032x}-{number + 1:016x}-01"}
 
 
 def sequence_script(folder: Path, name: str, posts: list[Post]) -> Path:
-    """A wrk script that sends these requests, one after another and again from the front."""
-    lines = ["requests, turn = {}, 0", "init = function()"]
+    """Write a wrk script that sends these requests one after another, repeatedly."""
+    lines = ["requests, position = {}, 0", "init = function()"]
     for number, post in enumerate(posts, 1):
         headers = ", ".join(f'["{key}"] = [==[{value}]==]' for key, value in post.headers.items())
         lines.append(f'requests[{number}] = wrk.format("POST", "{post.path}", {{{headers}}}, [==[{post.body}]==])')
-    lines += ["end", "request = function()", f"turn = turn % {len(posts)} + 1", "return requests[turn]", "end"]
+    lines += ["end", "request = function()", f"position = position % {len(posts)} + 1", "return requests[position]", "end"]
     path = folder / f"{name}.lua"
     path.write_text("\n".join(lines))
     return path
 
 
 def run(script_path: Path, url: str, *, seconds: int, connections: int) -> Run:
-    """Load the URL from the other core."""
+    """Load the URL from the other core for `seconds`."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script_path), url]
     done = subprocess.run(
         command,
@@ -75,12 +75,12 @@ def run(script_path: Path, url: str, *, seconds: int, connections: int) -> Run:
 
 
 def parse(output: str) -> Run:
-    """What wrk printed. An answer that never came is a failure too."""
+    """Parse wrk's output. A missing response counts as a failure too. Raises SystemExit on any other output."""
     rejected = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
     lost = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", output)
     per_second = re.search(r"Requests/sec:\s+([\d.]+)", output)
     requests = re.search(r"(\d+) requests in", output)
     if per_second is None or requests is None:
-        raise SystemExit(f"wrk said something else than expected:\n{output}")
+        raise SystemExit(f"unexpected output of wrk:\n{output}")
     failed = (int(rejected[1]) if rejected else 0) + (sum(map(int, lost.groups())) if lost else 0)
     return Run(float(per_second[1]), failed, int(requests[1]))

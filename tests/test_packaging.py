@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.signers import WHY_NO_MULTIBUFFER, needs_multibuffer
+from tests.support.signers import MULTIBUFFER_UNAVAILABLE_REASON, needs_multibuffer
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ("LICENSES", "MANIFEST.in", "NOTICE", "README.md", "pyproject.toml", "setup.py", "requirements", "tokensvc")
@@ -133,8 +133,8 @@ def _pip(folder: Path, *arguments: str) -> None:
 def test_each_wheel_signs_in_a_bare_environment(
     kind: str, bare: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    if kind == "native" and WHY_NO_MULTIBUFFER:
-        pytest.skip(WHY_NO_MULTIBUFFER)
+    if kind == "native" and MULTIBUFFER_UNAVAILABLE_REASON:
+        pytest.skip(MULTIBUFFER_UNAVAILABLE_REASON)
     _pip(bare, "install", "--no-deps", "--force-reinstall", str(request.getfixturevalue(f"{kind}_wheel")))
     signed = subprocess.run([bare / "bin/python", "-c", SIGN], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert signed.stdout.split() == ["aws-lc" if kind == "pure" else "multibuffer", "True"]

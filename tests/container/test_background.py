@@ -44,26 +44,26 @@ TIMEOUT_SECONDS = 5.0
 
 
 @pytest.fixture
-def stage(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
+def deployment(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
     return InMemoryDeployment(migrated, tmp_path / "keys")
 
 
 def make_tasks(
-    stage: InMemoryDeployment, *, runs_background: bool, undecryptable: frozenset[str] = frozenset()
+    deployment: InMemoryDeployment, *, runs_background: bool, undecryptable: frozenset[str] = frozenset()
 ) -> BackgroundTasks:
-    regions = ServedRegions(stage.store.keys, stage.store.deployment, lambda: [EAST])
+    regions = ServedRegions(deployment.store.keys, deployment.store.deployment, lambda: [EAST])
     config = BackgroundConfig(
-        reconciler=ReconcilerConfig(make_context=stage.context, regions=[EAST], lease_seconds=20.0),
-        dispatch=DispatchConfig(control_plane=stage.ivs, rate_fraction=1.0, regions=regions),
+        reconciler=ReconcilerConfig(make_context=deployment.context, regions=[EAST], lease_seconds=20.0),
+        dispatch=DispatchConfig(control_plane=deployment.ivs, rate_fraction=1.0, regions=regions),
     )
     identity = WorkerIdentity(
         worker_id="a", lease_seconds=900.0, store_timeout_seconds=5.0, undecryptable=lambda: undecryptable
     )
     return make_background_tasks(
-        store=stage.store,
+        store=deployment.store,
         identity=identity,
         config=config if runs_background else None,
-        clock=stage.clock,
+        clock=deployment.clock,
         metrics=PrometheusMetrics(),
     )
 
@@ -80,9 +80,9 @@ def wait_for(condition: Callable[[], object]) -> None:
         threading.Event().wait(0.01)
 
 
-def test_only_a_process_with_background_tasks_rotates_prunes_and_dispatches(stage: InMemoryDeployment) -> None:
-    assert [task.name for task in make_tasks(stage, runs_background=False).tasks] == ["heartbeat"]
-    assert [task.name for task in make_tasks(stage, runs_background=True).tasks] == [
+def test_only_a_process_with_background_tasks_rotates_prunes_and_dispatches(deployment: InMemoryDeployment) -> None:
+    assert [task.name for task in make_tasks(deployment, runs_background=False).tasks] == ["heartbeat"]
+    assert [task.name for task in make_tasks(deployment, runs_background=True).tasks] == [
         "heartbeat",
         "rotation",
         "prune",
@@ -90,19 +90,23 @@ def test_only_a_process_with_background_tasks_rotates_prunes_and_dispatches(stag
     ]
 
 
-def test_an_accepted_revocation_is_dispatched_immediately_and_the_lease_released(stage: InMemoryDeployment) -> None:
+def test_an_accepted_revocation_is_dispatched_immediately_and_the_lease_released(
+    deployment: InMemoryDeployment,
+) -> None:
     """By the process that accepted it and by one that notices the change: in the tasks' threads, with a stopped
     clock."""
     for number, notify in enumerate((_accepted_here, _noticed_by_version)):
-        process = make_tasks(stage, runs_background=True)
+        process = make_tasks(deployment, runs_background=True)
         dispatch_task = process.tasks[-1]
         dispatch_task.start()
         assert dispatch_task.first_run_finished.wait(TIMEOUT_SECONDS)
-        stage.store.revocations.accept("b", [revocation(f"r{number}")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS)
+        deployment.store.revocations.accept(
+            "b", [revocation(f"r{number}")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS
+        )
         notify(process)()
-        wait_for(lambda: stage.store.leases.held(LEASE) is not None)
+        wait_for(lambda: deployment.store.leases.held(LEASE) is not None)
         stop_all(process.tasks[-1:])
-        assert stage.store.leases.held(LEASE) is None
+        assert deployment.store.leases.held(LEASE) is None
 
 
 def _accepted_here(process: BackgroundTasks) -> Callable[[], None]:
@@ -113,93 +117,93 @@ def _noticed_by_version(process: BackgroundTasks) -> Callable[[], None]:
     return lambda: process.notifier.update(NO_VERSIONS_READ._replace(denials=Version(99)))
 
 
-def test_a_process_without_background_tasks_leaves_dispatching_to_others(stage: InMemoryDeployment) -> None:
-    make_tasks(stage, runs_background=False).on_accepted()
-    assert make_tasks(stage, runs_background=False).notifier._on_denials == ()
+def test_a_process_without_background_tasks_leaves_dispatching_to_others(deployment: InMemoryDeployment) -> None:
+    make_tasks(deployment, runs_background=False).on_accepted()
+    assert make_tasks(deployment, runs_background=False).notifier._on_denials == ()
 
 
-def test_a_heartbeat_reports_lease_versions_and_undecryptable_keys(stage: InMemoryDeployment) -> None:
-    process = make_tasks(stage, runs_background=False, undecryptable=frozenset({"k2", "k1"}))
-    versions = stage.store.versions.read()
+def test_a_heartbeat_reports_lease_versions_and_undecryptable_keys(deployment: InMemoryDeployment) -> None:
+    process = make_tasks(deployment, runs_background=False, undecryptable=frozenset({"k2", "k1"}))
+    versions = deployment.store.versions.read()
     process.notifier.update(versions)
     process.heartbeats.run_once()
-    heartbeat = heartbeat_of(stage.store)
+    heartbeat = heartbeat_of(deployment.store)
     assert (heartbeat.worker_id, heartbeat.lease_seconds, heartbeat.store_timeout_seconds) == ("a", 900.0, 5.0)
     assert (heartbeat.keys_version, heartbeat.keys_tag) == versions.keys
     assert (heartbeat.deployment_version, heartbeat.deployment_tag) == versions.deployment
     assert heartbeat.undecryptable == ("k1", "k2")
 
 
-def test_a_change_is_handled_and_reported_immediately_and_a_stop_deregisters(stage: InMemoryDeployment) -> None:
+def test_a_change_is_handled_and_reported_immediately_and_a_stop_deregisters(deployment: InMemoryDeployment) -> None:
     """In the tasks' threads, whose pauses are much longer than this test."""
-    stage.generate()
-    process = make_tasks(stage, runs_background=True)
+    deployment.generate()
+    process = make_tasks(deployment, runs_background=True)
     for task in process.tasks:
         task.start()
-    wait_for(lambda: _has_inspected(stage, process))
-    stage.clock.advance(30)
-    commands.request_rotation(stage.context(), [EAST], "a test")
-    versions = stage.store.versions.read()
+    wait_for(lambda: _has_inspected(deployment, process))
+    deployment.clock.advance(30)
+    commands.request_rotation(deployment.context(), [EAST], "a test")
+    versions = deployment.store.versions.read()
     process.notifier.update(versions)
-    wait_for(lambda: stage.placements(EAST, KeyState.PREPARED))
-    wait_for(lambda: heartbeat_of(stage.store).keys_version == versions.keys.number)
+    wait_for(lambda: deployment.placements(EAST, KeyState.PREPARED))
+    wait_for(lambda: heartbeat_of(deployment.store).keys_version == versions.keys.number)
     stop_all(process.tasks)
-    assert stage.store.workers.list() == []
+    assert deployment.store.workers.list() == []
 
 
-def _has_inspected(stage: InMemoryDeployment, process: BackgroundTasks) -> bool:
+def _has_inspected(deployment: InMemoryDeployment, process: BackgroundTasks) -> bool:
     process.heartbeats.run_once()
-    return bool(heartbeat_of(stage.store).regions)
+    return bool(heartbeat_of(deployment.store).regions)
 
 
 def test_a_worker_loads_no_keys_before_it_is_registered_in_the_store(
-    stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
+    deployment: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
     """Otherwise a key could be deleted while this worker still signs with it, because its lease was not counted."""
-    stage.generate()
-    process, workers = make_tasks(stage, runs_background=False), CountingPort(stage.store.workers)
-    workers.away_from = 0
+    deployment.generate()
+    process, workers = make_tasks(deployment, runs_background=False), CountingPort(deployment.store.workers)
+    workers.unavailable_from = 0
     unregistered = replace(process, heartbeats=Heartbeats(workers, lambda: Heartbeat("a", "here", 1, 900.0, 0, 0)))
     metrics = PrometheusMetrics()
     with pytest.raises(StoreUnavailable):
         service._refresh_and_notify(refresh=worker.refresh, tasks=unregistered, metrics=metrics, clock=clock)
     assert worker.refresh.current.keyring == Keyring({})
-    workers.away_from = None
+    workers.unavailable_from = None
     service._refresh_and_notify(refresh=worker.refresh, tasks=unregistered, metrics=metrics, clock=clock)
     assert worker.refresh.current.keyring.region_keys
-    workers.away_from = 0
+    workers.unavailable_from = 0
     service._refresh_and_notify(refresh=worker.refresh, tasks=unregistered, metrics=metrics, clock=clock)
 
 
 @pytest.fixture
-def worker(stage: InMemoryDeployment, clock: ManualClock) -> CountingWorker:
-    clock.wall = stage.store.versions.read().now
-    return CountingWorker(stage, clock)
+def worker(deployment: InMemoryDeployment, clock: ManualClock) -> CountingWorker:
+    clock.wall = deployment.store.versions.read().now
+    return CountingWorker(deployment, clock)
 
 
-def test_a_process_with_a_fast_clock_prunes_no_denial_in_force(stage: InMemoryDeployment) -> None:
-    now = stage.store.versions.read().now
-    stage.store.denials.add("b", [denial("v", until=int(now) + 60)])
-    stage.clock.wall = now + 86_400
-    [prune_task] = [task for task in make_tasks(stage, runs_background=True).tasks if task.name == "prune"]
+def test_a_process_with_a_fast_clock_prunes_no_denial_in_force(deployment: InMemoryDeployment) -> None:
+    now = deployment.store.versions.read().now
+    deployment.store.denials.add("b", [denial("v", until=int(now) + 60)])
+    deployment.clock.wall = now + 86_400
+    [prune_task] = [task for task in make_tasks(deployment, runs_background=True).tasks if task.name == "prune"]
     prune_task._run_once()
-    assert len(stage.store.denials.in_force(("*",), limit=10)) == 1
+    assert len(deployment.store.denials.in_force(("*",), limit=10)) == 1
 
 
-def test_a_process_registers_again_when_the_store_was_replaced(stage: InMemoryDeployment) -> None:
+def test_a_process_registers_again_when_the_store_was_replaced(deployment: InMemoryDeployment) -> None:
     """Otherwise no drain would count its lease until its next heartbeat."""
-    process = make_tasks(stage, runs_background=False)
+    process = make_tasks(deployment, runs_background=False)
     process.heartbeats.ensure_registered()
-    process.notifier.update(stage.store.versions.read())
-    stage.store.workers.deregister("a")
+    process.notifier.update(deployment.store.versions.read())
+    deployment.store.workers.deregister("a")
     process.notifier.notify_replaced()
-    assert not heartbeat_of(stage.store).has_keys_version(stage.store.versions.read().keys)
+    assert not heartbeat_of(deployment.store).has_keys_version(deployment.store.versions.read().keys)
 
 
 def test_dispatching_acquires_its_leases_again_when_the_store_was_replaced(
-    stage: InMemoryDeployment, monkeypatch: pytest.MonkeyPatch
+    deployment: InMemoryDeployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     called: list[RevocationScheduler] = []
     monkeypatch.setattr(RevocationScheduler, "reacquire_leases", lambda scheduler: called.append(scheduler))
-    make_tasks(stage, runs_background=True).notifier.notify_replaced()
+    make_tasks(deployment, runs_background=True).notifier.notify_replaced()
     assert len(called) == 1

@@ -123,7 +123,7 @@ def test_an_unavailable_kek_for_the_subject_key_prevents_startup(store_with_kek:
     container_vault.check_subject_key(store_with_kek, cipher)  # there is no subject key yet
     store_with_kek.deployment.add_subject_key(1, cipher.encrypt_secret(SUBJECT_KEY_PURPOSE, b"secret"))
     container_vault.check_subject_key(store_with_kek, cipher)
-    kms.away = True
+    kms.unavailable = True
     with pytest.raises(WrappingKeyUnavailable, match="does not respond"):
         container_vault.check_subject_key(store_with_kek, cipher)
 

@@ -75,9 +75,9 @@ def opened(clock_offset_seconds: float, ivs: ControlPlane) -> KeysContext:
 def rotate(open_context: Callable[[], KeysContext], at: int | None) -> dict[str, Any]:
     """A complete rotation, unless the process is killed."""
     context = open_context()
-    wire = CrashPoint(at, does=lambda: os.kill(os.getpid(), signal.SIGKILL))
+    wire = CrashPoint(at, callback=lambda: os.kill(os.getpid(), signal.SIGKILL))
     watched = {
-        name: wire.around(getattr(context, name), reads=READS)
+        name: wire.wrap(getattr(context, name), reads=READS)
         for name in ("keys", "deployment", "journal", "rotations", "vault", "control_plane")
     }
     commands.rotate(replace(context, **watched), configured_regions(read_settings(os.environ)), "a test")

@@ -20,7 +20,7 @@ import pytest
 from tests.e2e.conftest import Demo
 from tests.support.http_client import Client, fetch
 from tests.support.processes import TOKENSVC, CommandResult, Process, environment, run, started, wait_until
-from tests.support.published_keys import signers
+from tests.support.published_keys import signing_key_ids
 
 FACTS = {
     "url",
@@ -250,8 +250,8 @@ def _start_and_stop(folder: Path, environ: dict[str, str], info_file: Path, endi
             assert fetch(f"{info['playbackUrl']}?token={response.json['token']}").status == 200
             published = jwt.PyJWKSet.from_dict(caller.get("/.well-known/jwks.json").json).keys
         process.send(SIGINT if ending == SIGINT else SIGTERM)
-        assert process.ends() == 0, process.err
+        assert process.wait_for_exit() == 0, process.err
         assert "Traceback" not in process.err
     wait_until(lambda: not info_file.exists(), "its connection info is gone", 0)
-    (signed_by,) = signers(response.json["token"], published)
+    (signed_by,) = signing_key_ids(response.json["token"], published)
     return info | {"signed by": signed_by}

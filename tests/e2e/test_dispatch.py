@@ -87,11 +87,11 @@ class Deployment:
         self.asked[viewer] = accepted.version
 
     def has_delivered(self, count: int) -> bool:
-        return len(self.ivs.told()) >= count
+        return len(self.ivs.delivered()) >= count
 
     def has_delivered_more(self) -> Callable[[], bool]:
         """A condition: IVS has accepted more since now."""
-        so_far = len(self.ivs.told())
+        so_far = len(self.ivs.delivered())
         return lambda: self.has_delivered(so_far + 1)
 
     def has_responded(self) -> Callable[[], bool]:
@@ -165,7 +165,7 @@ def test_one_of_two_processes_dispatches_and_the_other_takes_over_within_the_lea
         other.stop()
         assert deployment.store.leases.held("dispatch:000000000000:us-east-1") is None, "given up at a clean stop"
     deployment.check()
-    repeated = sum(times - 1 for times in deployment.ivs.told().values())
+    repeated = sum(times - 1 for times in deployment.ivs.delivered().values())
     assert repeated <= VIEWERS_PER_SECOND, "what was under way when the first was killed, at most"
 
 
@@ -196,7 +196,7 @@ def test_dispatching_resumes_when_the_database_has_restarted(
         process.wait_until(deployment.is_drained, "all is told")
         assert "Traceback" not in process.err
     deployment.check()
-    assert sum(times - 1 for times in deployment.ivs.told().values()) <= VIEWERS_PER_SECOND
+    assert sum(times - 1 for times in deployment.ivs.delivered().values()) <= VIEWERS_PER_SECOND
 
 
 FAULTS = ("drop-before", "drop-after", "throttle", "error", "entry-error")

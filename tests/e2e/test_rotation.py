@@ -19,7 +19,7 @@ from tests.support.deployment import Deployment, LocalIvs, free_port
 from tests.support.http_client import Client, fetch
 from tests.support.postgres import PostgresServer
 from tests.support.processes import TOKENSVC, Process, started, wait_until
-from tests.support.published_keys import signers
+from tests.support.published_keys import signing_key_ids
 from tokensvc.keys.lifecycle import KeyState
 from tokensvc.storage.store import Store, open_store
 
@@ -82,7 +82,7 @@ class Viewers:
 
 def signed_by(token: str, published: Any) -> str:
     """The key that signed the token; "" if none of these did."""
-    return next(iter(signers(token, jwt.PyJWKSet.from_dict(published).keys)), "")
+    return next(iter(signing_key_ids(token, jwt.PyJWKSet.from_dict(published).keys)), "")
 
 
 @pytest.fixture

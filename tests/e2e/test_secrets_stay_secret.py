@@ -103,7 +103,7 @@ def _commands(site: Deployment, key: str, pem: str, token: str) -> str:
         (["serve"], {"PASSPHRASE": token}),
     )
     (site.folder / "key.pem").unlink()
-    assert said.err.count("ended with") == 16, said.err
+    assert said.err.count("exited with") == 16, said.err
     assert "Traceback" not in said.err, said.err
     return said.out + said.err
 

@@ -100,7 +100,7 @@ def test_at_shutdown_it_is_unready_at_once_and_no_request_fails(site: Deployment
             service.process.send(SIGTERM)
             wait_until(lambda: watcher.get("/readyz").status == 503, "unready", DELAY_SECONDS / 2)
             assert watcher.get("/readyz").json["code"] == "draining"
-            code = service.process.ends(STOPS_WITHIN_SECONDS)
+            code = service.process.wait_for_exit(STOPS_WITHIN_SECONDS)
             finished_at = time.monotonic()
         assert code == 0, service.process.err
         assert finished_at - told_at >= DELAY_SECONDS

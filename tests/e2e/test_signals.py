@@ -68,7 +68,7 @@ def test_the_demo_stops_with_its_terminal(tmp_path: Path) -> None:
             process.send(number)
         process.wait_until(_logged(process, 2), "both are logged", 10)
         process.send(SIGHUP)
-        assert process.ends() == 0
+        assert process.wait_for_exit() == 0
         assert not (tmp_path / ".demo" / "demo.json").exists()
 
 

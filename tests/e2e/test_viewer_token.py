@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from tests.support.deployment import Deployment, Service, local_ivs
 from tests.support.http_client import Client, Response, fetch
 from tests.support.processes import run, wait_until
-from tests.support.published_keys import signers
+from tests.support.published_keys import signing_key_ids
 
 ERROR_CODE = "invalid_playback_auth_token"
 
@@ -191,5 +191,5 @@ def _url_signed_by_new_key(caller: Client, request_token: dict[str, Any], old: s
 
 def _signer(url: str, keys: list[Any]) -> str:
     """The published key that verifies the token in this URL."""
-    (found,) = signers(url.partition("?token=")[2], keys)
+    (found,) = signing_key_ids(url.partition("?token=")[2], keys)
     return found

@@ -1,9 +1,9 @@
-"""One deployment for the folder, and the ways to reach it: directly, through nginx and through HAProxy.
+"""One deployment for all tests of the folder, reached directly, through nginx and through HAProxy.
 
 Invariants
-- The shared service runs as it does behind proxies (TRUSTED_PROXIES names the loopback), and no test stops it; a test
-  that measures its memory or exhausts it starts its own.
-- A test that takes `entry` runs once for each way in; those through proxies are long.
+- The shared service is configured for use behind proxies (TRUSTED_PROXIES names the loopback), and no test stops it; a
+  test that measures or exhausts its memory starts a service of its own.
+- A test that uses `entry` runs once for each way to the service; the runs through proxies are marked long.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def ivs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalIvs]:
 
 @pytest.fixture(scope="session")
 def site(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
-    """A deployment on SQLite whose settings trust a proxy on the loopback."""
+    """A deployment on SQLite that trusts a proxy on the loopback."""
     made = Deployment(ivs, tmp_path_factory.mktemp("site"))
     made.environ["TOKENSVC_TRUSTED_PROXIES"] = "127.0.0.1"
     return made
@@ -67,14 +67,14 @@ def channel(site: Deployment, direct: Address, key: str) -> str:
 
 @pytest.fixture(scope="session", name="nginx")
 def _nginx(direct: Address, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
-    """nginx that sends a request on when it is complete."""
+    """nginx that forwards a request when it is complete."""
     with nginx(direct, tmp_path_factory.mktemp("nginx"), buffering="on") as address:
         yield address
 
 
 @pytest.fixture(scope="session", name="nginx_unbuffered")
 def _nginx_unbuffered(direct: Address, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
-    """nginx that sends a request on while it comes."""
+    """nginx that forwards a request while it arrives."""
     with nginx(direct, tmp_path_factory.mktemp("nginx"), buffering="off") as address:
         yield address
 
@@ -88,14 +88,14 @@ def _haproxy(direct: Address, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.fixture(params=PROXIES)
 def proxy(request: pytest.FixtureRequest) -> Address:
-    """Each proxy before the service; to be used by long tests."""
+    """Each proxy in front of the service; for long tests."""
     address: Address = request.getfixturevalue(request.param)
     return address
 
 
 @pytest.fixture(params=["direct", *(pytest.param(name, marks=pytest.mark.long) for name in PROXIES)])
 def entry(request: pytest.FixtureRequest) -> Address:
-    """Each way in."""
+    """Each way to the service."""
     address: Address = request.getfixturevalue(request.param)
     return address
 

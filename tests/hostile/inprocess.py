@@ -2,9 +2,9 @@
 
 Invariants
 - The protocol is constructed as uvicorn constructs it, from the configuration that `make_server` gives.
-- The transport honours what the protocol asks of it: nothing is delivered while reading is paused, end of input closes
-  unless the protocol keeps its half open, and `connection_lost` follows `close`.
-- The application's answer says all that it was asked: method, target, headers and body.
+- The transport does what the protocol requests: nothing is delivered while reading is paused, the end of input closes
+  the connection unless the protocol keeps its half open, and `connection_lost` follows `close`.
+- The application's response contains the whole request: method, target, headers and body.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from tokensvc.web.protocol import Protocol
 from tokensvc.web.server import make_server
 
 QUIET_TURNS = 50
-"""Turns of the loop without anything happening after which nothing will."""
+"""After this many iterations of the event loop without any activity, nothing more will happen."""
 Delays = Callable[[], int]
-"""How many turns of the loop the next answer takes."""
+"""How many iterations of the event loop the next response takes."""
 
 
-class Seen(NamedTuple):
+class SeenRequest(NamedTuple):
     """A complete request as the application saw it."""
 
     method: bytes
@@ -47,14 +47,14 @@ class Seen(NamedTuple):
 
 
 class Echo:
-    """Answers each request with what it asked: to `/quick` on the short way, to all else in a task. `/early` is
-    answered before its body is read."""
+    """Responds to each request with its contents: to `/quick` on the fast path, to all others in a task. It responds to
+    `/early` before the body is read."""
 
     def __init__(self, delays: Delays = lambda: 0) -> None:
-        self.seen: list[Seen] = []
+        self.seen: list[SeenRequest] = []
         self.running = 0
         self._delays = delays
-        self._waiting: list[tuple[Respond, Seen]] = []
+        self._waiting: list[tuple[Respond, SeenRequest]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -76,7 +76,7 @@ class Echo:
             if message["type"] == "http.disconnect":
                 return
             body, more = body + message.get("body", b""), message.get("more_body", False)
-        seen = _seen(scope, body)
+        seen = _request_of(scope, body)
         self.seen.append(seen)
         for _ in range(self._delays()):
             await asyncio.sleep(0)
@@ -89,7 +89,7 @@ class Echo:
     def handle_nowait(self, scope: Scope, body: bytes, respond: Respond) -> bool:
         if scope["path"] != "/quick":
             return False
-        seen = _seen(scope, body)
+        seen = _request_of(scope, body)
         self.seen.append(seen)
         if self._delays() == 0:
             respond(Response(200, seen.shown, (JSON,), "ok"), "id")
@@ -105,15 +105,15 @@ class Echo:
             reply(Response(200, seen.shown, (JSON,), "ok"), "id")
 
 
-def _seen(scope: Scope, body: bytes) -> Seen:
+def _request_of(scope: Scope, body: bytes) -> SeenRequest:
     target = scope.get("raw_path") or scope["path"].encode()
     if scope.get("query_string"):
         target += b"?" + scope["query_string"]
-    return Seen(scope["method"].encode(), target, list(scope["headers"]), body)
+    return SeenRequest(scope["method"].encode(), target, list(scope["headers"]), body)
 
 
 class Transport(asyncio.Transport):
-    """The other end of a connection: keeps what was written."""
+    """The client's end of a connection: records what was written."""
 
     def __init__(self) -> None:
         super().__init__({"peername": ("192.0.2.7", 5000), "sockname": ("127.0.0.1", 80)})
@@ -161,7 +161,7 @@ class Transport(asyncio.Transport):
         return 0
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Nothing is buffered."""
+        """Ignored: nothing is buffered."""
 
     def close(self) -> None:
         if not self.closed:
@@ -171,7 +171,7 @@ class Transport(asyncio.Transport):
     abort = close
 
 
-class Connected:
+class InProcessConnection:
     """One connection with an application behind it, in the running loop."""
 
     def __init__(self, application: Echo, kind: type[Protocol] = Protocol) -> None:
@@ -185,12 +185,13 @@ class Connected:
         self.protocol.connection_made(self.transport)
 
     async def feed(self, data: bytes, turns: int = 0) -> bool:
-        """Deliver data when the protocol reads, and let some turns pass; False when the connection has ended."""
+        """Deliver data when the protocol reads, then run some iterations of the event loop; False when the connection
+        has ended."""
         if not self.transport.reading:
-            await self.settle(until_reading=True)
+            await self.drain(until_reading=True)
         if self.transport.closed:
             return False
-        assert self.transport.reading, "reading is never resumed"
+        assert self.transport.reading, "reading was not resumed"
         self.protocol.data_received(data)
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -200,19 +201,19 @@ class Connected:
         """Deliver the end of input."""
         if not self.transport.closed and not self.protocol.eof_received():
             self.transport.close()
-        await self.settle()
+        await self.drain()
 
-    async def settle(self, *, until_reading: bool = False) -> None:
-        """Let turns pass until nothing happens any more."""
+    async def drain(self, *, until_reading: bool = False) -> None:
+        """Run iterations of the event loop until nothing happens any more."""
         quiet, state = 0, self._state()
         while quiet < QUIET_TURNS and not (until_reading and (self.transport.reading or self.transport.closed)):
             await asyncio.sleep(0)
             quiet, state = (quiet + 1 if self._state() == state else 0), self._state()
 
     async def close(self) -> None:
-        """The connection is gone."""
+        """Close the connection."""
         self.transport.close()
-        await self.settle()
+        await self.drain()
 
     def responses(self) -> tuple[list[ParsedResponse], bytes]:
         return parse_responses(self.transport.written)

@@ -1,8 +1,9 @@
 """The requests that the tests send, as bytes.
 
 Invariants
-- A request is complete and valid unless its name says otherwise; a test breaks it itself, where it can be seen.
-- Each request that is answered with a token asks for a viewer of its own, so that a misplaced answer is recognised.
+- A request is complete and valid unless its name says otherwise; tests that need a broken request break it themselves,
+  visibly.
+- Each token request names a viewer of its own, so that a misdirected response is recognised.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _numbers = itertools.count(1)
 
 
 def unique(prefix: str) -> str:
-    """A viewer id, or any other name, that no other request of this run has."""
+    """A viewer id, or any other name, that no other request of this run uses."""
     return f"{prefix}-{next(_numbers)}"
 
 
@@ -34,7 +35,7 @@ def post(path: str, body: bytes, *headers: bytes) -> bytes:
 
 
 def post_chunked(path: str, body: bytes, *headers: bytes, trailers: tuple[bytes, ...] = (), size: int = 20) -> bytes:
-    """A POST whose body comes in chunks."""
+    """A POST whose body is chunked."""
     begin = head(b"POST %b HTTP/1.1" % path.encode(), *headers, b"Transfer-Encoding: chunked")
     return begin + chunked(body, trailers, size)
 
@@ -50,12 +51,12 @@ def token_body(channel: str, viewer: str) -> bytes:
 
 
 def token(channel: str, viewer: str, key: str, *headers: bytes) -> bytes:
-    """A request for one token, which is answered on the short way when it arrives whole."""
+    """A request for one token, which takes the fast path when it arrives as a whole."""
     return post("/v1/tokens", token_body(channel, viewer), bearer(key), *headers)
 
 
 def batch(channel: str, viewer: str, key: str, *headers: bytes) -> bytes:
-    """A request for a batch of one token, which takes a task of its own."""
+    """A request for a batch of one token, which is handled in a task of its own."""
     body = json.dumps({"requests": [{"channelArn": channel, "viewerId": viewer}]}).encode()
     return post("/v1/tokens/batch", body, bearer(key), *headers)
 
@@ -70,4 +71,4 @@ def get(path: str, *headers: bytes) -> bytes:
 
 LIVE_LINE = b"GET /livez HTTP/1.1"
 SENTINEL = get("/no-such-route")
-"""Sent behind another request; answered 404 when the connection went on, and only then."""
+"""Sent after another request; gets a 404 exactly when the connection stayed open."""

@@ -1,7 +1,7 @@
 """What a test observes of the service from outside: its revocations, its log, its memory.
 
 Invariants
-- Nothing is read from the service but what an operator reads: routes, the log, the process table.
+- Only what an operator can see is read from the service: its routes, its log, the process table.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ MIB = 1024 * 1024
 
 
 def revoked_viewers(address: Address, channel: str, key: str) -> list[str]:
-    """The viewers of the channel against whom there is a revocation."""
-    answer = exchange(address, get(f"/v1/revocations?channelArn={channel}&maxResults=100", bearer(key)))
-    assert answer.status == 200, answer
-    return [target["viewerId"] for one in answer.json["revocations"] for target in one["targets"]]
+    """The viewers of the channel that have a revocation."""
+    response = exchange(address, get(f"/v1/revocations?channelArn={channel}&maxResults=100", bearer(key)))
+    assert response.status == 200, response
+    return [target["viewerId"] for one in response.json["revocations"] for target in one["targets"]]
 
 
 class Memory:
@@ -63,25 +63,25 @@ def memory_of(process: Process) -> Iterator[Memory]:
 
 @contextlib.contextmanager
 def steadily_served(address: Address, request: bytes, status: int) -> Iterator[list[float]]:
-    """Another client's requests, one after the other, each on a connection of its own, while the block runs; how long
-    each took. Fails when one is answered otherwise."""
+    """Send requests of another client, one after the other, each on a connection of its own, while the block runs.
+    Yields how long each took. Fails when a response has another status."""
     seconds: list[float] = []
     wrong: list[object] = []
     stopping = threading.Event()
 
-    def ask() -> None:
+    def send_requests() -> None:
         while not stopping.wait(0.05):
             began = time.monotonic()
             try:
-                answer = exchange(address, request)
+                response = exchange(address, request)
             except (OSError, AssertionError) as problem:
                 wrong.append(problem)
                 continue
             seconds.append(time.monotonic() - began)
-            if answer.status != status:
-                wrong.append(answer)
+            if response.status != status:
+                wrong.append(response)
 
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=send_requests, daemon=True)
     thread.start()
     try:
         yield seconds
@@ -89,4 +89,4 @@ def steadily_served(address: Address, request: bytes, status: int) -> Iterator[l
         stopping.set()
         thread.join(60)
     assert not wrong, wrong[:3]
-    assert seconds, "no request of the other client was answered"
+    assert seconds, "no request of the other client got a response"

@@ -1,10 +1,10 @@
-"""h11's reading of a byte stream, to compare the service's with.
+"""h11's interpretation of a byte stream, to compare with the service's.
 
 Invariants
-- Each request is read by a connection of its own, so that h11's rules on connections are not in the way of its reading.
-- Blank lines before a request are skipped, which RFC 9112 (2.2) asks of servers and h11 does not do.
-- Several spaces in a request line count as one, which RFC 9112 (3) allows and h11 does not.
-- Trailers are left out.
+- Each request is parsed by an h11 connection of its own, so that h11's rules on connections do not interfere.
+- Blank lines before a request are skipped, as RFC 9112 (2.2) requires of servers; h11 does not.
+- Several spaces in a request line count as one, as RFC 9112 (3) allows; h11 does not.
+- Trailers are ignored.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ class Request(NamedTuple):
     headers: list[tuple[bytes, bytes]]
     body: bytes
     ends_connection: bool
-    """Whether nothing that follows is a request: the client closes, or asks for another protocol."""
+    """Whether nothing that follows is a request: the client closes, or requests another protocol."""
 
 
 class Reading(NamedTuple):
-    """The complete requests at the beginning of a stream, up to the first that ends the connection."""
+    """The complete requests at the start of a stream, up to the first that ends the connection."""
 
     requests: list[Request]
-    refuses: bool
-    """Whether h11 refuses what follows them; otherwise it is incomplete, or nothing."""
+    rejects: bool
+    """Whether h11 rejects what follows them; otherwise that is incomplete or empty."""
 
 
 def read(stream: bytes) -> Reading:
@@ -45,14 +45,14 @@ def read(stream: bytes) -> Reading:
         try:
             request = _next(connection)
         except h11.RemoteProtocolError:
-            return Reading(found, refuses=True)
+            return Reading(found, rejects=True)
         if request is None:
             break
         found.append(request)
         if request.ends_connection:
             break
         stream, _ = connection.trailing_data
-    return Reading(found, refuses=False)
+    return Reading(found, rejects=False)
 
 
 def _next(connection: h11.Connection) -> Request | None:

@@ -1,9 +1,9 @@
-"""Debian's nginx and HAProxy before the service, configured as people commonly do.
+"""Debian's nginx and HAProxy in front of the service, in common configurations.
 
 Invariants
-- Upstream connections are kept and shared by all clients: a byte that is misread on one reaches other clients.
-- Upgrade headers are passed on, as the usual configuration for WebSockets does.
-- All files are in the test's folder, all ports on the loopback; nothing of the machine's own configuration is read.
+- Upstream connections are kept alive and shared by all clients: a byte that is misread on one affects other clients.
+- Upgrade headers are forwarded, as in the usual configuration for WebSockets.
+- All files are in the test's folder and all ports on the loopback; the machine's own configuration is not read.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ backend tokens
 
 @contextlib.contextmanager
 def nginx(upstream: Address, folder: Path, *, buffering: str) -> Iterator[Address]:
-    """nginx; with `buffering` on it sends a request when it is complete, with off as it comes."""
+    """nginx; with `buffering` on it forwards a request when it is complete, with off while it arrives."""
     program, port = _program("nginx"), free_port()
     config = folder / "nginx.conf"
     user = "user root;" if Path("/proc/self").stat().st_uid == 0 else ""

@@ -1,11 +1,10 @@
-"""What ends a connection never takes the answers to complete requests with it.
+"""The end of a connection never loses the responses to complete requests.
 
 Invariants
-- Every complete request is answered, in order, before the connection is refused or closed: whatever follows it, in the
-  same packet or later, garbage or FIN.
-- A request has one response. What follows a request that was answered before its body was read is part of that body,
-  and when it exceeds the limit the connection is closed without another response.
-"""
+- Every complete request gets its response, in order, before the connection is rejected or closed, whatever follows it,
+  in the same packet or later, garbage or FIN.
+- A request has one response. Data after a request whose response was sent before its body was read is part of that
+  body; when it exceeds the limit, the connection is closed without another response."""
 
 from __future__ import annotations
 
@@ -16,7 +15,16 @@ import pytest
 from tests.hostile import messages
 from tests.hostile.messages import bearer, head, unique
 from tests.hostile.observed import revoked_viewers
-from tests.hostile.wire import CLOSED, RESET, TIMEOUT_SECONDS, Address, Connection, Received, send_in_parts, settle
+from tests.hostile.wire import (
+    CLOSED,
+    RESET,
+    TIMEOUT_SECONDS,
+    Address,
+    Connection,
+    Received,
+    send_in_parts,
+    wait_until_read,
+)
 from tests.support.deployment import Service
 
 MIB = 1024 * 1024
@@ -41,23 +49,23 @@ GOOD = {
 @pytest.mark.parametrize("garbage", GARBAGE)
 @pytest.mark.parametrize("good", GOOD)
 @pytest.mark.parametrize("together", [True, False], ids=["in one packet", "in a later packet"])
-def test_a_good_request_is_answered_before_garbage_is_refused(
+def test_a_good_request_gets_its_response_before_garbage_is_rejected(
     direct: Address, key: str, channel: str, good: str, garbage: str, together: bool
 ) -> None:
-    (make, status), (broken, refused) = GOOD[good], GARBAGE[garbage]
+    (make, status), (broken, rejected) = GOOD[good], GARBAGE[garbage]
     viewer = unique("good")
     request = make(channel, viewer, key)
     received = send_in_parts(direct, [request + broken] if together else [request, broken])
     assert received.statuses[:1] == [status]
-    assert received.statuses in ([status, refused], [status, 400], [status, 505])
+    assert received.statuses in ([status, rejected], [status, 400], [status, 505])
     assert (received.leftover, received.ending) == (b"", CLOSED)
-    _assert_answers(received, 0, good, viewer)
+    _assert_responses(received, 0, good, viewer)
     if good == "revocation":
         assert viewer in revoked_viewers(direct, channel, key)
 
 
 @pytest.mark.parametrize("last", [b"garbage\r\n\r\n", b"", b"GET /livez HT"], ids=["garbage", "nothing", "half a head"])
-def test_several_are_answered_in_order_before_the_connection_ends(
+def test_several_requests_get_responses_in_order_before_the_connection_ends(
     direct: Address, key: str, channel: str, last: bytes
 ) -> None:
     order = ["token", "revocation", "token", "batch", "batch", "token", "revocation"]
@@ -69,14 +77,14 @@ def test_several_are_answered_in_order_before_the_connection_ends(
     assert received.statuses[len(order) :] in ([400], []) if last else received.statuses == statuses
     assert (received.leftover, received.ending) == (b"", CLOSED)
     for number, (good, viewer) in enumerate(zip(order, viewers, strict=True)):
-        _assert_answers(received, number, good, viewer)
+        _assert_responses(received, number, good, viewer)
         if good == "revocation":
             assert viewer in revoked_viewers(direct, channel, key)
 
 
 @pytest.mark.parametrize("good", GOOD)
 @pytest.mark.parametrize("fin", ["with the request", "later"])
-def test_a_request_followed_by_fin_is_answered_completely(
+def test_a_request_followed_by_fin_gets_its_complete_response(
     direct: Address, key: str, channel: str, good: str, fin: str
 ) -> None:
     viewer = unique("fin")
@@ -84,31 +92,33 @@ def test_a_request_followed_by_fin_is_answered_completely(
     request = make(channel, viewer, key)
     received = _send_and_finish(direct, request, pause_before_fin=fin == "later")
     assert (received.statuses, received.leftover, received.ending) == ([status], b"", CLOSED)
-    _assert_answers(received, 0, good, viewer)
+    _assert_responses(received, 0, good, viewer)
     if good == "revocation":
         assert viewer in revoked_viewers(direct, channel, key)
 
 
 @pytest.mark.parametrize("good", GOOD)
-def test_a_request_in_pieces_followed_by_fin_is_answered_completely(
+def test_a_request_in_pieces_followed_by_fin_gets_its_complete_response(
     direct: Address, key: str, channel: str, good: str
 ) -> None:
-    """Its body arrives after its head, so it is answered by a task, which may begin after the FIN was read."""
+    """Its body arrives after its head, so a task handles it, which may start after the FIN was read."""
     viewer = unique("fin")
     make, status = GOOD[good]
     request = make(channel, viewer, key)
     with Connection(direct) as connection:
         connection.send(request[:-5])
-        settle(direct)
+        wait_until_read(direct)
         connection.send(request[-5:])
         connection.finish()
         received = connection.read_all()
     assert (received.statuses, received.leftover, received.ending) == ([status], b"", CLOSED)
-    _assert_answers(received, 0, good, viewer)
+    _assert_responses(received, 0, good, viewer)
 
 
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.9], ids=["in its line", "in its head", "in its body"])
-def test_half_a_request_followed_by_fin_is_no_request(direct: Address, key: str, channel: str, part: float) -> None:
+def test_an_incomplete_request_followed_by_fin_gets_no_token(
+    direct: Address, key: str, channel: str, part: float
+) -> None:
     viewer = unique("half")
     request = messages.revocation(channel, viewer, key)
     received = _send_and_finish(direct, request[: int(len(request) * part)])
@@ -120,10 +130,10 @@ def test_half_a_request_followed_by_fin_is_no_request(direct: Address, key: str,
 @pytest.mark.parametrize("path", ["/v1/tokens", "/v1/tokens/batch", "/v1/revocations"])
 @pytest.mark.parametrize("body", [b"zz\r\n", b"2\r\n{}XX", b""], ids=["a bad size", "a bad end", "none, and FIN"])
 @pytest.mark.parametrize("together", [True, False], ids=["in one packet", "in a later packet"])
-def test_nothing_is_written_to_a_connection_that_was_ended(
+def test_nothing_is_written_to_a_closed_connection(
     direct: Address, service: Service, key: str, path: str, body: bytes, together: bool
 ) -> None:
-    """A task that begins after its request was refused sends no 100 Continue, and fails nowhere."""
+    """A task that starts after its request was rejected sends no 100 Continue and raises nothing."""
     logged = len(service.process.err)
     begin = head(
         b"POST %b HTTP/1.1" % path.encode(), bearer(key), b"Expect: 100-continue", b"Transfer-Encoding: chunked"
@@ -131,19 +141,19 @@ def test_nothing_is_written_to_a_connection_that_was_ended(
     with Connection(direct) as connection:
         connection.send(begin + body if together else begin)
         if not together:
-            settle(direct)
+            wait_until_read(direct)
             connection.send(body)
         if not body:
             connection.finish()
         received = connection.read_all()
     assert (received.statuses, received.leftover, received.ending) == ([400] if body else [], b"", CLOSED)
-    settle(direct)
+    wait_until_read(direct)
     log = service.process.err[logged:]
     assert "internal error" not in log
     assert "Traceback" not in log
 
 
-REFUSED = {
+REJECTED = {
     "401": (401, b"POST /v1/tokens HTTP/1.1", False),
     "401, a batch": (401, b"POST /v1/tokens/batch HTTP/1.1", False),
     "404": (404, b"POST /no-such-route HTTP/1.1", False),
@@ -154,15 +164,15 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("size", [3 * MIB, 16 * MIB], ids=["3 MiB", "16 MiB"])
-@pytest.mark.parametrize("refused", REFUSED)
+@pytest.mark.parametrize("rejected", REJECTED)
 @pytest.mark.parametrize("framing", ["length", "chunks"])
 @pytest.mark.parametrize("reads", ["meanwhile", "afterwards"])
-def test_a_large_body_behind_a_refusal_gets_no_second_response(
-    direct: Address, key: str, refused: str, size: int, framing: str, reads: str
+def test_a_large_body_after_an_error_gets_no_second_response(
+    direct: Address, key: str, rejected: str, size: int, framing: str, reads: str
 ) -> None:
-    """A length above the limit may be refused before anything else is looked at. The connection is not reset as long
-    as what the client still sends is worth reading: 3 MiB are, without end it is not."""
-    status, line, authorized = REFUSED[refused]
+    """A length above the limit may be rejected before anything else is checked. The connection is not reset while the
+    client sends an amount that is worth reading: 3 MiB is, an endless body is not."""
+    status, line, authorized = REJECTED[rejected]
     received = _send_large(direct, line, [bearer(key)] if authorized else [], size, framing, reads == "afterwards")
     assert received.statuses in ([status], [413] if framing == "length" else [status])
     assert received.leftover == b""
@@ -170,19 +180,19 @@ def test_a_large_body_behind_a_refusal_gets_no_second_response(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("refused", [name for name in REFUSED if "batch" not in name])
+@pytest.mark.parametrize("rejected", [name for name in REJECTED if "batch" not in name])
 @pytest.mark.parametrize("framing", ["length", "chunks"])
-def test_so_it_is_behind_a_proxy(
-    proxy: Address, direct: Address, key: str, channel: str, refused: str, framing: str
+def test_a_large_body_after_an_error_gets_no_second_response_behind_a_proxy(
+    proxy: Address, direct: Address, key: str, channel: str, rejected: str, framing: str
 ) -> None:
-    """Were the connection reset while the proxy still sends, nginx would answer 502 and HAProxy nothing."""
-    status, line, authorized = REFUSED[refused]
+    """If the connection were reset while the proxy is sending, nginx would respond with 502 and HAProxy not at all."""
+    status, line, authorized = REJECTED[rejected]
     received = _send_large(proxy, line, [bearer(key)] if authorized else [], 3 * MIB, framing, False, quiet_seconds=1.5)
     assert len(received.responses) == 1
     assert received.statuses[0] in {status, 413}
     viewer = unique("behind")
-    answer = send_in_parts(proxy, [messages.token(channel, viewer, key, b"Connection: close")])
-    assert (answer.statuses, answer.responses[0].viewer) == ([201], viewer)
+    response = send_in_parts(proxy, [messages.token(channel, viewer, key, b"Connection: close")])
+    assert (response.statuses, response.responses[0].viewer) == ([201], viewer)
 
 
 def _send_large(
@@ -221,14 +231,14 @@ def _send_and_finish(address: Address, data: bytes, *, pause_before_fin: bool = 
     with Connection(address) as connection:
         connection.send(data)
         if pause_before_fin:
-            settle(address)
+            wait_until_read(address)
         connection.finish()
         return connection.read_all()
 
 
-def _assert_answers(received: Received, number: int, good: str, viewer: str) -> None:
-    answer = received.responses[number]
+def _assert_responses(received: Received, number: int, good: str, viewer: str) -> None:
+    response = received.responses[number]
     if good == "token":
-        assert answer.viewer == viewer
+        assert response.viewer == viewer
     elif good == "batch":
-        assert answer.batch_viewers == [viewer]
+        assert response.batch_viewers == [viewer]

@@ -1,10 +1,10 @@
-"""Requests whose length can be read in two ways, and heads that parsers disagree about.
+"""Requests whose length is ambiguous, and heads that parsers disagree about.
 
 Invariants
-- Each is refused once, with 400 (or 501 for a transfer coding that is not known), and the connection is closed; or it
-  is read exactly as h11 reads it, and what follows is read as the next request.
-- Nothing is ever answered twice, and no request is read as two: neither here nor by a proxy in between, whose other
-  clients get their own answers.
+- Each is rejected once, with 400 (or 501 for an unknown transfer coding), and the connection is closed; or it is read
+  exactly as h11 reads it, and what follows is read as the next request.
+- Nothing gets two responses, and no request is read as two, neither by the service nor by a proxy in front of it, whose
+  other clients get their own responses.
 """
 
 from __future__ import annotations
@@ -15,10 +15,20 @@ import pytest
 
 from tests.hostile import messages, oracle
 from tests.hostile.messages import SENTINEL, bearer, token_body, unique
-from tests.hostile.wire import CLOSED, OPEN, RESET, TIMEOUT_SECONDS, Address, Connection, Received, exchange, settle
+from tests.hostile.wire import (
+    CLOSED,
+    OPEN,
+    RESET,
+    TIMEOUT_SECONDS,
+    Address,
+    Connection,
+    Received,
+    exchange,
+    wait_until_read,
+)
 
 Case = Callable[[bytes, bytes], bytes]
-"""The bytes of a request, made from the beginning of its head and a body that is a good one."""
+"""Makes the bytes of a request from the start of its head and a valid body."""
 
 
 def _lengths(*values: str) -> dict[str, Case]:
@@ -58,7 +68,7 @@ def _chunks(**cases: Callable[[bytes], bytes]) -> dict[str, Case]:
 
 
 def _headers(*lines: bytes) -> dict[str, Case]:
-    """Head lines, before a sound Content-Length."""
+    """Header lines, before a valid Content-Length."""
 
     def made(line: bytes) -> Case:
         return lambda head, body: head + line + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body
@@ -277,8 +287,8 @@ CASES: dict[str, Case] = {
         head.replace(b"\r\n", b"\r") + b"Content-Length: %d\r\r" % len(body) + body
     ),
     "bare CR at the end of the head": lambda head, body: head + b"Content-Length: %d\r\n\r" % len(body) + body,
-    "blank lines before it": lambda head, body: b"\r\n\r\n" + head + b"Content-Length: %d\r\n\r\n" % len(body) + body,
-    "a space before it": lambda head, body: b" " + head + b"Content-Length: %d\r\n\r\n" % len(body) + body,
+    "blank lines first": lambda head, body: b"\r\n\r\n" + head + b"Content-Length: %d\r\n\r\n" % len(body) + body,
+    "a space first": lambda head, body: b" " + head + b"Content-Length: %d\r\n\r\n" % len(body) + body,
     "two spaces in the request line": lambda head, body: (
         head.replace(b" /", b"  /", 1) + b"Content-Length: %d\r\n\r\n" % len(body) + body
     ),
@@ -292,12 +302,12 @@ CASES: dict[str, Case] = {
 }  # fmt: skip
 HARMLESS = {
     "Content-Length: 00000000000000000000N": "h11 takes 20 digits at most; the value is the same",
-    "chunks: size of 21 digits": "likewise",
-    "chunks: size of 1000 zeros": "likewise",
+    "chunks: size of 21 digits": "the value is the same",
+    "chunks: size of 1000 zeros": "the value is the same",
     "two spaces in the request line": "RFC 9112 (3) lets a server split the line at any white space",
 }
-"""What the service may accept although h11 does not, and why no reader can take it for something else."""
-REFUSALS = {400, 413, 431, 501}
+"""What the service may accept although h11 does not, and why no parser can read it differently."""
+REJECTIONS = {400, 413, 431, 501}
 
 
 @pytest.fixture
@@ -307,46 +317,47 @@ def body(channel: str) -> bytes:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_it_is_refused_once_or_read_as_h11_reads_it(direct: Address, key: str, body: bytes, name: str) -> None:
+def test_each_case_is_rejected_once_or_read_as_h11_reads_it(direct: Address, key: str, body: bytes, name: str) -> None:
     request = CASES[name](_head(key), body)
-    for cut in (0, _end_of_head(request)):
-        received = _sent(direct, request, cut)
+    for split_at in (0, _end_of_head(request)):
+        received = _sent(direct, request, split_at)
         _assert_read(name, received, request, body)
 
 
 @pytest.mark.parametrize("name", ["Content-Length: N", "Transfer-Encoding: chunked"])
-def test_sound_ones_are_read_whatever_the_cut(direct: Address, key: str, body: bytes, name: str) -> None:
-    """The comparison itself accepts what is sound."""
+def test_valid_requests_are_read_however_they_are_split(direct: Address, key: str, body: bytes, name: str) -> None:
+    """The comparison itself accepts valid requests."""
     make = (_lengths if "Length" in name else _codings)(name)[name]
     request = make(_head(key), body)
-    for cut in (0, 1, _end_of_head(request), len(request) - 1):
-        received = _sent(direct, request, cut)
+    for split_at in (0, 1, _end_of_head(request), len(request) - 1):
+        received = _sent(direct, request, split_at)
         _assert_read(name, received, request, body)
         assert received.statuses == [201, 404]
 
 
 @pytest.mark.long
-def test_no_proxy_and_the_service_disagree(proxy: Address, direct: Address, key: str, channel: str) -> None:
-    """Each case through the proxy, and then other clients on the same connections to the service."""
+def test_proxies_and_the_service_never_disagree(proxy: Address, direct: Address, key: str, channel: str) -> None:
+    """Each case goes through the proxy, then other clients use the same connections to the service."""
     disagreements = []
     for name, case in CASES.items():
         body = token_body(channel, unique("framing"))
         request = case(_head(key), body)
-        for cut in (0, _end_of_head(request)):
+        for split_at in (0, _end_of_head(request)):
             with Connection(proxy) as connection:
-                connection.send(request[:cut])
-                if cut:
-                    settle(direct)
-                connection.send(request[cut:] + SENTINEL)
+                connection.send(request[:split_at])
+                if split_at:
+                    wait_until_read(direct)
+                connection.send(request[split_at:] + SENTINEL)
                 received = connection.read_all(quiet_seconds=0.2)
-            answers = [
+            responses = [
                 (viewer, exchange(proxy, messages.token(channel, viewer, key)))
                 for viewer in (unique("victim"), unique("victim"), unique("victim"))
             ]
-            if any((answer.status, answer.viewer) != (201, viewer) for viewer, answer in answers):
-                disagreements.append((name, cut, received.statuses, [answer.status for _, answer in answers]))
+            if any((response.status, response.viewer) != (201, viewer) for viewer, response in responses):
+                statuses = [response.status for _, response in responses]
+                disagreements.append((name, split_at, received.statuses, statuses))
             if len(received.responses) > 2:
-                disagreements.append((name, cut, received.statuses, []))
+                disagreements.append((name, split_at, received.statuses, []))
     assert not disagreements
 
 
@@ -360,42 +371,42 @@ def _end_of_head(request: bytes) -> int:
     return min(ends) if ends else len(request) // 2
 
 
-def _sent(address: Address, request: bytes, cut: int) -> Received:
+def _sent(address: Address, request: bytes, split_at: int) -> Received:
     theirs = oracle.read(request + SENTINEL)
     with Connection(address) as connection:
-        if cut:
-            connection.send(request[:cut])
-            settle(address)
-        connection.send(request[cut:] + SENTINEL)
-        incomplete = not theirs.requests and not theirs.refuses
+        if split_at:
+            connection.send(request[:split_at])
+            wait_until_read(address)
+        connection.send(request[split_at:] + SENTINEL)
+        incomplete = not theirs.requests and not theirs.rejects
         return connection.read_all(quiet_seconds=0.5 if incomplete else TIMEOUT_SECONDS)
 
 
 def _assert_read(name: str, received: Received, request: bytes, body: bytes) -> None:
-    theirs, refuses = oracle.read(request + SENTINEL)
+    theirs, rejects = oracle.read(request + SENTINEL)
     assert received.leftover == b""
     if not received.responses:
-        assert (theirs, refuses, received.ending) == ([], False, OPEN), "no answer, and h11 waits for nothing"
+        assert (theirs, rejects, received.ending) == ([], False, OPEN), "no response, but h11 does not wait for more"
         return
     first, *others = received.responses
     if first.status == 201 and name in HARMLESS:
         assert ([other.status for other in others], received.ending) == ([404], OPEN)
     elif first.status == 201:
-        assert theirs, "accepted, and h11 refuses it"
+        assert theirs, "accepted, but h11 rejects it"
         assert theirs[0].body == body
         if theirs[0].ends_connection:
             assert (others, received.ending) == ([], CLOSED)
         else:
             assert ([other.status for other in others], received.ending) == ([404], OPEN)
     elif first.status == 400 and not first.closes:
-        assert theirs, "answered as a request, and h11 refuses it"
+        assert theirs, "handled as a request, but h11 rejects it"
         assert theirs[0].body != body, "h11 reads the whole body"
-        assert len(received.responses) == len(theirs) + refuses
-        assert received.responses[-1].closes is refuses
+        assert len(received.responses) == len(theirs) + rejects
+        assert received.responses[-1].closes is rejects
     else:
-        assert first.status in REFUSALS
+        assert first.status in REJECTIONS
         assert others == []
         if first.closes:
             assert received.ending in ({CLOSED, RESET} if len(request) > 65_536 else {CLOSED})
         else:
-            assert (first.status, theirs, refuses) == (413, [], False), "refused, and the connection goes on"
+            assert (first.status, theirs, rejects) == (413, [], False), "rejected, and the connection stays open"

@@ -1,8 +1,8 @@
-"""What a request's head may hold: Host, Authorization, version, size, target.
+"""What a request's head may contain: Host, Authorization, version, size, target.
 
 Invariants
 - A head that breaks a rule gets one response, and the connection is closed.
-- A head of exactly 16 KiB passes and one byte more does not, whatever stands before it and however it is cut.
+- A head of exactly 16 KiB passes and one byte more does not, whatever precedes it and however it is split.
 - A target is never echoed into the log, and no target causes a traceback.
 """
 
@@ -12,12 +12,12 @@ import pytest
 
 from tests.hostile import messages
 from tests.hostile.messages import HOST, LIVE_LINE, SENTINEL, bearer, token_body, unique
-from tests.hostile.wire import CLOSED, LIVE, OPEN, RESET, Address, Connection, Received, exchange, settle
+from tests.hostile.wire import CLOSED, LIVE, OPEN, RESET, Address, Connection, Received, exchange, wait_until_read
 from tests.support.deployment import Service
 
 HEAD_MAX_BYTES = 16 * 1024
 READ_BYTES = 65_536
-"""What exceeds this may be unread when the connection is closed, which is then reset."""
+"""Data beyond this size may be unread when the connection is closed; it is then reset."""
 
 BAD_HOSTS = {
     "none": b"",
@@ -39,9 +39,9 @@ BAD_HOSTS = {
 
 @pytest.mark.parametrize("bad", BAD_HOSTS)
 @pytest.mark.parametrize("behind", [False, True], ids=["first", "behind another"])
-def test_http_1_1_needs_one_valid_host(direct: Address, bad: str, behind: bool) -> None:
+def test_http_1_1_requires_one_valid_host(direct: Address, bad: str, behind: bool) -> None:
     broken = b"GET /livez HTTP/1.1\r\n" + BAD_HOSTS[bad] + b"\r\n"
-    _assert_refused(_sent(direct, broken, behind), 400, behind)
+    _assert_rejected(_sent(direct, broken, behind), 400, behind)
 
 
 @pytest.mark.parametrize(
@@ -58,14 +58,14 @@ def test_http_1_1_needs_one_valid_host(direct: Address, bad: str, behind: bool) 
         b"xn--4ca.example",
     ],
 )
-def test_usual_hosts_are_served(direct: Address, good: bytes) -> None:
+def test_common_hosts_are_accepted(direct: Address, good: bytes) -> None:
     received = _sent(direct, b"GET /livez HTTP/1.1\r\nHost: " + good + b"\r\n\r\n" + SENTINEL, behind=False)
     assert (received.statuses, received.ending) == ([200, 404], OPEN)
 
 
 @pytest.mark.parametrize("headers", [b"", b"Connection: keep-alive\r\n", b"Connection: close\r\n"])
-def test_http_1_0_is_served_without_a_host(entry: Address, direct: Address, headers: bytes) -> None:
-    """Balancers' checks send it."""
+def test_http_1_0_needs_no_host(entry: Address, direct: Address, headers: bytes) -> None:
+    """Health checks of load balancers send such requests."""
     with Connection(entry) as connection:
         connection.send(b"GET /livez HTTP/1.0\r\n" + headers + b"\r\n")
         assert connection.read_response().status == 200
@@ -76,7 +76,7 @@ def test_http_1_0_is_served_without_a_host(entry: Address, direct: Address, head
 @pytest.mark.parametrize("behind", [False, True], ids=["first", "behind another"])
 @pytest.mark.parametrize("path", ["/v1/tokens", "/v1/tokens/batch", "/v1/revocations"])
 @pytest.mark.parametrize("second", [b"Bearer tsk_0_0", b"", None], ids=["different", "empty", "equal"])
-def test_two_authorizations_are_refused(
+def test_two_authorization_headers_are_rejected(
     direct: Address, key: str, channel: str, path: str, behind: bool, second: bytes | None
 ) -> None:
     other = bearer(key) if second is None else b"Authorization: " + second
@@ -94,25 +94,25 @@ def test_two_authorizations_are_refused(
      b"HTTP /1.1"],
 )  # fmt: skip
 @pytest.mark.parametrize("behind", [False, True], ids=["first", "behind another"])
-def test_other_versions_are_refused(direct: Address, version: bytes, behind: bool) -> None:
+def test_other_versions_are_rejected(direct: Address, version: bytes, behind: bool) -> None:
     received = _sent(direct, messages.head(b"GET /livez " + version), behind)
-    _assert_refused(received, 400, behind, 505)
+    _assert_rejected(received, 400, behind, 505)
 
 
 @pytest.mark.parametrize(
     "line", [b"GET /livez", b"GET /livezHTTP/1.1", b"GET /livez?HTTP/1.1", b"GET", b"/livez", b"GET /livez\tHTTP/1.1"]
 )
 @pytest.mark.parametrize("behind", [False, True], ids=["first", "behind another"])
-def test_a_request_without_a_version_is_refused(direct: Address, line: bytes, behind: bool) -> None:
+def test_a_request_without_a_version_is_rejected(direct: Address, line: bytes, behind: bool) -> None:
     for request in (messages.head(line), line + b"\r\n" + LIVE, line + b"\r\n\r\n" + LIVE):
-        _assert_refused(_sent(direct, request, behind), 400, behind, 505)
+        _assert_rejected(_sent(direct, request, behind), 400, behind, 505)
 
 
-def test_a_head_of_exactly_16_kib_passes_cut_anywhere(direct: Address) -> None:
-    _assert_passes_cut_anywhere(direct, _head_of(HEAD_MAX_BYTES))
+def test_a_head_of_exactly_16_kib_passes_split_anywhere(direct: Address) -> None:
+    _assert_passes_split_anywhere(direct, _head_of(HEAD_MAX_BYTES))
 
 
-def test_so_does_one_behind_another_request(direct: Address) -> None:
+def test_a_head_of_exactly_16_kib_passes_after_another_request(direct: Address) -> None:
     with Connection(direct) as connection:
         connection.send(LIVE + _head_of(HEAD_MAX_BYTES) + SENTINEL)
         received = connection.read_all()
@@ -121,26 +121,26 @@ def test_so_does_one_behind_another_request(direct: Address) -> None:
 
 @pytest.mark.parametrize("size", [HEAD_MAX_BYTES + 1, HEAD_MAX_BYTES + 600, 17_408, 40_000, 300_000])
 @pytest.mark.parametrize("behind", [False, True], ids=["first", "behind another"])
-def test_a_larger_head_is_refused_in_one_packet(direct: Address, size: int, behind: bool) -> None:
+def test_a_larger_head_is_rejected_in_one_packet(direct: Address, size: int, behind: bool) -> None:
     endings = (CLOSED,) if size < READ_BYTES else (CLOSED, RESET)
-    _assert_refused(_sent(direct, _head_of(size), behind), 431, behind, endings=endings)
+    _assert_rejected(_sent(direct, _head_of(size), behind), 431, behind, endings=endings)
 
 
 @pytest.mark.parametrize("size", [HEAD_MAX_BYTES + 1, 17_408, 40_000])
-def test_nor_does_it_pass_cut_anywhere(direct: Address, size: int) -> None:
+def test_a_larger_head_is_rejected_split_anywhere(direct: Address, size: int) -> None:
     head = _head_of(size)
-    cuts = [1, 20, 60, size // 2, HEAD_MAX_BYTES - 1, HEAD_MAX_BYTES, HEAD_MAX_BYTES + 1, size - 4, size - 1]
+    split_positions = [1, 20, 60, size // 2, HEAD_MAX_BYTES - 1, HEAD_MAX_BYTES, HEAD_MAX_BYTES + 1, size - 4, size - 1]
     for before in (b"", LIVE):
-        for at in {cut for cut in cuts if cut < size}:
+        for at in {split_at for split_at in split_positions if split_at < size}:
             with Connection(direct) as connection:
                 connection.send(before + head[:at])
-                settle(direct)
+                wait_until_read(direct)
                 connection.send(head[at:])
-                _assert_refused(connection.read_all(), 431, bool(before))
+                _assert_rejected(connection.read_all(), 431, bool(before))
 
 
 @pytest.mark.parametrize("where", ["target", "many headers", "name"])
-def test_a_large_head_is_refused_wherever_it_is_large(direct: Address, where: str) -> None:
+def test_a_large_head_is_rejected_whichever_part_is_large(direct: Address, where: str) -> None:
     filler = b"x" * HEAD_MAX_BYTES
     heads = {
         "target": messages.head(b"GET /livez?" + filler + b" HTTP/1.1"),
@@ -148,14 +148,14 @@ def test_a_large_head_is_refused_wherever_it_is_large(direct: Address, where: st
         "name": messages.head(LIVE_LINE, filler + b": 1"),
     }
     for behind in (False, True):
-        _assert_refused(_sent(direct, heads[where], behind), 431, behind)
+        _assert_rejected(_sent(direct, heads[where], behind), 431, behind)
 
 
 def test_a_large_head_with_a_body_is_one_request(direct: Address, key: str, channel: str) -> None:
-    """The body of what was refused is not parsed."""
+    """The body of a rejected request is not parsed."""
     broken = messages.post("/v1/tokens", SENTINEL * 5, b"X: " + b"x" * HEAD_MAX_BYTES)
     for behind in (False, True):
-        _assert_refused(_sent(direct, broken, behind), 431, behind)
+        _assert_rejected(_sent(direct, broken, behind), 431, behind)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_a_large_head_with_a_body_is_one_request(direct: Address, key: str, chan
         b"/livez?x",
     ],
 )
-def test_the_absolute_form_is_its_path(direct: Address, target: bytes) -> None:
+def test_the_absolute_form_is_routed_by_its_path(direct: Address, target: bytes) -> None:
     received = _sent(direct, messages.head(b"GET " + target + b" HTTP/1.1") + SENTINEL, behind=False)
     assert (received.statuses, received.ending) == ([200, 404], OPEN)
 
@@ -175,8 +175,8 @@ def test_the_absolute_form_is_its_path(direct: Address, target: bytes) -> None:
 def test_the_absolute_form_reaches_the_token_route(entry: Address, key: str, channel: str) -> None:
     viewer = unique("absolute")
     request = messages.token(channel, viewer, key).replace(b"/v1/tokens", b"http://tokens.example/v1/tokens", 1)
-    answer = exchange(entry, request)
-    assert (answer.status, answer.viewer) == (201, viewer)
+    response = exchange(entry, request)
+    assert (response.status, response.viewer) == (201, viewer)
 
 
 BAD_TARGETS = [
@@ -209,11 +209,11 @@ BAD_TARGETS = [
     b"javascript:%b",
 ]
 NOT_A_ROUTE = {b"http:///%b", b"http://a:99999/%b", b"http://@/%b", b"ftp://a/%b", b"//[/%b", b"/%b#fragment"}
-"""May be read as the path of something that is not there."""
+"""May be read as the path of an unknown route."""
 
 
 @pytest.mark.parametrize("target", BAD_TARGETS)
-def test_a_bad_target_is_refused_and_not_logged(direct: Address, service: Service, target: bytes) -> None:
+def test_a_bad_target_is_rejected_and_not_logged(direct: Address, service: Service, target: bytes) -> None:
     mark, logged = unique("viewer-address"), len(service.process.err)
     filled = target.replace(b"%b", mark.encode())
     for method in (b"GET", b"POST", b"OPTIONS"):
@@ -241,13 +241,13 @@ def _head_of(size: int) -> bytes:
 
 
 def _sent(address: Address, data: bytes, behind: bool) -> Received:
-    """What comes back for the data, in one packet with a good request before it or alone."""
+    """The response to the data, sent alone or in one packet after a good request."""
     with Connection(address) as connection:
         connection.send(LIVE + data if behind else data)
         return connection.read_all()
 
 
-def _assert_refused(
+def _assert_rejected(
     received: Received, status: int, behind: bool, or_status: int = 0, endings: tuple[str, ...] = (CLOSED,)
 ) -> None:
     before = [200] if behind else []
@@ -257,17 +257,17 @@ def _assert_refused(
     assert received.ending in endings
 
 
-def _assert_passes_cut_anywhere(address: Address, head: bytes) -> None:
-    """At 200 positions at once, each with and without a good request before it."""
-    cuts = sorted({*range(1, len(head), len(head) // 90), *range(len(head) - 12, len(head))})
-    connections = [(Connection(address), at, before) for at in cuts for before in (b"", LIVE)]
+def _assert_passes_split_anywhere(address: Address, head: bytes) -> None:
+    """At 200 positions in parallel, each with and without a good request before it."""
+    split_positions = sorted({*range(1, len(head), len(head) // 90), *range(len(head) - 12, len(head))})
+    connections = [(Connection(address), at, before) for at in split_positions for before in (b"", LIVE)]
     try:
         for connection, at, before in connections:
             connection.send(before + head[:at])
-        settle(address)
+        wait_until_read(address)
         for connection, at, _ in connections:
             connection.send(head[at:])
-        settle(address)
+        wait_until_read(address)
         for connection, at, before in connections:
             connection.finish()
             received = connection.read_all()

@@ -1,10 +1,10 @@
-"""Thousands of mutated requests on many connections, beside as many honest clients.
+"""Thousands of mutated requests on many connections, alongside as many well-behaved clients.
 
 Invariants
-- Every honest request gets its own answer: the viewer in the claims is the one that it asked for, whatever others send,
+- Every well-behaved request gets its own response: the viewer in the claims is the requested one, whatever others send,
   directly and on the connections that a proxy shares among its clients.
-- No answer is an internal error; the worker goes on, and its memory stays bounded.
-- What is sent is the same on each run: mutations are drawn from a seed, which a failure shows.
+- No response is an internal error; the worker keeps running, and its memory stays bounded.
+- Every run sends the same data: mutations are drawn from a seed, which a failure shows.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from tests.support.deployment import Service
 
 SEED = 11
 MUTATED = 10_000
-ATTACKERS = 100
-HONEST = 100
+MUTATING = 100
+WELL_BEHAVED = 100
 WAIT_SECONDS = 0.1
-"""An attacker waits so long for an answer, since a request that was cut short gets none."""
-ANSWER_SECONDS = 30
+"""How long a mutating client waits for a response: a truncated request gets none."""
+RESPONSE_SECONDS = 30
 DOCUMENTED = {200, 201, 202, 400, 401, 403, 404, 405, 408, 409, 413, 414, 422, 431, 501, 503, 505}
 PIECES = [b"\r\n", b"\n", b"\r", b"\0", b" ", b":", b",", b";", b"\r\n\r\n", b"0\r\n\r\n", b"Content-Length: 3\r\n",
           b"Transfer-Encoding: chunked\r\n", b"Connection: Upgrade\r\nUpgrade: x\r\n", b"Expect: 100-continue\r\n",
@@ -90,8 +90,8 @@ class Mutator:
         return data[:line] + chance.choice(PIECES) + data[line:]
 
 
-class Attacker:
-    """One client that sends mutated requests; its answers are counted."""
+class MutatingClient:
+    """A client that sends mutated requests; its responses are counted."""
 
     def __init__(self, address: Address, requests: list[bytes], statuses: Counter[int]) -> None:
         self._address = address
@@ -120,56 +120,56 @@ class Attacker:
         writer.close()
 
 
-class Honest:
-    """One client that asks for its own viewers and checks that it gets them."""
+class WellBehavedClient:
+    """A client that requests tokens for its own viewers and checks that it gets them."""
 
     def __init__(self, address: Address, channel: str, key: str) -> None:
         self._address = address
         self._channel = channel
         self._key = key
-        self.answered = 0
+        self.completed = 0
 
     async def run(self, stopping: asyncio.Event) -> None:
         reader, writer = await asyncio.open_connection(*self._address)
-        while not stopping.is_set() or self.answered < 5:
-            viewer = unique("honest")
-            make = messages.batch if self.answered % 3 == 2 else messages.token
+        while not stopping.is_set() or self.completed < 5:
+            viewer = unique("well_behaved")
+            make = messages.batch if self.completed % 3 == 2 else messages.token
             writer.write(make(self._channel, viewer, self._key))
-            answer = await asyncio.wait_for(_answer(reader), ANSWER_SECONDS)
-            got = answer.batch_viewers if make is messages.batch else [answer.viewer]
-            assert got == [viewer], answer
-            self.answered += 1
+            response = await asyncio.wait_for(_read_response(reader), RESPONSE_SECONDS)
+            got = response.batch_viewers if make is messages.batch else [response.viewer]
+            assert got == [viewer], response
+            self.completed += 1
             await asyncio.sleep(0.02)
         writer.close()
 
 
-async def _answer(reader: asyncio.StreamReader) -> Response:
+async def _read_response(reader: asyncio.StreamReader) -> Response:
     data = b""
     while True:
         piece = await reader.read(65_536)
-        assert piece, f"an honest client's connection was closed: {data!r}"
+        assert piece, f"a well-behaved client's connection was closed: {data!r}"
         data += piece
         found, rest = parse_responses(data)
         if found:
-            assert (len(found), rest) == (1, b""), "more than one answer to one request"
+            assert (len(found), rest) == (1, b""), "more than one response to one request"
             return found[0]
 
 
 @pytest.mark.long
-def test_mutated_requests_disturb_no_other_client(
+def test_mutated_requests_affect_no_other_client(
     entry: Address, direct: Address, service: Service, key: str, channel: str
 ) -> None:
     mutator = Mutator(SEED, channel, key)
     statuses: Counter[int] = Counter()
-    honest = [Honest(entry, channel, key) for _ in range(HONEST)]
-    attackers = [Attacker(entry, list(mutator.requests(MUTATED // ATTACKERS)), statuses) for _ in range(ATTACKERS)]
+    well_behaved = [WellBehavedClient(entry, channel, key) for _ in range(WELL_BEHAVED)]
+    mutating = [MutatingClient(entry, list(mutator.requests(MUTATED // MUTATING)), statuses) for _ in range(MUTATING)]
 
     async def run() -> None:
         stopping = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            for one in honest:
+            for one in well_behaved:
                 group.create_task(one.run(stopping))
-            await asyncio.gather(*(attacker.run() for attacker in attackers))
+            await asyncio.gather(*(client.run() for client in mutating))
             stopping.set()
 
     logged = len(service.process.err)
@@ -177,8 +177,8 @@ def test_mutated_requests_disturb_no_other_client(
         asyncio.run(run())
     proxies_own = set() if entry == direct else {502, 504}
     assert set(statuses) <= DOCUMENTED | proxies_own, statuses
-    assert sum(statuses.values()) > MUTATED // 20, "too few were answered"
-    assert sum(one.answered for one in honest) >= HONEST * 5
+    assert sum(statuses.values()) > MUTATED // 20, "too few got responses"
+    assert sum(one.completed for one in well_behaved) >= WELL_BEHAVED * 5
     log = service.process.err[logged:]
     assert "internal error" not in log
     assert "Traceback" not in log
@@ -187,8 +187,8 @@ def test_mutated_requests_disturb_no_other_client(
     assert exchange(direct, LIVE).status == 200
 
 
-def test_a_few_mutated_requests_are_answered_by_the_rules(direct: Address, key: str, channel: str) -> None:
-    """The same in small, so that the fast run has it: 500 requests, 5 at a time."""
+def test_a_few_mutated_requests_get_valid_responses(direct: Address, key: str, channel: str) -> None:
+    """A small version for the fast run: 500 requests, 5 at a time."""
     mutator = Mutator(SEED + 1, channel, key)
     statuses: Counter[int] = Counter()
 
@@ -196,9 +196,9 @@ def test_a_few_mutated_requests_are_answered_by_the_rules(direct: Address, key: 
         stopping = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             for _ in range(5):
-                group.create_task(Honest(direct, channel, key).run(stopping))
-            attackers = [Attacker(direct, list(mutator.requests(25)), statuses) for _ in range(20)]
-            await asyncio.gather(*(attacker.run() for attacker in attackers))
+                group.create_task(WellBehavedClient(direct, channel, key).run(stopping))
+            mutating = [MutatingClient(direct, list(mutator.requests(25)), statuses) for _ in range(20)]
+            await asyncio.gather(*(client.run() for client in mutating))
             stopping.set()
 
     asyncio.run(run())

@@ -1,10 +1,10 @@
-"""Requests sent without waiting for answers.
+"""Requests sent without waiting for responses.
 
 Invariants
-- What a client has sent and not read costs a bounded amount of memory: at most 32 requests are queued, reading pauses
-  until they are answered, and a connection with more than 256 KiB unparsed is closed.
-- Other clients are served meanwhile.
-- Answers come in the order of the requests, whichever way each is answered.
+- A client that does not read its responses costs a bounded amount of memory: at most 32 requests are queued, reading
+  pauses until their responses are sent, and a connection with more than 256 KiB of unparsed data is closed.
+- Other clients are served in the meantime.
+- Responses come in the order of the requests, whichever path handles each.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pytest
 
 from tests.hostile import messages
 from tests.hostile.conftest import address_of
-from tests.hostile.inprocess import Connected, Echo
+from tests.hostile.inprocess import Echo, InProcessConnection
 from tests.hostile.messages import bearer, get, post, unique
 from tests.hostile.observed import memory_of, steadily_served
 from tests.hostile.wire import LIVE, Address, Connection, Response, exchange, parse_responses
@@ -28,7 +28,7 @@ from tests.support.deployment import Deployment, Service
 
 MILLION = 1_000_000
 STALLED_SECONDS = 3
-"""A client that could send nothing for so long is not read from."""
+"""A client that could not send for this long is not being read from."""
 PIPELINED = {
     "anonymous": post("/v1/tokens", b"{}"),
     "not found": get("/no-such-route"),
@@ -38,7 +38,7 @@ PIPELINED = {
 
 @pytest.fixture
 def own(site: Deployment, key: str, channel: str) -> Iterator[Service]:
-    """A service of the test's own, warmed up: its memory is measured."""
+    """A warmed-up service for this test alone, because its memory is measured."""
     with site.serve(ACCESS_LOG="false") as service:
         for number in range(50):
             for request in (LIVE, messages.token(channel, unique("warm"), key), get(f"/no-{number}")):
@@ -57,7 +57,7 @@ def test_a_million_requests_from_one_client_that_never_reads(
         steadily_served(address, messages.token(channel, unique("other"), key), 201) as others,
         Connection(address) as connection,
     ):
-        _send_while_taken(connection.socket, PIPELINED[pipelined], MILLION)
+        _send_while_accepted(connection.socket, PIPELINED[pipelined], MILLION)
     assert memory.grown_mib < 32
     assert max(others) < 5
     assert own.process.is_running
@@ -82,7 +82,7 @@ def test_a_million_requests_from_one_client_that_reads_slowly(own: Service, key:
 
         reader = threading.Thread(target=read, daemon=True)
         reader.start()
-        _send_while_taken(connection.socket, PIPELINED["anonymous"], MILLION, for_seconds=12)
+        _send_while_accepted(connection.socket, PIPELINED["anonymous"], MILLION, for_seconds=12)
         stopping.set()
         reader.join(30)
     assert memory.grown_mib < 32
@@ -100,7 +100,7 @@ def test_fifty_clients_that_never_read(own: Service, key: str, channel: str) -> 
         ):
             senders = [
                 threading.Thread(
-                    target=_send_while_taken, args=(one.socket, PIPELINED["not found"], MILLION // 5), daemon=True
+                    target=_send_while_accepted, args=(one.socket, PIPELINED["not found"], MILLION // 5), daemon=True
                 )
                 for one in connections
             ]
@@ -117,10 +117,8 @@ def test_fifty_clients_that_never_read(own: Service, key: str, channel: str) -> 
 
 @pytest.mark.long
 @pytest.mark.parametrize("size", [200, 15_000], ids=["small", "large"])
-def test_fifty_clients_with_heads_and_bodies_behind_one_that_waits(
-    own: Service, key: str, channel: str, size: int
-) -> None:
-    """The first request of each waits for its body, so nothing of the rest can be answered."""
+def test_fifty_clients_whose_first_request_waits_for_its_body(own: Service, key: str, channel: str, size: int) -> None:
+    """Each client's first request waits for its body, so none of the others can get a response."""
     address = address_of(own)
     connections = [Connection(address) for _ in range(50)]
     try:
@@ -129,7 +127,7 @@ def test_fifty_clients_with_heads_and_bodies_behind_one_that_waits(
             for connection in connections:
                 connection.send(messages.batch(channel, unique("first"), key))
             for connection in connections:
-                _send_while_taken(connection.socket, behind, 4_194_304 // len(behind), stalled_seconds=0.1)
+                _send_while_accepted(connection.socket, behind, 4_194_304 // len(behind), stalled_seconds=0.1)
     finally:
         for connection in connections:
             connection.socket.close()
@@ -138,76 +136,77 @@ def test_fifty_clients_with_heads_and_bodies_behind_one_that_waits(
 
 @pytest.mark.long
 @pytest.mark.parametrize("count", [10_000])
-def test_answers_come_in_order(direct: Address, key: str, channel: str, count: int) -> None:
-    """Each request can be told from the others by its answer: by a viewer, or by the name of an unknown field."""
+def test_responses_come_in_order(direct: Address, key: str, channel: str, count: int) -> None:
+    """Each response identifies its request: by a viewer, or by the name of an unknown field."""
     _assert_in_order(direct, key, channel, count)
 
 
-def test_a_few_hundred_answers_come_in_order(direct: Address, key: str, channel: str) -> None:
+def test_a_few_hundred_responses_come_in_order(direct: Address, key: str, channel: str) -> None:
     _assert_in_order(direct, key, channel, 300)
 
 
 @pytest.mark.parametrize("target", ["/slow", "/quick"])
 def test_at_most_32_requests_are_queued(target: str) -> None:
-    """The first is not answered while 200 follow it: reading pauses, and goes on as answers go out, in order."""
+    """200 requests follow a first one whose response is held back: reading pauses, and resumes as responses are
+    sent."""
 
     async def run() -> None:
         first = asyncio.Event()
-        application = _Held(first)
-        connected = Connected(application)
-        await connected.feed(post("/held", b""), turns=5)
+        application = _HeldBack(first)
+        connection = InProcessConnection(application)
+        await connection.feed(post("/held", b""), turns=5)
         for number in range(33):
-            connected.protocol.data_received(post(target, b"%d" % number))
+            connection.protocol.data_received(post(target, b"%d" % number))
             await asyncio.sleep(0)
-        assert not connected.transport.reading
+        assert not connection.transport.reading
         first.set()
         for number in range(33, 200):
-            assert await connected.feed(post(target, b"%d" % number), turns=number % 3)
-        await connected.settle()
-        responses, leftover = connected.responses()
+            assert await connection.feed(post(target, b"%d" % number), turns=number % 3)
+        await connection.drain()
+        responses, leftover = connection.responses()
         assert ([one.status for one in responses], leftover) == ([200] * 201, b"")
         assert [seen.body for seen in application.seen] == [b"", *(b"%d" % number for number in range(200))]
-        assert connected.transport.reading
-        await connected.close()
+        assert connection.transport.reading
+        await connection.close()
 
     asyncio.run(run())
 
 
-def test_200_in_one_packet_are_all_answered_in_order() -> None:
+def test_200_requests_in_one_packet_get_responses_in_order() -> None:
     async def run() -> None:
         application = Echo(lambda: 1)
-        connected = Connected(application)
+        connection = InProcessConnection(application)
         stream = b"".join(post("/slow" if number % 3 else "/quick", b"%d" % number) for number in range(200))
-        await connected.feed(stream)
-        await connected.settle()
-        responses, leftover = connected.responses()
+        await connection.feed(stream)
+        await connection.drain()
+        responses, leftover = connection.responses()
         assert ([one.status for one in responses], leftover) == ([200] * 200, b"")
         assert [seen.body for seen in application.seen] == [b"%d" % number for number in range(200)]
-        await connected.close()
+        await connection.close()
 
     asyncio.run(run())
 
 
-def test_more_than_256_kib_unparsed_close_the_connection() -> None:
-    """A transport that delivers more although reading is paused fills no memory."""
+def test_more_than_256_kib_of_unparsed_data_closes_the_connection() -> None:
+    """A transport that delivers data while reading is paused does not fill the memory."""
 
     async def run() -> None:
-        connected = Connected(_Held(asyncio.Event()))
-        await connected.feed(post("/held", b""), turns=5)
+        connection = InProcessConnection(_HeldBack(asyncio.Event()))
+        await connection.feed(post("/held", b""), turns=5)
         packet = post("/slow", b"body") * 600
         for _ in range(64):
-            if connected.transport.closed:
+            if connection.transport.closed:
                 break
-            connected.protocol.data_received(packet)
+            connection.protocol.data_received(packet)
             await asyncio.sleep(0)
-        assert connected.transport.closed
-        await connected.close()
+        assert connection.transport.closed
+        await connection.close()
 
     asyncio.run(run())
 
 
-class _Held(Echo):
-    """Answers `/held` when it is allowed to."""
+class _HeldBack(Echo):
+    """Responds to `/held` only when allowed."""
 
     def __init__(self, allowed: asyncio.Event) -> None:
         super().__init__(lambda: 1)
@@ -242,22 +241,22 @@ def _assert_in_order(address: Address, key: str, channel: str, count: int) -> No
         found: list[Response] = []
         while len(found) < count:
             piece = connection.socket.recv(262_144)
-            assert piece, f"closed after {len(found)} answers"
+            assert piece, f"closed after {len(found)} responses"
             more, data = parse_responses(data + piece)
             found += more
         sender.join(30)
     assert [one.status for one in found] == [statuses[kind] for kind in kinds]
-    for answer, name in zip(found, names, strict=True):
-        if answer.status == 201:
-            assert answer.viewer == name
-        elif answer.status == 200:
-            assert answer.batch_viewers == [name]
-        elif answer.status == 422:
-            assert name in [error["field"] for error in answer.json["errors"]]
-    assert len({answer.headers["x-request-id"] for answer in found}) == count
+    for response, name in zip(found, names, strict=True):
+        if response.status == 201:
+            assert response.viewer == name
+        elif response.status == 200:
+            assert response.batch_viewers == [name]
+        elif response.status == 422:
+            assert name in [error["field"] for error in response.json["errors"]]
+    assert len({response.headers["x-request-id"] for response in found}) == count
 
 
-def _send_while_taken(
+def _send_while_accepted(
     connection: socket.socket,
     request: bytes,
     count: int,
@@ -265,7 +264,7 @@ def _send_while_taken(
     for_seconds: float = 60,
     stalled_seconds: float = STALLED_SECONDS,
 ) -> None:
-    """Send that many requests, or until nothing was taken for a while."""
+    """Send up to `count` requests; stop when nothing was accepted for a while."""
     connection.settimeout(stalled_seconds)
     block, ends_at = request * 200, time.monotonic() + for_seconds
     try:

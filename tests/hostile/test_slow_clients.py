@@ -1,9 +1,9 @@
-"""Clients that take their time: half a head, half a body, nothing at all.
+"""Slow clients: an incomplete head, an incomplete body, nothing at all.
 
 Invariants
-- A connection at which no request was completed for KEEP_ALIVE_SECONDS, and none is being answered, is closed; a byte
-  now and then changes nothing.
-- A connection on which requests are answered is kept.
+- A connection on which no request was completed for KEEP_ALIVE_SECONDS, and none is being handled, is closed; an
+  occasional byte does not prevent that.
+- A connection that is in use is kept.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ UNFINISHED = {
     "blank lines": b"\r\n\r\n\r\n",
     "half a body": head(POST, b"Content-Length: 100") + b"half",
     "no body": head(POST, b"Content-Length: 100"),
-    "half a quick body": head(b"POST /quick HTTP/1.1", b"Content-Length: 100") + b"half",
+    "half a body on the fast path": head(b"POST /quick HTTP/1.1", b"Content-Length: 100") + b"half",
     "half a chunk's size": head(POST, b"Transfer-Encoding: chunked") + b"f",
     "half a chunk": head(POST, b"Transfer-Encoding: chunked") + b"ff\r\nhalf",
     "no last chunk": head(POST, b"Transfer-Encoding: chunked") + b"4\r\nbody\r\n",
     "half a trailer": head(POST, b"Transfer-Encoding: chunked") + b"0\r\nX: y",
     "a body that is never sent": head(POST, b"Content-Length: 100", b"Expect: 100-continue"),
     "an upgrade's half body": head(POST, b"Content-Length: 100", b"Connection: Upgrade", b"Upgrade: x") + b"half",
-    "the rest of a body that was refused": head(b"POST /early HTTP/1.1", b"Content-Length: 100") + b"half",
+    "the rest of a rejected body": head(b"POST /early HTTP/1.1", b"Content-Length: 100") + b"half",
 }
 
 
 @pytest.fixture
 def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[Address]:
-    """The service's server in this process, whose patience is short."""
+    """The service's server in this process, with a short keep-alive."""
     monkeypatch.setattr(protocol, "KEEP_ALIVE_SECONDS", SECONDS)
     with served(Echo(lambda: 1)) as running:
         yield running
 
 
 @pytest.mark.parametrize("before", [b"", GOOD, QUICK], ids=["first", "behind another", "behind a quick one"])
-def test_an_unfinished_request_ends_the_connection(address: Address, before: bytes) -> None:
-    """All kinds at once, each on a connection of its own."""
+def test_an_incomplete_request_ends_the_connection(address: Address, before: bytes) -> None:
+    """All kinds in parallel, each on a connection of its own."""
     connections = {name: Connection(address) for name in UNFINISHED}
     found = {}
     try:
@@ -61,8 +61,8 @@ def test_an_unfinished_request_ends_the_connection(address: Address, before: byt
             connection.send(before + UNFINISHED[name])
         for name, connection in connections.items():
             received = connection.read_all()
-            answers = [200] * (bool(before) + (name == "the rest of a body that was refused"))
-            if received.statuses not in (answers, [*answers, 408], [*answers, 400]) or received.ending != CLOSED:
+            responses = [200] * (bool(before) + (name == "the rest of a rejected body"))
+            if received.statuses not in (responses, [*responses, 408], [*responses, 400]) or received.ending != CLOSED:
                 found[name] = received
     finally:
         for connection in connections.values():
@@ -71,7 +71,7 @@ def test_an_unfinished_request_ends_the_connection(address: Address, before: byt
 
 
 @pytest.mark.parametrize("unfinished", ["half a head", "half a body", "half a chunk", "half a trailer"])
-def test_a_byte_now_and_then_does_not_keep_it(address: Address, unfinished: str) -> None:
+def test_an_occasional_byte_does_not_keep_the_connection(address: Address, unfinished: str) -> None:
     with Connection(address) as connection:
         connection.send(UNFINISHED[unfinished])
         connection.socket.settimeout(SECONDS / 4)
@@ -94,7 +94,7 @@ def test_a_connection_in_use_is_kept(address: Address, request_: bytes) -> None:
             time.sleep(SECONDS / 3)
 
 
-def test_one_that_is_idle_after_an_answer_is_kept_for_a_while_and_then_closed(address: Address) -> None:
+def test_an_idle_connection_is_closed_after_the_keep_alive(address: Address) -> None:
     with Connection(address) as connection:
         connection.send(GOOD)
         assert connection.read_response().status == 200

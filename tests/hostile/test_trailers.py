@@ -1,8 +1,8 @@
 """Trailers: fields after a chunked body, which no route reads.
 
 Invariants
-- What arrives after the head is dropped. A trailer neither authenticates nor names the client, frames nothing, and ends
-  no connection, however the request is cut into packets.
+- Trailers are dropped. A trailer neither authenticates nor names the client, frames nothing, and ends no connection,
+  however the request is split into packets.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pytest
 
 from tests.hostile import messages
 from tests.hostile.messages import SENTINEL, bearer, token_body, unique
-from tests.hostile.wire import OPEN, Address, Connection, exchange, send_in_parts, settle
+from tests.hostile.wire import OPEN, Address, Connection, exchange, send_in_parts, wait_until_read
 from tests.support.deployment import Service
 from tests.support.processes import wait_until
 
@@ -27,14 +27,16 @@ def test_authorization_in_a_trailer_does_not_authenticate(entry: Address, key: s
 
 
 @pytest.mark.parametrize("path", ["/v1/tokens", "/v1/tokens/batch", "/v1/revocations"])
-def test_nor_does_it_when_the_request_is_cut_anywhere(direct: Address, key: str, channel: str, path: str) -> None:
-    """One connection for each position; the second part is sent when the service has read the first."""
+def test_authorization_in_a_trailer_does_not_authenticate_however_it_is_split(
+    direct: Address, key: str, channel: str, path: str
+) -> None:
+    """One connection per position; the second part is sent once the service has read the first."""
     request = messages.post_chunked(path, token_body(channel, unique("trailer")), trailers=(bearer(key),))
     connections = [Connection(direct) for _ in request[1:]]
     try:
         for at, connection in enumerate(connections, 1):
             connection.send(request[:at])
-        settle(direct)
+        wait_until_read(direct)
         for at, connection in enumerate(connections, 1):
             connection.send(request[at:])
         assert {connection.read_response().status for connection in connections} == {401}
@@ -43,12 +45,12 @@ def test_nor_does_it_when_the_request_is_cut_anywhere(direct: Address, key: str,
             connection.socket.close()
 
 
-def test_the_head_beats_the_trailer(entry: Address, key: str, channel: str) -> None:
+def test_the_head_takes_precedence_over_the_trailer(entry: Address, key: str, channel: str) -> None:
     viewer = unique("trailer")
     trailers = (b"Authorization: Bearer tsk_0_0",)
     request = messages.post_chunked("/v1/tokens", token_body(channel, viewer), bearer(key), trailers=trailers)
-    answer = exchange(entry, request)
-    assert (answer.status, answer.viewer) == (201, viewer)
+    response = exchange(entry, request)
+    assert (response.status, response.viewer) == (201, viewer)
 
 
 @pytest.mark.parametrize(
@@ -63,10 +65,10 @@ def test_the_head_beats_the_trailer(entry: Address, key: str, channel: str) -> N
     ],
 )
 @pytest.mark.parametrize("together", [True, False], ids=["in one packet", "in a later packet"])
-def test_no_trailer_changes_how_the_connection_goes_on(
+def test_no_trailer_affects_the_next_request(
     direct: Address, key: str, channel: str, trailer: bytes, together: bool
 ) -> None:
-    """A service that refuses such a trailer does so once, and closes."""
+    """A service that rejects such a trailer does so once, and closes the connection."""
     viewer = unique("trailer")
     request = messages.post_chunked("/v1/tokens", token_body(channel, viewer), bearer(key), trailers=(trailer,))
     at = request.rindex(trailer)
@@ -75,7 +77,7 @@ def test_no_trailer_changes_how_the_connection_goes_on(
             connection.send(request + SENTINEL)
         else:
             connection.send(request[:at])
-            settle(direct)
+            wait_until_read(direct)
             connection.send(request[at:] + SENTINEL)
         received = connection.read_all()
     assert (received.statuses, received.leftover, received.ending) in [
@@ -92,32 +94,34 @@ def test_no_trailer_changes_how_the_connection_goes_on(
 def test_a_trailer_does_not_name_the_client(
     entry: Address, direct: Address, service: Service, key: str, channel: str, name: str, in_head: bool
 ) -> None:
-    """The service trusts the loopback, as it trusts its proxy; only what stands in the head is the proxy's."""
+    """The service trusts the loopback, as it trusts its proxy; only the head comes from the proxy."""
     viewer, proxys = unique("trailer"), f"198.51.100.{len(name)}"
     headers = [bearer(key)]
     if entry == direct and in_head:
         headers.append(f"X-Forwarded-For: {proxys}".encode())
     trailers = (f"{name}: {FORGED}".encode(),)
-    answer = exchange(
+    response = exchange(
         entry, messages.post_chunked("/v1/tokens", token_body(channel, viewer), *headers, trailers=trailers)
     )
-    assert answer.status == 201
-    line = _line_of(service, answer.headers["x-request-id"])
+    assert response.status == 201
+    line = _line_of(service, response.headers["x-request-id"])
     assert line["client"] == (proxys if entry == direct and in_head else "127.0.0.1")
 
 
 @pytest.mark.parametrize("path", ["/v1/tokens/batch", "/no-such-route"])
-def test_nor_where_a_task_answers(direct: Address, service: Service, key: str, path: str) -> None:
+def test_a_trailer_does_not_name_the_client_of_a_request_handled_in_a_task(
+    direct: Address, service: Service, key: str, path: str
+) -> None:
     request = messages.post_chunked(path, b"{}", bearer(key), trailers=(f"X-Forwarded-For: {FORGED}".encode(),))
     with Connection(direct) as connection:
         connection.send(request)
-        answer = connection.read_response()
-    assert _line_of(service, answer.headers["x-request-id"])["client"] == "127.0.0.1"
+        response = connection.read_response()
+    assert _line_of(service, response.headers["x-request-id"])["client"] == "127.0.0.1"
 
 
 @pytest.mark.parametrize("count", [1, 100], ids=["one large", "many"])
 def test_trailers_are_limited(direct: Address, key: str, channel: str, count: int) -> None:
-    """4 MiB of trailers: one response at most, and the connection is closed before all were taken."""
+    """4 MiB of trailers: at most one response, and the connection is closed before all of them were read."""
     trailers = tuple(b"X-%d: " % number + b"x" * (4_194_304 // count) for number in range(count))
     request = messages.post_chunked(
         "/v1/tokens", token_body(channel, unique("trailer")), bearer(key), trailers=trailers

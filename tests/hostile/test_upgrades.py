@@ -1,10 +1,10 @@
-"""Requests that ask for another protocol, which the service never speaks.
+"""Requests to switch to another protocol, which the service never does.
 
 Invariants
-- A request with `Connection: Upgrade` is answered as plain HTTP/1.1; its body is read by its own framing.
-- The connection ends with that answer: what follows the request is dropped, never parsed as another one. Otherwise an
-  anonymous client's bytes act with the key of the client that uses the proxy's connection next.
-- CONNECT and HTTP/2's preface are refused, and the connection is closed.
+- A request with `Connection: Upgrade` is handled as plain HTTP/1.1; its body is read by its own framing.
+- The connection ends with that response: what follows the request is dropped and never parsed as another request.
+  Otherwise an anonymous client's bytes would act with the key of the next client on the proxy's connection.
+- CONNECT and HTTP/2's preface are rejected, and the connection is closed.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import pytest
 from tests.hostile import messages
 from tests.hostile.messages import bearer, token_body, unique
 from tests.hostile.observed import revoked_viewers
-from tests.hostile.wire import CLOSED, LIVE, Address, Connection, exchange, pause, send_in_parts, settle
+from tests.hostile.wire import CLOSED, LIVE, Address, Connection, exchange, pause, send_in_parts, wait_until_read
 from tests.support.deployment import Deployment
 from tests.support.processes import run
 
 ROUNDS = 20
 ATTACKS = [(0, 0.0), (1_000, 0.0), (1_000, 0.0005), (20_000, 0.0), (50_000, 0.0)]
-"""Filler of the attacker's body, and seconds between its head and its body: what makes nginx send the two in different
-packets, before the answer to the head is there."""
+"""Filler bytes of the attacker's body, and seconds between its head and its body: with these, nginx sends the two in
+different packets before it has the response to the head."""
 UPGRADES = [
     (b"Connection: Upgrade", b"Upgrade: anything"),
     (b"Connection: upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="),
@@ -44,30 +44,30 @@ def framing(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.mark.parametrize("upgrade", UPGRADES, ids=lambda headers: " ".join(h.decode() for h in headers)[:60])
-def test_it_is_answered_as_plain_http_with_its_body(
+def test_an_upgrade_is_handled_as_plain_http_with_its_body(
     entry: Address, direct: Address, key: str, channel: str, framing: Any, upgrade: tuple[bytes, ...]
 ) -> None:
     viewer = unique("upgrade")
     request = framing("/v1/tokens", token_body(channel, viewer), bearer(key), *upgrade)
     with Connection(entry) as connection:
         connection.send(request)
-        answer = connection.read_response()
-        assert (answer.status, answer.viewer) == (201, viewer)
+        response = connection.read_response()
+        assert (response.status, response.viewer) == (201, viewer)
         if entry == direct:
-            assert answer.closes
+            assert response.closes
             received = connection.read_all()
             assert (received.responses, received.leftover, received.ending) == ([], b"", CLOSED)
 
 
-def test_a_body_split_anywhere_is_read_whole(direct: Address, key: str, channel: str, framing: Any) -> None:
-    """One connection for each position; the second part is sent when the service has read the first."""
+def test_a_body_split_anywhere_is_read_completely(direct: Address, key: str, channel: str, framing: Any) -> None:
+    """One connection per position; the second part is sent once the service has read the first."""
     viewer = unique("split")
     request = framing("/v1/tokens", token_body(channel, viewer), bearer(key), *UPGRADES[0])
     connections = [Connection(direct) for _ in request[1:]]
     try:
         for at, connection in enumerate(connections, 1):
             connection.send(request[:at])
-        settle(direct)
+        wait_until_read(direct)
         for at, connection in enumerate(connections, 1):
             connection.send(request[at:])
         for at, connection in enumerate(connections, 1):
@@ -81,7 +81,9 @@ def test_a_body_split_anywhere_is_read_whole(direct: Address, key: str, channel:
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one packet", "in a later packet"])
-def test_what_follows_it_is_dropped(direct: Address, key: str, channel: str, framing: Any, together: bool) -> None:
+def test_data_after_an_upgrade_is_dropped(
+    direct: Address, key: str, channel: str, framing: Any, together: bool
+) -> None:
     viewer, other = unique("upgrade"), unique("behind")
     request = framing("/v1/tokens", token_body(channel, viewer), bearer(key), *UPGRADES[0])
     behind = messages.revocation(channel, other, key)
@@ -91,7 +93,7 @@ def test_what_follows_it_is_dropped(direct: Address, key: str, channel: str, fra
     assert other not in revoked_viewers(direct, channel, key)
 
 
-def test_a_get_with_it_is_answered_and_ends_the_connection(direct: Address) -> None:
+def test_a_get_with_an_upgrade_gets_its_response_and_ends_the_connection(direct: Address) -> None:
     received = send_in_parts(direct, [messages.get("/livez", *UPGRADES[1]) + LIVE])
     assert (received.statuses, received.ending) == ([200], CLOSED)
     assert received.responses[0].closes
@@ -99,7 +101,7 @@ def test_a_get_with_it_is_answered_and_ends_the_connection(direct: Address) -> N
 
 @pytest.mark.parametrize("path", ["/v1/tokens", "/v1/tokens/batch", "/no-such-route", "/livez"])
 @pytest.mark.parametrize("together", [True, False], ids=["in one packet", "in a later packet"])
-def test_the_body_of_one_that_is_refused_is_no_request(direct: Address, path: str, together: bool) -> None:
+def test_the_body_of_a_rejected_upgrade_is_not_a_request(direct: Address, path: str, together: bool) -> None:
     head, _, body = messages.post(path, LIVE * 3, *UPGRADES[0]).partition(b"\r\n\r\n")
     parts = [head + b"\r\n\r\n", body]
     received = send_in_parts(direct, [b"".join(parts)] if together else parts)
@@ -110,7 +112,9 @@ def test_the_body_of_one_that_is_refused_is_no_request(direct: Address, path: st
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed: make system-packages")
-def test_curls_upgrade_to_http2_gets_its_answer(entry: Address, site: Deployment, key: str, channel: str) -> None:
+def test_an_upgrade_to_http2_by_curl_gets_its_response(
+    entry: Address, site: Deployment, key: str, channel: str
+) -> None:
     viewer = unique("curl")
     body = token_body(channel, viewer).decode()
     url = f"http://{entry.host}:{entry.port}/v1/tokens"
@@ -125,26 +129,26 @@ def test_curls_upgrade_to_http2_gets_its_answer(entry: Address, site: Deployment
     ids=["CONNECT", "CONNECT to a path", "HTTP/2's preface"],
 )
 @pytest.mark.parametrize("together", [True, False], ids=["in one packet", "in a later packet"])
-def test_tunnels_and_http2_are_refused(direct: Address, request_line: bytes, together: bool) -> None:
-    refused, behind = messages.head(request_line), b"SM\r\n\r\n" + LIVE
-    received = send_in_parts(direct, [refused + behind] if together else [refused, behind])
+def test_tunnels_and_http2_are_rejected(direct: Address, request_line: bytes, together: bool) -> None:
+    rejected, behind = messages.head(request_line), b"SM\r\n\r\n" + LIVE
+    received = send_in_parts(direct, [rejected + behind] if together else [rejected, behind])
     assert len(received.responses) == 1
     assert received.statuses[0] in {400, 405, 505}
     assert received.responses[0].closes
     assert (received.leftover, received.ending) == (b"", CLOSED)
 
 
-def test_http2s_preface_as_clients_send_it_is_refused(direct: Address) -> None:
+def test_the_http2_preface_of_real_clients_is_rejected(direct: Address) -> None:
     received = send_in_parts(direct, [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"])
     assert (len(received.responses), received.ending) == (1, CLOSED)
     assert received.statuses[0] in {400, 405, 505}
 
 
 @pytest.mark.parametrize("framing_header", [b"Content-Length", b"Transfer-Encoding"])
-def test_an_anonymous_body_sent_late_is_no_request(
+def test_an_anonymous_body_that_is_sent_late_is_not_a_request(
     direct: Address, key: str, channel: str, framing_header: bytes
 ) -> None:
-    """The attack on one connection: what a caller sends next would complete the request that is the body."""
+    """The attack on one connection: the next caller's data would complete the request in the body."""
     victim = unique("victim")
     head, body = _attack(framing_header, 0)
     received = send_in_parts(direct, [head, body, messages.token(channel, victim, key)])
@@ -154,13 +158,13 @@ def test_an_anonymous_body_sent_late_is_no_request(
 
 @pytest.mark.long
 @pytest.mark.parametrize("framing_header", [b"Content-Length", b"Transfer-Encoding"])
-def test_no_anonymous_body_acts_with_the_key_of_the_next_caller(
+def test_an_anonymous_body_never_acts_with_the_key_of_the_next_caller(
     proxy: Address, direct: Address, site: Deployment, key: str, framing_header: bytes
 ) -> None:
-    """The attack through a proxy: the body is the beginning of a revocation, which the next caller's head completes."""
+    """The attack through a proxy: the body is the start of a revocation, which the next caller's head completes."""
     channel = str(site.new_channel(name="attacked")["arn"])
     assert exchange(direct, messages.token(channel, unique("first"), key)).status == 201
-    answers = []
+    responses = []
     for filler_bytes, seconds in ATTACKS:
         head, body = _attack(framing_header, filler_bytes)
         for _ in range(ROUNDS):
@@ -171,25 +175,25 @@ def test_no_anonymous_body_acts_with_the_key_of_the_next_caller(
                 attacker.read_response()
                 pause(proxy, direct)
                 victim = unique("victim")
-                answer = exchange(proxy, messages.token(channel, victim, key))
-                answers.append((answer.status, answer.viewer == victim))
-    assert (revoked_viewers(direct, channel, key), set(answers)) == ([], {(201, True)})
+                response = exchange(proxy, messages.token(channel, victim, key))
+                responses.append((response.status, response.viewer == victim))
+    assert (revoked_viewers(direct, channel, key), set(responses)) == ([], {(201, True)})
 
 
 @pytest.mark.long
-def test_a_proxys_client_may_go_on_after_it(proxy: Address, key: str, channel: str) -> None:
+def test_a_client_of_a_proxy_can_continue_after_an_upgrade(proxy: Address, key: str, channel: str) -> None:
     """The service's connection to the proxy ends; the client's connection to the proxy need not."""
     for _ in range(ROUNDS):
         viewers = unique("upgrade"), unique("after")
         upgrade = messages.token(channel, viewers[0], key, *UPGRADES[0])
         for request, viewer in zip([upgrade, messages.token(channel, viewers[1], key)], viewers, strict=True):
-            answer = exchange(proxy, request)
-            assert (answer.status, answer.viewer) == (201, viewer)
+            response = exchange(proxy, request)
+            assert (response.status, response.viewer) == (201, viewer)
 
 
 def _attack(framing_header: bytes, filler_bytes: int) -> tuple[bytes, bytes]:
-    """Head and body of an anonymous request. Blank lines before a request are ignored, so the body may be cut anywhere
-    in its filler."""
+    """Head and body of an anonymous request. Blank lines before a request are ignored, so the body may be split
+    anywhere in its filler."""
     body = b"\r\n" * (filler_bytes // 2) + b"POST /v1/revocations HTTP/1.1\r\nX-Swallow: "
     framing = b"Content-Length: %d" % len(body)
     if framing_header == b"Transfer-Encoding":

@@ -1,7 +1,7 @@
-"""Raw sockets for a test: bytes out, responses in, and how the connection ended.
+"""Raw sockets for tests: bytes out, responses in, and how the connection ended.
 
 Invariants
-- Nothing is corrected or completed: what a test sends is what is sent, in the packets that the test chose.
+- Nothing is corrected or completed: bytes are sent exactly as given, in the packets that the test chose.
 - Every byte received is accounted for: it belongs to a final response or is reported as `leftover`.
 - The end of a connection is observed, not assumed: closed (FIN), reset (RST) or open.
 """
@@ -21,7 +21,7 @@ SENTINELS_CODE = b"route_not_found"
 SENTINEL_SECONDS = 0.1
 TIMEOUT_SECONDS = 20
 PROXY_SECONDS = 0.05
-"""A proxy passes on what it has read within the same turn of its loop."""
+"""A proxy forwards what it has read within one iteration of its event loop."""
 CLOSED, RESET, OPEN = "closed", "reset", "open"
 
 
@@ -45,12 +45,12 @@ class Response(NamedTuple):
 
     @property
     def closes(self) -> bool:
-        """Whether it announces that the connection ends with it."""
+        """Whether it announces the end of the connection."""
         return self.headers.get("connection", "").lower() == "close"
 
     @property
     def viewer(self) -> str:
-        """The viewer in the claims of the token that it grants; "" when it grants none."""
+        """The viewer in the claims of the issued token; "" without a token."""
         return viewer_in(self.json["token"]) if self.status == 201 else ""
 
     @property
@@ -60,7 +60,7 @@ class Response(NamedTuple):
 
 
 class Received(NamedTuple):
-    """All that came in until the connection ended, or was silent."""
+    """Everything received until the connection ended or became silent."""
 
     responses: list[Response]
     leftover: bytes
@@ -77,8 +77,8 @@ def viewer_in(token: str) -> str:
 
 
 def parse_responses(data: bytes) -> tuple[list[Response], bytes]:
-    """The complete final responses at the beginning of the data, and the rest. Informational ones (1xx) are skipped.
-    None may answer HEAD."""
+    """The complete final responses at the start of the data, and the rest. Informational responses (1xx) are skipped.
+    None may be the response to HEAD."""
     found: list[Response] = []
     while (parsed := _first(data)) is not None:
         response, data = parsed
@@ -93,7 +93,7 @@ def _first(data: bytes) -> tuple[Response, bytes] | None:
         return None
     status_line, *lines = head.split(b"\r\n")
     version, status, _ = (status_line + b"  ").split(b" ", 2)
-    assert version in (b"HTTP/1.1", b"HTTP/1.0"), f"not the beginning of a response: {data[:200]!r}"
+    assert version in (b"HTTP/1.1", b"HTTP/1.0"), f"not the start of a response: {data[:200]!r}"
     headers = {}
     for line in lines:
         name, _, value = line.partition(b":")
@@ -128,7 +128,7 @@ class Connection:
         self.socket.close()
 
     def send(self, data: bytes) -> bool:
-        """Send everything; False when the other end no longer takes it."""
+        """Send everything; False when the other end no longer accepts data."""
         try:
             self.socket.sendall(data)
         except (BrokenPipeError, ConnectionResetError):
@@ -136,8 +136,8 @@ class Connection:
         return True
 
     def finish(self) -> None:
-        """Say that nothing follows: FIN."""
-        with contextlib.suppress(OSError):  # the other end may have closed already
+        """Send FIN: nothing follows."""
+        with contextlib.suppress(OSError):  # the other end may already have closed
             self.socket.shutdown(socket.SHUT_WR)
 
     def read_response(self) -> Response:
@@ -154,8 +154,8 @@ class Connection:
             self._data += data
 
     def read_all(self, quiet_seconds: float = TIMEOUT_SECONDS) -> Received:
-        """Read until the connection ends, or nothing has come for that long; for a moment behind the sentinel's
-        answer, which shows that the connection went on."""
+        """Read until the connection ends or nothing has arrived for `quiet_seconds`; only for a moment after the
+        sentinel's response, which shows that the connection stayed open."""
         self.socket.settimeout(quiet_seconds)
         pieces, ending = [self._data], CLOSED
         try:
@@ -172,7 +172,7 @@ class Connection:
 
 
 def exchange(address: Address, request: bytes) -> Response:
-    """One request on a connection of its own, and its response."""
+    """Send one request on a connection of its own, and return its response."""
     with Connection(address) as connection:
         connection.send(request)
         return connection.read_response()
@@ -181,16 +181,16 @@ def exchange(address: Address, request: bytes) -> Response:
 LIVE = b"GET /livez HTTP/1.1\r\nHost: tokens.example\r\n\r\n"
 
 
-def settle(address: Address) -> None:
-    """Return when the server (one worker) has read all that was sent to it before: connections are accepted in order
-    and their data is read in the same turns of the loop."""
+def wait_until_read(address: Address) -> None:
+    """Return when the server (one worker) has read everything sent to it before: connections are accepted in order, and
+    their data is read in the same iterations of the event loop."""
     for _ in range(2):
         assert exchange(address, LIVE).status == 200
 
 
 def send_in_parts(entry: Address, parts: Iterable[bytes], service: Address | None = None) -> Received:
-    """Send each part once the service, which may be behind the entry, has read those before it; what came back until
-    the connection ended."""
+    """Send each part once the service, which may be behind the entry, has read the parts before it. Returns everything
+    received until the connection ended."""
     with Connection(entry) as connection:
         for number, part in enumerate(parts):
             if number:
@@ -201,7 +201,7 @@ def send_in_parts(entry: Address, parts: Iterable[bytes], service: Address | Non
 
 
 def pause(entry: Address, service: Address) -> None:
-    """Let the service read what was sent before, by itself; a proxy has a moment to pass it on."""
+    """Wait until the service has read what was sent before; a proxy gets a moment to forward it."""
     if entry != service:
         time.sleep(PROXY_SECONDS)
-    settle(service)
+    wait_until_read(service)

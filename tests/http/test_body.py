@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from tests.support.asgi_client import receiving, scope_of
+from tests.support.asgi_client import make_receive, scope_of
 from tokensvc.errors import InvalidRequest, MalformedRequest, UnsupportedMediaType
 from tokensvc.http.body import decode_json, read_json
 from tokensvc.http.problem_details import error_response
 
 
 def read(body: bytes, **headers: str) -> Any:
-    return asyncio.run(read_json(scope_of(**headers), receiving(body), 10_000))
+    return asyncio.run(read_json(scope_of(**headers), make_receive(body), 10_000))
 
 
 @pytest.mark.parametrize("coding", ["gzip", "GZIP", "br", "x-unknown", "identity, gzip"])

@@ -42,9 +42,13 @@ def only(record: KeyRecord) -> KeyPlacement:
 
 
 def import_mine(
-    deployment: InMemoryDeployment, *arns: str, key: PrivateKey = MINE, longest: int = 0, wire: CrashPoint | None = None
+    deployment: InMemoryDeployment,
+    *arns: str,
+    key: PrivateKey = MINE,
+    longest: int = 0,
+    crash_point: CrashPoint | None = None,
 ) -> KeyRecord:
-    return import_key(deployment.context(wire), key, (EAST,), arns, longest)
+    return import_key(deployment.context(crash_point), key, (EAST,), arns, longest)
 
 
 def tags(deployment: InMemoryDeployment, key_id: str) -> dict[str, str]:
@@ -64,7 +68,7 @@ def test_a_key_that_ivs_holds_is_adopted_by_its_fingerprint(deployment: InMemory
     record = import_mine(deployment)
     assert (only(record).arn, only(record).state) == (arn, KeyState.PREPARED)
     assert deployment.ivs.pairs[arn]["tags"] == tags(deployment, record.id) | {"team": "video"}
-    assert not deployment.ivs.asked("ImportPlaybackKeyPair")[1:], "the only import was that of the foreign pair"
+    assert not deployment.ivs.requests_of("ImportPlaybackKeyPair")[1:], "the only import was that of the foreign pair"
     (_, imported) = deployment.store.journal.history(record.id, 10)[::-1]
     assert (imported.kind, imported.outcome) == ("import", "done")
     assert arn in imported.reason
@@ -133,7 +137,7 @@ def test_the_pair_of_another_deployment_is_not_adopted(deployment: InMemoryDeplo
     with pytest.raises(KeyPairNotOwned, match="another deployment"):
         import_mine(deployment, *[arn] * arns)
     assert deployment.ivs.pairs[arn]["tags"] == their_tags
-    assert not deployment.ivs.asked("TagResource")
+    assert not deployment.ivs.requests_of("TagResource")
 
 
 def test_a_pair_belongs_to_one_key_only(deployment: InMemoryDeployment) -> None:
@@ -213,7 +217,7 @@ def test_after_a_crash_at_any_step_the_next_run_reaches_the_same_state(
         deployment = InMemoryDeployment(migrated, tmp_path / f"keys{at}")
         arn = deployment.ivs.add_pair(EAST, (MINE if same else NOT_MINE).public_key())
         try:
-            import_mine(deployment, arn, longest=9000, wire=CrashPoint(at))
+            import_mine(deployment, arn, longest=9000, crash_point=CrashPoint(at))
         except Crash:
             crashes += 1
         else:

@@ -52,13 +52,13 @@ def lost_with_all_slots_in_use(deployment: InMemoryDeployment) -> None:
     deployment.generate(EAST, WEST)
     deployment.rotate(EAST, WEST)
     deployment.rotate(EAST, WEST)
-    deployment.lose_pair(deployment.active())
+    deployment.delete_in_ivs(deployment.active())
 
 
 def lost_after_one(deployment: InMemoryDeployment) -> None:
     """IVS has lost the active key; there is a standby if the policy requires one."""
     one_key(deployment)
-    deployment.lose_pair(deployment.active())
+    deployment.delete_in_ivs(deployment.active())
 
 
 def damaged(deployment: InMemoryDeployment) -> None:

@@ -130,7 +130,7 @@ def test_a_damaged_standby_does_not_take_over_after_a_compromise(deployment: InM
     deployment.clock.advance(POLICY.propagation_seconds)
     deployment.reconcile()
     [(standby, _)] = deployment.placements(EAST, KeyState.PREPARED)
-    deployment.leads = False
+    deployment.is_leader = False
     damage(deployment, standby.id)
     assert deployment.context().damage(standby)
     commands.mark_compromised(deployment.context(), deployment.active(), include_standby=False)
@@ -206,12 +206,12 @@ def kms(migrated: Path, tmp_path: Path) -> Kms:
 
 
 def test_an_outage_of_kms_is_not_damage_and_kms_is_called_rarely(kms: Kms) -> None:
-    kms.kms.away = True
+    kms.kms.unavailable = True
     stays_active(kms)
-    calls = kms.kms.refused
+    calls = kms.kms.failed_calls
     kms.reconcile()
     kms.reconcile()
-    assert kms.kms.refused <= calls + 1, "a call may take seven seconds"
+    assert kms.kms.failed_calls <= calls + 1, "a call may take seven seconds"
 
 
 def test_a_data_key_that_kms_cannot_decrypt_is_damage(kms: Kms) -> None:
@@ -223,11 +223,11 @@ def test_a_data_key_that_kms_cannot_decrypt_is_damage(kms: Kms) -> None:
 
 def test_each_private_key_is_decrypted_once(kms: Kms) -> None:
     kms.reconcile()
-    opened = kms.kms.opened
+    opened = kms.kms.decryptions
     for _ in range(5):
         kms.clock.advance(60)
         kms.reconcile()
-    assert kms.kms.opened == opened
+    assert kms.kms.decryptions == opened
 
 
 # --- results of checks

@@ -110,7 +110,7 @@ def test_drains_that_start_anew_are_planned(migrated: Path, tmp_path: Path, is_l
     [standby] = [record.id for record, _ in deployment.placements(EAST, KeyState.PREPARED)]
     if is_lost:
         deployment.vault.remove(standby)
-    deployment.lose_pair(deployment.active())
+    deployment.delete_in_ivs(deployment.active())
     deployment.reconcile()
     deployment.clock.advance(60)
     known = {entry.id for entry in deployment.store.journal.history(None, 100)}

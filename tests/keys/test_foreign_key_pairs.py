@@ -74,9 +74,9 @@ class Neighbour(InMemoryDeployment):
         with write_transaction(self.store.engine) as connection:
             connection.execute(sa.update(schema.deployment).values(id=own_id))
 
-    def act(self, deed: str, wire: CrashPoint | None = None) -> None:
+    def act(self, deed: str, crash_point: CrashPoint | None = None) -> None:
         with contextlib.suppress(TokensvcError):
-            self._do(self.context(wire), deed)
+            self._do(self.context(crash_point), deed)
 
     def _do(self, context: KeysContext, deed: str) -> None:
         newest = [record.id for record in context.keys.list()][-1:]
@@ -110,7 +110,7 @@ def test_two_deployments_never_change_each_others_pairs(migrated: Path, moves: l
                     two[who].act(deed, CrashPoint(at))
             case ("is frozen", who, deed, at, others):
                 other = two[1 - who]
-                two[who].act(deed, CrashPoint(at, does=partial(other.act, others)))
+                two[who].act(deed, CrashPoint(at, callback=partial(other.act, others)))
             case ("waits", seconds):
                 clock.advance(seconds)
         for deployment in two:

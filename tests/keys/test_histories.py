@@ -51,8 +51,8 @@ _event = st.one_of(
     st.tuples(st.just("pass"), st.sampled_from(SPANS)),
     st.tuples(st.just("request")),
     st.tuples(st.just("delete_manually"), _index),
-    st.tuples(st.just("foreign_comes"), _region),
-    st.tuples(st.just("foreign_goes"), _region),
+    st.tuples(st.just("foreign_pair_appears"), _region),
+    st.tuples(st.just("foreign_pair_disappears"), _region),
     st.tuples(
         st.just("policy"),
         st.sampled_from(PROPAGATION_DELAYS),
@@ -87,16 +87,16 @@ class Histories(RuleBasedStateMachine):
 
     @rule(event=_event)
     def something_happens(self, event: tuple[Any, ...]) -> None:
-        self._let(event)
+        self._apply(event)
 
     @rule(seconds=st.sampled_from(SPANS))
     def time_passes_and_the_leader_runs(self, seconds: float) -> None:
-        self._let(("pass", seconds))
+        self._apply(("pass", seconds))
         self._do(("reconcile",))
 
     @rule(spans=st.lists(st.sampled_from(SPANS), min_size=1, max_size=4))
     def a_rotation_is_requested_and_completed(self, spans: list[float]) -> None:
-        self._let(("request",))
+        self._apply(("request",))
         for seconds in spans:
             self.time_passes_and_the_leader_runs(seconds)
 
@@ -104,12 +104,12 @@ class Histories(RuleBasedStateMachine):
     def the_store_is_restored_from_before_a_compromise(
         self, spans: list[float], actions: list[tuple[Any, ...]]
     ) -> None:
-        self._let(("backup",))
+        self._apply(("backup",))
         for action in (("compromise", 1, False), *actions):
             self._do(action)
         for seconds in spans:
             self.time_passes_and_the_leader_runs(seconds)
-        self._let(("restore",))
+        self._apply(("restore",))
         self._do(("reconcile",))
 
     @rule(action=_action)
@@ -125,38 +125,38 @@ class Histories(RuleBasedStateMachine):
     def a_process_is_frozen_while_others_run(
         self, action: tuple[Any, ...], at: int, meanwhile: list[tuple[Any, ...]]
     ) -> None:
-        def go_on() -> None:
-            for thing in meanwhile:
-                (self._let if hasattr(self, f"_on_{thing[0]}") else self._do)(thing)
+        def run_others() -> None:
+            for step in meanwhile:
+                (self._apply if hasattr(self, f"_on_{step[0]}") else self._do)(step)
 
-        self._do(action, at=at, does=go_on)
+        self._do(action, at=at, callback=run_others)
 
     @rule(action=_action, at=_step, after=st.booleans())
     def the_store_fails_for_a_process(self, action: tuple[Any, ...], at: int, after: bool) -> None:
         def fail() -> None:
             raise StoreUnavailable("the store does not answer")
 
-        self._do(action, at=at, after=after, does=fail, ivs_too=False)
+        self._do(action, at=at, after=after, callback=fail, ivs_too=False)
 
     @rule(index=_index)
     def a_private_key_of_a_prepared_key_is_lost(self, index: int) -> None:
-        ready = [
+        prepared = [
             record.id
             for record in self.history.store.keys.list()
             if all(placement.state is KeyState.PREPARED for placement in record.placements)
         ]
-        if ready:
-            self.history.vault.remove(ready[index % len(ready)])
+        if prepared:
+            self.history.vault.remove(prepared[index % len(prepared)])
 
-    @rule(wanted=st.sampled_from([(EAST,), REGIONS, REGIONS[1:]]))
-    def the_configured_regions_change(self, wanted: tuple[str, ...]) -> None:
-        self.configured = wanted
+    @rule(regions=st.sampled_from([(EAST,), REGIONS, REGIONS[1:]]))
+    def the_configured_regions_change(self, regions: tuple[str, ...]) -> None:
+        self.configured = regions
 
     @precondition(lambda self: hasattr(self, "history"))
     @rule()
     def no_pair_of_ours_is_unknown(self) -> None:
         """Checked after a run of the leader."""
-        if not self.history.ivs.refuse and not self.history.ivs.lose:
+        if not self.history.ivs.errors and not self.history.ivs.lose:
             self._do(("reconcile",))
             for region in self.configured:
                 self.history.check_no_orphan(region)
@@ -165,17 +165,17 @@ class Histories(RuleBasedStateMachine):
         if not hasattr(self, "history"):
             return
         history = self.history
-        self._let(("up",))
+        self._apply(("up",))
         for arn in history.left_for_operators(self.configured):
             history.delete_manually(history.ivs.pairs[arn])
         for region in REGIONS:
             for _ in range(2):
-                self._let(("foreign_goes", region))
+                self._apply(("foreign_pair_disappears", region))
         for _ in range(3):
-            self._let(("pass", SPANS[-2]))
+            self._apply(("pass", SPANS[-2]))
             for seconds in (max(PROPAGATION_DELAYS), 61.0):
                 self._do(("reconcile",))
-                self._let(("pass", seconds))
+                self._apply(("pass", seconds))
             self._do(("reconcile",))
         history.check_end(self.configured, standby=history.store.deployment.read().key_standby)
         history.store.close()
@@ -186,12 +186,12 @@ class Histories(RuleBasedStateMachine):
         *,
         at: int | None = None,
         after: bool = False,
-        does: Callable[[], None] | None = None,
+        callback: Callable[[], None] | None = None,
         ivs_too: bool = True,
     ) -> None:
         """Run a use case in a process of its own. `reconcile` raises only errors of the store."""
         history = self.history
-        context = history.context(history.wire(at, after=after, **({"does": does} if does else {})))
+        context = history.context(history.crash_point(at, after=after, **({"callback": callback} if callback else {})))
         if not ivs_too:
             context = replace(context, control_plane=history.ivs)
         expected = TokensvcError if action[0] != "reconcile" else StoreUnavailable
@@ -223,11 +223,11 @@ class Histories(RuleBasedStateMachine):
     def _some_key(self, index: int) -> str | None:
         """An active key, or one of the newest."""
         records = self.history.store.keys.list()
-        signing = [r.id for r in records if any(placement.state is KeyState.ACTIVE for placement in r.placements)]
-        some = signing if signing and index % 2 else [record.id for record in records[-4:]]
-        return some[index // 2 % len(some)] if some else None
+        active = [r.id for r in records if any(placement.state is KeyState.ACTIVE for placement in r.placements)]
+        candidates = active if active and index % 2 else [record.id for record in records[-4:]]
+        return candidates[index // 2 % len(candidates)] if candidates else None
 
-    def _let(self, event: tuple[Any, ...]) -> None:
+    def _apply(self, event: tuple[Any, ...]) -> None:
         getattr(self, f"_on_{event[0]}")(*event[1:])
         self.history.refresh()
 
@@ -242,11 +242,11 @@ class Histories(RuleBasedStateMachine):
         if ours := self.history.ours():
             self.history.delete_manually(ours[index % len(ours)])
 
-    def _on_foreign_comes(self, region: str) -> None:
+    def _on_foreign_pair_appears(self, region: str) -> None:
         if sum(region_of(arn) == region for arn in self.history.ivs.pairs) < 3:
             self.history.foreign.update(self.history.ivs.add_foreign(region))
 
-    def _on_foreign_goes(self, region: str) -> None:
+    def _on_foreign_pair_disappears(self, region: str) -> None:
         for arn in [arn for arn in self.history.foreign if region_of(arn) == region][:1]:
             self.history.foreign.remove(arn)
             del self.history.ivs.pairs[arn]
@@ -258,20 +258,22 @@ class Histories(RuleBasedStateMachine):
         if self.history.has_backup:
             self.history.restore()
 
-    def _on_policy(self, lead: float, max_age: float | None, standby: bool) -> None:
-        self.history.store.deployment.set_rotation(propagation_seconds=lead, max_age_seconds=max_age, standby=standby)
+    def _on_policy(self, propagation: float, max_age: float | None, standby: bool) -> None:
+        self.history.store.deployment.set_rotation(
+            propagation_seconds=propagation, max_age_seconds=max_age, standby=standby
+        )
 
     def _on_ceiling(self, seconds: int) -> None:
         self.history.store.deployment.set_max_ttl_seconds(seconds)
 
     def _on_down(self, what: str) -> None:
-        self.history.ivs.refuse[what] = outage()
+        self.history.ivs.errors[what] = outage()
 
     def _on_throttled(self, operation: str) -> None:
-        self.history.ivs.refuse[operation] = throttle(operation)
+        self.history.ivs.errors[operation] = throttle(operation)
 
     def _on_up(self) -> None:
-        self.history.ivs.refuse.clear()
+        self.history.ivs.errors.clear()
         self.history.ivs.lose.clear()
 
     def _on_lose(self, operation: str, when: Any) -> None:

@@ -17,16 +17,16 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from tests.support.key_formats import (
-    STRANGERS,
+    UNSUPPORTED_KEYS,
     certificate,
     der,
     jwk,
     pkcs8,
     public,
-    request,
+    certificate_request,
     sec1,
-    shows_nothing,
-    swapped,
+    leaks_nothing,
+    with_other_public_key,
 )
 from tokensvc.errors import InvalidKey
 from tokensvc.jose import keypair, pem
@@ -52,7 +52,7 @@ def error_message(data: bytes, password: bytes | None = None) -> str:
     for form in (data, base64.b64encode(data), base64.encodebytes(data)):
         with pytest.raises(InvalidKey) as raised:
             parse_private_key(form, password)
-        assert shows_nothing(raised.value, form)
+        assert leaks_nothing(raised.value, form)
         messages.add(raised.value.message)
     assert len(messages) == 1
     return messages.pop()
@@ -67,9 +67,9 @@ def test_a_key_on_another_curve_is_rejected_by_the_name_of_the_curve(name: str) 
         assert name in error_message(data, b"secret")
 
 
-@pytest.mark.parametrize("name", [name for name in STRANGERS if "key" in name])
+@pytest.mark.parametrize("name", [name for name in UNSUPPORTED_KEYS if "key" in name])
 def test_a_key_of_another_kind_is_rejected_by_name(name: str) -> None:
-    for data in (pkcs8(STRANGERS[name]), der(pkcs8(STRANGERS[name]))):
+    for data in (pkcs8(UNSUPPORTED_KEYS[name]), der(pkcs8(UNSUPPORTED_KEYS[name]))):
         assert error_message(data) == f"this is {name}; IVS accepts P-384 (secp384r1) only"
 
 
@@ -87,7 +87,9 @@ def pfx(password: bytes | None) -> bytes:
     return pkcs12.serialize_key_and_certificates(b"ivs", KEY, None, None, encryption)
 
 
-RSA_TRADITIONAL = STRANGERS["an RSA key"].private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+RSA_TRADITIONAL = UNSUPPORTED_KEYS["an RSA key"].private_bytes(
+    Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()
+)
 OPENSSH_PUBLIC = KEY.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
 SM2 = base64.b64decode(
     "MIGHAgEAMBMGByqGSM49AgEGCCqBHM9VAYItBG0wawIBAQQgfD3C7tNBvTLPvB/KZ4yG7X64Lq9Rkqb/gMGXfJ5r/EKhRANC"
@@ -102,8 +104,8 @@ OTHERS: dict[str, tuple[bytes, str]] = {
     "public, OpenSSH": (OPENSSH_PUBLIC, "an OpenSSH public key, which contains no private key"),
     "certificate": (certificate(KEY), "a certificate, which contains no private key"),
     "certificate, DER": (der(certificate(KEY)), "a certificate, which contains no private key"),
-    "request": (request(KEY), "a certificate signing request, which contains no private key"),
-    "request, DER": (der(request(KEY)), "a certificate signing request, which contains no private key"),
+    "request": (certificate_request(KEY), "a certificate signing request, which contains no private key"),
+    "request, DER": (der(certificate_request(KEY)), "a certificate signing request, which contains no private key"),
     "parameters alone": (
         pem.pem_block("EC PARAMETERS", bytes.fromhex("06052b81040022")),
         "EC parameters without a key",
@@ -141,14 +143,17 @@ OTHERS: dict[str, tuple[bytes, str]] = {
     "SEC1 under the label of PKCS#8": (pem.pem_block(pem.PKCS8, der(sec1(KEY))), "is damaged"),
     "a curve that cryptography lacks": (SM2, "on a curve or of a kind that is not supported; P-384 is required"),
     "halves of two keys, SEC1": (
-        pem.pem_block(pem.SEC1, swapped(KEY, OTHER, der(sec1(KEY)))),
+        pem.pem_block(pem.SEC1, with_other_public_key(KEY, OTHER, der(sec1(KEY)))),
         "its public and private parts do not match",
     ),
     "halves of two keys, PKCS#8": (
-        pem.pem_block(pem.PKCS8, swapped(KEY, OTHER, der(pkcs8(KEY)))),
+        pem.pem_block(pem.PKCS8, with_other_public_key(KEY, OTHER, der(pkcs8(KEY)))),
         "its public and private parts do not match",
     ),
-    "halves of two keys, DER": (swapped(KEY, OTHER, der(sec1(KEY))), "not a private key in a supported format"),
+    "halves of two keys, DER": (
+        with_other_public_key(KEY, OTHER, der(sec1(KEY))),
+        "not a private key in a supported format",
+    ),
     "halves of two keys, JWK": (
         json.dumps({**jwk(KEY), "d": jwk(OTHER)["d"]}).encode(),
         "public and private parts of this JWK do not match",
@@ -158,7 +163,7 @@ OTHERS: dict[str, tuple[bytes, str]] = {
         json.dumps({**jwk(KEY), "crv": "P-256"}).encode(),
         "an EC key on P-256 as a JWK; IVS accepts P-384",
     ),
-    "JSON": (b'{"hello": "world"}', "JSON, but neither a JWK nor"),
+    "JSON": (b'{"hello": "world"}', "JSON, but not a JWK"),
 }
 
 

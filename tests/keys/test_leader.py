@@ -71,7 +71,7 @@ class Process:
 
     def inspections(self) -> int:
         """The number of inspections of IVS since the last call."""
-        looks = len(self.deployment.ivs.asked("ListPlaybackKeyPairs"))
+        looks = len(self.deployment.ivs.requests_of("ListPlaybackKeyPairs"))
         self.deployment.ivs.calls.clear()
         return looks
 
@@ -208,7 +208,7 @@ def test_a_process_without_the_lease_does_not_call_ivs(deployment: InMemoryDeplo
 def test_a_failure_is_reported_while_it_lasts_and_retried_with_growing_pauses(
     deployment: InMemoryDeployment, process: Process
 ) -> None:
-    deployment.ivs.refuse[EAST] = outage()
+    deployment.ivs.errors[EAST] = outage()
     process.run()
     assert texts(process.rotation.problems) == ["us-east-1: IVS did not respond"]
     assert process.metric('tokensvc_rotation_problems{region="us-east-1"}') == 1
@@ -220,7 +220,7 @@ def test_a_failure_is_reported_while_it_lasts_and_retried_with_growing_pauses(
             process.run(INTERVAL_SECONDS)
         tries.append(deployment.clock.wall - before)
     assert tries == [RETRY_SECONDS, 10, 20, *[INSPECTION_INTERVAL_SECONDS] * 3]
-    del deployment.ivs.refuse[EAST]
+    del deployment.ivs.errors[EAST]
     process.run(INSPECTION_INTERVAL_SECONDS + PROPAGATION_SECONDS)
     assert not process.rotation.problems
     assert process.metric('tokensvc_rotation_problems{region="us-east-1"}') == 0
@@ -229,7 +229,7 @@ def test_a_failure_is_reported_while_it_lasts_and_retried_with_growing_pauses(
 
 def test_a_failing_region_does_not_delay_the_others(deployment: InMemoryDeployment) -> None:
     process = Process(deployment, EAST, WEST)
-    deployment.ivs.refuse[WEST] = outage()
+    deployment.ivs.errors[WEST] = outage()
     process.run(PROPAGATION_SECONDS)
     assert deployment.active(EAST)
     assert process.metric('tokensvc_rotation_problems{region="us-east-1"}') == 0
@@ -332,9 +332,9 @@ def test_an_outage_of_ivs_is_logged_at_its_start_once_a_minute_and_at_its_end(
 ) -> None:
     process.run(PROPAGATION_SECONDS)
     with capture_logs() as lines:
-        deployment.ivs.refuse[EAST] = outage()
+        deployment.ivs.errors[EAST] = outage()
         process.run(600 + PROPAGATION_SECONDS)
-        del deployment.ivs.refuse[EAST]
+        del deployment.ivs.errors[EAST]
         process.run(2 * INSPECTION_INTERVAL_SECONDS)
     failed = _lines(lines, "rotation failed in a region")
     assert failed[0]["seconds"] == 0
@@ -350,7 +350,7 @@ def test_an_alarm_is_logged_as_an_error_at_its_start_and_once_a_minute(
 ) -> None:
     process.run(PROPAGATION_SECONDS)
     [(record, _)] = deployment.placements(EAST, KeyState.ACTIVE)
-    deployment.lose_pair(record.id)
+    deployment.delete_in_ivs(record.id)
     others = deployment.ivs.add_foreign(EAST, 3)
     with capture_logs() as lines:
         process.run(600)

@@ -7,7 +7,17 @@ from datetime import timedelta
 
 import pytest
 
-from tests.support.placements import LEAD, NOW, POLICY, active, ago, compromised, prepared, retired, retiring
+from tests.support.placements import (
+    PROPAGATION_SECONDS,
+    NOW,
+    POLICY,
+    active,
+    ago,
+    compromised,
+    prepared,
+    retired,
+    retiring,
+)
 from tokensvc.errors import KeyNotFound
 from tokensvc.keys.lifecycle import (
     ACCEPTED_STATES,
@@ -63,21 +73,21 @@ def test_the_diagram_shows_exactly_the_transitions() -> None:
 
 def successor(*pairs: KeyPlacement) -> str | None:
     """The one of these that would take over at once."""
-    found = best(pairs, NOW, LEAD)
+    found = best(pairs, NOW, PROPAGATION_SECONDS)
     return found and found.key_id
 
 
 def test_a_ready_standby_takes_over_before_a_retiring_key() -> None:
-    assert successor(retiring("k1", since=1), prepared("k2", since=LEAD)) == "k2"
+    assert successor(retiring("k1", since=1), prepared("k2", since=PROPAGATION_SECONDS)) == "k2"
 
 
 def test_of_two_standbys_the_older_one_takes_over() -> None:
-    assert successor(prepared("k3", since=LEAD), prepared("k2", since=LEAD + 1)) == "k2"
+    assert successor(prepared("k3", since=PROPAGATION_SECONDS), prepared("k2", since=PROPAGATION_SECONDS + 1)) == "k2"
 
 
 def test_a_standby_within_its_propagation_delay_does_not_take_over() -> None:
-    assert successor(prepared("k2", since=LEAD - 1)) is None
-    assert successor(prepared("k2", since=LEAD - 1), retiring("k1", since=1)) == "k1"
+    assert successor(prepared("k2", since=PROPAGATION_SECONDS - 1)) is None
+    assert successor(prepared("k2", since=PROPAGATION_SECONDS - 1), retiring("k1", since=1)) == "k1"
 
 
 def test_of_two_retiring_keys_the_one_that_signed_last_takes_over() -> None:
@@ -87,9 +97,9 @@ def test_of_two_retiring_keys_the_one_that_signed_last_takes_over() -> None:
 @pytest.mark.parametrize(
     "unfit",
     [
-        prepared("k1", since=LEAD, deleting_at=NOW),
-        prepared("k1", since=LEAD, fingerprint_differs=True),
-        prepared("k1", since=LEAD, retired_at=NOW),
+        prepared("k1", since=PROPAGATION_SECONDS, deleting_at=NOW),
+        prepared("k1", since=PROPAGATION_SECONDS, fingerprint_differs=True),
+        prepared("k1", since=PROPAGATION_SECONDS, retired_at=NOW),
         retiring("k1", since=1, deleting_at=NOW),
         retiring("k1", since=1, fingerprint_differs=True),
         retired("k1"),
@@ -109,7 +119,7 @@ def test_a_key_has_drained_when_the_last_token_of_the_last_stale_worker_has_expi
 
 
 def test_a_key_is_usable_after_the_propagation_delay() -> None:
-    assert usable_from(prepared("k1", since=0), LEAD) == NOW + timedelta(seconds=LEAD)
+    assert usable_from(prepared("k1", since=0), PROPAGATION_SECONDS) == NOW + timedelta(seconds=PROPAGATION_SECONDS)
 
 
 def test_a_key_uses_a_slot_while_ivs_holds_it_in_any_state() -> None:

@@ -6,7 +6,18 @@ from typing import Any
 
 import pytest
 
-from tests.support.placements import DRAIN, LEAD, NOW, POLICY, active, ago, compromised, prepared, retired, retiring
+from tests.support.placements import (
+    DRAIN_SECONDS,
+    PROPAGATION_SECONDS,
+    NOW,
+    POLICY,
+    active,
+    ago,
+    compromised,
+    prepared,
+    retired,
+    retiring,
+)
 from tokensvc.deployment.record import RotationPolicy
 from tokensvc.keys.lifecycle import (
     KeyPlacement,
@@ -56,8 +67,8 @@ def keys(*ids: str) -> frozenset[str]:
 def test_the_first_key_is_generated_imported_and_activated() -> None:
     assert due(region()) == (GENERATE, None)
     assert due(region(importable=["k1"])) == (IMPORT, "k1")
-    assert waits(region(prepared("k1", since=LEAD - 1))).until == ago(-1)
-    assert due(region(prepared("k1", since=LEAD))) == (ACTIVATE, "k1")
+    assert waits(region(prepared("k1", since=PROPAGATION_SECONDS - 1))).until == ago(-1)
+    assert due(region(prepared("k1", since=PROPAGATION_SECONDS))) == (ACTIVATE, "k1")
     assert due(region(active("k1"))) is None
     assert blocked_on(region(active("k1")), NOW, POLICY) is None
 
@@ -114,14 +125,17 @@ def test_a_standby_takes_over_at_once() -> None:
 
 def test_the_key_that_was_imported_first_is_next() -> None:
     region_state = region(
-        active("k1"), prepared("k3", since=LEAD), prepared("k2", since=LEAD + 1), to_replace=keys("k1")
+        active("k1"),
+        prepared("k3", since=PROPAGATION_SECONDS),
+        prepared("k2", since=PROPAGATION_SECONDS + 1),
+        to_replace=keys("k1"),
     )
     assert due(region_state) == (ACTIVATE, "k2")
 
 
 def test_no_third_key_is_imported_during_the_propagation_delay_of_the_next() -> None:
     region_state = region(active("k1"), prepared("k2", since=1), to_replace=keys("k1"), importable=["k3"])
-    assert waits(region_state, WITH_STANDBY).until == ago(1 - LEAD)
+    assert waits(region_state, WITH_STANDBY).until == ago(1 - PROPAGATION_SECONDS)
 
 
 # --- a full region
@@ -129,7 +143,7 @@ def test_no_third_key_is_imported_during_the_propagation_delay_of_the_next() -> 
 
 def test_a_full_region_waits_for_the_first_drain() -> None:
     region_state = region(retiring("k1", since=200), retiring("k2", since=100), active("k3"), to_replace=keys("k3"))
-    assert waits(region_state).until == ago(200 - DRAIN)
+    assert waits(region_state).until == ago(200 - DRAIN_SECONDS)
 
 
 def test_a_region_full_of_foreign_pairs_waits_for_an_operator() -> None:
@@ -138,7 +152,7 @@ def test_a_region_full_of_foreign_pairs_waits_for_an_operator() -> None:
 
 
 def test_a_drained_key_frees_a_slot_and_the_rotation_continues() -> None:
-    placements = retiring("k1", since=DRAIN), retiring("k2", since=100), active("k3")
+    placements = retiring("k1", since=DRAIN_SECONDS), retiring("k2", since=100), active("k3")
     assert due(region(*placements, to_replace=keys("k3"))) == (DELETE, "k1")
     assert due(region(retired("k1"), *placements[1:], to_replace=keys("k3"))) == (GENERATE, None)
 
@@ -155,12 +169,12 @@ def test_a_pair_that_ivs_does_not_hold_uses_no_slot(account_verified: bool) -> N
 
 
 def test_a_retiring_key_is_deleted_when_it_has_drained_and_not_before() -> None:
-    assert due(region(active("k2"), retiring("k1", since=DRAIN - 1))) is None
-    assert due(region(active("k2"), retiring("k1", since=DRAIN))) == (DELETE, "k1")
+    assert due(region(active("k2"), retiring("k1", since=DRAIN_SECONDS - 1))) is None
+    assert due(region(active("k2"), retiring("k1", since=DRAIN_SECONDS))) == (DELETE, "k1")
 
 
 def test_a_longer_token_lifetime_prolongs_the_drain() -> None:
-    pair = retiring("k1", since=DRAIN, longest_ttl_seconds=86_400)
+    pair = retiring("k1", since=DRAIN_SECONDS, longest_ttl_seconds=86_400)
     assert due(region(active("k2"), pair)) is None
 
 
@@ -182,7 +196,7 @@ def test_a_standby_without_its_private_key_is_deleted_and_never_activated() -> N
     assert due(cannot_go) == (GENERATE, None)
 
 
-@pytest.mark.parametrize("other", [retiring("k2", since=DRAIN), prepared("k2")], ids=["drained", "unused"])
+@pytest.mark.parametrize("other", [retiring("k2", since=DRAIN_SECONDS), prepared("k2")], ids=["drained", "unused"])
 def test_no_key_is_deleted_as_drained_or_unused_while_the_active_one_is_absent(other: KeyPlacement) -> None:
     """The store may be a restored one, and that key may have signed in the period it has lost."""
     assert due(region(active("k1"), other, private_key_lost=keys("k2"))) == (DELETE, "k2")
@@ -200,7 +214,7 @@ def test_no_key_is_deleted_as_drained_or_unused_while_the_active_one_is_absent(o
 
 def test_a_retiring_key_without_its_private_key_drains() -> None:
     assert due(region(active("k2"), retiring("k1", since=1), private_key_lost=keys("k1"))) is None
-    assert due(region(active("k2"), retiring("k1", since=DRAIN), private_key_lost=keys("k1"))) == (DELETE, "k1")
+    assert due(region(active("k2"), retiring("k1", since=DRAIN_SECONDS), private_key_lost=keys("k1"))) == (DELETE, "k1")
 
 
 def test_an_active_key_is_never_deleted() -> None:
@@ -225,7 +239,7 @@ def confirmed(*placements: KeyPlacement, absent_in_ivs: str, **fields: Any) -> R
 
 @pytest.mark.parametrize(
     "others",
-    [(), (prepared("k2"),), (retiring("k2", since=1),), (retiring("k2", since=DRAIN),)],
+    [(), (prepared("k2"),), (retiring("k2", since=1),), (retiring("k2", since=DRAIN_SECONDS),)],
     ids=["no other", "a standby", "a retiring key", "a drained key"],
 )
 def test_while_the_absence_of_the_active_key_is_unconfirmed_nothing_else_is_done(
@@ -249,7 +263,7 @@ def test_a_compromised_pair_is_deleted_even_if_it_is_absent() -> None:
 )
 @pytest.mark.parametrize("configured", [True, False])
 def test_a_confirmed_absence_is_recorded(pair: KeyPlacement, configured: bool) -> None:
-    region_state = confirmed(pair, retiring("k2", since=DRAIN), absent_in_ivs="k1", configured=configured)
+    region_state = confirmed(pair, retiring("k2", since=DRAIN_SECONDS), absent_in_ivs="k1", configured=configured)
     assert due(region_state) == (RECORD_ABSENCE, "k1")
 
 
@@ -266,7 +280,7 @@ def test_the_best_usable_key_takes_over_from_an_active_key_that_cannot_sign() ->
     assert due(region(active("k1"), early, late, fresh, led, private_key_lost=lost)) == (ACTIVATE, "k2")
     assert due(region(active("k1"), early, late, fresh, private_key_lost=lost)) == (REACTIVATE, "k5")
     assert due(region(active("k1"), early, late, fresh, private_key_lost=lost | keys("k5"))) == (REACTIVATE, "k4")
-    assert waits(region(active("k1"), fresh, private_key_lost=lost)).until == ago(1 - LEAD)
+    assert waits(region(active("k1"), fresh, private_key_lost=lost)).until == ago(1 - PROPAGATION_SECONDS)
     assert due(region(early, late, fresh)) == (REACTIVATE, "k5"), "none is active"
 
 
@@ -276,7 +290,7 @@ def test_no_key_is_reactivated_for_an_absent_one_in_an_unverified_account() -> N
 
 
 def test_a_drained_key_is_not_deleted_while_it_may_be_reactivated() -> None:
-    drained = retiring("k2", since=DRAIN)
+    drained = retiring("k2", since=DRAIN_SECONDS)
     assert due(region(active("k1"), drained, private_key_lost=keys("k1"))) == (REACTIVATE, "k2")
     assert due(region(active("k1"), drained, private_key_lost=keys("k1", "k2"))) == (DELETE, "k2")
     assert due(region(active("k1"), drained, private_key_lost=keys("k1"), configured=False)) == (DELETE, "k2")
@@ -297,7 +311,7 @@ def test_the_most_urgent_deletion_comes_first() -> None:
     worst_first = [
         compromised("k1"),
         prepared("k2", deleting_at=NOW),
-        retiring("k3", since=DRAIN),
+        retiring("k3", since=DRAIN_SECONDS),
         prepared("k5"),
     ]
     signing = active("k0")
@@ -316,7 +330,7 @@ def test_the_most_urgent_deletion_comes_first() -> None:
 
 
 def test_a_deletion_that_has_just_failed_delays_nothing() -> None:
-    placements = active("k0"), compromised("k1"), retiring("k2", since=DRAIN)
+    placements = active("k0"), compromised("k1"), retiring("k2", since=DRAIN_SECONDS)
     region_state = region(*placements, deferred_deletions=keys("k1"), to_replace=keys("k0"))
     assert due(region_state) == (DELETE, "k2")
     assert waits(region_state._replace(deferred_deletions=keys("k1", "k2"))).for_drain
@@ -373,8 +387,8 @@ def test_a_key_with_another_fingerprint_is_neither_activated_nor_replaced() -> N
 
 def test_a_key_with_another_fingerprint_does_not_delay_a_standby() -> None:
     differing = prepared("k1", since=100, fingerprint_differs=True)
-    assert due(region(differing, prepared("k2", since=LEAD))) == (ACTIVATE, "k2")
-    assert waits(region(differing, prepared("k2", since=1))).until == ago(1 - LEAD)
+    assert due(region(differing, prepared("k2", since=PROPAGATION_SECONDS))) == (ACTIVATE, "k2")
+    assert waits(region(differing, prepared("k2", since=1))).until == ago(1 - PROPAGATION_SECONDS)
 
 
 # --- a region that is not wanted
@@ -384,7 +398,7 @@ def test_in_a_region_that_is_not_configured_keys_are_only_phased_out() -> None:
     assert due(region(configured=False), WITH_STANDBY) is None
     assert due(region(active("k1"), to_replace=keys("k1"), configured=False), WITH_STANDBY) is None
     assert due(region(prepared("k1"), configured=False)) is None
-    assert due(region(active("k2"), retiring("k1", since=DRAIN), configured=False)) == (DELETE, "k1")
+    assert due(region(active("k2"), retiring("k1", since=DRAIN_SECONDS), configured=False)) == (DELETE, "k1")
     assert due(region(compromised("k1"), configured=False)) == (DELETE, "k1")
     assert blocked_on(region(retiring("k1", since=1), configured=False), NOW, POLICY) is None
 
@@ -397,4 +411,6 @@ def test_a_step_names_its_reason() -> None:
 def test_the_decision_depends_on_the_time() -> None:
     region_state = region(prepared("k1", since=0))
     assert next_step(region_state, NOW, POLICY) is None
-    assert next_step(region_state, ago(-LEAD), POLICY) == Step(ACTIVATE, "k1", "its propagation delay has passed")
+    assert next_step(region_state, ago(-PROPAGATION_SECONDS), POLICY) == Step(
+        ACTIVATE, "k1", "its propagation delay has passed"
+    )

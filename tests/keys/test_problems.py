@@ -37,9 +37,9 @@ def state(deployment: InMemoryDeployment, key_id: str) -> KeyState:
     return require_key(deployment.store.keys.list(), key_id).placements[0].state
 
 
-def before(deployment: InMemoryDeployment, method: str, does: Callable[[], None]) -> KeysContext:
+def before(deployment: InMemoryDeployment, method: str, callback: Callable[[], None]) -> KeysContext:
     """A process in which something happens before its first call of this method of the store."""
-    return replace(deployment.context(), keys=Before(deployment.store.keys, method, does))
+    return replace(deployment.context(), keys=Before(deployment.store.keys, method, callback))
 
 
 # --- somebody meddles with our pairs
@@ -66,9 +66,9 @@ def test_a_lost_deletion_of_the_last_pair_in_an_unconfigured_region_is_repeated(
     ready = deployment.placements(WEST, KeyState.ACTIVE)
     del deployment.ivs.pairs[ready[0][1].arn]
     deployment.drain()
-    deployment.ivs.refuse[WEST] = outage()
+    deployment.ivs.errors[WEST] = outage()
     deployment.reconcile(EAST)
-    del deployment.ivs.refuse[WEST]
+    del deployment.ivs.errors[WEST]
     deployment.ivs.lose["DeletePlaybackKeyPair"] = "after"
     deployment.reconcile(EAST)
     assert not [arn for arn in deployment.ivs.pairs if WEST in arn]
@@ -97,7 +97,7 @@ def test_a_pair_that_a_list_omits_is_not_absent(deployment: InMemoryDeployment) 
 
 def test_changed_tags_are_reported_and_delay_nothing(deployment: InMemoryDeployment) -> None:
     deployment.generate()
-    ready, elsewhere = deployment.generate().id, deployment.bring(WEST).id
+    ready, elsewhere = deployment.generate().id, deployment.import_and_activate(WEST).id
     [mistagged] = [pair for pair in deployment.ivs.pairs.values() if pair["tags"][KEY_TAG] == ready]
     mistagged["tags"][KEY_TAG] = elsewhere
     assert deployment.rotate() == ready
@@ -187,11 +187,11 @@ def test_a_record_is_not_discarded_while_its_import_may_succeed(deployment: InMe
     deployment.reconcile()
     [record] = deployment.store.keys.list()
     deployment.vault.remove(record.id)
-    deployment.ivs.refuse[EAST] = outage()
+    deployment.ivs.errors[EAST] = outage()
     deployment.clock.advance(GRACE_SECONDS + 1)
     deployment.reconcile()
     assert [known.id for known in deployment.store.keys.list()] == [record.id]
-    del deployment.ivs.refuse[EAST]
+    del deployment.ivs.errors[EAST]
     deployment.reconcile()
     deployment.clock.advance(POLICY.propagation_seconds)
     deployment.reconcile()

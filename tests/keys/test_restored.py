@@ -110,7 +110,7 @@ def test_with_all_slots_in_use_a_retiring_key_is_reactivated(full: Deployment) -
 
 
 def test_a_standby_that_ivs_holds_is_preferred_to_a_retiring_key(with_standby: Deployment) -> None:
-    gone(with_standby)
+    absent_active_key(with_standby)
     [(standby, _)] = with_standby.placements(EAST, PREPARED)
     with_standby.confirm()
     assert with_standby.active() == standby.id
@@ -273,7 +273,7 @@ def lost_standby(with_standby: Deployment) -> tuple[Deployment, str]:
 
 def test_a_lost_standby_is_not_deleted_while_the_active_key_is_absent(lost_standby: tuple[Deployment, str]) -> None:
     deployment, standby = lost_standby
-    lost = gone(deployment)
+    lost = absent_active_key(deployment)
     deployment.reconcile()
     assert deployment.active() == lost
     assert standby in deployment.held()
@@ -283,7 +283,7 @@ def test_a_standby_cannot_be_deleted_manually_while_the_active_key_is_absent(wit
     """It may have signed. A compromised key can be deleted in any case."""
     [(standby, _)] = with_standby.placements(EAST, PREPARED)
     with_standby.clock.advance(POLICY.drain_seconds(3600))
-    lost = gone(with_standby)
+    lost = absent_active_key(with_standby)
     with pytest.raises(Conflict, match="may have been restored") as raised:
         commands.delete(with_standby.context(), standby.id, [EAST])
     assert failure_text(raised.value).endswith("; first: tokensvc keys reconcile")
@@ -313,14 +313,14 @@ def test_a_lost_standby_drains_when_the_lost_compromise_is_repeated(
 ) -> None:
     """IVS does not hold the compromised pair although its deletion was never started, which reveals the restore."""
     deployment, standby = lost_standby
-    commands.compromise(deployment.context(), gone(deployment), [EAST], include_standby=False)
+    commands.compromise(deployment.context(), absent_active_key(deployment), [EAST], include_standby=False)
     check_drains(deployment, standby)
 
 
 def test_a_retiring_key_drains_anew_when_the_lost_compromise_is_repeated(with_standby: Deployment) -> None:
     [(retiring, _)] = with_standby.placements(EAST, RETIRING)
     with_standby.clock.advance(POLICY.drain_seconds(3600))
-    commands.compromise(with_standby.context(), gone(with_standby), [EAST], include_standby=False)
+    commands.compromise(with_standby.context(), absent_active_key(with_standby), [EAST], include_standby=False)
     check_drains(with_standby, retiring.id)
 
 
@@ -411,7 +411,7 @@ class Elsewhere(SimulatedIvs):
     ids=["an empty account", "an empty list of our account"],
 )
 def test_nothing_is_recorded_as_absent_if_ivs_shows_nothing_of_ours(full: Deployment, ivs: SimulatedIvs) -> None:
-    ivs.refuse["ImportPlaybackKeyPair"] = outage()
+    ivs.errors["ImportPlaybackKeyPair"] = outage()
     before, full.ivs = full.store.keys.list(), ivs
     for _ in range(4):
         full.confirm()
@@ -442,7 +442,7 @@ def test_foreign_pairs_in_aws_verify_the_account(full: Deployment) -> None:
 def test_errors_confirm_nothing(full: Deployment, operation: str, error: ControlPlaneError) -> None:
     lost = absent_active_key(full)
     full.reconcile()
-    full.ivs.refuse[operation] = error
+    full.ivs.errors[operation] = error
     for _ in range(20):
         full.confirm()
     assert full.active() == lost
@@ -470,7 +470,7 @@ def test_an_incomplete_list_confirms_nothing(full: Deployment) -> None:
 
 def test_a_compromised_pair_that_cannot_be_deleted_is_tagged(with_standby: Deployment) -> None:
     bad = with_standby.rotate()
-    with_standby.ivs.refuse["DeletePlaybackKeyPair"] = outage()
+    with_standby.ivs.errors["DeletePlaybackKeyPair"] = outage()
     commands.compromise(with_standby.context(), bad, [EAST], include_standby=False)
     [pair] = [p for p in with_standby.ivs.pairs.values() if p["tags"][KEY_TAG] == bad]
     assert pair["tags"][COMPROMISED_TAG].endswith("Z")
@@ -479,7 +479,7 @@ def test_a_compromised_pair_that_cannot_be_deleted_is_tagged(with_standby: Deplo
 def test_a_failure_to_tag_does_not_delay_other_deletions(migrated: Path, tmp_path: Path) -> None:
     deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
     deployment.generate(EAST, WEST)
-    deployment.ivs.refuse["TagResource"] = outage()
+    deployment.ivs.errors["TagResource"] = outage()
     bad = deployment.active()
     deployment.ivs.lose["DeletePlaybackKeyPair"] = "before"
     deployment.ivs.calls.clear()
@@ -497,7 +497,7 @@ def tagged(migrated: Path, tmp_path: Path) -> Deployment:
     deployment.generate(EAST, WEST)
     deployment.clock.advance(POLICY.propagation_seconds)
     deployment.save()
-    deployment.ivs.refuse["DeletePlaybackKeyPair"] = outage()
+    deployment.ivs.errors["DeletePlaybackKeyPair"] = outage()
     commands.compromise(deployment.context(), deployment.active(), [EAST, WEST], include_standby=False)
     deployment.restore()
     return deployment
@@ -510,7 +510,7 @@ def test_a_tagged_key_is_not_used_after_a_restore(tagged: Deployment) -> None:
     assert require_key(tagged.store.keys.list(), bad).compromised_at is not None
     assert tagged.active(EAST) != bad
     assert tagged.active(WEST) != bad
-    tagged.ivs.refuse.clear()
+    tagged.ivs.errors.clear()
     tagged.reconcile(EAST, WEST)
     assert bad not in tagged.held(EAST) | tagged.held(WEST)
 
@@ -520,7 +520,7 @@ def test_a_tag_shows_that_other_keys_may_have_signed(tagged: Deployment) -> None
     [(standby, _)] = tagged.placements(EAST, PREPARED)
     tagged.clock.advance(POLICY.drain_seconds(3600))
     tagged.vault.remove(standby.id)
-    tagged.ivs.refuse.clear()
+    tagged.ivs.errors.clear()
     tagged.reconcile()
     check_drains(tagged, standby.id)
 

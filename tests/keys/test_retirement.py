@@ -55,7 +55,7 @@ def test_retiring_a_retiring_key_changes_nothing(deployment: InMemoryDeployment)
 
 
 def test_a_key_that_was_never_imported_is_discarded(deployment: InMemoryDeployment) -> None:
-    deployment.ivs.refuse["ImportPlaybackKeyPair"] = throttle()
+    deployment.ivs.errors["ImportPlaybackKeyPair"] = throttle()
     with pytest.raises(type(throttle())):
         deployment.generate()
     (record,) = deployment.store.keys.list()
@@ -110,7 +110,7 @@ def test_a_pair_of_an_unknown_key_is_deleted_only_by_its_arn(
 
 def test_the_deletion_of_a_compromised_pair_is_retried(deployment: InMemoryDeployment) -> None:
     key_id = deployment.generate().id
-    deployment.ivs.refuse["DeletePlaybackKeyPair"] = outage()
+    deployment.ivs.errors["DeletePlaybackKeyPair"] = outage()
     started_at = deployment.clock.at()
     commands.compromise(deployment.context(), key_id, (EAST,), include_standby=False)
     record = require_key(deployment.store.keys.list(), key_id)
@@ -120,7 +120,7 @@ def test_the_deletion_of_a_compromised_pair_is_retried(deployment: InMemoryDeplo
     deployment.slept.clear()
     wait_until_deleted(deployment.context(), key_id, (EAST,))
     assert deployment.slept == list(RETRY_PAUSES_SECONDS), "then it is left to the rotation leader"
-    deployment.ivs.refuse.clear()
+    deployment.ivs.errors.clear()
     wait_until_deleted(deployment.context(), key_id, (EAST,))
     (final,) = compromise_report(require_key(deployment.store.keys.list(), key_id), POLICY)
     assert final.deleted_at == final.valid_until == deployment.clock.at()

@@ -49,12 +49,12 @@ class Deployment:
             return SqlVault(self.store.engine, cipher)
         return KeyFiles(self._folder, cipher)
 
-    def context(self, wire: CrashPoint | None = None) -> rewrap.RewrapContext:
-        wire = wire or CrashPoint()
+    def context(self, crash_point: CrashPoint | None = None) -> rewrap.RewrapContext:
+        crash_point = crash_point or CrashPoint()
         return rewrap.RewrapContext(
-            vault=wire.around(self.vault(self.cipher)),
-            deployment=wire.around(self.store.deployment),
-            kek_registry=wire.around(self.store.kek_registry),
+            vault=crash_point.wrap(self.vault(self.cipher)),
+            deployment=crash_point.wrap(self.store.deployment),
+            kek_registry=crash_point.wrap(self.store.kek_registry),
             cipher=self.cipher,
             report=self.reports.append,
         )
@@ -153,7 +153,7 @@ def test_an_undecryptable_secret_delays_no_other_and_the_old_key_stays_registere
 def test_an_outage_of_kms_changes_nothing(migrated: Path, tmp_path: Path) -> None:
     kms = FakeKms()
     deployment = Deployment("files", migrated, tmp_path, current=kms)
-    kms.away = True
+    kms.unavailable = True
     with pytest.raises(WrappingKeyUnavailable):
         rewrap.rewrap(deployment.context())
     deployment.check_decryptable(SecretCipher(deployment.old))

@@ -93,10 +93,10 @@ def test_the_private_key_is_stored_until_all_pairs_are_deleted(deployment: InMem
     former = deployment.generate(EAST, WEST).id
     deployment.rotate(EAST, WEST)
     deployment.drain()
-    deployment.ivs.refuse[WEST] = outage()
+    deployment.ivs.errors[WEST] = outage()
     deployment.reconcile(EAST, WEST)
     assert former in deployment.vault.key_ids()
-    del deployment.ivs.refuse[WEST]
+    del deployment.ivs.errors[WEST]
     deployment.reconcile(EAST, WEST)
     assert former not in deployment.vault.key_ids()
     deployment.check_settled(EAST, WEST)
@@ -174,7 +174,7 @@ def test_in_a_full_region_no_key_is_generated_or_imported(deployment: InMemoryDe
     for _ in range(2):
         with pytest.raises(KeyPairQuotaReached):
             deployment.generate()
-    assert not deployment.ivs.asked("ImportPlaybackKeyPair")
+    assert not deployment.ivs.requests_of("ImportPlaybackKeyPair")
     assert not deployment.store.keys.list(), "no key is generated without a free slot"
     del deployment.ivs.pairs[foreign[0]]
     deployment.generate()
@@ -190,7 +190,7 @@ def test_foreign_pairs_are_counted_and_never_changed(deployment: InMemoryDeploym
         deployment.drain()
         deployment.rotate()
     assert set(foreign) <= deployment.ivs.pairs.keys()
-    assert not [r for r in deployment.ivs.asked("DeletePlaybackKeyPair") if r["arn"] in foreign]
+    assert not [r for r in deployment.ivs.requests_of("DeletePlaybackKeyPair") if r["arn"] in foreign]
 
 
 @pytest.mark.parametrize("lost", ["before", "after"])
@@ -201,7 +201,7 @@ def test_an_import_with_a_lost_response_is_found_and_not_repeated(deployment: In
     deployment.check_always()
     record = deployment.generate()
     assert [pair["tags"][KEY_TAG] for pair in deployment.ivs.pairs.values()] == [record.id]
-    assert len(deployment.ivs.asked("ImportPlaybackKeyPair")) == (2 if lost == "before" else 1)
+    assert len(deployment.ivs.requests_of("ImportPlaybackKeyPair")) == (2 if lost == "before" else 1)
     deployment.check_settled(EAST)
 
 

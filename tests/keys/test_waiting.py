@@ -75,12 +75,12 @@ def test_an_outage_of_ivs_for_the_command_does_not_affect_the_leader(deployment:
     former = deployment.generate().id
 
     def act_as_leader() -> None:
-        deployment.ivs.refuse.clear()
+        deployment.ivs.errors.clear()
         deployment.reconcile()
-        deployment.ivs.refuse[EAST] = throttle()
+        deployment.ivs.errors[EAST] = throttle()
 
     command = Command(deployment, act_as_leader)
-    deployment.ivs.refuse[EAST] = throttle()
+    deployment.ivs.errors[EAST] = throttle()
     commands.rotate(command.context, [EAST], "a test")
     assert deployment.active() != former
 

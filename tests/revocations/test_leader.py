@@ -72,7 +72,7 @@ class Scenario:
         times = [at for at, name, _ in self.ivs.calls if name == operation]
         return max((sum(at <= other < at + 1 for other in times) for at in times), default=0)
 
-    def figures(self, name: str) -> dict[str, float]:
+    def samples(self, name: str) -> dict[str, float]:
         lines = self.metrics.render().decode().splitlines()
         return {line.split('"')[1]: float(line.split()[-1]) for line in lines if line.startswith(f"{name}{{")}
 
@@ -223,8 +223,8 @@ def test_an_ivs_outage_is_reported_and_everything_is_delivered_afterwards(scenar
     assert 50 <= len(calls_before) <= 3600 / REMINDER_INTERVAL_SECONDS + 1
     assert {code for line in calls_before for code in line["codes"]} == {"ConnectionClosedError"}
     assert not [line for line in lines if "v1" in str(line).split("codes")[0]], "no viewer is logged"
-    assert scenario.figures("tokensvc_revocation_errors_total")["ConnectionClosedError"] >= 300
-    assert scenario.figures("tokensvc_revocations_total")["deferred"] >= 300
+    assert scenario.samples("tokensvc_revocation_errors_total")["ConnectionClosedError"] >= 300
+    assert scenario.samples("tokensvc_revocations_total")["deferred"] >= 300
     scenario.ivs.faults.clear()
     with capture_logs() as lines:
         for _ in range(6):
@@ -234,7 +234,7 @@ def test_an_ivs_outage_is_reported_and_everything_is_delivered_afterwards(scenar
     assert 3540 <= recovered["seconds"] <= 3660
     assert scenario.dispatch.queued() == 0
     assert not first.problems
-    assert scenario.figures("tokensvc_revocations_total")["sent"] == 300
+    assert scenario.samples("tokensvc_revocations_total")["sent"] == 300
     check(scenario)
 
 
@@ -249,7 +249,7 @@ def test_a_permanent_error_is_counted_and_logged_once(scenario: Scenario) -> Non
             make_due(scenario.dispatch.store)
             scenario.run(2, first)
     assert scenario.dispatch.queued() == 0
-    assert scenario.figures("tokensvc_revocations_total")["failed"] == 5
+    assert scenario.samples("tokensvc_revocations_total")["failed"] == 5
     calls_before: list[Mapping[str, Any]] = [line for line in lines if "codes" in line]
     assert calls_before
     assert {code for line in calls_before for code in line["codes"]} == {"AccessDeniedException"}

@@ -35,7 +35,7 @@ from tokensvc.storage.store import Store
 ELSEWHERE = AccountRegion("123456789012", "eu-west-1")
 
 
-class Queue:
+class FakeQueue:
     """A queue whose backlogs a test sets; nothing in it is ever due."""
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Process:
     """One process's scheduler over such a queue."""
 
     def __init__(self, store: Store, leases: ManualLeases, clock: ManualClock) -> None:
-        self.queue = Queue()
+        self.queue = FakeQueue()
         self.clock = clock
         self.metrics = PrometheusMetrics()
         self.leaders: list[RevocationLeader] = []

@@ -156,7 +156,11 @@ def _serve(pipe: Connection, barrier: threading.Barrier, who: int) -> None:
 
 
 def _run(
-    contest: Callable[[Any, int, int], Any], subject: Any, who: int, race_round: int, wait_for_start: Callable[[], object]
+    contest: Callable[[Any, int, int], Any],
+    subject: Any,
+    who: int,
+    race_round: int,
+    wait_for_start: Callable[[], object],
 ) -> Outcome:
     wait_for_start()
     try:

@@ -35,14 +35,14 @@ def test_a_caller_is_found_as_it_was_added(store: Store, policy: CallerPolicy) -
     assert store.callers.list() == [added]
 
 
-def test_every_field_of_a_policy_is_kept(store: Store) -> None:
-    """`FULL` differs from the defaults everywhere, so that a field which is forgotten shows."""
+def test_every_field_of_a_policy_is_stored(store: Store) -> None:
+    """`FULL` differs from the defaults in every field, so a missing field shows."""
     for field in dataclasses.fields(CallerPolicy):
         assert getattr(FULL, field.name) != field.default
     assert store.callers.add("backend", FULL, secret("s1")).policy == FULL
 
 
-def test_a_name_is_taken_for_good(store: Store) -> None:
+def test_a_name_is_never_reused(store: Store) -> None:
     store.callers.add("backend", POLICY, secret("s1"))
     store.callers.disable("backend", AT)
     with pytest.raises(CallerExists):
@@ -74,7 +74,7 @@ def test_an_unknown_caller_is_not_found(store: Store) -> None:
         store.callers.rotate_secret("backend", "s1", secret("s2"), LATER)
 
 
-def test_rotation_keeps_the_old_secret_for_a_while(store: Store) -> None:
+def test_rotation_lets_the_old_secret_expire_later(store: Store) -> None:
     store.callers.add("backend", POLICY, secret("s1"))
     rotated = store.callers.rotate_secret("backend", "s1", secret("s2", LATER), LATER + timedelta(days=1))
     old = secret("s1")._replace(expires_at=LATER + timedelta(days=1))
@@ -82,27 +82,27 @@ def test_rotation_keeps_the_old_secret_for_a_while(store: Store) -> None:
     assert store.callers.get("backend") == rotated
 
 
-def test_a_third_secret_ends_the_first(store: Store) -> None:
+def test_a_third_secret_deletes_the_first(store: Store) -> None:
     store.callers.add("backend", POLICY, secret("s1"))
     store.callers.rotate_secret("backend", "s1", secret("s2"), LATER)
     rotated = store.callers.rotate_secret("backend", "s2", secret("s3"), LATER)
-    assert [kept.key_id for kept in rotated.secrets] == ["s3", "s2"]
+    assert [stored.key_id for stored in rotated.secrets] == ["s3", "s2"]
 
 
-def test_the_newest_secret_is_the_last_added_whatever_the_clocks_say(store: Store) -> None:
+def test_the_newest_secret_is_the_last_added_whatever_its_time(store: Store) -> None:
     store.callers.add("backend", POLICY, secret("s1", LATER))
     rotated = store.callers.rotate_secret("backend", "s1", secret("s2", AT), LATER)
-    assert [kept.key_id for kept in rotated.secrets] == ["s2", "s1"]
+    assert [stored.key_id for stored in rotated.secrets] == ["s2", "s1"]
 
 
-def test_rotation_never_prolongs_a_secret(store: Store) -> None:
+def test_rotation_never_extends_a_secret(store: Store) -> None:
     store.callers.add("backend", POLICY, secret("s1")._replace(expires_at=AT))
     rotated = store.callers.rotate_secret("backend", "s1", secret("s2"), LATER)
     assert rotated.secrets[1].expires_at == AT
 
 
 @pytest.mark.parametrize("expected", ["s1", "s3", "of another"])
-def test_a_rotation_from_another_secret_lost_a_race(store: Store, expected: str) -> None:
+def test_a_rotation_from_a_secret_that_is_not_the_newest_is_refused(store: Store, expected: str) -> None:
     store.callers.add("another", POLICY, secret("of another"))
     store.callers.add("backend", POLICY, secret("s1"))
     before = store.callers.rotate_secret("backend", "s1", secret("s2"), LATER)
@@ -111,14 +111,14 @@ def test_a_rotation_from_another_secret_lost_a_race(store: Store, expected: str)
     assert store.callers.get("backend") == before
 
 
-def test_a_caller_is_disabled_from_the_first_time_on(store: Store) -> None:
+def test_disabling_again_keeps_the_first_time(store: Store) -> None:
     store.callers.add("backend", POLICY, secret("s1"))
     assert store.callers.disable("backend", AT).disabled_at == AT
     assert store.callers.disable("backend", LATER).disabled_at == AT
     assert store.callers.list()[0].disabled_at == AT
 
 
-def test_a_caller_is_enabled_again_and_the_version_rises_once(store: Store) -> None:
+def test_enabling_again_changes_nothing(store: Store) -> None:
     store.callers.add("backend", POLICY, secret("s1"))
     store.callers.disable("backend", AT)
     before = store.versions.read().callers.number
@@ -141,12 +141,12 @@ def test_a_policy_of_an_older_version_gets_the_defaults(store: Store) -> None:
 
 
 def test_a_policy_of_a_newer_version_is_refused(store: Store) -> None:
-    """What is unknown here may forbid something."""
+    """An unknown member may forbid something."""
     store.callers.add("backend", FULL, secret("s1"))
     write_policy(store, {"channels": ["*"], "only_on_weekdays": True})
-    kept = store.callers.get("backend")
-    assert kept.policy == DENY_ALL
-    assert "newer version" in kept.damage
+    stored = store.callers.get("backend")
+    assert stored.policy == DENY_ALL
+    assert "newer version" in stored.damage
 
 
 def test_no_digest_shows_in_a_repr(store: Store) -> None:

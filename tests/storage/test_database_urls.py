@@ -1,4 +1,4 @@
-"""A database URL is shown, and its target described, without any of its secrets."""
+"""Masking of database URLs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PASSWORD = "hunter2"
         ("sqlite://", "sqlite://"),
     ],
 )
-def test_only_what_may_be_secret_is_masked(url: str, shown: str) -> None:
+def test_only_possible_secrets_are_masked(url: str, shown: str) -> None:
     assert masked(url) == shown
     assert PASSWORD not in masked(url)
 
@@ -52,5 +52,5 @@ def test_only_what_may_be_secret_is_masked(url: str, shown: str) -> None:
         "",
     ],
 )
-def test_a_url_whose_parts_cannot_be_told_apart_is_masked_whole(url: str) -> None:
+def test_an_ambiguous_url_is_masked_completely(url: str) -> None:
     assert masked(url) == "***"

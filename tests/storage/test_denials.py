@@ -1,4 +1,4 @@
-"""Contract of `Denials`."""
+"""Contract of `DenialStore`."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def in_force(store: Store, *patterns: str) -> list[Denial]:
     return store.denials.in_force(patterns or EVERYONE, limit=100)
 
 
-def everything(store: Store, limit: int = 1000) -> list[RestrictionRow]:
-    """All rows, page by page, as a worker reads them."""
+def all_rows(store: Store, limit: int = 1000) -> list[RestrictionRow]:
+    """All rows, read page by page like a worker does."""
     rows: list[RestrictionRow] = []
     page = store.denials.changed_since(Position(), limit)
     while page.rows:
@@ -44,44 +44,44 @@ def test_a_denial_is_found_as_it_was_added(store: Store) -> None:
     assert abs(added.created_at - before) < timedelta(seconds=5)
     assert re.fullmatch("[0-9a-f]{32}", added.id)
     assert in_force(store) == [added]
-    assert everything(store) == [(viewer_digest(CHANNEL, "v"), ViewerRestriction(FAR, 0), 1)]
+    assert all_rows(store) == [(viewer_digest(CHANNEL, "v"), ViewerRestriction(FAR, 0), 1)]
 
 
-def test_denials_are_answered_in_the_order_that_they_were_asked_for_in(store: Store) -> None:
+def test_added_denials_are_returned_in_the_requested_order(store: Store) -> None:
     added = store.denials.add("backend", [denial("b"), denial("a"), denial("b")])
     assert [d.digest for d in added] == [viewer_digest(CHANNEL, name) for name in "bab"]
     assert len(in_force(store)) == 2
 
 
-def test_the_later_end_stays(store: Store) -> None:
+def test_the_denial_that_ends_later_stays(store: Store) -> None:
     [first] = store.denials.add("one", [denial("v", FAR, reason="long")])
     assert store.denials.add("two", [denial("v", FAR - 60, reason="short")]) == [first]
-    assert len(everything(store)) == store.versions.read().denials.number == 1
+    assert len(all_rows(store)) == store.versions.read().denials.number == 1
     [longer] = store.denials.add("two", [denial("v", FAR + 60, reason="longer")])
     assert (longer.until, longer.reason, longer.caller) == (first.until + timedelta(minutes=1), "longer", "two")
     assert longer.id == first.id
 
 
-def test_a_denial_that_is_over_is_not_shown(store: Store) -> None:
+def test_an_expired_denial_is_not_listed(store: Store) -> None:
     [added] = store.denials.add("backend", [denial("v", int(time.time()) - 1)])
     assert in_force(store) == []
     with pytest.raises(DenialNotFound):
         store.denials.remove(added.id, EVERYONE)
 
 
-def test_a_removed_denial_is_over_and_every_worker_hears(store: Store) -> None:
+def test_a_removed_denial_ends_and_is_reported_as_a_change(store: Store) -> None:
     [added] = store.denials.add("backend", [denial("v")])
     store.denials.remove(added.id, EVERYONE)
     assert in_force(store) == []
-    assert everything(store) == [(viewer_digest(CHANNEL, "v"), ViewerRestriction(0, 0), 2)]
+    assert all_rows(store) == [(viewer_digest(CHANNEL, "v"), ViewerRestriction(0, 0), 2)]
     with pytest.raises(DenialNotFound):
         store.denials.remove(added.id, EVERYONE)
     store.denials.add("backend", [denial("v")])
     assert len(in_force(store)) == 1
 
 
-def test_an_id_is_random_and_of_one_denial_alone(store: Store) -> None:
-    """Nothing of it can be searched for a viewer, and a removal that is repeated ends no later denial."""
+def test_an_id_is_random_and_belongs_to_one_denial(store: Store) -> None:
+    """An id reveals no viewer, and repeating a removal ends no later denial."""
     [first] = store.denials.add("backend", [denial("v")])
     store.denials.remove(first.id, EVERYONE)
     [second] = store.denials.add("backend", [denial("v")])
@@ -89,9 +89,9 @@ def test_an_id_is_random_and_of_one_denial_alone(store: Store) -> None:
     with pytest.raises(DenialNotFound):
         store.denials.remove(first.id, EVERYONE)
     assert in_force(store) == [second]
-    [over] = store.denials.add("backend", [denial("w", int(time.time()) - 1)])
+    [expired] = store.denials.add("backend", [denial("w", int(time.time()) - 1)])
     [after] = store.denials.add("backend", [denial("w")])
-    assert over.id != after.id
+    assert expired.id != after.id
 
 
 def test_removing_a_denial_keeps_the_minimum_version(store: Store) -> None:
@@ -100,12 +100,12 @@ def test_removing_a_denial_keeps_the_minimum_version(store: Store) -> None:
     )
     [denied] = in_force(store)
     store.denials.remove(denied.id, EVERYONE)
-    [row] = everything(store)
+    [row] = all_rows(store)
     assert row.restriction[:2] == (0, accepted.version + 1)
 
 
 @pytest.mark.parametrize("patterns", [(OTHER,), (), ("arn:aws:ivs:us-east-1:*:channel/A",)], ids=str)
-def test_another_tenants_denials_are_neither_shown_nor_removed(store: Store, patterns: tuple[str, ...]) -> None:
+def test_denials_of_other_tenants_are_neither_listed_nor_removed(store: Store, patterns: tuple[str, ...]) -> None:
     added = store.denials.add("backend", [denial("v"), denial("v", where=ALL_CHANNELS)])
     assert store.denials.in_force(patterns, limit=9) == []
     for theirs in added:
@@ -114,29 +114,29 @@ def test_another_tenants_denials_are_neither_shown_nor_removed(store: Store, pat
     assert len(in_force(store)) == 2
 
 
-def test_one_in_all_channels_is_for_who_may_have_all(store: Store) -> None:
+def test_a_denial_in_all_channels_requires_the_pattern_for_all(store: Store) -> None:
     [everywhere] = store.denials.add("backend", [denial("v", where=ALL_CHANNELS)])
     assert in_force(store, "arn:aws:ivs:*:*:channel/*") == []
     assert [found.channel for found in in_force(store)] == [ALL_CHANNELS]
     store.denials.remove(everywhere.id, EVERYONE)
 
 
-def test_one_viewers_denials_are_found_by_their_digests(store: Store) -> None:
+def test_denials_are_found_by_digest(store: Store) -> None:
     store.denials.add("backend", [denial("v"), denial("v", where=OTHER), denial("w")])
-    wanted = [viewer_digest(where, "v") for where in (CHANNEL, OTHER, ALL_CHANNELS)]
-    found = store.denials.in_force(EVERYONE, limit=9, digests=wanted)
-    assert {d.digest for d in found} == set(wanted[:2])
+    digests = [viewer_digest(where, "v") for where in (CHANNEL, OTHER, ALL_CHANNELS)]
+    found = store.denials.in_force(EVERYONE, limit=9, digests=digests)
+    assert {d.digest for d in found} == set(digests[:2])
     assert store.denials.in_force(EVERYONE, limit=9, digests=[]) == []
 
 
-def test_denials_of_one_channel_or_of_all_are_found_by_it(store: Store) -> None:
+def test_denials_are_found_by_channel(store: Store) -> None:
     store.denials.add("backend", [denial("v"), denial("w", where=OTHER), denial("x", where=ALL_CHANNELS)])
     for where in (CHANNEL, OTHER, ALL_CHANNELS):
         assert [found.channel for found in store.denials.in_force(EVERYONE, limit=9, channel=where)] == [where]
     assert store.denials.in_force((OTHER,), limit=9, channel=CHANNEL) == []
 
 
-def test_pages_show_every_denial_once_newest_first(store: Store) -> None:
+def test_paging_returns_each_denial_once_newest_first(store: Store) -> None:
     for batch in ("abc", "de", "f"):
         store.denials.add("backend", [denial(name) for name in batch])
     seen: list[Denial] = []
@@ -164,14 +164,14 @@ patterns = st.lists(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(shown=patterns)
-def test_what_is_shown_is_what_the_policy_allows(store: Store, shown: list[str]) -> None:
-    """The databases' own matching, upper and lower case included, agrees with `CallerPolicy`."""
+def test_listed_denials_are_those_that_the_policy_allows(store: Store, shown: list[str]) -> None:
+    """Pattern matching in both databases, including upper and lower case, agrees with `CallerPolicy`."""
     store.denials.add("backend", [denial("v", where=where) for where in [*CHANNELS, ALL_CHANNELS]])
     found = {d.channel for d in store.denials.in_force(shown, limit=99)}
     assert found == {where for where in [*CHANNELS, ALL_CHANNELS] if CallerPolicy(tuple(shown)).allows_channel(where)}
 
 
-def test_a_page_never_cuts_a_number_in_two(store: Store) -> None:
+def test_a_page_never_splits_a_change_number(store: Store) -> None:
     store.denials.add("backend", [denial(f"a{number}") for number in range(7)])
     store.denials.add("backend", [denial("b")])
     assert [row.number for row in store.denials.changed_since(Position(0), 3).rows] == [1] * 7
@@ -179,27 +179,27 @@ def test_a_page_never_cuts_a_number_in_two(store: Store) -> None:
     assert store.denials.changed_since(Position(2), 3).rows == []
 
 
-def test_many_at_once_take_few_statements(store: Store) -> None:
+def test_adding_many_denials_takes_few_statements(store: Store) -> None:
     with counted(store.engine) as statements:
         store.denials.add("backend", [denial(f"v{number}") for number in range(1_000)])
     assert len(statements) <= 10
-    assert len(everything(store, 100)) == 1_000
+    assert len(all_rows(store, 100)) == 1_000
 
 
-def test_only_what_matters_to_nobody_any_more_is_pruned(store: Store) -> None:
-    """A removed one is kept as long as it would have lasted: a worker that has not heard holds it still."""
+def test_only_expired_rows_are_pruned(store: Store) -> None:
+    """A removed denial stays until it would have expired, since a stale worker may still have it."""
     now = int(time.time())
-    store.denials.add("backend", [denial("over", now - 100), denial("removed", now + 100), denial("holds", now + 100)])
+    store.denials.add("backend", [denial("expired", now - 100), denial("removed", now + 100), denial("in force", now + 100)])
     [removed] = [d for d in in_force(store) if d.digest == viewer_digest(CHANNEL, "removed")]
     store.denials.remove(removed.id, EVERYONE)
     store.revocations.accept(
-        "backend", [revocation("r", "over", deny_seconds=0)], Priority.INTERACTIVE, MAX_STALENESS_SECONDS
+        "backend", [revocation("r", "expired", deny_seconds=0)], Priority.INTERACTIVE, MAX_STALENESS_SECONDS
     )
     store.denials.add("backend", [denial("old", now - 100)])
     assert store.denials.prune(datetime.fromtimestamp(now, UTC), 10) == 1
-    assert {row.digest for row in everything(store)} == {
-        viewer_digest(CHANNEL, v) for v in ("over", "removed", "holds")
+    assert {row.digest for row in all_rows(store)} == {
+        viewer_digest(CHANNEL, v) for v in ("expired", "removed", "in force")
     }
     later = datetime.fromtimestamp(now + 101, UTC)
     assert [store.denials.prune(later, 1) for _ in range(3)] == [1, 1, 0]
-    assert [row.digest for row in everything(store)] == [viewer_digest(CHANNEL, "over")]
+    assert [row.digest for row in all_rows(store)] == [viewer_digest(CHANNEL, "expired")]

@@ -1,4 +1,4 @@
-"""The way to a database: what each transaction promises."""
+"""Engines and transactions on both databases."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tokensvc.storage.engine import make_engine, read_transaction, write_transac
 from tokensvc.storage.schema import leases, metadata, versions
 from tokensvc.storage.store import Store, open_store, store_for_engine
 
-NO_SUCH_PLACE = "postgresql://user:hunter2@127.0.0.1:1/nowhere"
+UNREACHABLE = "postgresql://user:hunter2@127.0.0.1:1/nowhere"
 
 
 def count(engine: sa.Engine) -> int:
@@ -31,13 +31,13 @@ def add_lease(connection: sa.Connection, name: str) -> None:
     connection.execute(sa.insert(leases).values(name=name, holder="", expires_at=0))
 
 
-def test_a_block_that_ends_well_is_kept(store: Store) -> None:
+def test_a_block_is_committed_at_its_end(store: Store) -> None:
     with write_transaction(store.engine) as connection:
         add_lease(connection, "a")
     assert count(store.engine) == 1
 
 
-def test_a_block_that_raises_is_undone(store: Store) -> None:
+def test_a_block_that_raises_is_rolled_back(store: Store) -> None:
     def fail() -> None:
         with write_transaction(store.engine) as connection:
             add_lease(connection, "a")
@@ -48,8 +48,8 @@ def test_a_block_that_raises_is_undone(store: Store) -> None:
     assert count(store.engine) == 0
 
 
-def test_a_reading_block_sees_one_state(store: Store) -> None:
-    """However many queries it makes, and whatever is written meanwhile."""
+def test_a_read_transaction_sees_one_state(store: Store) -> None:
+    """Whatever is written between its queries."""
     query = sa.select(sa.func.count()).select_from(leases)
     with read_transaction(store.engine) as connection:
         assert connection.execute(query).scalar() == 0
@@ -58,13 +58,13 @@ def test_a_reading_block_sees_one_state(store: Store) -> None:
     assert count(store.engine) == 1
 
 
-def test_reading_is_not_kept_waiting_by_writing(store: Store) -> None:
+def test_a_writer_does_not_block_readers(store: Store) -> None:
     with write_transaction(store.engine) as connection:
         add_lease(connection, "a")
         assert count(store.engine) == 0
 
 
-def test_reading_on_postgresql_cannot_write(postgres_url: str) -> None:
+def test_a_read_transaction_cannot_write_on_postgresql(postgres_url: str) -> None:
     store = open_store(postgres_url)
     with pytest.raises(StoreUnavailable, match="read-only"), read_transaction(store.engine) as connection:
         add_lease(connection, "a")
@@ -72,29 +72,29 @@ def test_reading_on_postgresql_cannot_write(postgres_url: str) -> None:
     store.close()
 
 
-def test_a_sqlite_writer_is_alone_from_its_first_moment(sqlite_url: str) -> None:
-    """BEGIN IMMEDIATE: nobody finds out at the end that another was faster."""
+def test_a_sqlite_write_transaction_excludes_other_writers_from_its_start(sqlite_url: str) -> None:
+    """BEGIN IMMEDIATE, so a conflict shows at the start and not at the commit."""
     first, second = open_store(sqlite_url), open_store(sqlite_url, timeout_seconds=0.05)
     with (
         write_transaction(first.engine),
         pytest.raises(StoreUnavailable, match="locked"),
         write_transaction(second.engine),
     ):
-        pytest.fail("two were writing")
+        pytest.fail("two write transactions at once")
     assert second.leases.acquire("a", "b", 60)
     first.close()
     second.close()
 
 
 @pytest.mark.parametrize(("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)])
-def test_sqlite_is_set_to_lose_nothing(sqlite_url: str, pragma: str, value: object) -> None:
+def test_sqlite_is_configured_for_durability(sqlite_url: str, pragma: str, value: object) -> None:
     engine = make_engine(sqlite_url)
     with read_transaction(engine) as connection:
         assert connection.exec_driver_sql(f"PRAGMA {pragma}").scalar() == value
     engine.dispose()
 
 
-def test_a_sqlite_file_is_its_owners_alone(tmp_path: Path) -> None:
+def test_a_sqlite_file_is_accessible_to_its_owner_only(tmp_path: Path) -> None:
     engine = make_engine(f"sqlite:///{tmp_path}/new.db")
     with write_transaction(engine) as connection:
         connection.exec_driver_sql("CREATE TABLE t (x)")
@@ -103,7 +103,7 @@ def test_a_sqlite_file_is_its_owners_alone(tmp_path: Path) -> None:
     engine.dispose()
 
 
-def test_a_sqlite_path_may_hold_what_a_uri_may_not(tmp_path: Path) -> None:
+def test_a_sqlite_path_may_have_characters_that_are_special_in_uris(tmp_path: Path) -> None:
     engine = make_engine(sa.URL.create("sqlite", database=f"{tmp_path}/a b%20c#d?e.db").render_as_string())
     with write_transaction(engine) as connection:
         connection.exec_driver_sql("CREATE TABLE t (x)")
@@ -111,12 +111,12 @@ def test_a_sqlite_path_may_hold_what_a_uri_may_not(tmp_path: Path) -> None:
     engine.dispose()
 
 
-def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_directory_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreUnavailable, match="missing does not exist"):
         make_engine(f"sqlite:///{tmp_path}/missing/store.db")
 
 
-def test_a_store_is_never_made_by_opening_it(tmp_path: Path) -> None:
+def test_opening_never_creates_a_store(tmp_path: Path) -> None:
     with pytest.raises(StoreNotFound) as failed:
         open_store(f"sqlite:///{tmp_path}/store.db")
     assert "db upgrade" in failure_text(failed.value)
@@ -124,7 +124,7 @@ def test_a_store_is_never_made_by_opening_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
-def test_threads_take_turns_in_memory(url: str) -> None:
+def test_threads_share_an_in_memory_database(url: str) -> None:
     engine = make_engine(url)
     with write_transaction(engine) as connection:
         metadata.create_all(connection)
@@ -136,36 +136,36 @@ def test_threads_take_turns_in_memory(url: str) -> None:
     engine.dispose()
 
 
-def test_a_turn_in_memory_is_not_waited_for_for_ever() -> None:
+def test_waiting_for_an_in_memory_database_times_out() -> None:
     engine = make_engine("sqlite://", timeout_seconds=0.05)
     with write_transaction(engine), pytest.raises(StoreUnavailable, match="locked"), read_transaction(engine):
-        pytest.fail("two had their turn")
+        pytest.fail("two transactions at once")
     engine.dispose()
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
-def test_postgresql_has_three_names(postgres_url: str, scheme: str) -> None:
+def test_postgresql_has_three_url_schemes(postgres_url: str, scheme: str) -> None:
     store = open_store(postgres_url.replace("postgresql", scheme, 1))
     assert store.versions.read().keys.number == 0
     store.close()
 
 
 @pytest.mark.parametrize("url", ["", "nothing", "mysql://user:hunter2@host/db", "postgresql+asyncpg://u:hunter2@h/d"])
-def test_another_database_is_refused(url: str) -> None:
+def test_an_unsupported_database_is_refused(url: str) -> None:
     with pytest.raises(InvalidDatabaseUrl, match="must begin with sqlite:/// or postgresql://") as refused:
         make_engine(url)
     assert "hunter2" not in str(refused.value) + refused.value.detail
 
 
-def test_no_password_shows() -> None:
-    engine = make_engine(NO_SUCH_PLACE)
+def test_no_password_is_shown() -> None:
+    engine = make_engine(UNREACHABLE)
     with pytest.raises(StoreUnavailable) as failed, read_transaction(engine):
-        pytest.fail("there is nobody there")
+        pytest.fail("connected")
     assert "hunter2" not in repr(engine) + str(failed.value) + failed.value.detail
 
 
-@pytest.mark.parametrize(("url", "other"), [("sqlite://", "psycopg"), (NO_SUCH_PLACE, "sqlite3")])
-def test_the_other_databases_driver_is_not_loaded(url: str, other: str) -> None:
+@pytest.mark.parametrize(("url", "other"), [("sqlite://", "psycopg"), (UNREACHABLE, "sqlite3")])
+def test_the_driver_of_the_other_database_is_not_loaded(url: str, other: str) -> None:
     program = (
         "import sys\nfrom tokensvc.storage import store\n"
         f"store.make_engine({url!r}).dispose()\nprint({other!r} in sys.modules, 'alembic' in sys.modules)"

@@ -11,7 +11,7 @@ from tokensvc.storage.store import Store
 
 
 def expire(store: Store) -> None:
-    """Let every lease end now."""
+    """Make every lease expire now."""
     with write_transaction(store.engine) as connection:
         connection.execute(sa.update(schema.leases).values(expires_at=store.versions.read().now))
 
@@ -20,7 +20,7 @@ def test_a_free_lease_is_granted(store: Store) -> None:
     assert store.leases.acquire("rotation", "a", 60)
 
 
-def test_another_waits_until_it_ends(store: Store) -> None:
+def test_another_holder_gets_a_lease_after_it_expires(store: Store) -> None:
     store.leases.acquire("rotation", "a", 60)
     assert not store.leases.acquire("rotation", "b", 60)
     expire(store)
@@ -28,13 +28,13 @@ def test_another_waits_until_it_ends(store: Store) -> None:
     assert not store.leases.acquire("rotation", "a", 60)
 
 
-def test_a_lease_of_no_length_has_ended(store: Store) -> None:
+def test_a_lease_of_zero_seconds_has_expired(store: Store) -> None:
     assert store.leases.acquire("rotation", "a", 0)
     assert store.leases.acquire("rotation", "b", 60)
 
 
 @pytest.mark.parametrize("seconds", [0.5, 60, 86_400.25])
-def test_a_lease_runs_on_the_stores_clock(store: Store, seconds: float) -> None:
+def test_a_lease_uses_the_clock_of_the_store(store: Store, seconds: float) -> None:
     before = store.versions.read().now
     store.leases.acquire("rotation", "a", seconds)
     after = store.versions.read().now
@@ -43,24 +43,24 @@ def test_a_lease_runs_on_the_stores_clock(store: Store, seconds: float) -> None:
     assert before + seconds - 0.01 <= expires_at <= after + seconds + 0.01
 
 
-def test_the_holder_prolongs_it(store: Store) -> None:
+def test_the_holder_extends_its_lease(store: Store) -> None:
     store.leases.acquire("rotation", "a", 0)
     assert store.leases.acquire("rotation", "a", 60)
     assert not store.leases.acquire("rotation", "b", 60)
 
 
-def test_leases_are_apart(store: Store) -> None:
+def test_leases_are_independent(store: Store) -> None:
     store.leases.acquire("rotation", "a", 60)
     assert store.leases.acquire("channels", "b", 60)
 
 
-def test_the_holder_gives_it_up(store: Store) -> None:
+def test_the_holder_releases_its_lease(store: Store) -> None:
     store.leases.acquire("rotation", "a", 60)
     store.leases.release("rotation", "a")
     assert store.leases.acquire("rotation", "b", 60)
 
 
-def test_who_holds_it_is_seen_while_it_runs(store: Store) -> None:
+def test_the_holder_is_reported_until_the_lease_expires(store: Store) -> None:
     assert store.leases.held("rotation") is None
     store.leases.acquire("rotation", "a", 60)
     held = store.leases.held("rotation")
@@ -72,21 +72,21 @@ def test_who_holds_it_is_seen_while_it_runs(store: Store) -> None:
     assert store.leases.held("rotation") is None
 
 
-def test_nobody_gives_up_what_another_holds(store: Store) -> None:
+def test_only_the_holder_releases_a_lease(store: Store) -> None:
     store.leases.acquire("rotation", "a", 60)
     store.leases.release("rotation", "b")
     store.leases.release("never was", "b")
     assert not store.leases.acquire("rotation", "b", 60)
 
 
-def test_all_that_run_are_seen_by_how_their_names_begin(store: Store) -> None:
+def test_held_leases_are_found_by_prefix(store: Store) -> None:
     for name in ("dispatch:1:east", "dispatch:1:west", "rotation", "dispatchX"):
-        store.leases.acquire(name, f"who holds {name}", 60)
+        store.leases.acquire(name, f"holder of {name}", 60)
     store.leases.acquire("dispatch:1:north", "a", 0)
     held = store.leases.all_held("dispatch:")
-    assert {name: there.holder for name, there in held.items()} == {
-        "dispatch:1:east": "who holds dispatch:1:east",
-        "dispatch:1:west": "who holds dispatch:1:west",
+    assert {name: lease.holder for name, lease in held.items()} == {
+        "dispatch:1:east": "holder of dispatch:1:east",
+        "dispatch:1:west": "holder of dispatch:1:west",
     }
-    assert all(59 < there.seconds_left <= 60.01 for there in held.values())
-    assert store.leases.all_held("dispatch_") == {}, "a name is no pattern"
+    assert all(59 < lease.seconds_left <= 60.01 for lease in held.values())
+    assert store.leases.all_held("dispatch_") == {}, "a prefix is not a pattern"

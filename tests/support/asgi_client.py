@@ -28,7 +28,7 @@ class AsgiResponse:
 
 
 def scope_of(method: str = "POST", path: str = "/v1/tokens", **headers: str) -> dict[str, Any]:
-    """The scope of a request."""
+    """The ASGI scope of a request."""
     return {
         "type": "http",
         "method": method,
@@ -42,7 +42,7 @@ def scope_of(method: str = "POST", path: str = "/v1/tokens", **headers: str) -> 
     }
 
 
-def receiving(
+def make_receive(
     body: bytes | Sequence[bytes], then: Callable[[], object] = lambda: None
 ) -> Callable[[], Awaitable[Message]]:
     """A body in one part, or in several; `then` is called before the last part is received."""
@@ -71,7 +71,7 @@ async def request(
     async def send(message: Message) -> None:
         sent.append(message)
 
-    await app(scope, receive or receiving(body), send)
+    await app(scope, receive or make_receive(body), send)
     return AsgiResponse(sent)
 
 
@@ -82,7 +82,7 @@ def response_of(endpoint: Endpoint, scope: dict[str, Any] | None = None, body: A
     """An endpoint's response, or the error that it raises, as a response."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     context = RequestContext("request-1", kwargs.pop("started_at", 1000.0))
-    receive = kwargs.pop("receive", None) or receiving(content)
+    receive = kwargs.pop("receive", None) or make_receive(content)
 
     async def run() -> Response:
         return await endpoint(scope or scope_of(), receive, context)

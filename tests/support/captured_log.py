@@ -18,7 +18,7 @@ class CapturedLog(LogWriter):
         """What the next writes raise."""
         self.accepts: list[int] = []
         """How many bytes each of the next writes takes at most."""
-        super().__init__(self._take_bytes, _report, **options)
+        super().__init__(self._write_bytes, _report, **options)
 
     def start(self) -> None:
         """Does not start a thread."""
@@ -28,7 +28,7 @@ class CapturedLog(LogWriter):
         self.write_queued()
         return self.written.decode()
 
-    def _take_bytes(self, data: memoryview) -> int:
+    def _write_bytes(self, data: memoryview) -> int:
         if self.accepts:
             data = data[: self.accepts.pop(0)]
         elif self.fails_with:

@@ -15,7 +15,7 @@ from tokensvc.web.context import Respond
 from tokensvc.web.protocol import Protocol
 from tokensvc.web.server import make_server
 
-Seen = tuple[str, str, list[tuple[bytes, bytes]], bytes]
+RecordedRequest = tuple[str, str, list[tuple[bytes, bytes]], bytes]
 """Method, path, headers and body of a request."""
 
 
@@ -24,15 +24,15 @@ class Application:
     `/held` when `release` is set, `/fails-later` and then fails, and everything else with its whole body in hand."""
 
     def __init__(self) -> None:
-        self.seen: list[Seen] = []
-        self.took = 0
-        self.disconnected = 0
+        self.requests: list[RecordedRequest] = []
+        self.fast_path_count = 0
+        self.disconnects = 0
         self.failures = 0
         """Exceptions that came out of the application."""
         self.pause_before_body: Callable[[], object] = lambda: None
         """Called between the head of a response and its body."""
         self.release = asyncio.Event()
-        self._taken: list[tuple[Respond, bytes]] = []
+        self._pending: list[tuple[Respond, bytes]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -46,10 +46,10 @@ class Application:
         while more:
             message = await receive()
             if message["type"] == "http.disconnect":
-                self.disconnected += 1
+                self.disconnects += 1
                 return
             body, more = body + message.get("body", b""), message.get("more_body", False)
-        self.seen.append((scope["method"], scope["path"], list(scope["headers"]), body))
+        self.requests.append((scope["method"], scope["path"], list(scope["headers"]), body))
         if scope["path"] == "/held":
             await self.release.wait()
         status = 401 if scope["path"] == "/early" else 200
@@ -63,19 +63,19 @@ class Application:
     def handle_nowait(self, scope: Scope, body: bytes, respond: Respond) -> bool:
         if scope["path"] != "/quick" or body == b"slow":
             return False
-        self.seen.append((scope["method"], scope["path"], list(scope["headers"]), body))
-        self.took += 1
+        self.requests.append((scope["method"], scope["path"], list(scope["headers"]), body))
+        self.fast_path_count += 1
         if body == b"evil":
             respond(Response(403, body, (JSON,), "refused"), "id-1")
             return True
         asyncio.get_running_loop().call_soon(self.flush)
-        self._taken.append((respond, body))
+        self._pending.append((respond, body))
         return True
 
     def flush(self) -> None:
-        taken, self._taken = self._taken, []
-        for reply, body in taken:
-            reply(Response(201, body, (JSON,), "ok"), "id-1")
+        pending, self._pending = self._pending, []
+        for respond, body in pending:
+            respond(Response(201, body, (JSON,), "ok"), "id-1")
 
 
 class Connection(asyncio.Transport):
@@ -124,7 +124,7 @@ class Connection(asyncio.Transport):
         self.aborted = True
 
     @property
-    def is_over(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether the client will receive nothing more."""
         return self.closed or self.output_ended
 
@@ -134,7 +134,7 @@ class Connection(asyncio.Transport):
         return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+)", self.written)]
 
 
-def protocol_of(kind: type[Any], application: Application) -> tuple[Any, Connection]:
+def open_connection(kind: type[Any], application: Application) -> tuple[Any, Connection]:
     """A connection with this application, in the running loop."""
     state, connection = ServerState(), Connection()
     state.default_headers = [(b"date", b"today")]
@@ -148,13 +148,13 @@ def protocol_of(kind: type[Any], application: Application) -> tuple[Any, Connect
 def connected() -> tuple[Protocol, Connection, Application]:
     """A connection, its other end and its application."""
     application = Application()
-    protocol, connection = protocol_of(Protocol, application)
+    protocol, connection = open_connection(Protocol, application)
     return protocol, connection, application
 
 
-async def settle(turns: int = 40) -> None:
+async def run_until_idle(iterations: int = 40) -> None:
     """Run the event loop until nothing is ready."""
-    for _ in range(turns):
+    for _ in range(iterations):
         await asyncio.sleep(0)
 
 
@@ -164,12 +164,18 @@ async def feed(protocol: Any, connection: Connection, pieces: Iterable[bytes], *
         if not connection.closed:
             protocol.data_received(piece)
         if wait:
-            await settle()
+            await run_until_idle()
 
 
 def request(
     body: bytes = b"body", path: str = "/quick", more: bytes = b"", version: bytes = b"1.1", length: int | None = None
 ) -> bytes:
     """A POST with a Content-Length; `more` are whole header lines."""
-    said = len(body) if length is None else length
-    return b"POST %b HTTP/%b\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n%b" % (path.encode(), version, more, said, body)
+    declared = len(body) if length is None else length
+    return b"POST %b HTTP/%b\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n%b" % (
+        path.encode(),
+        version,
+        more,
+        declared,
+        body,
+    )

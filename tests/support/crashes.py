@@ -31,62 +31,62 @@ class CrashPoint:
         at: int | None = None,
         *,
         after: bool = False,
-        does: Callable[[], None] = crash,
-        each: Callable[[], None] = lambda: None,
+        callback: Callable[[], None] = crash,
+        after_each: Callable[[], None] = lambda: None,
     ) -> None:
         self.count = 0
         self._at = at
         self._after = after
-        self._does = does
-        self._each = each
-        """Called once each question has had its effect."""
+        self._action = callback
+        self._after_each = after_each
+        """Called after the effect of each call."""
 
-    def around(self, target: Any, *, reads: frozenset[str] = frozenset()) -> Any:
+    def wrap(self, target: Any, *, reads: frozenset[str] = frozenset()) -> Any:
         """The same object with every method call counted, except those that only read."""
-        return _Watched(self, target, reads)
+        return _Counted(self, target, reads)
 
-    def watched(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def wrap_function(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """The same function with every call counted."""
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            mine, self.count = self.count, self.count + 1
-            if mine == self._at and not self._after:
-                self._does()
+            number, self.count = self.count, self.count + 1
+            if number == self._at and not self._after:
+                self._action()
             response = function(*args, **kwargs)
-            self._each()
-            if mine == self._at and self._after:
-                self._does()
+            self._after_each()
+            if number == self._at and self._after:
+                self._action()
             return response
 
         return call
 
 
-class _Watched:
-    def __init__(self, wire: CrashPoint, target: Any, reads: frozenset[str]) -> None:
-        self._wire = wire
+class _Counted:
+    def __init__(self, crash_point: CrashPoint, target: Any, reads: frozenset[str]) -> None:
+        self._wire = crash_point
         self._target = target
         self._reads = reads
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._target, name)
-        watched = self._wire.watched(method)
+        counted = self._wire.wrap_function(method)
 
-        def ask(*args: Any, **kwargs: Any) -> Any:
-            question = args[1] if name == "call" else name  # IVS is asked by the name of an operation
-            return (method if question in self._reads else watched)(*args, **kwargs)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            operation = args[1] if name == "call" else name  # for IVS, the name of an API operation
+            return (method if operation in self._reads else counted)(*args, **kwargs)
 
-        return ask
+        return call
 
 
 class Before:
     """An object that runs an action before the first call of one of its methods."""
 
-    def __init__(self, target: Any, method: str, does: Callable[[], None]) -> None:
+    def __init__(self, target: Any, method: str, callback: Callable[[], None]) -> None:
         self._target = target
         self._method = method
-        self._does = [does]
+        self._action = [callback]
 
     def __getattr__(self, name: str) -> Any:
-        if name == self._method and self._does:
-            self._does.pop()()
+        if name == self._method and self._action:
+            self._action.pop()()
         return getattr(self._target, name)

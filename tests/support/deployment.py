@@ -26,7 +26,7 @@ from tests.support.processes import TOKENSVC, CommandResult, Process, environmen
 
 REGION = "us-east-1"
 ACCOUNTS = 24
-SEVERAL = """
+RUN_COMMANDS = """
 import json, os, sys
 from tokensvc.cli import main
 for line in sys.stdin:
@@ -36,12 +36,12 @@ for line in sys.stdin:
     sys.argv = ["tokensvc", *arguments]
     try:
         main()
-    except SystemExit as end:
-        print("ended with", end.code, file=sys.stderr, flush=True)
+    except SystemExit as exit:
+        print("exited with", exit.code, file=sys.stderr, flush=True)
     os.environ.clear()
     os.environ.update(before)
 """
-"""Several commands in one process, since most of a command's time is its start."""
+"""Runs several commands in one process, because most of a command's time is its start."""
 
 
 class LocalIvs:
@@ -92,7 +92,7 @@ def local_ivs(folder: Path) -> Iterator[LocalIvs]:
         *(f"--access-key={key}" for key in keys),
     ]
     with started([TOKENSVC, "ivs", "serve", *options], folder, environment(folder / "home"), "ivs") as process:
-        process.wait_until(info.exists, "it wrote its info")
+        process.wait_until(info.exists, "it writes its connection info")
         yield LocalIvs(process, json.loads(info.read_text()))
 
 
@@ -143,14 +143,14 @@ class Deployment:
     def run_all(self, *commands: tuple[list[str], dict[str, str]]) -> CommandResult:
         """Run several commands in turn, each with its settings, whatever their exit codes."""
         lines = [json.dumps((arguments, _prefixed(settings))) for arguments, settings in commands]
-        return run([sys.executable, "-c", SEVERAL], self.folder, self.environ, stdin="\n".join(lines))
+        return run([sys.executable, "-c", RUN_COMMANDS], self.folder, self.environ, stdin="\n".join(lines))
 
     def set_up(self, *options: str) -> str:
         """Create the store, an active key and a caller; return its API key."""
         add = ["callers", "add", "first", *(options or ("--all-channels",))]
-        said = self.run_all((["db", "upgrade"], {}), (["keys", "generate"], {}), (add, {}))
-        assert said.err.count("ended with 0") == 3, said.err
-        return next(word for word in said.out.split() if word.startswith("tsk_"))
+        result = self.run_all((["db", "upgrade"], {}), (["keys", "generate"], {}), (add, {}))
+        assert result.err.count("exited with 0") == 3, result.err
+        return next(word for word in result.out.split() if word.startswith("tsk_"))
 
     def add_caller(self, *options: str) -> str:
         """Add a caller; return its API key."""
@@ -158,11 +158,11 @@ class Deployment:
         return str(self.run("callers", "add", name, "--json", *(options or ("--all-channels",))).json["apiKey"])
 
     def add_caller_and_wait(self, service: Service, path: str, *scopes: str) -> str:
-        """A new caller for all channels, with these scopes, that the service has heard of, as that path shows; its API
-        key."""
+        """Add a caller for all channels with these scopes; wait until the service accepts it at that path; return its
+        API key."""
         api_key = self.add_caller("--all-channels", *(word for scope in scopes for word in ("--scope", scope)))
         with service.client(api_key) as client:
-            wait_until(lambda: client.get(path).status == 200, "the service has heard of the caller", 5)
+            wait_until(lambda: client.get(path).status == 200, "the service knows the caller", 5)
         return api_key
 
     def new_channel(self, **fields: object) -> Any:

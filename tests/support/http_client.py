@@ -57,9 +57,9 @@ class Client:
         self, method: str, path: str, body: bytes | str | None = None, headers: dict[str, str] | None = None
     ) -> Response:
         """Send a request unchanged."""
-        sent = self._headers | (headers or {})
-        got = self._pool.request(method, path, body=body, headers=sent, redirect=False)
-        return Response(got.status, got.headers, got.data)
+        all_headers = self._headers | (headers or {})
+        response = self._pool.request(method, path, body=body, headers=all_headers, redirect=False)
+        return Response(response.status, response.headers, response.data)
 
     def get(self, path: str) -> Response:
         return self.request("GET", path)
@@ -68,9 +68,9 @@ class Client:
         """Request one token."""
         return self.request("POST", "/v1/tokens", json.dumps(fields))
 
-    def request_batch(self, asks: list[Any]) -> Response:
+    def request_batch(self, requests: list[Any]) -> Response:
         """Request a batch of tokens."""
-        return self.request("POST", "/v1/tokens/batch", json.dumps({"requests": asks}))
+        return self.request("POST", "/v1/tokens/batch", json.dumps({"requests": requests}))
 
     def token(self, **fields: object) -> Any:
         """Request one token, which must be issued; return the response body."""
@@ -80,14 +80,14 @@ class Client:
 
 
 @contextmanager
-def of_each_worker(url: str, key: str, count: int) -> Iterator[dict[str, Client]]:
+def client_per_worker(url: str, key: str, count: int) -> Iterator[dict[str, Client]]:
     """Clients with keep-alive connections to that many different workers, by worker."""
     opened: list[Client] = []
     found: dict[str, Client] = {}
     ends_at = time.monotonic() + 10
     try:
         while len(found) < count:
-            assert time.monotonic() < ends_at, f"only {len(found)} of {count} workers response"
+            assert time.monotonic() < ends_at, f"only {len(found)} of {count} workers respond"
             opened.append(Client(url, key))
             found.setdefault(opened[-1].get("/livez").worker, opened[-1])
         yield found
@@ -98,18 +98,18 @@ def of_each_worker(url: str, key: str, count: int) -> Iterator[dict[str, Client]
 
 def fetch(url: str, headers: dict[str, str] | None = None) -> Response:
     """Request a URL once, as a player does."""
-    got = urllib3.request("GET", url, headers=headers, retries=False, timeout=30)
-    return Response(got.status, got.headers, got.data)
+    response = urllib3.request("GET", url, headers=headers, retries=False, timeout=30)
+    return Response(response.status, response.headers, response.data)
 
 
 class TimedRequest(NamedTuple):
     """One request under load."""
 
-    began_at: float
+    started_at: float
     finished_at: float
     status: int
     code: str
-    """The failure's code, or the transport's own words."""
+    """The error's code, or the transport's error text."""
     retry_after: str
 
 
@@ -117,28 +117,28 @@ class Load:
     """Callers that request tokens continuously until stopped."""
 
     def __init__(self) -> None:
-        self.asked: list[TimedRequest] = []
+        self.requests: list[TimedRequest] = []
         self._stopping = threading.Event()
 
-    def statuses(self, began_after: float = 0.0, began_before: float = float("inf")) -> set[int]:
+    def statuses(self, started_after: float = 0.0, started_before: float = float("inf")) -> set[int]:
         """The statuses of all requests that started in that time."""
-        return {a.status for a in self.asked if began_after <= a.began_at < began_before}
+        return {request.status for request in self.requests if started_after <= request.started_at < started_before}
 
     def stop(self) -> None:
         self._stopping.set()
 
-    def keep_asking(self, url: str, key: str, channel_arn: str, pause_seconds: float) -> None:
+    def request_continuously(self, url: str, key: str, channel_arn: str, pause_seconds: float) -> None:
         with Client(url, key) as client:
             while not self._stopping.wait(pause_seconds):
-                began_at = time.monotonic()
+                started_at = time.monotonic()
                 try:
                     response = client.request_token(channelArn=channel_arn, viewerId="under-load")
-                except HTTPError as problem:
-                    status, code, retry_after = 0, str(problem), ""
+                except HTTPError as error:
+                    status, code, retry_after = 0, str(error), ""
                 else:
                     status, retry_after = response.status, response.headers.get("retry-after", "")
                     code = "" if status == 201 else response.json["code"]
-                self.asked.append(TimedRequest(began_at, time.monotonic(), status, code, retry_after))
+                self.requests.append(TimedRequest(started_at, time.monotonic(), status, code, retry_after))
 
 
 @contextmanager
@@ -146,7 +146,7 @@ def load(url: str, key: str, channel_arn: str, *, callers: int = 4, pause_second
     """Request tokens while the block runs; the list of requests is complete after it."""
     running = Load()
     threads = [
-        threading.Thread(target=running.keep_asking, args=(url, key, channel_arn, pause_seconds), daemon=True)
+        threading.Thread(target=running.request_continuously, args=(url, key, channel_arn, pause_seconds), daemon=True)
         for _ in range(callers)
     ]
     for thread in threads:

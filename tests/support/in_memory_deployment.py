@@ -63,7 +63,7 @@ class InMemoryDeployment:
         self.reports: list[str] = []
         self.leader_problems: tuple[Problem, ...] = ()
         self.leases = ManualLeases(self.clock)
-        self.leads = True
+        self.is_leader = True
         self.damaged: frozenset[str] = frozenset()
         """Keys whose private half is damaged."""
         self.lost_arns: frozenset[str] = frozenset()
@@ -73,21 +73,21 @@ class InMemoryDeployment:
         self._numbers = itertools.count(1)
         self._key_numbers = itertools.count()
 
-    def context(self, wire: CrashPoint | None = None) -> KeysContext:
-        wire = wire or CrashPoint()
+    def context(self, crash_point: CrashPoint | None = None) -> KeysContext:
+        crash_point = crash_point or CrashPoint()
         return KeysContext(
-            keys=wire.around(self.store.keys, reads=READS),
-            deployment=wire.around(self.store.deployment, reads=READS),
-            journal=wire.around(self.store.journal, reads=READS),
-            rotations=wire.around(self.store.rotations, reads=READS),
-            vault=wire.around(self.vault, reads=READS),
-            control_plane=wire.around(self.ivs, reads=READS),
+            keys=crash_point.wrap(self.store.keys, reads=READS),
+            deployment=crash_point.wrap(self.store.deployment, reads=READS),
+            journal=crash_point.wrap(self.store.journal, reads=READS),
+            rotations=crash_point.wrap(self.store.rotations, reads=READS),
+            vault=crash_point.wrap(self.vault, reads=READS),
+            control_plane=crash_point.wrap(self.ivs, reads=READS),
             clock=self.clock,
-            sleep=wire.watched(self._sleep),
+            sleep=crash_point.wrap_function(self._sleep),
             new_id=lambda: f"k{next(self._numbers)}",
             new_key=self.new_key,
             max_staleness_seconds=lambda: self.policy.max_staleness_seconds,
-            acquire_lease=lambda: self.leads,
+            acquire_lease=lambda: self.is_leader,
             release_lease=lambda: None,
             leader_problems=lambda: self.leader_problems,
             absences=self.absences,
@@ -116,7 +116,7 @@ class InMemoryDeployment:
     def generate(self, *regions: str) -> KeyRecord:
         return commands.generate(self.context(), regions or (EAST,))
 
-    def lose_pair(self, key_id: str) -> None:
+    def delete_in_ivs(self, key_id: str) -> None:
         """Delete a key's pairs in IVS, as after a restore of the store."""
         arns = {there.arn for record in self.store.keys.list() if record.id == key_id for there in record.placements}
         self.lost_arns |= arns
@@ -128,7 +128,7 @@ class InMemoryDeployment:
         self.damaged |= {key_id}
         assert self.vault.replace(key_id, self.vault.read_envelope(key_id), b"junk")
 
-    def bring(self, region: str) -> KeyRecord:
+    def import_and_activate(self, region: str) -> KeyRecord:
         """An imported key that is active in this region only."""
         record = import_key(self.context(), self.new_key(), [region])
         self.clock.advance(self.policy.propagation_seconds)

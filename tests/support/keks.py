@@ -24,31 +24,31 @@ class FakeKms:
 
     def __init__(self, name: str = "kms:one") -> None:
         self.name = name
-        self.away = False
-        self.opened = 0
-        self.refused = 0
+        self.unavailable = False
+        self.decryptions = 0
+        self.failed_calls = 0
         self._made: dict[bytes, bytes] = {}
 
     def generate_data_key(self) -> tuple[DerivedKeys, bytes]:
-        """The wrapping for one new secret, and its data key."""
-        self._require_here()
+        """Keys for one new secret, and their encrypted data key."""
+        self._require_available()
         encrypted, plain = secrets.token_bytes(40), secrets.token_bytes(32)
         self._made[encrypted] = plain
         return DerivedKeys.of_data_key(plain), encrypted
 
     def decrypt_data_key(self, data_key: bytes) -> DerivedKeys:
-        """The wrapping of a secret."""
-        self._require_here()
-        self.opened += 1
+        """The keys of a secret, from its encrypted data key."""
+        self._require_available()
+        self.decryptions += 1
         if data_key not in self._made:
-            raise InvalidKey("this data key is another's")
+            raise InvalidKey("this data key belongs to another wrapping key")
         return DerivedKeys.of_data_key(self._made[data_key])
 
-    def _require_here(self) -> None:
-        if self.away:
-            self.refused += 1
+    def _require_available(self) -> None:
+        if self.unavailable:
+            self.failed_calls += 1
             raise WrappingKeyUnavailable(f"{self.name} does not respond")
 
 
 CIPHER = SecretCipher(passphrase())
-"""What most tests wrap with."""
+"""The cipher of most tests."""

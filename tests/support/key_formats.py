@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 from tokensvc.errors import TokensvcError
 from tokensvc.jose.keypair import PrivateKey
 
-STRANGERS: dict[str, PrivateKeyTypes] = {
+UNSUPPORTED_KEYS: dict[str, PrivateKeyTypes] = {
     "secp256r1": ec.generate_private_key(ec.SECP256R1()),
     "secp521r1": ec.generate_private_key(ec.SECP521R1()),
     "secp256k1": ec.generate_private_key(ec.SECP256K1()),
@@ -47,10 +47,10 @@ def same(one: PrivateKey, other: PrivateKey) -> bool:
     return one.private_numbers() == other.private_numbers()
 
 
-def shows_nothing(failure: TokensvcError, pem: bytes) -> bool:
+def leaks_nothing(error: TokensvcError, pem: bytes) -> bool:
     """Check that the error contains no line of the PEM's body."""
-    said = f"{failure.message} {failure.detail} {failure!r} {failure.__cause__} {failure.__suppress_context__}"
-    return not any(line.decode("latin-1") in said for line in pem.split() if len(line) > 20)
+    text = f"{error.message} {error.detail} {error!r} {error.__cause__} {error.__suppress_context__}"
+    return not any(line.decode("latin-1") in text for line in pem.split() if len(line) > 20)
 
 
 def certificate(key: PrivateKey) -> bytes:
@@ -59,7 +59,7 @@ def certificate(key: PrivateKey) -> bytes:
     return builder.sign(key, hashes.SHA384()).public_bytes(Encoding.PEM)
 
 
-def request(key: PrivateKey) -> bytes:
+def certificate_request(key: PrivateKey) -> bytes:
     return x509.CertificateSigningRequestBuilder(x509.Name([])).sign(key, hashes.SHA384()).public_bytes(Encoding.PEM)
 
 
@@ -76,11 +76,11 @@ def jwk(key: PrivateKey) -> dict[str, str]:
     """The key as jose libraries write it."""
     numbers = key.private_numbers()
     members = {"x": numbers.public_numbers.x, "y": numbers.public_numbers.y, "d": numbers.private_value}
-    spelled = {name: base64.urlsafe_b64encode(n.to_bytes(48, "big")).decode() for name, n in members.items()}
-    return {"kty": "EC", "crv": "P-384", **spelled}
+    encoded = {name: base64.urlsafe_b64encode(n.to_bytes(48, "big")).decode() for name, n in members.items()}
+    return {"kty": "EC", "crv": "P-384", **encoded}
 
 
-def swapped(key: PrivateKey, other: PrivateKey, encoded: bytes) -> bytes:
+def with_other_public_key(key: PrivateKey, other: PrivateKey, encoded: bytes) -> bytes:
     """The same DER with the public key of another key."""
     mine, others = (k.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint) for k in (key, other))
     assert mine in encoded

@@ -26,9 +26,9 @@ class ManualLeases:
 
     def held(self, name: str) -> HeldLease | None:
         holder, until = self._held.get(name, ("", 0.0))
-        left = until - self._clock.now()
-        return HeldLease(holder, left) if left > 0 else None
+        remaining = until - self._clock.now()
+        return HeldLease(holder, remaining) if remaining > 0 else None
 
     def all_held(self, prefix: str) -> dict[str, HeldLease]:
         held = {name: self.held(name) for name in self._held if name.startswith(prefix)}
-        return {name: there for name, there in held.items() if there is not None}
+        return {name: lease for name, lease in held.items() if lease is not None}

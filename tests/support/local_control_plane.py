@@ -27,25 +27,25 @@ from tokensvc.local_ivs.revocations import revoked_version
 from tokensvc.local_ivs.service import LocalIvs
 from tokensvc.local_ivs.storage import SqliteResourceStore
 
-PLACE = AccountRegion("123456789012", "us-west-2")
+ACCOUNT_REGION = AccountRegion("123456789012", "us-west-2")
 
 
-class LocalPlane:
+class LocalControlPlane:
     """One account of the local IVS."""
 
     def __init__(self, clock: ManualClock) -> None:
         self.faults = Faults()
         self.entry_errors: tuple[float, str] = (0.0, "")
-        """How often an entry of a batch is refused, and with which code."""
-        self.refuse: dict[str, ControlPlaneError] = {}
-        """By operation, what every call to it gets."""
-        self.meanwhile: Callable[[], object] = lambda: None
-        """What somebody else does while a call is under way."""
+        """The probability that an entry of a batch fails, and its error code."""
+        self.errors: dict[str, ControlPlaneError] = {}
+        """By operation, the error of every call to it."""
+        self.during_call: Callable[[], object] = lambda: None
+        """What others do during a call."""
         self.calls: list[tuple[float, str, int]] = []
         """When which operation was called, for how many viewers."""
         self.outcomes: Counter[str] = Counter()
-        """`ok`, or the failure's code."""
-        self.told: Counter[str] = Counter()
+        """`ok`, or the error code."""
+        self.delivered: Counter[str] = Counter()
         """How often each viewer reached the local IVS."""
         self._clock = clock
         self._resources = SqliteResourceStore(":memory:")
@@ -57,14 +57,14 @@ class LocalPlane:
             page_secret=b"a secret of pages",
             rate_limiter=OperationRateLimiter(),
         )
-        self._dice = random.Random(7)
+        self._random = random.Random(7)
 
     def close(self) -> None:
         self._resources.close()
 
     def channel(self) -> str:
         """Create a channel; return its ARN."""
-        return str(self._ivs.call(PLACE, "CreateChannel", {}, "")["channel"]["arn"])
+        return str(self._ivs.call(ACCOUNT_REGION, "CreateChannel", {}, "")["channel"]["arn"])
 
     def revoked(self, channel: str, viewer: str) -> int:
         """The highest revoked version; negative if none was revoked."""
@@ -76,44 +76,44 @@ class LocalPlane:
         self.calls.append((self._clock.monotonic(), operation, len(entries)))
         try:
             response = self._call(region, operation, request)
-        except ControlPlaneError as failure:
-            self.outcomes[failure.ivs_code] += 1
+        except ControlPlaneError as error:
+            self.outcomes[error.ivs_code] += 1
             raise
         self.outcomes["ok"] += 1
         return response
 
     def _call(self, region: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        self.meanwhile()
-        if operation in self.refuse:
-            raise self.refuse[operation]
+        self.during_call()
+        if operation in self.errors:
+            raise self.errors[operation]
         fault = self.faults.draw(operation)
         if fault is not None and fault.kind is FaultKind.THROTTLE:
-            raise _failure(ControlPlaneThrottled, operation, "ThrottlingException", 429)
+            raise _error(ControlPlaneThrottled, operation, "ThrottlingException", 429)
         if fault is not None and fault.kind is FaultKind.ERROR:
-            raise _failure(ControlPlaneUnavailable, operation, "InternalServerException", 500)
+            raise _error(ControlPlaneUnavailable, operation, "InternalServerException", 500)
         if fault is not None and fault.kind is FaultKind.DROP_BEFORE:
-            raise _failure(ControlPlaneUnavailable, operation, "ConnectionClosedError")
-        response = self._perform(region, operation, request)
+            raise _error(ControlPlaneUnavailable, operation, "ConnectionClosedError")
+        response = self._execute(region, operation, request)
         if fault is not None and fault.kind is FaultKind.DROP_AFTER:
-            raise _failure(ControlPlaneUnavailable, operation, "ConnectionClosedError")
+            raise _error(ControlPlaneUnavailable, operation, "ConnectionClosedError")
         return response
 
-    def _perform(self, region: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    def _execute(self, region: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
         rate, code = self.entry_errors
         entries = request.get("viewerSessions")
-        refused = [entry for entry in entries or () if self._dice.random() < rate]
-        reached = [entry for entry in entries or [request] if entry not in refused]
+        rejected = [entry for entry in entries or () if self._random.random() < rate]
+        reached = [entry for entry in entries or [request] if entry not in rejected]
         response: dict[str, Any] = {}
         if reached:
-            asked = request if entries is None else {"viewerSessions": reached}
+            sent = request if entries is None else {"viewerSessions": reached}
             try:
-                response = self._ivs.call(AccountRegion(PLACE.account, region), operation, asked, "")
-            except IvsError as refusal:
-                raise _failure(ERROR_CLASSES[refusal.code], operation, refusal.code) from None
-            self.told.update(entry["viewerId"] for entry in reached)
-        errors = [{**{k: e[k] for k in ("channelArn", "viewerId")}, "code": code, "message": ""} for e in refused]
+                response = self._ivs.call(AccountRegion(ACCOUNT_REGION.account, region), operation, sent, "")
+            except IvsError as error:
+                raise _error(ERROR_CLASSES[error.code], operation, error.code) from None
+            self.delivered.update(entry["viewerId"] for entry in reached)
+        errors = [{**{k: e[k] for k in ("channelArn", "viewerId")}, "code": code, "message": ""} for e in rejected]
         return {"errors": response.get("errors", []) + errors} if errors or response else response
 
 
-def _failure(kind: type[ControlPlaneError], operation: str, code: str, status: int = 0) -> ControlPlaneError:
+def _error(kind: type[ControlPlaneError], operation: str, code: str, status: int = 0) -> ControlPlaneError:
     return kind(f"IVS answered {operation} with {code}", operation=operation, ivs_code=code, status=status)

@@ -29,14 +29,14 @@ from tokensvc.web.endpoints.revocations import RevocationRoutes
 from tokensvc.web.operations import bind_all, routes_of
 from tokensvc.web.routes import DENIALS, REVOCATIONS
 
-OTHER = channel("b").arn
+OTHER_CHANNEL = channel("b").arn
 BOTH = frozenset({"revocations:read", "revocations:write"})
-EVERYTHING = "tsk_all_secret"
+ALL_CHANNELS = "tsk_all_secret"
 TENANT_A, TENANT_B, READER, WRITER = "tsk_a_secret", "tsk_b_secret", "tsk_reader_secret", "tsk_writer_secret"
 POLICIES = {
-    EVERYTHING: CallerPolicy(("*",), BOTH),
+    ALL_CHANNELS: CallerPolicy(("*",), BOTH),
     TENANT_A: CallerPolicy((CHANNEL,), BOTH, namespace="a"),
-    TENANT_B: CallerPolicy((OTHER,), BOTH, namespace="b"),
+    TENANT_B: CallerPolicy((OTHER_CHANNEL,), BOTH, namespace="b"),
     READER: CallerPolicy(("*",), frozenset({"revocations:read"})),
     WRITER: CallerPolicy(("*",), frozenset({"revocations:write"})),
 }
@@ -49,7 +49,7 @@ class MultiTenantApp:
         self.store = store
         self.clock = ManualClock(now=time.time())
         self.writer = CapturedLog()
-        self.pokes = 0
+        self.wakes = 0
         self.snapshot = Snapshot(
             secrets={
                 key_id_of(key): KnownSecret(key_digest(key), None, Caller(key_id_of(key), policy))
@@ -70,45 +70,45 @@ class MultiTenantApp:
             max_staleness=lambda: MAX_STALENESS_SECONDS,
             new_id=new_id,
             regions=regions,
-            on_accepted=self._poke,
+            on_accepted=self._wake,
         )
-        denying = DenialService(store=store.denials, subjects=subjects, clock=self.clock, regions=regions)
+        denial_service = DenialService(store=store.denials, subjects=subjects, clock=self.clock, regions=regions)
         authorized = RequestAuthenticator(lambda: self.snapshot, self.clock, lease_seconds=900)
         revocations = bind_all(REVOCATIONS, RevocationRoutes(authorized, service))
-        denials = bind_all(DENIALS, DenialRoutes(authorized, denying))
+        denials = bind_all(DENIALS, DenialRoutes(authorized, denial_service))
         self._log = AccessLog(self.writer, self.clock, as_json=True)
         self._app = Application(routes_of(revocations + denials), _nothing, self.clock, self._log)
 
     def request(
-        self, method: str, path: str, body: object = None, *, key: str = EVERYTHING, **headers: str
+        self, method: str, path: str, body: object = None, *, key: str = ALL_CHANNELS, **headers: str
     ) -> AsgiResponse:
         """Send one request."""
-        where, _, query = path.partition("?")
-        scope = scope_of(method, where, authorization=f"Bearer {key}", **headers) | {"query_string": query.encode()}
+        route, _, query = path.partition("?")
+        scope = scope_of(method, route, authorization=f"Bearer {key}", **headers) | {"query_string": query.encode()}
         content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         return asyncio.run(request(self._app, scope, content))
 
-    def revoke(self, viewer: str = "ada", *, where: str = CHANNEL, key: str = EVERYTHING, **fields: Any) -> Any:
+    def revoke(self, viewer: str = "ada", *, where: str = CHANNEL, key: str = ALL_CHANNELS, **fields: Any) -> Any:
         """Revoke a viewer, which must be accepted; return the response."""
-        said = self.request("POST", "/v1/revocations", {"channelArn": where, "viewerId": viewer} | fields, key=key)
-        assert said.status == 202, said.body
-        return said.json
+        response = self.request("POST", "/v1/revocations", {"channelArn": where, "viewerId": viewer} | fields, key=key)
+        assert response.status == 202, response.body
+        return response.json
 
-    def deny(self, viewer: str = "ada", *, where: str = CHANNEL, key: str = EVERYTHING, **fields: Any) -> Any:
+    def deny(self, viewer: str = "ada", *, where: str = CHANNEL, key: str = ALL_CHANNELS, **fields: Any) -> Any:
         """Deny a viewer, which must succeed; return the denials."""
-        least = {"channelArn": where, "viewerId": viewer, "denySeconds": 60}
-        said = self.request("POST", "/v1/denials", least | fields, key=key)
-        assert said.status == 201, said.body
-        return said.json["denials"]
+        required = {"channelArn": where, "viewerId": viewer, "denySeconds": 60}
+        response = self.request("POST", "/v1/denials", required | fields, key=key)
+        assert response.status == 201, response.body
+        return response.json["denials"]
 
-    def listed(self, query: str = "", key: str = EVERYTHING) -> list[str]:
+    def listed(self, query: str = "", key: str = ALL_CHANNELS) -> list[str]:
         """The ids of the listed revocations."""
-        said = self.request("GET", f"/v1/revocations?{query}", key=key)
-        assert said.status == 200, said.body
-        return [one["id"] for one in said.json["revocations"]]
+        response = self.request("GET", f"/v1/revocations?{query}", key=key)
+        assert response.status == 200, response.body
+        return [revocation["id"] for revocation in response.json["revocations"]]
 
-    def _poke(self) -> None:
-        self.pokes += 1
+    def _wake(self) -> None:
+        self.wakes += 1
 
     def log(self) -> str:
         """All access lines."""

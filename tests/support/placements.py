@@ -11,10 +11,10 @@ from tokensvc.keys.lifecycle import KeyPlacement, KeyState
 
 NOW = datetime(2027, 1, 15, 8, 0, 0, tzinfo=UTC)
 HERE = AccountRegion("123456789012", "us-east-1")
-LEAD = 30.0
-POLICY = RotationPolicy(propagation_seconds=LEAD, max_staleness_seconds=910, standby=False)
-LONGEST = 3600
-DRAIN = POLICY.drain_seconds(LONGEST)
+PROPAGATION_SECONDS = 30.0
+POLICY = RotationPolicy(propagation_seconds=PROPAGATION_SECONDS, max_staleness_seconds=910, standby=False)
+LONGEST_TTL_SECONDS = 3600
+DRAIN_SECONDS = POLICY.drain_seconds(LONGEST_TTL_SECONDS)
 LONG_AGO = 10_000_000.0
 
 
@@ -29,12 +29,12 @@ def prepared(key_id: str, since: float = LONG_AGO, **fields: Any) -> KeyPlacemen
 
 def active(key_id: str, since: float = LONG_AGO, **fields: Any) -> KeyPlacement:
     """Active for so many seconds."""
-    return _pair(key_id, KeyState.ACTIVE, activated_at=ago(since), longest_ttl_seconds=LONGEST, **fields)
+    return _pair(key_id, KeyState.ACTIVE, activated_at=ago(since), longest_ttl_seconds=LONGEST_TTL_SECONDS, **fields)
 
 
 def retiring(key_id: str, since: float, **fields: Any) -> KeyPlacement:
     """Draining for so many seconds."""
-    signed = {"activated_at": ago(since + 100), "longest_ttl_seconds": LONGEST} | fields
+    signed = {"activated_at": ago(since + 100), "longest_ttl_seconds": LONGEST_TTL_SECONDS} | fields
     return _pair(key_id, KeyState.RETIRING, retiring_at=ago(since), **signed)
 
 

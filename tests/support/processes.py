@@ -26,11 +26,11 @@ STARTS_WITHIN_SECONDS = 30
 _T = TypeVar("_T")
 
 
-def wait_until(look: Callable[[], _T], what: str, within_seconds: float = STARTS_WITHIN_SECONDS) -> _T:
+def wait_until(condition: Callable[[], _T], description: str, within_seconds: float = STARTS_WITHIN_SECONDS) -> _T:
     """Poll until the value is true, and return it. Fails after a time limit."""
     ends_at = time.monotonic() + within_seconds
-    while not (found := look()):
-        assert time.monotonic() < ends_at, f"not within {within_seconds} seconds: {what}"
+    while not (found := condition()):
+        assert time.monotonic() < ends_at, f"not within {within_seconds} seconds: {description}"
         time.sleep(0.02)
     return found
 
@@ -38,14 +38,14 @@ def wait_until(look: Callable[[], _T], what: str, within_seconds: float = STARTS
 def environment(home: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
     """An environment with only PATH and HOME, and `more`."""
     home.mkdir(parents=True, exist_ok=True)
-    plain = {
+    base = {
         "HOME": str(home),
         "PATH": os.environ["PATH"],
         "LC_ALL": "C.UTF-8",
         "AWS_EC2_METADATA_DISABLED": "true",
         "COLUMNS": "200",
     }
-    return plain | dict(more or {})
+    return base | dict(more or {})
 
 
 class CommandResult(NamedTuple):
@@ -70,7 +70,7 @@ def run(
     within_seconds: float = 60,
 ) -> CommandResult:
     """Run a command to completion and check its exit code, unless `code` is None."""
-    done = subprocess.run(
+    completed = subprocess.run(
         arguments,
         cwd=folder,
         env=dict(environ),
@@ -80,9 +80,9 @@ def run(
         timeout=within_seconds,
         check=False,
     )
-    said = CommandResult(done.returncode, done.stdout, done.stderr)
-    assert code in (None, said.code), f"{arguments} ended with {said.code}:\n{said.out}\n{said.err}"
-    return said
+    result = CommandResult(completed.returncode, completed.stdout, completed.stderr)
+    assert code in (None, result.code), f"{arguments} exited with {result.code}:\n{result.out}\n{result.err}"
+    return result
 
 
 class Process:
@@ -113,22 +113,26 @@ class Process:
 
     def children(self) -> list[int]:
         """Its worker processes (without multiprocessing's resource tracker)."""
-        listed = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        return [pid for pid in map(int, listed) if "spawn_main" in _command(pid)]
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return [pid for pid in map(int, children) if "spawn_main" in _command(pid)]
 
-    def wait_until(self, look: Callable[[], _T], what: str, within_seconds: float = STARTS_WITHIN_SECONDS) -> _T:
-        """As `wait_until`, but fails at once, with the process's own words, when it ends."""
+    def wait_until(
+        self, condition: Callable[[], _T], description: str, within_seconds: float = STARTS_WITHIN_SECONDS
+    ) -> _T:
+        """As `wait_until`, but fails at once, with the process's output, if it exits."""
 
-        def look_while_it_runs() -> _T:
-            assert self.is_running, f"ended with {self._popen.returncode} before {what}:\n{self.out}\n{self.err}"
-            return look()
+        def condition_while_running() -> _T:
+            assert self.is_running, (
+                f"exited with {self._popen.returncode} before {description}:\n{self.out}\n{self.err}"
+            )
+            return condition()
 
-        return wait_until(look_while_it_runs, what, within_seconds)
+        return wait_until(condition_while_running, description, within_seconds)
 
     def send(self, number: Signals) -> None:
         self._popen.send_signal(number)
 
-    def ends(self, within_seconds: float = 25) -> int:
+    def wait_for_exit(self, within_seconds: float = 25) -> int:
         """Wait until it exits; return its exit code."""
         return self._popen.wait(within_seconds)
 
@@ -136,7 +140,7 @@ class Process:
         """Stop it with SIGTERM and wait; return its exit code."""
         if self.is_running:
             self.send(number)
-        return self.ends()
+        return self.wait_for_exit()
 
     def kill(self) -> None:
         if self.is_running:

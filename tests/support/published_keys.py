@@ -8,12 +8,12 @@ from contextlib import suppress
 import jwt
 
 
-def signers(token: str, keys: Sequence[jwt.PyJWK]) -> list[str]:
+def signing_key_ids(token: str, keys: Sequence[jwt.PyJWK]) -> list[str]:
     """The ids of the keys that verify it, at most one: tokens do not name their key, since IVS documents no `kid`."""
-    found = []
+    verifying = []
     for key in keys:
         with suppress(jwt.InvalidSignatureError):
             jwt.decode(token, key, algorithms=["ES384"])
-            found.append(str(key.key_id))
-    assert len(found) <= 1
-    return found
+            verifying.append(str(key.key_id))
+    assert len(verifying) <= 1
+    return verifying

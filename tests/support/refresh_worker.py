@@ -30,18 +30,18 @@ class CountingPort:
 
     def __init__(self, port: Any) -> None:
         self.port = port
-        self.asked: list[str] = []
-        self.away_from: int | None = None
-        """Which question, by number, and all after it, get no response."""
+        self.calls: list[str] = []
+        self.unavailable_from: int | None = None
+        """The number of the first call that fails, as do all after it; None: none fails."""
 
     def __getattr__(self, name: str) -> Any:
-        def ask(*args: Any, **kwargs: Any) -> Any:
-            if self.away_from is not None and len(self.asked) >= self.away_from:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if self.unavailable_from is not None and len(self.calls) >= self.unavailable_from:
                 raise StoreUnavailable("the store cannot be reached")
-            self.asked.append(name)
+            self.calls.append(name)
             return getattr(self.port, name)(*args, **kwargs)
 
-        return ask
+        return call
 
 
 class CountingSigner(OpenSslSigner):
@@ -58,20 +58,20 @@ class CountingSigner(OpenSslSigner):
 class CountingWorker:
     """A refresh over counting dependencies of a deployment."""
 
-    def __init__(self, stage: InMemoryDeployment, clock: ManualClock, cipher: SecretCipher = CIPHER) -> None:
-        ports = ("versions", "deployment", "keys", "callers", "channels", "denials")
-        self.ports = {name: CountingPort(getattr(stage.store, name)) for name in ports}
+    def __init__(self, deployment: InMemoryDeployment, clock: ManualClock, cipher: SecretCipher = CIPHER) -> None:
+        names = ("versions", "deployment", "keys", "callers", "channels", "denials")
+        self.ports = {name: CountingPort(getattr(deployment.store, name)) for name in names}
         self.signer = CountingSigner()
-        of: dict[str, Any] = self.ports
+        ports: dict[str, Any] = self.ports
         self.refresh = Refresh(
-            versions=of["versions"],
-            deployment=of["deployment"],
-            keys=of["keys"],
-            callers=of["callers"],
-            channels=of["channels"],
-            denials=DenylistSync(of["denials"], pause=lambda _seconds: None),
-            vault=stage.vault,
-            subjects=ViewerIdResolver(of["deployment"], lambda: cipher),
+            versions=ports["versions"],
+            deployment=ports["deployment"],
+            keys=ports["keys"],
+            callers=ports["callers"],
+            channels=ports["channels"],
+            denials=DenylistSync(ports["denials"], pause=lambda _seconds: None),
+            vault=deployment.vault,
+            subjects=ViewerIdResolver(ports["deployment"], lambda: cipher),
             signer=self.signer,
             clock=clock,
             max_staleness_seconds=ROTATION.max_staleness_seconds,
@@ -82,12 +82,12 @@ class CountingWorker:
         """The number of prepared keys."""
         return self.signer.prepared
 
-    def asked(self) -> dict[str, list[str]]:
+    def take_calls(self) -> dict[str, list[str]]:
         """The calls to each dependency since the last time."""
-        asked = {name: port.asked[:] for name, port in self.ports.items() if port.asked}
+        calls = {name: port.calls[:] for name, port in self.ports.items() if port.calls}
         for port in self.ports.values():
-            port.asked.clear()
-        return asked
+            port.calls.clear()
+        return calls
 
 
 def stored(key_id: str) -> StoredSecret:

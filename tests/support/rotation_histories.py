@@ -130,9 +130,9 @@ class History(InMemoryDeployment):
         self._seen: StoreVersions | None = None
         self.refresh()
 
-    def wire(self, at: int | None = None, *, after: bool = False, does: Callable[[], None] = crash) -> CrashPoint:
+    def crash_point(self, at: int | None = None, *, after: bool = False, callback: Callable[[], None] = crash) -> CrashPoint:
         """As `CrashPoint`; workers refresh after each effect."""
-        return CrashPoint(at, after=after, does=does, each=self.refresh)
+        return CrashPoint(at, after=after, callback=callback, after_each=self.refresh)
 
     def refresh(self) -> None:
         """After a possible change: every worker that can refreshes, and the invariants are checked."""

@@ -8,15 +8,15 @@ from tokensvc.errors import SettingsError
 from tokensvc.jose.signing.choice import SIGNERS, choose_signer
 
 
-def _why_not(name: str) -> str:
+def _unavailable_reason(name: str) -> str:
     try:
         choose_signer(name)
-    except SettingsError as lacking:
-        return lacking.message
+    except SettingsError as error:
+        return error.message
     return ""
 
 
-WHY_NO_MULTIBUFFER = _why_not("multibuffer")
-SIGNERS_HERE = [name for name in SIGNERS if name != "multibuffer" or not WHY_NO_MULTIBUFFER]
+MULTIBUFFER_UNAVAILABLE_REASON = _unavailable_reason("multibuffer")
+AVAILABLE_SIGNERS = [name for name in SIGNERS if name != "multibuffer" or not MULTIBUFFER_UNAVAILABLE_REASON]
 
-needs_multibuffer = pytest.mark.skipif(bool(WHY_NO_MULTIBUFFER), reason=WHY_NO_MULTIBUFFER)
+needs_multibuffer = pytest.mark.skipif(bool(MULTIBUFFER_UNAVAILABLE_REASON), reason=MULTIBUFFER_UNAVAILABLE_REASON)

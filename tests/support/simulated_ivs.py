@@ -42,17 +42,17 @@ class SimulatedIvs:
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
         self.lose: dict[str, Lost] = {}
         """By operation, what happens to its next call; once."""
-        self.refuse: dict[str, ControlPlaneError] = {}
-        """By operation or region, what every call to it gets."""
+        self.errors: dict[str, ControlPlaneError] = {}
+        """By operation or region, the error of every call to it."""
         self.fingerprint_of: Callable[[PublicKey], str] = fingerprint
         self._page = page
         self._numbers = itertools.count(1)
 
     def call(self, region: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
         self.calls.append((region, operation, dict(request)))
-        for which in (operation, region):
-            if which in self.refuse:
-                raise self.refuse[which]
+        for key in (operation, region):
+            if key in self.errors:
+                raise self.errors[key]
         lost = self.lose.pop(operation, None)
         if lost == "before":
             raise outage(operation)
@@ -68,9 +68,9 @@ class SimulatedIvs:
         twin.lose = dict(self.lose)
         return twin
 
-    def asked(self, operation: str) -> list[dict[str, Any]]:
+    def requests_of(self, operation: str) -> list[dict[str, Any]]:
         """The requests of all calls to an operation."""
-        return [request for _, called, request in self.calls if called == operation]
+        return [request for _, name, request in self.calls if name == operation]
 
     def add_foreign(self, region: str, count: int = 1, tags: Mapping[str, str] | None = None) -> list[str]:
         """Add key pairs that others imported."""
@@ -103,9 +103,9 @@ class SimulatedIvs:
         key = read_public_pem(request["publicKeyMaterial"].encode())
         here = self._in(region)
         if any(pair["material"] == request["publicKeyMaterial"] for pair in here):
-            raise _refusal(ControlPlaneConflict, "ImportPlaybackKeyPair", "ConflictException", 409)
+            raise _error(ControlPlaneConflict, "ImportPlaybackKeyPair", "ConflictException", 409)
         if len(here) >= QUOTA:
-            raise _refusal(ControlPlaneQuotaExceeded, "ImportPlaybackKeyPair", "ServiceQuotaExceededException", 402)
+            raise _error(ControlPlaneQuotaExceeded, "ImportPlaybackKeyPair", "ServiceQuotaExceededException", 402)
         arn = self._arn(region, "playback-key")
         self.pairs[arn] = {
             "arn": arn,
@@ -114,17 +114,17 @@ class SimulatedIvs:
             "material": request["publicKeyMaterial"],
             "tags": dict(request.get("tags", {})),
         }
-        return {"keyPair": _shown(self.pairs[arn], "arn", "name", "fingerprint", "tags")}
+        return {"keyPair": _select(self.pairs[arn], "arn", "name", "fingerprint", "tags")}
 
     def _ListPlaybackKeyPairs(self, region: str, request: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
         start, here = int(request.get("nextToken", 0)), self._in(region)
-        page = [_shown(pair, "arn", "name", "tags") for pair in here[start : start + self._page]]
-        further = {"nextToken": str(start + self._page)} if start + self._page < len(here) else {}
-        return {"keyPairs": page, **further}
+        page = [_select(pair, "arn", "name", "tags") for pair in here[start : start + self._page]]
+        next_token = {"nextToken": str(start + self._page)} if start + self._page < len(here) else {}
+        return {"keyPairs": page, **next_token}
 
     def _GetPlaybackKeyPair(self, region: str, request: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
         pair = self._pair(region, "GetPlaybackKeyPair", request["arn"])
-        return {"keyPair": _shown(pair, "arn", "name", "fingerprint", "tags")}
+        return {"keyPair": _select(pair, "arn", "name", "fingerprint", "tags")}
 
     def _TagResource(self, region: str, request: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
         self._pair(region, "TagResource", request["resourceArn"])["tags"].update(request["tags"])
@@ -136,7 +136,7 @@ class SimulatedIvs:
 
     def _BatchGetChannel(self, region: str, request: Mapping[str, Any]) -> dict[str, Any]:  # noqa: N802
         if not 1 <= len(request["arns"]) <= BATCH_MAX or any(f":{region}:" not in arn for arn in request["arns"]):
-            raise _refusal(ControlPlaneRejected, "BatchGetChannel", "ValidationException", 400)
+            raise _error(ControlPlaneRejected, "BatchGetChannel", "ValidationException", 400)
         known = [self.channels[arn] for arn in request["arns"] if arn in self.channels]
         errors = [{"arn": arn, "code": self.absent_code} for arn in request["arns"] if arn not in self.channels]
         return {"channels": known, "errors": errors}
@@ -147,7 +147,7 @@ class SimulatedIvs:
     def _pair(self, region: str, operation: str, arn: str) -> dict[str, Any]:
         found = next((pair for pair in self._in(region) if pair["arn"] == arn), None)
         if found is None:
-            raise _refusal(ControlPlaneResourceMissing, operation, "ResourceNotFoundException", 404)
+            raise _error(ControlPlaneResourceMissing, operation, "ResourceNotFoundException", 404)
         return found
 
     def _arn(self, region: str, kind: str) -> str:
@@ -166,12 +166,12 @@ def outage(operation: str = "*") -> ControlPlaneUnavailable:
 
 def throttle(operation: str = "*") -> ControlPlaneThrottled:
     """The error of a throttled request."""
-    return _refusal(ControlPlaneThrottled, operation, "ThrottlingException", 429)
+    return _error(ControlPlaneThrottled, operation, "ThrottlingException", 429)
 
 
-def _shown(pair: Mapping[str, Any], *fields: str) -> dict[str, Any]:
-    return copy.deepcopy({name: pair[name] for name in fields})
+def _select(pair: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return copy.deepcopy({name: pair[name] for name in names})
 
 
-def _refusal(kind: type[_Kind], operation: str, code: str, status: int) -> _Kind:
+def _error(kind: type[_Kind], operation: str, code: str, status: int) -> _Kind:
     return kind(f"IVS answered {operation} with {code}", operation=operation, ivs_code=code, status=status)

@@ -20,7 +20,7 @@ def store_in_memory(migrated: Path) -> Store:
     source = sqlite3.connect(migrated)
     source.backup(connection.driver_connection)
     source.close()
-    weakref.finalize(engine, connection.driver_connection.close)  # nobody closes a store in memory
+    weakref.finalize(engine, connection.driver_connection.close)  # a store in memory is never closed explicitly
     connection.close()
     return store_for_engine(engine)
 

@@ -37,32 +37,32 @@ _ADS = st.fixed_dictionaries(
 @st.composite
 def token_requests(draw: st.DrawFn) -> dict[str, Any]:
     """The fields of a valid token request for CHANNEL."""
-    ask: dict[str, Any] = {"channelArn": str(CHANNEL)}
+    request: dict[str, Any] = {"channelArn": str(CHANNEL)}
     match draw(st.sampled_from(["viewer", "subject", "anonymous"])):
         case "viewer":
-            ask["viewerId"] = draw(VIEWER_IDS)
+            request["viewerId"] = draw(VIEWER_IDS)
         case "subject":
-            ask["subject"] = draw(_TEXT.filter(lambda text: len(text) <= 1024))
+            request["subject"] = draw(_TEXT.filter(lambda text: len(text) <= 1024))
     if draw(st.booleans()):
-        ask["singleUse"] = draw(st.booleans())
-    tied = len(ask) > 1 and ("viewerId" in ask or "subject" in ask or ask["singleUse"])
+        request["singleUse"] = draw(st.booleans())
+    viewer_bound = len(request) > 1 and ("viewerId" in request or "subject" in request or request["singleUse"])
     if draw(st.booleans()):
-        ask["ttlSeconds"] = draw(st.integers(1, 600 if tied else 86_400))
+        request["ttlSeconds"] = draw(st.integers(1, 600 if viewer_bound else 86_400))
     if draw(st.booleans()):
-        ask["strictOriginEnforcement"] = draw(st.booleans())
+        request["strictOriginEnforcement"] = draw(st.booleans())
     if draw(st.booleans()):
-        most = 5 if ask.get("strictOriginEnforcement") else 8
-        ask["allowedOrigins"] = draw(st.lists(ORIGINS, min_size=1, max_size=most))
+        limit = 5 if request.get("strictOriginEnforcement") else 8
+        request["allowedOrigins"] = draw(st.lists(ORIGINS, min_size=1, max_size=limit))
     if draw(st.booleans()):
-        ask["maximumResolution"] = draw(st.sampled_from(["SD", "HD", "FULL_HD"]))
+        request["maximumResolution"] = draw(st.sampled_from(["SD", "HD", "FULL_HD"]))
     if draw(st.booleans()):
-        ask["ads"] = draw(_ADS)
+        request["ads"] = draw(_ADS)
     if draw(st.booleans()):
-        ask["requirePlaybackUrl"] = draw(st.booleans())
-    return ask
+        request["requirePlaybackUrl"] = draw(st.booleans())
+    return request
 
 
-def origin_for(ask: dict[str, Any]) -> str:
+def origin_for(request: dict[str, Any]) -> str:
     """An `Origin` header that a player may send under this request."""
-    first: str = ask.get("allowedOrigins", ["*"])[0]
+    first: str = request.get("allowedOrigins", ["*"])[0]
     return "https://any.example" if first == "*" else first.replace("*", "front")

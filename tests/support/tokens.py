@@ -47,8 +47,8 @@ def encode_token(key: PrivateKey, header: object, payload: object) -> str:
 
 def with_claims(key: PrivateKey, claims: dict[str, Any]) -> str:
     """A correctly signed token with the minimal allowed claims and these; None removes a claim."""
-    least: dict[str, Any] = {c.CHANNEL_ARN: str(CHANNEL), c.EXP: NOW + 300}
-    return encode_token(key, HEADER, {name: value for name, value in (least | claims).items() if value is not None})
+    required: dict[str, Any] = {c.CHANNEL_ARN: str(CHANNEL), c.EXP: NOW + 300}
+    return encode_token(key, HEADER, {name: value for name, value in (required | claims).items() if value is not None})
 
 
 def keyring_of(key: PrivateKey, longest_ttl_seconds: int = 86_400) -> Keyring:

@@ -49,7 +49,7 @@ def test_concurrent_requests_share_one_lookup_and_one_call(channel_cache: Channe
         thread.join()
     channel_cache.run_once()
     assert len({id(lookup) for lookup in lookups}) == 1
-    assert ivs.asked("BatchGetChannel") == [{"arns": [arn(1)]}]
+    assert ivs.requests_of("BatchGetChannel") == [{"arns": [arn(1)]}]
 
 
 def test_all_requests_share_the_deadline_of_the_first(channel_cache: ChannelCache, clock: ManualClock) -> None:
@@ -73,7 +73,7 @@ def test_a_channel_that_another_worker_looked_up_is_read_from_the_store(
     lookup, _ = other.look_up(arn(1), "shop")
     other.run_once()
     assert lookup.result(0) is not None
-    assert len(ivs.asked("BatchGetChannel")) == 1
+    assert len(ivs.requests_of("BatchGetChannel")) == 1
 
 
 def test_a_result_is_cached_until_every_refresh_has_read_it(
@@ -85,7 +85,7 @@ def test_a_result_is_cached_until_every_refresh_has_read_it(
     clock.advance(4)
     again, seconds = channel_cache.look_up(arn(1), "shop")
     assert (again.result(0) is not None, seconds) == (True, 0)
-    assert len(ivs.asked("BatchGetChannel")) == 1
+    assert len(ivs.requests_of("BatchGetChannel")) == 1
 
 
 def test_a_call_requests_at_most_50_channels_and_all_lookups_complete(
@@ -97,7 +97,7 @@ def test_a_call_requests_at_most_50_channels_and_all_lookups_complete(
     for _ in range(3):
         channel_cache.run_once()
         clock.advance(1)
-    assert [len(request["arns"]) for request in ivs.asked("BatchGetChannel")] == [50, 50, 20]
+    assert [len(request["arns"]) for request in ivs.requests_of("BatchGetChannel")] == [50, 50, 20]
     assert all(lookup.result(0) for lookup in lookups)
 
 
@@ -135,7 +135,7 @@ def test_the_rate_limit_holds_with_leases_in_the_store(
     for number, channel_cache in enumerate((one, other, one, other)):
         channel_cache.look_up(arn(number), "shop")
         channel_cache.run_once()
-    assert len(ivs.asked("BatchGetChannel")) == 1
+    assert len(ivs.requests_of("BatchGetChannel")) == 1
 
 
 def test_known_channels_are_rechecked_in_the_background(

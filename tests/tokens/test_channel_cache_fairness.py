@@ -108,7 +108,7 @@ def test_every_caller_gets_one_channel_before_any_gets_two(
     calls = math.ceil(callers / CHANNELS_PER_CALL)
     for _ in range(calls):
         run_one_call(channel_cache, clock)
-    asked = [a for request in ivs.asked("BatchGetChannel") for a in request["arns"]]
+    asked = [a for request in ivs.requests_of("BatchGetChannel") for a in request["arns"]]
     assert {arn(1000 * caller) for caller in range(callers)} <= set(asked)
     assert len(asked) == calls * CHANNELS_PER_CALL, "no ARN of a call is left unused"
 
@@ -157,7 +157,7 @@ def test_known_channels_are_rechecked_during_a_flood(
     for _ in range(3):
         run_one_call(channel_cache, clock)
     assert {row.playback_url for row in store.channels.get(known)} == {"https://moved.test/a.m3u8"}
-    for request in ivs.asked("BatchGetChannel")[before:]:
+    for request in ivs.requests_of("BatchGetChannel")[before:]:
         assert len(request["arns"]) == CHANNELS_PER_CALL
         assert len(set(request["arns"]) & set(known)) == RECHECKS_PER_CALL
 
@@ -176,7 +176,7 @@ def test_unknown_channels_are_looked_up_while_thousands_of_rechecks_are_due(
     lookups = [channel_cache.look_up(arn(number), "shop")[0] for number in range(40)]
     run_one_call(channel_cache, clock)
     assert all(has_url(lookup) for lookup in lookups)
-    assert len(ivs.asked("BatchGetChannel")[-1]["arns"]) == CHANNELS_PER_CALL, "rechecks fill the rest"
+    assert len(ivs.requests_of("BatchGetChannel")[-1]["arns"]) == CHANNELS_PER_CALL, "rechecks fill the rest"
 
 
 def test_two_workers_do_not_recheck_the_same_channel(
@@ -191,7 +191,7 @@ def test_two_workers_do_not_recheck_the_same_channel(
     other._read_due()
     run_one_call(one, clock)
     run_one_call(other, clock)
-    assert [len(request["arns"]) for request in ivs.asked("BatchGetChannel")] == [20, 20]
+    assert [len(request["arns"]) for request in ivs.requests_of("BatchGetChannel")] == [20, 20]
 
 
 def test_rechecks_of_a_region_that_is_down_do_not_displace_others(
@@ -206,7 +206,7 @@ def test_rechecks_of_a_region_that_is_down_do_not_displace_others(
             channel_cache.look_up(known_arn, "shop")
         run_one_call(channel_cache, clock)
     clock.advance(RECHECK_SECONDS)
-    ivs.refuse["us-east-1"] = outage()
+    ivs.errors["us-east-1"] = outage()
     ivs.calls.clear()
     for _ in range(int(3 * DUE_INTERVAL_SECONDS)):
         with contextlib.suppress(ControlPlaneError):

@@ -26,7 +26,7 @@ def test_without_a_response_of_ivs_lookups_complete_empty_and_nobody_waits_again
     channel_cache: ChannelCache, ivs: SimulatedIvs, clock: ManualClock, failure: ControlPlaneError
 ) -> None:
     ivs.add_channels([arn(1)])
-    ivs.refuse["BatchGetChannel"] = failure
+    ivs.errors["BatchGetChannel"] = failure
     lookup, _ = channel_cache.look_up(arn(1), "shop")
     with pytest.raises((ControlPlaneThrottled, ControlPlaneUnavailable)):
         channel_cache.run_once()
@@ -36,7 +36,7 @@ def test_without_a_response_of_ivs_lookups_complete_empty_and_nobody_waits_again
         assert (again.result(0), seconds) == (None, 0)
         clock.advance(1)
     clock.advance(2)
-    ivs.refuse.clear()
+    ivs.errors.clear()
     later, seconds = channel_cache.look_up(arn(1), "shop")
     assert seconds == pytest.approx(WAIT)
     channel_cache.run_once()
@@ -45,7 +45,7 @@ def test_without_a_response_of_ivs_lookups_complete_empty_and_nobody_waits_again
 
 def test_a_failing_region_does_not_delay_others(channel_cache: ChannelCache, ivs: SimulatedIvs) -> None:
     ivs.add_channels([arn(2, "eu-west-1"), arn(3, "us-west-2")])
-    ivs.refuse["us-east-1"] = outage()
+    ivs.errors["us-east-1"] = outage()
     down, fine, too = (channel_cache.look_up(a, "shop")[0] for a in (arn(1), arn(2, "eu-west-1"), arn(3, "us-west-2")))
     with pytest.raises(ControlPlaneUnavailable):
         channel_cache.run_once()
@@ -172,7 +172,7 @@ def test_every_lookup_completes(channel_cache: ChannelCache, ivs: SimulatedIvs, 
         clock.advance(1)
     thread.join()
     assert len(lookups) == 300
-    assert all(len(request["arns"]) <= 50 for request in ivs.asked("BatchGetChannel"))
+    assert all(len(request["arns"]) <= 50 for request in ivs.requests_of("BatchGetChannel"))
 
 
 def test_an_outage_of_ivs_ends_with_a_successful_call_and_not_with_an_idle_run(
@@ -180,13 +180,13 @@ def test_an_outage_of_ivs_ends_with_a_successful_call_and_not_with_an_idle_run(
 ) -> None:
     """Otherwise the log would report the end of an ongoing outage, and its start again at the next call."""
     ivs.add_channels([arn(1), arn(2)])
-    ivs.refuse["BatchGetChannel"] = outage()
+    ivs.errors["BatchGetChannel"] = outage()
     channel_cache.look_up(arn(1), "shop")
     with pytest.raises(ControlPlaneUnavailable):
         channel_cache.run_once()
     clock.advance(DUE_INTERVAL_SECONDS + 1)
     assert channel_cache.run_once() is IDLE, "the store was read, and IVS was not asked"
-    ivs.refuse.clear()
+    ivs.errors.clear()
     channel_cache.look_up(arn(2), "shop")
     assert channel_cache.run_once() is None
     assert channel_cache.run_once() is IDLE

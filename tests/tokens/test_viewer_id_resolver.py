@@ -42,7 +42,7 @@ def test_a_later_version_is_found_and_each_is_decrypted_once(store: Store) -> No
     later = subjects.for_namespace("apps")
     assert later(None, "ada") == (viewer_id(SECOND, "apps", "ada"), first)
     later(None, "eve")
-    assert keys.opened == 2
+    assert keys.decryptions == 2
 
 
 def test_new_tokens_use_the_newest_version_and_share_the_decrypted_keys(store: Store) -> None:
@@ -52,9 +52,9 @@ def test_new_tokens_use_the_newest_version_and_share_the_decrypted_keys(store: S
     for version, key in enumerate((FIRST, SECOND), 1):
         store.deployment.add_subject_key(version, cipher.encrypt_secret(SUBJECT_KEY_PURPOSE, key))
     assert subjects.newest_key() == SECOND
-    assert keys.opened == 1, "an older version is not needed for new tokens"
+    assert keys.decryptions == 1, "an older version is not needed for new tokens"
     assert subjects.keys() == [SECOND, FIRST]
-    assert (subjects.newest_key(), keys.opened) == (SECOND, 2)
+    assert (subjects.newest_key(), keys.decryptions) == (SECOND, 2)
 
 
 def test_the_first_worker_that_needs_a_subject_key_creates_it(store: Store) -> None:

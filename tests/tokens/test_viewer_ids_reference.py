@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.dispatchers import DispatchScenario
-from tests.support.local_control_plane import PLACE
+from tests.support.local_control_plane import ACCOUNT_REGION
 from tests.support.multi_tenant_app import MultiTenantApp
 from tests.support.token_requests import VIEWER_IDS
 from tests.support.tokens import Prepared, raw_sign
@@ -49,7 +49,7 @@ class Deployment(NamedTuple):
     def token(self, viewer: str, now: int) -> str:
         """A token for this viewer. Raises InvalidRequest."""
         key = SigningKey("k1", Prepared(lambda digest: raw_sign(self.key, digest)), 600)
-        snapshot = Snapshot(Keyring({PLACE: RegionKeys(key, {})}), max_ttl_seconds=600)
+        snapshot = Snapshot(Keyring({ACCOUNT_REGION: RegionKeys(key, {})}), max_ttl_seconds=600)
         request = parse_token_request({"channelArn": self.channel, "viewerId": viewer})
         return prepare(request, TokenLimits(600, "default"), snapshot, now, uuid.uuid4).signed()
 

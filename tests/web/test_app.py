@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
-from tests.support.asgi_client import AsgiResponse, receiving, request, scope_of
+from tests.support.asgi_client import AsgiResponse, make_receive, request, scope_of
 from tests.support.captured_log import CapturedLog
 from tests.support.clocks import ManualClock
 from tokensvc.errors import NotAllowed, RequestTimeout
@@ -167,7 +167,7 @@ def test_a_disconnected_client_gets_no_response(app: LoggedApplication) -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(app.application(scope_of("POST", "/disconnecting"), receiving(b""), send))
+    asyncio.run(app.application(scope_of("POST", "/disconnecting"), make_receive(b""), send))
     assert not sent
     assert not app.lines()
 
@@ -222,7 +222,7 @@ def test_a_too_large_content_length_is_rejected_without_reading(length: str) -> 
     scope = scope_of("POST", "/reading", content_length=length)
 
     async def read() -> object:
-        receive = receiving([b'{"a"', b":1}"], lambda: read_pieces.append(1))
+        receive = make_receive([b'{"a"', b":1}"], lambda: read_pieces.append(1))
         return await read_json(scope, receive, 10)
 
     if length.isdecimal():
@@ -235,7 +235,7 @@ def test_a_too_large_content_length_is_rejected_without_reading(length: str) -> 
 
 def test_a_body_in_pieces_is_read_up_to_the_limit() -> None:
     async def read(*pieces: bytes) -> object:
-        return await read_json(scope_of(), receiving(pieces), 10)
+        return await read_json(scope_of(), make_receive(pieces), 10)
 
     assert asyncio.run(read(b"{", b'"a"', b":", b"1}")) == {"a": 1}
     with pytest.raises(Exception, match="at most 10"):
@@ -256,7 +256,7 @@ def test_lifespan_goes_to_the_fallback() -> None:
     async def fallback_app(scope: Scope, _receive: Receive, _send: Send) -> None:
         seen.append(scope["type"])
 
-    asyncio.run(Application({}, fallback_app, ManualClock(), None)({"type": "lifespan"}, receiving(b""), None))  # type: ignore[arg-type]
+    asyncio.run(Application({}, fallback_app, ManualClock(), None)({"type": "lifespan"}, make_receive(b""), None))  # type: ignore[arg-type]
     assert seen == ["lifespan"]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.asgi_client import receiving, scope_of
+from tests.support.asgi_client import make_receive, scope_of
 from tests.support.clocks import OFFSET, ManualClock
 from tokensvc import web
 from tokensvc.callers.api_keys import KnownSecret, key_digest
@@ -101,7 +101,7 @@ def test_a_caller_is_authenticated_again_once_the_body_is_complete(
 
     authenticator = RequestAuthenticator(lambda: snapshot, clock, lease_seconds=LEASE_SECONDS)
     scope, context = scope_of(authorization=f"Bearer {KEY}"), RequestContext("request-1", clock.monotonic())
-    receive = receiving([b"{", b"}"], meanwhile)
+    receive = make_receive([b"{", b"}"], meanwhile)
     with pytest.raises(failure):
         asyncio.run(authenticator.caller_and_body(scope, receive, context, "keys:read", 100))
 

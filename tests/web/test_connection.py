@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.connections import connected, feed, request, settle
+from tests.support.connections import connected, feed, request, run_until_idle
 from tokensvc.web import protocol as connection_states
 from tokensvc.web.protocol import (
     KEEP_ALIVE_SECONDS,
@@ -81,13 +81,13 @@ def test_an_upgrade_is_answered_as_plain_http_and_is_the_last_request(path: str,
         for pieces in splits(offered):
             protocol, connection, application = connected()
             await feed(protocol, connection, pieces, wait=len(pieces) <= 2)
-            await settle()
+            await run_until_idle()
             await feed(protocol, connection, [SLOW])
-            assert [(seen[1], seen[3]) for seen in application.seen] == [(path, SMUGGLED)]
+            assert [(seen[1], seen[3]) for seen in application.requests] == [(path, SMUGGLED)]
             assert len(connection.statuses) == 1
             assert b"connection: close\r\n" in connection.written
-            assert connection.is_over
-            assert b"upgrade" not in dict(application.seen[0][2])
+            assert connection.is_finished
+            assert b"upgrade" not in dict(application.requests[0][2])
 
     run(test())
 
@@ -96,9 +96,9 @@ def test_an_upgrade_after_other_requests_is_answered_in_order() -> None:
     async def test() -> None:
         protocol, connection, application = connected()
         await feed(protocol, connection, [QUICK + SLOW + request(more=UPGRADE) + SLOW])
-        assert [seen[1] for seen in application.seen] == ["/quick", "/other", "/quick"]
+        assert [seen[1] for seen in application.requests] == ["/quick", "/other", "/quick"]
         assert len(connection.statuses) == 3
-        assert connection.is_over
+        assert connection.is_finished
 
     run(test())
 
@@ -117,8 +117,8 @@ def test_connect_is_rejected(target: bytes) -> None:
         protocol, connection, application = connected()
         await feed(protocol, connection, [target, SLOW])
         assert connection.statuses == [400]
-        assert connection.is_over
-        assert not application.seen
+        assert connection.is_finished
+        assert not application.requests
 
     run(test())
 
@@ -132,11 +132,11 @@ def test_accepted_requests_are_answered_before_the_error_that_follows(good: byte
     async def test() -> None:
         protocol, connection, application = connected()
         await feed(protocol, connection, [good + GARBAGE] if together else [good, GARBAGE], wait=False)
-        await settle()
+        await run_until_idle()
         assert connection.statuses[-1] == 400
         assert all(status < 300 for status in connection.statuses[:-1])
-        assert len(connection.statuses) == len(application.seen) + 1
-        assert connection.is_over
+        assert len(connection.statuses) == len(application.requests) + 1
+        assert connection.is_finished
 
     run(test())
 
@@ -147,8 +147,8 @@ def test_accepted_requests_are_answered_after_the_client_closed_its_side(good: b
         protocol, connection, application = connected()
         protocol.data_received(good)
         protocol.eof_received()
-        await settle(2000)
-        assert len(connection.statuses) == len(application.seen) == good.count(b"POST")
+        await run_until_idle(2000)
+        assert len(connection.statuses) == len(application.requests) == good.count(b"POST")
         assert connection.closed
 
     run(test())
@@ -160,10 +160,10 @@ def test_an_incomplete_request_of_a_client_that_closed_its_side_gets_no_response
         protocol, connection, application = connected()
         await feed(protocol, connection, [SLOW, part])
         assert protocol.eof_received() is False
-        await settle()
+        await run_until_idle()
         assert connection.statuses == [200]
         assert connection.closed
-        assert len(application.seen) == 1
+        assert len(application.requests) == 1
 
     run(test())
 
@@ -176,7 +176,7 @@ def test_an_early_response_is_the_only_one_whatever_the_rest_of_the_body_is() ->
         chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
         await feed(protocol, connection, [chunk] * 40, wait=False)
         assert connection.statuses == [401]
-        assert connection.is_over
+        assert connection.is_finished
 
     run(test())
 
@@ -187,7 +187,7 @@ def test_after_an_early_response_the_rest_of_the_body_is_skipped_and_the_connect
         early = request(b"x" * 100_000, path="/early")
         await feed(protocol, connection, [early[:1000], early[1000:], QUICK])
         assert connection.statuses == [401, 201]
-        assert not connection.is_over
+        assert not connection.is_finished
 
     run(test())
 
@@ -204,13 +204,13 @@ def test_an_early_response_ends_the_connection_of_a_client_that_waits_to_send_it
             assert b"\r\nconnection: close\r\n" in connection.written
             await feed(protocol, connection, [following])
             assert connection.statuses == [401]
-            assert len(application.seen) == 1
-            assert connection.is_over
+            assert len(application.requests) == 1
+            assert connection.is_finished
         for keeping in (request(b"body", "/early", expecting), request(b"body", "/other", expecting)):
             protocol, connection, _ = connected()
             await feed(protocol, connection, [keeping, SLOW])
             assert connection.statuses[-1] == 200
-            assert not connection.is_over
+            assert not connection.is_finished
 
     run(test())
 
@@ -221,9 +221,9 @@ def test_a_body_that_grows_too_large_is_rejected_and_not_processed() -> None:
         chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
         await feed(protocol, connection, [CHUNKED + b"\r\n", *[chunk] * (ENCODED_BODY_MAX_BYTES // 0x10000 + 1)])
         assert connection.statuses == [413]
-        assert connection.is_over
-        assert application.disconnected == 1
-        assert not application.seen
+        assert connection.is_finished
+        assert application.disconnects == 1
+        assert not application.requests
 
     run(test())
 
@@ -234,7 +234,7 @@ def test_a_too_large_content_length_is_rejected_before_the_body() -> None:
         await feed(protocol, connection, [request(b"", path="/other", length=ENCODED_BODY_MAX_BYTES + 1)])
         assert connection.statuses == [413]
         assert not connection.closed, "the client is still sending the body and must be able to read the response"
-        assert application.disconnected == 0
+        assert application.disconnects == 0
 
     run(test())
 
@@ -253,9 +253,9 @@ def test_trailers_are_dropped(path: str) -> None:
         for pieces in splits(sent):
             protocol, connection, application = connected()
             await feed(protocol, connection, [*pieces, SLOW], wait=len(pieces) <= 2)
-            await settle()
-            assert [seen[3] for seen in application.seen] == [b"body", b"body"]
-            assert application.seen[0][2] == [(b"host", b"x"), (b"transfer-encoding", b"chunked")]
+            await run_until_idle()
+            assert [seen[3] for seen in application.requests] == [b"body", b"body"]
+            assert application.requests[0][2] == [(b"host", b"x"), (b"transfer-encoding", b"chunked")]
 
     run(test())
 
@@ -279,7 +279,7 @@ def test_the_head_limit_applies_however_the_head_is_split(before: bytes, size: i
             sent = before + head_of(size)
             await feed(protocol, connection, [piece for piece in (sent[:at], sent[at:]) if piece])
             assert connection.statuses[-1] == status
-            assert connection.is_over is (status == 431)
+            assert connection.is_finished is (status == 431)
 
     run(test())
 
@@ -339,12 +339,12 @@ def test_an_ambiguous_head_is_rejected(sent: bytes, status: int) -> None:
         for pieces in ([sent], [bytes([byte]) for byte in sent]):
             protocol, connection, application = connected()
             await feed(protocol, connection, [*pieces, SLOW], wait=False)
-            await settle()
+            await run_until_idle()
             assert connection.statuses == [status]
             assert b"secret" not in connection.written
             assert b"\r\nconnection: close\r\n" in connection.written
-            assert connection.is_over
-            assert not application.seen
+            assert connection.is_finished
+            assert not application.requests
 
     run(test())
 
@@ -365,7 +365,7 @@ def test_every_form_of_request_target_is_supported(line: bytes, path: str) -> No
         protocol, connection, application = connected()
         await feed(protocol, connection, [line + b"\r\n"])
         assert connection.statuses == [200]
-        assert application.seen[0][1] == path
+        assert application.requests[0][1] == path
 
     run(test())
 
@@ -401,10 +401,10 @@ def test_parsing_pauses_while_enough_requests_wait_and_then_continues() -> None:
         assert len(protocol._waiting) == MAX_QUEUED
         assert connection.paused
         application.release.set()
-        while len(application.seen) <= count:
-            await settle()
+        while len(application.requests) <= count:
+            await run_until_idle()
             assert len(protocol._waiting) <= MAX_QUEUED
-        await settle()
+        await run_until_idle()
         assert connection.statuses == [200] * (count + 1)
         assert not connection.paused
 
@@ -419,7 +419,7 @@ def test_parsing_pauses_while_the_waiting_bodies_are_large() -> None:
         assert len(protocol._waiting) == 2
         assert connection.paused
         application.release.set()
-        await settle(200)
+        await run_until_idle(200)
         assert connection.statuses == [200] * 6
         assert not connection.paused
 
@@ -433,7 +433,7 @@ def test_a_body_that_is_not_read_yet_is_held_back() -> None:
         await feed(protocol, connection, [HELD + large[: MAX_QUEUED_BYTES + 200]])
         assert connection.paused
         application.release.set()
-        await settle()
+        await run_until_idle()
         assert not connection.paused
         await feed(protocol, connection, [large[MAX_QUEUED_BYTES + 200 :]])
         assert connection.statuses == [200, 200]
@@ -453,7 +453,7 @@ def test_a_waiting_body_is_held_back_by_every_earlier_response(together: bool) -
             await feed(protocol, connection, [HELD * (MAX_QUEUED + 4) + part], wait=False)
         else:
             await feed(protocol, connection, [HELD * 4, part], wait=False)
-        await settle()
+        await run_until_idle()
         application.release.set()
         while protocol._received is None or protocol._received is not protocol._active:
             await asyncio.sleep(0)
@@ -461,7 +461,7 @@ def test_a_waiting_body_is_held_back_by_every_earlier_response(together: bool) -
                 assert len(protocol._received.body) <= MAX_QUEUED_BYTES
         await feed(protocol, connection, [large[len(part) :]])
         assert set(connection.statuses) == {200}
-        assert application.seen[-1][3] == large[-16 * MAX_QUEUED_BYTES :]
+        assert application.requests[-1][3] == large[-16 * MAX_QUEUED_BYTES :]
 
     run(test())
 
@@ -471,9 +471,9 @@ def test_a_complete_large_body_holds_nothing_back_once_it_is_handled() -> None:
         protocol, connection, application = connected()
         large = request(b"x" * (2 * MAX_QUEUED_BYTES), path="/other")
         await feed(protocol, connection, [HELD + large[:-1], large[-1:]], wait=False)
-        await settle()
+        await run_until_idle()
         application.release.set()
-        await settle()
+        await run_until_idle()
         assert connection.statuses == [200, 200]
         assert not connection.paused
 
@@ -494,9 +494,9 @@ def test_one_connection_parses_a_bounded_number_of_requests_per_iteration() -> N
     async def test() -> None:
         protocol, connection, application = connected()
         protocol.data_received(QUICK * 1000)
-        assert application.took == MAX_QUEUED
+        assert application.fast_path_count == MAX_QUEUED
         assert connection.paused
-        await settle()
+        await run_until_idle()
         assert connection.statuses == [201] * 1000
         assert not connection.paused
 
@@ -513,8 +513,8 @@ def test_one_connection_parses_a_bounded_number_of_chunks_per_iteration(path: st
         protocol, connection, application = connected()
         protocol.data_received(sent + SLOW)
         assert connection.paused is (chunk[:1] == b"4")
-        await settle()
-        assert [seen[3] for seen in application.seen] == [body, b"body"]
+        await run_until_idle()
+        assert [seen[3] for seen in application.requests] == [body, b"body"]
         assert len(connection.statuses) == 2
         assert not connection.paused
 
@@ -533,13 +533,13 @@ def test_a_stopping_server_reads_a_deferred_body_completely(ends_its_side: bool)
         if ends_its_side:
             protocol.eof_received()
         protocol.shutdown()
-        await settle()
+        await run_until_idle()
         if not ends_its_side:
             protocol.data_received(last)
-            await settle()
-        assert [seen[3] for seen in application.seen] == [b"\r\n\r\n" * 2000]
+            await run_until_idle()
+        assert [seen[3] for seen in application.requests] == [b"\r\n\r\n" * 2000]
         assert connection.statuses == [200]
-        assert connection.is_over
+        assert connection.is_finished
 
     run(test())
 
@@ -550,12 +550,12 @@ def test_a_large_body_with_an_early_response_is_read_to_its_end() -> None:
     async def test() -> None:
         protocol, connection, application = connected()
         protocol.data_received(CHUNKED.replace(b"/other", b"/early") + b"\r\n" + large + chunk * 2000)
-        await settle()
+        await run_until_idle()
         assert connection.statuses == [401]
         assert not connection.paused
         await feed(protocol, connection, [chunk, b"0\r\n\r\n", SLOW])
         assert connection.statuses == [401, 200]
-        assert [seen[1] for seen in application.seen] == ["/early", "/other"]
+        assert [seen[1] for seen in application.requests] == ["/early", "/other"]
 
     run(test())
 
@@ -565,10 +565,10 @@ def test_a_client_that_does_not_read_has_one_request_accepted_at_most() -> None:
         protocol, connection, application = connected()
         protocol.pause_writing()
         await feed(protocol, connection, [SLOW * 100])
-        assert len(application.seen) <= 1
+        assert len(application.requests) <= 1
         assert connection.paused
         protocol.resume_writing()
-        await settle(1000)
+        await run_until_idle(1000)
         assert connection.statuses == [200] * 100
 
     run(test())
@@ -609,10 +609,10 @@ def test_a_stopping_server_answers_the_received_requests() -> None:
         protocol.shutdown()
         await feed(protocol, connection, [SLOW])
         application.release.set()
-        await settle()
+        await run_until_idle()
         assert connection.statuses == [200] * 3
         assert connection.written.count(b"connection: close") == 1
-        assert connection.is_over
+        assert connection.is_finished
 
     run(test())
 
@@ -641,7 +641,7 @@ def test_a_client_that_pipelined_after_the_last_request_is_not_reset(last: bytes
         protocol, connection, application = connected()
         head, body = last.replace(b"1.1", version).split(b"\r\n", 1)
         await feed(protocol, connection, [head + b"\r\n" + more + body + SLOW * 3])
-        assert len(application.seen) == len(connection.statuses) == 1
+        assert len(application.requests) == len(connection.statuses) == 1
         assert connection.output_ended
         assert not connection.closed
 
@@ -665,12 +665,12 @@ def test_a_response_cut_off_by_a_bad_body_is_not_continued() -> None:
         protocol, connection, application = connected()
         await feed(protocol, connection, [CHUNKED.replace(b"/other", b"/early") + b"\r\n"], wait=False)
         application.pause_before_body = protocol.pause_writing
-        await settle()
+        await run_until_idle()
         assert connection.statuses == [401]
         protocol.data_received(GARBAGE)
         assert connection.output_ended
         protocol.resume_writing()
-        await settle()
+        await run_until_idle()
         assert not application.failures
         assert connection.statuses == [401]
         assert not connection.written.endswith(b"well")
@@ -685,9 +685,9 @@ def test_an_application_that_fails_after_its_response_affects_no_other_request()
         await feed(protocol, connection, [failing + HELD + SLOW])
         assert application.failures == 1
         application.release.set()
-        await settle()
+        await run_until_idle()
         assert connection.statuses == [200] * 3
-        assert not connection.is_over
+        assert not connection.is_finished
 
     run(test())
 
@@ -722,7 +722,7 @@ async def check_progress(protocol: Any, connection: Any, times: int) -> None:
     for _ in range(times):
         if not connection.closed:
             protocol._check_progress()
-    await settle()
+    await run_until_idle()
 
 
 def test_a_request_that_started_after_a_check_has_until_the_next_one() -> None:
@@ -748,7 +748,7 @@ def test_a_request_in_progress_survives_every_check() -> None:
         await check_progress(protocol, connection, 5)
         assert not connection.closed
         application.release.set()
-        await settle()
+        await run_until_idle()
         assert connection.statuses == [200]
 
     run(test())

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 
-from tests.support.connections import Connection, protocol_of, settle
+from tests.support.connections import Connection, open_connection, run_until_idle
 from tokensvc.http.problem_details import JSON, Response
 from tokensvc.web.context import Respond
 from tokensvc.web.protocol import MAX_QUEUED_BYTES, Protocol
@@ -117,7 +117,7 @@ def test_every_complete_request_is_answered_once_in_order(
         errors: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _loop, context: errors.append(context))
         application = NumberingApplication()
-        protocol, connection = protocol_of(Protocol, application)  # type: ignore[arg-type] # it is an application, too
+        protocol, connection = open_connection(Protocol, application)  # type: ignore[arg-type] # it is an application, too
         stream, position, paused_writing = b"".join(whole), 0, False
         for event, size in events:
             if connection.closed:
@@ -128,7 +128,7 @@ def test_every_complete_request_is_answered_once_in_order(
                         protocol.data_received(piece)
                         position += len(piece)
                 case "iterate":
-                    await settle(size)
+                    await run_until_idle(size)
                 case "pause" if not paused_writing:
                     protocol.pause_writing()
                     paused_writing = True
@@ -152,23 +152,23 @@ def test_every_complete_request_is_answered_once_in_order(
             protocol.resume_writing()
         application.release.set()
         for _ in range(12):
-            await settle(100)
+            await run_until_idle(100)
         answered = [number for number in responses(connection) if number >= 0 or -1 in due]
         first_answered = answered[: len(due)]
         if end in ("stays", "eof", "garbage"):
             assert first_answered == due
         else:
             assert first_answered == due[: len(first_answered)], "the first requests are answered"
-        if end == "stays" and -1 not in due and not connection.is_over:
+        if end == "stays" and -1 not in due and not connection.is_finished:
             assert not connection.paused, "reading has resumed"
         is_between_requests = position == sum(map(len, whole[:complete]))
         if end in ("eof", "lost") or (end == "shutdown" and is_between_requests):
-            assert connection.is_over, "only a stopping server waits for an incomplete request"
+            assert connection.is_finished, "only a stopping server waits for an incomplete request"
         assert not errors
         remaining_tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         if connection.closed:
             assert not remaining_tasks, "no task runs for a disconnected client"
         protocol.connection_lost(None)
-        await settle()
+        await run_until_idle()
 
     asyncio.run(run())

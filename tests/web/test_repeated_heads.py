@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.support.connections import Application, Seen, protocol_of, request
+from tests.support.connections import Application, RecordedRequest, open_connection, request
 from tokensvc.web.protocol import Protocol
 from tokensvc.web.request_head import HEAD_MAX_BYTES
 
@@ -35,22 +35,22 @@ class CountingHeads(Protocol):
         super().on_headers_complete()
 
 
-def exchange(kind: type[Protocol], pieces: list[tuple[bytes, bool]]) -> tuple[list[Seen], bytes, bool]:
+def exchange(kind: type[Protocol], pieces: list[tuple[bytes, bool]]) -> tuple[list[RecordedRequest], bytes, bool]:
     """What the application and the client received, and whether the connection was closed. After a piece marked true,
     the client waits for the responses."""
 
-    async def run() -> tuple[list[Seen], bytes, bool]:
+    async def run() -> tuple[list[RecordedRequest], bytes, bool]:
         application = Application()
-        protocol, connection = protocol_of(kind, application)
+        protocol, connection = open_connection(kind, application)
         for piece, waits in pieces:
-            if not connection.is_over:
+            if not connection.is_finished:
                 protocol.data_received(piece)
             for _ in range(8 if waits else 0):
                 await asyncio.sleep(0)
         for _ in range(40):
             await asyncio.sleep(0)
         protocol.connection_lost(None)
-        return application.seen, _ID.sub(b"", connection.written), connection.is_over
+        return application.requests, _ID.sub(b"", connection.written), connection.is_finished
 
     return asyncio.run(run())
 
@@ -118,12 +118,12 @@ def test_remembering_heads_changes_no_response(pieces: list[tuple[bytes, bool]])
 def test_the_same_head_is_parsed_once_and_a_different_one_again() -> None:
     async def run() -> None:
         application = Application()
-        protocol, connection = protocol_of(CountingHeads, application)
+        protocol, connection = open_connection(CountingHeads, application)
         for piece in (QUICK, request(b"BODY"), QUICK, request(b"longer"), request(b"LONGER")):
             protocol.data_received(piece)
             await asyncio.sleep(0)
         assert protocol.parsed == 2
-        assert [body for *_, body in application.seen] == [b"body", b"BODY", b"body", b"longer", b"LONGER"]
+        assert [body for *_, body in application.requests] == [b"body", b"BODY", b"body", b"longer", b"LONGER"]
         assert connection.written.count(b"HTTP/1.1 201") == 5
 
     asyncio.run(run())
@@ -154,16 +154,16 @@ def test_input_after_an_accepted_request_is_answered_after_it(
 def test_a_client_that_does_not_read_never_takes_the_fast_path() -> None:
     async def run() -> None:
         application = Application()
-        protocol, _ = protocol_of(Protocol, application)
+        protocol, _ = open_connection(Protocol, application)
         protocol.data_received(QUICK)
         await asyncio.sleep(0)
         protocol.pause_writing()
         protocol.data_received(QUICK)
-        assert application.took == 1
+        assert application.fast_path_count == 1
         protocol.resume_writing()
         for _ in range(8):
             await asyncio.sleep(0)
-        assert len(application.seen) == 2
+        assert len(application.requests) == 2
 
     asyncio.run(run())
 
@@ -171,7 +171,7 @@ def test_a_client_that_does_not_read_never_takes_the_fast_path() -> None:
 @pytest.mark.parametrize("end", ["eof_received", "shutdown"])
 def test_an_accepted_request_is_answered_before_the_connection_ends(end: str) -> None:
     async def run() -> None:
-        protocol, connection = protocol_of(Protocol, Application())
+        protocol, connection = open_connection(Protocol, Application())
         for _ in range(3):
             protocol.data_received(QUICK)
         getattr(protocol, end)()
@@ -182,7 +182,7 @@ def test_an_accepted_request_is_answered_before_the_connection_ends(end: str) ->
 
 def test_nothing_is_written_to_a_lost_connection() -> None:
     async def run() -> None:
-        protocol, connection = protocol_of(Protocol, Application())
+        protocol, connection = open_connection(Protocol, Application())
         protocol.data_received(QUICK)
         connection.close()
         await asyncio.sleep(0)

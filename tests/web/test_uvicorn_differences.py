@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from tests.support.connections import Application, feed, protocol_of, request, settle
+from tests.support.connections import Application, feed, open_connection, request, run_until_idle
 from tokensvc.web.protocol import Protocol
 from tokensvc.web.request_head import ENCODED_BODY_MAX_BYTES, HEAD_MAX_BYTES
 
@@ -109,11 +109,11 @@ DIFFERENCES = {
 def outcome_of(kind: type[object], sent: list[bytes]) -> Outcome:
     async def test() -> Outcome:
         application = Application()
-        protocol, connection = protocol_of(kind, application)
+        protocol, connection = open_connection(kind, application)
         await feed(protocol, connection, sent)
-        await settle()
+        await run_until_idle()
         bodies = []
-        for _method, _path, headers, body in application.seen:
+        for _method, _path, headers, body in application.requests:
             bodies.append(body + (b"+authorization" if b"authorization" in dict(headers) else b""))
         protocol.connection_lost(None)
         return Outcome(connection.statuses, bodies)

@@ -88,7 +88,7 @@ def test_a_worker_that_is_replaced_is_reported_and_the_cost_stays_whole(
         os.kill(worker.pid, signal.SIGKILL)
         wait_until(lambda: len(supervisor.children()) > WORKERS, "it is replaced")
         after = watched.reading(1)
-        assert process.ends(60) in {0, 1}, process.err
+        assert process.wait_for_exit(60) in {0, 1}, process.err
     assert after.cpu_seconds >= before.cpu_seconds
     result = json.loads(process.out)
     assert result["server"]["processes_ended"] == 1

@@ -38,7 +38,7 @@ def test_two_workers_ask_what_the_plan_says_and_the_master_counts_it(signing_ser
         started(worker_command, tmp_path, environ, "two") as two,
     ):
         processes = (master, one, two)
-        codes = [process.ends(60) for process in processes]
+        codes = [process.wait_for_exit(60) for process in processes]
     output = "".join(process.out + process.err for process in processes)
     assert codes == [0, 0, 0], output
     (counted,) = json.loads(master.out)

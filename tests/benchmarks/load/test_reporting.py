@@ -110,7 +110,7 @@ def test_a_target_that_dies_midway_is_reported(tmp_path: Path, responses: Respon
     with running(tmp_path, [plan(tmp_path, seconds=4, more=more), *run_options(tmp_path, url)]) as process:
         process.wait_until(lambda: " 2/4 s" in process.err, "two seconds are over")
         responses.stop()
-        assert process.ends(60) == 1
+        assert process.wait_for_exit(60) == 1
     assert "timeout, never sent" in process.out
     assert "401 unauthenticated" in process.out
     assert "Traceback" not in process.err
@@ -124,7 +124,7 @@ def test_a_signal_in_the_warm_up_reports_it(number: signal.Signals, responses: R
     ) as process:
         process.wait_until(lambda: is_sending(process), "it sends")
         os.killpg(process.pid, number)
-        assert process.ends(60) == 1, process.err
+        assert process.wait_for_exit(60) == 1, process.err
     assert "interrupted: the figures cover what was sent until then" in process.out
     assert "no request was due after the warm-up" in process.out
     assert "errors in the warm-up" in process.out
@@ -143,7 +143,7 @@ def test_a_signal_to_the_whole_group_ends_the_sending_and_keeps_every_figure(sig
     with running(tmp_path, [str(path), *run_options(tmp_path, signing_service.url), "--json", "--processes", "2"]) as process:
         process.wait_until(lambda: is_sending(process), "it sends")
         os.killpg(process.pid, signal.SIGTERM)
-        code = process.ends(60)
+        code = process.wait_for_exit(60)
     result = json.loads(process.out)
     assert result["interrupted"]
     assert len(result["generators"]) == 2
@@ -160,7 +160,7 @@ def test_a_second_signal_reports_without_what_is_in_flight(responses: Responses,
         process.send(signal.SIGINT)
         process.wait_until(lambda: "stopping" in process.err, "it stops")
         process.send(signal.SIGINT)
-        assert process.ends(60) == 1, process.err
+        assert process.wait_for_exit(60) == 1, process.err
     result = json.loads(process.out)
     assert result["figures"]["abandoned_requests"] == result["figures"]["requests"] > 0
     assert result["errors"] == []
@@ -173,7 +173,7 @@ def test_a_signal_before_the_start_that_was_set_is_not_waited_out(signing_servic
         process.wait_until(lambda: len(psutil.Process(process.pid).children()) > 1, "the generators are started")
         process.wait_until(lambda: bool(signing_service.connections) or _is_connected(process), "they are connected")
         process.send(signal.SIGINT)
-        assert process.ends(60) in {1, load.INTERRUPTED}, process.err
+        assert process.wait_for_exit(60) in {1, load.INTERRUPTED}, process.err
     assert "Traceback" not in process.err
 
 
@@ -190,7 +190,7 @@ def test_a_generator_that_dies_costs_its_own_part(signing_service: SigningServic
         process.wait_until(lambda: " 1/4 s" in process.err, "it sends")
         generator = process.children()[0]
         os.kill(generator, signal.SIGKILL)
-        assert process.ends(60) == 1, process.err
+        assert process.wait_for_exit(60) == 1, process.err
     result = json.loads(process.out)
     assert result["failed"] == ["a generator process died; its own output is above"]
     assert len(result["generators"]) == 1

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from structlog.testing import capture_logs
 
 from tests.jose.signing.faulty import Fault, FaultyExtension, bit_flipped, failed, swapped
-from tests.support.signers import SIGNERS_HERE
+from tests.support.signers import AVAILABLE_SIGNERS
 from tokensvc.errors import SettingsError
 from tokensvc.jose import keypair, signing
 from tokensvc.jose.es384 import digest, verify
@@ -59,15 +59,15 @@ def loading(signer: type[OpenSslSigner]) -> SignerLoader:
     return lambda _metrics: signer()
 
 
-@pytest.mark.parametrize("name", SIGNERS_HERE)
+@pytest.mark.parametrize("name", AVAILABLE_SIGNERS)
 def test_a_signer_is_chosen_by_name(name: str) -> None:
     assert choose_signer(name).signer.name == name
 
 
 def test_auto_chooses_the_fastest_signer_of_this_machine() -> None:
     chosen = choose_signer("auto")
-    assert chosen.signer.name == SIGNERS_HERE[0]
-    assert (chosen.fallback_reason == "") == (SIGNERS_HERE[0] == "multibuffer")
+    assert chosen.signer.name == AVAILABLE_SIGNERS[0]
+    assert (chosen.fallback_reason == "") == (AVAILABLE_SIGNERS[0] == "multibuffer")
 
 
 def test_the_setting_allows_exactly_the_names_of_the_signers() -> None:
@@ -75,7 +75,7 @@ def test_the_setting_allows_exactly_the_names_of_the_signers() -> None:
     assert set(allowed) == {"auto", *SIGNERS}
 
 
-@pytest.mark.parametrize("name", SIGNERS_HERE)
+@pytest.mark.parametrize("name", AVAILABLE_SIGNERS)
 def test_another_library_verifies_the_signatures(name: str, private_key: PrivateKey) -> None:
     signer, public = choose_signer(name).signer, private_key.public_key()
     prepared = signer.prepare(private_key)
@@ -86,7 +86,7 @@ def test_another_library_verifies_the_signatures(name: str, private_key: Private
         assert len(signatures) == 12, "each signature has a nonce of its own"
 
 
-@pytest.mark.parametrize("name", SIGNERS_HERE)
+@pytest.mark.parametrize("name", AVAILABLE_SIGNERS)
 def test_numbers_with_leading_zeros_keep_their_length(name: str) -> None:
     signer = choose_signer(name).signer
     for number in (1, 2, 255, 1 << 300):
@@ -174,7 +174,7 @@ def test_without_the_extension_the_reason_says_how_to_get_it(
         choose_signer("multibuffer")
 
 
-@pytest.mark.parametrize("name", SIGNERS_HERE)
+@pytest.mark.parametrize("name", AVAILABLE_SIGNERS)
 def test_the_repr_of_a_prepared_key_contains_no_private_key(name: str) -> None:
     private_key = keypair.generate()
     prepared = choose_signer(name).signer.prepare(private_key)

@@ -8,18 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.signers import SIGNERS_HERE
+from tests.support.signers import AVAILABLE_SIGNERS
 from tokensvc.jose import es384, keypair
 from tokensvc.jose.signing.aws_lc import AwsLcKey
 from tokensvc.jose.signing.choice import choose_signer
 
 _PRIVATE_KEYS = [keypair.generate() for _ in range(4)]
-_SIGNERS = {name: choose_signer(name).signer for name in SIGNERS_HERE}
+_SIGNERS = {name: choose_signer(name).signer for name in AVAILABLE_SIGNERS}
 _PREPARED = {name: [signer.prepare(key) for key in _PRIVATE_KEYS] for name, signer in _SIGNERS.items()}
 _AWS_LC = [AwsLcKey(key) for key in _PRIVATE_KEYS]
 
 
-@pytest.mark.parametrize("name", SIGNERS_HERE)
+@pytest.mark.parametrize("name", AVAILABLE_SIGNERS)
 @given(tokens=st.lists(st.tuples(st.integers(0, 3), st.text()), max_size=20), alone=st.booleans())
 def test_three_libraries_verify_the_tokens(name: str, tokens: list[tuple[int, str]], alone: bool) -> None:
     """Each token is valid with the key that it was signed with, and with no other."""
@@ -38,6 +38,6 @@ def test_three_libraries_verify_the_tokens(name: str, tokens: list[tuple[int, st
         assert not _AWS_LC[(number + 1) % 4].verify(digest, signature)
 
 
-@pytest.mark.parametrize("name", SIGNERS_HERE)
+@pytest.mark.parametrize("name", AVAILABLE_SIGNERS)
 def test_an_empty_list_is_signed(name: str) -> None:
     assert _SIGNERS[name].sign_many([]) == []

@@ -9,7 +9,7 @@ import pytest
 
 from tests.storage.samples import CHANNEL
 from tests.support.keks import CIPHER
-from tests.support.multi_tenant_app import OTHER, READER, TENANT_A, TENANT_B, WRITER, MultiTenantApp
+from tests.support.multi_tenant_app import OTHER_CHANNEL, READER, TENANT_A, TENANT_B, WRITER, MultiTenantApp
 from tokensvc.storage.store import Store
 from tokensvc.timestamps import rfc3339, unix_seconds
 from tokensvc.tokens.denylist import viewer_digest
@@ -60,9 +60,9 @@ def test_an_existing_denial_that_ends_later_is_kept(app: MultiTenantApp) -> None
 
 
 def test_a_denial_covers_several_channels_or_all(app: MultiTenantApp) -> None:
-    body = {"channelArns": [CHANNEL, OTHER], "viewerId": "ada", "denySeconds": 60}
+    body = {"channelArns": [CHANNEL, OTHER_CHANNEL], "viewerId": "ada", "denySeconds": 60}
     denials = app.request("POST", "/v1/denials", body).json["denials"]
-    assert [denial["channelArn"] for denial in denials] == [CHANNEL, OTHER]
+    assert [denial["channelArn"] for denial in denials] == [CHANNEL, OTHER_CHANNEL]
     [everywhere] = app.deny(where="*")
     assert listed(app, "channelArn=*") == [everywhere["id"]]
     assert listed(app, "channelArn=*&viewerId=ada") == [everywhere["id"]]
@@ -130,9 +130,9 @@ def test_an_unknown_id_is_404(app: MultiTenantApp, path: str) -> None:
 
 
 def test_a_tenant_cannot_deny_list_or_readmit_another_tenants_viewers(app: MultiTenantApp) -> None:
-    [theirs] = app.deny(where=OTHER, key=TENANT_B)
+    [theirs] = app.deny(where=OTHER_CHANNEL, key=TENANT_B)
     [everywhere] = app.deny(where="*")
-    for channel in (OTHER, "*"):
+    for channel in (OTHER_CHANNEL, "*"):
         response = app.request("POST", "/v1/denials", MINIMAL | {"channelArn": channel}, key=TENANT_A)
         assert (response.status, response.json["code"]) == (403, "channel_not_allowed")
         assert app.request("GET", f"/v1/denials?channelArn={channel}", key=TENANT_A).status == 403

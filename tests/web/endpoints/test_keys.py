@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.asgi_client import receiving, request, scope_of
+from tests.support.asgi_client import make_receive, request, scope_of
 from tests.support.in_memory_deployment import EAST, WEST, InMemoryDeployment
 from tokensvc.callers.api_keys import KnownSecret, key_digest
 from tokensvc.callers.policy import Caller, CallerPolicy
@@ -66,7 +66,7 @@ class Service:
     def post_slowly(self, path: str, meanwhile: Callable[[], object]) -> Any:
         """Send an admin request whose last byte arrives after `meanwhile` was called."""
         scope = scope_of("POST", path, authorization=f"Bearer {ADMIN}")
-        return asyncio.run(request(self._app, scope, receive=receiving([b"{", b"}"], meanwhile)))
+        return asyncio.run(request(self._app, scope, receive=make_receive([b"{", b"}"], meanwhile)))
 
     def _request(self, method: str, path: str, status: int, key: str, body: bytes, query: str) -> Any:
         scope = scope_of(method, path, authorization=f"Bearer {key}") | {"query_string": query.encode()}

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from tests.storage.samples import CHANNEL, EVERYONE, HERE, MAX_STALENESS_SECONDS, add_key
 from tests.support.keks import CIPHER
-from tests.support.multi_tenant_app import EVERYTHING, OTHER, READER, TENANT_A, TENANT_B, WRITER, MultiTenantApp
+from tests.support.multi_tenant_app import ALL_CHANNELS, OTHER_CHANNEL, READER, TENANT_A, TENANT_B, WRITER, MultiTenantApp
 from tokensvc.revocations.model import Priority, RevocationState
 from tokensvc.revocations.queue import DeliveryOutcome
 from tokensvc.storage.engine import write_transaction
@@ -55,19 +55,19 @@ def test_a_revocation_returns_when_the_viewer_may_be_readmitted(app: MultiTenant
 
 def test_the_dispatcher_is_woken_only_for_accepted_revocations(app: MultiTenantApp) -> None:
     app.revoke()
-    assert app.pokes == 1
+    assert app.wakes == 1
     app.request("POST", "/v1/revocations/batch", {"revocations": [MINIMAL, MINIMAL]})
-    assert app.pokes == 2
+    assert app.wakes == 2
     app.request("POST", "/v1/revocations", {"channelArn": CHANNEL})
     app.request("POST", "/v1/revocations/batch", {"revocations": [{"channelArn": CHANNEL}]})
-    assert app.pokes == 2
+    assert app.wakes == 2
 
 
 def test_several_channels_form_one_revocation(app: MultiTenantApp) -> None:
-    body = {"channelArns": [CHANNEL, OTHER], "viewerId": "ada"}
+    body = {"channelArns": [CHANNEL, OTHER_CHANNEL], "viewerId": "ada"}
     accepted = app.request("POST", "/v1/revocations", body).json
     shown = app.request("GET", f"/v1/revocations/{accepted['id']}").json
-    assert [target["channelArn"] for target in shown["targets"]] == [CHANNEL, OTHER]
+    assert [target["channelArn"] for target in shown["targets"]] == [CHANNEL, OTHER_CHANNEL]
 
 
 def test_issued_before_revokes_old_sessions_and_denies_nothing(app: MultiTenantApp) -> None:
@@ -158,7 +158,7 @@ def test_a_malformed_idempotency_key_is_rejected(app: MultiTenantApp, name: str)
 
 
 def test_a_bad_revocation_in_a_batch_fails_alone(app: MultiTenantApp, store: Store) -> None:
-    items = [MINIMAL, {}, MINIMAL | {"viewerId": "eve"}, MINIMAL | {"channelArn": OTHER}, "nothing"]
+    items = [MINIMAL, {}, MINIMAL | {"viewerId": "eve"}, MINIMAL | {"channelArn": OTHER_CHANNEL}, "nothing"]
     response = app.request("POST", "/v1/revocations/batch", {"revocations": items}, key=TENANT_A)
     assert response.status == 202
     results = response.json["results"]
@@ -198,7 +198,7 @@ def test_1000_revocations_fit_one_batch(app: MultiTenantApp) -> None:
     items = [{"channelArn": CHANNEL, "viewerId": f"v{number}"} for number in range(1000)]
     response = app.request("POST", "/v1/revocations/batch", {"revocations": items})
     assert [result["id"] for result in response.json["results"]] == [f"r1-{number}" for number in range(1000)]
-    more = [{"channelArns": [CHANNEL, OTHER] * 25, "viewerId": f"v{number}"} for number in range(101)]
+    more = [{"channelArns": [CHANNEL, OTHER_CHANNEL] * 25, "viewerId": f"v{number}"} for number in range(101)]
     response = app.request("POST", "/v1/revocations/batch", {"revocations": more})
     assert (response.status, "5000" in response.json["detail"]) == (422, True)
 
@@ -232,13 +232,13 @@ def test_a_revocation_shows_the_state_of_each_target(app: MultiTenantApp, store:
 def test_lists_are_paged_newest_first_and_filtered(app: MultiTenantApp, store: Store) -> None:
     sent = app.revoke("v1")["id"]
     record_outcomes(store, RevocationState.SENT)
-    ids = [sent, app.revoke("v2")["id"], app.revoke("v1", where=OTHER)["id"]]
+    ids = [sent, app.revoke("v2")["id"], app.revoke("v1", where=OTHER_CHANNEL)["id"]]
     page = app.request("GET", "/v1/revocations?maxResults=2").json
     assert [each["id"] for each in page["revocations"]] == [ids[2], ids[1]]
     rest = app.request("GET", f"/v1/revocations?maxResults=2&nextToken={page['nextToken']}").json
     assert ([each["id"] for each in rest["revocations"]], rest["nextToken"]) == ([ids[0]], None)
     assert app.listed("state=sent") == [sent]
-    assert app.listed(f"channelArn={OTHER}") == [ids[2]]
+    assert app.listed(f"channelArn={OTHER_CHANNEL}") == [ids[2]]
     assert app.listed("viewerId=v1") == [ids[2], sent]
     assert app.listed("viewerId=v1&state=queued") == [ids[2]]
 
@@ -289,15 +289,15 @@ def test_an_unknown_id_is_404(app: MultiTenantApp, path: str) -> None:
 
 
 def test_a_tenant_cannot_revoke_list_or_cancel_for_another_tenant(app: MultiTenantApp) -> None:
-    theirs = app.revoke(where=OTHER, key=TENANT_B)["id"]
-    both = app.request("POST", "/v1/revocations", {"channelArns": [CHANNEL, OTHER], "viewerId": "ada"}).json["id"]
-    for body in (MINIMAL | {"channelArn": OTHER}, {"channelArns": [CHANNEL, OTHER], "viewerId": "ada"}):
+    theirs = app.revoke(where=OTHER_CHANNEL, key=TENANT_B)["id"]
+    both = app.request("POST", "/v1/revocations", {"channelArns": [CHANNEL, OTHER_CHANNEL], "viewerId": "ada"}).json["id"]
+    for body in (MINIMAL | {"channelArn": OTHER_CHANNEL}, {"channelArns": [CHANNEL, OTHER_CHANNEL], "viewerId": "ada"}):
         response = app.request("POST", "/v1/revocations", body, key=TENANT_A)
         assert (response.status, response.json["code"]) == (403, "channel_not_allowed")
     mine = app.revoke(key=TENANT_A)["id"]
     assert (app.listed(key=TENANT_A), app.listed(key=TENANT_B)) == ([mine], [theirs])
     assert app.listed("viewerId=ada", key=TENANT_A) == [mine]
-    assert app.request("GET", f"/v1/revocations?channelArn={OTHER}", key=TENANT_A).status == 403
+    assert app.request("GET", f"/v1/revocations?channelArn={OTHER_CHANNEL}", key=TENANT_A).status == 403
     for not_mine in (theirs, both):
         assert app.request("GET", f"/v1/revocations/{not_mine}", key=TENANT_A).status == 404
         for verb in ("retry", "cancel"):
@@ -360,7 +360,7 @@ def test_a_path_supports_only_its_methods(app: MultiTenantApp) -> None:
     response = app.request("DELETE", "/v1/revocations")
     assert (response.status, response.headers["allow"]) == (405, "POST, GET")
     assert app.request("HEAD", "/v1/revocations").status == 200
-    assert app.request("GET", "/v1/revocations/batch", key=EVERYTHING).status == 405
+    assert app.request("GET", "/v1/revocations/batch", key=ALL_CHANNELS).status == 405
 
 
 def test_a_caller_that_owns_few_of_many_gets_short_pages(app: MultiTenantApp, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,7 +368,7 @@ def test_a_caller_that_owns_few_of_many_gets_short_pages(app: MultiTenantApp, mo
     monkeypatch.setattr("tokensvc.revocations.service.MAX_SCANNED", 4)
     mine = [app.request("POST", "/v1/revocations", MINIMAL, key=TENANT_A).json["id"]]
     for number in range(9):
-        app.revoke(channelArn=OTHER, viewerId=f"v{number}")
+        app.revoke(channelArn=OTHER_CHANNEL, viewerId=f"v{number}")
     mine.append(app.request("POST", "/v1/revocations", MINIMAL, key=TENANT_A).json["id"])
     pages: list[list[str]] = []
     query = "maxResults=9"

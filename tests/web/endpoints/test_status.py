@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from tests.storage.samples import CHANNEL, MAX_STALENESS_SECONDS, revocation
-from tests.support.asgi_client import receiving, response_of, scope_of
+from tests.support.asgi_client import make_receive, response_of, scope_of
 from tests.support.in_memory_deployment import EAST, WEST, InMemoryDeployment
 from tests.support.problems import make_problem
 from tests.support.simulated_ivs import SimulatedIvs
@@ -211,7 +211,7 @@ def test_a_hanging_store_delays_no_other_request(service: StatusService) -> None
     scope = scope_of("GET", "/v1/status", authorization=f"Bearer {DASHBOARD}")
 
     async def get_status() -> int:
-        request = asyncio.create_task(service.route.status(scope, receiving(b""), RequestContext("request-1", 1000.0)))
+        request = asyncio.create_task(service.route.status(scope, make_receive(b""), RequestContext("request-1", 1000.0)))
         for _ in range(3):
             await asyncio.sleep(0)
         assert not request.done(), "the loop keeps running"

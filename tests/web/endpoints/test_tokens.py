@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.asgi_client import receiving, response_of, scope_of
+from tests.support.asgi_client import make_receive, response_of, scope_of
 from tests.support.clocks import START, ManualClock
 from tests.support.leases import ManualLeases
 from tests.support.simulated_ivs import SimulatedIvs, outage
@@ -166,7 +166,7 @@ def test_a_stale_worker_rejects_every_request(worker: Worker) -> None:
 def slowly(worker: Worker, body: Any, meanwhile: Callable[[], object]) -> Callable[[], Any]:
     """A body whose last byte arrives after `meanwhile` was called."""
     content = json.dumps(body).encode()
-    return receiving([content[:-1], content[-1:]], meanwhile)
+    return make_receive([content[:-1], content[-1:]], meanwhile)
 
 
 def test_a_caller_disabled_while_its_body_arrives_gets_no_token(worker: Worker) -> None:
@@ -268,7 +268,7 @@ def test_a_request_waits_for_the_lookup_of_its_channel(worker: Worker) -> None:
 
 def test_an_ivs_outage_omits_the_playback_url(worker: Worker) -> None:
     worker.snapshot = worker.snapshot._replace(channels={})
-    worker.ivs.refuse["BatchGetChannel"] = outage()
+    worker.ivs.errors["BatchGetChannel"] = outage()
 
     def find() -> None:
         with pytest.raises(TokensvcError):
@@ -283,7 +283,7 @@ def test_an_ivs_outage_omits_the_playback_url(worker: Worker) -> None:
 def without_playback_url(worker: Worker) -> None:
     """IVS is unavailable and describes no channel that is not known yet."""
     worker.snapshot = worker.snapshot._replace(channels={str(OTHER_CHANNEL): KnownChannel(URL, True, AT)})
-    worker.ivs.refuse["BatchGetChannel"] = outage()
+    worker.ivs.errors["BatchGetChannel"] = outage()
 
     def find() -> None:
         with contextlib.suppress(TokensvcError):
@@ -402,14 +402,14 @@ def test_a_single_request_does_not_wait_for_whole_batches(worker: Worker) -> Non
         started_at = worker.clock.monotonic()
         batches = [
             asyncio.ensure_future(
-                worker.routes.batch(scope_of(**AUTHORIZED), receiving(body), RequestContext("b", started_at))
+                worker.routes.batch(scope_of(**AUTHORIZED), make_receive(body), RequestContext("b", started_at))
             )
             for _ in range(4)
         ]
         await asyncio.sleep(0)
         single = asyncio.ensure_future(
             worker.routes.single(
-                scope_of(**AUTHORIZED), receiving(json.dumps(REQUEST).encode()), RequestContext("s", started_at)
+                scope_of(**AUTHORIZED), make_receive(json.dumps(REQUEST).encode()), RequestContext("s", started_at)
             )
         )
         await single
@@ -455,7 +455,7 @@ def test_unknown_channels_of_one_caller_do_not_delay_another(worker: Worker) -> 
     )
     worker.wake = worker.channel_cache.run_once
     assert "playbackUrl" in worker.single()
-    assert len(worker.ivs.asked("BatchGetChannel")) == 1
+    assert len(worker.ivs.requests_of("BatchGetChannel")) == 1
 
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0, 5.5, -5.5])
