@@ -5,8 +5,8 @@ Invariants
   own name, which fails if the name exists. No private key ever overwrites another.
 - When a private key is encrypted with another wrapping key, a rename replaces its file while the file is locked, and
   only if its content is still the expected one.
-- A file that other users can read or own is rejected, and so is a directory that other users can write to or own. The
-  error has the command that fixes it. Root may own both.
+- A file that another user owns or can read is rejected, and so is a directory that another user owns or can write to.
+  The error has the command that fixes it. Root may own both.
 - Checks use open descriptors, and files are opened, created and renamed relative to the directory's descriptor: a user
   who controls a parent directory cannot swap the directory in between. A key file that is a symbolic link is not read.
 """
