@@ -119,7 +119,7 @@ class Race:
         return self._racers.race(self._url, contest, race_round)
 
     def one_wins(self, contest: str, race_round: int, error: str) -> Any:
-        """Run one round in which one racer succeeds and the other one fails with this error; return the winner's result."""
+        """Run one round in which one racer fails with this error; return the result of the other one."""
         outcomes = self.run(contest, race_round)
         assert sorted(str(outcome.error) for outcome in outcomes) == sorted(["None", error]), outcomes
         return next(outcome.value for outcome in outcomes if outcome.error is None)

@@ -189,7 +189,9 @@ def test_adding_many_denials_takes_few_statements(store: Store) -> None:
 def test_only_expired_rows_are_pruned(store: Store) -> None:
     """A removed denial stays until it would have expired, since a stale worker may still have it."""
     now = int(time.time())
-    store.denials.add("backend", [denial("expired", now - 100), denial("removed", now + 100), denial("in force", now + 100)])
+    store.denials.add(
+        "backend", [denial("expired", now - 100), denial("removed", now + 100), denial("in force", now + 100)]
+    )
     [removed] = [d for d in in_force(store) if d.digest == viewer_digest(CHANNEL, "removed")]
     store.denials.remove(removed.id, EVERYONE)
     store.revocations.accept(

@@ -76,8 +76,10 @@ def test_revocations_acknowledged_by_a_killed_process_are_stored(store: Store, s
     assert acknowledged.keys() <= stored.keys()
     assert len(stored) % 20 == 0
     waiting = {e.viewer_id: e.version for e in store.revocation_queue.claim(HERE, Priority.BULK, 100_000, 60)}
-    minimum_versions = {row.restriction.minimum_version for row in store.denials.changed_since(Position(), 100_000).rows}
+    minimum_versions = {
+        row.restriction.minimum_version for row in store.denials.changed_since(Position(), 100_000).rows
+    }
     assert len(waiting) == len(stored)
-    for name, version in acknowledged.items():
-        assert stored[name].version == waiting[name] == version
-        assert version + 1 in minimum_versions
+    for name, acknowledged_version in acknowledged.items():
+        assert stored[name].version == waiting[name] == acknowledged_version
+        assert acknowledged_version + 1 in minimum_versions

@@ -1,4 +1,4 @@
-"""Failures of the database: they are reported within the timeout, as our errors, and a recovered database is used again."""
+"""Failures of the database are reported in time and as our errors, and a recovered database is used again."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ from tests.support.postgres import PostgresServer, postgres_server, unavailable_
 from tokensvc.cli.remedies import failure_text
 from tokensvc.deployment.versions import Position
 from tokensvc.errors import Conflict, InvalidDatabaseUrl, SchemaMismatch, StoreError, StoreNotFound, StoreUnavailable
-from tokensvc.storage import errors as errors
-from tokensvc.storage import migrate, schema
+from tokensvc.storage import errors, migrate, schema
 from tokensvc.storage.engine import make_engine, read_transaction, write_transaction
 from tokensvc.storage.store import Store, open_store, store_for_engine
 
@@ -61,9 +60,7 @@ def server_store(own_postgres: PostgresServer) -> Iterator[Store]:
     store.close()
 
 
-def test_calls_fail_while_the_server_is_stopped(
-    own_postgres: PostgresServer, server_store: Store
-) -> None:
+def test_calls_fail_while_the_server_is_stopped(own_postgres: PostgresServer, server_store: Store) -> None:
     own_postgres.stop()
     for _ in range(3):
         with fails_in_time("cannot be reached"):
@@ -157,7 +154,9 @@ def test_a_closed_port_is_unavailable() -> None:
 def test_the_detail_has_the_target_and_the_drivers_message(url: str, target: str) -> None:
     with pytest.raises(StoreUnavailable) as failed:
         open_store(url, timeout_seconds=TIMEOUT_SECONDS)
-    assert failed.value.message == "the store cannot be reached", "callers see neither the target nor the driver's message"
+    assert failed.value.message == "the store cannot be reached", (
+        "callers see neither the target nor the driver's message"
+    )
     assert failed.value.detail.endswith(target)
     assert re.search("Connection refused|No such file|not found", failed.value.detail), failed.value.detail
     assert "hunter2" not in failed.value.operator_message

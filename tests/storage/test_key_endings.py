@@ -1,4 +1,4 @@
-"""Contract of `KeyStore`, as to how keys end: deletions that were begun, compromises, and pairs that turn up late."""
+"""Contract of `KeyStore` for the end of keys: deletions, compromises, stray imports and absences."""
 
 from __future__ import annotations
 
@@ -14,27 +14,31 @@ from tokensvc.keys.lifecycle import KeyPlacement, KeyState, require_key
 from tokensvc.storage.store import Store
 
 PREPARED, ACTIVE, RETIRING, RETIRED, COMPROMISED = KeyState
-LEAD = 30.0
+PROPAGATION_SECONDS = 30.0
 MUCH_LATER = LATER + timedelta(hours=1)
 
 
-def place_of(store: Store, key_id: str, account_region: AccountRegion = HERE) -> KeyPlacement:
-    """What the store knows of a key in a place."""
+def placement_of(store: Store, key_id: str, account_region: AccountRegion = HERE) -> KeyPlacement:
+    """The placement of a key."""
     return next(
-        there for there in require_key(store.keys.list(), key_id).placements if there.account_region == account_region
+        placement
+        for placement in require_key(store.keys.list(), key_id).placements
+        if placement.account_region == account_region
     )
 
 
 def state(store: Store, key_id: str, account_region: AccountRegion = HERE) -> KeyState:
-    return place_of(store, key_id, account_region).state
+    return placement_of(store, key_id, account_region).state
 
 
-def compromise(store: Store, key_id: str, *, distrust: bool = False, unable: frozenset[str] = frozenset()) -> None:
-    store.keys.compromise(key_id, LATER, LEAD, include_standby=distrust, unable=unable)
+def compromise(
+    store: Store, key_id: str, *, include_standby: bool = False, unable: frozenset[str] = frozenset()
+) -> None:
+    store.keys.compromise(key_id, LATER, PROPAGATION_SECONDS, include_standby=include_standby, unable=unable)
 
 
-def three(store: Store, account_region: AccountRegion = HERE) -> None:
-    """k1 retiring, k2 active, k3 standing ready."""
+def add_three_keys(store: Store, account_region: AccountRegion = HERE) -> None:
+    """Add k1 (retiring), k2 (active) and k3 (prepared)."""
     for key_id in ("k1", "k2", "k3"):
         samples.add_key(store, key_id, account_region)
     store.keys.activate("k1", account_region, AT, 3600)
@@ -45,40 +49,40 @@ def three(store: Store, account_region: AccountRegion = HERE) -> None:
 
 
 @pytest.mark.parametrize("key_id", ["k1", "k3"])
-def test_a_deletion_that_was_begun_is_noted_once(store: Store, key_id: str) -> None:
-    three(store)
-    seen = place_of(store, key_id)
+def test_the_start_of_a_deletion_is_recorded_once(store: Store, key_id: str) -> None:
+    add_three_keys(store)
+    placement_seen = placement_of(store, key_id)
     before = store.versions.read().keys.number
-    begun = store.keys.start_deletion(seen, LATER)
-    assert begun.placements == (seen._replace(deleting_at=LATER),)
-    assert store.keys.start_deletion(seen, MUCH_LATER) == begun
+    started = store.keys.start_deletion(placement_seen, LATER)
+    assert started.placements == (placement_seen._replace(deleting_at=LATER),)
+    assert store.keys.start_deletion(placement_seen, MUCH_LATER) == started
     assert store.versions.read().keys.number == before + 1
 
 
-def test_what_is_being_deleted_never_signs_again(store: Store) -> None:
-    three(store)
-    store.keys.start_deletion(place_of(store, "k3"), LATER)
+def test_a_key_that_is_being_deleted_never_becomes_active(store: Store) -> None:
+    add_three_keys(store)
+    store.keys.start_deletion(placement_of(store, "k3"), LATER)
     with pytest.raises(ConcurrentModification, match="cannot be reactivated"):
         store.keys.activate("k3", HERE, LATER, 3600)
-    store.keys.start_deletion(place_of(store, "k1"), LATER)
+    store.keys.start_deletion(placement_of(store, "k1"), LATER)
     compromise(store, "k2")
     assert [state(store, f"k{n}") for n in (1, 2, 3)] == [RETIRING, COMPROMISED, PREPARED]
 
 
-def test_an_active_keys_deletion_is_not_begun(store: Store) -> None:
-    three(store)
-    seen = place_of(store, "k3")
+def test_the_deletion_of_an_active_key_is_refused(store: Store) -> None:
+    add_three_keys(store)
+    placement_seen = placement_of(store, "k3")
     store.keys.activate("k3", HERE, LATER, 3600)
-    for stale in (seen, place_of(store, "k3")):
+    for stale in (placement_seen, placement_of(store, "k3")):
         with pytest.raises(ConcurrentModification, match="has signed"):
             store.keys.start_deletion(stale, LATER)
-    assert place_of(store, "k3").deleting_at is None
+    assert placement_of(store, "k3").deleting_at is None
 
 
-def test_a_deletion_decided_before_the_key_signed_again_is_not_begun(store: Store) -> None:
-    """It had drained; a compromise called it back; it retires for the second time, and its new tokens live."""
-    three(store)
-    drained, standby = place_of(store, "k1"), place_of(store, "k3")
+def test_a_deletion_decided_before_a_reactivation_is_refused(store: Store) -> None:
+    """The key had drained, was reactivated by a compromise and is retiring again: its new tokens are still valid."""
+    add_three_keys(store)
+    drained, standby = placement_of(store, "k1"), placement_of(store, "k3")
     store.keys.start_deletion(standby, AT)
     compromise(store, "k2")
     assert state(store, "k1") is ACTIVE
@@ -87,80 +91,84 @@ def test_a_deletion_decided_before_the_key_signed_again_is_not_begun(store: Stor
     assert state(store, "k1") is RETIRING
     with pytest.raises(ConcurrentModification, match="has signed"):
         store.keys.start_deletion(drained, MUCH_LATER)
-    assert store.keys.start_deletion(place_of(store, "k1"), MUCH_LATER).placements[0].deleting_at == MUCH_LATER
+    assert store.keys.start_deletion(placement_of(store, "k1"), MUCH_LATER).placements[0].deleting_at == MUCH_LATER
 
 
-def test_a_deletion_decided_before_a_compromise_is_begun_all_the_same(store: Store) -> None:
-    three(store)
-    seen = [place_of(store, key_id) for key_id in ("k1", "k3")]
+def test_a_deletion_decided_before_a_compromise_is_started(store: Store) -> None:
+    add_three_keys(store)
+    placement_seen = [placement_of(store, key_id) for key_id in ("k1", "k3")]
     for key_id in ("k1", "k3"):
         compromise(store, key_id)
-    assert all(store.keys.start_deletion(there, LATER) for there in seen)
+    assert all(store.keys.start_deletion(placement, LATER) for placement in placement_seen)
 
 
-def test_what_is_nowhere_is_not_deleted(store: Store) -> None:
+def test_a_key_that_was_never_imported_is_not_deleted(store: Store) -> None:
     samples.add_key(store, "k1", HERE)
     with pytest.raises(ConcurrentModification, match="never imported in eu-west-1"):
-        store.keys.start_deletion(place_of(store, "k1")._replace(account_region=THERE), AT)
+        store.keys.start_deletion(placement_of(store, "k1")._replace(account_region=THERE), AT)
     with pytest.raises(KeyNotFound):
-        store.keys.start_deletion(place_of(store, "k1")._replace(key_id="k9"), AT)
+        store.keys.start_deletion(placement_of(store, "k1")._replace(key_id="k9"), AT)
 
 
 # --- compromise
 
 
-def test_the_standby_takes_over_in_the_same_moment(store: Store) -> None:
-    three(store)
+def test_the_standby_key_takes_over_in_the_same_transaction(store: Store) -> None:
+    add_three_keys(store)
     before = store.versions.read().keys.number
     compromise(store, "k2")
     assert [state(store, f"k{n}") for n in (1, 2, 3)] == [RETIRING, COMPROMISED, ACTIVE]
-    assert place_of(store, "k2").compromised_at == require_key(store.keys.list(), "k2").compromised_at == LATER
-    assert place_of(store, "k3").activated_at == LATER
-    assert store.versions.read().keys.number == before + 1, "no worker ever sees half of it"
+    assert placement_of(store, "k2").compromised_at == require_key(store.keys.list(), "k2").compromised_at == LATER
+    assert placement_of(store, "k3").activated_at == LATER
+    assert store.versions.read().keys.number == before + 1, "one change, so no worker sees a part of it"
 
 
-def test_without_a_standby_the_retiring_key_is_called_back(store: Store) -> None:
-    three(store)
-    was = place_of(store, "k1")
+def test_without_a_standby_key_the_retiring_key_is_reactivated(store: Store) -> None:
+    add_three_keys(store)
+    previous = placement_of(store, "k1")
     compromise(store, "k2", unable=frozenset({"k3"}))
-    assert place_of(store, "k1") == was._replace(state=ACTIVE), "since when it had retired shows that it only stands in"
+    assert placement_of(store, "k1") == previous._replace(state=ACTIVE), (
+        "it keeps retiring_at, which marks it as temporary"
+    )
     assert state(store, "k3") is PREPARED
 
 
-def test_nobody_signs_where_no_other_key_is_able(store: Store) -> None:
-    three(store)
+def test_no_key_takes_over_if_all_others_are_unable(store: Store) -> None:
+    add_three_keys(store)
     compromise(store, "k2", unable=frozenset({"k1", "k3"}))
     assert [state(store, f"k{n}") for n in (1, 2, 3)] == [RETIRING, COMPROMISED, PREPARED]
 
 
-def test_a_standby_that_has_not_led_does_not_take_over(store: Store) -> None:
-    three(store)
-    at = AT + timedelta(seconds=LEAD - 1)
-    store.keys.compromise("k2", at, LEAD, include_standby=False)
+def test_a_standby_key_does_not_take_over_before_its_propagation_delay(store: Store) -> None:
+    add_three_keys(store)
+    at = AT + timedelta(seconds=PROPAGATION_SECONDS - 1)
+    store.keys.compromise("k2", at, PROPAGATION_SECONDS, include_standby=False)
     assert [state(store, f"k{n}") for n in (1, 2, 3)] == [ACTIVE, COMPROMISED, PREPARED]
 
 
-@pytest.mark.parametrize(("ceiling", "unable", "key_id", "longest"), [(7200, "k1", "k3", 7200), (60, "k3", "k1", 3600)])
-def test_who_takes_over_lives_up_to_the_ceiling_and_never_for_less_than_before(
-    store: Store, ceiling: int, unable: str, key_id: str, longest: int
+@pytest.mark.parametrize(
+    ("max_ttl", "unable", "key_id", "longest_ttl"), [(7200, "k1", "k3", 7200), (60, "k3", "k1", 3600)]
+)
+def test_the_successors_longest_ttl_rises_to_the_max_ttl_and_never_falls(
+    store: Store, max_ttl: int, unable: str, key_id: str, longest_ttl: int
 ) -> None:
-    three(store)
-    store.deployment.set_max_ttl_seconds(ceiling)
+    add_three_keys(store)
+    store.deployment.set_max_ttl_seconds(max_ttl)
     compromise(store, "k2", unable=frozenset({unable}))
-    there = place_of(store, key_id)
-    assert (there.state, there.longest_ttl_seconds) == (ACTIVE, longest)
+    placement = placement_of(store, key_id)
+    assert (placement.state, placement.longest_ttl_seconds) == (ACTIVE, longest_ttl)
 
 
-@pytest.mark.parametrize(("key_id", "was"), [("k1", RETIRING), ("k3", PREPARED)])
-def test_the_active_key_goes_on_when_another_is_compromised(store: Store, key_id: str, was: KeyState) -> None:
-    three(store)
-    assert state(store, key_id) is was
+@pytest.mark.parametrize(("key_id", "previous"), [("k1", RETIRING), ("k3", PREPARED)])
+def test_the_active_key_stays_active_when_another_is_compromised(store: Store, key_id: str, previous: KeyState) -> None:
+    add_three_keys(store)
+    assert state(store, key_id) is previous
     compromise(store, key_id)
     assert (state(store, key_id), state(store, "k2")) == (COMPROMISED, ACTIVE)
 
 
-def test_a_key_is_compromised_in_every_place_and_each_place_goes_on_with_its_own_best(store: Store) -> None:
-    three(store)
+def test_each_account_and_region_gets_its_own_successor(store: Store) -> None:
+    add_three_keys(store)
     for key_id in ("k1", "k2"):
         store.keys.record_import(key_id, THERE, key_arn(key_id, THERE), AT)
     store.keys.activate("k2", THERE, AT, 3600)
@@ -169,19 +177,19 @@ def test_a_key_is_compromised_in_every_place_and_each_place_goes_on_with_its_own
     assert (state(store, "k3", HERE), state(store, "k1", THERE)) == (ACTIVE, ACTIVE)
 
 
-def test_a_distrusted_standby_is_compromised_with_it_and_so_is_a_key_that_was_only_made(store: Store) -> None:
-    three(store)
+def test_include_standby_compromises_all_keys_that_never_signed(store: Store) -> None:
+    add_three_keys(store)
     samples.add_key(store, "k4")
-    compromise(store, "k2", distrust=True)
+    compromise(store, "k2", include_standby=True)
     assert [state(store, f"k{n}") for n in (1, 2, 3)] == [ACTIVE, COMPROMISED, COMPROMISED]
     assert [key.compromised_at for key in store.keys.list()] == [None, LATER, LATER, LATER]
 
 
-def test_a_compromise_told_again_changes_nothing(store: Store) -> None:
-    three(store)
+def test_a_repeated_compromise_changes_nothing(store: Store) -> None:
+    add_three_keys(store)
     compromise(store, "k2")
     after, number = store.keys.list(), store.versions.read().keys.number
-    store.keys.compromise("k2", MUCH_LATER, LEAD, include_standby=False)
+    store.keys.compromise("k2", MUCH_LATER, PROPAGATION_SECONDS, include_standby=False)
     assert (store.keys.list(), store.versions.read().keys.number) == (after, number)
 
 
@@ -190,8 +198,8 @@ def test_an_unknown_key_is_not_compromised(store: Store) -> None:
         compromise(store, "k1")
 
 
-def test_a_compromised_key_never_signs_again_and_stays_compromised_when_its_pair_is_gone(store: Store) -> None:
-    three(store)
+def test_a_compromised_key_stays_compromised_after_its_deletion(store: Store) -> None:
+    add_three_keys(store)
     compromise(store, "k2")
     with pytest.raises(ConcurrentModification, match="compromised"):
         store.keys.activate("k2", HERE, LATER, 3600)
@@ -200,14 +208,14 @@ def test_a_compromised_key_never_signs_again_and_stays_compromised_when_its_pair
     assert store.keys.record_deletion("k2", HERE, MUCH_LATER + timedelta(hours=1)) == gone
 
 
-def test_a_retired_key_may_turn_out_to_be_compromised(store: Store) -> None:
-    three(store)
+def test_a_retired_key_can_be_compromised(store: Store) -> None:
+    add_three_keys(store)
     store.keys.record_deletion("k1", HERE, LATER)
     compromise(store, "k1")
     assert (state(store, "k1"), state(store, "k2")) == (COMPROMISED, ACTIVE)
 
 
-# --- imports that come about late
+# --- late imports
 
 
 def test_the_import_of_a_compromised_key_is_compromised(store: Store) -> None:
@@ -217,130 +225,130 @@ def test_the_import_of_a_compromised_key_is_compromised(store: Store) -> None:
     assert (imported.state, imported.compromised_at, imported.is_imported) == (COMPROMISED, LATER, True)
 
 
-def test_a_fingerprint_that_differs_is_kept_with_the_import(store: Store) -> None:
+def test_a_differing_fingerprint_is_stored_with_the_import(store: Store) -> None:
     samples.add_key(store, "k1")
     store.keys.record_import("k1", HERE, key_arn("k1"), AT, fingerprint_differs=True)
-    assert place_of(store, "k1").fingerprint_differs
+    assert placement_of(store, "k1").fingerprint_differs
 
 
-def test_the_longest_life_of_an_import_that_may_have_signed_is_the_ceiling(store: Store) -> None:
-    """Of what others minted with it, when that is longer; taken up again, it is not changed."""
+def test_an_import_that_may_have_signed_gets_the_max_ttl(store: Store) -> None:
+    """Or the lifetime of tokens signed elsewhere, if it is longer. Recording the import again changes nothing."""
     samples.add_key(store, "k1")
     longer = store.keys.add("k2", "00:02", b"another", AT, 90_000)
-    ceiling = store.deployment.read().max_ttl_seconds
-    for key_id, seconds in (("k1", ceiling), (longer.id, 90_000)):
+    max_ttl = store.deployment.read().max_ttl_seconds
+    for key_id, seconds in (("k1", max_ttl), (longer.id, 90_000)):
         store.keys.record_import(key_id, HERE, key_arn(key_id), AT, may_have_signed=True)
-        assert place_of(store, key_id).longest_ttl_seconds == seconds
+        assert placement_of(store, key_id).longest_ttl_seconds == seconds
     before = store.keys.list()
     store.deployment.set_max_ttl_seconds(60)
     store.keys.record_import("k1", HERE, key_arn("k1"), LATER, may_have_signed=True)
     assert store.keys.list() == before
 
 
-@pytest.mark.parametrize("bad", [False, True])
-def test_a_pair_that_turns_up_after_its_key_was_deleted_there_is_to_be_deleted_too(store: Store, bad: bool) -> None:
-    three(store)
-    if bad:
+@pytest.mark.parametrize("is_compromised", [False, True])
+def test_a_stray_import_of_a_deleted_key_is_marked_for_deletion(store: Store, is_compromised: bool) -> None:
+    add_three_keys(store)
+    if is_compromised:
         compromise(store, "k1")
     store.keys.record_deletion("k1", HERE, LATER)
-    was = place_of(store, "k1")
-    late = store.keys.record_import("k1", HERE, key_arn("late"), MUCH_LATER).placements[0]
-    assert late == was._replace(arn=key_arn("late"), imported_at=MUCH_LATER, deleting_at=MUCH_LATER, retired_at=None)
+    previous = placement_of(store, "k1")
+    stray = store.keys.record_import("k1", HERE, key_arn("stray"), MUCH_LATER).placements[0]
+    assert stray == previous._replace(
+        arn=key_arn("stray"), imported_at=MUCH_LATER, deleting_at=MUCH_LATER, retired_at=None
+    )
     with pytest.raises(ConcurrentModification):
         store.keys.activate("k1", HERE, MUCH_LATER, 3600)
-    store.keys.start_deletion(late, MUCH_LATER)
+    store.keys.start_deletion(stray, MUCH_LATER)
     gone = store.keys.record_deletion("k1", HERE, MUCH_LATER).placements[0]
-    assert (gone.state, gone.retired_at) == (COMPROMISED if bad else RETIRED, MUCH_LATER)
+    assert (gone.state, gone.retired_at) == (COMPROMISED if is_compromised else RETIRED, MUCH_LATER)
 
 
-def test_a_late_pair_never_takes_another_keys_arn(store: Store) -> None:
-    three(store)
+def test_a_stray_import_never_takes_the_arn_of_another_key(store: Store) -> None:
+    add_three_keys(store)
     store.keys.record_deletion("k1", HERE, LATER)
     with pytest.raises(ConcurrentModification, match="another key"):
         store.keys.record_import("k1", HERE, key_arn("k2"), LATER)
-    assert not place_of(store, "k1").is_imported
+    assert not placement_of(store, "k1").is_imported
 
 
 # --- record_absence
 
 
 def record_absence(store: Store, key_id: str, *, unable: frozenset[str] = frozenset()) -> None:
-    store.keys.record_absence(place_of(store, key_id), MUCH_LATER, LEAD, unable=unable)
+    store.keys.record_absence(placement_of(store, key_id), MUCH_LATER, PROPAGATION_SECONDS, unable=unable)
 
 
 @pytest.mark.parametrize("key_id", ["k1", "k3"])
-def test_a_pair_that_ivs_does_not_hold_is_retired_and_no_other_key_moves(store: Store, key_id: str) -> None:
-    three(store)
+def test_an_absent_pair_is_retired_and_other_keys_stay(store: Store, key_id: str) -> None:
+    add_three_keys(store)
     before, others = store.versions.read().keys.number, {"k1", "k2", "k3"} - {key_id}
-    kept = {other: place_of(store, other) for other in others}
+    unchanged = {other: placement_of(store, other) for other in others}
     record_absence(store, key_id)
-    assert (state(store, key_id), place_of(store, key_id).retired_at) == (RETIRED, MUCH_LATER)
-    assert {other: place_of(store, other) for other in others} == kept
+    assert (state(store, key_id), placement_of(store, key_id).retired_at) == (RETIRED, MUCH_LATER)
+    assert {other: placement_of(store, other) for other in others} == unchanged
     record_absence(store, key_id)
-    assert store.versions.read().keys.number == before + 1, "again changes nothing"
+    assert store.versions.read().keys.number == before + 1, "the second call changes nothing"
 
 
 @pytest.mark.parametrize(
     ("unable", "best"), [(frozenset(), "k3"), (frozenset({"k3"}), "k1"), (frozenset({"k1", "k3"}), None)]
 )
-def test_where_the_active_key_is_gone_the_best_that_can_sign_takes_over(
+def test_the_best_usable_key_replaces_an_absent_active_key(
     store: Store, unable: frozenset[str], best: str | None
 ) -> None:
-    three(store)
+    add_three_keys(store)
     store.deployment.set_max_ttl_seconds(7200)
     before = store.versions.read().keys.number
     record_absence(store, "k2", unable=unable)
     assert state(store, "k2") is RETIRED
     assert [key_id for key_id in ("k1", "k3") if state(store, key_id) is ACTIVE] == ([best] if best else [])
-    assert store.versions.read().keys.number == before + 1, "no worker ever sees half of it"
-    assert {place_of(store, key_id).longest_ttl_seconds for key_id in ("k1", "k3")} == {7200}
+    assert store.versions.read().keys.number == before + 1, "one change, so no worker sees a part of it"
+    assert {placement_of(store, key_id).longest_ttl_seconds for key_id in ("k1", "k3")} == {7200}
     if best != "k1":
-        assert place_of(store, "k1").retiring_at == MUCH_LATER, "its drain starts anew"
-    assert place_of(store, "k3").retiring_at == (None if best == "k3" else MUCH_LATER), "its drain starts"
+        assert placement_of(store, "k1").retiring_at == MUCH_LATER, "its drain starts again"
+    assert placement_of(store, "k3").retiring_at == (None if best == "k3" else MUCH_LATER), "its drain starts"
 
 
 @pytest.mark.parametrize(("key_id", "unable"), [("k1", "k1"), ("k1", "k3"), ("k3", "k3")])
-def test_a_deletion_that_was_decided_before_the_drain_started_anew_is_not_begun(
-    store: Store, key_id: str, unable: str
-) -> None:
-    three(store)
-    seen = place_of(store, key_id)
+def test_a_deletion_decided_before_a_new_drain_is_refused(store: Store, key_id: str, unable: str) -> None:
+    add_three_keys(store)
+    placement_seen = placement_of(store, key_id)
     record_absence(store, "k2", unable=frozenset({unable}))
     with pytest.raises(ConcurrentModification, match="has signed"):
-        store.keys.start_deletion(seen, MUCH_LATER)
+        store.keys.start_deletion(placement_seen, MUCH_LATER)
 
 
-def test_a_prepared_key_that_drains_may_sign_again_and_does_not_stand_in_for_another(store: Store) -> None:
-    three(store)
+def test_a_draining_prepared_key_becomes_active_permanently(store: Store) -> None:
+    add_three_keys(store)
     record_absence(store, "k2", unable=frozenset({"k3"}))
     compromise(store, "k1")
-    assert (state(store, "k3"), place_of(store, "k3").retiring_at) == (ACTIVE, None)
+    assert (state(store, "k3"), placement_of(store, "k3").retiring_at) == (ACTIVE, None)
 
 
-def test_another_place_is_not_touched(store: Store) -> None:
-    three(store)
-    three_more = [f"k{n}" for n in (4, 5)]
-    for key_id in three_more:
+def test_other_regions_are_not_changed(store: Store) -> None:
+    add_three_keys(store)
+    other_keys = [f"k{n}" for n in (4, 5)]
+    for key_id in other_keys:
         samples.add_key(store, key_id, THERE)
         store.keys.activate(key_id, THERE, AT, 3600)
-    kept = [place_of(store, key_id, THERE) for key_id in three_more]
+    unchanged = [placement_of(store, key_id, THERE) for key_id in other_keys]
     record_absence(store, "k2")
-    assert [place_of(store, key_id, THERE) for key_id in three_more] == kept
+    assert [placement_of(store, key_id, THERE) for key_id in other_keys] == unchanged
 
 
-def test_a_compromised_pair_that_is_gone_stays_compromised(store: Store) -> None:
-    three(store)
+def test_an_absent_compromised_key_stays_compromised(store: Store) -> None:
+    add_three_keys(store)
     compromise(store, "k2")
     record_absence(store, "k2")
-    assert (state(store, "k2"), place_of(store, "k2").retired_at) == (COMPROMISED, MUCH_LATER)
+    assert (state(store, "k2"), placement_of(store, "k2").retired_at) == (COMPROMISED, MUCH_LATER)
     assert state(store, "k3") is ACTIVE
 
 
-def test_the_absence_of_a_pair_that_another_has_replaced_is_not_recorded(store: Store) -> None:
-    three(store)
-    seen = place_of(store, "k2")._replace(arn=key_arn("another"))
+def test_the_absence_of_a_replaced_pair_is_not_recorded(store: Store) -> None:
+    add_three_keys(store)
+    placement_seen = placement_of(store, "k2")._replace(arn=key_arn("another"))
     with pytest.raises(ConcurrentModification, match="another pair"):
-        store.keys.record_absence(seen, MUCH_LATER, LEAD)
+        store.keys.record_absence(placement_seen, MUCH_LATER, PROPAGATION_SECONDS)
     assert state(store, "k2") is ACTIVE
     with pytest.raises(KeyNotFound):
-        store.keys.record_absence(seen._replace(key_id="k9"), MUCH_LATER, LEAD)
+        store.keys.record_absence(placement_seen._replace(key_id="k9"), MUCH_LATER, PROPAGATION_SECONDS)

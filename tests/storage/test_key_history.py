@@ -1,4 +1,4 @@
-"""Whatever is asked of a key, and in whatever order, the table of moves holds."""
+"""In any order of operations, keys make only the transitions of the table."""
 
 from __future__ import annotations
 
@@ -31,10 +31,12 @@ def empty(store: Store) -> None:
 
 
 def states(store: Store) -> States:
-    return {(key.id, there.account_region): there.state for key in store.keys.list() for there in key.placements}
+    return {
+        (key.id, placement.account_region): placement.state for key in store.keys.list() for placement in key.placements
+    }
 
 
-def take(store: Store, step: str, key_id: str, account_region: AccountRegion) -> None:
+def run_step(store: Store, step: str, key_id: str, account_region: AccountRegion) -> None:
     match step:
         case "import":
             store.keys.record_import(key_id, account_region, key_arn(key_id, account_region), AT)
@@ -49,37 +51,38 @@ def take(store: Store, step: str, key_id: str, account_region: AccountRegion) ->
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=st.lists(steps, min_size=8, max_size=20))
-def test_any_history_makes_only_moves_of_the_table(store: Store, history: list[tuple[str, str, AccountRegion]]) -> None:
-    """At most one key is active in a place; a refused step changes nothing; each change raises the number by one."""
+def test_any_history_makes_only_valid_transitions(store: Store, history: list[tuple[str, str, AccountRegion]]) -> None:
+    """At most one key is active per account and region, a refused step changes nothing, and each change raises the
+    version by one."""
     empty(store)
     for key_id in KEYS:
         samples.add_key(store, key_id)
     before, number = states(store), store.versions.read().keys.number
     for step in history:
-        refused = False
+        is_refused = False
         try:
-            take(store, *step)
+            run_step(store, *step)
         except ConcurrentModification:
-            refused = True
+            is_refused = True
         after, now = states(store), store.versions.read().keys.number
         for where, state in after.items():
             assert before.get(where, state) == state or state in TRANSITIONS[before[where]]
             assert where in before or state is KeyState.PREPARED
-        active = [place for (_, place), state in after.items() if state is KeyState.ACTIVE]
+        active = [account_region for (_, account_region), state in after.items() if state is KeyState.ACTIVE]
         assert len(active) == len(set(active))
-        assert not refused or after == before
+        assert not is_refused or after == before
         if step[0] != "discard":
             assert (now - number) == (after != before)
         before, number = after, now
 
 
-def test_an_active_key_stays_until_another_takes_its_place(store: Store) -> None:
-    """No order of requests leaves a place that had an active key without one."""
+def test_an_active_key_stays_active_until_another_replaces_it(store: Store) -> None:
+    """No order of operations leaves an account and region without an active key once it has one."""
     for key_id in KEYS:
         samples.add_key(store, key_id, HERE)
     store.keys.activate("k1", HERE, AT, 3600)
     for step in ("retire", "activate", "import", "discard"):
         for key_id in KEYS:
             with contextlib.suppress(ConcurrentModification):
-                take(store, step, key_id, HERE)
+                run_step(store, step, key_id, HERE)
             assert KeyState.ACTIVE in states(store).values()

@@ -16,15 +16,15 @@ from tokensvc.storage.store import Store
 
 
 def state(store: Store, key_id: str, account_region: AccountRegion = HERE) -> KeyState:
-    """What the key is in a place."""
+    """The state of a key."""
     return next(
-        there.state
-        for there in require_key(store.keys.list(), key_id).placements
-        if there.account_region == account_region
+        placement.state
+        for placement in require_key(store.keys.list(), key_id).placements
+        if placement.account_region == account_region
     )
 
 
-def test_a_new_key_is_in_no_place(store: Store) -> None:
+def test_a_new_key_has_no_placement(store: Store) -> None:
     added = store.keys.add("k1", "fi:ng:er", b"public", AT)
     assert added == KeyRecord("k1", "fi:ng:er", b"public", AT, ())
     assert require_key(store.keys.list(), "k1") == added
@@ -32,24 +32,24 @@ def test_a_new_key_is_in_no_place(store: Store) -> None:
 
 
 @pytest.mark.parametrize(("key_id", "public"), [("k1", b"another"), ("k2", b"public")])
-def test_an_id_and_a_public_half_are_taken_once(store: Store, key_id: str, public: bytes) -> None:
+def test_an_id_and_a_public_key_are_used_once(store: Store, key_id: str, public: bytes) -> None:
     store.keys.add("k1", "fi:ng:er", b"public", AT)
     with pytest.raises(Conflict):
         store.keys.add(key_id, "fi:ng:er", public, AT)
     assert len(store.keys.list()) == 1
 
 
-def test_tokens_that_others_minted_count_in_every_place_and_are_only_ever_raised(store: Store) -> None:
+def test_the_longest_ttl_elsewhere_counts_everywhere_and_never_falls(store: Store) -> None:
     store.keys.add("k1", "fi:ng:er", b"public", AT, longest_ttl_seconds=9000)
     store.keys.record_import("k1", HERE, key_arn("k1", HERE), AT)
     before = store.versions.read().keys.number
     store.keys.add("k1", "fi:ng:er", b"public", LATER, longest_ttl_seconds=600)
-    assert store.versions.read().keys.number == before, "a shorter life is no news"
+    assert store.versions.read().keys.number == before, "a shorter lifetime is no change"
     store.keys.add("k1", "fi:ng:er", b"public", LATER, longest_ttl_seconds=10_000)
     store.keys.record_import("k1", THERE, key_arn("k1", THERE), AT)
     again = require_key(store.keys.list(), "k1")
     assert again.created_at == AT
-    assert [there.longest_ttl_seconds for there in again.placements] == [10_000, 10_000]
+    assert [placement.longest_ttl_seconds for placement in again.placements] == [10_000, 10_000]
     assert store.keys.activate("k1", HERE, LATER, 3600).placements[1].longest_ttl_seconds == 10_000
 
 
@@ -59,7 +59,7 @@ def test_keys_are_listed_oldest_first(store: Store) -> None:
     assert [key.id for key in store.keys.list()] == ["k2", "k3", "k1"]
 
 
-def test_listing_takes_two_queries_however_many_there_are(store: Store) -> None:
+def test_listing_takes_two_queries(store: Store) -> None:
     for number in range(10):
         samples.add_key(store, f"k{number}", HERE, THERE)
     with counted(store.engine) as queries:
@@ -93,7 +93,7 @@ def test_recording_an_import_again_changes_nothing(store: Store) -> None:
     assert store.keys.record_import("k1", HERE, key_arn("k1"), LATER) == before
 
 
-def test_another_arn_for_the_same_place_lost_a_race(store: Store) -> None:
+def test_a_second_arn_in_the_same_region_is_refused(store: Store) -> None:
     samples.add_key(store, "k1", HERE)
     with pytest.raises(ConcurrentModification):
         store.keys.record_import("k1", HERE, key_arn("another"), LATER)
@@ -106,24 +106,24 @@ def test_an_arn_belongs_to_one_key(store: Store) -> None:
         store.keys.record_import("k2", HERE, key_arn("k1"), LATER)
 
 
-def test_the_first_key_of_a_place_becomes_active(store: Store) -> None:
+def test_the_first_key_becomes_active(store: Store) -> None:
     samples.add_key(store, "k1", HERE)
     active = store.keys.activate("k1", HERE, LATER, 7200).placements[0]
     assert (active.state, active.activated_at, active.longest_ttl_seconds) == (KeyState.ACTIVE, LATER, 7200)
 
 
-def test_activation_makes_the_former_key_retiring(store: Store) -> None:
+def test_activation_makes_the_previous_key_retiring(store: Store) -> None:
     samples.add_key(store, "k1", HERE)
     samples.add_key(store, "k2", HERE)
     store.keys.activate("k1", HERE, AT, 3600)
     store.keys.activate("k2", HERE, LATER, 3600)
-    former = require_key(store.keys.list(), "k1").placements[0]
-    assert (former.state, former.activated_at, former.retiring_at) == (KeyState.RETIRING, AT, LATER)
+    previous = require_key(store.keys.list(), "k1").placements[0]
+    assert (previous.state, previous.activated_at, previous.retiring_at) == (KeyState.RETIRING, AT, LATER)
     assert state(store, "k2") is KeyState.ACTIVE
 
 
-def test_places_are_apart(store: Store) -> None:
-    """A region where a key cannot be brought delays only itself."""
+def test_regions_are_independent(store: Store) -> None:
+    """A region without a new key delays only itself."""
     samples.add_key(store, "k1", HERE, THERE)
     samples.add_key(store, "k2", HERE, THERE)
     store.keys.activate("k1", HERE, AT, 3600)
@@ -133,7 +133,7 @@ def test_places_are_apart(store: Store) -> None:
     assert (state(store, "k1", THERE), state(store, "k2", THERE)) == (KeyState.RETIRING, KeyState.ACTIVE)
 
 
-def test_activating_again_changes_nothing_but_a_longer_life(store: Store) -> None:
+def test_activating_again_changes_only_a_longer_ttl(store: Store) -> None:
     samples.add_key(store, "k1", HERE)
     before = store.keys.activate("k1", HERE, AT, 7200)
     assert store.keys.activate("k1", HERE, LATER, 3600) == before
@@ -142,9 +142,7 @@ def test_activating_again_changes_nothing_but_a_longer_life(store: Store) -> Non
 
 
 @pytest.mark.parametrize("temporary", [True, False])
-def test_a_retiring_key_becomes_active_again_for_whoever_saw_since_when_it_retires(
-    store: Store, temporary: bool
-) -> None:
+def test_a_retiring_key_is_reactivated_only_with_its_retiring_time(store: Store, temporary: bool) -> None:
     samples.add_key(store, "k1", HERE)
     samples.add_key(store, "k2", HERE)
     store.keys.activate("k1", HERE, AT, 3600)
@@ -166,7 +164,7 @@ def test_only_a_prepared_key_becomes_active(store: Store) -> None:
     store.keys.activate("k2", HERE, AT, 3600)
     with pytest.raises(ConcurrentModification, match="retiring"):
         store.keys.activate("k1", HERE, LATER, 3600)
-    assert state(store, "k2") is KeyState.ACTIVE, "a refused activation retires nobody"
+    assert state(store, "k2") is KeyState.ACTIVE, "a refused activation changes no other key"
     store.keys.record_deletion("k1", HERE, LATER)
     with pytest.raises(ConcurrentModification, match="retired"):
         store.keys.activate("k1", HERE, LATER, 3600)
@@ -174,7 +172,7 @@ def test_only_a_prepared_key_becomes_active(store: Store) -> None:
         store.keys.activate("k1", THERE, LATER, 3600)
 
 
-def test_an_active_key_is_not_retired(store: Store) -> None:
+def test_an_active_key_is_not_deleted(store: Store) -> None:
     samples.add_key(store, "k1", HERE)
     store.keys.activate("k1", HERE, AT, 3600)
     with pytest.raises(ConcurrentModification, match="active"):
@@ -183,7 +181,7 @@ def test_an_active_key_is_not_retired(store: Store) -> None:
         store.keys.record_deletion("k1", THERE, LATER)
 
 
-def test_a_key_that_drained_or_never_signed_is_retired_once(store: Store) -> None:
+def test_a_deletion_is_recorded_once(store: Store) -> None:
     samples.add_key(store, "k1", HERE)
     samples.add_key(store, "k2", HERE)
     samples.add_key(store, "k3", HERE)
@@ -195,14 +193,14 @@ def test_a_key_that_drained_or_never_signed_is_retired_once(store: Store) -> Non
         assert store.keys.record_deletion(key_id, HERE, LATER + timedelta(hours=1)) == retired
 
 
-def test_a_record_in_no_place_is_discarded(store: Store) -> None:
+def test_a_record_without_placements_is_discarded(store: Store) -> None:
     samples.add_key(store, "k1")
     store.keys.discard("k1")
     store.keys.discard("k1")
     assert store.keys.list() == []
 
 
-def test_a_record_in_a_place_is_not_discarded(store: Store) -> None:
+def test_a_record_with_a_placement_is_not_discarded(store: Store) -> None:
     samples.add_key(store, "k1", HERE)
     with pytest.raises(ConcurrentModification):
         store.keys.discard("k1")

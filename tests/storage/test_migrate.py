@@ -1,4 +1,4 @@
-"""The schema's history: made once, by one, wholly, and known without alembic."""
+"""Upgrades of the schema: atomic, done once, and checked without alembic."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_upgrading_prints_nothing(empty_url: str, capfd: pytest.CaptureFixture[s
     assert capfd.readouterr() == ("", "")
 
 
-def test_no_two_deployments_are_alike(sqlite_url: str, postgres_url: str) -> None:
+def test_each_deployment_has_its_own_id_and_salt(sqlite_url: str, postgres_url: str) -> None:
     first, second = open_store(sqlite_url), open_store(postgres_url)
     ours, theirs = first.deployment.read(), second.deployment.read()
     assert ours.id != theirs.id
@@ -61,13 +61,13 @@ def test_no_two_deployments_are_alike(sqlite_url: str, postgres_url: str) -> Non
     second.close()
 
 
-def test_of_two_who_upgrade_at_once_one_makes_the_store(empty_url: str, racers: Racers) -> None:
+def test_one_of_two_concurrent_upgrades_creates_the_store(empty_url: str, racers: Racers) -> None:
     outcomes = racers.race(empty_url, "upgrade", 0)
     assert [outcome.error for outcome in outcomes] == [None, None]
     assert {outcome.value for outcome in outcomes} == {None, migrate.HEAD}
 
 
-def test_an_upgrade_that_fails_leaves_nothing(empty_url: str) -> None:
+def test_a_failed_upgrade_leaves_nothing(empty_url: str) -> None:
     engine = make_engine(empty_url)
     with write_transaction(engine) as connection:
         connection.execute(sa.text("CREATE TABLE leases (x INTEGER)"))
@@ -78,8 +78,8 @@ def test_an_upgrade_that_fails_leaves_nothing(empty_url: str) -> None:
     engine.dispose()
 
 
-def test_the_migrated_schema_is_the_one_in_tables(store: Store) -> None:
-    """As alembic sees it, which is what writes the next revision."""
+def test_the_migrated_schema_equals_the_metadata_for_alembic(store: Store) -> None:
+    """As alembic compares them when it generates the next revision."""
     options = {"compare_type": True, "compare_server_default": True}
     with read_transaction(store.engine) as connection:
         context = MigrationContext.configure(connection, opts=options)
@@ -87,8 +87,8 @@ def test_the_migrated_schema_is_the_one_in_tables(store: Store) -> None:
 
 
 def schema_of(url: str, *statements: str, create: bool = False) -> list[str]:
-    """How the database describes its schema, after the tables were created from the metadata, where asked to, and after
-    these statements."""
+    """The database's description of its schema after these statements. With `create`, the tables are first created from
+    the metadata."""
     engine = make_engine(url)
     with write_transaction(engine) as connection:
         if create:
@@ -100,8 +100,8 @@ def schema_of(url: str, *statements: str, create: bool = False) -> list[str]:
     return found
 
 
-def test_the_migrated_database_is_the_one_that_the_metadata_describes(empty_url: str, other_empty_url: str) -> None:
-    """In the database's own words: types, defaults, NOT NULL, keys, constraints, indexes and the order of columns."""
+def test_the_migrated_schema_equals_the_metadata_for_the_database(empty_url: str, other_empty_url: str) -> None:
+    """As the database describes them: types, defaults, NOT NULL, keys, constraints, indexes, order of columns."""
     migrate.upgrade(empty_url)
     migrated = schema_of(empty_url)
     assert any("one_active_key_per_account_region" in line for line in migrated)
@@ -111,7 +111,7 @@ def test_the_migrated_database_is_the_one_that_the_metadata_describes(empty_url:
 @pytest.mark.parametrize(
     "statements",
     [
-        ("ALTER TABLE leases ADD COLUMN more TEXT",),
+        ("ALTER TABLE leases ADD COLUMN remark TEXT",),
         ("DROP INDEX unique_denial_id", "CREATE INDEX unique_denial_id ON denials (id)"),
         (
             "DROP INDEX one_open_step_per_kind",
@@ -123,15 +123,15 @@ def test_the_migrated_database_is_the_one_that_the_metadata_describes(empty_url:
             "ALTER TABLE leases ADD COLUMN expires_at DOUBLE PRECISION NOT NULL DEFAULT 0",
         ),
     ],
-    ids=["one column more", "not unique", "without its condition", "another type", "a default"],
+    ids=["an additional column", "not unique", "without the condition", "another type", "a default"],
 )
-def test_the_comparison_of_schemas_notices(migrated_url: str, statements: tuple[str, ...]) -> None:
+def test_the_comparison_detects_a_difference(migrated_url: str, statements: tuple[str, ...]) -> None:
     migrated = schema_of(migrated_url)
     assert schema_of(migrated_url, *statements) != migrated
 
 
-def test_the_initial_rows_are_those_that_the_code_expects(store: Store) -> None:
-    """No default of the database fills in what the first migration leaves out."""
+def test_the_initial_rows_are_complete(store: Store) -> None:
+    """The database has no defaults that could fill in values that the first migration omits."""
     found = store.deployment.read()
     assert (found.control_plane, found.account, found.max_ttl_seconds) == (None, None, 3600)
     assert (found.key_propagation_seconds, found.key_max_age_seconds, found.key_standby) == (30, None, True)
@@ -140,18 +140,18 @@ def test_the_initial_rows_are_those_that_the_code_expects(store: Store) -> None:
     assert len({version.tag for version in versions.values()}) == len(versions) == 5
     store.versions.check_history(versions)
     with read_transaction(store.engine) as connection:
-        counted = set(connection.execute(sa.select(schema.versions.c.name)).scalars())
-    assert counted == {*versions, "revocations"} == set(get_args(changes.VersionName))
+        names = set(connection.execute(sa.select(schema.versions.c.name)).scalars())
+    assert names == {*versions, "revocations"} == set(get_args(changes.VersionName))
 
 
-def test_the_revisions_are_those_of_the_folder() -> None:
+def test_the_revisions_equal_those_in_the_folder() -> None:
     config = Config()
     config.set_main_option("script_location", "tokensvc.storage:migrations")
     scripts = ScriptDirectory.from_config(config)
     assert [script.revision for script in scripts.walk_revisions()] == list(reversed(migrate.REVISIONS))
 
 
-def test_a_store_is_upgraded_to_the_next_revision_with_what_it_holds(store: Store, store_url: str) -> None:
+def test_an_upgrade_to_the_next_revision_keeps_the_data(store: Store, store_url: str) -> None:
     add_key(store, "k1", HERE)
     before = (store.deployment.read(), store.keys.list())
     assert next_version.upgrade(store_url) == (migrate.HEAD, next_version.REVISION)
@@ -164,21 +164,21 @@ def test_a_store_is_upgraded_to_the_next_revision_with_what_it_holds(store: Stor
         open_store(store_url)
 
 
-def test_an_empty_database_goes_through_every_revision(empty_url: str) -> None:
+def test_an_empty_database_is_upgraded_through_every_revision(empty_url: str) -> None:
     assert next_version.upgrade(empty_url) == (None, next_version.REVISION)
 
 
-def test_of_two_who_upgrade_to_the_next_revision_one_does_it(migrated_url: str, racers: Racers) -> None:
+def test_one_of_two_concurrent_upgrades_to_the_next_revision_does_it(migrated_url: str, racers: Racers) -> None:
     with next_version.installed():
         outcomes = racers.race(migrated_url, "upgrade_to_next_version", 0)
         assert [outcome.error for outcome in outcomes] == [None, None]
         assert {outcome.value for outcome in outcomes} == {migrate.REVISIONS[0], next_version.REVISION}
         store = open_store(migrated_url)
-        assert store.versions.read().keys.number == 1, "the changes were made once"
+        assert store.versions.read().keys.number == 1, "the changes were made only once"
         store.close()
 
 
-def test_an_upgrade_that_is_killed_changes_nothing(migrated_url: str) -> None:
+def test_a_killed_upgrade_changes_nothing(migrated_url: str) -> None:
     before = schema_of(migrated_url)
     program = f"from tests.storage import next_version\nnext_version.upgrade({migrated_url!r})\n"
     environ = {**os.environ, next_version.KILL: "yes"}
@@ -192,7 +192,7 @@ def test_an_upgrade_that_is_killed_changes_nothing(migrated_url: str) -> None:
 
 
 @pytest.mark.parametrize("revision", prerelease.REVISIONS)
-def test_a_store_of_a_development_version_is_refused_and_left_alone(empty_url: str, revision: str) -> None:
+def test_a_store_of_a_development_version_is_refused_and_unchanged(empty_url: str, revision: str) -> None:
     prerelease.restore(empty_url, revision)
     before = contents(empty_url)
     for use in (open_store, migrate.upgrade, next_version.upgrade):
@@ -215,20 +215,20 @@ def contents(url: str) -> tuple[list[str], dict[str, list[Any]]]:
     return found
 
 
-def test_a_store_of_this_version_is_fit(store: Store) -> None:
+def test_a_store_of_this_version_is_accepted(store: Store) -> None:
     migrate.check(store.engine)
 
 
-def test_an_empty_store_is_unfit(empty_url: str) -> None:
-    make_engine(empty_url).dispose()  # the file, where it is one
+def test_an_empty_store_is_refused(empty_url: str) -> None:
+    make_engine(empty_url).dispose()  # creates the file on SQLite
     assert migrate.current(empty_url) is None
     with pytest.raises(SchemaMismatch) as failed:
         open_store(empty_url)
     assert "is empty; run `tokensvc db upgrade`" in failure_text(failed.value)
 
 
-def test_a_store_of_an_older_version_is_unfit(store_url: str) -> None:
-    """As it will be when there is a second revision."""
+def test_a_store_of_an_older_version_is_refused(store_url: str) -> None:
+    """Simulated with a second revision."""
     with (
         next_version.installed(),
         pytest.raises(SchemaMismatch) as failed,
@@ -237,7 +237,7 @@ def test_a_store_of_an_older_version_is_unfit(store_url: str) -> None:
     assert "0001_initial of an older version; run `tokensvc db upgrade`" in failure_text(failed.value)
 
 
-def test_a_store_of_a_newer_version_is_unfit_and_left_alone(store_url: str) -> None:
+def test_a_store_of_a_newer_version_is_refused_and_unchanged(store_url: str) -> None:
     set_revision(store_url, "9999")
     with pytest.raises(SchemaMismatch, match="9999 of a newer version"):
         open_store(store_url)

@@ -1,7 +1,7 @@
-"""A store that is restored from a backup under running workers: what they hold is what the restored store says.
+"""Restoring a store from a backup under running workers: their snapshots follow the restored store.
 
-The number of each version after the restore is lower than the reader's, equal to it, or higher: the last one is what a
-number alone cannot show, for rows that the restore undid have the numbers of rows that were written since.
+After the restore and later changes, the number of each version is lower than the reader's, equal to it, or higher. A
+number alone cannot show the last case: rows that the restore undid and rows written since have the same numbers.
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ from tokensvc.storage.store import Store
 
 pytestmark = pytest.mark.slow
 
-WAYS = ("sqlite file", "sqlite in place", "pg_restore")
+METHODS = ("sqlite file", "sqlite in place", "pg_restore")
 LOST = 5
-"""How many changes of each thing the restore undoes."""
-SINCE = (2, LOST, LOST + 3)
-"""How many changes follow it."""
+"""How many changes of each part the restore undoes."""
+CHANGES_SINCE = (2, LOST, LOST + 3)
+"""How many changes follow the restore."""
 
 
 class Restorable(Deployment):
-    """One that is backed up and restored."""
+    """A deployment that can be backed up and restored."""
 
     def __init__(self, url: str, backups: Backups) -> None:
         super().__init__(url)
         self.backups = backups
 
     def change(self, history: str, times: int) -> None:
-        """Change each thing so often, in a way that only this history has."""
+        """Change each part that many times, with names that are unique to this history."""
         for number in range(times):
             name = f"{history}{number}"
             self.store.callers.add(name, POLICY, secret(name))
             self.store.denials.add("shop", [denial(name)])
             self.store.channels.record([channel(name)])
             self.store.deployment.set_rotation(propagation_seconds=60 + number, max_age_seconds=None, standby=True)
-            self.store.keys.add(name, f"fingerprint of {name}", f"public half of {name}".encode(), AT)
+            self.store.keys.add(name, f"fingerprint of {name}", f"public key of {name}".encode(), AT)
 
 
-@pytest.fixture(params=WAYS)
+@pytest.fixture(params=METHODS)
 def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Restorable]:
     if request.param == "pg_restore":
         url = request.getfixturevalue("postgres_url")
@@ -60,36 +60,36 @@ def deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Resto
     else:
         url = request.getfixturevalue("sqlite_url")
         backups = (SqliteFile if request.param == "sqlite file" else SqliteInPlace)(url, tmp_path)
-    made = Restorable(url, backups)
-    yield made
-    made.store.close()
+    restorable = Restorable(url, backups)
+    yield restorable
+    restorable.store.close()
 
 
-def held(worker: Refresh) -> dict[str, Any]:
-    """Everything that a worker's snapshot says, in a form that compares."""
+def snapshot_of(worker: Refresh) -> dict[str, Any]:
+    """The contents of a worker's snapshot, in a comparable form."""
     snapshot = worker.current
-    slot = snapshot.keyring.region_keys[HERE]
+    region_keys = snapshot.keyring.region_keys[HERE]
     return {
         "secrets": {key_id: known.caller.name for key_id, known in snapshot.secrets.items()},
         "channels": dict(snapshot.channels),
         "denied": snapshot.denylist._shards,
         "max_ttl_seconds": snapshot.max_ttl_seconds,
         "subject_key": snapshot.subject_key,
-        "key": (slot.active and slot.active.key_id, set(slot.verification_keys)),
+        "key": (region_keys.active and region_keys.active.key_id, set(region_keys.verification_keys)),
         "versions": worker.loaded_versions[1:],
     }
 
 
-def refreshed(worker: Refresh) -> dict[str, Any]:
+def refresh(worker: Refresh) -> dict[str, Any]:
     worker.run_once()
-    return held(worker)
+    return snapshot_of(worker)
 
 
-@pytest.mark.parametrize("since", SINCE)
-def test_a_running_worker_holds_what_the_restored_store_says(deployment: Restorable, since: int) -> None:
+@pytest.mark.parametrize("since", CHANGES_SINCE)
+def test_a_running_worker_has_the_contents_of_the_restored_store(deployment: Restorable, since: int) -> None:
     store, worker = deployment.store, deployment.worker()
     worker.run_once()
-    worker.run_once()  # it made the subject key itself
+    worker.run_once()  # the first run created the subject key
     backup = deployment.backups.save()
     deployment.change("lost", LOST)
     store.denials.remove(denial_id(store, "undone"), EVERYONE)
@@ -103,19 +103,19 @@ def test_a_running_worker_holds_what_the_restored_store_says(deployment: Restora
     deployment.sign_with("ksince")
     store.denials.add("shop", [denial("last")])
     with capture_logs() as lines:
-        found = refreshed(worker)
-        assert refreshed(worker) == found
-    assert found == refreshed(deployment.worker())
+        found = refresh(worker)
+        assert refresh(worker) == found
+    assert found == refresh(deployment.worker())
     assert (found["secrets"], found["key"][0]) != ({}, None)
     assert deployment.replacements == 1
     assert [line["log_level"] for line in lines] == ["warning"]
     assert "restored" in lines[0]["reason"]
 
 
-@pytest.mark.parametrize("since", SINCE)
-@pytest.mark.parametrize("thing", ["callers", "denials", "channels", "deployment", "keys"])
-def test_each_thing_is_noticed_by_itself(deployment: Restorable, thing: str, since: int) -> None:
-    """Nothing else changed on either side of the restore."""
+@pytest.mark.parametrize("since", CHANGES_SINCE)
+@pytest.mark.parametrize("part", ["callers", "denials", "channels", "deployment", "keys"])
+def test_a_restore_is_detected_by_each_part_alone(deployment: Restorable, part: str, since: int) -> None:
+    """Nothing else changed before or after the restore."""
     change: dict[str, Callable[[str], Any]] = {
         "callers": lambda name: deployment.store.callers.add(name, POLICY, secret(name)),
         "denials": lambda name: deployment.store.denials.add("shop", [denial(name)]),
@@ -130,50 +130,50 @@ def test_each_thing_is_noticed_by_itself(deployment: Restorable, thing: str, sin
     worker.run_once()
     backup = deployment.backups.save()
     for number in range(LOST):
-        change[thing](f"lost{number}")
+        change[part](f"lost{number}")
     worker.run_once()
     deployment.backups.restore(backup)
     for number in range(since):
-        change[thing](f"since{number}")
-    assert refreshed(worker) == refreshed(deployment.worker())
+        change[part](f"since{number}")
+    assert refresh(worker) == refresh(deployment.worker())
     assert deployment.replacements == 1
 
 
-def test_a_restored_store_in_which_nothing_was_lost_is_read_on_from(deployment: Restorable) -> None:
+def test_a_worker_continues_if_the_restore_lost_nothing(deployment: Restorable) -> None:
     worker = deployment.worker()
     worker.run_once()
     worker.run_once()
     deployment.backups.restore(deployment.backups.save())
     deployment.change("since", 3)
-    assert refreshed(worker) == refreshed(deployment.worker())
+    assert refresh(worker) == refresh(deployment.worker())
     assert deployment.replacements == 0
 
 
-def test_a_subject_key_that_a_restore_undid_is_not_taken_for_the_one_that_was_made_since(
+def test_a_subject_key_that_a_restore_replaced_is_loaded_again(
     deployment: Restorable,
 ) -> None:
     """Both are version 1."""
     backup = deployment.backups.save()
     worker = deployment.worker()
-    before = refreshed(worker)["subject_key"]
+    before = refresh(worker)["subject_key"]
     deployment.backups.restore(backup)
-    other = refreshed(deployment.worker())["subject_key"]
+    other = refresh(deployment.worker())["subject_key"]
     assert other != before
-    assert refreshed(worker)["subject_key"] == other
+    assert refresh(worker)["subject_key"] == other
 
 
-def test_pruned_denials_are_no_restore(deployment: Restorable) -> None:
+def test_pruning_denials_is_not_taken_for_a_restore(deployment: Restorable) -> None:
     store, worker = deployment.store, deployment.worker()
     store.denials.add("shop", [denial("short", until=1)])
     worker.run_once()
     worker.run_once()
     assert store.denials.prune(AT, 100) == 1
     store.denials.add("shop", [denial("next")])
-    assert refreshed(worker) == refreshed(deployment.worker())
+    assert refresh(worker) == refresh(deployment.worker())
     assert deployment.replacements == 0
 
 
-def test_a_worker_that_fell_behind_further_than_the_history_reaches_reads_everything_anew(
+def test_a_worker_behind_the_history_reads_everything_again(
     deployment: Restorable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changes, "HISTORY_LENGTH", 4)
@@ -182,12 +182,12 @@ def test_a_worker_that_fell_behind_further_than_the_history_reaches_reads_everyt
     worker.run_once()
     deployment.change("since", 4)
     with capture_logs() as lines:
-        assert refreshed(worker) == refreshed(deployment.worker())
+        assert refresh(worker) == refresh(deployment.worker())
     assert "more than 4 times" in lines[0]["reason"]
 
 
-class _TwoPages:
-    """Denials of which the second page cannot be read."""
+class _FailingDenials:
+    """A store of denials that fails after a number of pages."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -200,10 +200,10 @@ class _TwoPages:
         return self._store.denials.changed_since(position, limit)
 
 
-def test_a_restore_between_two_pages_of_denials_is_noticed(deployment: Restorable) -> None:
-    """The first page is of a history that the second one does not continue."""
-    store, port = deployment.store, _TwoPages(deployment.store)
-    worker = deployment.worker(port)
+def test_a_restore_between_two_pages_of_denials_is_detected(deployment: Restorable) -> None:
+    """The second page does not continue the history of the first one."""
+    store, denials = deployment.store, _FailingDenials(deployment.store)
+    worker = deployment.worker(denials)
     backup = deployment.backups.save()
     for number in range(3):
         store.denials.add("shop", [denial(f"lost{number}x{viewer}") for viewer in range(SLICE_ROWS)])
@@ -212,34 +212,34 @@ def test_a_restore_between_two_pages_of_denials_is_noticed(deployment: Restorabl
     assert worker.denials.position.number > 0
     deployment.backups.restore(backup)
     deployment.change("since", 8)
-    port.pages_left = 100
-    assert refreshed(worker)["denied"] == refreshed(deployment.worker())["denied"]
+    denials.pages_left = 100
+    assert refresh(worker)["denied"] == refresh(deployment.worker())["denied"]
     assert deployment.replacements == 1
 
 
-def test_until_everything_is_loaded_anew_the_former_denials_are_in_force(deployment: Restorable) -> None:
-    store, port = deployment.store, _TwoPages(deployment.store)
-    port.pages_left = 100
-    worker = deployment.worker(port)
+def test_the_previous_denials_stay_in_force_until_all_are_loaded_again(deployment: Restorable) -> None:
+    store, denials = deployment.store, _FailingDenials(deployment.store)
+    denials.pages_left = 100
+    worker = deployment.worker(denials)
     worker.run_once()
     backup = deployment.backups.save()
     store.denials.add("shop", [denial("lost")])
-    former = refreshed(worker)["denied"]
+    previous = refresh(worker)["denied"]
     deployment.backups.restore(backup)
     store.callers.disable("shop", LATER)
-    port.pages_left = 0
+    denials.pages_left = 0
     with pytest.raises(StoreUnavailable):
         worker.run_once()
-    assert worker.current.denylist._shards == former
-    assert set(worker.current.secrets) == {"kept"}, "what else is new counts at once"
-    port.pages_left = 100
+    assert worker.current.denylist._shards == previous
+    assert set(worker.current.secrets) == {"kept"}, "other changes apply immediately"
+    denials.pages_left = 100
     worker.run_once()
-    assert worker.current.denylist._shards != former
-    assert worker.current.denylist._shards == refreshed(deployment.worker())["denied"]
+    assert worker.current.denylist._shards != previous
+    assert worker.current.denylist._shards == refresh(deployment.worker())["denied"]
 
 
-@pytest.mark.parametrize("since", SINCE)
-def test_a_process_without_a_snapshot_notices_it_too(deployment: Restorable, since: int) -> None:
+@pytest.mark.parametrize("since", CHANGES_SINCE)
+def test_a_process_without_a_snapshot_detects_a_restore(deployment: Restorable, since: int) -> None:
     store, calls = deployment.store, SimpleNamespace(keys=0, restored=0)
 
     def keys() -> None:

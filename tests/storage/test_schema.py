@@ -1,4 +1,4 @@
-"""What the schema itself promises."""
+"""The constraints of the schema."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ instants = st.datetimes(datetime(1000, 1, 1), datetime(9000, 1, 1), timezones=zo
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(some=st.lists(instants, min_size=1, max_size=8), pivot=instants)
-def test_instants_come_back_and_order_as_they_are(store: Store, some: list[datetime], pivot: datetime) -> None:
-    """To the microsecond, in UTC, whatever offset they were written with."""
+def test_instants_are_stored_and_ordered_exactly(store: Store, some: list[datetime], pivot: datetime) -> None:
+    """To the microsecond, in UTC, whatever their offset was."""
     rows = [{"name": f"c{number}", "policy": {}, "created_at": at} for number, at in enumerate(some)]
     created_at = callers.c.created_at
     with write_transaction(store.engine) as connection:
@@ -39,14 +39,14 @@ def test_instants_come_back_and_order_as_they_are(store: Store, some: list[datet
     assert sorted(before) == sorted(at for at in some if at < pivot)
 
 
-def test_an_instant_without_its_offset_is_refused(store: Store) -> None:
+def test_a_naive_instant_is_refused(store: Store) -> None:
     naive = AT.replace(tzinfo=None)
     with pytest.raises(StoreError):
         store.keys.add("k1", "", b"public", naive)
     assert store.keys.list() == []
 
 
-def places(key_id: str, **values: Any) -> dict[str, Any]:
+def placement_row(key_id: str, **values: Any) -> dict[str, Any]:
     row = {"key_id": key_id, "account": HERE.account, "region": HERE.region, "arn": key_id, "state": "active"}
     return {**row, "imported_at": AT, "longest_ttl_seconds": 0, "fingerprint_differs": False, **values}
 
@@ -54,35 +54,35 @@ def places(key_id: str, **values: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "row",
     [
-        pytest.param(places("k2"), id="a second active key in a place"),
-        pytest.param(places("k1", state="retired"), id="a key twice in a place"),
-        pytest.param(places("k2", state="prepared", arn="k1"), id="an ARN twice"),
-        pytest.param(places("k9", state="prepared"), id="a key that is not recorded"),
+        pytest.param(placement_row("k2"), id="a second active key in a region"),
+        pytest.param(placement_row("k1", state="retired"), id="a key twice in a region"),
+        pytest.param(placement_row("k2", state="prepared", arn="k1"), id="an ARN twice"),
+        pytest.param(placement_row("k9", state="prepared"), id="an unknown key"),
     ],
 )
-def test_no_code_could_store(store: Store, row: dict[str, Any]) -> None:
+def test_the_schema_refuses(store: Store, row: dict[str, Any]) -> None:
     samples.add_key(store, "k1")
     samples.add_key(store, "k2")
     with write_transaction(store.engine) as connection:
-        connection.execute(sa.insert(key_placements).values(**places("k1")))
+        connection.execute(sa.insert(key_placements).values(**placement_row("k1")))
     with pytest.raises(Conflict), write_transaction(store.engine) as connection:
         connection.execute(sa.insert(key_placements).values(**row))
 
 
-def test_each_place_has_an_active_key_and_many_others(store: Store) -> None:
+def test_each_region_has_one_active_key_and_any_number_of_others(store: Store) -> None:
     for key_id in ("k1", "k2", "k3"):
         samples.add_key(store, key_id)
     with write_transaction(store.engine) as connection:
         for row in (
-            places("k1"),
-            places("k1", region=THERE.region, arn="k1 there"),
-            places("k2", state="retiring"),
-            places("k3", state="retiring"),
+            placement_row("k1"),
+            placement_row("k1", region=THERE.region, arn="k1 there"),
+            placement_row("k2", state="retiring"),
+            placement_row("k3", state="retiring"),
         ):
             connection.execute(sa.insert(key_placements).values(**row))
 
 
-def test_the_deployment_is_one_row(store: Store) -> None:
+def test_there_is_only_one_deployment_row(store: Store) -> None:
     with pytest.raises(Conflict), write_transaction(store.engine) as connection:
         connection.execute(
             sa.text(
@@ -93,7 +93,7 @@ def test_the_deployment_is_one_row(store: Store) -> None:
         )
 
 
-def test_a_public_half_has_one_owner(store: Store) -> None:
+def test_a_public_key_is_unique(store: Store) -> None:
     samples.add_key(store, "k1")
     with read_transaction(store.engine) as connection:
         public = connection.execute(sa.select(key_pairs.c.public_der)).scalar_one()
@@ -102,8 +102,8 @@ def test_a_public_half_has_one_owner(store: Store) -> None:
         connection.execute(sa.insert(key_pairs).values(row))
 
 
-def test_what_is_queued_has_not_ended_and_a_viewer_is_queued_once(store: Store) -> None:
-    """The indexes of the queue count on it."""
+def test_a_queued_entry_is_unfinished_and_unique_per_viewer(store: Store) -> None:
+    """The indexes of the queue rely on it."""
     wanted = [samples.revocation("r1", "v")]
     store.revocations.accept("backend", wanted, Priority.INTERACTIVE, samples.MAX_STALENESS_SECONDS)
     for values in ({"state": "sent"}, {"finished_at": 1.0}):

@@ -1,4 +1,4 @@
-"""One row that cannot be read is left out, named and refused; everything else goes on."""
+"""An unreadable row is left out and reported; everything else continues to work."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ NOW = int(AT.timestamp())
 
 @pytest.fixture
 def deployment(store_url: str) -> Iterator[Deployment]:
-    made = Deployment(store_url)
-    yield made
-    made.store.close()
+    deployment = Deployment(store_url)
+    yield deployment
+    deployment.store.close()
 
 
 def damage(deployment: Deployment, table: str, column: str, value: Any, where: str, which: Any) -> None:
-    """Write what no version of this service writes, and raise no version."""
+    """Write a value that no version of this service writes, without raising a version."""
     if deployment.store.engine.dialect.name == "postgresql" and column in {"policy", "undecryptable", "regions"}:
         statement = f"UPDATE {table} SET {column} = CAST(:value AS json) WHERE {where} = :which"
     else:
@@ -47,7 +47,7 @@ def damage(deployment: Deployment, table: str, column: str, value: Any, where: s
 
 def sqlite_only(deployment: Deployment) -> None:
     if deployment.store.engine.dialect.name != "sqlite":
-        pytest.skip("PostgreSQL keeps the types of columns, so this cannot be in a store of its")
+        pytest.skip("PostgreSQL enforces column types, so it cannot store this value")
 
 
 def is_denied(denylist: Denylist, viewer: str) -> bool:
@@ -59,24 +59,22 @@ def is_denied(denylist: Denylist, viewer: str) -> bool:
 
 
 POLICIES = {
-    "no object": "[1, 2]",
+    "not an object": "[1, 2]",
     "no channels": '{"scopes": ["tokens:issue"]}',
     "channels of another kind": '{"channels": "*"}',
-    "channels that are no text": '{"channels": [1]}',
+    "channels that are not text": '{"channels": [1]}',
     "a scope that is not text": '{"channels": ["*"], "scopes": [{}]}',
-    "a negative life": '{"channels": ["*"], "max_ttl_seconds": -5}',
-    "no life": '{"channels": ["*"], "max_ttl_seconds": 0}',
-    "a life that is no number": '{"channels": ["*"], "max_ttl_seconds": "60"}',
-    "a life that is true": '{"channels": ["*"], "max_ttl_seconds": true}',
+    "a negative TTL": '{"channels": ["*"], "max_ttl_seconds": -5}',
+    "a TTL of zero": '{"channels": ["*"], "max_ttl_seconds": 0}',
+    "a TTL that is not a number": '{"channels": ["*"], "max_ttl_seconds": "60"}',
+    "a TTL that is true": '{"channels": ["*"], "max_ttl_seconds": true}',
     "a namespace that is not text": '{"channels": ["*"], "namespace": null}',
     "a member of a newer version": '{"channels": ["*"], "forbids": "everything"}',
 }
 
 
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES.keys())
-def test_a_caller_whose_policy_cannot_be_read_is_refused_and_the_others_are_not(
-    deployment: Deployment, policy: str
-) -> None:
+def test_only_the_caller_with_an_unreadable_policy_is_refused(deployment: Deployment, policy: str) -> None:
     worker = deployment.worker()
     worker.run_once()
     damage(deployment, "callers", "policy", policy, "name", "shop")
@@ -90,12 +88,12 @@ def test_a_caller_whose_policy_cannot_be_read_is_refused_and_the_others_are_not(
     assert [line["row"] for line in lines if line["log_level"] == "error"] == [warning]
     damage(deployment, "callers", "policy", '{"channels": ["*"]}', "name", "shop")
     worker.run_once()
-    assert set(worker.current.secrets) == {"shop", "kept", "next"}, "it is read again although no version rose"
+    assert set(worker.current.secrets) == {"shop", "kept", "next"}, "it is read again although no version was raised"
     assert worker.current.damage == ()
 
 
 @pytest.mark.parametrize("value", [JUNK, b"\xff\xfe", 5, "[" * 100_000])
-def test_a_policy_that_is_no_json_is_the_callers_own_trouble(deployment: Deployment, value: Any) -> None:
+def test_a_policy_that_is_not_json_affects_only_its_caller(deployment: Deployment, value: Any) -> None:
     sqlite_only(deployment)
     damage(deployment, "callers", "policy", value, "name", "shop")
     worker = deployment.worker()
@@ -104,9 +102,7 @@ def test_a_policy_that_is_no_json_is_the_callers_own_trouble(deployment: Deploym
 
 
 @pytest.mark.parametrize("column", ["disabled_at", "created_at"])
-def test_a_caller_of_whom_it_cannot_be_told_whether_it_is_disabled_is_refused(
-    deployment: Deployment, column: str
-) -> None:
+def test_a_caller_with_an_unreadable_time_is_refused(deployment: Deployment, column: str) -> None:
     sqlite_only(deployment)
     damage(deployment, "callers", column, JUNK, "name", "shop")
     worker = deployment.worker()
@@ -116,7 +112,7 @@ def test_a_caller_of_whom_it_cannot_be_told_whether_it_is_disabled_is_refused(
     deployment.store.callers.disable("shop", LATER)
 
 
-def test_a_key_of_a_caller_that_cannot_be_read_is_refused_and_its_other_key_is_not(deployment: Deployment) -> None:
+def test_only_the_unreadable_api_key_of_a_caller_is_refused(deployment: Deployment) -> None:
     deployment.store.callers.rotate_secret("shop", "shop", secret("shop2"), LATER)
     damage(deployment, "caller_secrets", "digest", b"short", "key_id", "shop")
     worker = deployment.worker()
@@ -135,24 +131,22 @@ def test_a_ceiling_that_no_deployment_can_have_issues_nothing_until_it_is_set_an
     deployment.store.deployment.bind("local")
     deployment.store.callers.disable("kept", LATER)
     worker.run_once()
-    ask = parse_token_request({"channelArn": channel("a").arn, "viewerId": "v"})
+    request = parse_token_request({"channelArn": channel("a").arn, "viewerId": "v"})
     with pytest.raises(MaxTtlUnavailable):
-        authorize(Caller("shop", POLICY), ask, worker.current)
+        authorize(Caller("shop", POLICY), request, worker.current)
     assert "max_ttl_seconds is not an integer from 1 to" in worker.current.damage[0]
-    assert set(worker.current.secrets) == {"shop"}, "what else is new counts"
+    assert set(worker.current.secrets) == {"shop"}, "other changes apply"
     with pytest.raises(RowUnreadable, match="TOKENSVC_MAX_TTL_SECONDS"):
         apply_deployment_settings(read_settings({}), deployment.store)
     apply_deployment_settings(read_settings({"TOKENSVC_MAX_TTL_SECONDS": "600"}), deployment.store)
     worker.run_once()
-    assert authorize(Caller("shop", POLICY), ask, worker.current).max_ttl_seconds == 600
+    assert authorize(Caller("shop", POLICY), request, worker.current).max_ttl_seconds == 600
 
 
 @pytest.mark.parametrize("column", ["denied_until", "minimum_version"])
 @pytest.mark.parametrize("value", [-1, 1 << 40, JUNK])
-def test_a_denial_of_which_only_the_viewer_can_be_read_denies_for_good(
-    deployment: Deployment, column: str, value: Any
-) -> None:
-    """Who may be denied gets no token; everybody else's denial stays what it is."""
+def test_an_unreadable_denial_denies_its_viewer_permanently(deployment: Deployment, column: str, value: Any) -> None:
+    """The viewer may be denied, so it gets no token; other denials stay unchanged."""
     if value == JUNK:
         sqlite_only(deployment)
     deployment.store.denials.add("shop", [denial("v", until=1), denial("sound"), denial("free", until=1)])
@@ -165,7 +159,7 @@ def test_a_denial_of_which_only_the_viewer_can_be_read_denies_for_good(
     assert warning.startswith(f"denial {denial('v').digest.hex()} cannot be read: {column}")
 
 
-def test_a_denial_that_is_repaired_by_hand_is_read_again(deployment: Deployment) -> None:
+def test_a_repaired_denial_is_read_again(deployment: Deployment) -> None:
     deployment.store.denials.add("shop", [denial("v", until=1)])
     damage(deployment, "denials", "denied_until", -1, "digest", denial("v").digest)
     worker = deployment.worker()
@@ -178,7 +172,7 @@ def test_a_denial_that_is_repaired_by_hand_is_read_again(deployment: Deployment)
     assert worker.denials.damaged == {}
 
 
-def test_a_denial_that_cannot_be_read_can_be_removed(deployment: Deployment) -> None:
+def test_an_unreadable_denial_can_be_removed(deployment: Deployment) -> None:
     damage(deployment, "denials", "denied_until", 1 << 40, "digest", denial("kept").digest)
     worker = deployment.worker()
     worker.run_once()
@@ -188,7 +182,7 @@ def test_a_denial_that_cannot_be_read_can_be_removed(deployment: Deployment) -> 
     assert worker.current.damage == ()
 
 
-def test_a_denial_of_nobody_hides_no_other(deployment: Deployment) -> None:
+def test_a_denial_without_a_digest_hides_no_other(deployment: Deployment) -> None:
     damage(deployment, "denials", "digest", b"", "digest", denial("undone").digest)
     worker = deployment.worker()
     worker.run_once()
@@ -196,7 +190,7 @@ def test_a_denial_of_nobody_hides_no_other(deployment: Deployment) -> None:
     assert worker.current.damage == ("denial  cannot be read: digest is not 16 bytes",)
 
 
-def test_pages_full_of_rows_that_cannot_be_read_end_nothing(deployment: Deployment) -> None:
+def test_pages_of_unreadable_rows_do_not_end_the_reading(deployment: Deployment) -> None:
     store = deployment.store
     for viewer in range(4):
         store.denials.add("shop", [denial(f"v{viewer}", until=1)])
@@ -211,7 +205,7 @@ def test_pages_full_of_rows_that_cannot_be_read_end_nothing(deployment: Deployme
 
 
 @pytest.mark.parametrize(("column", "value"), [("playback_url", 5), ("checked_at", JUNK), ("version", JUNK)])
-def test_a_channel_that_cannot_be_read_is_unknown_and_ivs_is_asked_again(
+def test_an_unreadable_channel_is_unknown_until_ivs_reports_it_again(
     deployment: Deployment, column: str, value: Any
 ) -> None:
     sqlite_only(deployment)
@@ -229,7 +223,7 @@ def test_a_channel_that_cannot_be_read_is_unknown_and_ivs_is_asked_again(
     assert worker.current.damage == ()
 
 
-def test_a_channel_of_another_form_is_left_out(deployment: Deployment) -> None:
+def test_a_channel_with_an_invalid_arn_is_left_out(deployment: Deployment) -> None:
     deployment.store.channels.record([channel("bad")])
     damage(deployment, "channels", "arn", "no arn", "arn", channel("bad").arn)
     worker = deployment.worker()
@@ -237,15 +231,17 @@ def test_a_channel_of_another_form_is_left_out(deployment: Deployment) -> None:
     assert worker.current.damage == ("channel no arn cannot be read: arn is not a channel ARN",)
 
 
-def test_a_heartbeat_that_cannot_be_read_keeps_its_lease_and_hides_no_other(deployment: Deployment) -> None:
+def test_an_unreadable_heartbeat_keeps_its_lease_and_hides_no_other(deployment: Deployment) -> None:
     store = deployment.store
-    news = (RegionStatus("us-east-1", 1, 0, "", None, 1.0),)
+    regions = (RegionStatus("us-east-1", 1, 0, "", None, 1.0),)
     for name in ("a", "b"):
         store.workers.record_heartbeat(
-            Heartbeat(name, "here", 1, 900.0, 1, 1, 5.0, undecryptable=("k1",), regions=news)
+            Heartbeat(name, "here", 1, 900.0, 1, 1, 5.0, undecryptable=("k1",), regions=regions)
         )
     damage(deployment, "workers", "undecryptable", "5", "worker_id", "a")
     damage(deployment, "workers", "regions", '[{"unknown": 1}]', "worker_id", "b")
     first, second = (worker.heartbeat for worker in store.workers.list())
-    assert {(said.lease_seconds, said.store_timeout_seconds) for said in (first, second)} == {(900.0, 5.0)}
+    assert {(heartbeat.lease_seconds, heartbeat.store_timeout_seconds) for heartbeat in (first, second)} == {
+        (900.0, 5.0)
+    }
     assert texts(first.problems) == texts(second.problems) == ["this worker's heartbeat cannot be read"]

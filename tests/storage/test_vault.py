@@ -1,4 +1,4 @@
-"""The vault as rows of the store, on both databases; the races are in test_races.py."""
+"""The vault in the store, on both databases; its races are in test_races.py."""
 
 from __future__ import annotations
 
@@ -24,23 +24,21 @@ def open_vault(store: Store) -> OpenVault:
     return lambda cipher: SqlVault(store.engine, cipher)
 
 
-def test_a_row_holds_text_that_openssl_could_read(vault: Vault, store: Store, private_key: PrivateKey) -> None:
+def test_a_row_has_text_that_openssl_can_read(vault: Vault, store: Store, private_key: PrivateKey) -> None:
     vault.put("k1", private_key)
     with read_transaction(store.engine) as connection:
         text = connection.execute(sa.select(private_keys.c.wrapped)).scalar_one()
     assert text.splitlines()[:3] == [f"Wrapped-By: {CIPHER.current}", "", "-----BEGIN ENCRYPTED PRIVATE KEY-----"]
 
 
-def test_every_machine_of_the_deployment_reads_it(vault: Vault, store_url: str, private_key: PrivateKey) -> None:
+def test_every_machine_of_the_deployment_can_read_a_key(vault: Vault, store_url: str, private_key: PrivateKey) -> None:
     vault.put("k1", private_key)
     elsewhere = open_store(store_url)
     assert SqlVault(elsewhere.engine, CIPHER).load("k1").private_numbers() == private_key.private_numbers()
     elsewhere.close()
 
 
-def test_a_store_that_is_away_is_said_to_be_away_not_a_key_to_be_missing(
-    sqlite_url: str, private_key: PrivateKey
-) -> None:
+def test_an_unavailable_store_is_not_reported_as_a_missing_key(sqlite_url: str, private_key: PrivateKey) -> None:
     store = open_store(sqlite_url)
     vault = SqlVault(store.engine, CIPHER)
     vault.put("k1", private_key)

@@ -21,17 +21,17 @@ def numbers(store: Store) -> tuple[int, ...]:
     return tuple(version.number for version in store.versions.read().by_name().values())
 
 
-def test_a_new_store_has_changed_nothing(store: Store) -> None:
+def test_a_new_store_has_version_zero(store: Store) -> None:
     assert numbers(store) == (0, 0, 0, 0, 0)
 
 
-def test_now_is_the_clock_in_unix_seconds(store: Store) -> None:
+def test_now_is_the_stores_clock_in_unix_seconds(store: Store) -> None:
     before = time.time()
     now = store.versions.read().now
     assert before - 0.01 <= now <= time.time() + 0.01
 
 
-def test_each_change_raises_its_own_number_by_one(store: Store) -> None:
+def test_each_change_raises_the_version_of_its_part_by_one(store: Store) -> None:
     samples.add_key(store, "k1", HERE)
     assert numbers(store) == (0, 2, 0, 0, 0)
     store.callers.add("backend", POLICY, secret("s1"))
@@ -46,8 +46,8 @@ def test_each_change_raises_its_own_number_by_one(store: Store) -> None:
     assert numbers(store) == (1, 2, 1, 1, 2)
 
 
-def test_what_changes_nothing_raises_nothing(store: Store) -> None:
-    """A number that rises makes every worker read."""
+def test_a_call_without_a_change_raises_no_version(store: Store) -> None:
+    """A higher version makes every worker read that part."""
     samples.add_key(store, "k1", HERE)
     store.keys.activate("k1", HERE, AT, 3600)
     store.callers.add("backend", POLICY, secret("s1"))
@@ -77,13 +77,13 @@ def change_and_fail(store: Store) -> None:
         raise RuntimeError
 
 
-def test_a_change_that_failed_raises_nothing(store: Store) -> None:
+def test_a_failed_change_raises_no_version(store: Store) -> None:
     with pytest.raises(RuntimeError):
         change_and_fail(store)
     assert numbers(store) == (0, 0, 0, 0, 0)
 
 
-def test_a_store_that_does_not_count_is_unfit(store: Store) -> None:
+def test_a_store_without_a_version_is_refused(store: Store) -> None:
     with write_transaction(store.engine) as connection:
         connection.execute(sa.delete(schema.versions).where(schema.versions.c.name == "keys"))
     with pytest.raises(SchemaMismatch) as failed:

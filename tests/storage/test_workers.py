@@ -26,21 +26,21 @@ FIRST = Heartbeat(
         Problem("of_a_newer_version", parameters={"a": "b"}, remedy=Remedy(Action.RECONCILE_KEYS, {"key_id": "k1"})),
     ),
     regions=(
-        RegionStatus("us-east-1", 2, 1, "IVS must hold the next key for the lead before it signs", 30.5, 20.0),
+        RegionStatus("us-east-1", 2, 1, "wait until the next key has propagated", 30.5, 20.0),
         RegionStatus("us-west-2", 0, 0, "", None, 20.0),
     ),
 )
 SECOND = Heartbeat("b:2:f00d", "b", 2, 60.0, 8, 3)
 
 
-def silence(store: Store, worker_id: str, seconds: float) -> None:
-    """Let a worker have been silent for so long."""
+def age_heartbeat(store: Store, worker_id: str, seconds: float) -> None:
+    """Make the last heartbeat of a worker that many seconds older."""
     with write_transaction(store.engine) as connection:
-        silent = sa.update(schema.workers).where(schema.workers.c.worker_id == worker_id)
-        connection.execute(silent.values(last_heartbeat_at=schema.workers.c.last_heartbeat_at - seconds))
+        update = sa.update(schema.workers).where(schema.workers.c.worker_id == worker_id)
+        connection.execute(update.values(last_heartbeat_at=schema.workers.c.last_heartbeat_at - seconds))
 
 
-def test_what_workers_say_is_read_again_oldest_first(store: Store) -> None:
+def test_heartbeats_are_listed_oldest_worker_first(store: Store) -> None:
     before = store.versions.read().now
     store.workers.record_heartbeat(FIRST)
     store.workers.record_heartbeat(SECOND)
@@ -51,7 +51,7 @@ def test_what_workers_say_is_read_again_oldest_first(store: Store) -> None:
     assert first.started_at <= second.started_at
 
 
-def test_what_a_worker_says_takes_the_place_of_what_it_said(store: Store) -> None:
+def test_a_heartbeat_replaces_the_previous_one(store: Store) -> None:
     store.workers.record_heartbeat(FIRST)
     [before] = store.workers.list()
     store.workers.record_heartbeat(FIRST._replace(keys_version=9, undecryptable=(), problems=(), regions=()))
@@ -61,7 +61,7 @@ def test_what_a_worker_says_takes_the_place_of_what_it_said(store: Store) -> Non
     assert after.last_heartbeat_at >= before.last_heartbeat_at
 
 
-def test_who_says_goodbye_is_forgotten(store: Store) -> None:
+def test_a_worker_that_deregisters_is_removed(store: Store) -> None:
     store.workers.record_heartbeat(FIRST)
     store.workers.record_heartbeat(SECOND)
     store.workers.deregister(FIRST.worker_id)
@@ -69,10 +69,10 @@ def test_who_says_goodbye_is_forgotten(store: Store) -> None:
     assert [worker.heartbeat for worker in store.workers.list()] == [SECOND]
 
 
-@pytest.mark.parametrize(("silent", "forgotten"), [(50.0, 0), (70.0, 1)])
-def test_who_was_silent_for_so_long_is_forgotten(store: Store, silent: float, forgotten: int) -> None:
+@pytest.mark.parametrize(("seconds", "removed"), [(50.0, 0), (70.0, 1)])
+def test_an_unresponsive_worker_is_removed(store: Store, seconds: float, removed: int) -> None:
     store.workers.record_heartbeat(FIRST)
     store.workers.record_heartbeat(SECOND)
-    silence(store, FIRST.worker_id, silent)
-    assert store.workers.remove_unresponsive(60) == forgotten
-    assert len(store.workers.list()) == 2 - forgotten
+    age_heartbeat(store, FIRST.worker_id, seconds)
+    assert store.workers.remove_unresponsive(60) == removed
+    assert len(store.workers.list()) == 2 - removed

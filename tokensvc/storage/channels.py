@@ -81,10 +81,10 @@ class SqlChannelStore:
 
     def prune(self, version: int, checked_before: datetime, limit: int) -> int:
         c = channels.c
-        gone = sa.and_(c.playback_url.is_(None), c.version <= version, c.checked_at < checked_before)
-        some = sa.select(c.arn).where(gone).limit(limit)
+        missing = sa.and_(c.playback_url.is_(None), c.version <= version, c.checked_at < checked_before)
+        batch = sa.select(c.arn).where(missing).limit(limit)
         with write_transaction(self._engine) as connection:
-            return connection.execute(sa.delete(channels).where(c.arn.in_(some), gone)).rowcount
+            return connection.execute(sa.delete(channels).where(c.arn.in_(batch), missing)).rowcount
 
 
 def _is_change(reported: ChannelRecord, known: ChannelRecord | None) -> bool:

@@ -149,9 +149,9 @@ class SqlDenialStore:
 
     def prune(self, expired_before: datetime, limit: int) -> int:
         expired = denials.c.expires_at < math.floor(expired_before.timestamp())
-        some = sa.select(denials.c.digest).where(expired).limit(limit)
+        batch = sa.select(denials.c.digest).where(expired).limit(limit)
         with write_transaction(self._engine) as connection:
-            return connection.execute(sa.delete(denials).where(denials.c.digest.in_(some), expired)).rowcount
+            return connection.execute(sa.delete(denials).where(denials.c.digest.in_(batch), expired)).rowcount
 
 
 def _restriction_row(row: sa.Row[Any]) -> RestrictionRow:

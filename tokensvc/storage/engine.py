@@ -2,11 +2,10 @@
 
 Invariants
 - The URL alone selects the database; the driver of the other one is never imported.
-- Every use of the store is one transaction, in a `read_transaction` or a `write_transaction` block: committed when the
-  block ends well, undone when it raises. No statement runs outside of one.
-- What drivers raise never leaves a block: `failures.py` says what it becomes.
-- A call that cannot get an answer fails within `timeout_seconds`, whatever it waits for: a lock, a socket,
-  a server that stands still.
+- Every use of the store is one transaction, in a `read_transaction` or a `write_transaction` block: committed at the
+  end of the block, rolled back if it raises. No statement runs outside of one.
+- Exceptions of drivers never leave a block: `errors.py` maps them to the errors of tokensvc.
+- A call without a response fails within `timeout_seconds`, whatever it waits for: a lock, a socket, a hanging server.
 """
 
 from __future__ import annotations

@@ -46,12 +46,10 @@ class SqlRotationRequestStore:
             raise RowUnreadable(f"this rotation cannot be read: {error}") from None
 
     def newest(self, limit: int) -> list[RotationRequest]:
-        newest = _requests.order_by(key_rotation_requests.c.requested_at.desc(), key_rotation_requests.c.id).limit(
-            limit
-        )
+        query = _requests.order_by(key_rotation_requests.c.requested_at.desc(), key_rotation_requests.c.id).limit(limit)
         found: list[RotationRequest] = []
         with read_transaction(self._engine) as connection:
-            for row in connection.execute(newest):
+            for row in connection.execute(query):
                 with contextlib.suppress(UnreadableValue):  # it can be requested again; the others are carried out
                     found.append(_request(row))
         return found

@@ -15,7 +15,7 @@ from tokensvc.storage.engine import read_transaction
 from tokensvc.storage.errors import UPGRADE
 from tokensvc.storage.schema import versions
 
-_SUBJECTS = frozenset(get_args(Versioned))
+_PARTS = frozenset(get_args(Versioned))
 
 
 class SqlVersions:
@@ -28,9 +28,9 @@ class SqlVersions:
         columns = (versions.c.name, versions.c.number, versions.c.tag, StoreNow().label("now"))
         with read_transaction(self._engine) as connection:
             rows = connection.execute(sa.select(*columns)).all()
-        found = {row.name: Version(row.number, row.tag) for row in rows if row.name in _SUBJECTS}
-        if found.keys() != _SUBJECTS:
-            raise SchemaMismatch("the store lacks the versions of some subjects", remedy=UPGRADE)
+        found = {row.name: Version(row.number, row.tag) for row in rows if row.name in _PARTS}
+        if found.keys() != _PARTS:
+            raise SchemaMismatch("the store lacks the versions of some parts", remedy=UPGRADE)
         return StoreVersions(now=rows[0].now, **found)
 
     def check_history(self, seen: Mapping[Versioned, Version]) -> None:
