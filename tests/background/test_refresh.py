@@ -31,7 +31,7 @@ def test_the_first_refresh_reads_everything_and_the_next_only_the_versions(
 ) -> None:
     worker.refresh.run_once()
     assert set(worker.take_calls()) >= {"versions", "deployment", "keys", "callers"}
-    worker.refresh.run_once()  # it made the subject key itself, so the deployment is read again
+    worker.refresh.run_once()  # the first refresh created the subject key, so the deployment is read again
     worker.take_calls()
     for _ in range(3):
         worker.refresh.run_once()
@@ -63,12 +63,12 @@ def test_the_active_key_signs_and_every_imported_key_verifies(
 ) -> None:
     former, latter = stage.generate(), stage.rotate()
     worker.refresh.run_once()
-    slot = worker.refresh.current.keyring.region_keys[AccountRegion(stage.ivs.account, EAST)]
-    assert slot.active is not None
-    assert slot.active.key_id == latter
-    assert slot.active.longest_ttl_seconds == 3600
-    assert set(slot.verification_keys) == {former.id, latter}
-    assert verify(slot.verification_keys[latter], b"data", slot.active.prepared.sign(digest(b"data")))
+    keys = worker.refresh.current.keyring.region_keys[AccountRegion(stage.ivs.account, EAST)]
+    assert keys.active is not None
+    assert keys.active.key_id == latter
+    assert keys.active.longest_ttl_seconds == 3600
+    assert set(keys.verification_keys) == {former.id, latter}
+    assert verify(keys.verification_keys[latter], b"data", keys.active.prepared.sign(digest(b"data")))
     stage.drain()
     stage.rotate()
     worker.refresh.run_once()
@@ -81,13 +81,13 @@ def test_the_active_key_signs_and_every_imported_key_verifies(
 def test_a_key_is_decrypted_and_prepared_once(stage: InMemoryDeployment, worker: CountingWorker) -> None:
     stage.generate(EAST, WEST)
     for seconds in range(3):
-        stage.store.deployment.set_max_ttl_seconds(7200 + seconds)  # raises the version of keys too
+        stage.store.deployment.set_max_ttl_seconds(7200 + seconds)  # changes the version of keys too
         worker.refresh.run_once()
-    assert worker.signers == 1, "one key, two regions, three readings"
+    assert worker.signers == 1, "one key, two regions, three refreshes"
     stage.rotate(EAST, WEST)
     worker.refresh.run_once()
     assert worker.signers == 2
-    assert len(worker.refresh._prepared) == 1, "what signs no more is forgotten"
+    assert len(worker.refresh._prepared) == 1, "a key that no longer signs is dropped"
 
 
 def test_an_undecryptable_key_affects_only_its_region(stage: InMemoryDeployment, worker: CountingWorker) -> None:
@@ -95,17 +95,17 @@ def test_an_undecryptable_key_affects_only_its_region(stage: InMemoryDeployment,
     private_key = stage.vault.load(bad.id)
     stage.vault.remove(bad.id)
     worker.refresh.run_once()
-    slots = worker.refresh.current.keyring.region_keys
-    assert slots[AccountRegion(stage.ivs.account, EAST)].active is None
-    assert bad.id in slots[AccountRegion(stage.ivs.account, EAST)].problems
-    assert bad.id in slots[AccountRegion(stage.ivs.account, EAST)].verification_keys, "its tokens still live"
-    west = slots[AccountRegion(stage.ivs.account, WEST)]
+    region_keys = worker.refresh.current.keyring.region_keys
+    assert region_keys[AccountRegion(stage.ivs.account, EAST)].active is None
+    assert bad.id in region_keys[AccountRegion(stage.ivs.account, EAST)].problems
+    assert bad.id in region_keys[AccountRegion(stage.ivs.account, EAST)].verification_keys, "its tokens are still valid"
+    west = region_keys[AccountRegion(stage.ivs.account, WEST)]
     assert west.active is not None
     assert west.active.key_id == good.id
     stage.vault.put(bad.id, private_key)
     worker.refresh.run_once()
     healed = worker.refresh.current.keyring.region_keys[AccountRegion(stage.ivs.account, EAST)]
-    assert healed.active is not None, "it is tried again although no version rose"
+    assert healed.active is not None, "it is retried although no version changed"
     assert not healed.problems
 
 
@@ -115,9 +115,9 @@ def test_a_private_key_that_does_not_match_never_signs(stage: InMemoryDeployment
     stage.vault.remove(record.id)
     stage.vault.put(record.id, keypair.generate())
     worker.refresh.run_once()
-    slot = worker.refresh.current.keyring.region_keys[AccountRegion(stage.ivs.account, EAST)]
-    assert slot.active is None
-    assert record.id in slot.problems
+    keys = worker.refresh.current.keyring.region_keys[AccountRegion(stage.ivs.account, EAST)]
+    assert keys.active is None
+    assert record.id in keys.problems
 
 
 def test_a_damaged_public_key_affects_only_its_region(stage: InMemoryDeployment, worker: CountingWorker) -> None:
@@ -125,10 +125,10 @@ def test_a_damaged_public_key_affects_only_its_region(stage: InMemoryDeployment,
     with stage.store.engine.begin() as connection:
         connection.execute(sa.text("UPDATE key_pairs SET public_der = x'00' WHERE id = :id"), {"id": bad.id})
     worker.refresh.run_once()
-    slots = worker.refresh.current.keyring.region_keys
-    assert slots[AccountRegion(stage.ivs.account, EAST)].active is None
-    assert bad.id in slots[AccountRegion(stage.ivs.account, EAST)].problems
-    west = slots[AccountRegion(stage.ivs.account, WEST)].active
+    region_keys = worker.refresh.current.keyring.region_keys
+    assert region_keys[AccountRegion(stage.ivs.account, EAST)].active is None
+    assert bad.id in region_keys[AccountRegion(stage.ivs.account, EAST)].problems
+    west = region_keys[AccountRegion(stage.ivs.account, WEST)].active
     assert west is not None
     assert west.key_id == good.id
 
@@ -178,11 +178,11 @@ def test_two_racing_workers_create_one_subject_key(stage: InMemoryDeployment, cl
         thread.start()
     for thread in threads:
         thread.join()
-    [kept] = stage.store.deployment.subject_keys()
+    [stored_key] = stage.store.deployment.subject_keys()
     assert {worker.refresh.current.subject_key for worker in workers} == {
-        CIPHER.decrypt_secret(SUBJECT_KEY_PURPOSE, kept.wrapped)
+        CIPHER.decrypt_secret(SUBJECT_KEY_PURPOSE, stored_key.wrapped)
     }
-    assert workers[0].refresh.current.subject_key not in kept.wrapped
+    assert workers[0].refresh.current.subject_key not in stored_key.wrapped
     assert len(workers[0].refresh.current.subject_key) == 32
 
 
@@ -282,7 +282,7 @@ def test_a_lost_subject_key_affects_nothing_else_and_is_used_when_it_is_back(
 ) -> None:
     worker.refresh.run_once()
     subject_key = worker.refresh.current.subject_key
-    [kept] = stage.store.deployment.subject_keys()
+    [stored_key] = stage.store.deployment.subject_keys()
     with stage.store.engine.begin() as connection:
         connection.execute(sa.text("DELETE FROM subject_keys"))
     stage.store.deployment.set_max_ttl_seconds(60)
@@ -295,7 +295,7 @@ def test_a_lost_subject_key_affects_nothing_else_and_is_used_when_it_is_back(
     [warning] = worker.refresh.current.damage
     assert "subject key is missing" in warning
     with stage.store.engine.begin() as connection:
-        connection.execute(sa.insert(schema.subject_keys).values(kept._asdict()))
+        connection.execute(sa.insert(schema.subject_keys).values(stored_key._asdict()))
     worker.refresh.run_once()
     assert worker.refresh.current.subject_key == subject_key
     assert worker.refresh.current.damage == ()

@@ -57,7 +57,7 @@ def test_a_store_that_fails_during_a_refresh_changes_and_loses_nothing(
     assert now.max_ttl_seconds == 1234
     assert set(now.secrets) == {"one"}
     assert set(now.channels) == {channel(1).arn}
-    assert any(slot.active for slot in now.keyring.region_keys.values())
+    assert any(keys.active for keys in now.keyring.region_keys.values())
 
 
 def test_channels_read_before_the_store_failed_are_not_lost(stage: InMemoryDeployment, worker: CountingWorker) -> None:
@@ -103,7 +103,7 @@ def test_a_reader_that_continues_from_the_last_version_reads_every_row(
         assert [row.version for row in page.rows] == sorted(row.version for row in page.rows)
         seen += [row.arn for row in page.rows]
         page = stage.store.channels.changed_since(page.position, limit)
-    assert sorted(seen) == sorted(written), "each once, none skipped"
+    assert sorted(seen) == sorted(written), "each row once, and none skipped"
     stage.store.close()
 
 

@@ -26,7 +26,7 @@ from tokensvc.vault.store import Vault
 
 @pytest.fixture
 def logged() -> Any:
-    """What is logged while a test runs."""
+    """The log lines of a test."""
     with structlog.testing.capture_logs() as lines:
         yield lines
 
@@ -56,12 +56,12 @@ def retiring(stage: InMemoryDeployment) -> str:
 
 
 def test_the_retiring_key_signs_and_the_problem_is_reported(rotated: InMemoryDeployment, clock: ManualClock) -> None:
-    slot = east(rotated, worker := CountingWorker(rotated, clock))
-    assert slot.active is not None
-    assert slot.active.key_id == retiring(rotated)
-    assert verify(slot.verification_keys[slot.active.key_id], b"data", slot.active.prepared.sign(digest(b"data")))
-    assert f"this worker cannot decrypt the active key {rotated.active()}" in slot.problems
-    assert f"the retiring key {retiring(rotated)} signs until 20" in slot.problems
+    keys = east(rotated, worker := CountingWorker(rotated, clock))
+    assert keys.active is not None
+    assert keys.active.key_id == retiring(rotated)
+    assert verify(keys.verification_keys[keys.active.key_id], b"data", keys.active.prepared.sign(digest(b"data")))
+    assert f"this worker cannot decrypt the active key {rotated.active()}" in keys.problems
+    assert f"the retiring key {retiring(rotated)} signs until 20" in keys.problems
     assert worker.refresh.current.keyring.undecryptable == {rotated.active()}
 
 
@@ -69,47 +69,49 @@ def test_it_signs_only_while_its_tokens_are_certain_to_be_accepted(
     rotated: InMemoryDeployment, clock: ManualClock
 ) -> None:
     """max_staleness after it started retiring, less the clock skew; an older snapshot does not extend it."""
-    [(_, there)] = rotated.placements(EAST, KeyState.RETIRING)
-    assert there.retiring_at is not None
-    last = there.retiring_at.timestamp() + POLICY.max_staleness_seconds - CLOCK_SKEW_SECONDS
+    [(_, placement)] = rotated.placements(EAST, KeyState.RETIRING)
+    assert placement.retiring_at is not None
+    last = placement.retiring_at.timestamp() + POLICY.max_staleness_seconds - CLOCK_SKEW_SECONDS
     worker = CountingWorker(rotated, clock)
     clock.advance(last - clock.now() - 1)
-    slot, ring = east(rotated, worker), worker.refresh.current.keyring
-    assert slot.active is not None
-    assert slot.active.not_after == last
-    assert ring.signing_key(there.account_region, last).key_id == retiring(rotated)
+    keys, keyring = east(rotated, worker), worker.refresh.current.keyring
+    assert keys.active is not None
+    assert keys.active.not_after == last
+    assert keyring.signing_key(placement.account_region, last).key_id == retiring(rotated)
     with pytest.raises(NoSigningKey, match="this worker cannot decrypt the active key"):
-        ring.signing_key(there.account_region, last + 1)
+        keyring.signing_key(placement.account_region, last + 1)
     clock.advance(2)
-    slot = east(rotated, worker)
-    assert slot.active is None
-    assert slot.problems == f"this worker cannot decrypt the active key {rotated.active()}"
+    keys = east(rotated, worker)
+    assert keys.active is None
+    assert keys.problems == f"this worker cannot decrypt the active key {rotated.active()}"
 
 
 def test_every_token_it_signs_expires_before_its_pair_is_deleted(
     rotated: InMemoryDeployment, clock: ManualClock
 ) -> None:
-    [(record, there)] = rotated.placements(EAST, KeyState.RETIRING)
-    slot = east(rotated, CountingWorker(rotated, clock))
-    assert slot.active is not None
-    assert slot.active.longest_ttl_seconds == there.longest_ttl_seconds
-    behind = slot.active.not_after + CLOCK_SKEW_SECONDS  # the store's clock, when this worker's shows the last moment
-    last_token_ends_at = behind + slot.active.longest_ttl_seconds
+    [(record, placement)] = rotated.placements(EAST, KeyState.RETIRING)
+    keys = east(rotated, CountingWorker(rotated, clock))
+    assert keys.active is not None
+    assert keys.active.longest_ttl_seconds == placement.longest_ttl_seconds
+    behind = (
+        keys.active.not_after + CLOCK_SKEW_SECONDS
+    )  # the store's time at the worker's last second
+    last_token_ends_at = behind + keys.active.longest_ttl_seconds
     clock.advance(last_token_ends_at - clock.now() - 1)
     rotated.reconcile()
-    assert there.arn in rotated.ivs.pairs
+    assert placement.arn in rotated.ivs.pairs
     clock.advance(2 * CLOCK_SKEW_SECONDS + 2)
     rotated.reconcile()
-    assert there.arn not in rotated.ivs.pairs, "and it is deleted no later than it need be"
+    assert placement.arn not in rotated.ivs.pairs, "and no later than necessary"
     assert record.id not in rotated.vault.key_ids()
 
 
 def test_it_signs_only_while_it_is_retiring(rotated: InMemoryDeployment, clock: ManualClock) -> None:
-    [(record, there)] = rotated.placements(EAST, KeyState.RETIRING)
-    rotated.store.keys.record_deletion(record.id, there.account_region, clock.at())
-    slot = east(rotated, CountingWorker(rotated, clock))
-    assert slot.active is None
-    assert "cannot decrypt the active key" in slot.problems
+    [(record, placement)] = rotated.placements(EAST, KeyState.RETIRING)
+    rotated.store.keys.record_deletion(record.id, placement.account_region, clock.at())
+    keys = east(rotated, CountingWorker(rotated, clock))
+    assert keys.active is None
+    assert "cannot decrypt the active key" in keys.problems
 
 
 def test_of_two_retiring_keys_the_last_active_one_signs(stage: InMemoryDeployment, clock: ManualClock) -> None:
@@ -117,14 +119,14 @@ def test_of_two_retiring_keys_the_last_active_one_signs(stage: InMemoryDeploymen
     stage.generate()
     second, third = stage.rotate(), stage.rotate()
     stage.vault.remove(third)
-    slot = east(stage, worker := CountingWorker(stage, clock))
-    assert slot.active is not None
-    assert slot.active.key_id == second
+    keys = east(stage, worker := CountingWorker(stage, clock))
+    assert keys.active is not None
+    assert keys.active.key_id == second
     stage.vault.remove(second)
     worker.refresh = CountingWorker(stage, clock).refresh
-    slot = east(stage, worker)
-    assert slot.active is not None
-    assert slot.active.key_id not in (second, third)
+    keys = east(stage, worker)
+    assert keys.active is not None
+    assert keys.active.key_id not in (second, third)
     assert worker.refresh.current.keyring.undecryptable == {second, third}
 
 
@@ -137,9 +139,9 @@ def test_a_worker_that_has_signed_with_it_need_not_decrypt_it_again(
     second = stage.rotate()
     for key_id in (first.id, second):
         stage.vault.remove(key_id)
-    slot = east(stage, worker)
-    assert slot.active is not None
-    assert slot.active.key_id == first.id
+    keys = east(stage, worker)
+    assert keys.active is not None
+    assert keys.active.key_id == first.id
     assert worker.signers == 1
 
 
@@ -147,10 +149,10 @@ def test_the_active_key_signs_again_once_it_can_be_decrypted(rotated: InMemoryDe
     worker = CountingWorker(rotated, clock)
     assert east(rotated, worker).problems
     worker.refresh.vault = KeyFiles(_folder(rotated.vault), SecretCipher(passphrase(), passphrase(NEW)))
-    slot = east(rotated, worker)
-    assert slot.active is not None
-    assert slot.active.key_id == rotated.active()
-    assert not slot.problems
+    keys = east(rotated, worker)
+    assert keys.active is not None
+    assert keys.active.key_id == rotated.active()
+    assert not keys.problems
     assert not worker.refresh.current.keyring.undecryptable
 
 
@@ -164,7 +166,7 @@ def test_each_change_is_logged_once(rotated: InMemoryDeployment, clock: ManualCl
     worker.refresh.vault = KeyFiles(_folder(rotated.vault) / "elsewhere", CIPHER)
     for _ in range(2):
         worker.refresh.run_once()
-    assert [line["log_level"] for line in logged] == ["error", "error"], "another reason is another line"
+    assert [line["log_level"] for line in logged] == ["error", "error"], "a new reason is logged"
     worker.refresh.vault = KeyFiles(_folder(rotated.vault), SecretCipher(passphrase(), passphrase(NEW)))
     for _ in range(2):
         worker.refresh.run_once()
@@ -185,7 +187,7 @@ def test_a_key_of_two_regions_is_tried_once_per_refresh(stage: InMemoryDeploymen
     worker.refresh.vault = Counting(_folder(stage.vault), CIPHER)
     worker.refresh.run_once()
     assert opened == [record.id]
-    assert all(slot.problems for slot in worker.refresh.current.keyring.region_keys.values())
+    assert all(keys.problems for keys in worker.refresh.current.keyring.region_keys.values())
 
 
 def test_workers_with_both_wrapping_keys_continue_through_a_rewrap(
@@ -214,10 +216,10 @@ def test_workers_with_both_wrapping_keys_continue_through_a_rewrap(
     stage.vault = vault
     stage.rotate()
     for worker in (before, after):
-        slot = east(stage, worker)
-        assert slot.active is not None
-        assert slot.active.key_id == stage.active()
-        assert not slot.problems
+        keys = east(stage, worker)
+        assert keys.active is not None
+        assert keys.active.key_id == stage.active()
+        assert not keys.problems
         assert worker.refresh.current.subject_key == subject_key
 
 
@@ -231,8 +233,8 @@ def test_a_retiring_key_whose_pair_is_being_deleted_does_not_sign(
 ) -> None:
     """IVS may have deleted it already: another process with another policy, or that found it missing, has started
     to."""
-    [(_, there)] = rotated.placements(EAST, KeyState.RETIRING)
+    [(_, placement)] = rotated.placements(EAST, KeyState.RETIRING)
     worker = CountingWorker(rotated, clock)
     assert east(rotated, worker).active is not None
-    rotated.store.keys.start_deletion(there, clock.at())
+    rotated.store.keys.start_deletion(placement, clock.at())
     assert east(rotated, worker).active is None
