@@ -78,13 +78,14 @@ def _running_service(folder: Path, program: str) -> Iterator[servers.RunningServ
 def _measure(service: servers.RunningService) -> ConnectionMeasurement:
     address = urlsplit(service.url)
     head = f"POST /v1/tokens HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {service.api_key}\r\n"
-    token = f"{head}Content-Type: application/json\r\nContent-Length: {len(TOKEN_REQUEST)}\r\n\r\n{TOKEN_REQUEST}".encode()
+    body = f"Content-Type: application/json\r\nContent-Length: {len(TOKEN_REQUEST)}\r\n\r\n{TOKEN_REQUEST}"
+    token = f"{head}{body}".encode()
     with Clients((str(address.hostname), int(address.port or 0))) as clients:
         clients.open(KEEP_ALIVE_CONNECTIONS, token)
         clients.run(WARM_UP_SECONDS)
-        before = servers.cpu_seconds(service.pid), clients.responses
+        cpu_before, responses_before = servers.cpu_seconds(service.pid), clients.responses
         clients.run(STEADY_SECONDS)
-        used, responses = servers.cpu_seconds(service.pid) - before[0], clients.responses - before[1]
+        used, responses = servers.cpu_seconds(service.pid) - cpu_before, clients.responses - responses_before
         clients.run(CHURN_SECONDS, churn=[(LIVEZ, token)[number % 2] for number in range(CHURNING_CLIENTS)])
         return ConnectionMeasurement(clients.new, clients.keep_alive, clients.open_ms, responses / STEADY_SECONDS, used / responses * 1e6)
 

@@ -83,7 +83,8 @@ def _measure_all(
     bearer = json_body | {"authorization": f"Bearer {service.api_key}"}
     single = wrk.script(folder, "single", TOKEN_REQUEST, bearer)
     batch = wrk.script(folder, "batch", {"requests": [TOKEN_REQUEST] * BATCH}, bearer)
-    posts = [wrk.Post("/v1/tokens", json.dumps(TOKEN_REQUEST), bearer | wrk.trace_header(number)) for number in range(TRACES)]
+    body = json.dumps(TOKEN_REQUEST)
+    posts = [wrk.Post("/v1/tokens", body, bearer | wrk.trace_header(number)) for number in range(TRACES)]
     traced = wrk.sequence_script(folder, "traced", posts)
     unlogged = wrk.script(folder, "unlogged", TOKEN_REQUEST, json_body | {"authorization": f"Bearer {quiet.api_key}"})
     bearer_of_aws_lc = json_body | {"authorization": f"Bearer {aws_lc.api_key}"}
@@ -108,10 +109,14 @@ def _measure_all(
         with servers.on_server_core():
             return ServerMeasurement(rate(raw_sign, 1.0), cpu_us(raw_sign, RAW_SIGNATURES))
 
-    measurements: dict[str, Callable[[], ServerMeasurement]] = {name: partial(measure_server, one, SECONDS) for name, one in contenders.items()}
+    measurements: dict[str, Callable[[], ServerMeasurement]] = {
+        name: partial(measure_server, contender, SECONDS) for name, contender in contenders.items()
+    }
     results = rounds.interleave({**measurements, "raw": sign}, ROUNDS)
     alone = single_p99(service)
-    during_batches = _single_p99_during(lambda: wrk.run(batch, f"{service.url}/v1/tokens/batch", seconds=6, connections=4), service)
+    during_batches = _single_p99_during(
+        lambda: wrk.run(batch, f"{service.url}/v1/tokens/batch", seconds=6, connections=4), service
+    )
     memory = _soak(single, service)
     rates = {name: [one.per_second for one in measured] for name, measured in results.items()}
     cpu = {name: [one.cpu_us for one in measured] for name, measured in results.items()}

@@ -62,21 +62,21 @@ def main() -> None:
     report("the local IVS", ratios, figures, TARGETS)
 
 
-def measure(results: int, seconds: int, *, many: int = 0) -> tuple[dict[str, Spread], dict[str, Any]]:
+def measure(round_count: int, seconds: int, *, many: int = 0) -> tuple[dict[str, Spread], dict[str, Any]]:
     """Ratios and figures of the local IVS and moto; with `many`, also of the local IVS with that many channels and few."""
-    with tempfile.TemporaryDirectory() as name, ExitStack() as running:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as folder_name, ExitStack() as running:
+        folder = Path(folder_name)
         few = _create_channels(running.enter_context(servers.run_local_ivs()), FEW)
         moto = _create_channels(running.enter_context(servers.run_moto()), FEW)
         measurements = {
-            f"{whose} {short}": partial(_measure_load, folder, server, load, seconds)
+            f"{name} {short}": partial(_measure_load, folder, server, load, seconds)
             for load, short in LOADS.items()
-            for whose, server in (("tokensvc", few), ("moto", moto))
+            for name, server in (("tokensvc", few), ("moto", moto))
         }
         if many:
             full = _create_channels(running.enter_context(servers.run_local_ivs()), many)
             measurements["tokensvc get many"] = partial(_measure_load, folder, full, "GetChannel", seconds)
-        results = rounds.interleave(measurements, results)
+        results = rounds.interleave(measurements, round_count)
     rates = {name: [one.per_second for one in measured] for name, measured in results.items()}
     cpu = {name: [one.cpu_us for one in measured] for name, measured in results.items()}
     ratios = {}

@@ -1,10 +1,10 @@
-"""Revocations on their way to IVS, and tokens while denials change: `python -m benchmarks.revocations [--json]`.
+"""Dispatch of revocations to IVS, and tokens while denials change: `python -m benchmarks.revocations [--json]`.
 
-Rules of the file
-- IVS is the local one with its real rates on, over the wire; one process leads there, with all of them for itself.
-- A token's p99 is that of a client of its own, one request after another, while a process changes denials: by turns
-  those of the service's store and those of another store, so that the machine is equally busy in both rounds.
-- Memory is that of a process of its own, before and after it took the entries in.
+Invariants
+- Revocations go over HTTP to the local IVS with IVS's rate limits on; a single leader has all of them.
+- The p99 of a token is measured by a separate client that sends one request after another while another process changes
+  denials: alternately those of the service's store and those of another store, so that the machine is equally busy.
+- Memory is measured in a new process, before and after it loads the entries.
 """
 
 from __future__ import annotations
@@ -126,13 +126,13 @@ def _drain(folder: Path) -> tuple[RecordingControlPlane, int]:
     """Dispatch a large queue of revocations for a minute after the first calls."""
     with servers.run_local_ivs(rate_limits=True) as endpoint:
         os.environ.update(AWS_ENDPOINT_URL_IVS=endpoint.url, AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test")
-        channel = boto3.client("ivs", region_name=servers.ACCOUNT_REGION.region).create_channel(authorized=True)["channel"][
-            "arn"
-        ]
+        client = boto3.client("ivs", region_name=servers.ACCOUNT_REGION.region)
+        channel_arn = client.create_channel(authorized=True)["channel"]["arn"]
         store = _store(folder / "drain.db")
         count = DRAIN_SECONDS * VIEWERS_PER_SECOND + 500
         for start in range(0, count, 1000):
-            revocations = [NewRevocation(f"r{n}", (channel,), (f"v{n}",)) for n in range(start, min(start + 1000, count))]
+            numbers = range(start, min(start + 1000, count))
+            revocations = [NewRevocation(f"r{n}", (channel_arn,), (f"v{n}",)) for n in numbers]
             store.revocations.accept("bench", revocations, Priority.BULK, MAX_STALENESS_SECONDS)
         control_plane, metrics = RecordingControlPlane(AwsControlPlane("local")), CountingMetrics()
         context = DispatchContext(
@@ -161,7 +161,7 @@ def _tokens(folder: Path) -> tuple[list[float], list[float]]:
     decoy = f"sqlite:///{folder}/decoy.db"
     migrate.upgrade(decoy)
     p99: dict[str, list[float]] = {decoy: [], f"sqlite:///{folder}/store.db": []}
-    with servers.service(folder) as service:
+    with servers.deployed_service(folder) as service:
         single_p99(service, 1)
         for _ in range(ROUNDS):
             for url, measured in p99.items():

@@ -79,19 +79,20 @@ def main() -> None:
 
 
 @contextmanager
-def _running_service(folder: Path, large: DeploymentSize, *, workers: int = 1) -> Iterator[Contender]:
+def _running_service(folder: Path, size: DeploymentSize, *, workers: int = 1) -> Iterator[Contender]:
     """A service of this size and the requests sent to it."""
     folder.mkdir()
     environ, _ = servers.create_deployment(folder)
-    channels = [str(Arn(servers.ACCOUNT_REGION, "channel", f"{number:012}")) for number in range(large.channels)]
+    channels = [str(Arn(servers.ACCOUNT_REGION, "channel", f"{number:012}")) for number in range(size.channels)]
     with closing(open_store(environ["TOKENSVC_DATABASE_URL"])) as store:
         _record(store, channels)
-        _deny(store, channels, large.denials)
-        keys = [_add_caller(store, number) for number in range(large.callers)]
-    posts = [_post(keys[number % len(keys)], channels[number % len(channels)], number) for number in range(DISTINCT_REQUESTS)]
+        _deny(store, channels, size.denials)
+        keys = [_add_caller(store, number) for number in range(size.callers)]
+    numbers = range(DISTINCT_REQUESTS)
+    posts = [_post(keys[number % len(keys)], channels[number % len(channels)], number) for number in numbers]
     script = wrk.sequence_script(folder, "requests", posts)
-    with servers.run_service(folder, {**environ, "TOKENSVC_WORKERS": str(workers)}, keys[0]) as service_under_test:
-        yield Contender(script, service_under_test.url, service_under_test.pid, connections=CONNECTIONS * workers)
+    with servers.run_service(folder, {**environ, "TOKENSVC_WORKERS": str(workers)}, keys[0]) as running:
+        yield Contender(script, running.url, running.pid, connections=CONNECTIONS * workers)
 
 
 def _record(store: Store, channels: list[str]) -> None:

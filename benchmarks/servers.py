@@ -62,8 +62,8 @@ class Endpoint(NamedTuple):
 def deployed_service(folder: Path, settings: Mapping[str, str] = MappingProxyType({})) -> Iterator[RunningService]:
     """tokensvc with one channel, one active key and one caller; `settings` are environment variables."""
     environ, api_key = create_deployment(folder)
-    with run_service(folder, {**environ, **settings}, api_key) as deployed_service:
-        yield deployed_service
+    with run_service(folder, {**environ, **settings}, api_key) as running:
+        yield running
 
 
 @contextmanager

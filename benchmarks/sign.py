@@ -118,7 +118,8 @@ def cpu_us(call: Callable[[], object], calls: int) -> float:
 
 def main() -> None:
     rates = rounds.interleave({name: partial(rate, call, ROUND_SECONDS) for name, call in contenders().items()}, ROUNDS)
-    ratios = {f"tokensvc / {name}": rounds.ratio(rates["tokensvc"], rates[name]) for name in rates if name != "tokensvc"}
+    own = rates["tokensvc"]
+    ratios = {f"tokensvc / {name}": rounds.ratio(own, other) for name, other in rates.items() if name != "tokensvc"}
     figures = {f"{name}, per second": median(values) for name, values in rates.items()}
     report("tokens in process", ratios, figures, TARGETS)
 

@@ -23,7 +23,7 @@ from tokensvc.jose.signing.multibuffer import MIN_BATCH, VERIFY_FIRST
 
 ROUNDS = 15
 SIGNATURES = 480
-"""Signatures per measurement, a multiple of every count below but 5's... """
+"""Signatures per measurement: a multiple of every count below, for enough calls."""
 COUNTS = (1, 2, 3, 4, 5, 6, 8, 16, 24)
 TARGETS = {f"{RAW} / signature in a call of 8": 3.8}
 
@@ -31,8 +31,8 @@ TARGETS = {f"{RAW} / signature in a call of 8": 3.8}
 def main() -> None:
     try:
         signer = choose_signer("multibuffer").signer
-    except SettingsError as unavailable:
-        report("signatures", {}, {"signer": "aws-lc"}, {}, skipped={"the multi-buffer signer": unavailable.message})
+    except SettingsError as error:
+        report("signatures", {}, {"signer": "aws-lc"}, {}, skipped={"the multi-buffer signer": error.message})
         return
     private_key = keypair.generate()
     prepared = signer.prepare(private_key)
@@ -47,8 +47,8 @@ def main() -> None:
         cpu = rounds.interleave(calls, ROUNDS)
     ratios = {f"{RAW} / {_label(count)}": rounds.ratio(cpu[RAW], cpu[_label(count)]) for count in COUNTS}
     figures: dict[str, Any] = {f"{name}, CPU microseconds": median(values) for name, values in cpu.items()}
-    figures["fewest that one call signs"] = MIN_BATCH
-    report("signatures by one call, of the multi-buffer signer", ratios, figures, TARGETS)
+    figures["minimum batch of the multi-buffer signer"] = MIN_BATCH
+    report("signatures per call, multi-buffer signer", ratios, figures, TARGETS)
 
 
 def _label(count: int) -> str:

@@ -1,9 +1,9 @@
-"""The guard's run: `python -m benchmarks.guard [--json]`.
+"""A run of the regression check: `python -m benchmarks.guard [--json]`.
 
-Rules of the file
-- What fails is measured once more, and the better of the two is judged: a limit says what the code costs, and a
-  disturbance can only add to that.
-- What cannot be measured here is named, and judged by nobody. Exit code 1 where a ratio has grown, else 0.
+Invariants
+- A ratio above its limit is measured once more and the better result counts: a limit describes the cost of the code,
+  and a disturbance can only add to it.
+- What cannot be measured here is reported as skipped. The exit code is 1 if a ratio exceeds its limit, else 0.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ Figures = dict[str, float]
 
 
 class Measurement(NamedTuple):
-    """Ratios that are measured together."""
+    """A measurement of one or more ratios."""
 
     ratios: tuple[str, ...]
     unavailable_reason: Callable[[], str | None]
-    """Why it cannot be done here; None where it can."""
+    """Why it cannot be measured here; None if it can."""
     run: Callable[[], tuple[Ratios, Figures]]
 
 
@@ -54,7 +54,7 @@ def main() -> None:
             ratios |= some
             figures |= more
     maximum = {ratio: round(limits_by_ratio[ratio].maximum, 3) for ratio in ratios}
-    report("what a token costs", ratios, figures, maximum, skipped=skipped, target_label="at most")
+    report("cost of a token", ratios, figures, maximum, skipped=skipped, target_label="at most")
     regression = messages(limits.regression, ratios, limits_by_ratio)
     for text in [*messages(limits.improvement, ratios, limits_by_ratio), *regression]:
         print(f"\n{text}", file=sys.stderr)
@@ -63,18 +63,20 @@ def main() -> None:
 
 
 def measure_with_retry(measure: Measurement, limits_by_ratio: Mapping[str, Limit]) -> tuple[Ratios, Figures]:
-    """What these ratios are: measured once, and once more where one of them is above its limit."""
+    """Measure these ratios once, and again if one of them exceeds its limit; the better results."""
     first, figures = measure.run()
     if not messages(limits.regression, first, limits_by_ratio):
         return first, figures
-    print("a ratio is above its limit, so it is measured once more", file=sys.stderr)
+    print("a ratio exceeds its limit; measuring it again", file=sys.stderr)
     second, figures = measure.run()
     return {ratio: min(first[ratio], second[ratio]) for ratio in first}, figures
 
 
-def messages(judge: Callable[[str, Limit, float], str | None], ratios: Ratios, limits_by_ratio: Mapping[str, Limit]) -> list[str]:
-    """What a judge has to say of these ratios."""
-    texts = (judge(ratio, limits_by_ratio[ratio], seen.median) for ratio, seen in ratios.items())
+def messages(
+    check: Callable[[str, Limit, float], str | None], ratios: Ratios, limits_by_ratio: Mapping[str, Limit]
+) -> list[str]:
+    """The messages of a check about these ratios."""
+    texts = (check(ratio, limits_by_ratio[ratio], measured.median) for ratio, measured in ratios.items())
     return [text for text in texts if text is not None]
 
 

@@ -1,10 +1,10 @@
-"""What callgrind counts: `python -m benchmarks.guard.callgrind_target`, run under it by `instructions.py`.
+"""The program that callgrind counts: `python -m benchmarks.guard.callgrind_target`, run by `instructions.py`.
 
-Rules of the file
-- The service is the real one, put together as `serve` does it, on the store that the environment names; what stands in
-  for the network is a transport that keeps nothing. A request goes in as bytes and comes out as bytes.
-- `os.getppid` marks where a part begins and ends: callgrind is told to write down its count wherever that is called.
-- Everything runs often enough before it is counted, so that nothing is counted that is done only once.
+Invariants
+- The service is the real one, assembled as `serve` does, on the store that the environment names. A null transport
+  replaces the network; requests and responses are bytes.
+- `os.getppid` marks the start and end of a part: callgrind dumps its counters wherever it is called.
+- Every part runs often enough before it is counted, so that one-time work is not included.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ MARK = "getppid"
 REPETITIONS = 100
 BATCH = 100
 WARM_UP_TIMES = 20
-PARTS = {"signature": REPETITIONS, "token": REPETITIONS, "request": REPETITIONS, "new head": REPETITIONS, "batch": BATCH}
-"""In the order of their counting, and how many tokens or signatures each makes."""
+PARTS = {"signature": REPETITIONS, "token": REPETITIONS, "request": REPETITIONS, "changed headers": REPETITIONS, "batch": BATCH}
+"""The parts in the order in which they are counted, each with its number of tokens or signatures."""
 
 
 class NullTransport(asyncio.Transport):
-    """A connection whose other end takes everything at once; it shows what was written last."""
+    """A connection whose peer accepts everything immediately; holds the last data written."""
 
     def __init__(self) -> None:
         super().__init__({"peername": ("127.0.0.1", 40000), "sockname": ("127.0.0.1", 80)})
@@ -49,13 +49,13 @@ class NullTransport(asyncio.Transport):
         return False
 
     def pause_reading(self) -> None:
-        """Nothing comes but what we hand over."""
+        """No data arrives other than what `main` passes in."""
 
     def resume_reading(self) -> None:
         """As above."""
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Nothing to close."""
 
 
 def main() -> None:
@@ -68,28 +68,28 @@ def main() -> None:
     state.default_headers = [(b"date", b"Sat, 21 Nov 2026 10:00:00 GMT")]
     connection = Protocol(config, state, {}, loop)
     connection.connection_made(transport)
-    ask = {"channelArn": CHANNEL, "viewerId": VIEWER}
-    single, batch = _request("/v1/tokens", ask), _request("/v1/tokens/batch", {"requests": [ask] * BATCH})
+    body = {"channelArn": CHANNEL, "viewerId": VIEWER}
+    single, batch = _request("/v1/tokens", body), _request("/v1/tokens/batch", {"requests": [body] * BATCH})
     traced = cycle(single.replace(b"Host:", b"X-Trace: %d\r\nHost:" % number) for number in (1, 2))
 
-    def answer_single(request: bytes) -> None:
+    def handle_single(request: bytes) -> None:
         connection.data_received(request)
-        application.flush()  # as if there were no other request in this iteration of the loop
+        application.flush()  # as if no other request arrived in this event-loop iteration
 
-    def answer_batch() -> None:
+    def handle_batch() -> None:
         connection.data_received(batch)
         loop.run_until_complete(asyncio.gather(*state.tasks))
 
     async def count_singles() -> None:
-        _count(lambda: answer_single(single), REPETITIONS)
-        _count(lambda: answer_single(next(traced)), REPETITIONS)
+        _count(lambda: handle_single(single), REPETITIONS)
+        _count(lambda: handle_single(next(traced)), REPETITIONS)
 
     calls = contenders()
     _count(calls[RAW], REPETITIONS)
     _count(calls["tokensvc"], REPETITIONS)
     loop.run_until_complete(count_singles())
     _require(b"201", transport.last)
-    _count(answer_batch, 1)
+    _count(handle_batch, 1)
     _require(b'{"results":[{"token":', transport.last)
     connection.connection_lost(None)
     loop.close()
@@ -116,7 +116,7 @@ def _request(path: str, body: object) -> bytes:
 
 def _require(expected: bytes, response: bytes) -> None:
     if expected not in response:
-        raise SystemExit(f"the service answered {response[:200]!r}")
+        raise SystemExit(f"unexpected response of the service: {response[:200]!r}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Instructions for a token, counted by callgrind: the same on a busy machine as on a quiet one.
+"""Instructions per token, counted by callgrind: the same on a busy machine as on a quiet one.
 
-Rules of the file
-- One run counts everything, part by part; the start of the interpreter is a part that nobody looks at.
-- The signature is nine tenths of all and is not ours to change, so what is judged is what we add to it.
-- A count is not time: what waits, or misses a cache, shows in CPU time only. It finds what was added to the path.
+Invariants
+- One run counts all parts, one after another; the start of the interpreter is ignored.
+- The signature is nine tenths of the instructions and not ours to change, so what tokensvc adds to it is checked.
+- A count is not time: waiting and cache misses show only in CPU time. It reveals code that was added to the hot path.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from benchmarks.guard.callgrind_target import API_KEY_VARIABLE, MARK, PARTS
 from benchmarks.rounds import Spread, spread
 
 RATIOS = {
-    "instructions a token in process adds / a signature": "token",
-    "instructions a request adds / a signature": "request",
-    "instructions a request with another head than the last adds / a signature": "new head",
-    "instructions a token in a batch of 100 adds / a signature": "batch",
+    "instructions added by a token in process / signature": "token",
+    "instructions added by a request / signature": "request",
+    "instructions added by a request with changed headers / signature": "changed headers",
+    "instructions added by a token in a batch of 100 / signature": "batch",
 }
 
 
 def unavailable_reason() -> str | None:
-    """Why they cannot be counted here."""
+    """Why instructions cannot be counted here; None if they can."""
     return (
         None if shutil.which("valgrind") else "valgrind is not installed; `make system-packages` installs it (Debian)"
     )
 
 
 def measure() -> tuple[dict[str, Spread], dict[str, float]]:
-    """Ratios and figures; each ratio is one count over another, so it has no spread."""
+    """Ratios and figures. A ratio of two counts has no spread."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         environ, api_key = servers.create_deployment(folder)
@@ -44,7 +44,7 @@ def measure() -> tuple[dict[str, Spread], dict[str, float]]:
         environ |= {API_KEY_VARIABLE: api_key, "PYTHONHASHSEED": "0"}
         counted = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
         if counted.returncode:
-            raise SystemExit(f"callgrind's run failed:\n{counted.stdout}{counted.stderr}")
+            raise SystemExit(f"the run under callgrind failed:\n{counted.stdout}{counted.stderr}")
         dumps = {int(path.suffix[1:]): path.read_text() for path in folder.glob("count.*")}
     each = per_token(dumps)
     signature = each["signature"]
@@ -53,19 +53,19 @@ def measure() -> tuple[dict[str, Spread], dict[str, float]]:
 
 
 def per_token(dumps: dict[int, str]) -> dict[str, float]:
-    """Instructions for one token of each part, from callgrind's dumps by their number.
+    """Instructions per token of each part, from callgrind's dumps by number.
 
-    A dump ends at a mark. The first holds the start; then dumps with what is counted and dumps between take turns.
+    A dump ends at a mark. The first contains the start; then dumps of parts and dumps between parts alternate.
     """
     if len(dumps) != 2 * len(PARTS):
-        raise SystemExit(f"callgrind saw {len(dumps)} marks, not {2 * len(PARTS)}: is {MARK} not a function here?")
+        raise SystemExit(f"callgrind found {len(dumps)} marks, not {2 * len(PARTS)}: is {MARK} not a function here?")
     return {
         part: _instructions(dumps[2 * number]) / tokens for number, (part, tokens) in enumerate(PARTS.items(), start=1)
     }
 
 
 def _instructions(dump: str) -> int:
-    found = re.search(r"^totals: (\d+)$", dump, re.MULTILINE)
-    if found is None:
-        raise SystemExit("callgrind wrote something else than expected")
-    return int(found[1])
+    total = re.search(r"^totals: (\d+)$", dump, re.MULTILINE)
+    if total is None:
+        raise SystemExit("unexpected output of callgrind: no total")
+    return int(total[1])

@@ -1,8 +1,8 @@
-"""What a ratio of costs may be at most.
+"""The maximum of each ratio of costs.
 
-Rules of the file
-- A limit is what runs usually show, and a margin for how far one run may be off. It has a reason, for who meets it.
-- A ratio well below its limit is no failure but is told, so that the limit is drawn tighter.
+Invariants
+- A limit consists of a baseline, a margin for the variation of a single run, and a reason.
+- A ratio far below its baseline is not a failure but is reported, so that the baseline can be lowered.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ FILE = Path(__file__).with_name("limits.toml")
 
 
 class InvalidLimits(Exception):
-    """The file of limits says something else than limits."""
+    """The file of limits is invalid."""
 
 
 class Limit(NamedTuple):
-    """Of one ratio."""
+    """The limit of one ratio."""
 
     baseline: float
     margin: float
-    """A share of the usual one."""
+    """As a fraction of the baseline."""
     reason: str
 
     @property
@@ -32,30 +32,30 @@ class Limit(NamedTuple):
 
 
 def read(text: str) -> dict[str, Limit]:
-    """Limits by their ratio. Raises BadLimits."""
+    """Limits by ratio. Raises InvalidLimits."""
     try:
         tables = tomllib.loads(text)
         limits = {ratio: Limit(**table) for ratio, table in tables.items()}
-    except (tomllib.TOMLDecodeError, TypeError) as problem:
-        raise InvalidLimits(str(problem)) from None
+    except (tomllib.TOMLDecodeError, TypeError) as error:
+        raise InvalidLimits(str(error)) from None
     for ratio, limit in limits.items():
         if not (limit.baseline > 0 and 0 < limit.margin < 1 and limit.reason):
-            raise InvalidLimits(f"{ratio}: a limit has a usual ratio above 0, a margin between 0 and 1, and a reason")
+            raise InvalidLimits(f"{ratio}: must have a baseline above 0, a margin between 0 and 1, and a reason")
     return limits
 
 
 def regression(ratio: str, limit: Limit, measured: float) -> str | None:
-    """What to say of a ratio that is above its limit; None of any other."""
+    """The message about a ratio above its limit; None for any other."""
     if measured <= limit.maximum:
         return None
     return (
-        f"{ratio} has grown by {measured / limit.baseline - 1:.1%}: it is {measured:.3f}, usually {limit.baseline:g}, "
-        f"and at most {limit.maximum:.3f} is let pass. {limit.reason}"
+        f"{ratio} has grown by {measured / limit.baseline - 1:.1%}: it is {measured:.3f}, the baseline is "
+        f"{limit.baseline:g} and the limit {limit.maximum:.3f}. {limit.reason}"
     )
 
 
 def improvement(ratio: str, limit: Limit, measured: float) -> str | None:
-    """What to say of a ratio that has become better by more than its margin."""
+    """The message about a ratio that has improved by more than its margin; None for any other."""
     if measured >= limit.baseline * (1 - limit.margin):
         return None
-    return f"{ratio} is {measured:.3f}, usually {limit.baseline:g}: if that lasts, lower it in {FILE.name}."
+    return f"{ratio} is {measured:.3f}, the baseline is {limit.baseline:g}: if this lasts, lower it in {FILE.name}."

@@ -1,9 +1,9 @@
-"""CPU time of the server for a token over HTTP, beside the bare app's and beside a raw signature's.
+"""CPU time of the server per token over HTTP, compared with the bare app and with a raw signature.
 
-Rules of the file
-- The service runs with everything on, once with each signer. What its process used, user and system, is read before
-  and after a turn.
-- Rates are not judged: they tell how much of a core the machine's owner had to give at the time.
+Invariants
+- The service runs with everything on, once with each signer. The CPU time of its process, user and system, is read
+  before and after a measurement.
+- Rates are not checked: they depend on how much of a core was available at the time.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def ratios_of(signer: str) -> tuple[str, str]:
 
 
 def unavailable_reason(signer: str) -> str | None:
-    """Why nothing can be measured with this signer here; None where it can."""
+    """Why this signer cannot be measured here; None if it can."""
     if (reason := wrk_absent()) is not None:
         return reason
     try:
@@ -49,7 +49,7 @@ def unavailable_reason(signer: str) -> str | None:
 
 
 def measure(signer: str) -> tuple[dict[str, Spread], dict[str, float]]:
-    """Ratios with this signer, and the figures that they are made of."""
+    """Ratios with this signer and the figures behind them."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with servers.deployed_service(folder, {"TOKENSVC_SIGNER": signer}) as ours, servers.run_peer("bare") as bare:

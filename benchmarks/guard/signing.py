@@ -1,7 +1,7 @@
-"""CPU time of a token that is made in this process, over that of a raw signature.
+"""CPU time of a token created in this process, relative to a raw signature.
 
-Rules of the file
-- The thread's own CPU time counts, not the clock's: whoever else runs takes turns away, not CPU time.
+Invariants
+- The CPU time of the thread is measured, not wall-clock time, so other load on the machine does not count.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CALLS = 500
 
 
 def measure() -> tuple[dict[str, Spread], dict[str, float]]:
-    """The ratio, and the figures that it is made of."""
+    """The ratio and the figures behind it."""
     here = contenders()
     with servers.on_server_core():
         taken = rounds.interleave({name: partial(cpu_us, here[name], CALLS) for name in (RAW, "tokensvc")}, ROUNDS)

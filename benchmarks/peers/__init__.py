@@ -1,14 +1,15 @@
-"""What others sign and serve tokens with, beside ours in one run: `make bench-peers`, `python -m benchmarks.peers`.
+"""tokensvc compared with other ways to sign and serve tokens: `make bench-peers`, `python -m benchmarks.peers`.
 
-__main__.py     the run: what can take part does, what cannot is named; one report
-unavailable.py  what is not installed, why that matters, how to get it
-key.py          the key that all of them sign with
-verification.py judges a token of each with PyJWT, before and while it is measured
-over_http.py    servers: ours, the least there is, Starlette + PyJWT, fastify with three libraries
-in_process.py   signing alone: ours, AWS-LC, cryptography, PyJWT, three libraries of Node, Go
-processes.py    contenders in other languages, which measure when they are told to
-bare.py         the least that an HTTP server can do and still sign
-naive.py        Starlette and PyJWT, as people write it
+__main__.py     the run: measures the available peers, names the skipped ones; one report
+unavailable.py  which peers are not installed, and how to install them
+key.py          the key that all peers sign with
+verification.py verifies a token of each peer with PyJWT
+over_http.py    servers: tokensvc, the bare app, Starlette + PyJWT, fastify with three libraries
+in_process.py   signing in process: tokensvc, AWS-LC, cryptography, PyJWT, three Node libraries, Go
+processes.py    peers in other languages, which run in processes and measure themselves
+bare.py         the minimum: an ASGI app that only signs
+naive.py        Starlette and PyJWT, a typical implementation
+one_accept.py   tokensvc on uvloop's own server, for `benchmarks.connections`
 node/           fastify, jose, jsonwebtoken, fast-jwt; `make` installs them from the lock file
-go/             Go's own crypto/ecdsa
+go/             Go's crypto/ecdsa
 """

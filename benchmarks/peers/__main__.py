@@ -1,8 +1,8 @@
-"""Everyone in one run: `python -m benchmarks.peers [--json] [--rounds 9] [--seconds 1]`.
+"""All peers in one run: `python -m benchmarks.peers [--json] [--rounds 9] [--seconds 1]`.
 
-Rules of the file
-- Servers and signers have one core, whoever asks them another; they take turns, round by round.
-- What is not installed is left out by name, with the reason; the run goes on with who is here.
+Invariants
+- Servers and signers run on one core and the clients on another; all are measured in interleaved rounds.
+- A peer that is not installed is skipped and reported with the reason; the run continues with the others.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from tokensvc.jose import keypair
 ROUNDS = 9
 SECONDS = 1
 SHARE_IN_PROCESS = 0.3
-"""Of a turn over HTTP: a signer needs no warm connection, and its turns differ less."""
+"""Length of a measurement in process relative to one over HTTP: signing needs no connections and varies less."""
 IVS_ROUNDS = 5
 TARGETS = {
     f"in process, tokensvc / {RAW}": 0.88,
     f"HTTP, tokensvc / {over_http.BARE}": 2.0 if IS_MULTIBUFFER else 0.88,
     f"HTTP, tokensvc / {over_http.NAIVE}": 8.0 if IS_MULTIBUFFER else 4.0,
-    "HTTP, tokensvc / fastest of Node": 12.0 if IS_MULTIBUFFER else 4.0,
-    "local IVS, both by turns, tokensvc / moto": 5.0,
+    "HTTP, tokensvc / fastest Node peer": 12.0 if IS_MULTIBUFFER else 4.0,
+    "local IVS, both alternating, tokensvc / moto": 5.0,
 }
 
 
 def main() -> None:
     options = _options()
     ratios: dict[str, Spread] = {}
-    figures: dict[str, Any] = {"over HTTP, ours is signed by": SIGNER}
+    figures: dict[str, Any] = {"signer of tokensvc over HTTP": SIGNER}
     with tempfile.TemporaryDirectory() as name:
         folder, key = Path(name), keypair.generate()
         go = in_process.go_program(folder)
@@ -62,26 +62,26 @@ def main() -> None:
         ratios |= some
         figures |= more
     if (reason := unavailable.moto()) is not None:
-        skipped["moto, and the local IVS beside it"] = reason
+        skipped["moto and the local IVS"] = reason
     else:
         some, more = ivs.measure(min(options.round_count, IVS_ROUNDS), options.seconds)
         ratios |= {f"local IVS, {what}": ratio for what, ratio in some.items()}
         figures |= {f"local IVS, {what}": figure for what, figure in more.items()}
-    report("ours beside its peers", ratios, figures, TARGETS, skipped=skipped, others=_versions())
+    report("tokensvc and its peers", ratios, figures, TARGETS, skipped=skipped, others=_versions())
 
 
 def _with_fastest(ratios: dict[str, Spread]) -> dict[str, Spread]:
-    """The same ratios, and before them those that no library of Node beats."""
+    """The ratios, preceded by those to the fastest Node peer."""
     fastest = {}
     for by in ("", ", by server CPU"):
         names = [f"HTTP, tokensvc / {name}{by}" for name in over_http.FASTIFY]
         if of_node := [ratios[name] for name in names if name in ratios]:
-            fastest[f"HTTP, tokensvc / fastest of Node{by}"] = min(of_node)
+            fastest[f"HTTP, tokensvc / fastest Node peer{by}"] = min(of_node)
     return fastest | ratios
 
 
 def _versions() -> dict[str, str]:
-    """Of what is not Python's, as far as it is here."""
+    """Versions of the installed peers that are not Python packages."""
     found = {}
     if unavailable.node() is None:
         found["node"] = _output_of("node", "--version").removeprefix("v")
@@ -98,11 +98,11 @@ def _output_of(*command: str) -> str:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.peers", description="Ours beside its peers, in one run."
+        prog="python -m benchmarks.peers", description="Compare tokensvc with its peers in one run."
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object instead of a table")
-    parser.add_argument("--rounds", type=_positive, default=ROUNDS, help="turns of each (default: %(default)s)")
-    parser.add_argument("--seconds", type=_positive, default=SECONDS, help="a turn over HTTP (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    parser.add_argument("--rounds", type=_positive, default=ROUNDS, help="measurements per peer (default: %(default)s)")
+    parser.add_argument("--seconds", type=_positive, default=SECONDS, help="length of a measurement over HTTP (default: %(default)s)")
     return parser.parse_args()
 
 

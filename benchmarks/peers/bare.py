@@ -1,6 +1,6 @@
-"""The least that an HTTP server can do and still sign: the ceiling for a token over HTTP.
+"""The minimum that an HTTP server can do and still sign: the upper bound for tokens over HTTP.
 
-Nobody's endpoint: it reads no header, checks nothing, and signs the same claims again and again.
+Not a usable endpoint: it reads no header, checks nothing, and signs the same claims every time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _HEADERS = [(b"content-type", b"application/json")]
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Read the body, sign, answer."""
+    """Read the body, sign, respond."""
     if scope["type"] != "http":
         return
     await receive()

@@ -1,4 +1,4 @@
-"""Starlette and PyJWT with PEM text, as people write a token endpoint: the key is parsed anew for each token."""
+"""Starlette and PyJWT with PEM text, a typical token endpoint: the key is parsed for every token."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PRIVATE_KEY_PEM = private_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8,
 
 
 async def create_token(request: Request) -> JSONResponse:
-    """Check the caller's key, take the body's word for the rest, sign."""
+    """Check the caller's key, trust the body, sign."""
     if not secrets.compare_digest(request.headers.get("authorization", ""), f"Bearer {API_KEY}"):
         return JSONResponse({"error": "unauthorized"}, 401)
     body = await request.json()

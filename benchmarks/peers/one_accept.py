@@ -1,6 +1,6 @@
-"""Our service on uvloop's own server, which accepts one connection a turn of the loop: what `web/acceptor.py` replaces.
+"""tokensvc on uvloop's own server, which accepts one connection per event-loop iteration (without `web/acceptor.py`).
 
-Everything else is as shipped: `python -m benchmarks.peers.one_accept serve` is `tokensvc serve` otherwise.
+Otherwise `python -m benchmarks.peers.one_accept serve` is `tokensvc serve`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from tokensvc.web import server
 
 
 class OneAccept(server.Server):
-    """Starts to listen and stops as uvicorn does."""
+    """Starts listening and stops as uvicorn does."""
 
     startup = uvicorn.Server.startup
     shutdown = uvicorn.Server.shutdown
 
 
 if __name__ == "__main__":
-    server.Server = OneAccept  # type: ignore[misc] # `make_server` makes what stands there
+    server.Server = OneAccept  # type: ignore[misc] # `make_server` looks the class up here
     main()

@@ -1,10 +1,10 @@
-"""A token over HTTP: our service as shipped beside what people write, each one process on one core.
+"""A token over HTTP: tokensvc as shipped and typical implementations, each one process on one core.
 
-Rules of the file
-- The same request for all: a channel and a viewer, and the caller's key in `Authorization`. wrk asks from another core.
-- Ours checks the caller, its policy, the ask, the channel and the denials, counts, and writes an access line. The peers
-  check the caller, take the body's word, and log nothing; "bare" checks nothing at all.
-- A token of each is judged before it is measured.
+Invariants
+- All get the same request: a channel and a viewer, and the caller's key in `Authorization`. wrk runs on another core.
+- tokensvc checks the caller, its policy, the request, the channel and the denials, counts metrics, and writes an access
+  log. The peers check the caller, trust the body, and log nothing; "bare" checks nothing at all.
+- A token of each server is verified before it is measured.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ WARM_UP_SECONDS = 1
 
 
 class Peer(NamedTuple):
-    """A running server, and how its tokens are asked for and judged."""
+    """A running server, and how its tokens are requested and verified."""
 
     url: str
     pid: int
@@ -48,26 +48,26 @@ class Peer(NamedTuple):
 def measure(
     key: ec.EllipticCurvePrivateKey, folder: Path, environ: Mapping[str, str], round_count: int, seconds: int
 ) -> tuple[dict[str, Spread], dict[str, Any]]:
-    """Ratios and figures of those who are here, each turn so long."""
+    """Ratios and figures of the available servers, with measurements of `seconds`."""
     with _running(key, folder, environ) as peers:
         measurements = {}
         for number, (name, peer) in enumerate(peers.items()):
-            _judge(name, peer)
+            _verify(name, peer)
             script = wrk.script(folder, f"single{number}", TOKEN_REQUEST, _headers(peer))
             measurements[name] = partial(measure_server, Contender(script, peer.url, peer.pid))
-        for measure_for in measurements.values():
-            measure_for(WARM_UP_SECONDS)
-        results = rounds.interleave({name: partial(measure_for, seconds) for name, measure_for in measurements.items()}, round_count)
+        for run in measurements.values():
+            run(WARM_UP_SECONDS)
+        results = rounds.interleave({name: partial(run, seconds) for name, run in measurements.items()}, round_count)
     ratios = rounds.ratios_to_others(results, "HTTP", "by server CPU")
     figures: dict[str, Any] = {}
-    for name, taking in results.items():
-        figures[f"HTTP, {name}, tokens per second"] = median(one.per_second for one in taking)
-        figures[f"HTTP, {name}, CPU microseconds a token"] = median(one.cpu_us for one in taking)
+    for name, measured in results.items():
+        figures[f"HTTP, {name}, tokens per second"] = median(one.per_second for one in measured)
+        figures[f"HTTP, {name}, CPU microseconds per token"] = median(one.cpu_us for one in measured)
     return ratios, figures
 
 
 def skipped() -> dict[str, str]:
-    """Who is not here, and why."""
+    """The skipped servers and the reasons."""
     if (reason := unavailable.wrk()) is not None:
         return {"everything over HTTP": reason}
     reason = unavailable.node()
@@ -78,11 +78,11 @@ def skipped() -> dict[str, str]:
 def _running(key: ec.EllipticCurvePrivateKey, folder: Path, environ: Mapping[str, str]) -> Iterator[dict[str, Peer]]:
     keys = [key.public_key()]
     with ExitStack() as running:
-        ours = running.enter_context(servers.deployed_service(folder))
+        service = running.enter_context(servers.deployed_service(folder))
         bare = running.enter_context(servers.run_peer("bare", environ))
         naive = running.enter_context(servers.run_peer("naive", environ))
         peers = {
-            "tokensvc": Peer(f"{ours.url}/v1/tokens", ours.pid, ours.api_key, _published(ours.url)),
+            "tokensvc": Peer(f"{service.url}/v1/tokens", service.pid, service.api_key, _published_keys(service.url)),
             BARE: Peer(f"{bare.url}/v1/tokens", bare.pid, API_KEY, keys),
             NAIVE: Peer(f"{naive.url}/v1/tokens", naive.pid, API_KEY, keys),
         }
@@ -102,7 +102,7 @@ def _fastify(library: str, environ: Mapping[str, str]) -> Iterator[servers.Endpo
         yield servers.Endpoint(f"http://127.0.0.1:{port}", pid)
 
 
-def _published(url: str) -> list[Any]:
+def _published_keys(url: str) -> list[Any]:
     with urllib.request.urlopen(f"{url}/.well-known/jwks.json", timeout=10) as response:
         return [jwt.PyJWK(one).key for one in json.load(response)["keys"]]
 
@@ -111,7 +111,7 @@ def _headers(peer: Peer) -> dict[str, str]:
     return {"authorization": f"Bearer {peer.api_key}", "content-type": "application/json"}
 
 
-def _judge(name: str, peer: Peer) -> None:
+def _verify(name: str, peer: Peer) -> None:
     request = urllib.request.Request(peer.url, json.dumps(TOKEN_REQUEST).encode(), _headers(peer))
     with urllib.request.urlopen(request, timeout=10) as response:
         token = json.load(response)["token"]
@@ -120,5 +120,5 @@ def _judge(name: str, peer: Peer) -> None:
             verify_signature(token, peer.keys)
         else:
             verify_token(token, peer.keys, TOKEN_REQUEST["channelArn"], TOKEN_REQUEST["viewerId"])
-    except InvalidToken as wrong:
-        raise SystemExit(f"{name} makes tokens that are wrong: {wrong}") from None
+    except InvalidToken as error:
+        raise SystemExit(f"{name} creates invalid tokens: {error}") from None

@@ -1,8 +1,8 @@
-"""Contenders in other languages: processes on the servers' core that sign when they are told to.
+"""Contenders in other languages: processes on the servers' core that sign on request.
 
-Rules of the file
-- One line of text goes in, `NAME SECONDS`; one line of JSON comes back, with a token to be judged.
-- A child that fails or says something else ends the benchmark, with what it said.
+Invariants
+- A request is one line `NAME SECONDS`; the response is one line of JSON, with a token to verify.
+- A process that fails or responds with anything else ends the benchmark; the message contains its output.
 """
 
 from __future__ import annotations
@@ -17,47 +17,47 @@ from benchmarks.servers import init_server_process
 
 
 class SigningMeasurement(NamedTuple):
-    """What a turn of signing showed."""
+    """The result of one measurement of signing."""
 
     per_second: float
-    """Tokens."""
+    """Tokens per second."""
     cpu_us: float
-    """CPU time for one token, of all threads."""
+    """CPU time of all threads per token, in microseconds."""
     token: str
-    """The last one."""
+    """The last token."""
 
 
 class SigningProcess:
-    """A process that is told by lines."""
+    """A process that signs on request."""
 
-    def __init__(self, process: subprocess.Popen[str], into: IO[str], out_of: IO[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], requests: IO[str], responses: IO[str]) -> None:
         self._process = process
-        self._into = into
-        self._out_of = out_of
+        self._requests = requests
+        self._responses = responses
 
     def sign(self, name: str, seconds: float) -> SigningMeasurement:
-        """Let it sign with the library of that name for about that long."""
+        """Let it sign with this library for about `seconds`. Raises SystemExit if it fails."""
         try:
-            self._into.write(f"{name} {seconds:g}\n")
-            self._into.flush()
+            self._requests.write(f"{name} {seconds:g}\n")
+            self._requests.flush()
         except BrokenPipeError:
-            raise SystemExit(f"{name}: its process has ended") from None
-        return parse(name, self._out_of.readline())
+            raise SystemExit(f"{name}: its process has exited") from None
+        return parse(name, self._responses.readline())
 
 
 def parse(name: str, line: str) -> SigningMeasurement:
-    """One line of a child."""
+    """Parse the response of a process."""
     try:
         message = json.loads(line)
         calls = message["calls"]
         return SigningMeasurement(calls / message["seconds"], message["cpu_seconds"] / calls * 1e6, message["token"])
     except (ValueError, KeyError, TypeError, ZeroDivisionError):
-        raise SystemExit(f"{name}: its process said {line!r}") from None
+        raise SystemExit(f"{name}: unexpected output of its process: {line!r}") from None
 
 
 @contextmanager
 def run_signing_process(command: Sequence[str], environ: Mapping[str, str]) -> Iterator[SigningProcess]:
-    """A child that ends with the block. What it complains of is seen on our standard error."""
+    """Run the process during the block. Its standard error is the benchmark's own."""
     process = subprocess.Popen(
         command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=init_server_process
     )

@@ -1,7 +1,7 @@
-"""Who cannot take part here: named with the reason and the remedy, so that no table is silently shorter.
+"""Which peers are unavailable on this machine, with the reason and the remedy, so that none is skipped silently.
 
-Rules of the file
-- Looking is all that is done: nothing is fetched or installed by a benchmark.
+Invariants
+- This module only checks: a benchmark never downloads or installs anything.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ _OLDEST_NODE, _NODE_HOME = "20", "https://nodejs.org"
 
 
 def wrk() -> str | None:
-    """Why nothing can be measured over HTTP; None when it can."""
+    """Why HTTP servers cannot be measured; None if they can."""
     return None if shutil.which("wrk") else "wrk is not installed; `make system-packages` installs it (Debian)"
 
 
 def node() -> str | None:
-    """Why no library of Node can take part."""
+    """Why the Node libraries are unavailable; None if they are available."""
     if shutil.which("node") is None:
-        return f"node is not installed; version {_OLDEST_NODE} or later is at {_NODE_HOME}"
+        return f"node is not installed; get version {_OLDEST_NODE} or later from {_NODE_HOME}"
     if not (NODE_FOLDER / "node_modules").is_dir():
-        return f"its packages are not installed; `make bench-peers` runs `{INSTALL}` where npm is"
+        return f"its packages are not installed; `make bench-peers` runs `{INSTALL}` if npm is installed"
     return None
 
 
 def go() -> str | None:
-    """Why Go cannot take part."""
+    """Why Go is unavailable; None if it is available."""
     return (
         None
         if shutil.which("go")
-        else "go is not installed; Debian's package is golang-go, others are at https://go.dev"
+        else "go is not installed; install Debian's golang-go or get it from https://go.dev"
     )
 
 
 def moto() -> str | None:
-    """Why the local IVS stands alone."""
+    """Why moto cannot be measured; None if it can."""
     if (reason := wrk()) is not None:
         return reason
     installed = Path(sys.executable).with_name("moto_server").exists()

@@ -106,7 +106,7 @@ def test_an_undecryptable_key_affects_only_its_region(stage: InMemoryDeployment,
     worker.refresh.run_once()
     healed = worker.refresh.current.keyring.region_keys[AccountRegion(stage.ivs.account, EAST)]
     assert healed.active is not None, "it is retried although no version changed"
-    assert not healed.problems
+    assert not healed.problem
 
 
 def test_a_private_key_that_does_not_match_never_signs(stage: InMemoryDeployment, worker: CountingWorker) -> None:
@@ -117,7 +117,7 @@ def test_a_private_key_that_does_not_match_never_signs(stage: InMemoryDeployment
     worker.refresh.run_once()
     keys = worker.refresh.current.keyring.region_keys[AccountRegion(stage.ivs.account, EAST)]
     assert keys.active is None
-    assert record.id in keys.problems
+    assert record.id in keys.problem
 
 
 def test_a_damaged_public_key_affects_only_its_region(stage: InMemoryDeployment, worker: CountingWorker) -> None:

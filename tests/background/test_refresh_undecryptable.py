@@ -60,8 +60,8 @@ def test_the_retiring_key_signs_and_the_problem_is_reported(rotated: InMemoryDep
     assert keys.active is not None
     assert keys.active.key_id == retiring(rotated)
     assert verify(keys.verification_keys[keys.active.key_id], b"data", keys.active.prepared.sign(digest(b"data")))
-    assert f"this worker cannot decrypt the active key {rotated.active()}" in keys.problems
-    assert f"the retiring key {retiring(rotated)} signs until 20" in keys.problems
+    assert f"this worker cannot decrypt the active key {rotated.active()}" in keys.problem
+    assert f"the retiring key {retiring(rotated)} signs until 20" in keys.problem
     assert worker.refresh.current.keyring.undecryptable == {rotated.active()}
 
 
@@ -83,7 +83,7 @@ def test_it_signs_only_while_its_tokens_are_certain_to_be_accepted(
     clock.advance(2)
     keys = east(rotated, worker)
     assert keys.active is None
-    assert keys.problems == f"this worker cannot decrypt the active key {rotated.active()}"
+    assert keys.problem == f"this worker cannot decrypt the active key {rotated.active()}"
 
 
 def test_every_token_it_signs_expires_before_its_pair_is_deleted(
@@ -111,7 +111,7 @@ def test_it_signs_only_while_it_is_retiring(rotated: InMemoryDeployment, clock: 
     rotated.store.keys.record_deletion(record.id, placement.account_region, clock.at())
     keys = east(rotated, CountingWorker(rotated, clock))
     assert keys.active is None
-    assert "cannot decrypt the active key" in keys.problems
+    assert "cannot decrypt the active key" in keys.problem
 
 
 def test_of_two_retiring_keys_the_last_active_one_signs(stage: InMemoryDeployment, clock: ManualClock) -> None:
@@ -152,7 +152,7 @@ def test_the_active_key_signs_again_once_it_can_be_decrypted(rotated: InMemoryDe
     keys = east(rotated, worker)
     assert keys.active is not None
     assert keys.active.key_id == rotated.active()
-    assert not keys.problems
+    assert not keys.problem
     assert not worker.refresh.current.keyring.undecryptable
 
 
@@ -187,7 +187,7 @@ def test_a_key_of_two_regions_is_tried_once_per_refresh(stage: InMemoryDeploymen
     worker.refresh.vault = Counting(_folder(stage.vault), CIPHER)
     worker.refresh.run_once()
     assert opened == [record.id]
-    assert all(keys.problems for keys in worker.refresh.current.keyring.region_keys.values())
+    assert all(keys.problem for keys in worker.refresh.current.keyring.region_keys.values())
 
 
 def test_workers_with_both_wrapping_keys_continue_through_a_rewrap(
@@ -219,7 +219,7 @@ def test_workers_with_both_wrapping_keys_continue_through_a_rewrap(
         keys = east(stage, worker)
         assert keys.active is not None
         assert keys.active.key_id == stage.active()
-        assert not keys.problems
+        assert not keys.problem
         assert worker.refresh.current.subject_key == subject_key
 
 

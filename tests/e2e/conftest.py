@@ -1,7 +1,8 @@
 """Session-wide fixtures of the end-to-end tests: a demo, a local IVS, and one deployment with its service.
 
 Invariants
-- Shared processes are started once and never disturbed; a test that stops, kills or floods a process starts its own.
+- Session-wide processes are started once, and no test changes them; a test that stops, kills or floods a process
+  starts its own.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import pytest
 from tests.support.deployment import Deployment, LocalIvs, Service, local_ivs
 from tests.support.http_client import Client
 from tests.support.postgres import PostgresServer, postgres_server
-from tests.support.postgres import unavailable_reason as why_no_postgres
+from tests.support.postgres import unavailable_reason as postgres_unavailable_reason
 from tests.support.processes import TOKENSVC, Process, environment, started
 
 
@@ -33,15 +34,15 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """`tokensvc demo`, in an empty folder, on a free port."""
     folder = tmp_path_factory.mktemp("demo")
     with started([TOKENSVC, "demo", "--port", "0"], folder, environment(folder / "home"), "demo") as process:
-        process.wait_until(lambda: "keys rotate" in process.out, "it printed its commands")
+        process.wait_until(lambda: "keys rotate" in process.out, "the demo prints its commands")
         yield Demo(folder, process, json.loads((folder / ".demo" / "demo.json").read_text()))
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A real PostgreSQL; a test that stops it starts it again."""
-    if missing := why_no_postgres():
-        pytest.skip(missing)
+    if reason := postgres_unavailable_reason():
+        pytest.skip(reason)
     with postgres_server() as server:
         yield server
 
@@ -54,20 +55,20 @@ def ivs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalIvs]:
 
 
 class _Prepared(NamedTuple):
-    site: Deployment
+    deployment: Deployment
     key: str
 
 
 @pytest.fixture(scope="session")
 def _prepared(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> _Prepared:
-    site = Deployment(ivs, tmp_path_factory.mktemp("site"))
-    return _Prepared(site, site.set_up("--all-channels", "--allow-anonymous-viewers"))
+    deployment = Deployment(ivs, tmp_path_factory.mktemp("deployment"))
+    return _Prepared(deployment, deployment.set_up("--all-channels", "--allow-anonymous-viewers"))
 
 
 @pytest.fixture(scope="session")
-def site(_prepared: _Prepared) -> Deployment:
+def deployment(_prepared: _Prepared) -> Deployment:
     """A deployment with an active key."""
-    return _prepared.site
+    return _prepared.deployment
 
 
 @pytest.fixture(scope="session")
@@ -77,16 +78,16 @@ def key(_prepared: _Prepared) -> str:
 
 
 @pytest.fixture(scope="session")
-def service(site: Deployment) -> Iterator[Service]:
+def service(deployment: Deployment) -> Iterator[Service]:
     """`tokensvc serve`, one worker."""
-    with site.serve() as running:
+    with deployment.serve() as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def channel(site: Deployment) -> Any:
+def channel(deployment: Deployment) -> Any:
     """A private channel, as boto3 describes it."""
-    return site.new_channel(name="shared")
+    return deployment.new_channel(name="shared")
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def opened(clock_offset_seconds: float, ivs: ControlPlane) -> KeysContext:
         control_plane=ivs,
         clock=clock,
         lease_holder=new_worker_id(),
-        report=lambda _words: None,
+        report=lambda _text: None,
     )
     return replace(context, sleep=clock.sleep, acquire_lease=lambda: True)
 
@@ -75,49 +75,54 @@ def opened(clock_offset_seconds: float, ivs: ControlPlane) -> KeysContext:
 def rotate(open_context: Callable[[], KeysContext], at: int | None) -> dict[str, Any]:
     """A complete rotation, unless the process is killed."""
     context = open_context()
-    wire = CrashPoint(at, callback=lambda: os.kill(os.getpid(), signal.SIGKILL))
-    watched = {
-        name: wire.wrap(getattr(context, name), reads=READS)
+    crash_point = CrashPoint(at, callback=lambda: os.kill(os.getpid(), signal.SIGKILL))
+    counted = {
+        name: crash_point.wrap(getattr(context, name), reads=READS)
         for name in ("keys", "deployment", "journal", "rotations", "vault", "control_plane")
     }
-    commands.rotate(replace(context, **watched), configured_regions(read_settings(os.environ)), "a test")
-    return {"steps": wire.count}
+    commands.rotate(replace(context, **counted), configured_regions(read_settings(os.environ)), "a test")
+    return {"steps": crash_point.count}
 
 
 def reconcile(open_context: Callable[[], KeysContext]) -> dict[str, Any]:
-    """Complete what a killed process left, and return the resulting state."""
+    """Complete what a killed process left unfinished, and return the resulting state."""
     context = open_context()
     regions = configured_regions(read_settings(os.environ))
-    begun = [entry.kind for entry in context.journal.open_entries()]
+    open_before = [entry.kind for entry in context.journal.open_entries()]
     commands.reconcile_and_wait(context, regions)
-    held = {there.arn: there for record in context.keys.list() for there in record.placements if there.is_imported}
-    seen = sync_inventory(context, regions[0])
+    imported = {
+        placement.arn: placement
+        for record in context.keys.list()
+        for placement in record.placements
+        if placement.is_imported
+    }
+    inventory = sync_inventory(context, regions[0])
     return {
-        "begun": begun,
-        "states": {there.key_id: there.state for there in held.values()},
-        "agrees": {str(pair["arn"]): owner_tags(pair) for pair in seen.pairs}
-        == {arn: (seen.deployment_id, there.key_id) for arn, there in held.items()},
+        "open_before": open_before,
+        "states": {placement.key_id: placement.state for placement in imported.values()},
+        "store_and_ivs_agree": {str(pair["arn"]): owner_tags(pair) for pair in inventory.pairs}
+        == {arn: (inventory.deployment_id, placement.key_id) for arn, placement in imported.items()},
         "vault": sorted(context.vault.key_ids()),
         "unplaced": [record.id for record in context.keys.list() if not record.placements],
-        "open": len(context.journal.open_entries()),
-        "findings": seen.problems,
+        "open_entries": len(context.journal.open_entries()),
+        "problems": inventory.problems,
     }
 
 
-def in_a_process(act: Callable[[], dict[str, Any]]) -> tuple[int, dict[str, Any]]:
+def in_a_process(function: Callable[[], dict[str, Any]]) -> tuple[int, dict[str, Any]]:
     """The exit code and the output of a process that runs this."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            os.write(writer, json.dumps(act()).encode())
+            os.write(writer, json.dumps(function()).encode())
             os._exit(0)
-        finally:  # it never goes on as its parent
+        finally:  # the child never returns into the parent's code
             traceback.print_exc()
             os._exit(1)
     os.close(writer)
-    with os.fdopen(reader, "rb") as told:
-        text = told.read()
+    with os.fdopen(reader, "rb") as output:
+        text = output.read()
     _, status = os.waitpid(pid, 0)
     return os.waitstatus_to_exitcode(status), json.loads(text or "{}")
 
@@ -128,9 +133,9 @@ def main(stride: int) -> None:
     for number in itertools.count():
         now, at = number * ROUND_SECONDS, stride * (number - 2) if number >= 2 else None
         code, rotated = in_a_process(partial(rotate, partial(opened, now, ivs), at))
-        resumed, state = in_a_process(partial(reconcile, partial(opened, now + GRACE_SECONDS + 1, ivs)))
-        print(json.dumps({"at": at, "code": code, "resumed": resumed, **rotated, **state}), flush=True)
-        if resumed != 0 or code not in (0, -signal.SIGKILL) or (code == 0 and at is not None):
+        reconcile_code, state = in_a_process(partial(reconcile, partial(opened, now + GRACE_SECONDS + 1, ivs)))
+        print(json.dumps({"at": at, "code": code, "reconcile_code": reconcile_code, **rotated, **state}), flush=True)
+        if reconcile_code != 0 or code not in (0, -signal.SIGKILL) or (code == 0 and at is not None):
             return
 
 

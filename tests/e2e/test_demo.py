@@ -22,7 +22,7 @@ from tests.support.http_client import Client, fetch
 from tests.support.processes import TOKENSVC, CommandResult, Process, environment, run, started, wait_until
 from tests.support.published_keys import signing_key_ids
 
-FACTS = {
+INFO_FIELDS = {
     "url",
     "ivsEndpoint",
     "managementUrl",
@@ -33,14 +33,14 @@ FACTS = {
     "channelArn",
     "playbackUrl",
 }
-NOWHERE = "http://192.0.2.1:9"
-"""Addresses of documentation (RFC 5737): whoever called there would wait in vain."""
+UNREACHABLE_URL = "http://192.0.2.1:9"
+"""An address for documentation (RFC 5737): a call to it would time out."""
 
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed: make system-packages")
 
 
 @pytest.fixture
-def newcomer(demo: Demo, tmp_path: Path) -> dict[str, str]:
+def bare_shell(demo: Demo, tmp_path: Path) -> dict[str, str]:
     """The environment of a shell with only the system's programs, python3 and curl."""
     programs = tmp_path / "bin"
     programs.mkdir()
@@ -55,36 +55,38 @@ def shell(demo: Demo, environ: dict[str, str], script: str) -> CommandResult:
 
 
 @needs_curl
-def test_the_printed_commands_work_as_printed(demo: Demo, newcomer: dict[str, str]) -> None:
+def test_the_printed_commands_work_as_printed(demo: Demo, bare_shell: dict[str, str]) -> None:
     printed = re.findall(r"^# \d\. .*\n(.*)$", demo.process.out, re.MULTILINE)
     assert len(printed) == 4
-    ask, play, tamper, rotate = printed
+    request, play, tamper, rotate = printed
 
-    assert shell(demo, newcomer, ask).json.keys() >= {"token", "playbackUrl", "expiresAt", "refreshAfter"}
-    opened = shell(demo, newcomer, play).out
-    assert opened.startswith("HTTP/1.1 200 ")
-    assert "#EXTM3U" in opened
-    variant = fetch(opened.split()[-1])
-    assert (variant.status, variant.headers.get("access-control-allow-origin")) == (404, "*"), "the edge's own response"
-    refused = shell(demo, newcomer, tamper).out
-    assert refused.startswith("HTTP/1.1 403 ")
-    assert json.loads(refused.splitlines()[-1])[0]["error_code"] == "invalid_playback_auth_token"
-    before = shell(demo, newcomer, ask).json["playbackUrl"]
-    assert " is now active in " in shell(demo, newcomer, rotate).out
-    assert fetch(before).status == 200, "tokens of the key before go on being admitted"
-    assert shell(demo, newcomer, play).out.startswith("HTTP/1.1 200 ")
+    assert shell(demo, bare_shell, request).json.keys() >= {"token", "playbackUrl", "expiresAt", "refreshAfter"}
+    played = shell(demo, bare_shell, play).out
+    assert played.startswith("HTTP/1.1 200 ")
+    assert "#EXTM3U" in played
+    variant = fetch(played.split()[-1])
+    assert (variant.status, variant.headers.get("access-control-allow-origin")) == (404, "*"), (
+        "this is not the edge's own response"
+    )
+    denied = shell(demo, bare_shell, tamper).out
+    assert denied.startswith("HTTP/1.1 403 ")
+    assert json.loads(denied.splitlines()[-1])[0]["error_code"] == "invalid_playback_auth_token"
+    old_url = shell(demo, bare_shell, request).json["playbackUrl"]
+    assert " is now active in " in shell(demo, bare_shell, rotate).out
+    assert fetch(old_url).status == 200, "a token of the previous key is denied"
+    assert shell(demo, bare_shell, play).out.startswith("HTTP/1.1 200 ")
 
 
-def test_a_shell_with_its_env_acts_on_the_demo(demo: Demo, newcomer: dict[str, str]) -> None:
-    listed = shell(demo, newcomer, ". .demo/env; aws ivs list-channels --output json").json
+def test_a_shell_with_its_env_acts_on_the_demo(demo: Demo, bare_shell: dict[str, str]) -> None:
+    listed = shell(demo, bare_shell, ". .demo/env; aws ivs list-channels --output json").json
     assert demo.info["channelArn"] in [channel["arn"] for channel in listed["channels"]]
-    keys = shell(demo, newcomer, ". .demo/env; tokensvc keys list --json").json["keys"]
-    assert [there["state"] for key in keys for there in key["placements"]].count("active") == 1
-    assert shell(demo, newcomer, ". .demo/env; tokensvc doctor --json").json["ok"] is True
+    keys = shell(demo, bare_shell, ". .demo/env; tokensvc keys list --json").json["keys"]
+    assert [placement["state"] for key in keys for placement in key["placements"]].count("active") == 1
+    assert shell(demo, bare_shell, ". .demo/env; tokensvc doctor --json").json["ok"] is True
 
 
 def test_the_connection_info_is_complete_and_readable_by_its_owner_only(demo: Demo) -> None:
-    assert demo.info.keys() == FACTS
+    assert demo.info.keys() == INFO_FIELDS
     for path in (demo.folder / ".demo").iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
     assert stat.S_IMODE((demo.folder / ".demo").stat().st_mode) == 0o700
@@ -98,22 +100,22 @@ def test_it_says_that_it_is_not_aws(demo: Demo) -> None:
 
 def test_a_port_in_use_is_rejected_by_the_option_s_name(demo: Demo, tmp_path: Path) -> None:
     port = demo.info["url"].rpartition(":")[2]
-    said = run([TOKENSVC, "demo", "--port", port], tmp_path, environment(tmp_path / "home"), code=2)
-    assert "--port" in said.err
-    assert "Traceback" not in said.err
+    result = run([TOKENSVC, "demo", "--port", port], tmp_path, environment(tmp_path / "home"), code=2)
+    assert "--port" in result.err
+    assert "Traceback" not in result.err
 
 
 def test_it_stops_at_ctrl_c_finds_its_state_again_and_never_calls_aws(tmp_path: Path) -> None:
     """The surrounding shell points at AWS in every way that boto3 supports; all of it must be ignored."""
     (tmp_path / "home" / ".aws").mkdir(parents=True)
     (tmp_path / "home" / ".aws" / "config").write_text(
-        f"[default]\nregion = eu-west-1\nendpoint_url = {NOWHERE}\naws_session_token = production\n"
+        f"[default]\nregion = eu-west-1\nendpoint_url = {UNREACHABLE_URL}\naws_session_token = production\n"
     )
     misleading = {
         "AWS_PROFILE": "a-profile-that-is-not-there",
         "AWS_DEFAULT_PROFILE": "a-profile-that-is-not-there",
-        "AWS_ENDPOINT_URL": NOWHERE,
-        "AWS_ENDPOINT_URL_IVS": NOWHERE,
+        "AWS_ENDPOINT_URL": UNREACHABLE_URL,
+        "AWS_ENDPOINT_URL_IVS": UNREACHABLE_URL,
         "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
         "AWS_REGION": "eu-west-1",
         "AWS_DEFAULT_REGION": "eu-west-1",
@@ -123,9 +125,9 @@ def test_it_stops_at_ctrl_c_finds_its_state_again_and_never_calls_aws(tmp_path: 
         "AWS_CA_BUNDLE": "/nowhere",
         "AWS_USE_FIPS_ENDPOINT": "true",
         "AWS_USE_DUALSTACK_ENDPOINT": "true",
-        "HTTP_PROXY": NOWHERE,
-        "HTTPS_PROXY": NOWHERE,
-        "http_proxy": NOWHERE,
+        "HTTP_PROXY": UNREACHABLE_URL,
+        "HTTPS_PROXY": UNREACHABLE_URL,
+        "http_proxy": UNREACHABLE_URL,
         "TOKENSVC_CONTROL_PLANE": "aws",
         "TOKENSVC_DATABASE_URL": "postgresql://production/tokensvc",
         "TOKENSVC_PASSPHRAES": "misspelt",
@@ -135,7 +137,7 @@ def test_it_stops_at_ctrl_c_finds_its_state_again_and_never_calls_aws(tmp_path: 
     second = _start_and_stop(tmp_path, {}, info_file, SIGTERM)
     assert first["region"] == "us-east-1"
     assert (first["channelArn"], first["signed by"]) == (second["channelArn"], second["signed by"])
-    assert first["apiKey"] == second["apiKey"], "what was copied from the first start works in the second"
+    assert first["apiKey"] == second["apiKey"], "the API key of the first start is not valid in the second"
 
 
 def test_a_restarted_demo_accepts_the_api_key_of_the_first_start_at_once(tmp_path: Path) -> None:
@@ -143,7 +145,7 @@ def test_a_restarted_demo_accepts_the_api_key_of_the_first_start_at_once(tmp_pat
     port = first["url"].rpartition(":")[2]
     command = [TOKENSVC, "demo", "--port", port]
     with started(command, tmp_path, environment(tmp_path / "home"), "demo") as process:
-        process.wait_until((tmp_path / ".demo" / "demo.json").exists, "it wrote its connection info")
+        process.wait_until((tmp_path / ".demo" / "demo.json").exists, "the demo writes its connection info")
         with Client(first["url"], first["apiKey"]) as caller:
             assert caller.request_token(channelArn=first["channelArn"], viewerId="ada").status == 201
 
@@ -151,18 +153,22 @@ def test_a_restarted_demo_accepts_the_api_key_of_the_first_start_at_once(tmp_pat
 def test_the_api_key_file_is_private_and_replaced_if_it_was_not(tmp_path: Path) -> None:
     info_file = tmp_path / ".demo" / "demo.json"
     first = _start_and_stop(tmp_path, {}, info_file, SIGTERM)
-    holding = [path for path in tmp_path.rglob("*") if path.is_file() and first["apiKey"].encode() in path.read_bytes()]
-    kept = tmp_path / ".demo" / "api-key"
-    assert {*holding} <= {kept, tmp_path / "demo.out"}, "what it printed and its own state, and nothing else"
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
-    kept.chmod(0o644)
+    files_with_key = [
+        path for path in tmp_path.rglob("*") if path.is_file() and first["apiKey"].encode() in path.read_bytes()
+    ]
+    key_file = tmp_path / ".demo" / "api-key"
+    assert {*files_with_key} <= {key_file, tmp_path / "demo.out"}, (
+        "the API key is in other files than the output and its own file"
+    )
+    assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
+    key_file.chmod(0o644)
     second = _start_and_stop(tmp_path, {}, info_file, SIGTERM)
-    assert second["apiKey"] != first["apiKey"], "others may have read it"
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
-    kept.write_text(first["apiKey"])
+    assert second["apiKey"] != first["apiKey"], "a key that others may have read is used again"
+    assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
+    key_file.write_text(first["apiKey"])
     third = _start_and_stop(tmp_path, {}, info_file, SIGTERM)
-    assert third["apiKey"] not in (first["apiKey"], second["apiKey"]), "one that ended is not handed out"
-    kept.unlink()
+    assert third["apiKey"] not in (first["apiKey"], second["apiKey"]), "a revoked key is used again"
+    key_file.unlink()
     assert _start_and_stop(tmp_path, {}, info_file, SIGTERM)["apiKey"] != third["apiKey"]
 
 
@@ -170,8 +176,8 @@ def test_a_disabled_caller_stops_the_start_with_an_error(tmp_path: Path) -> None
     _start_and_stop(tmp_path, {}, tmp_path / ".demo" / "demo.json", SIGTERM)
     environ = environment(tmp_path / "home")
     run(["sh", "-ec", f". .demo/env; {TOKENSVC} callers disable demo --yes"], tmp_path, environ)
-    said = run([TOKENSVC, "demo", "--port", "0"], tmp_path, environ, code=4)
-    assert "caller demo is disabled" in said.err
+    result = run([TOKENSVC, "demo", "--port", "0"], tmp_path, environ, code=4)
+    assert "caller demo is disabled" in result.err
 
 
 def test_too_many_rotations_are_rejected_only_for_minutes_and_the_error_says_until_when(tmp_path: Path) -> None:
@@ -193,7 +199,7 @@ def test_a_rejected_rotation_succeeds_after_the_drain(tmp_path: Path) -> None:
 def _started(folder: Path) -> Iterator[Process]:
     """A separate demo that is ready."""
     with started([TOKENSVC, "demo", "--port", "0"], folder, environment(folder / "home"), "demo") as process:
-        process.wait_until((folder / ".demo" / "demo.json").exists, "it wrote its connection info")
+        process.wait_until((folder / ".demo" / "demo.json").exists, "the demo writes its connection info")
         yield process
 
 
@@ -204,17 +210,17 @@ def _rotate(folder: Path, code: int | None = None) -> CommandResult:
 def _rotate_until_rejected(folder: Path) -> datetime:
     """Rotate until rejected; return when the next key has drained, according to the error."""
     for _ in range(4):
-        if (said := _rotate(folder)).code:
+        if (result := _rotate(folder)).code:
             break
-    assert said.code == 4
-    (until_at,) = re.findall(r"drains until ([0-9T:-]+Z), in ", said.err)
+    assert result.code == 4
+    (until_at,) = re.findall(r"drains until ([0-9T:-]+Z), in ", result.err)
     return datetime.fromisoformat(until_at)
 
 
 def test_a_second_demo_in_the_same_folder_is_rejected(demo: Demo) -> None:
     """It would replace the first one's caller and connection info."""
-    said = run([TOKENSVC, "demo", "--port", "0"], demo.folder, environment(demo.folder / "home"), code=4)
-    assert "already running in this folder" in said.err
+    result = run([TOKENSVC, "demo", "--port", "0"], demo.folder, environment(demo.folder / "home"), code=4)
+    assert "already running in this folder" in result.err
     with Client(demo.info["url"], demo.info["apiKey"]) as caller:
         assert caller.request_token(channelArn=demo.info["channelArn"], viewerId="ada").status == 201
 
@@ -233,8 +239,8 @@ def test_files_deleted_between_two_starts_are_recreated_except_the_passphrase(tm
         assert signed_by != before, "a new key, whose tokens play"
 
     (tmp_path / ".demo" / "passphrase").unlink()
-    said = run([TOKENSVC, "demo", "--port", "0"], tmp_path, environment(tmp_path / "home"), code=2)
-    assert "put it back, or `rm -r .demo`" in said.err
+    result = run([TOKENSVC, "demo", "--port", "0"], tmp_path, environment(tmp_path / "home"), code=2)
+    assert "put it back, or `rm -r .demo`" in result.err
     assert not (tmp_path / ".demo" / "passphrase").exists(), "another one would only be in the way of the right one"
 
 
@@ -242,16 +248,16 @@ def _start_and_stop(folder: Path, environ: dict[str, str], info_file: Path, endi
     """Start a demo, open a token URL as soon as its connection info is there, stop it. Returns the connection info and
     the id of the signing key."""
     with started([TOKENSVC, "demo", "--port", "0"], folder, environment(folder / "home", environ), "demo") as process:
-        process.wait_until(info_file.exists, "it wrote its connection info")
+        process.wait_until(info_file.exists, "the demo writes its connection info")
         info: dict[str, str] = json.loads(info_file.read_text())
         with Client(info["url"], info["apiKey"]) as caller:
             response = caller.request_token(channelArn=info["channelArn"], viewerId="ada")
-            assert response.status == 201, f"its connection info is there, so it must be ready: {response.body!r}"
+            assert response.status == 201, f"the connection info exists, but the demo is not ready: {response.body!r}"
             assert fetch(f"{info['playbackUrl']}?token={response.json['token']}").status == 200
             published = jwt.PyJWKSet.from_dict(caller.get("/.well-known/jwks.json").json).keys
         process.send(SIGINT if ending == SIGINT else SIGTERM)
         assert process.wait_for_exit() == 0, process.err
         assert "Traceback" not in process.err
-    wait_until(lambda: not info_file.exists(), "its connection info is gone", 0)
+    wait_until(lambda: not info_file.exists(), "the connection info is removed", 0)
     (signed_by,) = signing_key_ids(response.json["token"], published)
     return info | {"signed by": signed_by}

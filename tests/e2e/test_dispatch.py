@@ -37,9 +37,9 @@ import os
 from tokensvc.container.logs import configure
 from tokensvc.supervisor import run_background
 from tokensvc.settings import read_settings
-ours = {{name: value for name, value in os.environ.items() if name.startswith("TOKENSVC_")}}
+settings = {{name: value for name, value in os.environ.items() if name.startswith("TOKENSVC_")}}
 configure("json")
-run_background(read_settings(ours), dispatch_lease_seconds={LEASE_SECONDS})
+run_background(read_settings(settings), dispatch_lease_seconds={LEASE_SECONDS})
 """
 """`tokensvc worker` with a shorter lease."""
 
@@ -52,7 +52,7 @@ class Deployment:
         self.store: Store = open_store(url)
         self.ivs = ivs
         self.channel = ivs.channel()
-        self.asked: dict[str, int] = {}
+        self.accepted_versions: dict[str, int] = {}
         self._folder = folder
         self._environ = environment(
             folder / "home",
@@ -71,25 +71,29 @@ class Deployment:
 
     def accept(self, count: int) -> None:
         """Accept that many revocations."""
-        wanted = [NewRevocation(f"r{n}", (self.channel,), (f"v{n}",)) for n in range(count)]
-        for new, accepted in zip(wanted, self.store.revocations.accept("b", wanted, Priority.BULK, MAX_STALENESS_SECONDS), strict=True):
-            self.asked[new.viewer_ids[0]] = accepted.version
+        revocations = [NewRevocation(f"r{n}", (self.channel,), (f"v{n}",)) for n in range(count)]
+        for new, accepted in zip(
+            revocations,
+            self.store.revocations.accept("b", revocations, Priority.BULK, MAX_STALENESS_SECONDS),
+            strict=True,
+        ):
+            self.accepted_versions[new.viewer_ids[0]] = accepted.version
 
     def work(self, name: str) -> AbstractContextManager[Process]:
         """A process that runs the background tasks."""
         return started([sys.executable, "-c", WORK], self._folder, self._environ, name)
 
-    def accept_alone(self, viewer: str) -> None:
+    def accept_single(self, viewer: str) -> None:
         """Accept a single revocation."""
         [accepted] = self.store.revocations.accept(
             "b", [NewRevocation(viewer, (self.channel,), (viewer,))], Priority.INTERACTIVE, MAX_STALENESS_SECONDS
         )
-        self.asked[viewer] = accepted.version
+        self.accepted_versions[viewer] = accepted.version
 
     def has_delivered(self, count: int) -> bool:
         return len(self.ivs.delivered()) >= count
 
-    def has_delivered_more(self) -> Callable[[], bool]:
+    def has_delivered_since_now(self) -> Callable[[], bool]:
         """A condition: IVS has accepted more since now."""
         so_far = len(self.ivs.delivered())
         return lambda: self.has_delivered(so_far + 1)
@@ -106,7 +110,7 @@ class Deployment:
 
     def check_nothing_lost(self) -> None:
         """Check that IVS recorded every accepted revocation."""
-        for viewer, version in self.asked.items():
+        for viewer, version in self.accepted_versions.items():
             assert self.ivs.revoked(self.channel, viewer) == version, viewer
 
     def check(self) -> None:
@@ -140,7 +144,7 @@ def on_sqlite(ivs: RecordedIvs, tmp_path: Path) -> Iterator[Deployment]:
 def leader(*processes: Process) -> Process:
     """The process that dispatches revocations."""
     [found] = wait_until(
-        lambda: [p for p in processes if "now dispatching revocations to IVS" in p.err], "somebody leads"
+        lambda: [p for p in processes if "now dispatching revocations to IVS" in p.err], "a process dispatches"
     )
     return found
 
@@ -151,22 +155,26 @@ def test_one_of_two_processes_dispatches_and_the_other_takes_over_within_the_lea
     deployment = on_postgresql
     with deployment.work("one") as one, deployment.work("two") as two:
         deployment.accept(200)
-        wait_until(lambda: deployment.has_delivered(50), "some were told")
+        wait_until(lambda: deployment.has_delivered(50), "50 revocations are delivered")
         killed = leader(one, two)
         other = two if killed is one else one
-        assert "tells IVS" not in other.err
+        assert "now dispatching revocations to IVS" not in other.err
         killed.kill()
         killed_at = time.monotonic()
-        wait_until(deployment.has_delivered_more(), "the other goes on", LEASE_SECONDS + 4)
-        went_on_at = min(call.at for call in deployment.ivs.calls if call.at > killed_at + 0.2)
-        assert went_on_at - killed_at < LEASE_SECONDS * 7 / 6 + 1.5, "the lease, a sixth of it, and its first second"
+        wait_until(deployment.has_delivered_since_now(), "the other process dispatches", LEASE_SECONDS + 4)
+        resumed_at = min(call.at for call in deployment.ivs.calls if call.at > killed_at + 0.2)
+        assert resumed_at - killed_at < LEASE_SECONDS * 7 / 6 + 1.5, (
+            "it took longer than the lease, a sixth of it, and the first second"
+        )
         make_due(deployment.store)
-        wait_until(deployment.is_drained, "all is told")
+        wait_until(deployment.is_drained, "the queue is empty")
         other.stop()
-        assert deployment.store.leases.held("dispatch:000000000000:us-east-1") is None, "given up at a clean stop"
+        assert deployment.store.leases.held("dispatch:000000000000:us-east-1") is None, (
+            "the lease was not released at shutdown"
+        )
     deployment.check()
     repeated = sum(times - 1 for times in deployment.ivs.delivered().values())
-    assert repeated <= VIEWERS_PER_SECOND, "what was under way when the first was killed, at most"
+    assert repeated <= VIEWERS_PER_SECOND, "more was repeated than could be in flight at the kill"
 
 
 def test_on_sqlite_another_process_takes_over_after_a_kill_and_nothing_is_lost(on_sqlite: Deployment) -> None:
@@ -174,11 +182,11 @@ def test_on_sqlite_another_process_takes_over_after_a_kill_and_nothing_is_lost(o
     deployment.accept(130)
     for killed in range(2):
         with deployment.work(f"work{killed}") as process:
-            process.wait_until(deployment.has_delivered_more(), "it told some")
+            process.wait_until(deployment.has_delivered_since_now(), "revocations are delivered")
             process.kill()
         make_due(deployment.store)
     with deployment.work("last") as process:
-        process.wait_until(deployment.is_drained, "all is told")
+        process.wait_until(deployment.is_drained, "the queue is empty")
     deployment.check()
 
 
@@ -188,12 +196,12 @@ def test_dispatching_resumes_when_the_database_has_restarted(
     deployment = on_postgresql
     deployment.accept(200)
     with deployment.work("worker") as process:
-        process.wait_until(lambda: deployment.has_delivered(50), "it told some")
+        process.wait_until(lambda: deployment.has_delivered(50), "revocations are delivered")
         postgres.stop()
         postgres.start()
-        process.wait_until(lambda: deployment.has_delivered(150), "it goes on", 15)
+        process.wait_until(lambda: deployment.has_delivered(150), "dispatching resumes", 15)
         make_due(deployment.store)
-        process.wait_until(deployment.is_drained, "all is told")
+        process.wait_until(deployment.is_drained, "the queue is empty")
         assert "Traceback" not in process.err
     deployment.check()
     assert sum(times - 1 for times in deployment.ivs.delivered().values()) <= VIEWERS_PER_SECOND
@@ -214,21 +222,21 @@ def test_nothing_is_lost_with_every_ivs_fault_and_processes_killed_at_any_moment
     database: str, request: pytest.FixtureRequest
 ) -> None:
     deployment: Deployment = request.getfixturevalue(database)
-    dice = random.Random(database)
+    rng = random.Random(database)
     deployment.accept(150)
     with Client(deployment.ivs.management_url) as management:
         inject_faults(management)
         for killed in range(3):
             with deployment.work(f"work{killed}") as process:
-                process.wait_until(deployment.has_responded(), "IVS answered it")
-                deployment.accept_alone(f"alone{killed}")
-                time.sleep(dice.uniform(0, 1.5))  # a moment that nobody chooses
+                process.wait_until(deployment.has_responded(), "IVS responds to it")
+                deployment.accept_single(f"single{killed}")
+                time.sleep(rng.uniform(0, 1.5))  # a random moment
                 process.kill()
             make_due(deployment.store)
         drawn = {fault["kind"]: fault["drawn"] for fault in management.request("GET", "/faults").json["faults"]}
         assert management.request("DELETE", "/faults").status == 204
     with deployment.work("last") as process:
-        process.wait_until(deployment.is_drained, "all is told", 30)
+        process.wait_until(deployment.is_drained, "the queue is empty", 30)
     assert all(drawn[kind] for kind in ("drop-before", "entry-error")), drawn
     assert sum(map(bool, drawn.values())) >= 4, drawn
     deployment.check_nothing_lost()

@@ -14,9 +14,9 @@ from tests.support.processes import wait_until
 
 
 @pytest.fixture(scope="module")
-def failing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalIvs]:
+def faulty_ivs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalIvs]:
     """A separate local IVS, since faults affect every account."""
-    with local_ivs(tmp_path_factory.mktemp("failing")) as ivs:
+    with local_ivs(tmp_path_factory.mktemp("faulty_ivs")) as ivs:
         yield ivs
 
 
@@ -27,24 +27,27 @@ def _inject(ivs: LocalIvs, kind: str, operation: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["drop-before", "drop-after", "error", "throttle"])
-def test_the_next_run_completes_a_failed_import(failing: LocalIvs, tmp_path: Path, kind: str) -> None:
-    site = Deployment(failing, tmp_path)
-    site.run("db", "upgrade")
-    _inject(failing, kind, "ImportPlaybackKeyPair")
-    said = site.run("keys", "generate", code=1)
-    assert f"{REGION}: skipped, will retry" in said.err
-    site.run("keys", "generate")
-    [pair] = failing.client(site.access_key).list_playback_key_pairs()["keyPairs"]
-    [key] = site.run("keys", "list", "--json").json["keys"]
-    assert [(place["state"], place["arn"]) for place in key["placements"]] == [("active", pair["arn"])]
+def test_the_next_run_completes_a_failed_import(faulty_ivs: LocalIvs, tmp_path: Path, kind: str) -> None:
+    deployment = Deployment(faulty_ivs, tmp_path)
+    deployment.run("db", "upgrade")
+    _inject(faulty_ivs, kind, "ImportPlaybackKeyPair")
+    result = deployment.run("keys", "generate", code=1)
+    assert f"{REGION}: skipped, will retry" in result.err
+    deployment.run("keys", "generate")
+    [pair] = faulty_ivs.client(deployment.access_key).list_playback_key_pairs()["keyPairs"]
+    [key] = deployment.run("keys", "list", "--json").json["keys"]
+    assert [(placement["state"], placement["arn"]) for placement in key["placements"]] == [("active", pair["arn"])]
 
 
-def test_a_throttled_channel_lookup_only_omits_the_playback_url(failing: LocalIvs, tmp_path: Path) -> None:
-    site = Deployment(failing, tmp_path)
-    key = site.set_up()
-    channel = site.new_channel()
-    _inject(failing, "throttle", "BatchGetChannel")
-    with site.serve() as service, service.client(key) as caller:
+def test_a_throttled_channel_lookup_only_omits_the_playback_url(faulty_ivs: LocalIvs, tmp_path: Path) -> None:
+    deployment = Deployment(faulty_ivs, tmp_path)
+    key = deployment.set_up()
+    channel = deployment.new_channel()
+    _inject(faulty_ivs, "throttle", "BatchGetChannel")
+    with deployment.serve() as service, service.client(key) as caller:
         first = caller.token(channelArn=channel["arn"], viewerId="ada")
         assert "playbackUrl" not in first
-        wait_until(lambda: "playbackUrl" in caller.token(channelArn=channel["arn"], viewerId="ada"), "it is found")
+        wait_until(
+            lambda: "playbackUrl" in caller.token(channelArn=channel["arn"], viewerId="ada"),
+            "the playback URL is known",
+        )

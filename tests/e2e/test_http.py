@@ -1,4 +1,4 @@
-"""The HTTP interface under rough treatment: raw sockets, floods, garbage, every route."""
+"""The HTTP interface with raw sockets, floods, garbage and every route."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tests.support.deployment import Deployment, Service, free_port
 from tests.support.http_client import Client
 
 HEAD_MAX_BYTES = 16 * 1024
-ASK_MAX_BYTES = 16 * 1024
+TOKEN_REQUEST_MAX_BYTES = 16 * 1024
 BATCH_MAX_BYTES = 1024 * 1024
 PAUSE_SECONDS = 0.02
 """Between parts, so that each is read by itself."""
 
 
 def _connect(service: Service) -> socket.socket:
-    place = urlsplit(service.url)
-    connection = socket.create_connection((str(place.hostname), place.port or 0), timeout=10)
+    address = urlsplit(service.url)
+    connection = socket.create_connection((str(address.hostname), address.port or 0), timeout=10)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
 
@@ -55,9 +55,9 @@ def _post(path: str, *headers: str) -> bytes:
 
 
 def _assert_problem(response: tuple[int, dict[str, str], bytes], status: int, code: str) -> None:
-    got, headers, body = response
+    actual_status, headers, body = response
     problem = json.loads(body)
-    assert (got, problem["status"], problem["code"]) == (status, status, code)
+    assert (actual_status, problem["status"], problem["code"]) == (status, status, code)
     assert headers["content-type"] == "application/problem+json"
     assert headers["x-request-id"]
 
@@ -95,14 +95,14 @@ def test_unterminated_headers_after_an_early_response_are_rejected(service: Serv
 
 
 def test_large_bodies_on_a_keep_alive_connection_do_not_count_as_headers(caller: Client, channel: Any) -> None:
-    asks = [{"channelArn": channel["arn"], "viewerId": "v" * 40}] * 300
-    first, second = caller.request_batch(asks), caller.request_batch(asks)
+    requests = [{"channelArn": channel["arn"], "viewerId": "v" * 40}] * 300
+    first, second = caller.request_batch(requests), caller.request_batch(requests)
     assert (first.status, second.status, first.worker) == (200, 200, second.worker)
 
 
 def test_a_too_large_body_is_rejected_declared_or_chunked(service: Service, key: str, caller: Client) -> None:
     bearer = f"Authorization: Bearer {key}"
-    for path, limit in (("/v1/tokens", ASK_MAX_BYTES), ("/v1/tokens/batch", BATCH_MAX_BYTES)):
+    for path, limit in (("/v1/tokens", TOKEN_REQUEST_MAX_BYTES), ("/v1/tokens/batch", BATCH_MAX_BYTES)):
         declared = caller.request("POST", path, b"{" + b" " * limit + b"}")
         assert (declared.status, declared.json["code"]) == (413, "request_too_large")
         head = _post(path, bearer, f"Content-Length: {limit + 1}")
@@ -116,9 +116,9 @@ def test_a_too_large_body_is_rejected_declared_or_chunked(service: Service, key:
 def test_a_client_rejected_before_its_body_can_read_the_response(service: Service) -> None:
     """The response precedes the body; the connection stays open until the client has read it, and longer."""
     body = b'{"requests": [' + b" " * (BATCH_MAX_BYTES - 100) + b"]}"
-    with service.client("tsk_0_0") as stranger:
+    with service.client("tsk_0_0") as unauthenticated:
         for _ in range(5):
-            assert stranger.request("POST", "/v1/tokens/batch", body).status == 401
+            assert unauthenticated.request("POST", "/v1/tokens/batch", body).status == 401
     head = _post("/v1/tokens/batch", f"Content-Length: {len(body)}")
     with _connect(service) as connection:
         connection.sendall(head)
@@ -140,7 +140,7 @@ def test_chunked_bodies_are_supported(service: Service, key: str, channel: Any) 
 @pytest.mark.parametrize(
     "garbage",
     [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"garbage\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"],
-    ids=["TLS", "words", "a version that is not"],
+    ids=["TLS", "text", "unknown version"],
 )
 def test_input_that_is_not_http_is_a_400(service: Service, garbage: bytes) -> None:
     _assert_problem(_send_parts(service, garbage), 400, "malformed_request")
@@ -170,10 +170,10 @@ def test_connections_stay_open_unless_the_client_sends_close(service: Service) -
 
 def test_head_returns_the_headers_of_get_without_a_body(caller: Client) -> None:
     for path in ("/livez", "/readyz", "/openapi.json", "/.well-known/jwks.json"):
-        got, head = caller.get(path), caller.request("HEAD", path)
-        assert (head.status, head.body) == (got.status, b"") == (200, b"")
-        assert head.headers["content-length"] == str(len(got.body))
-        assert head.headers["content-type"] == got.headers["content-type"]
+        get, head = caller.get(path), caller.request("HEAD", path)
+        assert (head.status, head.body) == (get.status, b"") == (200, b"")
+        assert head.headers["content-length"] == str(len(get.body))
+        assert head.headers["content-type"] == get.headers["content-type"]
 
 
 def test_every_response_has_a_unique_request_id_of_ours(caller: Client, service: Service) -> None:
@@ -182,11 +182,11 @@ def test_every_response_has_a_unique_request_id_of_ours(caller: Client, service:
         for method in ("GET", "POST", "PUT", "DELETE", "OPTIONS", "BREW")
         for path in ("/", "/livez", "/v1/tokens", "/v1/nothing", "/metrics", "/%00", "//", "/v1/tokens/")
     ]
-    responses = [a for a in responses if a.headers.get("content-type") != "text/html"]
+    responses = [response for response in responses if response.headers.get("content-type") != "text/html"]
     ids = [response.headers["x-request-id"] for response in responses]
     assert len(set(ids)) == len(ids)
     assert "mine" not in ids
-    assert {a.status for a in responses} <= {200, 400, 401, 404, 405, 422}
+    assert {response.status for response in responses} <= {200, 400, 401, 404, 405, 422}
 
 
 def test_unknown_routes_are_404_and_wrong_methods_name_the_allowed_one(caller: Client) -> None:
@@ -196,10 +196,10 @@ def test_unknown_routes_are_404_and_wrong_methods_name_the_allowed_one(caller: C
     assert (wrong.status, wrong.json["code"], wrong.headers["allow"]) == (405, "method_not_allowed", "POST")
 
 
-def test_with_an_admin_port_the_public_port_serves_no_metrics(site: Deployment) -> None:
+def test_with_an_admin_port_the_public_port_serves_no_metrics(deployment: Deployment) -> None:
     port = free_port()
     with (
-        site.serve(ADMIN_PORT=str(port)) as service,
+        deployment.serve(ADMIN_PORT=str(port)) as service,
         service.client() as public,
         Client(f"http://127.0.0.1:{port}") as admin,
     ):
@@ -227,10 +227,10 @@ def test_with_an_admin_port_the_public_port_serves_no_metrics(site: Deployment) 
         }
 
 
-def test_successful_probes_and_scrapes_are_not_logged(site: Deployment, key: str, channel: Any) -> None:
+def test_successful_probes_and_scrapes_are_not_logged(deployment: Deployment, key: str, channel: Any) -> None:
     port = free_port()
     with (
-        site.serve(ADMIN_PORT=str(port)) as service,
+        deployment.serve(ADMIN_PORT=str(port)) as service,
         service.client(key) as caller,
         Client(f"http://127.0.0.1:{port}") as admin,
     ):
@@ -239,7 +239,7 @@ def test_successful_probes_and_scrapes_are_not_logged(site: Deployment, key: str
         assert admin.get("/metrics").status == 200
         assert caller.get("/metrics").status == 404
         caller.token(channelArn=channel["arn"], viewerId="behind")
-        service.process.wait_until(lambda: '"path":"/v1/tokens"' in service.process.err, "the lines are written")
+        service.process.wait_until(lambda: '"path":"/v1/tokens"' in service.process.err, "the log lines are written")
         requests = [line for line in service.process.err.splitlines() if '"event":"request"' in line]
         assert [(json.loads(line)["path"], json.loads(line)["status"]) for line in requests] == [
             ("-", 404),
@@ -248,11 +248,11 @@ def test_successful_probes_and_scrapes_are_not_logged(site: Deployment, key: str
 
 
 def test_behind_a_proxy_and_with_an_admin_port_tokens_are_issued_and_the_log_names_the_client(
-    site: Deployment, key: str, channel: Any
+    deployment: Deployment, key: str, channel: Any
 ) -> None:
     port = free_port()
     with (
-        site.serve(ADMIN_PORT=str(port), TRUSTED_PROXIES="127.0.0.1") as service,
+        deployment.serve(ADMIN_PORT=str(port), TRUSTED_PROXIES="127.0.0.1") as service,
         service.client(key) as caller,
         Client(f"http://127.0.0.1:{port}", key) as admin,
     ):
@@ -261,7 +261,7 @@ def test_behind_a_proxy_and_with_an_admin_port_tokens_are_issued_and_the_log_nam
             response = caller.request("POST", "/v1/tokens", body, {"x-forwarded-for": client})
             assert response.status == 201, response.body
         assert (caller.get("/livez").status, admin.request("POST", "/v1/tokens", body).status) == (200, 404)
-        service.process.wait_until(lambda: "203.0.113.5" in service.process.err, "the lines are written")
+        service.process.wait_until(lambda: "203.0.113.5" in service.process.err, "the log lines are written")
         lines = [line for line in service.process.err.splitlines() if '"path":"/v1/tokens"' in line]
         clients = [json.loads(line)["client"] for line in lines]
         assert clients[:3] == ["198.51.100.9", "198.51.100.9", "203.0.113.5"]

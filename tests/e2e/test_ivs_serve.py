@@ -38,7 +38,7 @@ def served(folder: Path, *options: str) -> Iterator[Served]:
     info_file = folder / "info.json"
     arguments = [TOKENSVC, "ivs", "serve", "--port", "0", "--info-file", str(info_file), *options]
     with started(arguments, folder, environment(folder / "home"), "ivs") as process:
-        process.wait_until(info_file.exists, "it wrote its connection info")
+        process.wait_until(info_file.exists, "the local IVS writes its connection info")
         info = json.loads(info_file.read_text())
         client = boto3.client(
             "ivs",
@@ -65,15 +65,15 @@ def test_rate_limits_and_regions_apply_unless_disabled_and_streams_survive_a_res
         with pytest.raises(ivs.client.exceptions.ThrottlingException):
             deque((ivs.client.list_channels() for _ in range(100)), maxlen=0)
     with served(tmp_path, "--no-rate-limits", "--any-region") as ivs:
-        there = boto3.client(
+        other_region = boto3.client(
             "ivs",
             region_name="mars-north-9",
             endpoint_url=ivs.info["ivsEndpoint"],
             aws_access_key_id="test",
             aws_secret_access_key="test",
         )
-        assert there.create_channel()["channel"]["arn"].startswith("arn:aws:ivs:mars-north-9:")
-        there.close()
+        assert other_region.create_channel()["channel"]["arn"].startswith("arn:aws:ivs:mars-north-9:")
+        other_region.close()
         assert "rate limits are off" in ivs.process.err
         assert "clock is 60 seconds ahead" in ivs.process.err
         for _ in range(100):

@@ -38,29 +38,29 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ad
     info_file = folder / "info.json"
     arguments = [sys.executable, "-c", SERVE, "ivs", "serve", "--memory", "--port", "0", "--info-file", str(info_file)]
     with started(arguments, folder, environment(folder / "home"), "ivs") as process:
-        process.wait_until(info_file.exists, "it wrote its connection info")
+        process.wait_until(info_file.exists, "the local IVS writes its connection info")
         info = json.loads(info_file.read_text())
-        urls = {face: urlsplit(info[fact]) for face, (fact, _) in INTERFACES.items()}
-        yield {face: Address(str(url.hostname), url.port or 0) for face, url in urls.items()}
+        urls = {interface: urlsplit(info[field]) for interface, (field, _) in INTERFACES.items()}
+        yield {interface: Address(str(url.hostname), url.port or 0) for interface, url in urls.items()}
 
 
-def request(face: str, *headers: bytes) -> bytes:
-    lines = [INTERFACES[face][1] + b" HTTP/1.1", b"Host: ivs.test", *headers]
+def request(interface: str, *headers: bytes) -> bytes:
+    lines = [INTERFACES[interface][1] + b" HTTP/1.1", b"Host: ivs.test", *headers]
     return b"".join(line + b"\r\n" for line in lines)
 
 
-@pytest.mark.parametrize("face", INTERFACES)
-def test_an_incomplete_request_times_out(addresses: dict[str, Address], face: str) -> None:
+@pytest.mark.parametrize("interface", INTERFACES)
+def test_an_incomplete_request_times_out(addresses: dict[str, Address], interface: str) -> None:
     unfinished = {
         "nothing": b"",
-        "half a head": request(face),
-        "a head without its body": request(face, b"Content-Length: 100", b""),
-        "half a body": request(face, b"Content-Length: 100", b"") + b"half",
-        "half a chunk": request(face, b"Transfer-Encoding: chunked", b"") + b"ff\r\nhalf",
+        "half a head": request(interface),
+        "a head without its body": request(interface, b"Content-Length: 100", b""),
+        "half a body": request(interface, b"Content-Length: 100", b"") + b"half",
+        "half a chunk": request(interface, b"Transfer-Encoding: chunked", b"") + b"ff\r\nhalf",
     }
-    connections = {name: Connection(addresses[face]) for name in unfinished}
+    connections = {name: Connection(addresses[interface]) for name in unfinished}
     endings = {}
-    began = time.monotonic()
+    started_at = time.monotonic()
     try:
         for name, connection in connections.items():
             connection.send(unfinished[name])
@@ -70,38 +70,38 @@ def test_an_incomplete_request_times_out(addresses: dict[str, Address], face: st
         for connection in connections.values():
             connection.socket.close()
     assert endings == dict.fromkeys(unfinished, CLOSED)
-    assert time.monotonic() - began < 4 * REQUEST_SECONDS
+    assert time.monotonic() - started_at < 4 * REQUEST_SECONDS
 
 
-@pytest.mark.parametrize("face", INTERFACES)
-def test_an_idle_connection_is_closed(addresses: dict[str, Address], face: str) -> None:
-    with Connection(addresses[face]) as connection:
-        connection.send(request(face, b"Content-Length: 0", b""))
+@pytest.mark.parametrize("interface", INTERFACES)
+def test_an_idle_connection_is_closed(addresses: dict[str, Address], interface: str) -> None:
+    with Connection(addresses[interface]) as connection:
+        connection.send(request(interface, b"Content-Length: 0", b""))
         assert connection.read_response().status in (403, 404, 400)
         assert connection.read_all(quiet_seconds=4 * REQUEST_SECONDS).ending == CLOSED
 
 
 @pytest.mark.parametrize(
-    ("face", "length"),
-    [(face, 10 * 1024**3) for face in INTERFACES] + [("API", 1024**2 + 1), ("management", 64 * 1024 + 1)],
+    ("interface", "length"),
+    [(interface, 10 * 1024**3) for interface in INTERFACES] + [("API", 1024**2 + 1), ("management", 64 * 1024 + 1)],
 )
 def test_a_too_large_content_length_is_rejected_before_the_body(
-    addresses: dict[str, Address], face: str, length: int
+    addresses: dict[str, Address], interface: str, length: int
 ) -> None:
-    with Connection(addresses[face]) as connection:
-        began = time.monotonic()
-        connection.send(request(face, b"Content-Length: %d" % length, b""))
+    with Connection(addresses[interface]) as connection:
+        started_at = time.monotonic()
+        connection.send(request(interface, b"Content-Length: %d" % length, b""))
         assert connection.read_response().status == 413
-        assert time.monotonic() - began < REQUEST_SECONDS / 2
+        assert time.monotonic() - started_at < REQUEST_SECONDS / 2
 
 
-@pytest.mark.parametrize(("face", "word"), [("API", "RequestTimeoutException"), ("management", "request_timeout")])
-def test_a_missing_body_times_out(addresses: dict[str, Address], face: str, word: str) -> None:
-    with Connection(addresses[face]) as connection:
-        connection.send(request(face, b"Content-Length: 100", b""))
+@pytest.mark.parametrize(("interface", "code"), [("API", "RequestTimeoutException"), ("management", "request_timeout")])
+def test_a_missing_body_times_out(addresses: dict[str, Address], interface: str, code: str) -> None:
+    with Connection(addresses[interface]) as connection:
+        connection.send(request(interface, b"Content-Length: 100", b""))
         response = connection.read_response()
         assert response.status == 408
-        assert word in f"{response.headers} {response.json}"
+        assert code in f"{response.headers} {response.json}"
 
 
 def test_an_event_stream_does_not_time_out(addresses: dict[str, Address]) -> None:

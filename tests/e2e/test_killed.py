@@ -17,44 +17,49 @@ from tests.support.processes import run
 ROOT = Path(__file__).parents[2]
 
 
-def new_site(ivs: LocalIvs, folder: Path, database_url: str = "") -> Deployment:
+def new_deployment(ivs: LocalIvs, folder: Path, database_url: str = "") -> Deployment:
     """A deployment without a key."""
-    site = Deployment(ivs, folder, database_url)
-    site.environ["TOKENSVC_KEY_STANDBY"] = "true"
-    site.run("db", "upgrade")
-    return site
+    deployment = Deployment(ivs, folder, database_url)
+    deployment.environ["TOKENSVC_KEY_STANDBY"] = "true"
+    deployment.run("db", "upgrade")
+    return deployment
 
 
 def test_a_rotation_killed_before_any_step_is_completed_to_the_same_state(ivs: LocalIvs, tmp_path: Path) -> None:
-    assert kill_before_every(1, new_site(ivs, tmp_path)) == {"generate", "import", "activate", "delete"}
+    assert kill_before_every(1, new_deployment(ivs, tmp_path)) == {"generate", "import", "activate", "delete"}
 
 
 def test_a_killed_rotation_is_completed_on_postgresql(ivs: LocalIvs, tmp_path: Path, postgres: PostgresServer) -> None:
     """Before every third step: only the store differs, and its own tests cover races at each of its steps."""
-    kill_before_every(3, new_site(ivs, tmp_path, postgres.url(postgres.fresh())))
+    kill_before_every(3, new_deployment(ivs, tmp_path, postgres.url(postgres.fresh())))
 
 
-def kill_before_every(stride: int, site: Deployment) -> set[str]:
+def kill_before_every(stride: int, deployment: Deployment) -> set[str]:
     """Check that each rotation completes; return the kinds of steps that were killed."""
-    environ = site.environ | {"PYTHONPATH": str(ROOT)}
-    said = run(
-        [sys.executable, "-m", "tests.e2e.killed_rotations", str(stride)], site.folder, environ, within_seconds=180
+    environ = deployment.environ | {"PYTHONPATH": str(ROOT)}
+    result = run(
+        [sys.executable, "-m", "tests.e2e.killed_rotations", str(stride)],
+        deployment.folder,
+        environ,
+        within_seconds=180,
     )
-    rounds = [json.loads(line) for line in said.out.splitlines()]
-    _, before, unasked, *killed, undisturbed = rounds
-    assert undisturbed["code"] == 0, said.err
-    assert [one["at"] for one in killed] == list(range(stride, undisturbed["steps"], stride))
-    assert unasked["code"] == -9
-    assert Counter(unasked["states"].values()) == {"active": 1, "prepared": 1}, "what nobody has heard of is not done"
-    for one, last in zip([*killed, undisturbed], [unasked, *killed], strict=True):
-        assert (one["code"], one["resumed"]) in {(-9, 0), (0, 0)}, said.err
-        states, were = one["states"], last["states"]
-        assert Counter(states.values()) == {"active": 1, "prepared": 1, "retiring": 1}, one
+    rounds = [json.loads(line) for line in result.out.splitlines()]
+    _, before, unrecorded, *killed, completed = rounds
+    assert completed["code"] == 0, result.err
+    assert [round_["at"] for round_ in killed] == list(range(stride, completed["steps"], stride))
+    assert unrecorded["code"] == -9
+    assert Counter(unrecorded["states"].values()) == {"active": 1, "prepared": 1}, (
+        "a rotation killed before it is recorded has no effect"
+    )
+    for round_, previous in zip([*killed, completed], [unrecorded, *killed], strict=True):
+        assert (round_["code"], round_["reconcile_code"]) in {(-9, 0), (0, 0)}, result.err
+        states, previous_states = round_["states"], previous["states"]
+        assert Counter(states.values()) == {"active": 1, "prepared": 1, "retiring": 1}, round_
         assert {key_id for key_id, state in states.items() if state == "retiring"} == {
-            key_id for key_id, state in were.items() if state == "active"
+            key_id for key_id, state in previous_states.items() if state == "active"
         }
-        assert one["agrees"], "IVS holds what the store says, under our tags"
-        assert one["vault"] == sorted(states), "and the vault what may sign, and nothing else"
-        assert (one["unplaced"], one["open"], one["findings"]) == ([], 0, [])
+        assert round_["store_and_ivs_agree"], "the pairs in IVS or their tags differ from the store"
+        assert round_["vault"] == sorted(states), "the vault does not hold exactly the imported keys"
+        assert (round_["unplaced"], round_["open_entries"], round_["problems"]) == ([], 0, [])
     assert Counter(before["states"].values()) == {"active": 1, "prepared": 1, "retiring": 1}
-    return {kind for one in killed for kind in one["begun"]}
+    return {kind for round_ in killed for kind in round_["open_before"]}

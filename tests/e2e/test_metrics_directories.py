@@ -27,47 +27,47 @@ class Temporary:
 
 
 @pytest.fixture
-def temporary(site: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Temporary:
-    monkeypatch.setitem(site.environ, "TMPDIR", str(tmp_path))
+def temporary(deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Temporary:
+    monkeypatch.setitem(deployment.environ, "TMPDIR", str(tmp_path))
     return Temporary(tmp_path)
 
 
-def _counts(service: Service) -> bool:
+def _has_metrics(service: Service) -> bool:
     return b"tokensvc_snapshot_age_seconds" in fetch(f"{service.url}/metrics").body
 
 
-def test_the_directory_is_removed_at_shutdown(site: Deployment, temporary: Temporary) -> None:
-    with site.serve(WORKERS="2") as service:
+def test_the_directory_is_removed_at_shutdown(deployment: Deployment, temporary: Temporary) -> None:
+    with deployment.serve(WORKERS="2") as service:
         assert len(temporary.directories()) == 1
-        assert _counts(service)
+        assert _has_metrics(service)
     assert not temporary.directories()
 
 
 def test_when_the_parent_is_killed_the_last_worker_removes_the_directory(
-    site: Deployment, temporary: Temporary
+    deployment: Deployment, temporary: Temporary
 ) -> None:
-    with site.serve(WORKERS="2") as service:
+    with deployment.serve(WORKERS="2") as service:
         workers = service.process.children()
         service.process.kill()
-        wait_until(lambda: not any(map(is_alive, workers)), "the workers end with their parent", STOPS_WITHIN_SECONDS)
+        wait_until(lambda: not any(map(is_alive, workers)), "the workers exit with their parent", STOPS_WITHIN_SECONDS)
         assert not temporary.directories()
 
 
 @pytest.mark.long
 def test_when_all_are_killed_the_next_start_removes_unused_directories_only(
-    site: Deployment, temporary: Temporary
+    deployment: Deployment, temporary: Temporary
 ) -> None:
-    with site.serve(WORKERS="2") as running:
+    with deployment.serve(WORKERS="2") as running:
         in_use = temporary.directories()
-        with site.serve(WORKERS="2") as killed:
+        with deployment.serve(WORKERS="2") as killed:
             workers = killed.process.children()
             killed.process.kill()
             for worker in workers:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(worker, SIGKILL)
-            wait_until(lambda: not any(map(is_alive, workers)), "all are dead", 10)
-            [left] = [path for path in temporary.directories() if path not in in_use]
-        with site.serve(WORKERS="1"):
+            wait_until(lambda: not any(map(is_alive, workers)), "all processes have exited", 10)
+            [unused] = [path for path in temporary.directories() if path not in in_use]
+        with deployment.serve(WORKERS="1"):
             assert temporary.directories() == in_use
-        assert not left.exists()
-        assert _counts(running)
+        assert not unused.exists()
+        assert _has_metrics(running)

@@ -21,14 +21,14 @@ from tokensvc.jose import keypair
 class Screen:
     """A command on a pseudo-terminal."""
 
-    def __init__(self, site: Deployment, *arguments: str) -> None:
+    def __init__(self, deployment: Deployment, *arguments: str) -> None:
         self._ours, theirs = pty.openpty()
         os.set_blocking(self._ours, False)
         self.shown = ""
         self._process = subprocess.Popen(
             [TOKENSVC, *arguments],
-            cwd=site.folder,
-            env=site.environ,
+            cwd=deployment.folder,
+            env=deployment.environ,
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -37,12 +37,12 @@ class Screen:
         )
         os.close(theirs)
 
-    def wait_until(self, words: str) -> None:
-        wait_until(lambda: words in self._read(), f"it says {words}")
+    def wait_until(self, text: str) -> None:
+        wait_until(lambda: text in self._read(), f"the command prints {text}")
 
     def wait_for_hidden_input(self) -> None:
         """Wait until input is hidden; what was typed before is discarded."""
-        wait_until(lambda: not termios.tcgetattr(self._ours)[3] & termios.ECHO, "it hides what is typed")
+        wait_until(lambda: not termios.tcgetattr(self._ours)[3] & termios.ECHO, "input is hidden")
 
     def type(self, text: str) -> None:
         os.write(self._ours, text.encode() + b"\n")
@@ -50,7 +50,7 @@ class Screen:
     def wait_for_exit(self, code: int) -> str:
         """Wait until it exits with that code; return its output."""
         try:
-            wait_until(lambda: (self._read(), self._process.poll() is not None)[1], "it wait_for_exit")
+            wait_until(lambda: (self._read(), self._process.poll() is not None)[1], "the command exits")
         finally:
             self._process.kill()
             self._process.wait()
@@ -60,24 +60,24 @@ class Screen:
         return self.shown
 
     def _read(self) -> str:
-        with contextlib.suppress(OSError):  # nothing yet, or nothing any more
+        with contextlib.suppress(OSError):  # no output yet, or the terminal is closed
             self.shown += os.read(self._ours, 65_536).decode()
         return self.shown
 
 
 @pytest.fixture(scope="module")
-def home(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
-    made = Deployment(ivs, tmp_path_factory.mktemp("asking"))
-    made.set_up()
-    return made
+def own_deployment(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Deployment:
+    deployment = Deployment(ivs, tmp_path_factory.mktemp("prompts"))
+    deployment.set_up()
+    return deployment
 
 
-def test_the_passphrase_prompt_hides_its_input(home: Deployment) -> None:
+def test_the_passphrase_prompt_hides_its_input(own_deployment: Deployment) -> None:
     passphrase = secrets.token_hex(8)
-    path = home.folder / "mine.pem"
+    path = own_deployment.folder / "mine.pem"
     key = keypair.generate()
     path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase.encode())))
-    screen = Screen(home, "keys", "import", str(path))
+    screen = Screen(own_deployment, "keys", "import", str(path))
     screen.wait_until("Passphrase of the private key")
     screen.wait_for_hidden_input()
     screen.type(passphrase)
@@ -86,17 +86,19 @@ def test_the_passphrase_prompt_hides_its_input(home: Deployment) -> None:
     assert passphrase not in shown
 
 
-def test_compromise_shows_its_impact_and_asks_for_confirmation(home: Deployment) -> None:
-    (signing,) = [
-        k["id"] for k in home.run("keys", "list", "--json").json["keys"] if k["placements"][0]["state"] == "active"
+def test_compromise_shows_its_impact_and_asks_for_confirmation(own_deployment: Deployment) -> None:
+    (active_key,) = [
+        k["id"]
+        for k in own_deployment.run("keys", "list", "--json").json["keys"]
+        if k["placements"][0]["state"] == "active"
     ]
-    screen = Screen(home, "keys", "compromise", signing)
+    screen = Screen(own_deployment, "keys", "compromise", active_key)
     screen.wait_until("This cannot be undone. [y/N]")
     assert "become invalid" in screen.shown
     screen.type("n")
     assert "Aborted" in screen.wait_for_exit(1)
-    assert home.run("keys", "show", signing, "--json").json["compromisedAt"] is None
-    screen = Screen(home, "keys", "compromise", signing)
+    assert own_deployment.run("keys", "show", active_key, "--json").json["compromisedAt"] is None
+    screen = Screen(own_deployment, "keys", "compromise", active_key)
     screen.wait_until("[y/N]")
     screen.type("y")
-    assert f"Key {signing} deleted." in screen.wait_for_exit(0)
+    assert f"Key {active_key} deleted." in screen.wait_for_exit(0)

@@ -25,23 +25,23 @@ LIMIT_SECONDS = 60.0
 class Restorable(NamedTuple):
     """A deployment whose store can be backed up and restored."""
 
-    site: Deployment
+    deployment: Deployment
     backups: Backups
 
 
-class Seen(NamedTuple):
+class PlayedToken(NamedTuple):
     """One issued token, and whether the edge allowed it at once."""
 
     at: float
-    asked: int
-    played: int
+    token_status: int
+    playback_status: int
 
 
 @pytest.fixture
 def on_sqlite(ivs: LocalIvs, tmp_path: Path) -> Restorable:
-    site = Deployment(ivs, tmp_path)
-    site.environ["TOKENSVC_VAULT"] = "store"  # so that private keys are restored too
-    return Restorable(site, SqliteFile(site.environ["TOKENSVC_DATABASE_URL"], tmp_path))
+    deployment = Deployment(ivs, tmp_path)
+    deployment.environ["TOKENSVC_VAULT"] = "store"  # so that private keys are restored too
+    return Restorable(deployment, SqliteFile(deployment.environ["TOKENSVC_DATABASE_URL"], tmp_path))
 
 
 @pytest.fixture
@@ -50,123 +50,138 @@ def on_postgresql(ivs: LocalIvs, postgres: PostgresServer, tmp_path: Path) -> Re
     return Restorable(Deployment(ivs, tmp_path, url), PostgresDump(postgres, url, tmp_path))
 
 
-def fill_slots(site: Deployment, *, standby: bool) -> str:
+def fill_slots(deployment: Deployment, *, standby: bool) -> str:
     """Use all three slots: one active, one retiring, and one retiring or standby; return the active key."""
-    site.run_all((["db", "upgrade"], {}), (["keys", "generate"], {}), (["keys", "rotate"], {}))
-    site.run("keys", "generate" if standby else "rotate")
-    with store_of(site) as store:
+    deployment.run_all((["db", "upgrade"], {}), (["keys", "generate"], {}), (["keys", "rotate"], {}))
+    deployment.run("keys", "generate" if standby else "rotate")
+    with store_of(deployment) as store:
         assert sorted(states(store).values()) == sorted(
             [KeyState.ACTIVE, KeyState.RETIRING, KeyState.PREPARED if standby else KeyState.RETIRING]
         )
         return str(active(store))
 
 
-def watch(service: Service, key: str, channel: Any, until_played: Callable[[list[Seen]], bool]) -> list[Seen]:
+def watch(
+    service: Service, key: str, channel: Any, until_played: Callable[[list[PlayedToken]], bool]
+) -> list[PlayedToken]:
     """Request tokens and play them until the condition holds; fails after the time limit."""
-    seen: list[Seen] = []
+    attempts: list[PlayedToken] = []
     with Client(service.url, key) as caller:
         ends_at = time.monotonic() + LIMIT_SECONDS + 30
-        while not until_played(seen) and time.monotonic() < ends_at:
+        while not until_played(attempts) and time.monotonic() < ends_at:
             response = caller.request_token(channelArn=channel["arn"], viewerId="ada")
             token = response.json.get("token", "")
-            played = fetch(f"{channel['playbackUrl']}?token={token}").status if token else 0
-            seen.append(Seen(time.monotonic(), response.status, played))
+            playback_status = fetch(f"{channel['playbackUrl']}?token={token}").status if token else 0
+            attempts.append(PlayedToken(time.monotonic(), response.status, playback_status))
             time.sleep(0.2)
-    return seen
+    return attempts
 
 
-def plays(seen: list[Seen]) -> bool:
+def plays(attempts: list[PlayedToken]) -> bool:
     """Whether the last tokens all play."""
-    return len(seen) > 10 and all(one.played == 200 for one in seen[-10:])
+    return len(attempts) > 10 and all(attempt.playback_status == 200 for attempt in attempts[-10:])
 
 
-def check(seen: list[Seen], service: Service) -> None:
+def check(attempts: list[PlayedToken], service: Service) -> None:
     """Check that denied tokens are issued for a minute at most, and that an ERROR is logged."""
-    assert plays(seen), seen[-10:]
-    refused = [one.at for one in seen if one.asked == 201 and one.played == 403]
-    assert refused, "the restored store signs with the key of before, at first"
-    assert refused[-1] - refused[0] < LIMIT_SECONDS
+    assert plays(attempts), attempts[-10:]
+    denied_at = [attempt.at for attempt in attempts if attempt.token_status == 201 and attempt.playback_status == 403]
+    assert denied_at, "no token was denied after the restore"
+    assert denied_at[-1] - denied_at[0] < LIMIT_SECONDS
     lines = [json.loads(line) for line in service.process.err.splitlines() if line.startswith("{")]
     assert [line for line in lines if line["level"] == "error" and "does not hold key" in line.get("problem", "")]
 
 
 @contextlib.contextmanager
-def serving(site: Deployment) -> Iterator[Service]:
-    with site.serve(WORKERS="2") as service:
+def serving(deployment: Deployment) -> Iterator[Service]:
+    with deployment.serve(WORKERS="2") as service:
         yield service
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("standby", [False, True], ids=["two retire", "one stands by"])
+@pytest.mark.parametrize("standby", [False, True], ids=["two retiring", "one standby"])
 @pytest.mark.parametrize("database", ["on_postgresql", "on_sqlite"])
 @pytest.mark.parametrize("running", [True, False], ids=["running", "stopped"])
 def test_a_key_that_ivs_holds_becomes_active(
     request: pytest.FixtureRequest, database: str, *, running: bool, standby: bool
 ) -> None:
-    site, backups = request.getfixturevalue(database)
-    bad = fill_slots(site, standby=standby)
-    key, operator = site.add_caller("--all-channels"), site.add_caller("--all-channels", "--scope", "keys:read")
-    channel = site.new_channel()
+    deployment, backups = request.getfixturevalue(database)
+    compromised = fill_slots(deployment, standby=standby)
+    key, operator = (
+        deployment.add_caller("--all-channels"),
+        deployment.add_caller("--all-channels", "--scope", "keys:read"),
+    )
+    channel = deployment.new_channel()
     backup = backups.save()
     if running:
-        with serving(site) as service:
+        with serving(deployment) as service:
             assert plays(watch(service, key, channel, plays))
-            _change(site, bad)
+            _compromise(deployment, compromised)
             assert plays(watch(service, key, channel, plays))
             backups.restore(backup)
-            seen = watch(service, key, channel, lambda seen: any(s.played == 403 for s in seen) and plays(seen))
-            check(seen, service)
-            _agrees(site, service, bad, operator, orphan=not standby)
+            attempts = watch(
+                service,
+                key,
+                channel,
+                lambda attempts: any(attempt.playback_status == 403 for attempt in attempts) and plays(attempts),
+            )
+            check(attempts, service)
+            _check_state(deployment, service, compromised, operator, orphan=not standby)
     else:
-        _change(site, bad)
+        _compromise(deployment, compromised)
         backups.restore(backup)
-        with serving(site) as service:
-            seen = watch(service, key, channel, lambda seen: any(s.played == 403 for s in seen) and plays(seen))
-            check(seen, service)
-            _agrees(site, service, bad, operator, orphan=not standby)
+        with serving(deployment) as service:
+            attempts = watch(
+                service,
+                key,
+                channel,
+                lambda attempts: any(attempt.playback_status == 403 for attempt in attempts) and plays(attempts),
+            )
+            check(attempts, service)
+            _check_state(deployment, service, compromised, operator, orphan=not standby)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("database", ["on_postgresql", "on_sqlite"])
 def test_commands_recover_a_restored_store(request: pytest.FixtureRequest, database: str) -> None:
     """Doctor's first fix works, although all slots are in use."""
-    site, backups = request.getfixturevalue(database)
-    bad = fill_slots(site, standby=False)
-    site.add_caller("--all-channels")
+    deployment, backups = request.getfixturevalue(database)
+    compromised = fill_slots(deployment, standby=False)
+    deployment.add_caller("--all-channels")
     backup = backups.save()
-    _change(site, bad)
+    _compromise(deployment, compromised)
     backups.restore(backup)
-    said = site.run("doctor", "--json", code=1).json
-    first = next(finding for finding in said["findings"] if not finding["ok"])
-    assert f"{bad} is active but not in IVS" in first["detail"]
-    site.run(*first["fix"].split()[1:])
-    with store_of(site) as store:
-        signing = str(active(store))
-        held = site.ivs.client(site.access_key).list_playback_key_pairs()["keyPairs"]
-        assert signing in {pair["tags"]["tokensvc:key"] for pair in held}
+    report = deployment.run("doctor", "--json", code=1).json
+    first = next(finding for finding in report["findings"] if not finding["ok"])
+    assert f"{compromised} is active but not in IVS" in first["detail"]
+    deployment.run(*first["fix"].split()[1:])
+    with store_of(deployment) as store:
+        active_key = str(active(store))
+        pairs = deployment.ivs.client(deployment.access_key).list_playback_key_pairs()["keyPairs"]
+        assert active_key in {pair["tags"]["tokensvc:key"] for pair in pairs}
         [retiring, *_] = [key_id for key_id, state in states(store).items() if state is KeyState.RETIRING]
-    site.run("keys", "activate", retiring)
-    with store_of(site) as store:
+    deployment.run("keys", "activate", retiring)
+    with store_of(deployment) as store:
         assert active(store) == retiring
 
 
-def _change(site: Deployment, bad: str) -> None:
+def _compromise(deployment: Deployment, compromised: str) -> None:
     """The changes that the restore undoes."""
-    site.run("callers", "add", "later", "--all-channels")
-    site.run("keys", "compromise", bad, "--yes")
-    site.run("keys", "reconcile")
+    deployment.run("callers", "add", "later", "--all-channels")
+    deployment.run("keys", "compromise", compromised, "--yes")
+    deployment.run("keys", "reconcile")
 
 
-def _agrees(site: Deployment, service: Service, bad: str, operator: str, *, orphan: bool) -> None:
-    """Whether store and IVS agree, and the status reports what is left to do: a key imported after the compromise is an
-    orphan."""
-    with store_of(site) as store:
-        assert states(store)[bad] is KeyState.RETIRED
-        held = site.ivs.client(site.access_key).list_playback_key_pairs()["keyPairs"]
-        assert active(store) in {pair["tags"]["tokensvc:key"] for pair in held}
+def _check_state(deployment: Deployment, service: Service, compromised: str, operator: str, *, orphan: bool) -> None:
+    """Check that store and IVS agree and that the status reports an orphan, if there is one: a key imported after the
+    compromise."""
+    with store_of(deployment) as store:
+        assert states(store)[compromised] is KeyState.RETIRED
+        pairs = deployment.ivs.client(deployment.access_key).list_playback_key_pairs()["keyPairs"]
+        assert active(store) in {pair["tags"]["tokensvc:key"] for pair in pairs}
     with service.client(operator) as caller:
         if orphan:
-            wait_until(lambda: "does not know" in _problems(caller), "the status says which pair nobody knows", 20)
+            wait_until(lambda: "does not know" in _problems(caller), "the status reports the orphaned pair", 20)
         assert caller.get("/readyz").status == 200
     assert "Traceback" not in service.process.err
 

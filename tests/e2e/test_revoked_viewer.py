@@ -14,8 +14,8 @@ from tests.support.deployment import Deployment, LocalIvs
 from tests.support.http_client import Client, Response, fetch
 from tests.support.processes import wait_until
 
-HEARD_WITHIN_SECONDS = 2.0
-TOLD_WITHIN_SECONDS = 10.0
+IN_SYNC_WITHIN_SECONDS = 2.0
+SENT_WITHIN_SECONDS = 10.0
 
 
 class Backend(NamedTuple):
@@ -30,11 +30,11 @@ class Backend(NamedTuple):
     def request_until(self, viewer: str, status: int, within_seconds: float) -> Any:
         """Request tokens until a response has that status; return it."""
 
-        def look() -> Any:
+        def response_with_status() -> Any:
             response = self.request_token(viewer)
             return response.json if response.status == status else None
 
-        return wait_until(look, f"a response {status}", within_seconds)
+        return wait_until(response_with_status, f"a response has status {status}", within_seconds)
 
     def revoke(self, viewer: str) -> Any:
         body = {"channelArn": self.channel_arn, "viewerId": viewer}
@@ -48,45 +48,50 @@ class Backend(NamedTuple):
 
 @pytest.fixture(scope="module")
 def backend(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    site = Deployment(ivs, tmp_path_factory.mktemp("revoked"))
+    deployment = Deployment(ivs, tmp_path_factory.mktemp("revoked"))
     scopes = ("tokens:issue", "revocations:read", "revocations:write")
-    key = site.set_up("--all-channels", *(word for scope in scopes for word in ("--scope", scope)))
-    channel = site.new_channel()
-    with site.serve(SNAPSHOT_LEASE_SECONDS="3", STORE_TIMEOUT_SECONDS="1") as service, service.client(key) as client:
+    key = deployment.set_up("--all-channels", *(word for scope in scopes for word in ("--scope", scope)))
+    channel = deployment.new_channel()
+    with (
+        deployment.serve(SNAPSHOT_LEASE_SECONDS="3", STORE_TIMEOUT_SECONDS="1") as service,
+        service.client(key) as client,
+    ):
         yield Backend(client, channel["arn"])
 
 
 def test_a_revoked_viewer_is_denied_until_readmit_after(backend: Backend) -> None:
     before, others = backend.request_token("ada").json, backend.request_token("eve").json
     assert fetch(before["playbackUrl"]).status == 200
-    said = backend.revoke("ada")
+    revocation = backend.revoke("ada")
 
-    denied = backend.request_until("ada", 403, HEARD_WITHIN_SECONDS)
+    denied = backend.request_until("ada", 403, IN_SYNC_WITHIN_SECONDS)
     assert denied["code"] == "viewer_denied"
-    wait_until(lambda: backend.state(said["id"]) == "sent", "IVS was told", TOLD_WITHIN_SECONDS)
+    wait_until(lambda: backend.state(revocation["id"]) == "sent", "the revocation is sent", SENT_WITHIN_SECONDS)
     start = fetch(before["playbackUrl"])
     assert (start.status, start.json[0]["error"]) == (403, "viewer session is revoked")
-    assert fetch(others["playbackUrl"]).status == 200, "nobody else is"
+    assert fetch(others["playbackUrl"]).status == 200, "another viewer is denied"
 
-    readmit_after = datetime.fromisoformat(said["readmitAfter"]).timestamp()
-    again = backend.request_until("ada", 201, readmit_after - time.time() + HEARD_WITHIN_SECONDS)
+    readmit_after = datetime.fromisoformat(revocation["readmitAfter"]).timestamp()
+    again = backend.request_until("ada", 201, readmit_after - time.time() + IN_SYNC_WITHIN_SECONDS)
     assert time.time() >= readmit_after - 1
     assert again["viewerSessionVersion"] > before["viewerSessionVersion"]
     assert fetch(again["playbackUrl"]).status == 200
-    assert fetch(before["playbackUrl"]).status == 403, "what it had stays revoked"
+    assert fetch(before["playbackUrl"]).status == 403, "a revoked token plays again"
 
 
 def test_a_viewer_readmitted_early_gets_a_token_that_the_revocation_does_not_end(backend: Backend) -> None:
     before = backend.request_token("bob").json
-    said = backend.revoke("bob")
-    backend.request_until("bob", 403, HEARD_WITHIN_SECONDS)  # who has not heard mints what dies with the rest
-    wait_until(lambda: backend.state(said["id"]) == "sent", "IVS was told", TOLD_WITHIN_SECONDS)
+    revocation = backend.revoke("bob")
+    backend.request_until("bob", 403, IN_SYNC_WITHIN_SECONDS)  # a stale worker would issue a token that is revoked too
+    wait_until(lambda: backend.state(revocation["id"]) == "sent", "the revocation is sent", SENT_WITHIN_SECONDS)
     query = f"/v1/denials?channelArn={backend.channel_arn}&viewerId=bob"
     (denial,) = backend.client.get(query).json["denials"]
     assert backend.client.request("DELETE", f"/v1/denials/{denial['id']}").status == 204
-    again = backend.request_until("bob", 201, HEARD_WITHIN_SECONDS)
+    again = backend.request_until("bob", 201, IN_SYNC_WITHIN_SECONDS)
     assert fetch(again["playbackUrl"]).status == 200
     assert fetch(before["playbackUrl"]).status == 403
 
     backend.revoke("bob")
-    wait_until(lambda: fetch(again["playbackUrl"]).status == 403, "revoked once more", TOLD_WITHIN_SECONDS)
+    wait_until(
+        lambda: fetch(again["playbackUrl"]).status == 403, "the second revocation takes effect", SENT_WITHIN_SECONDS
+    )

@@ -21,39 +21,41 @@ CURLS = [line for block in BLOCKS for line in re.split(r"\n(?=curl)", block)]
 
 
 @pytest.fixture(scope="module")
-def moderator(service: Service, site: Deployment) -> str:
+def moderator(service: Service, deployment: Deployment) -> str:
     """The API key of a caller that may revoke and deny, which the service has loaded."""
-    return site.add_caller_and_wait(service, "/v1/denials", "revocations:read", "revocations:write")
+    return deployment.add_caller_and_wait(service, "/v1/denials", "revocations:read", "revocations:write")
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed: make system-packages")
-def test_the_readmes_commands_work_as_printed(site: Deployment, service: Service, moderator: str) -> None:
-    channel = site.new_channel(name="revoking")["arn"]
-    environ = site.environ | {"TOKENS": service.url, "KEY": moderator, "CHANNEL": channel}
-    responses = [json.loads(run(["bash", "-c", curl], site.folder, environ).out) for curl in CURLS]
-    one, found, failed, batch, denied, denials = responses
-    assert (one["state"], found["revocations"][0]["id"]) == ("queued", one["id"])
+def test_the_readmes_commands_work_as_printed(deployment: Deployment, service: Service, moderator: str) -> None:
+    channel = deployment.new_channel(name="revoking")["arn"]
+    environ = deployment.environ | {"TOKENS": service.url, "KEY": moderator, "CHANNEL": channel}
+    responses = [json.loads(run(["bash", "-c", curl], deployment.folder, environ).out) for curl in CURLS]
+    single, found, failed, batch, denied, denials = responses
+    assert (single["state"], found["revocations"][0]["id"]) == ("queued", single["id"])
     assert failed["revocations"] == []
     assert [result["state"] for result in batch["results"]] == ["queued", "queued"]
     assert denials["denials"] == denied["denials"]
     assert denials["denials"][0]["reason"] == "banned for a day"
-    again = json.loads(run(["bash", "-c", CURLS[0]], site.folder, environ).out)
-    assert again == one, "its Idempotency-Key was kept"
+    again = json.loads(run(["bash", "-c", CURLS[0]], deployment.folder, environ).out)
+    assert again == single, "the Idempotency-Key is not stored"
 
 
 def test_the_printed_response_has_the_real_fields(service: Service, moderator: str, channel: Any) -> None:
     (printed,) = re.findall(r"```json\n(.*?)```", SECTION, re.DOTALL)
     with service.client(moderator) as client:
         body = json.dumps({"channelArn": channel["arn"], "viewerId": "as-printed"})
-        said = client.request("POST", "/v1/revocations", body)
-    assert said.status == 202
-    assert said.json.keys() == json.loads(printed).keys()
+        response = client.request("POST", "/v1/revocations", body)
+    assert response.status == 202
+    assert response.json.keys() == json.loads(printed).keys()
 
 
-def test_commands_and_requests_see_the_same(site: Deployment, service: Service, moderator: str, channel: Any) -> None:
-    added = site.run("revocations", "add", "--channel", channel["arn"], "--viewer", "by-command", "--json").json
+def test_commands_and_requests_see_the_same(
+    deployment: Deployment, service: Service, moderator: str, channel: Any
+) -> None:
+    added = deployment.run("revocations", "add", "--channel", channel["arn"], "--viewer", "by-command", "--json").json
     with service.client(moderator) as client:
         shown = client.get(f"/v1/revocations/{added['id']}").json
         assert shown["caller"] == "the command line"
-        assert site.run("revocations", "show", added["id"], "--json").json.keys() == shown.keys()
+        assert deployment.run("revocations", "show", added["id"], "--json").json.keys() == shown.keys()
         wait_until(lambda: client.get("/v1/denials").json["denials"], "the denial is in force", 5)

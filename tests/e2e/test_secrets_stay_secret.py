@@ -32,9 +32,9 @@ class Run(NamedTuple):
     """The output of a busy run."""
 
     secrets: dict[str, list[str]]
-    """By what they are: pieces that may be found nowhere."""
+    """By kind: pieces that no output may contain."""
     written: dict[str, str]
-    """By where it was written: everything."""
+    """By place: everything that was written there."""
 
 
 def _pasted_key() -> str:
@@ -55,9 +55,9 @@ def _token_pieces(token: str) -> list[str]:
 
 
 def _invalid_requests(caller: Client, url: str, pem: str, token: str, arn: str) -> Iterator[Any]:
-    """Ask in every wrong way; each response that is a refusal."""
+    """Send invalid requests of every kind; yield the responses."""
     joined = "".join(pem.splitlines()[1:-1])
-    fields: list[dict[str, Any]] = [
+    requests: list[dict[str, Any]] = [
         {"channelArn": arn, "viewerId": pem},
         {"channelArn": pem, "subject": SUBJECT, "viewerId": VIEWER},
         {"channelArn": arn, "allowedOrigins": [pem, token], "maximumResolution": token, "ttlSeconds": pem},
@@ -67,8 +67,8 @@ def _invalid_requests(caller: Client, url: str, pem: str, token: str, arn: str) 
         {"channelArn": token, "ads": {pem: token}},
         {"channelArn": arn, "viewerId": VIEWER, "ttlSeconds": 10**6},
     ]
-    yield from (caller.request_token(**ask) for ask in fields)
-    yield caller.request_batch(fields)
+    yield from (caller.request_token(**request) for request in requests)
+    yield caller.request_batch(requests)
     for body in (pem, token, f'"{token}"', f"[{json.dumps(pem)}]", f'{{"a": {token}'):
         yield caller.request("POST", "/v1/tokens", body)
     for path in (f"/openapi.json?token={token}", f"/v1/tokens/{token}", f"/{quote(pem)}", f"/v1/tokens?key={joined}"):
@@ -80,18 +80,18 @@ def _invalid_requests(caller: Client, url: str, pem: str, token: str, arn: str) 
     yield fetch(f"{url.replace('.m3u8', 'x.m3u8')}?token={token}")
 
 
-def _commands(site: Deployment, key: str, pem: str, token: str) -> str:
+def _commands(deployment: Deployment, key: str, pem: str, token: str) -> str:
     """Run commands correctly and incorrectly; return all their output."""
-    (site.folder / "key.pem").write_text(pem)
-    away = {"DATABASE_URL": f"postgresql://tokensvc:{DATABASE_PASSWORD}@127.0.0.1:9/tokensvc", "VAULT": "store"}
-    said = site.run_all(
+    (deployment.folder / "key.pem").write_text(pem)
+    unreachable = {"DATABASE_URL": f"postgresql://tokensvc:{DATABASE_PASSWORD}@127.0.0.1:9/tokensvc", "VAULT": "store"}
+    result = deployment.run_all(
         (["keys", "rotate"], {}),
         (["keys", "list"], {}),
         (["keys", "list", "--json"], {}),
         (["settings"], {}),
-        (["settings", "--json"], away),
-        (["doctor"], away),
-        (["serve"], away),
+        (["settings", "--json"], unreachable),
+        (["doctor"], unreachable),
+        (["serve"], unreachable),
         (["callers", "list", "--json"], {}),
         (["callers", "add", token, f"--channels={pem}"], {}),
         (["tokens", "explain", token, "--json"], {}),
@@ -102,32 +102,34 @@ def _commands(site: Deployment, key: str, pem: str, token: str) -> str:
         (["serve"], {"PASSPHRASE": "short", "DATABASE_URL": pem, "LOG_FORMAT": token, "VAULT": key}),
         (["serve"], {"PASSPHRASE": token}),
     )
-    (site.folder / "key.pem").unlink()
-    assert said.err.count("exited with") == 16, said.err
-    assert "Traceback" not in said.err, said.err
-    return said.out + said.err
+    (deployment.folder / "key.pem").unlink()
+    assert result.err.count("exited with") == 16, result.err
+    assert "Traceback" not in result.err, result.err
+    return result.out + result.err
 
 
 @pytest.fixture(scope="module")
 def busy(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The busy run, with service and commands in Python's development mode, which is the most verbose."""
     folder = tmp_path_factory.mktemp("busy")
-    site = Deployment(ivs, folder)
-    site.environ |= {"PYTHONDEVMODE": "1", "PYTHONASYNCIODEBUG": "1"}
-    key, arn = site.set_up(), site.new_channel()["arn"]
+    deployment = Deployment(ivs, folder)
+    deployment.environ |= {"PYTHONDEVMODE": "1", "PYTHONASYNCIODEBUG": "1"}
+    key, arn = deployment.set_up(), deployment.new_channel()["arn"]
     pem, tokens, written = _pasted_key(), [], {}
-    with site.serve() as service, service.client(key) as caller:
+    with deployment.serve() as service, service.client(key) as caller:
         response = caller.token(channelArn=arn, subject=SUBJECT)
         tokens += [response["token"], caller.token(channelArn=arn, viewerId=VIEWER, singleUse=True)["token"]]
-        asks = [{"channelArn": arn, "viewerId": VIEWER}, {"channelArn": arn, "subject": SUBJECT}]
-        tokens += [result["token"] for result in caller.request_batch(asks).json["results"]]
+        requests = [{"channelArn": arn, "viewerId": VIEWER}, {"channelArn": arn, "subject": SUBJECT}]
+        tokens += [result["token"] for result in caller.request_batch(requests).json["results"]]
         url = response["playbackUrl"].partition("?")[0]
         assert fetch(response["playbackUrl"]).status == 200
-        refusals = list(_invalid_requests(caller, url, pem, tokens[0], arn))
-        assert all(a.status >= 400 or b"problem" in a.body or a.status == 200 for a in refusals)
-        written["refusals"] = "\n".join(f"{a.headers}\n{a.body.decode()}" for a in refusals)
-        written["commands"] = _commands(site, key, pem, tokens[0])
-        wait_until(lambda: len(caller.get("/.well-known/jwks.json").json["keys"]) == 2, "it heard of the rotation", 3)
+        error_responses = list(_invalid_requests(caller, url, pem, tokens[0], arn))
+        assert all(r.status >= 400 or b"problem" in r.body or r.status == 200 for r in error_responses)
+        written["error_responses"] = "\n".join(f"{r.headers}\n{r.body.decode()}" for r in error_responses)
+        written["commands"] = _commands(deployment, key, pem, tokens[0])
+        wait_until(
+            lambda: len(caller.get("/.well-known/jwks.json").json["keys"]) == 2, "the service publishes the new key", 3
+        )
         written["metrics"] = caller.get("/metrics").body.decode()
     written |= _logs(service.process, "service") | _logs(ivs.process, "local IVS")
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".out"):
@@ -135,9 +137,15 @@ def busy(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Run:
     secrets = {
         "tokens": [piece for token in tokens for piece in _token_pieces(token)],
         "a pasted private key": _pem_pieces(pem),
-        "our private keys": [piece for pem in _opened(folder / "keys", site.passphrase) for piece in _pem_pieces(pem)],
+        "our private keys": [
+            piece for pem in _decrypted(folder / "keys", deployment.passphrase) for piece in _pem_pieces(pem)
+        ],
         "API keys": [key, key.split("_", 2)[2]],
-        "the passphrase": [site.passphrase, site.passphrase[:PIECE_CHARS], site.passphrase[-PIECE_CHARS:]],
+        "the passphrase": [
+            deployment.passphrase,
+            deployment.passphrase[:PIECE_CHARS],
+            deployment.passphrase[-PIECE_CHARS:],
+        ],
         "the database's password": [DATABASE_PASSWORD],
         "viewers": [VIEWER, response["viewerId"]],
         "subjects": [SUBJECT, SUBJECT.partition("@")[0], quote(SUBJECT)],
@@ -149,7 +157,7 @@ def _logs(process: Process, name: str) -> dict[str, str]:
     return {f"{name}'s log": process.err, f"{name}'s output": process.out}
 
 
-def _opened(folder: Path, passphrase: str) -> list[str]:
+def _decrypted(folder: Path, passphrase: str) -> list[str]:
     """Our decrypted private keys as PEM, by an independent implementation."""
     pems = []
     for path in folder.glob("*.pem"):

@@ -26,21 +26,21 @@ from tests.support.processes import TOKENSVC, environment, wait_until
 MALFORMED_REQUESTS = 600
 PIPE_BYTES = 4096
 """As small as Linux makes a pipe, so that a few log lines fill it."""
-ANSWERS_WITHIN_SECONDS = 10
-ENDS_WITHIN_SECONDS = 20
+RESPONDS_WITHIN_SECONDS = 10
+EXITS_WITHIN_SECONDS = 20
 
 
 class Unread:
-    """`tokensvc serve` whose standard output and error are one pipe that nobody reads until `read` is called."""
+    """`tokensvc serve` whose standard output and error are one pipe that is not read until `read` is called."""
 
-    def __init__(self, site: Deployment, **settings: str) -> None:
+    def __init__(self, deployment: Deployment, **settings: str) -> None:
         port = free_port()
-        environ = site.environ | {"TOKENSVC_PORT": str(port)} | {f"TOKENSVC_{n}": v for n, v in settings.items()}
+        environ = deployment.environ | {"TOKENSVC_PORT": str(port)} | {f"TOKENSVC_{n}": v for n, v in settings.items()}
         self._read_end, write_end = os.pipe()
         fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         self.process = subprocess.Popen(
             [TOKENSVC, "serve"],
-            cwd=site.folder,
+            cwd=deployment.folder,
             env=environ,
             stdin=subprocess.DEVNULL,
             stdout=write_end,
@@ -65,7 +65,7 @@ class Unread:
 
     def connect(self) -> socket.socket:
         parts = urlsplit(self.url)
-        return socket.create_connection((parts.hostname, parts.port), timeout=ANSWERS_WITHIN_SECONDS)
+        return socket.create_connection((parts.hostname, parts.port), timeout=RESPONDS_WITHIN_SECONDS)
 
     def close(self) -> None:
         self.process.kill()
@@ -80,36 +80,36 @@ class Unread:
 
 
 @contextlib.contextmanager
-def without_log(site: Deployment, redirections: str, **settings: str) -> Iterator[str]:
+def without_log(deployment: Deployment, redirections: str, **settings: str) -> Iterator[str]:
     """`tokensvc serve` while the block runs, started by a shell with these redirections; its URL."""
     port = free_port()
-    environ = site.environ | {"TOKENSVC_PORT": str(port)} | {f"TOKENSVC_{n}": v for n, v in settings.items()}
+    environ = deployment.environ | {"TOKENSVC_PORT": str(port)} | {f"TOKENSVC_{n}": v for n, v in settings.items()}
     process = subprocess.Popen(
-        ["/bin/sh", "-c", f'exec "$0" serve {redirections}', TOKENSVC], cwd=site.folder, env=environ
+        ["/bin/sh", "-c", f'exec "$0" serve {redirections}', TOKENSVC], cwd=deployment.folder, env=environ
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        wait_until(lambda: _is_ready(process, url), "it is ready")
+        wait_until(lambda: _is_ready(process, url), "the service is ready")
         yield url
         process.send_signal(SIGTERM)
-        assert process.wait(ENDS_WITHIN_SECONDS) == 0
+        assert process.wait(EXITS_WITHIN_SECONDS) == 0
     finally:
         process.kill()
         process.wait(10)
 
 
 def _is_ready(process: subprocess.Popen[bytes], url: str) -> bool:
-    assert process.poll() is None, "it ended"
+    assert process.poll() is None, "the service exited"
     with contextlib.suppress(urllib3.exceptions.HTTPError), Client(url) as client:
         return client.get("/readyz").status == 200
     return False
 
 
 @contextlib.contextmanager
-def unread(site: Deployment, **settings: str) -> Iterator[Unread]:
-    running = Unread(site, **settings)
+def unread(deployment: Deployment, **settings: str) -> Iterator[Unread]:
+    running = Unread(deployment, **settings)
     try:
-        wait_until(running.is_ready, "it is ready")
+        wait_until(running.is_ready, "the service is ready")
         yield running
     finally:
         running.close()
@@ -124,39 +124,39 @@ def _send_malformed(running: Unread) -> None:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_tokens_are_issued_while_the_log_is_not_read(
-    site: Deployment, key: str, channel: Any, workers: str, tmp_path: Path
+    deployment: Deployment, key: str, channel: Any, workers: str, tmp_path: Path
 ) -> None:
-    with unread(site, WORKERS=workers) as running:
+    with unread(deployment, WORKERS=workers) as running:
         _send_malformed(running)
         for _ in range(50):
             with Client(running.url, key) as caller:
                 assert caller.request_token(channelArn=channel["arn"], viewerId="ada").status == 201
         running.process.send_signal(SIGTERM)
-        assert running.process.wait(ENDS_WITHIN_SECONDS) == 0
+        assert running.process.wait(EXITS_WITHIN_SECONDS) == 0
 
 
-def test_malformed_requests_do_not_flood_the_log(site: Deployment) -> None:
+def test_malformed_requests_do_not_flood_the_log(deployment: Deployment) -> None:
     """A single anonymous client controls their number, so not every one may write a line."""
-    with unread(site) as running:
+    with unread(deployment) as running:
         running.read()
         _send_malformed(running)
         running.process.send_signal(SIGTERM)
-        assert running.process.wait(ENDS_WITHIN_SECONDS) == 0
-        wait_until(lambda: not running._reader.is_alive(), "everything is read")
+        assert running.process.wait(EXITS_WITHIN_SECONDS) == 0
+        wait_until(lambda: not running._reader.is_alive(), "all output is read")
         assert running.text.count("Invalid HTTP request") <= 2
 
 
 @pytest.mark.long
-def test_dropped_lines_are_counted_in_the_log_and_as_a_metric(site: Deployment, key: str, channel: Any) -> None:
-    requests, a_time = 60_000, 30
-    head = f"GET /.well-known/jwks.json HTTP/1.1\r\nhost: {urlsplit(site.ivs.endpoint).netloc}\r\n\r\n".encode()
-    with unread(site) as running:
+def test_dropped_lines_are_counted_in_the_log_and_as_a_metric(deployment: Deployment, key: str, channel: Any) -> None:
+    requests, batch = 60_000, 30
+    head = f"GET /.well-known/jwks.json HTTP/1.1\r\nhost: {urlsplit(deployment.ivs.endpoint).netloc}\r\n\r\n".encode()
+    with unread(deployment) as running:
         with running.connect() as connection:
-            for _ in range(requests // a_time):
-                connection.sendall(head * a_time)
-                answered = b""
-                while answered.count(b"HTTP/1.1 200 ") < a_time or not answered.endswith(b"}"):
-                    answered += connection.recv(65536)
+            for _ in range(requests // batch):
+                connection.sendall(head * batch)
+                received = b""
+                while received.count(b"HTTP/1.1 200 ") < batch or not received.endswith(b"}"):
+                    received += connection.recv(65536)
         with Client(running.url, key) as caller:
             assert caller.request_token(channelArn=channel["arn"], viewerId="ada").status == 201
             metrics = caller.get("/metrics").body.decode()
@@ -164,15 +164,15 @@ def test_dropped_lines_are_counted_in_the_log_and_as_a_metric(site: Deployment, 
         assert counted
         assert float(counted[1]) > 1000
         running.read()
-        wait_until(lambda: "log lines dropped" in running.text, "the log reports what was dropped")
+        wait_until(lambda: "log lines dropped" in running.text, "the log reports the dropped lines")
         running.process.send_signal(SIGTERM)
-        assert running.process.wait(ENDS_WITHIN_SECONDS) == 0
-        wait_until(lambda: not running._reader.is_alive(), "everything is read")
+        assert running.process.wait(EXITS_WITHIN_SECONDS) == 0
+        wait_until(lambda: not running._reader.is_alive(), "all output is read")
         lines = [json.loads(line) for line in running.text.splitlines()]
         written = sum(line["event"] == "request" and line["path"] == "/.well-known/jwks.json" for line in lines)
         dropped = sum(line["lines"] for line in lines if line["event"] == "log lines dropped")
         assert dropped > 1000
-        assert requests <= written + dropped <= requests + 5  # and a few of the others
+        assert requests <= written + dropped <= requests + 5  # and a few other lines
 
 
 @pytest.mark.parametrize(
@@ -185,9 +185,9 @@ def test_dropped_lines_are_counted_in_the_log_and_as_a_metric(site: Deployment, 
     ],
 )
 def test_a_full_disk_or_a_closed_standard_error_does_not_stop_it(
-    site: Deployment, key: str, channel: Any, redirections: str, workers: str
+    deployment: Deployment, key: str, channel: Any, redirections: str, workers: str
 ) -> None:
-    with without_log(site, redirections, WORKERS=workers) as url, Client(url, key) as caller:
+    with without_log(deployment, redirections, WORKERS=workers) as url, Client(url, key) as caller:
         for _ in range(10):
             assert caller.request_token(channelArn=channel["arn"], viewerId="ada").status == 201
         if (redirections, workers) != ("<&- >&- 2>&-", "2"):  # workers inherit /dev/null in its place
@@ -219,18 +219,18 @@ def test_a_failed_start_is_not_blocked_by_an_unread_log(command: list[str], tmp_
 
 @pytest.mark.long
 def test_a_worker_that_cannot_start_logs_the_reason_without_a_traceback(ivs: LocalIvs, tmp_path: Path) -> None:
-    site = Deployment(ivs, tmp_path)
-    site.set_up()
-    with site.serve(WORKERS="2") as service:
-        site.store.write_bytes(b"no database " * 1000)
+    deployment = Deployment(ivs, tmp_path)
+    deployment.set_up()
+    with deployment.serve(WORKERS="2") as service:
+        deployment.store.write_bytes(b"no database " * 1000)
         os.kill(service.process.children()[0], SIGKILL)
         wait_until(lambda: '"worker cannot start"' in service.process.err, "the reason is logged", 20)
         assert "Traceback" not in service.process.err
 
 
-def test_a_request_target_is_never_in_the_log(site: Deployment) -> None:
+def test_a_request_target_is_never_in_the_log(deployment: Deployment) -> None:
     pasted = "viewer-4711-pasted"
-    with unread(site) as running:
+    with unread(deployment) as running:
         running.read()
         for target in ("http://[::1]:x/", "http://[", "//[::1/", "/\x00", "/%zz"):
             with running.connect() as connection:
@@ -241,8 +241,8 @@ def test_a_request_target_is_never_in_the_log(site: Deployment) -> None:
                     while connection.recv(65536):
                         pass
         running.process.send_signal(SIGTERM)
-        assert running.process.wait(ENDS_WITHIN_SECONDS) == 0
-        wait_until(lambda: not running._reader.is_alive(), "everything is read")
+        assert running.process.wait(EXITS_WITHIN_SECONDS) == 0
+        wait_until(lambda: not running._reader.is_alive(), "all output is read")
         assert "serving" in running.text
         assert pasted not in running.text
         assert "Traceback" not in running.text

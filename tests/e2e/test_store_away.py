@@ -1,7 +1,7 @@
 """A store outage under load: no effect until the lease ends, then errors with a reason, then recovery.
 
 Invariants
-- AWAY_SECONDS may be raised by hand, to a minute or an hour; the lease of the service follows.
+- OUTAGE_SECONDS may be raised by hand, to a minute or an hour; the lease of the service follows.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from tests.support.http_client import load
 from tests.support.postgres import PostgresServer
 from tests.support.processes import environment, started, wait_until
 
-AWAY_SECONDS = 1.0
-"""How long the store is away while nobody may notice."""
+OUTAGE_SECONDS = 1.0
+"""An outage of this length must have no effect."""
 
-LEASE_SECONDS = AWAY_SECONDS + 1.5
-"""Longer by a refresh and what it may take: the lease counts from the beginning of the last refresh that ended well."""
+LEASE_SECONDS = OUTAGE_SECONDS + 1.5
+"""Longer by a refresh interval and the duration of a refresh: the lease counts from the start of the last successful
+refresh."""
 
 BACK_WITHIN_SECONDS = 2.0
 STORE_TIMEOUT_SECONDS = 0.5
@@ -37,79 +38,79 @@ with open(sys.argv[1], "r+b") as file:
     print("locked", flush=True)
     time.sleep(3600)
 """
-"""Takes every lock of SQLite's WAL (wal.c: eight bytes from 120 on of the `-shm` file), as a process would that holds
-the store for itself and hangs: nobody reads, nobody writes."""
+"""Takes every lock of SQLite's WAL (wal.c: eight bytes from offset 120 of the `-shm` file), like a process that hangs
+with exclusive access to the store: no other process can read or write."""
 
 
-class Away(NamedTuple):
+class Interruptible(NamedTuple):
     """A deployment whose store can be made unavailable."""
 
-    site: Deployment
-    taken: Callable[[], AbstractContextManager[None]]
+    deployment: Deployment
+    outage: Callable[[], AbstractContextManager[None]]
 
 
 @pytest.fixture
-def on_sqlite(ivs: LocalIvs, tmp_path: Path) -> Away:
-    site = Deployment(ivs, tmp_path)
+def on_sqlite(ivs: LocalIvs, tmp_path: Path) -> Interruptible:
+    deployment = Deployment(ivs, tmp_path)
 
     @contextlib.contextmanager
-    def taken() -> Iterator[None]:
-        file = str(site.store.with_name(f"{site.store.name}-shm"))
+    def outage() -> Iterator[None]:
+        file = str(deployment.store.with_name(f"{deployment.store.name}-shm"))
         with started([sys.executable, "-c", LOCK, file], tmp_path, environment(tmp_path / "home"), "lock") as process:
-            process.wait_until(lambda: "locked" in process.out, "it locked the store")
+            process.wait_until(lambda: "locked" in process.out, "the store is locked")
             yield
             process.kill()
 
-    return Away(site, taken)
+    return Interruptible(deployment, outage)
 
 
 @pytest.fixture
-def on_postgresql(ivs: LocalIvs, postgres: PostgresServer, tmp_path: Path) -> Away:
+def on_postgresql(ivs: LocalIvs, postgres: PostgresServer, tmp_path: Path) -> Interruptible:
     @contextlib.contextmanager
-    def taken() -> Iterator[None]:
+    def outage() -> Iterator[None]:
         postgres.stop()
         try:
             yield
         finally:
             postgres.start()
 
-    return Away(Deployment(ivs, tmp_path, postgres.url(postgres.fresh())), taken)
+    return Interruptible(Deployment(ivs, tmp_path, postgres.url(postgres.fresh())), outage)
 
 
 @pytest.mark.parametrize("database", ["on_sqlite", "on_postgresql"])
 def test_no_token_request_fails_within_the_lease_and_service_recovers(
     request: pytest.FixtureRequest, database: str
 ) -> None:
-    site, taken = request.getfixturevalue(database)
-    key, arn = site.set_up(), site.new_channel()["arn"]
+    deployment, outage = request.getfixturevalue(database)
+    key, arn = deployment.set_up(), deployment.new_channel()["arn"]
     settings = {
         "SNAPSHOT_LEASE_SECONDS": str(LEASE_SECONDS),
         "STORE_TIMEOUT_SECONDS": str(STORE_TIMEOUT_SECONDS),
     }
-    with site.serve(**settings) as service, load(service.url, key, arn, pause_seconds=0.005) as asking:
-        wait_until(lambda: len(asking.asked) > 100, "asked for a while")
-        with taken():
-            taken_at = time.monotonic()
-            wait_until(lambda: asking.asked[-1].status != 201, "a refusal", LEASE_SECONDS + 1)
+    with deployment.serve(**settings) as service, load(service.url, key, arn, pause_seconds=0.005) as running:
+        wait_until(lambda: len(running.requests) > 100, "more than 100 requests were sent")
+        with outage():
+            outage_at = time.monotonic()
+            wait_until(lambda: running.requests[-1].status != 201, "a request fails", LEASE_SECONDS + 1)
             stale_at = time.monotonic()
             with service.client() as watcher:
-                wait_until(lambda: watcher.get("/readyz").status == 503, "unready", 2)
+                wait_until(lambda: watcher.get("/readyz").status == 503, "the service is not ready", 2)
                 assert watcher.get("/readyz").json["code"] == "snapshot_stale"
                 assert watcher.get("/livez").status == 200
-            wait_until(lambda: time.monotonic() > stale_at + 1, "refused for a while", 2)
+            wait_until(lambda: time.monotonic() > stale_at + 1, "requests fail for a second", 2)
         back_at = time.monotonic()
-        wait_until(lambda: asking.asked[-1].status == 201, "issues again", BACK_WITHIN_SECONDS)
+        wait_until(lambda: running.requests[-1].status == 201, "tokens are issued again", BACK_WITHIN_SECONDS)
         again_at = time.monotonic()
-        wait_until(lambda: time.monotonic() > again_at + 0.5, "served for a while", 10)
-    assert stale_at - taken_at > AWAY_SECONDS
-    assert asking.statuses(began_before=taken_at + AWAY_SECONDS) == {201}
-    assert asking.statuses(stale_at + 0.1, back_at - 0.1) == {503}
-    assert asking.statuses(began_after=again_at) == {201}
-    refused = [a for a in asking.asked if a.status != 201]
-    assert {(a.status, a.code) for a in refused} == {(503, "snapshot_stale")}
-    assert all(int(a.retry_after) >= 1 for a in refused)
+        wait_until(lambda: time.monotonic() > again_at + 0.5, "tokens are issued for half a second", 10)
+    assert stale_at - outage_at > OUTAGE_SECONDS
+    assert running.statuses(started_before=outage_at + OUTAGE_SECONDS) == {201}
+    assert running.statuses(stale_at + 0.1, back_at - 0.1) == {503}
+    assert running.statuses(started_after=again_at) == {201}
+    failed = [request for request in running.requests if request.status != 201]
+    assert {(request.status, request.code) for request in failed} == {(503, "snapshot_stale")}
+    assert all(int(request.retry_after) >= 1 for request in failed)
     assert "Traceback" not in service.process.err
-    if database == "on_sqlite":  # SQLite goes on waiting for a lock of its WAL, so no call fails
+    if database == "on_sqlite":  # SQLite keeps waiting for a lock of its WAL, so no call fails
         return
     lines = [json.loads(line) for line in service.process.err.splitlines()]
     first, *others = [line for line in lines if line.get("code") == "store_unavailable" and "task" in line]
@@ -117,4 +118,4 @@ def test_no_token_request_fails_within_the_lease_and_service_recovers(
     assert "(PostgreSQL: host " in first["error"]
     assert len(others) <= 2, "further causes, such as a time-out after a lost connection"
     [again] = [line for line in lines if line["event"] == "store available again"]
-    assert stale_at - taken_at - 1 < again["seconds"] < again_at - taken_at + 5
+    assert stale_at - outage_at - 1 < again["seconds"] < again_at - outage_at + 5

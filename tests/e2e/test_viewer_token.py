@@ -22,12 +22,12 @@ from tests.support.published_keys import signing_key_ids
 ERROR_CODE = "invalid_playback_auth_token"
 
 
-def assert_denied(response: Response, words: str, code: str = ERROR_CODE) -> None:
+def assert_denied(response: Response, message: str, code: str = ERROR_CODE) -> None:
     """IVS's own 403: an array with one object."""
     assert response.status == 403, response.body
     (found,) = response.json
     assert found.keys() == {"url", "error", "error_code", "type"}
-    assert (found["error"], found["error_code"], found["type"]) == (words, code, "error")
+    assert (found["error"], found["error_code"], found["type"]) == (message, code, "error")
     assert "token" not in found["url"]
 
 
@@ -37,27 +37,27 @@ def assert_allowed(response: Response) -> None:
 
 
 @pytest.fixture(scope="module")
-def boto(site: Deployment) -> Iterator[Any]:
-    client = site.ivs.client(site.access_key)
+def boto(deployment: Deployment) -> Iterator[Any]:
+    client = deployment.ivs.client(deployment.access_key)
     yield client
     client.close()
 
 
 def test_boto3_creates_tags_and_lists_a_private_channel_and_its_tokens_play(
-    boto: Any, site: Deployment, caller: Client
+    boto: Any, deployment: Deployment, caller: Client
 ) -> None:
     channel = boto.create_channel(name="opened", authorized=True, tags={"made": "by-boto3"})["channel"]
     boto.tag_resource(resourceArn=channel["arn"], tags={"season": "2"})
     assert boto.list_tags_for_resource(resourceArn=channel["arn"])["tags"] == {"made": "by-boto3", "season": "2"}
     listed = {c["arn"]: c for page in boto.get_paginator("list_channels").paginate() for c in page["channels"]}
     assert listed[channel["arn"]]["authorized"] is True
-    known = _signing_key(site)
+    active_key = _signing_key(deployment)
     pairs = {pair["arn"]: pair for pair in boto.list_playback_key_pairs()["keyPairs"]}
-    pair = pairs[known["placements"][0]["arn"]]
-    assert pair["tags"]["tokensvc:key"] == known["id"]
-    assert boto.get_playback_key_pair(arn=pair["arn"])["keyPair"]["fingerprint"] == known["fingerprint"]
+    pair = pairs[active_key["placements"][0]["arn"]]
+    assert pair["tags"]["tokensvc:key"] == active_key["id"]
+    assert boto.get_playback_key_pair(arn=pair["arn"])["keyPair"]["fingerprint"] == active_key["fingerprint"]
 
-    site.ivs.start_stream(channel["arn"])
+    deployment.ivs.start_stream(channel["arn"])
     response = caller.token(channelArn=channel["arn"], viewerId="ada")
     assert response["playbackUrl"] == f"{channel['playbackUrl']}?token={response['token']}"
     assert_allowed(fetch(response["playbackUrl"]))
@@ -67,7 +67,7 @@ def test_the_response_states_the_expiry_and_the_viewer(caller: Client, channel: 
     now = int(time.time())
     response = caller.token(channelArn=channel["arn"], viewerId="ada", ttlSeconds=600, strictOriginEnforcement=True)
     claims = jwt.decode(response["token"], options={"verify_signature": False})
-    assert claims["exp"] - now in range(590, 594), "IVS's ten minutes, less the allowance"
+    assert claims["exp"] - now in range(590, 594), "not ten minutes (the limit of IVS) less the allowance"
     assert claims["aws:viewer-session-version"] == response["viewerSessionVersion"]
     assert (response["viewerId"], response["requiresOriginHeader"]) == ("ada", True)
     expires_at = time.strptime(response["expiresAt"], "%Y-%m-%dT%H:%M:%SZ")
@@ -90,8 +90,8 @@ def test_a_missing_or_tampered_token_gets_the_403_of_ivs(caller: Client, channel
     assert_allowed(fetch(f"{url}?token={token}"))
 
 
-def test_a_token_plays_no_other_channel(caller: Client, site: Deployment, channel: Any) -> None:
-    other = site.new_channel(name="other")
+def test_a_token_plays_no_other_channel(caller: Client, deployment: Deployment, channel: Any) -> None:
+    other = deployment.new_channel(name="other")
     token = caller.token(channelArn=channel["arn"], viewerId="ada")["token"]
     assert_denied(fetch(f"{other['playbackUrl']}?token={token}"), "token is not for this channel")
 
@@ -128,33 +128,35 @@ def test_pyjwt_verifies_with_the_published_keys(service: Service, caller: Client
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed: make system-packages")
-def test_openssl_verifies_the_raw_signature(caller: Client, site: Deployment, channel: Any, tmp_path: Path) -> None:
+def test_openssl_verifies_the_raw_signature(
+    caller: Client, deployment: Deployment, channel: Any, tmp_path: Path
+) -> None:
     token = caller.token(channelArn=channel["arn"], viewerId="ada")["token"]
     signed, _, signature = token.rpartition(".")
     raw = base64.urlsafe_b64decode(signature)
     assert len(raw) == 96
     der = encode_dss_signature(int.from_bytes(raw[:48], "big"), int.from_bytes(raw[48:], "big"))
-    (tmp_path / "public.pem").write_text(site.run("keys", "public", _signing_key(site)["id"]).out)
+    (tmp_path / "public.pem").write_text(deployment.run("keys", "public", _signing_key(deployment)["id"]).out)
     (tmp_path / "signature").write_bytes(der)
     verify = ["openssl", "dgst", "-sha384", "-verify", "public.pem", "-signature", "signature"]
-    assert run(verify, tmp_path, site.environ, stdin=signed).out == "Verified OK\n"
-    assert "failure" in run(verify, tmp_path, site.environ, stdin=signed + "x", code=1).out
+    assert run(verify, tmp_path, deployment.environ, stdin=signed).out == "Verified OK\n"
+    assert "failure" in run(verify, tmp_path, deployment.environ, stdin=signed + "x", code=1).out
 
 
 def test_rotation_deletion_and_expiry_take_effect(tmp_path: Path) -> None:
     """On a separate IVS, because keys change and its clock is advanced."""
     with local_ivs(tmp_path) as ivs:
-        site = Deployment(ivs, tmp_path)
-        key, channel, boto = site.set_up(), site.new_channel(), ivs.client(site.access_key)
-        with site.serve() as service, service.client(key) as caller:
+        deployment = Deployment(ivs, tmp_path)
+        key, channel, boto = deployment.set_up(), deployment.new_channel(), ivs.client(deployment.access_key)
+        with deployment.serve() as service, service.client(key) as caller:
             old = caller.token(channelArn=channel["arn"], viewerId="ada")["playbackUrl"]
-            first = site.run("keys", "list", "--json").json["keys"][0]["placements"][0]["arn"]
-            site.run("keys", "rotate")
-            accepted = wait_until(lambda: _published(caller, 2), "the worker heard of the rotation", 2)
+            first = deployment.run("keys", "list", "--json").json["keys"][0]["placements"][0]["arn"]
+            deployment.run("keys", "rotate")
+            published = wait_until(lambda: _published(caller, 2), "the worker publishes both keys", 2)
             (second,) = {pair["arn"] for pair in boto.list_playback_key_pairs()["keyPairs"]} - {first}
-            ask = {"channelArn": channel["arn"], "viewerId": "ada"}
-            # the worker may hear of the import and of the activation one after the other
-            new = wait_until(lambda: _url_signed_by_new_key(caller, ask, old, accepted), "the new key signs", 2)
+            fields = {"channelArn": channel["arn"], "viewerId": "ada"}
+            # the worker may read the import and the activation in separate refreshes
+            new = wait_until(lambda: _url_signed_by_new_key(caller, fields, old, published), "the new key signs", 2)
             assert_allowed(fetch(old))
             assert_allowed(fetch(new))
 
@@ -171,9 +173,9 @@ def test_rotation_deletion_and_expiry_take_effect(tmp_path: Path) -> None:
         boto.close()
 
 
-def _signing_key(site: Deployment) -> Any:
+def _signing_key(deployment: Deployment) -> Any:
     """The active key, as `keys list` shows it: another test of this run may have rotated it."""
-    keys = site.run("keys", "list", "--json").json["keys"]
+    keys = deployment.run("keys", "list", "--json").json["keys"]
     (active,) = (key for key in keys if key["placements"][0]["state"] == "active")
     return active
 
@@ -183,9 +185,9 @@ def _published(caller: Client, count: int) -> list[Any]:
     return keys if len(keys) == count else []
 
 
-def _url_signed_by_new_key(caller: Client, request_token: dict[str, Any], old: str, keys: list[Any]) -> str:
+def _url_signed_by_new_key(caller: Client, fields: dict[str, Any], old: str, keys: list[Any]) -> str:
     """A fresh playback URL whose token was signed by a new key; "" while there is none."""
-    fresh: str = caller.token(**request_token)["playbackUrl"]
+    fresh: str = caller.token(**fields)["playbackUrl"]
     return fresh if _signer(fresh, keys) != _signer(old, keys) else ""
 
 

@@ -201,7 +201,7 @@ def test_it_does_not_sign_there_and_the_others_are_unaffected(
     east, west = region_keys(deployment, worker), region_keys(deployment, worker, WEST)
     assert east.active is None
     assert key.id not in east.verification_keys
-    assert key.id in east.problems
+    assert key.id in east.problem
     assert west.active is not None
     [warning] = worker.refresh.current.damage
     assert warning == f"key {key.id} cannot be read: in {EAST} state is not a state of a key"
@@ -219,7 +219,7 @@ def test_a_retiring_key_signs_in_its_place_while_that_is_safe(
     found = region_keys(deployment, worker)
     assert found.active is not None
     assert found.active.key_id == former.id
-    assert latter in found.problems
+    assert latter in found.problem
 
 
 def test_a_damaged_standby_is_a_warning_and_does_not_affect_its_region(migrated: Path, clock: ManualClock) -> None:
@@ -231,5 +231,5 @@ def test_a_damaged_standby_is_a_warning_and_does_not_affect_its_region(migrated:
     worker = CountingWorker(deployment, clock)
     found = region_keys(deployment, worker)
     assert found.active is not None
-    assert found.problems == ""
+    assert found.problem == ""
     assert len(worker.refresh.current.damage) == 1

@@ -32,7 +32,7 @@ READS = frozenset({"list", "read", "load", "open_entries", "history", "get", "ne
     "ListPlaybackKeyPairs",
     "GetPlaybackKeyPair",
 }
-"""Questions that have no effect."""
+"""Calls without effects."""
 EAST, WEST = "us-east-1", "us-west-2"
 
 
@@ -48,7 +48,7 @@ class InMemoryDeployment:
         ivs: SimulatedIvs | None = None,
         clock: ManualClock | None = None,
     ) -> None:
-        """`vault` is the directory of private keys; None: they are in the store."""
+        """`vault` is the directory of private keys; None: the vault is the store."""
         self.store = store_in_memory(migrated)
         self.policy = policy
         self.store.deployment.set_rotation(
@@ -65,11 +65,11 @@ class InMemoryDeployment:
         self.leases = ManualLeases(self.clock)
         self.is_leader = True
         self.damaged: frozenset[str] = frozenset()
-        """Keys whose private half is damaged."""
+        """Keys whose private key is damaged."""
         self.lost_arns: frozenset[str] = frozenset()
-        """Pairs that IVS does not hold although the store says so, and not by our doing."""
+        """Key pairs that the store has as imported and that others deleted in IVS."""
         self.absences, self.private_keys = AbsenceTracker(), PrivateKeyChecks()
-        """What one process that goes on remembers; its worlds share it."""
+        """State of one continuing process, shared by its contexts."""
         self._numbers = itertools.count(1)
         self._key_numbers = itertools.count()
 
@@ -96,19 +96,19 @@ class InMemoryDeployment:
         )
 
     def twin(self, saved: Path) -> InMemoryDeployment:
-        """The same deployment at the same moment, apart from this one, from its store in a file (`stores.save`). Its
-        vault must lie in the store."""
+        """An independent copy of this deployment at the same time, from its store in a file (`stores.save`). Its
+        vault must be the store."""
         twin = InMemoryDeployment(saved, None, self.policy, clock=ManualClock(self.clock.wall))
         twin.ivs, twin.lost_arns, twin.damaged = self.ivs.twin(), self.lost_arns, self.damaged
         twin._numbers, twin._key_numbers = copy.copy(self._numbers), copy.copy(self._key_numbers)
         return twin
 
     def new_key(self) -> PrivateKey:
-        """A fresh key. Each is made once for all stages: making one takes longer than everything else here."""
+        """A new key, shared with other deployments: generating one takes longer than everything else here."""
         number = next(self._key_numbers)
-        while number >= len(_MADE):
-            _MADE.append(generate())
-        return _MADE[number]
+        while number >= len(_GENERATED_KEYS):
+            _GENERATED_KEYS.append(generate())
+        return _GENERATED_KEYS[number]
 
     def reconcile(self, *regions: str) -> list[RegionResult]:
         return reconcile(self.context(), regions or (EAST,))
@@ -118,7 +118,9 @@ class InMemoryDeployment:
 
     def delete_in_ivs(self, key_id: str) -> None:
         """Delete a key's pairs in IVS, as after a restore of the store."""
-        arns = {there.arn for record in self.store.keys.list() if record.id == key_id for there in record.placements}
+        arns = {
+            placement.arn for record in self.store.keys.list() if record.id == key_id for placement in record.placements
+        }
         self.lost_arns |= arns
         for arn in arns:
             del self.ivs.pairs[arn]
@@ -138,8 +140,8 @@ class InMemoryDeployment:
     def rotate(self, *regions: str) -> str:
         """Rotate; return the new active key of the first region."""
         regions = regions or (EAST,)
-        wish = commands.rotate(self.context(), regions, "a test")
-        return str(commands.replacement_keys(self.store.keys.list(), wish)[regions[0]])
+        request = commands.rotate(self.context(), regions, "a test")
+        return str(commands.replacement_keys(self.store.keys.list(), request)[regions[0]])
 
     def drain(self) -> None:
         """Advance the clock until every retiring key has drained."""
@@ -148,10 +150,10 @@ class InMemoryDeployment:
     def placements(self, region: str, *states: KeyState) -> list[tuple[KeyRecord, KeyPlacement]]:
         """The placements of our keys in a region that are in one of these states."""
         return [
-            (record, there)
+            (record, placement)
             for record in self.store.keys.list()
-            for there in record.placements
-            if there.account_region.region == region and there.state in states
+            for placement in record.placements
+            if placement.account_region.region == region and placement.state in states
         ]
 
     def active(self, region: str = EAST) -> str:
@@ -162,44 +164,44 @@ class InMemoryDeployment:
     def check_always(self) -> None:
         """Check what must hold at any time, also between a crash and the next run."""
         deployment_id = self.store.deployment.read().id
-        kept = self.vault.key_ids()
+        stored = self.vault.key_ids()
         for pair in self.ivs.tagged(DEPLOYMENT_TAG, deployment_id):
-            assert pair["tags"][KEY_TAG] in kept, "IVS holds a key whose private half is lost"
+            assert pair["tags"][KEY_TAG] in stored, "IVS holds a key whose private key is lost"
         for region in (EAST, WEST):
             active = self.placements(region, KeyState.ACTIVE)
-            assert len(active) <= 1, "two keys sign"
-            for record, there in self._still_needed(region):
-                assert there.arn in self.ivs.pairs or there.arn in self.lost_arns, (
-                    "a key that IVS does not hold may have signed tokens that still live"
+            assert len(active) <= 1, "two keys are active"
+            for record, placement in self._still_needed(region):
+                assert placement.arn in self.ivs.pairs or placement.arn in self.lost_arns, (
+                    "IVS does not hold a key whose tokens may be valid"
                 )
                 if record.id not in self.damaged:
                     assert public_der(self.vault.load(record.id).public_key()) == record.public_der
-            for _, there in active:
-                assert there.activated_at is not None
-                assert (there.activated_at - there.imported_at).total_seconds() >= self.policy.propagation_seconds, (
-                    "used too early"
-                )
+            for _, placement in active:
+                assert placement.activated_at is not None
+                assert (
+                    placement.activated_at - placement.imported_at
+                ).total_seconds() >= self.policy.propagation_seconds, "activated before the propagation delay ended"
 
     def check_settled(self, *regions: str) -> None:
-        """Check what must hold after a complete run: one active key, and nothing left over anywhere."""
+        """Check what must hold after a complete run: one active key, and no leftovers."""
         self.check_always()
         for region in regions:
             assert len(self.placements(region, KeyState.ACTIVE)) == 1
-        held = {t.arn: r.id for r in self.store.keys.list() for t in r.placements if t.is_imported}
+        imported = {p.arn: r.id for r in self.store.keys.list() for p in r.placements if p.is_imported}
         deployment_id = self.store.deployment.read().id
-        ours = {p["arn"]: p["tags"][KEY_TAG] for p in self.ivs.tagged(DEPLOYMENT_TAG, deployment_id)}
-        assert held == ours, "the store and IVS agree: no orphan, none missing"
-        assert self.vault.key_ids() == set(held.values()), "the vault holds what may sign, and nothing that is over"
-        assert all(r.placements for r in self.store.keys.list()), "no record of a key that never was"
+        ours = {pair["arn"]: pair["tags"][KEY_TAG] for pair in self.ivs.tagged(DEPLOYMENT_TAG, deployment_id)}
+        assert imported == ours, "store and IVS disagree: orphaned or missing pairs"
+        assert self.vault.key_ids() == set(imported.values()), "the vault does not hold exactly the imported keys"
+        assert all(r.placements for r in self.store.keys.list()), "a record has no placement"
 
     def _still_needed(self, region: str) -> list[tuple[KeyRecord, KeyPlacement]]:
         """Our keys in a region that are active, or whose tokens may still start playback."""
         draining = [
-            (record, there)
-            for record, there in self.placements(region, KeyState.RETIRING)
-            if there.retiring_at is not None
-            and (self.clock.at() - there.retiring_at).total_seconds()
-            < self.policy.drain_seconds(there.longest_ttl_seconds)
+            (record, placement)
+            for record, placement in self.placements(region, KeyState.RETIRING)
+            if placement.retiring_at is not None
+            and (self.clock.at() - placement.retiring_at).total_seconds()
+            < self.policy.drain_seconds(placement.longest_ttl_seconds)
         ]
         return self.placements(region, KeyState.ACTIVE) + draining
 
@@ -208,4 +210,4 @@ class InMemoryDeployment:
         self.clock.advance(seconds)
 
 
-_MADE: list[PrivateKey] = []
+_GENERATED_KEYS: list[PrivateKey] = []

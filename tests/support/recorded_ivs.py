@@ -59,7 +59,7 @@ class RecordedIvs:
         with self._resources.begin(write=False) as transaction:
             return revoked_version(transaction, channel, viewer)
 
-    def told(self) -> Counter[str]:
+    def delivered(self) -> Counter[str]:
         """How often each viewer was received and accepted."""
         return Counter(viewer for call in list(self.calls) if call.status == 200 for viewer in call.viewers)
 

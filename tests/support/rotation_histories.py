@@ -52,8 +52,8 @@ class Signing(NamedTuple):
     """A worker's signing key in a region."""
 
     key_id: str
-    life_seconds: int
-    until: float
+    ttl_seconds: int
+    not_after: float
 
 
 class PartlyUndecryptableVault:
@@ -71,10 +71,10 @@ class PartlyUndecryptableVault:
 class Workers:
     """All workers with the same vault: one in sync, and stale ones for up to max_staleness."""
 
-    def __init__(self, stage: InMemoryDeployment, vault: Any) -> None:
-        store = stage.store
-        self._clock = stage.clock
-        self._reach = stage.policy.max_staleness_seconds
+    def __init__(self, deployment: InMemoryDeployment, vault: Any) -> None:
+        store = deployment.store
+        self._clock = deployment.clock
+        self._max_staleness_seconds = deployment.policy.max_staleness_seconds
         self._refresh = Refresh(
             versions=store.versions,
             deployment=store.deployment,
@@ -86,7 +86,7 @@ class Workers:
             subjects=ViewerIdResolver(store.deployment, lambda: CIPHER),
             signer=OpenSslSigner(),
             clock=self._clock,
-            max_staleness_seconds=self._reach,
+            max_staleness_seconds=self._max_staleness_seconds,
         )
         self.current: dict[str, Signing] = {}
         self.stale: list[tuple[dict[str, Signing], float]] = []
@@ -96,7 +96,7 @@ class Workers:
         self._refresh.run_once()
         signing = _signing(self._refresh.current)
         if signing != self.current:
-            self.stale.append((self.current, self._clock.now() + self._reach))
+            self.stale.append((self.current, self._clock.now() + self._max_staleness_seconds))
             self.current = signing
         self.stale = [(signing, last) for signing, last in self.stale if last >= self._clock.now()]
 
@@ -109,9 +109,9 @@ class History(InMemoryDeployment):
     """A deployment whose every effect is checked."""
 
     def __init__(self, migrated: Path) -> None:
-        self.watched = WatchedIvs()
-        super().__init__(migrated, None, POLICY, ivs=self.watched)
-        self.watched.on_delete = self._check_deletable
+        self._watched_ivs = WatchedIvs()
+        super().__init__(migrated, None, POLICY, ivs=self._watched_ivs)
+        self._watched_ivs.on_delete = self._check_deletable
         self.groups = [Workers(self, self.vault), Workers(self, PartlyUndecryptableVault(self.vault))]
         self.token_ends: dict[tuple[str, str], float] = {}
         """By key and region, when the last token that may have been signed there expires."""
@@ -130,7 +130,9 @@ class History(InMemoryDeployment):
         self._seen: StoreVersions | None = None
         self.refresh()
 
-    def crash_point(self, at: int | None = None, *, after: bool = False, callback: Callable[[], None] = crash) -> CrashPoint:
+    def crash_point(
+        self, at: int | None = None, *, after: bool = False, callback: Callable[[], None] = crash
+    ) -> CrashPoint:
         """As `CrashPoint`; workers refresh after each effect."""
         return CrashPoint(at, after=after, callback=callback, after_each=self.refresh)
 
@@ -147,18 +149,18 @@ class History(InMemoryDeployment):
     def sign(self) -> None:
         """Assume that all workers have signed since the last call, with the longest lifetime."""
         since, self._signed_until = self._signed_until, self.clock.now()
-        held = {(pair["tags"][KEY_TAG], region_of(pair["arn"])) for pair in self.ours()}
+        held_keys = {(pair["tags"][KEY_TAG], region_of(pair["arn"])) for pair in self.ours()}
         for group in self.groups:
             for signing, last in group.all():
                 for region, key in signing.items():
-                    at = min(self.clock.now(), last, key.until)
-                    where = (key.key_id, region)
+                    at = min(self.clock.now(), last, key.not_after)
+                    signer = (key.key_id, region)
                     if at < since:
                         continue
-                    assert where in held | self.manually_deleted or key.key_id in self.compromised, (
-                        f"{where} signs and is not held"
+                    assert signer in held_keys | self.manually_deleted or key.key_id in self.compromised, (
+                        f"{signer} signs but IVS does not hold it"
                     )
-                    self.token_ends[where] = max(self.token_ends.get(where, 0.0), at + key.life_seconds)
+                    self.token_ends[signer] = max(self.token_ends.get(signer, 0.0), at + key.ttl_seconds)
 
     def ours(self) -> list[dict[str, Any]]:
         """Our key pairs in IVS."""
@@ -182,13 +184,13 @@ class History(InMemoryDeployment):
     def restore(self) -> None:
         """Restore the backup. Key pairs that the store has and IVS does not count as deleted manually. Tokens of the
         lost period are not protected: the store cannot know which keys signed them. For workers that have not refreshed
-        since, see `_is_promised`."""
+        since, see `_is_protected`."""
         restore(self.store, self._backup)
         known, held = {record.id for record in self.store.keys.list()}, {pair["arn"] for pair in self.ours()}
         self.orphaned = {pair["arn"] for pair in self.ours() if pair["tags"][KEY_TAG] not in known}
         self.unrecorded = {pair["arn"] for pair in self.ours()} - self._recorded()
-        every = {key.key_id for group in self.groups for signing, _ in group.all() for key in signing.values()}
-        self.manually_deleted |= {(key_id, region) for key_id in every | known for region in REGIONS} - {
+        signing_ids = {key.key_id for group in self.groups for signing, _ in group.all() for key in signing.values()}
+        self.manually_deleted |= {(key_id, region) for key_id in signing_ids | known for region in REGIONS} - {
             (pair["tags"][KEY_TAG], region_of(pair["arn"])) for pair in self.ours() if pair["arn"] in held
         }
         self.token_ends.clear()
@@ -196,7 +198,7 @@ class History(InMemoryDeployment):
         for group in self.groups:
             group.stale.clear()
             group.current = {
-                region: key._replace(life_seconds=min(key.life_seconds, ceiling))
+                region: key._replace(ttl_seconds=min(key.ttl_seconds, ceiling))
                 for region, key in group.current.items()
                 if self._is_protected(key.key_id, region)
             }
@@ -210,51 +212,67 @@ class History(InMemoryDeployment):
         then, is in test_restored.py.) Where the store has no such key, IVS shows it; and lifetimes longer than the
         restored store allows do not count.
         """
-        places = [there for record in self.store.keys.list() if record.id == key_id for there in record.placements]
-        return all(there.state is KeyState.ACTIVE for there in places if there.account_region.region == region)
+        placements = [
+            placement for record in self.store.keys.list() if record.id == key_id for placement in record.placements
+        ]
+        return all(
+            placement.state is KeyState.ACTIVE for placement in placements if placement.account_region.region == region
+        )
 
-    def left_for_operators(self, wanted: tuple[str, ...]) -> set[str]:
+    def left_for_operators(self, configured: tuple[str, ...]) -> set[str]:
         """Key pairs that no reconciler deletes: those of keys that are not in the store, and those that a restore
         removed from it in a region that is no longer configured, which the reconciler does not check."""
-        unseen = {arn for arn in self.unrecorded - self._recorded() if region_of(arn) not in wanted}
+        unseen = {arn for arn in self.unrecorded - self._recorded() if region_of(arn) not in configured}
         return (self.orphaned | unseen) & self.ivs.pairs.keys()
 
     def _recorded(self) -> set[str]:
-        return {there.arn for record in self.store.keys.list() for there in record.all_placements}
+        return {placement.arn for record in self.store.keys.list() for placement in record.all_placements}
 
     def check_no_orphan(self, region: str) -> None:
         """Check that every key pair with our tag is in the store."""
-        known = {there.arn for record in self.store.keys.list() for there in record.placements if there.is_imported}
-        stray = {pair["arn"]: pair["tags"] for pair in self.ours() if region_of(pair["arn"]) == region}
-        assert stray.keys() <= known | self.orphaned, stray
+        known = {
+            placement.arn
+            for record in self.store.keys.list()
+            for placement in record.placements
+            if placement.is_imported
+        }
+        tagged = {pair["arn"]: pair["tags"] for pair in self.ours() if region_of(pair["arn"]) == region}
+        assert tagged.keys() <= known | self.orphaned, tagged
 
-    def check_end(self, wanted: tuple[str, ...], *, standby: bool) -> None:
+    def check_end(self, configured: tuple[str, ...], *, standby: bool) -> None:
         """Check what must hold once nothing blocks rotation any more and enough time has passed."""
-        pairs = [there for record in self.store.keys.list() for there in record.placements if there.is_imported]
+        pairs = [
+            placement for record in self.store.keys.list() for placement in record.placements if placement.is_imported
+        ]
         pairs = [
             p
             for p in pairs
-            if p.account_region.region in wanted or (p.key_id, p.account_region.region) not in self.manually_deleted
+            if p.account_region.region in configured or (p.key_id, p.account_region.region) not in self.manually_deleted
         ]
-        assert {there.arn for there in pairs} == {pair["arn"] for pair in self.ours()}, "store and IVS agree"
+        assert {placement.arn for placement in pairs} == {pair["arn"] for pair in self.ours()}, "store and IVS disagree"
         assert not self.store.journal.open_entries(), self.store.journal.open_entries()
         assert not [p for p in pairs if p.state is KeyState.COMPROMISED or p.deleting_at is not None]
-        for region in wanted:
-            held = [there for there in pairs if there.account_region.region == region]
-            [active] = [there for there in held if there.state is KeyState.ACTIVE]
-            assert self.groups[0].current[region].key_id == active.key_id, "and a worker signs with it"
-            ready = any(there.state is KeyState.PREPARED for there in held)
+        for region in configured:
+            held = [placement for placement in pairs if placement.account_region.region == region]
+            [active] = [placement for placement in held if placement.state is KeyState.ACTIVE]
+            assert self.groups[0].current[region].key_id == active.key_id, "a worker in sync signs with another key"
+            ready = any(placement.state is KeyState.PREPARED for placement in held)
             full = sum(region_of(arn) == region for arn in self.ivs.pairs) == 3
             assert ready or full or not standby
 
     def _check_store(self) -> None:
-        kept, records = self.vault.key_ids(), self.store.keys.list()
+        vault_keys, records = self.vault.key_ids(), self.store.keys.list()
         self.compromised = {record.id for record in records if record.compromised_at is not None}
         for region in REGIONS:
-            here = [there for record in records for there in record.placements if there.account_region.region == region]
-            active = [there.key_id for there in here if there.state is KeyState.ACTIVE]
+            here = [
+                placement
+                for record in records
+                for placement in record.placements
+                if placement.account_region.region == region
+            ]
+            active = [placement.key_id for placement in here if placement.state is KeyState.ACTIVE]
             assert len(active) <= 1
-            assert kept.issuperset(active), "the private key of an active key is lost"
+            assert vault_keys.issuperset(active), "the private key of an active key is lost"
         for group in self.groups:
             assert not self.compromised & {key.key_id for key in group.current.values()}, (
                 "a worker in sync continues to sign"
@@ -264,10 +282,10 @@ class History(InMemoryDeployment):
     def _check_deletable(self, pair: dict[str, Any]) -> None:
         assert pair["tags"].get(DEPLOYMENT_TAG) == self.deployment_id, "a foreign key pair is deleted"
         self.sign()
-        where = (pair["tags"][KEY_TAG], region_of(pair["arn"]))
-        if where[0] not in self.compromised and where not in self.manually_deleted:
-            lives = self.token_ends.get(where, 0.0) - self.clock.now()
-            assert lives <= 0, f"{where} is deleted {lives} seconds before its last token expires"
+        deleted = (pair["tags"][KEY_TAG], region_of(pair["arn"]))
+        if deleted[0] not in self.compromised and deleted not in self.manually_deleted:
+            remaining = self.token_ends.get(deleted, 0.0) - self.clock.now()
+            assert remaining <= 0, f"{deleted} is deleted {remaining} seconds before its last token expires"
 
     def _sleep(self, seconds: float) -> None:
         self.pass_time(seconds)
@@ -279,7 +297,9 @@ def region_of(arn: str) -> str:
 
 def _signing(snapshot: Snapshot) -> dict[str, Signing]:
     return {
-        place.region: Signing(key.key_id, min(snapshot.max_ttl_seconds, key.longest_ttl_seconds), key.not_after)
-        for place, slot in snapshot.keyring.region_keys.items()
-        if (key := slot.active) is not None
+        account_region.region: Signing(
+            key.key_id, min(snapshot.max_ttl_seconds, key.longest_ttl_seconds), key.not_after
+        )
+        for account_region, region_keys in snapshot.keyring.region_keys.items()
+        if (key := region_keys.active) is not None
     }

@@ -149,7 +149,7 @@ class Refresh:
             snapshot = snapshot._replace(max_ttl_seconds=deployment.max_ttl_seconds, subject_key=subject_key)
             self._damage["deployment"] = tuple(description for description in (deployment.damage, lost) if description)
         region_keys = snapshot.keyring.region_keys.values()
-        has_problems = self._damage.get("keys") or any(entry.problems for entry in region_keys)
+        has_problems = self._damage.get("keys") or any(entry.problem for entry in region_keys)
         if versions.keys != self.loaded_versions.keys or has_problems:
             records = self.keys.list()
             snapshot = snapshot._replace(keyring=self._load_keyring(records))
@@ -225,9 +225,9 @@ class Refresh:
             if key := self._signing_key(record, placement, undecryptable):
                 until = datetime.fromtimestamp(key.not_after, UTC).isoformat(timespec="seconds")
                 return RegionKeys(
-                    key, verification_keys, problems=f"{problem_text}; the retiring key {record.id} signs until {until}"
+                    key, verification_keys, problem=f"{problem_text}; the retiring key {record.id} signs until {until}"
                 )
-        return RegionKeys(None, verification_keys, problems=problem_text)
+        return RegionKeys(None, verification_keys, problem=problem_text)
 
     def _usable_retiring_keys(self, keys: list[tuple[KeyRecord, KeyPlacement]]) -> list[tuple[KeyRecord, KeyPlacement]]:
         """The retiring keys that may still sign, newest first."""

@@ -37,7 +37,7 @@ class RegionKeys(NamedTuple):
     """The key that this worker signs with: the active one, or a retiring one while the active one cannot be used."""
     verification_keys: Mapping[str, PublicKey]
     """By key id, the public keys that IVS holds there: active, prepared and retiring."""
-    problems: str = ""
+    problem: str = ""
     """Why this worker cannot sign with the active key; "" when it can."""
 
 
@@ -61,7 +61,7 @@ class Keyring(NamedTuple):
         if keys is None:
             raise NoSigningKey("this service has no key yet", remedy=Remedy(Action.GENERATE_KEY))
         subject = {"account": account_region.account, "region": account_region.region}
-        raise NoSigningKey(keys.problems or f"no key is active in {where}", subject=subject)
+        raise NoSigningKey(keys.problem or f"no key is active in {where}", subject=subject)
 
 
 EMPTY_KEYRING = Keyring({})

@@ -1,7 +1,7 @@
-// Command ecdsa signs playback tokens with nothing but Go's standard library, as one writes it without a JWT package.
+// Command ecdsa signs playback tokens with Go's standard library only, without a JWT package.
 //
-// A line "NAME SECONDS" comes in; a line of JSON says how many tokens were made, in how many seconds, with how much CPU
-// time, and shows the last of them. The key is parsed once. The name is the caller's affair.
+// For each input line "NAME SECONDS" it prints a line of JSON: the number of tokens, the seconds and the CPU time that
+// they took, and the last token. The key is parsed once. The name is ignored.
 package main
 
 import (
@@ -23,7 +23,7 @@ import (
 const (
 	ttlSeconds      = 300
 	coordinateBytes = 48
-	callsAtOnce     = 16
+	batchSize       = 16
 )
 
 type claims struct {
@@ -33,7 +33,7 @@ type claims struct {
 	Exp        int64  `json:"exp"`
 }
 
-type turn struct {
+type measurement struct {
 	Calls      int     `json:"calls"`
 	Seconds    float64 `json:"seconds"`
 	CPUSeconds float64 `json:"cpu_seconds"`
@@ -54,7 +54,7 @@ func run(channelARN, viewerID string) error {
 	if err != nil {
 		return err
 	}
-	answers := json.NewEncoder(os.Stdout)
+	responses := json.NewEncoder(os.Stdout)
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
 		var name string
@@ -62,36 +62,36 @@ func run(channelARN, viewerID string) error {
 		if _, err := fmt.Sscan(lines.Text(), &name, &seconds); err != nil {
 			return err
 		}
-		taken, err := measure(key, channelARN, viewerID, seconds)
+		result, err := measure(key, channelARN, viewerID, seconds)
 		if err != nil {
 			return err
 		}
-		if err := answers.Encode(taken); err != nil {
+		if err := responses.Encode(result); err != nil {
 			return err
 		}
 	}
 	return lines.Err()
 }
 
-func measure(key *ecdsa.PrivateKey, channelARN, viewerID string, seconds float64) (turn, error) {
-	var taken turn
+func measure(key *ecdsa.PrivateKey, channelARN, viewerID string, seconds float64) (measurement, error) {
+	var result measurement
 	usedBefore, err := cpuSeconds()
 	if err != nil {
-		return taken, err
+		return result, err
 	}
-	began := time.Now()
-	for taken.Calls == 0 || time.Since(began).Seconds() < seconds {
-		for call := 0; call < callsAtOnce; call++ {
+	started := time.Now()
+	for taken.Calls == 0 || time.Since(started).Seconds() < seconds {
+		for call := 0; call < batchSize; call++ {
 			if taken.Token, err = sign(key, channelARN, viewerID); err != nil {
-				return taken, err
+				return result, err
 			}
 		}
-		taken.Calls += callsAtOnce
+		taken.Calls += batchSize
 	}
-	taken.Seconds = time.Since(began).Seconds()
+	taken.Seconds = time.Since(started).Seconds()
 	used, err := cpuSeconds()
 	taken.CPUSeconds = used - usedBefore
-	return taken, err
+	return result, err
 }
 
 func sign(key *ecdsa.PrivateKey, channelARN, viewerID string) (string, error) {
@@ -119,7 +119,7 @@ func readKey(path string) (*ecdsa.PrivateKey, error) {
 	}
 	block, _ := pem.Decode(text)
 	if block == nil {
-		return nil, errors.New("the key file holds no PEM")
+		return nil, errors.New("the key file does not contain PEM")
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
@@ -127,7 +127,7 @@ func readKey(path string) (*ecdsa.PrivateKey, error) {
 	}
 	key, isEC := parsed.(*ecdsa.PrivateKey)
 	if !isEC {
-		return nil, errors.New("the key file holds no elliptic curve key")
+		return nil, errors.New("the key file does not contain an elliptic curve key")
 	}
 	return key, nil
 }

@@ -1,7 +1,7 @@
-// The three libraries that Node users sign tokens with, each as its documentation teaches it.
+// Three Node libraries that sign tokens, each used as its documentation describes.
 //
-// Rules of the file
-// - Each entry takes the key's PEM text, parses it once, and gives a function from claims to a token or its promise.
+// Invariants
+// - Each entry takes the key as PEM text, parses it once, and returns a function from claims to a token or its promise.
 // - No library adds claims of its own: all sign the same ones.
 
 import { createPrivateKey } from 'node:crypto'
@@ -14,19 +14,19 @@ const ALGORITHM = 'ES384'
 const TTL_SECONDS = 300
 
 export const libraries = {
-  // WebCrypto underneath: it signs in Node's thread pool and promises the token.
+  // Uses WebCrypto: it signs in Node's thread pool and returns a promise of the token.
   jose: async (pem) => {
     const key = await importPKCS8(pem, ALGORITHM)
     const header = { alg: ALGORITHM, typ: 'JWT' }
     return (claims) => new SignJWT(claims).setProtectedHeader(header).sign(key)
   },
-  // With a key object; given the text, it would parse the key anew for each token.
+  // With a key object; given PEM text, it would parse the key for every token.
   jsonwebtoken: (pem) => {
     const key = createPrivateKey(pem)
     const options = { algorithm: ALGORITHM, noTimestamp: true }
     return (claims) => jsonwebtoken.sign(claims, key, options)
   },
-  // Parses the key when the signer is made.
+  // Parses the key when the signer is created.
   'fast-jwt': (pem) => createSigner({ algorithm: ALGORITHM, key: pem, noTimestamp: true }),
 }
 
@@ -35,7 +35,7 @@ export function privateKeyPem() {
   return readFileSync(process.env.BENCHMARK_KEY_FILE, 'utf8')
 }
 
-/** What a playback token says. */
+/** The claims of a playback token. */
 export function claimsFor(channelArn, viewerId) {
   const now = Math.floor(Date.now() / 1000)
   return {

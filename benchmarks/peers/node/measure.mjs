@@ -1,8 +1,8 @@
-// Signs in process whenever it is told to. A line "LIBRARY SECONDS" comes in; a line of JSON says how many tokens were
-// made, in how many seconds, with how much CPU time of all threads, and shows the last of them.
+// Signs in process on request. For each input line "LIBRARY SECONDS" it prints a line of JSON: the number of tokens, the
+// seconds and the CPU time of all threads that they took, and one of the last tokens.
 //
-// Rules of the file
-// - Several tokens are under way at once, so that jose, which signs in another thread, need not wait for each.
+// Invariants
+// - Several tokens are in flight at once, so that jose, which signs in another thread, need not wait for each.
 
 import { createInterface } from 'node:readline'
 import { claimsFor, libraries, privateKeyPem } from './libraries.mjs'
@@ -13,14 +13,14 @@ const pem = privateKeyPem()
 
 async function measure(sign, seconds) {
   const usedBefore = process.cpuUsage()
-  const began = performance.now()
+  const started = performance.now()
   let calls = 0
   let tokens
   do {
     tokens = await Promise.all(Array.from({ length: UNDER_WAY }, () => sign(claimsFor(channelArn, viewerId))))
     calls += UNDER_WAY
-  } while (performance.now() - began < seconds * 1000)
-  const took = (performance.now() - began) / 1000
+  } while (performance.now() - started < seconds * 1000)
+  const took = (performance.now() - started) / 1000
   const used = process.cpuUsage(usedBefore)
   return { calls, seconds: took, cpu_seconds: (used.user + used.system) / 1e6, token: tokens[0] }
 }

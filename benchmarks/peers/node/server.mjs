@@ -1,9 +1,9 @@
 // A token endpoint with fastify: `node server.mjs LIBRARY PORT`.
 //
-// Rules of the file
-// - As fastify is meant to be used in production: schemas, by which it checks the body and writes the answer fast,
-//   and no logger. One process, since each contender has one core.
-// - The caller is checked in constant time, as ours are; nothing else is looked at.
+// Invariants
+// - Configured as fastify recommends for production: schemas to check the body and to serialize the response fast, and
+//   no logger. One process, since each contender has one core.
+// - The caller's key is compared in constant time, as in tokensvc; nothing else is checked.
 
 import { timingSafeEqual } from 'node:crypto'
 import fastify from 'fastify'

@@ -88,7 +88,7 @@ def test_a_key_whose_signature_ivs_would_reject_is_unready(worker: Worker, priva
 def test_a_problem_in_one_region_is_a_warning(worker: Worker) -> None:
     region_keys = {
         **worker.snapshot.keyring.region_keys,
-        ELSEWHERE: RegionKeys(None, {}, problems="the active key k2 cannot be decrypted"),
+        ELSEWHERE: RegionKeys(None, {}, problem="the active key k2 cannot be decrypted"),
     }
     worker.snapshot = worker.snapshot._replace(keyring=Keyring(region_keys))
     response = worker.get()
@@ -100,7 +100,7 @@ def test_a_retiring_key_that_replaces_an_undecryptable_active_key_is_ready_with_
     region_keys = worker.snapshot.keyring.region_keys[CHANNEL.account_region]
     assert region_keys.active is not None
     fallback_keys = region_keys._replace(
-        active=region_keys.active._replace(not_after=worker.clock.now() + 10), problems="k2 cannot be decrypted"
+        active=region_keys.active._replace(not_after=worker.clock.now() + 10), problem="k2 cannot be decrypted"
     )
     worker.snapshot = worker.snapshot._replace(keyring=Keyring({CHANNEL.account_region: fallback_keys}))
     response = worker.get()

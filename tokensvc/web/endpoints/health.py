@@ -90,7 +90,7 @@ class Readiness:
         for account_region, region_keys in snapshot.keyring.region_keys.items():
             failure = _probe(account_region, region_keys, int(now))
             usable += failure is None
-            if problem := failure or region_keys.problems:
+            if problem := failure or region_keys.problem:
                 warnings.append(f"{account_region.region}: {problem}")
         if not usable:
             return _unready("no_signing_key", "; ".join(warnings))
@@ -108,7 +108,7 @@ class Readiness:
 def _probe(account_region: AccountRegion, region_keys: RegionKeys, now: int) -> str | None:
     """Sign and validate a token for a channel that cannot exist. The reason of a failure, or None."""
     if region_keys.active is None or now > region_keys.active.not_after:
-        return region_keys.problems or "no active key"
+        return region_keys.problem or "no active key"
     channel = Arn(account_region, "channel", _PROBE_CHANNEL)
     signed = signing_input(orjson.dumps({c.CHANNEL_ARN: str(channel), c.EXP: now + 1}))
     token = jws_compact(signed, region_keys.active.prepared.sign(digest(signed)))
