@@ -184,7 +184,7 @@ def test_every_field_of_a_revocation_is_there() -> None:
     rows = re.findall(r"^\| (`.*?) \|", _section("### Revoking a viewer"), re.MULTILINE)
     named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
     assert sorted(named) == sorted(str(field.alias) for field in RevocationRequest.model_fields.values())
-    assert f"at most {TARGETS_MAX} viewers of channels" in README
+    assert f"at most {TARGETS_MAX} pairs of viewer and channel" in README
 
 
 def test_every_scope_that_is_named_exists() -> None:

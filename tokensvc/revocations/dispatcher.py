@@ -58,7 +58,7 @@ IDLE_POLL_SECONDS = 1.0
 MAX_OUTAGE_BACKOFF_SECONDS = 15.0
 """The longest pause between attempts while IVS does not respond at all."""
 TARGETS_MAX = 5000
-"""Viewers times channels in one request: what the store writes in one transaction well within its timeout."""
+"""Pairs of viewer and channel in one request: what the store writes in one transaction well within its timeout."""
 MESSAGE_MAX_CHARS = 300
 
 
@@ -90,7 +90,7 @@ def check_revocations(caller: Caller, revocations: Sequence[NewRevocation], now:
     ]:
         raise InvalidRequest(errors)
     if sum(len(revocation.channel_arns) * len(revocation.viewer_ids) for revocation in revocations) > TARGETS_MAX:
-        raise InvalidRequest([], f"a request may revoke at most {TARGETS_MAX} viewers, counted once for each channel")
+        raise InvalidRequest([], f"a request may revoke at most {TARGETS_MAX} pairs of viewer and channel")
     caller.require_channels(channel for revocation in revocations for channel in revocation.channel_arns)
     errors = [
         error._replace(field=f"{path}{error.field}")
