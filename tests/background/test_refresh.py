@@ -97,7 +97,7 @@ def test_an_undecryptable_key_affects_only_its_region(stage: InMemoryDeployment,
     worker.refresh.run_once()
     region_keys = worker.refresh.current.keyring.region_keys
     assert region_keys[AccountRegion(stage.ivs.account, EAST)].active is None
-    assert bad.id in region_keys[AccountRegion(stage.ivs.account, EAST)].problems
+    assert bad.id in region_keys[AccountRegion(stage.ivs.account, EAST)].problem
     assert bad.id in region_keys[AccountRegion(stage.ivs.account, EAST)].verification_keys, "its tokens are still valid"
     west = region_keys[AccountRegion(stage.ivs.account, WEST)]
     assert west.active is not None
@@ -127,7 +127,7 @@ def test_a_damaged_public_key_affects_only_its_region(stage: InMemoryDeployment,
     worker.refresh.run_once()
     region_keys = worker.refresh.current.keyring.region_keys
     assert region_keys[AccountRegion(stage.ivs.account, EAST)].active is None
-    assert bad.id in region_keys[AccountRegion(stage.ivs.account, EAST)].problems
+    assert bad.id in region_keys[AccountRegion(stage.ivs.account, EAST)].problem
     west = region_keys[AccountRegion(stage.ivs.account, WEST)].active
     assert west is not None
     assert west.key_id == good.id

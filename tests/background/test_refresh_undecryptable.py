@@ -147,7 +147,7 @@ def test_a_worker_that_has_signed_with_it_need_not_decrypt_it_again(
 
 def test_the_active_key_signs_again_once_it_can_be_decrypted(rotated: InMemoryDeployment, clock: ManualClock) -> None:
     worker = CountingWorker(rotated, clock)
-    assert east(rotated, worker).problems
+    assert east(rotated, worker).problem
     worker.refresh.vault = KeyFiles(_folder(rotated.vault), SecretCipher(passphrase(), passphrase(NEW)))
     keys = east(rotated, worker)
     assert keys.active is not None

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.slow
 LIMIT_SECONDS = 60.0
 FAULT_SECONDS = 600.0
 DENIED = ControlPlaneDenied(
-    "IVS answered with AccessDeniedException", operation="*", ivs_code="AccessDeniedException", status=403
+    "IVS responded with AccessDeniedException", operation="*", ivs_code="AccessDeniedException", status=403
 )
 
 

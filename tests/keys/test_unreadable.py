@@ -176,7 +176,7 @@ def test_a_repaired_key_is_used_again(deployment: InMemoryDeployment) -> None:
     damage(deployment, key.id, "state", "active", EAST)
     assert deployment.active() == key.id
     deployment.reconcile()
-    deployment.check_settled(EAST)
+    deployment.check_completed(EAST)
 
 
 # --- workers

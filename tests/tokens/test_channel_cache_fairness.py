@@ -296,7 +296,7 @@ def test_every_lookup_completes_and_all_queues_become_empty(
                 sizes = [queues.size for queues in channel_cache._queues.values()]
                 assert sum(sizes) == sum(len(lookup.callers) for lookup in channel_cache._pending.values()) <= 12
             else:
-                ivs.lose = {"BatchGetChannel": "before"} if event == "outage" else {}
+                ivs.losses = {"BatchGetChannel": "before"} if event == "outage" else {}
                 with contextlib.suppress(ControlPlaneError):
                     run_one_call(channel_cache, clock)
         for _ in range(20):

@@ -166,7 +166,7 @@ def test_every_lookup_completes(channel_cache: ChannelCache, ivs: SimulatedIvs, 
     while not finished.is_set() or not all(lookup.done() for lookup in lookups):
         turn += 1
         assert turn < 100_000
-        ivs.lose = {"BatchGetChannel": "after"} if turn % 5 == 0 else {}
+        ivs.losses = {"BatchGetChannel": "after"} if turn % 5 == 0 else {}
         with contextlib.suppress(ControlPlaneUnavailable):
             channel_cache.run_once()
         clock.advance(1)

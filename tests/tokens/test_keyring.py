@@ -37,32 +37,32 @@ def test_without_any_key_the_error_names_the_remedy() -> None:
 
 
 def test_a_region_without_an_active_key_cannot_sign(private_key: PrivateKey) -> None:
-    ring = Keyring({CHANNEL.account_region: RegionKeys(None, {"k1": private_key.public_key()})})
+    keyring = Keyring({CHANNEL.account_region: RegionKeys(None, {"k1": private_key.public_key()})})
     with pytest.raises(NoSigningKey, match="no key is active in account 123456789012, region us-east-1"):
-        ring.signing_key(CHANNEL.account_region, NOW)
+        keyring.signing_key(CHANNEL.account_region, NOW)
 
 
 def test_the_problem_of_a_region_is_reported() -> None:
-    ring = Keyring(
+    keyring = Keyring(
         {CHANNEL.account_region: RegionKeys(None, {}, problem="this worker cannot decrypt the active key k1")}
     )
     with pytest.raises(NoSigningKey, match="cannot decrypt the active key k1"):
-        ring.signing_key(CHANNEL.account_region, NOW)
+        keyring.signing_key(CHANNEL.account_region, NOW)
 
 
 def test_a_problem_in_one_region_does_not_affect_another(private_key: PrivateKey) -> None:
-    ring = Keyring({**keyring_of(private_key).region_keys, ELSEWHERE[0]: RegionKeys(None, {}, problem="x")})
-    assert ring.signing_key(CHANNEL.account_region, NOW).key_id == "k1"
+    keyring = Keyring({**keyring_of(private_key).region_keys, ELSEWHERE[0]: RegionKeys(None, {}, problem="x")})
+    assert keyring.signing_key(CHANNEL.account_region, NOW).key_id == "k1"
 
 
 def test_a_key_does_not_sign_after_its_limit() -> None:
     key = SigningKey("k1", Prepared(lambda data: data), 600, not_after=float(NOW))
-    ring = Keyring(
+    keyring = Keyring(
         {CHANNEL.account_region: RegionKeys(key, {}, problem="this worker cannot decrypt the active key k2")}
     )
-    assert ring.signing_key(CHANNEL.account_region, NOW) is key
+    assert keyring.signing_key(CHANNEL.account_region, NOW) is key
     with pytest.raises(NoSigningKey, match="cannot decrypt the active key k2"):
-        ring.signing_key(CHANNEL.account_region, NOW + 0.001)
+        keyring.signing_key(CHANNEL.account_region, NOW + 0.001)
 
 
 SECONDS = st.integers(0, 86_400)
