@@ -87,7 +87,9 @@ def _measure(service: servers.RunningService) -> ConnectionMeasurement:
         clients.run(STEADY_SECONDS)
         used, responses = servers.cpu_seconds(service.pid) - cpu_before, clients.responses - responses_before
         clients.run(CHURN_SECONDS, churn=[(LIVEZ, token)[number % 2] for number in range(CHURNING_CLIENTS)])
-        return ConnectionMeasurement(clients.new, clients.keep_alive, clients.open_ms, responses / STEADY_SECONDS, used / responses * 1e6)
+        return ConnectionMeasurement(
+            clients.new, clients.keep_alive, clients.open_ms, responses / STEADY_SECONDS, used / responses * 1e6
+        )
 
 
 class _Client:

@@ -123,7 +123,9 @@ def _measure_all(
     ratios: dict[str, float | rounds.Spread] = {
         "tokensvc / bare app that only signs": rounds.ratio(rates["tokensvc"], rates["bare"]),
         "tokensvc / bare app that only signs, by server CPU": rounds.ratio(cpu["bare"], cpu["tokensvc"]),
-        "tokensvc, different headers in each request / bare app that only signs": rounds.ratio(rates["traced"], rates["bare"]),
+        "tokensvc, different headers in each request / bare app that only signs": rounds.ratio(
+            rates["traced"], rates["bare"]
+        ),
         "tokensvc without access log / bare app that only signs": rounds.ratio(rates["quiet"], rates["bare"]),
         "tokensvc without access log / bare app, by server CPU": rounds.ratio(cpu["bare"], cpu["quiet"]),
         "tokensvc / Starlette + PyJWT with PEM": rounds.ratio(rates["tokensvc"], rates["naive"]),
@@ -132,7 +134,9 @@ def _measure_all(
         "batch of 100, CPU time of raw AWS-LC sign / of a token": rounds.ratio(cpu["raw"], cpu["batch"]),
         "tokensvc with AWS-LC / bare app that only signs": rounds.ratio(rates["aws-lc"], rates["bare"]),
         "tokensvc with AWS-LC / bare app that only signs, by server CPU": rounds.ratio(cpu["bare"], cpu["aws-lc"]),
-        "tokensvc with AWS-LC, batch of 100, tokens / raw AWS-LC sign": rounds.ratio(rates["aws-lc batch"], rates["raw"]),
+        "tokensvc with AWS-LC, batch of 100, tokens / raw AWS-LC sign": rounds.ratio(
+            rates["aws-lc batch"], rates["raw"]
+        ),
         "worker memory after 100,000 more tokens / before": memory[1] / memory[0],
     }
     figures: dict[str, Any] = {

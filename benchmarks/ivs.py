@@ -3,7 +3,7 @@
 Invariants
 - All servers run on one core and are measured in interleaved rounds; wrk loads them from the other core. Every response
   must be a success.
-- botocore signs the requests again for each run, since a signature is valid for five minutes. The local IVS verifies it.
+- botocore signs the requests for each run, since a signature is valid for five minutes. The local IVS verifies it.
 - On a shared machine, requests per second of server CPU time are more reliable than requests per second.
 - GetChannel requests every channel in turn; ListChannels requests the default page, which holds all 50 here.
 """
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def measure(round_count: int, seconds: int, *, many: int = 0) -> tuple[dict[str, Spread], dict[str, Any]]:
-    """Ratios and figures of the local IVS and moto; with `many`, also of the local IVS with that many channels and few."""
+    """Ratios of the local IVS to moto, and figures; with `many`, also the local IVS with that many channels."""
     with tempfile.TemporaryDirectory() as folder_name, ExitStack() as running:
         folder = Path(folder_name)
         few = _create_channels(running.enter_context(servers.run_local_ivs()), FEW)

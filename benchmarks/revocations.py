@@ -72,7 +72,8 @@ def main() -> None:
     throttled = sum(count for code, count in control_plane.codes.items() if code == "ThrottlingException")
     ratios = {
         "revocations sent / IVS's rate limit": sent / (DRAIN_SECONDS * VIEWERS_PER_SECOND),
-        "repeated sends / viewers": sum(times - 1 for times in control_plane.viewers.values()) / len(control_plane.viewers),
+        "repeated sends / viewers": sum(times - 1 for times in control_plane.viewers.values())
+        / len(control_plane.viewers),
         "p99 of a token while 1,000 denials per second change / while none change": median(
             one / other for one, other in zip(while_changing, alone, strict=True)
         ),

@@ -78,11 +78,18 @@ def main() -> None:
         log.stopping.set()
         for viewer in viewers:
             viewer.join()
-        _report(deployment, log, compromised_key, started_at, replayed, {"rotations": durations, "compromise": compromised})
+        _report(
+            deployment, log, compromised_key, started_at, replayed, {"rotations": durations, "compromise": compromised}
+        )
 
 
 def _report(
-    deployment: DeploymentUnderTest, log: ViewerLog, compromised_key: str, started_at: float, replayed: list[tuple[str, bool]], durations: dict[str, Any]
+    deployment: DeploymentUnderTest,
+    log: ViewerLog,
+    compromised_key: str,
+    started_at: float,
+    replayed: list[tuple[str, bool]],
+    durations: dict[str, Any],
 ) -> None:
     keys = _public_keys(deployment)
     rightly_denied = [token for at, token in log.denied if at >= started_at and _signer(token, keys) == compromised_key]
@@ -116,7 +123,10 @@ def _run_viewer(deployment: DeploymentUnderTest, log: ViewerLog) -> None:
     number = 0
     while not log.stopping.is_set():
         number += 1
-        token_request = {"channelArn": target.channels[0], "viewerId": f"viewer-{threading.get_ident() % 10_000}-{number}"}
+        token_request = {
+            "channelArn": target.channels[0],
+            "viewerId": f"viewer-{threading.get_ident() % 10_000}-{number}",
+        }
         try:
             connection.request("POST", "/v1/tokens", json.dumps(token_request), headers)
             response = connection.getresponse()

@@ -1,8 +1,8 @@
 """What a token costs as a deployment grows: `python -m benchmarks.scale [--json]`.
 
 Invariants
-- Three services are measured: the smallest (one caller, one channel, one denial), one with two workers, and a large one.
-  Program, store and settings are otherwise the same; they are measured in interleaved rounds on one core.
+- Three services are measured: the smallest (one caller, one channel, one denial), one with two workers, and a large
+  one. Program, store and settings are otherwise the same; they are measured in interleaved rounds on one core.
 - The CPU time of all processes of a service per token counts; rates would only show which service had the core.
 - In the large deployment, consecutive requests differ in caller, viewer and channel.
 - Every request has its own `traceparent`: headers equal to the previous request's are not parsed again

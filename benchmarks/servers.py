@@ -67,7 +67,9 @@ def deployed_service(folder: Path, settings: Mapping[str, str] = MappingProxyTyp
 
 
 @contextmanager
-def run_service(folder: Path, environ: Mapping[str, str], api_key: str, program: str = "tokensvc") -> Iterator[RunningService]:
+def run_service(
+    folder: Path, environ: Mapping[str, str], api_key: str, program: str = "tokensvc"
+) -> Iterator[RunningService]:
     """tokensvc in this environment; `program` is the module to run instead of `tokensvc`."""
     command = [sys.executable, "-m", program, "serve"]
     with (folder / "access.log").open("w") as log, run_process(command, dict(environ), log) as pid:
@@ -89,7 +91,6 @@ def create_deployment(folder: Path) -> tuple[dict[str, str], str]:
         "AWS_REGION": ACCOUNT_REGION.region,
     }
     return environ, _create_store(environ)
-
 
 
 @contextmanager
@@ -191,7 +192,7 @@ def run_process(command: list[str], environ: dict[str, str], log: object) -> Ite
 
 
 def init_server_process() -> None:
-    """Called in a new process: pin it to the servers' core, and have it terminated when its parent ends for any reason."""
+    """Called in a new process: pin it to the servers' core, and terminate it when its parent ends for any reason."""
     os.sched_setaffinity(0, {SERVER_CORE})
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 

@@ -49,7 +49,10 @@ def main() -> None:
             {"authorization": f"Bearer {api_key}"},
         )
         plain = urllib.request.Request(f"http://127.0.0.1:{bare_port}/", b"{}")
-        measurements = {"tokensvc": partial(_start, serve, environ, token_request), "bare": partial(_start, bare, dict(os.environ), plain)}
+        measurements = {
+            "tokensvc": partial(_start, serve, environ, token_request),
+            "bare": partial(_start, bare, dict(os.environ), plain),
+        }
         rounds.interleave(measurements, 1)
         results = rounds.interleave(measurements, ROUNDS)
     seconds = {name: [one.seconds for one in starts] for name, starts in results.items()}

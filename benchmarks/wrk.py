@@ -55,7 +55,13 @@ def sequence_script(folder: Path, name: str, posts: list[Post]) -> Path:
     for number, post in enumerate(posts, 1):
         headers = ", ".join(f'["{key}"] = [==[{value}]==]' for key, value in post.headers.items())
         lines.append(f'requests[{number}] = wrk.format("POST", "{post.path}", {{{headers}}}, [==[{post.body}]==])')
-    lines += ["end", "request = function()", f"position = position % {len(posts)} + 1", "return requests[position]", "end"]
+    lines += [
+        "end",
+        "request = function()",
+        f"position = position % {len(posts)} + 1",
+        "return requests[position]",
+        "end",
+    ]
     path = folder / f"{name}.lua"
     path.write_text("\n".join(lines))
     return path

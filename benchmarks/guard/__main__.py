@@ -34,7 +34,9 @@ class Measurement(NamedTuple):
 MEASUREMENTS = (
     Measurement(signing.RATIOS, lambda: None, signing.measure),
     *(
-        Measurement(serving.ratios_of(signer), partial(serving.unavailable_reason, signer), partial(serving.measure, signer))
+        Measurement(
+            serving.ratios_of(signer), partial(serving.unavailable_reason, signer), partial(serving.measure, signer)
+        )
         for signer in ("aws-lc", "multibuffer")
     ),
     Measurement(tuple(instructions.RATIOS), instructions.unavailable_reason, instructions.measure),
@@ -46,29 +48,29 @@ def main() -> None:
     ratios: Ratios = {}
     figures: Figures = {}
     skipped: dict[str, str] = {}
-    for measure in MEASUREMENTS:
-        if (reason := measure.unavailable_reason()) is not None:
-            skipped |= dict.fromkeys(measure.ratios, reason)
+    for measurement in MEASUREMENTS:
+        if (reason := measurement.unavailable_reason()) is not None:
+            skipped |= dict.fromkeys(measurement.ratios, reason)
         else:
-            some, more = measure_with_retry(measure, limits_by_ratio)
-            ratios |= some
-            figures |= more
-    maximum = {ratio: round(limits_by_ratio[ratio].maximum, 3) for ratio in ratios}
-    report("cost of a token", ratios, figures, maximum, skipped=skipped, target_label="at most")
-    regression = messages(limits.regression, ratios, limits_by_ratio)
-    for text in [*messages(limits.improvement, ratios, limits_by_ratio), *regression]:
+            measured, more_figures = measure_with_retry(measurement, limits_by_ratio)
+            ratios |= measured
+            figures |= more_figures
+    maximums = {ratio: round(limits_by_ratio[ratio].maximum, 3) for ratio in ratios}
+    report("cost of a token", ratios, figures, maximums, skipped=skipped, target_label="at most")
+    regressions = messages(limits.regression, ratios, limits_by_ratio)
+    for text in [*messages(limits.improvement, ratios, limits_by_ratio), *regressions]:
         print(f"\n{text}", file=sys.stderr)
-    if regression:
+    if regressions:
         raise SystemExit(1)
 
 
-def measure_with_retry(measure: Measurement, limits_by_ratio: Mapping[str, Limit]) -> tuple[Ratios, Figures]:
+def measure_with_retry(measurement: Measurement, limits_by_ratio: Mapping[str, Limit]) -> tuple[Ratios, Figures]:
     """Measure these ratios once, and again if one of them exceeds its limit; the better results."""
-    first, figures = measure.run()
+    first, figures = measurement.run()
     if not messages(limits.regression, first, limits_by_ratio):
         return first, figures
     print("a ratio exceeds its limit; measuring it again", file=sys.stderr)
-    second, figures = measure.run()
+    second, figures = measurement.run()
     return {ratio: min(first[ratio], second[ratio]) for ratio in first}, figures
 
 

@@ -31,7 +31,13 @@ MARK = "getppid"
 REPETITIONS = 100
 BATCH = 100
 WARM_UP_TIMES = 20
-PARTS = {"signature": REPETITIONS, "token": REPETITIONS, "request": REPETITIONS, "changed headers": REPETITIONS, "batch": BATCH}
+PARTS = {
+    "signature": REPETITIONS,
+    "token": REPETITIONS,
+    "request": REPETITIONS,
+    "changed headers": REPETITIONS,
+    "batch": BATCH,
+}
 """The parts in the order in which they are counted, each with its number of tokens or signatures."""
 
 

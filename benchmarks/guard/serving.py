@@ -52,21 +52,21 @@ def measure(signer: str) -> tuple[dict[str, Spread], dict[str, float]]:
     """Ratios with this signer and the figures behind them."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with servers.deployed_service(folder, {"TOKENSVC_SIGNER": signer}) as ours, servers.run_peer("bare") as bare:
-            single = wrk.script(folder, "single", TOKEN_REQUEST, _headers(ours.api_key))
+        with servers.deployed_service(folder, {"TOKENSVC_SIGNER": signer}) as service, servers.run_peer("bare") as bare:
+            single = wrk.script(folder, "single", TOKEN_REQUEST, _headers(service.api_key))
             plain = wrk.script(folder, "plain", TOKEN_REQUEST, _headers(API_KEY))
-            batch = wrk.script(folder, "batch", {"requests": [TOKEN_REQUEST] * BATCH}, _headers(ours.api_key))
-            contenders_ = {
-                "tokensvc": Contender(single, f"{ours.url}/v1/tokens", ours.pid),
+            batch = wrk.script(folder, "batch", {"requests": [TOKEN_REQUEST] * BATCH}, _headers(service.api_key))
+            requests = {
+                "tokensvc": Contender(single, f"{service.url}/v1/tokens", service.pid),
                 "bare": Contender(plain, bare.url, bare.pid),
-                "batch": Contender(batch, f"{ours.url}/v1/tokens/batch", ours.pid, connections=4, tokens=BATCH),
+                "batch": Contender(batch, f"{service.url}/v1/tokens/batch", service.pid, connections=4, tokens=BATCH),
             }
             measurements: dict[str, Callable[[], ServerMeasurement]] = {RAW: _sign}
-            measurements |= {name: partial(measure_server, one, SECONDS) for name, one in contenders_.items()}
+            measurements |= {name: partial(measure_server, one, SECONDS) for name, one in requests.items()}
             results = rounds.interleave(measurements, ROUNDS)
     cpu = {name: [one.cpu_us for one in measured] for name, measured in results.items()}
-    single, batched = ratios_of(signer)
-    ratios = {single: rounds.ratio(cpu["tokensvc"], cpu["bare"]), batched: rounds.ratio(cpu["batch"], cpu[RAW])}
+    over_http, in_batch = ratios_of(signer)
+    ratios = {over_http: rounds.ratio(cpu["tokensvc"], cpu["bare"]), in_batch: rounds.ratio(cpu["batch"], cpu[RAW])}
     return ratios, {f"over HTTP, {signer}: {name}, CPU microseconds": median(values) for name, values in cpu.items()}
 
 

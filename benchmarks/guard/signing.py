@@ -21,8 +21,8 @@ CALLS = 500
 
 def measure() -> tuple[dict[str, Spread], dict[str, float]]:
     """The ratio and the figures behind it."""
-    here = contenders()
+    calls = contenders()
     with servers.on_server_core():
-        taken = rounds.interleave({name: partial(cpu_us, here[name], CALLS) for name in (RAW, "tokensvc")}, ROUNDS)
-    figures = {f"{name}, CPU microseconds": median(values) for name, values in taken.items()}
-    return {RATIO: rounds.ratio(taken["tokensvc"], taken[RAW])}, figures
+        results = rounds.interleave({name: partial(cpu_us, calls[name], CALLS) for name in (RAW, "tokensvc")}, ROUNDS)
+    figures = {f"{name}, CPU microseconds": median(values) for name, values in results.items()}
+    return {RATIO: rounds.ratio(results["tokensvc"], results[RAW])}, figures

@@ -73,7 +73,9 @@ class Actions:
         words = ["nice", "-n", LOWEST_PRIORITY, *shlex.split(row.command)]
         code, error = self._execute(words, row.command)
         took = time.monotonic() - started_at
-        self._results.append(ActionResult(command=row.command, at_seconds=row.at_seconds, took_seconds=took, exit_code=code))
+        self._results.append(
+            ActionResult(command=row.command, at_seconds=row.at_seconds, took_seconds=took, exit_code=code)
+        )
         self._report(f"action: {row.command}: exit code {code} after {took:.1f} s{f': {error}' if code else ''}")
 
     def _execute(self, words: Sequence[str], command: str) -> tuple[int, str]:

@@ -36,7 +36,9 @@ class DeploymentUnderTest(NamedTuple):
 
 
 @contextmanager
-def temporary_deployment(folder: Path, settings: Mapping[str, str] = MappingProxyType({})) -> Iterator[DeploymentUnderTest]:
+def temporary_deployment(
+    folder: Path, settings: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[DeploymentUnderTest]:
     """A deployment that lives in this folder while the block runs; `settings` by their variables' names."""
     port = servers.free_port()
     with servers.run_local_ivs() as ivs, (folder / "serve.log").open("w") as log:

@@ -160,22 +160,27 @@ def _records(job: Job, tally: Tally, reservoir: Reservoir, spent: ResourceUsage)
         yield KindRecord(name=name, latencies=latencies, succeeded=tally.succeeded[name])
     if tally.errors:
         yield Errors(counts=dict(tally.errors))
-    for kept in reservoir.kept:
-        yield from _samples(kept)
+    for sample in reservoir.samples:
+        yield from _samples(sample)
 
 
-def _samples(kept: SampledResponse) -> Iterator[Sample]:
+def _samples(sample: SampledResponse) -> Iterator[Sample]:
     """One token of an answer; of a batch the one in its middle. A body of any other form is a sample without a token,
     which fails the run with its reason."""
-    results = _results(kept.body)
-    position = min(len(results), len(kept.request.token_requests)) // 2
+    results = _results(sample.body)
+    position = min(len(results), len(sample.request.token_requests)) // 2
     result = results[position] if results else {}
     if not isinstance(result, dict):
         result = {}
     if "problem" not in result:
-        token_request = kept.request.token_requests[position]
+        token_request = sample.request.token_requests[position]
         token = str(result.get("token", ""))
-        yield Sample(token=token, channel_arn=token_request.channel_arn, viewer_id=token_request.viewer_id, received_at=kept.received_at)
+        yield Sample(
+            token=token,
+            channel_arn=token_request.channel_arn,
+            viewer_id=token_request.viewer_id,
+            received_at=sample.received_at,
+        )
 
 
 def _results(body: bytes) -> list[Any]:

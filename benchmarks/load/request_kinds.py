@@ -40,8 +40,15 @@ class Kind(NamedTuple):
 
 KINDS: dict[str, Kind] = {
     "token": Kind("/v1/tokens", 201, lambda token_requests: token_requests[0].body()),
-    "batch": Kind("/v1/tokens/batch", 200, lambda token_requests: {"requests": [token_request.body() for token_request in token_requests]}, is_batch=True),
-    "revocation": Kind("/v1/revocations", 202, lambda token_requests: token_requests[0].body(), viewer="revoked", returns_tokens=False),
+    "batch": Kind(
+        "/v1/tokens/batch",
+        200,
+        lambda token_requests: {"requests": [token_request.body() for token_request in token_requests]},
+        is_batch=True,
+    ),
+    "revocation": Kind(
+        "/v1/revocations", 202, lambda token_requests: token_requests[0].body(), viewer="revoked", returns_tokens=False
+    ),
 }
 
 
@@ -60,7 +67,10 @@ PREPARED_TOKEN_REQUESTS = 5_000
 def prepare(name: str, batch_size: int, channels: Sequence[str]) -> Iterator[PreparedRequest]:
     """So many different requests of one kind, over the channels by turns."""
     kind = KINDS[name]
-    token_requests = (TokenRequest(channel, f"{kind.viewer}-{number}") for channel, number in zip(cycle(channels), count(), strict=False))
+    token_requests = (
+        TokenRequest(channel, f"{kind.viewer}-{number}")
+        for channel, number in zip(cycle(channels), count(), strict=False)
+    )
     for _ in range(max(1, PREPARED_TOKEN_REQUESTS // batch_size)):
         some = tuple(islice(token_requests, batch_size))
         yield PreparedRequest(name, some, json.dumps(kind.body(some), separators=(",", ":")).encode())

@@ -68,7 +68,9 @@ def prepared_run(config: RunConfig) -> Iterator[ReadyRun]:
     """Raises Unreachable, or OSError and ValueError where the keys cannot be read."""
     published = PublishedKeys(config.target.url)
     published.start()
-    generators = WorkerPool(config.plan, config.scale, config.target, config.processes, config.share.number, config.share.total)
+    generators = WorkerPool(
+        config.plan, config.scale, config.target, config.processes, config.share.number, config.share.total
+    )
     with generators as pool:
         pool.ready()
         yield ReadyRun(published, pool)
@@ -87,7 +89,7 @@ def execute(config: RunConfig, ready: ReadyRun, interrupts: Interrupts) -> list[
     screen = ProgressDisplay(config.processes, config.plan.seconds)
     lines = pool.lines(interrupts, screen.show, screen.remove_generator)
     finished_at = interrupts.first_at
-    action_results = actions.lines(lambda: interrupts.count > 1)
+    action_results = actions.results(lambda: interrupts.count > 1)
     sent = config.plan.seconds if finished_at is None else max(finished_at - start_at, 0.0)
     run = _run(config, started_at, min(sent, config.plan.seconds), pool.lost, is_interrupted=finished_at is not None)
     return [run, *readings.lines(), ready.published.line(), *action_results, *lines]

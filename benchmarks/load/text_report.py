@@ -69,7 +69,9 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
     yield from _percentile_rows({"all": result["latency_ms"], **_kinds(result)})
     if result["generators"]:
         yield "\n  generator scheduling delay, ms"
-        yield from _percentile_rows({f"generator {n}": one["lateness_ms"] for n, one in enumerate(result["generators"])})
+        yield from _percentile_rows(
+            {f"generator {n}": one["lateness_ms"] for n, one in enumerate(result["generators"])}
+        )
     for number, one in enumerate(result["generators"]):
         yield _row(f"generator {number}, CPU share of one core", one["cpu_share"])
     yield (

@@ -102,7 +102,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.add_argument("--rounds", type=_positive, default=ROUNDS, help="measurements per peer (default: %(default)s)")
-    parser.add_argument("--seconds", type=_positive, default=SECONDS, help="length of a measurement over HTTP (default: %(default)s)")
+    parser.add_argument(
+        "--seconds", type=_positive, default=SECONDS, help="length of a measurement over HTTP (default: %(default)s)"
+    )
     return parser.parse_args()
 
 

@@ -71,9 +71,7 @@ def skipped(go: Path | str) -> dict[str, str]:
 
 @contextmanager
 def _contenders(key: ec.EllipticCurvePrivateKey, go: Path | str, environ: Mapping[str, str]) -> Iterator[Contenders]:
-    contenders: Contenders = {
-        name: partial(_measure_in_process, call) for name, call in sign.contenders(key).items()
-    }
+    contenders: Contenders = {name: partial(_measure_in_process, call) for name, call in sign.contenders(key).items()}
     arguments = [sign.CHANNEL, sign.VIEWER]
     with ExitStack() as running:
         if unavailable.node() is None:

@@ -33,9 +33,7 @@ def node() -> str | None:
 def go() -> str | None:
     """Why Go is unavailable; None if it is available."""
     return (
-        None
-        if shutil.which("go")
-        else "go is not installed; install Debian's golang-go or get it from https://go.dev"
+        None if shutil.which("go") else "go is not installed; install Debian's golang-go or get it from https://go.dev"
     )
 
 

@@ -1,4 +1,4 @@
-"""The client of `benchmarks/connections.py`: every connection counts, from before it connects to its answer."""
+"""The client of `benchmarks/connections.py`: every connection counts, from before it connects to its response."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CREATED, UNAVAILABLE = b"HTTP/1.1 201 Created\r\n\r\n", b"HTTP/1.1 503 Service U
 
 
 class SlowAcceptServer:
-    """A server that accepts no two connections within ACCEPTED_AFTER_SECONDS, and answers each request at once."""
+    """A server that accepts one connection per ACCEPT_DELAY_SECONDS and responds to each request immediately."""
 
     def __init__(self, listener: socket.socket) -> None:
         self.response = CREATED
@@ -68,20 +68,20 @@ def test_a_latency_counts_from_before_the_connection_was_accepted(
         assert max(clients.new) >= ACCEPT_DELAY_SECONDS * 1000
 
 
-def test_all_that_connected_are_waited_for_and_kept_ones_go_on_meanwhile(
+def test_all_new_connections_are_waited_for_while_keep_alive_ones_continue(
     listener: socket.socket, server: SlowAcceptServer
 ) -> None:
     with Clients(listener.getsockname()) as clients:
         clients.open(1, TOKEN)
-        keep_alive = len(clients.keep_alive)
+        before = len(clients.keep_alive)
         clients.run(0.01, churn=[LIVEZ, LIVEZ, LIVEZ])
         assert len(clients.new) == 3
-        assert len(clients.keep_alive) > keep_alive
+        assert len(clients.keep_alive) > before
         assert clients.responses == len(clients.keep_alive) + len(clients.new)
         assert server.requests.count(LIVEZ) == 3
 
 
-def test_an_answer_that_is_no_success_ends_the_benchmark(listener: socket.socket, server: SlowAcceptServer) -> None:
+def test_an_unsuccessful_response_ends_the_benchmark(listener: socket.socket, server: SlowAcceptServer) -> None:
     server.response = UNAVAILABLE
     with Clients(listener.getsockname()) as clients, pytest.raises(SystemExit, match="503"):
         clients.open(1, TOKEN)

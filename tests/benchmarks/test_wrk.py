@@ -1,4 +1,4 @@
-"""What wrk printed is read as it was meant."""
+"""The output of wrk is parsed correctly."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Transfer/sec:      4.12MB
 """
 
 
-def test_a_run_without_failures() -> None:
+def test_a_run_without_failures_is_parsed() -> None:
     assert wrk.parse(OUTPUT) == Run(5889.21, 0, 5893)
 
 
-def test_answers_that_are_no_success_and_answers_that_never_came_are_failures() -> None:
+def test_unsuccessful_and_missing_responses_are_failures() -> None:
     lost = "  Socket errors: connect 1, read 2, write 3, timeout 4\n  Non-2xx or 3xx responses: 90\n"
     assert wrk.parse(OUTPUT + lost).failed == 100
 
 
-def test_anything_else_ends_the_benchmark() -> None:
+def test_any_other_output_ends_the_benchmark() -> None:
     with pytest.raises(SystemExit, match="unable to connect"):
         wrk.parse("unable to connect to 127.0.0.1:1 Connection refused")

@@ -80,17 +80,17 @@ func measure(key *ecdsa.PrivateKey, channelARN, viewerID string, seconds float64
 		return result, err
 	}
 	started := time.Now()
-	for taken.Calls == 0 || time.Since(started).Seconds() < seconds {
+	for result.Calls == 0 || time.Since(started).Seconds() < seconds {
 		for call := 0; call < batchSize; call++ {
-			if taken.Token, err = sign(key, channelARN, viewerID); err != nil {
+			if result.Token, err = sign(key, channelARN, viewerID); err != nil {
 				return result, err
 			}
 		}
-		taken.Calls += batchSize
+		result.Calls += batchSize
 	}
-	taken.Seconds = time.Since(started).Seconds()
+	result.Seconds = time.Since(started).Seconds()
 	used, err := cpuSeconds()
-	taken.CPUSeconds = used - usedBefore
+	result.CPUSeconds = used - usedBefore
 	return result, err
 }
 

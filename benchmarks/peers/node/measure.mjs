@@ -7,7 +7,7 @@
 import { createInterface } from 'node:readline'
 import { claimsFor, libraries, privateKeyPem } from './libraries.mjs'
 
-const UNDER_WAY = 16
+const IN_FLIGHT = 16
 const [channelArn, viewerId] = process.argv.slice(2)
 const pem = privateKeyPem()
 
@@ -17,8 +17,8 @@ async function measure(sign, seconds) {
   let calls = 0
   let tokens
   do {
-    tokens = await Promise.all(Array.from({ length: UNDER_WAY }, () => sign(claimsFor(channelArn, viewerId))))
-    calls += UNDER_WAY
+    tokens = await Promise.all(Array.from({ length: IN_FLIGHT }, () => sign(claimsFor(channelArn, viewerId))))
+    calls += IN_FLIGHT
   } while (performance.now() - started < seconds * 1000)
   const took = (performance.now() - started) / 1000
   const used = process.cpuUsage(usedBefore)

@@ -59,12 +59,17 @@ def test_a_run_whose_generator_was_late_by_a_millisecond_is_loudly_invalid(
     ("more", "reason"),
     [
         ([ActionResult(command="rotate", at_seconds=1, took_seconds=1, exit_code=4)], "rotate: exit code 4"),
-        ([ActionResult(command="rotate", at_seconds=1, took_seconds=9, exit_code=0)], "rotate: ended 7.0 s after the load"),
+        (
+            [ActionResult(command="rotate", at_seconds=1, took_seconds=9, exit_code=0)],
+            "rotate: ended 7.0 s after the load",
+        ),
         ([sample_line(keypair.generate())], "Signature verification failed"),
     ],
     ids=["action", "late action", "sample"],
 )
-def test_a_failed_action_or_a_bad_token_fails_the_run(private_key: PrivateKey, extra_lines: list[Line], reason: str) -> None:
+def test_a_failed_action_or_a_bad_token_fails_the_run(
+    private_key: PrivateKey, extra_lines: list[Line], reason: str
+) -> None:
     result = figures_of(add_up([*whole_run(private_key), *extra_lines]))
     assert reason in result["failed"][0]
     assert "*** FAILED RUN" in text_of(result)

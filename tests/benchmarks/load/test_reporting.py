@@ -135,12 +135,16 @@ def test_a_signal_in_the_warm_up_reports_it(number: signal.Signals, responses: R
 
 
 @pytest.mark.long
-def test_a_signal_to_the_whole_group_ends_the_sending_and_keeps_every_figure(signing_service: SigningService, tmp_path: Path) -> None:
+def test_a_signal_to_the_whole_group_ends_the_sending_and_keeps_every_figure(
+    signing_service: SigningService, tmp_path: Path
+) -> None:
     """As a service manager and `timeout` send it: the generators and the action get it as well."""
     action = '[[action]]\nat_seconds = 0.5\ncommand = "sleep 6"\n'
     path = Path(plan(tmp_path, seconds=LONG))
     path.write_text(path.read_text() + action)
-    with running(tmp_path, [str(path), *run_options(tmp_path, signing_service.url), "--json", "--processes", "2"]) as process:
+    with running(
+        tmp_path, [str(path), *run_options(tmp_path, signing_service.url), "--json", "--processes", "2"]
+    ) as process:
         process.wait_until(lambda: is_sending(process), "it sends")
         os.killpg(process.pid, signal.SIGTERM)
         code = process.wait_for_exit(60)
@@ -167,7 +171,9 @@ def test_a_second_signal_reports_without_what_is_in_flight(responses: Responses,
     assert "Traceback" not in process.err
 
 
-def test_a_signal_before_the_start_that_was_set_is_not_waited_out(signing_service: SigningService, tmp_path: Path) -> None:
+def test_a_signal_before_the_start_that_was_set_is_not_waited_out(
+    signing_service: SigningService, tmp_path: Path
+) -> None:
     start = ["--start-at", "2126-11-21T10:00:00Z"]
     with running(tmp_path, [plan(tmp_path), *run_options(tmp_path, signing_service.url), *start]) as process:
         process.wait_until(lambda: len(psutil.Process(process.pid).children()) > 1, "the generators are started")

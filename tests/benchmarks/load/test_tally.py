@@ -46,8 +46,8 @@ def test_every_answer_has_the_same_chance_to_be_kept() -> None:
         reservoir = Reservoir(10, seed)
         for number in range(100):
             reservoir.offer(TOKEN, b"%d" % number)
-        assert len(reservoir.sample) == 10
-        for one in reservoir.sample:
+        assert len(reservoir.samples) == 10
+        for one in reservoir.samples:
             sample[int(one.body)] += 1
     assert 15 < min(sample) < 40 < max(sample) < 70
     assert abs(sum(sample[:50]) - 2000) < 200, "neither the first nor the last are favoured"
@@ -57,4 +57,6 @@ def test_what_holds_no_token_is_not_kept_to_be_judged_as_one() -> None:
     reservoir = Reservoir(10, 1)
     reservoir.offer(Request("revocation", (TokenRequest("c", "v"),), b""), b'{"id":"r1","state":"queued"}')
     reservoir.offer(TOKEN, b"{}")
-    assert [sample.request for sample in reservoir.sample] == [TOKEN], "a success without a token is kept, and found out"
+    assert [sample.request for sample in reservoir.samples] == [TOKEN], (
+        "a success without a token is kept, and found out"
+    )

@@ -44,14 +44,21 @@ def test_kinds_are_mixed_by_their_weights() -> None:
 
 
 def test_channels_take_turns_and_viewers_differ() -> None:
-    token_requests = [token_request for prepared in prepare("batch", 10, ["a", "b"]) for token_request in prepared.token_requests]
-    assert Counter(token_request.channel_arn for token_request in token_requests) == {"a": PREPARED_TOKEN_REQUESTS / 2, "b": PREPARED_TOKEN_REQUESTS / 2}
+    token_requests = [
+        token_request for prepared in prepare("batch", 10, ["a", "b"]) for token_request in prepared.token_requests
+    ]
+    assert Counter(token_request.channel_arn for token_request in token_requests) == {
+        "a": PREPARED_TOKEN_REQUESTS / 2,
+        "b": PREPARED_TOKEN_REQUESTS / 2,
+    }
     assert len({token_request.viewer_id for token_request in token_requests}) == PREPARED_TOKEN_REQUESTS
 
 
 def test_those_who_are_revoked_ask_for_no_tokens() -> None:
     issued, revoked = (
-        {token_request.viewer_id for prepared in prepare(kind, 1, ["a"]) for token_request in prepared.token_requests} for kind in KINDS if kind != "batch"
+        {token_request.viewer_id for prepared in prepare(kind, 1, ["a"]) for token_request in prepared.token_requests}
+        for kind in KINDS
+        if kind != "batch"
     )
     assert not issued & revoked
 

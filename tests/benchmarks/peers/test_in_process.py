@@ -1,4 +1,4 @@
-"""Contenders in process make tokens that a stranger admits, and lines of other languages are read with care."""
+"""Contenders in process create tokens that an independent check accepts, and output of other processes is validated."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ TOKENS = sorted(set(contenders()) - {RAW})
 
 
 @pytest.mark.parametrize("name", TOKENS)
-def test_every_contender_of_python_makes_the_same_kind_of_token(name: str) -> None:
+def test_every_python_contender_creates_the_same_kind_of_token(name: str) -> None:
     key = keypair.generate()
     verify_token(str(contenders(key)[name]()), [key.public_key()], CHANNEL, VIEWER)
 
 
-def test_a_line_of_a_child_says_how_fast_it_was_and_shows_a_token() -> None:
+def test_a_line_of_output_is_parsed_into_a_measurement() -> None:
     line = '{"calls": 100, "seconds": 0.5, "cpu_seconds": 0.4, "token": "a.b.c"}\n'
     assert parse("Go", line) == SigningMeasurement(200, 4000, "a.b.c")
 
 
 @pytest.mark.parametrize("line", ["", "panic: no key\n", '{"calls": 100}\n', '{"calls": 0, "seconds": 0}\n'])
-def test_a_child_that_says_something_else_ends_the_run_with_what_it_said(line: str) -> None:
-    with pytest.raises(SystemExit, match="Go: its process said"):
+def test_unexpected_output_ends_the_run_and_is_reported(line: str) -> None:
+    with pytest.raises(SystemExit, match="Go: unexpected output of its process"):
         parse("Go", line)
 
 
-def test_who_is_not_installed_is_named_with_the_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_peer_that_is_not_installed_is_skipped_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     go = in_process.go_program(tmp_path)
     assert in_process.skipped(go) == dict.fromkeys(in_process.LIBRARIES, str(unavailable.node())) | {in_process.GO: go}
@@ -42,7 +44,7 @@ def test_who_is_not_installed_is_named_with_the_reason(monkeypatch: pytest.Monke
     )
 
 
-def test_node_without_its_packages_is_left_out_with_the_command_that_installs_them(
+def test_node_without_its_packages_is_skipped_with_the_command_to_install_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "node").touch(mode=0o755)
@@ -53,11 +55,11 @@ def test_node_without_its_packages_is_left_out_with_the_command_that_installs_th
     assert unavailable.node() is None
 
 
-def test_a_go_that_cannot_build_the_program_is_left_out_with_what_it_said(
+def test_a_go_that_cannot_build_the_program_is_skipped_with_its_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     go = tmp_path / "go"
     go.write_text("#!/bin/sh\necho 'go.mod requires a newer go' >&2\nexit 1\n")
     go.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert in_process.go_program(tmp_path) == "its program does not build: go.mod requires a newer go"
+    assert in_process.go_program(tmp_path) == "its program cannot be built: go.mod requires a newer go"

@@ -1,4 +1,4 @@
-"""A peer whose tokens are not what was asked for cannot take part."""
+"""A peer whose tokens are not as requested is not measured."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def token(signed_by: Any = KEY, **changes: Any) -> str:
     )
 
 
-def test_what_was_asked_for_passes() -> None:
+def test_a_token_as_requested_is_valid() -> None:
     verify_token(token(), KEYS, CHANNEL, VIEWER)
 
 
@@ -39,14 +39,14 @@ def test_what_was_asked_for_passes() -> None:
         {"signed_by": keypair.generate()},
         {"viewer": "x"},
     ],
-    ids=["another_channel", "ended", "one_claim_more", "one_claim_less", "signed_by_a_stranger", "z_another_viewer"],
+    ids=["other_channel", "expired", "extra_claim", "missing_claim", "other_key", "other_viewer"],
 )
-def test_anything_else_is_wrong(changes: dict[str, Any]) -> None:
+def test_any_other_token_is_invalid(changes: dict[str, Any]) -> None:
     with pytest.raises(InvalidToken):
         verify_token(token(**changes), KEYS, CHANNEL, VIEWER)
 
 
-def test_of_one_that_always_signs_the_same_only_the_signature_is_looked_at() -> None:
+def test_only_the_signature_of_constant_claims_is_verified() -> None:
     verify_signature(token(exp=1, viewer=None), KEYS)
     with pytest.raises(InvalidToken):
         verify_signature(token(signed_by=keypair.generate()), KEYS)

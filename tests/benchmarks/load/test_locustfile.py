@@ -24,13 +24,24 @@ ROOT = Path(benchmarks.__file__).parents[1]
 LOCUST = [sys.executable, "-m", "locust", "-f", str(ROOT / "benchmarks/load/locustfile.py"), "--skip-log"]
 
 
-def test_two_workers_ask_what_the_plan_says_and_the_master_counts_it(signing_service: SigningService, tmp_path: Path) -> None:
+def test_two_workers_ask_what_the_plan_says_and_the_master_counts_it(
+    signing_service: SigningService, tmp_path: Path
+) -> None:
     (tmp_path / "key").write_text("tsk_very_secret\n")
     (tmp_path / "key").chmod(0o600)
     what = {"LOAD_API_KEY_FILE": str(tmp_path / "key"), "LOAD_CHANNELS": str(CHANNEL), "PYTHONPATH": str(ROOT)}
     environ, port = environment(tmp_path / "home", what), str(free_port())
     one_user_each = ["--headless", "--expect-workers", "2", "--users", "2", "--spawn-rate", "2", "--run-time", "1"]
-    master_command = [*LOCUST, "--master", "--master-bind-port", port, "--host", signing_service.url, "--json", *one_user_each]
+    master_command = [
+        *LOCUST,
+        "--master",
+        "--master-bind-port",
+        port,
+        "--host",
+        signing_service.url,
+        "--json",
+        *one_user_each,
+    ]
     worker_command = [*LOCUST, "--worker", "--master-host", "127.0.0.1", "--master-port", port]
     with (
         started(master_command, tmp_path, environ, "master") as master,

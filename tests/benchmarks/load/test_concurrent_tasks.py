@@ -27,7 +27,7 @@ def run_actions(*rows: ActionRow) -> tuple[list[Any], list[str]]:
     actions.start(time.monotonic() - 1)
     for timer in actions._timers:
         timer.join()
-    return actions.lines(), messages
+    return actions.results(), messages
 
 
 def test_a_command_is_run_and_told() -> None:
@@ -51,7 +51,7 @@ def test_a_command_that_there_is_not_fails() -> None:
 def test_a_command_whose_second_never_came_is_not_run() -> None:
     actions = Actions([ActionRow(at_seconds=3600, command="true")], os.environ, lambda _: None)
     actions.start(time.monotonic())
-    assert actions.lines() == []
+    assert actions.results() == []
 
 
 async def _keys(scope: Any, _: Any, send: Any) -> None:

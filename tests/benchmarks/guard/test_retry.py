@@ -1,17 +1,17 @@
-"""A ratio above its limit is measured once more before it is judged."""
+"""A ratio above its limit is measured again before it counts as a regression."""
 
 from __future__ import annotations
 
 from benchmarks.guard import limits
-from benchmarks.guard.__main__ import Figures, Measurement, Ratios, measure_with_retry, output
+from benchmarks.guard.__main__ import Figures, Measurement, Ratios, measure_with_retry, messages
 from benchmarks.guard.limits import Limit
 from benchmarks.rounds import spread
 
-LIMITS = {"a": Limit(1.0, 0.1, "why"), "b": Limit(1.0, 0.1, "why")}
+LIMITS = {"a": Limit(1.0, 0.1, "a reason"), "b": Limit(1.0, 0.1, "a reason")}
 
 
 class MeasurementSequence:
-    """A measure that shows one after another of these."""
+    """A measurement that returns these values one after another."""
 
     def __init__(self, *shown: tuple[float, float]) -> None:
         self._values = list(shown)
@@ -25,20 +25,20 @@ class MeasurementSequence:
 
 def regressions(sequence: MeasurementSequence) -> list[str]:
     ratios, _ = measure_with_retry(Measurement(("a", "b"), lambda: None, sequence), LIMITS)
-    return [text.split()[0] for text in output(limits.regression, ratios, LIMITS)]
+    return [text.split()[0] for text in messages(limits.regression, ratios, LIMITS)]
 
 
-def test_what_is_within_its_limit_is_measured_once() -> None:
+def test_a_ratio_within_its_limit_is_measured_once() -> None:
     sequence = MeasurementSequence((1.0, 1.05))
     assert regressions(sequence) == []
     assert sequence.taken == 1
 
 
-def test_a_disturbance_that_does_not_come_again_is_forgiven() -> None:
+def test_a_disturbance_of_one_measurement_is_no_regression() -> None:
     sequence = MeasurementSequence((1.5, 1.0), (1.0, 1.5))
     assert regressions(sequence) == []
     assert sequence.taken == 2
 
 
-def test_what_is_above_its_limit_twice_has_grown() -> None:
+def test_a_ratio_above_its_limit_twice_is_a_regression() -> None:
     assert regressions(MeasurementSequence((1.5, 1.0), (1.4, 1.0))) == ["a"]
