@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from tests.support.clocks import MONOTONIC_START, START, AtTime, ManualClock, require_fresh_at
 from tests.support.in_memory_deployment import EAST, WEST, InMemoryDeployment
 from tests.support.keks import CIPHER, NEW, FakeKms, passphrase
-from tests.support.refresh_worker import POLICY, CountingWorker, channel, stored
+from tests.support.refresh_worker import POLICY, CountingWorker, channel, stored_secret
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.errors import SnapshotStale, WrappingKeyUnavailable, WrappingKeyUnknown
 from tokensvc.jose import keypair
@@ -43,7 +43,7 @@ def test_only_what_changed_is_read_again(stage: InMemoryDeployment, worker: Coun
     for _ in range(2):
         worker.refresh.run_once()
     worker.take_calls()
-    stage.store.callers.add("shop", POLICY, stored("one"))
+    stage.store.callers.add("shop", POLICY, stored_secret("one"))
     worker.refresh.run_once()
     assert worker.take_calls() == {"versions": CHANGED, "callers": ["list"]}
     stage.store.channels.record([channel(1)])
@@ -134,8 +134,8 @@ def test_a_damaged_public_key_affects_only_its_region(stage: InMemoryDeployment,
 
 
 def test_a_disabled_caller_is_removed_with_the_next_refresh(stage: InMemoryDeployment, worker: CountingWorker) -> None:
-    stage.store.callers.add("shop", POLICY, stored("one"))
-    stage.store.callers.add("other", POLICY, stored("two"))
+    stage.store.callers.add("shop", POLICY, stored_secret("one"))
+    stage.store.callers.add("other", POLICY, stored_secret("two"))
     worker.refresh.run_once()
     assert set(worker.refresh.current.secrets) == {"one", "two"}
     assert worker.refresh.current.secrets["one"].caller.name == "shop"
@@ -146,7 +146,7 @@ def test_a_disabled_caller_is_removed_with_the_next_refresh(stage: InMemoryDeplo
 
 def test_callers_with_equal_policies_share_one_policy_object(stage: InMemoryDeployment, worker: CountingWorker) -> None:
     for name, policy in {"one": POLICY, "two": POLICY, "three": replace(POLICY, max_ttl_seconds=60)}.items():
-        stage.store.callers.add(name, policy, stored(name))
+        stage.store.callers.add(name, policy, stored_secret(name))
     worker.refresh.run_once()
     policies = {key_id: secret.caller.policy for key_id, secret in worker.refresh.current.secrets.items()}
     assert policies["one"] is policies["two"]
@@ -158,8 +158,8 @@ def test_both_keys_of_a_caller_are_valid_while_one_is_replaced(
     stage: InMemoryDeployment, worker: CountingWorker
 ) -> None:
     until = ManualClock().at()
-    stage.store.callers.add("shop", POLICY, stored("one"))
-    stage.store.callers.rotate_secret("shop", "one", stored("two"), until)
+    stage.store.callers.add("shop", POLICY, stored_secret("one"))
+    stage.store.callers.rotate_secret("shop", "one", stored_secret("two"), until)
     worker.refresh.run_once()
     secrets = worker.refresh.current.secrets
     assert (secrets["one"].expires_at, secrets["two"].expires_at) == (until, None)
@@ -286,7 +286,7 @@ def test_a_lost_subject_key_affects_nothing_else_and_is_used_when_it_is_back(
     with stage.store.engine.begin() as connection:
         connection.execute(sa.text("DELETE FROM subject_keys"))
     stage.store.deployment.set_max_ttl_seconds(60)
-    stage.store.callers.add("shop", POLICY, stored("one"))
+    stage.store.callers.add("shop", POLICY, stored_secret("one"))
     for _ in range(2):
         worker.refresh.run_once()
     assert worker.refresh.current.subject_key == b""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.support.clocks import ManualClock, require_fresh_at
 from tests.support.in_memory_deployment import EAST, InMemoryDeployment
-from tests.support.refresh_worker import POLICY, CountingWorker, channel, stored
+from tests.support.refresh_worker import POLICY, CountingWorker, channel, stored_secret
 from tokensvc.background import refresh as module
 from tokensvc.deployment.versions import Position, StoreVersions, Version, Versioned, Versions
 from tokensvc.errors import SnapshotStale, StoreUnavailable
@@ -44,7 +44,7 @@ def test_a_store_that_fails_during_a_refresh_changes_and_loses_nothing(
     worker.refresh.run_once()
     before = worker.refresh.current
     stage.generate()
-    stage.store.callers.add("shop", POLICY, stored("one"))
+    stage.store.callers.add("shop", POLICY, stored_secret("one"))
     stage.store.channels.record([channel(1)])
     stage.store.deployment.set_max_ttl_seconds(1234)
     worker.ports[away].unavailable_from = 0

@@ -64,13 +64,13 @@ def test_a_limit_out_of_range_is_rejected_with_the_rule(terminal: Terminal, name
 
 def test_zero_propagation_delay_is_accepted_for_the_local_ivs_only(bare: Terminal) -> None:
     bare("db", "upgrade", KEY_PROPAGATION_SECONDS="0", MAX_TTL_SECONDS="1800")
-    refused = bare(
+    rejected = bare(
         "db", "upgrade", "--json", code=4, CONTROL_PLANE="aws", KEY_PROPAGATION_SECONDS="0", MAX_TTL_SECONDS="7200"
     )
-    assert refused.error["code"] == "invalid_rotation_policy"
-    assert "workers need up to 2 s to load a new key" in refused.error["message"]
+    assert rejected.error["code"] == "invalid_rotation_policy"
+    assert "workers need up to 2 s to load a new key" in rejected.error["message"]
     accepted = bare("db", "upgrade", "--json", CONTROL_PLANE="aws", KEY_PROPAGATION_SECONDS="2").json
-    assert accepted["maxTtlSeconds"] == 1800, "what was refused changed nothing"
+    assert accepted["maxTtlSeconds"] == 1800, "the rejected command changed nothing"
 
 
 def test_a_missing_or_invalid_database_url_is_wrong_usage(bare: Terminal) -> None:
@@ -96,9 +96,9 @@ def test_a_database_of_a_development_version_is_rejected_by_every_command(bare: 
     before = dump(bare)
     what_to_do = "move the old database away, then run `tokensvc db upgrade` to create a new one"
     for command in ("db upgrade", "keys list", "keys generate", "keys rotate", "keys rewrap", "callers list"):
-        refused(bare, command, what_to_do)
+        assert_rejected(bare, command, what_to_do)
     for command in ("callers add web --all-channels", "denials list", "revocations list", "revocations show r1"):
-        refused(bare, command, what_to_do)
+        assert_rejected(bare, command, what_to_do)
     assert what_to_do in bare("settings").out
     found = {finding["check"]: finding for finding in bare("doctor", "--json", code=1).json["findings"]}
     assert "of a development version of tokensvc, which cannot be upgraded" in found["store"]["detail"]
@@ -118,7 +118,7 @@ def test_a_database_of_a_development_version_is_rejected_by_every_command(bare: 
     assert bare("keys", "list", "--json").json["keys"] == []
 
 
-def refused(terminal: Terminal, command: str, what_to_do: str) -> None:
+def assert_rejected(terminal: Terminal, command: str, what_to_do: str) -> None:
     result = terminal(*command.split(), "--json", code=1)
     assert result.error["code"] == "schema_mismatch", command
     assert what_to_do in result.error["message"]

@@ -70,15 +70,15 @@ def test_a_healthy_deployment_passes_and_nothing_is_changed(healthy: Terminal) -
 
 def test_missing_settings_are_reported(bare: Terminal) -> None:
     missing = {"TOKENSVC_CONTROL_PLANE", "TOKENSVC_DATABASE_URL", "TOKENSVC_PASSPHRASE"}
-    found = failed_checks(bare, without=" ".join(missing))
-    assert found.keys() >= missing
-    assert all(f"export {variable}" in found[variable][1] for variable in missing)
+    failed = failed_checks(bare, without=" ".join(missing))
+    assert failed.keys() >= missing
+    assert all(f"export {variable}" in failed[variable][1] for variable in missing)
 
 
 def test_an_invalid_or_unknown_setting_is_reported(bare: Terminal) -> None:
-    found = failed_checks(bare, PROT="1", WORKERS="0")
-    assert "TOKENSVC_PORT" in found["TOKENSVC_PROT"][0]
-    assert "TOKENSVC_WORKERS" in found
+    failed = failed_checks(bare, PROT="1", WORKERS="0")
+    assert "TOKENSVC_PORT" in failed["TOKENSVC_PROT"][0]
+    assert "TOKENSVC_WORKERS" in failed
 
 
 def test_the_signer_is_reported_with_the_reason_for_its_choice(healthy: Terminal) -> None:
@@ -89,8 +89,8 @@ def test_the_signer_is_reported_with_the_reason_for_its_choice(healthy: Terminal
 def test_an_unusable_signer_is_reported(healthy: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tokensvc.jose.signing._multibuffer", None)
     monkeypatch.delattr(signers, "_multibuffer", raising=False)
-    found, fix = failed_checks(healthy, SIGNER="multibuffer")["signer"]
-    assert "no signer can be used (multibuffer: " in found
+    detail, fix = failed_checks(healthy, SIGNER="multibuffer")["signer"]
+    assert "no signer can be used (multibuffer: " in detail
     assert fix == "unset TOKENSVC_SIGNER"
     assert "signer" not in {f["check"] for f in healthy("doctor", "--json").json["findings"] if not f["ok"]}
 
@@ -102,9 +102,9 @@ def test_a_missing_store_is_reported(bare: Terminal) -> None:
 
 
 def test_a_store_of_another_control_plane_is_reported(healthy: Terminal) -> None:
-    found = failed_checks(healthy, CONTROL_PLANE="aws")
-    assert found.keys() == {"TOKENSVC_CONTROL_PLANE"}, "IVS is not checked until this is fixed"
-    assert found["TOKENSVC_CONTROL_PLANE"][0] == "is aws, but the keys of this store are in local"
+    failed = failed_checks(healthy, CONTROL_PLANE="aws")
+    assert failed.keys() == {"TOKENSVC_CONTROL_PLANE"}, "IVS is not checked until this is fixed"
+    assert failed["TOKENSVC_CONTROL_PLANE"][0] == "is aws, but the keys of this store are in local"
 
 
 def test_a_limit_that_differs_from_the_stored_one_is_reported(healthy: Terminal) -> None:
@@ -121,9 +121,9 @@ def test_a_wrong_passphrase_is_reported(healthy: Terminal) -> None:
 
 
 def test_missing_keys_and_callers_are_reported(terminal: Terminal) -> None:
-    found = failed_checks(terminal)
-    assert found["key in us-east-1"][1] == "tokensvc keys generate"
-    assert found["callers"][1].startswith("tokensvc callers add")
+    failed = failed_checks(terminal)
+    assert failed["key in us-east-1"][1] == "tokensvc keys generate"
+    assert failed["callers"][1].startswith("tokensvc callers add")
 
 
 def test_a_deployment_with_only_disabled_callers_is_reported(healthy: Terminal) -> None:
@@ -143,14 +143,14 @@ def test_a_missing_or_insecure_private_key_is_reported(healthy: Terminal) -> Non
 
 def test_unreachable_ivs_and_rejected_credentials_are_reported(healthy: Terminal) -> None:
     assert failed_checks(healthy, AWS_ENDPOINT_URL_IVS="http://127.0.0.1:9").keys() == {"IVS in us-east-1"}
-    found, fix = failed_checks(healthy, AWS_SECRET_ACCESS_KEY="wrong")["IVS in us-east-1"]
-    assert "InvalidSignatureException" in found
+    detail, fix = failed_checks(healthy, AWS_SECRET_ACCESS_KEY="wrong")["IVS in us-east-1"]
+    assert "InvalidSignatureException" in detail
     assert "AWS_PROFILE" in fix
 
 
 def test_a_missing_region_is_reported(healthy: Terminal) -> None:
-    found, fix = failed_checks(healthy, without="AWS_REGION")["regions"]
-    assert "TOKENSVC_REGIONS" in found
+    detail, fix = failed_checks(healthy, without="AWS_REGION")["regions"]
+    assert "TOKENSVC_REGIONS" in detail
     assert "AWS_REGION" in fix
 
 
@@ -158,8 +158,8 @@ def test_an_active_key_missing_in_ivs_is_reported_and_fixed(healthy: Terminal) -
     (key,) = healthy("keys", "list", "--json").json["keys"]
     with healthy.ivs() as ivs:
         ivs.delete_playback_key_pair(arn=key["placements"][0]["arn"])
-    found, fix = failed_checks(healthy)["key in us-east-1"]
-    assert "is active but not in IVS" in found
+    detail, fix = failed_checks(healthy)["key in us-east-1"]
+    assert "is active but not in IVS" in detail
     assert follow(healthy) == ["tokensvc keys reconcile"]
     assert fix == "tokensvc keys reconcile"
 
@@ -207,8 +207,8 @@ def test_a_restored_store_with_an_unfinished_compromise_is_repaired(
     with healthy.ivs() as ivs:
         ivs.tag_resource(resourceArn=key["placements"][0]["arn"], tags={COMPROMISED_TAG: "2027-01-15T08:00:00Z"})
     restore()
-    found, fix = failed_checks(healthy)["key in us-east-1"]
-    assert "tagged as compromised in IVS" in found
+    detail, fix = failed_checks(healthy)["key in us-east-1"]
+    assert "tagged as compromised in IVS" in detail
     assert follow(healthy) == [fix]
     assert signing(healthy)["id"] != key["id"]
 
@@ -217,16 +217,16 @@ def test_a_restored_store_with_an_unfinished_compromise_is_repaired(
 def test_a_damaged_private_key_is_reported_and_replaced(healthy: Terminal, damage: bytes) -> None:
     key_id = signing(healthy)["id"]
     (healthy.vault / f"{key_id}.pem").write_bytes(damage)
-    found, _ = failed_checks(healthy)[f"private key {key_id}"]
-    assert found.startswith("cannot sign: ")
+    detail, _ = failed_checks(healthy)[f"private key {key_id}"]
+    assert detail.startswith("cannot sign: ")
     assert follow(healthy) == ["tokensvc keys reconcile"]
     assert signing(healthy)["id"] != key_id
 
 
 def test_an_invalid_rotation_policy_is_reported(healthy: Terminal, store: Store) -> None:
     store.deployment.set_rotation(propagation_seconds=0, max_age_seconds=600, standby=False)
-    found, fix = failed_checks(healthy)["rotation policy"]
-    assert "propagation delay + drain" in found
+    detail, fix = failed_checks(healthy)["rotation policy"]
+    assert "propagation delay + drain" in detail
     assert fix.startswith("TOKENSVC_KEY_MAX_AGE_DAYS=")
 
 
@@ -234,8 +234,8 @@ def test_an_active_key_older_than_the_policy_allows_is_reported(healthy: Termina
     store.keys.activate(_prepared_key(healthy, store), store.keys.list()[0].placements[0].account_region, LONG_AGO, 600)
     assert healthy("doctor", "--json").json["ok"] is True
     store.deployment.set_rotation(propagation_seconds=0, max_age_seconds=86_400.0, standby=False)
-    found, fix = failed_checks(healthy)["key in us-east-1"]
-    assert "active for 30 days; the policy allows 1 day" in found
+    detail, fix = failed_checks(healthy)["key in us-east-1"]
+    assert "active for 30 days; the policy allows 1 day" in detail
     assert fix == "tokensvc keys rotate"
     healthy("keys", "rotate")
     assert healthy("doctor", "--json").json["ok"] is True
@@ -244,8 +244,8 @@ def test_an_active_key_older_than_the_policy_allows_is_reported(healthy: Termina
 def test_foreign_pairs_that_prevent_rotation_are_reported(healthy: Terminal) -> None:
     with healthy.ivs() as ivs:
         arns = [_imported(ivs) for _ in range(2)]
-    found, fix = failed_checks(healthy)["slots in us-east-1"]
-    assert "2 of the 3 key pair slots in us-east-1 are used by other applications" in found
+    detail, fix = failed_checks(healthy)["slots in us-east-1"]
+    assert "2 of the 3 key pair slots in us-east-1 are used by other applications" in detail
     assert fix.startswith("aws ivs delete-playback-key-pair --region us-east-1 --arn ")
     assert all(arn in fix for arn in arns)
     assert all(
@@ -262,8 +262,8 @@ def test_a_pair_of_another_deployment_is_not_a_problem(healthy: Terminal) -> Non
 def test_a_pair_with_our_tag_for_an_unknown_key_is_reported(healthy: Terminal, store: Store) -> None:
     with healthy.ivs() as ivs:
         arn = _imported(ivs, **{DEPLOYMENT_TAG: store.deployment.read().id, KEY_TAG: "klost"})
-    found, fix = failed_checks(healthy)[f"key pair {arn}"]
-    assert "is tagged as key klost, which is not in the store" in found
+    detail, fix = failed_checks(healthy)[f"key pair {arn}"]
+    assert "is tagged as key klost, which is not in the store" in detail
     healthy(*fix.split()[1:], "--yes")
     assert healthy("doctor", "--json").json["ok"] is True
 
@@ -284,8 +284,8 @@ def test_removed_tags_are_reported(healthy: Terminal) -> None:
     key = signing(healthy)
     with healthy.ivs() as ivs:
         ivs.untag_resource(resourceArn=key["placements"][0]["arn"], tagKeys=[DEPLOYMENT_TAG, KEY_TAG])
-    found, fix = failed_checks(healthy)[f"key {key['id']} in us-east-1"]
-    assert "has lost tokensvc's tags" in found
+    detail, fix = failed_checks(healthy)[f"key {key['id']} in us-east-1"]
+    assert "has lost tokensvc's tags" in detail
     healthy(*fix.split()[1:])
     assert healthy("doctor", "--json").json["ok"] is True
 
@@ -295,8 +295,8 @@ def test_a_different_fingerprint_in_ivs_is_reported(healthy: Terminal) -> None:
     with healthy.ivs() as ivs:
         arn = _imported(ivs)
     key_id = healthy("keys", "import", "-", "--arn", arn, "--json", stdin=mine).json["id"]
-    found, fix = failed_checks(healthy)[f"key {key_id} in us-east-1"]
-    assert "fingerprint" in found
+    detail, fix = failed_checks(healthy)[f"key {key_id} in us-east-1"]
+    assert "fingerprint" in detail
     assert fix.startswith(f"tokensvc keys activate {key_id}   (if {arn} is the right pair")
     healthy("keys", "activate", key_id)
     assert healthy("doctor", "--json").json["ok"] is True, "an operator confirmed the pair"
@@ -304,8 +304,8 @@ def test_a_different_fingerprint_in_ivs_is_reported(healthy: Terminal) -> None:
 
 def test_a_wrong_clock_is_reported(healthy: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SystemClock, "now", staticmethod(lambda: time.time() + 20))
-    found, fix = failed_checks(healthy)["clock"]
-    assert re.match(r"\+2\d s from IVS", found)
+    detail, fix = failed_checks(healthy)["clock"]
+    assert re.match(r"\+2\d s from IVS", detail)
     assert "chronyc" in fix
 
 
@@ -315,15 +315,15 @@ def test_stale_workers_and_undecryptable_keys_are_reported(healthy: Terminal, st
     store.workers.record_heartbeat(
         Heartbeat("blind:2:b", "blind", 2, 900, number, 1, undecryptable=(key_id, "kold"), keys_tag=tag)
     )
-    found = failed_checks(healthy)
-    assert found.keys() == {"worker deaf:1:a", "worker blind:2:b"}
-    assert "may use an older key set until" in found["worker deaf:1:a"][0]
-    assert found["worker blind:2:b"][0] == f"cannot decrypt key {key_id}, which is active"
-    assert "tokensvc doctor" in found["worker blind:2:b"][1]
+    failed = failed_checks(healthy)
+    assert failed.keys() == {"worker deaf:1:a", "worker blind:2:b"}
+    assert "may use an older key set until" in failed["worker deaf:1:a"][0]
+    assert failed["worker blind:2:b"][0] == f"cannot decrypt key {key_id}, which is active"
+    assert "tokensvc doctor" in failed["worker blind:2:b"][1]
 
 
 def test_problems_of_live_workers_are_reported_once(healthy: Terminal, store: Store) -> None:
-    keys, text = store.versions.read().keys, "us-east-1: IVS answered ImportPlaybackKeyPair with AccessDenied"
+    keys, text = store.versions.read().keys, "us-east-1: IVS responded to ImportPlaybackKeyPair with AccessDenied"
     problems = (make_problem(text),)
     for name in ("one:1:a", "two:2:b"):
         store.workers.record_heartbeat(
@@ -344,10 +344,10 @@ def test_unfinished_steps_and_rotations_are_reported(healthy: Terminal, store: S
     key_id = signing(healthy)["id"]
     store.journal.start(StepKind.DELETE, key_id, "us-east-1", "a test", LONG_AGO)
     store.rotations.request("r1", {"us-east-1": key_id}, LONG_AGO, "ada")
-    found = failed_checks(healthy)
-    assert found.keys() == {f"step delete of key {key_id}", "rotation r1"}
-    assert "by ada; not done in us-east-1" in found["rotation r1"][0]
-    assert {fix for _, fix in found.values()} == {"tokensvc keys reconcile"}
+    failed = failed_checks(healthy)
+    assert failed.keys() == {f"step delete of key {key_id}", "rotation r1"}
+    assert "by ada; not done in us-east-1" in failed["rotation r1"][0]
+    assert {fix for _, fix in failed.values()} == {"tokensvc keys reconcile"}
     healthy("keys", "reconcile")
     assert healthy("doctor", "--json").json["ok"] is True
 
@@ -422,12 +422,12 @@ def test_unreadable_rows_are_reported_with_a_fix(healthy: Terminal, store: Store
         connection.execute(sa.text("UPDATE denials SET denied_until = -1"))
         connection.execute(sa.text("UPDATE channels SET checked_at = 'junk'"))
         connection.execute(sa.text("UPDATE deployment SET max_ttl_seconds = -5"))
-    found = failed_checks(healthy)
-    assert found["caller shop"][0] == "cannot be read, so its requests are rejected: policy is not JSON"
-    assert "backup" in found["caller shop"][1]
-    assert f"denial {denial('v').digest.hex()}" in found
-    assert f"channel {arn}" in found
-    assert "no token is issued" in found["max_ttl_seconds"][0]
+    failed = failed_checks(healthy)
+    assert failed["caller shop"][0] == "cannot be read, so its requests are rejected: policy is not JSON"
+    assert "backup" in failed["caller shop"][1]
+    assert f"denial {denial('v').digest.hex()}" in failed
+    assert f"channel {arn}" in failed
+    assert "no token is issued" in failed["max_ttl_seconds"][0]
     healthy("db", "upgrade", MAX_TTL_SECONDS="3600")
     healthy("callers", "disable", "shop", "--yes")
     assert "max_ttl_seconds" not in failed_checks(healthy)
@@ -437,8 +437,8 @@ def test_a_lost_subject_key_is_reported_with_a_fix(healthy: Terminal, store: Sto
     store.deployment.add_subject_key(1, b"wrapped")
     with write_transaction(store.engine) as connection:
         connection.execute(sa.delete(schema.subject_keys))
-    found, fix = failed_checks(healthy)["subject key"]
-    assert "subject key is missing" in found
+    detail, fix = failed_checks(healthy)["subject key"]
+    assert "subject key is missing" in detail
     assert "backup" in fix
     with write_transaction(store.engine) as connection:
         connection.execute(sa.text("UPDATE deployment SET subject_keys_made = 0"))

@@ -50,9 +50,9 @@ def test_failures_exit_with_1_and_rule_violations_with_4(terminal: Terminal) -> 
     missing = terminal("keys", "public", "k1", code=1)
     assert missing.err.startswith("tokensvc: ")
     terminal("callers", "add", "web", "--all-channels")
-    refused = terminal("callers", "add", "web", "--all-channels", "--json", code=4)
-    assert refused.error["code"] == "caller_exists"
-    assert refused.out == ""
+    rejected = terminal("callers", "add", "web", "--all-channels", "--json", code=4)
+    assert rejected.error["code"] == "caller_exists"
+    assert rejected.out == ""
 
 
 def test_a_missing_store_exits_with_1_and_names_the_fix(bare: Terminal) -> None:

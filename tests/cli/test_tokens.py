@@ -140,9 +140,9 @@ def test_a_url_with_no_token_or_two_is_rejected(bare: Terminal, private_key: Pri
     result = bare("tokens", "explain", url, "--json", code=4).json
     assert (result["deniedBy"], result["message"]) == ("segments", "the token is empty")
     token = minted(private_key)
-    refused = bare("tokens", "explain", f"{url}?token={token}&token={token}", code=2)
-    assert "2 token parameters" in refused.err
-    assert token not in refused.err
+    rejected = bare("tokens", "explain", f"{url}?token={token}&token={token}", code=2)
+    assert "2 token parameters" in rejected.err
+    assert token not in rejected.err
 
 
 def imported(terminal: Terminal, key: PrivateKey) -> str:

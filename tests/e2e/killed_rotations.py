@@ -22,7 +22,7 @@ from functools import partial
 from typing import Any
 
 from tests.support.crashes import CrashPoint
-from tests.support.in_memory_deployment import READS
+from tests.support.in_memory_deployment import READ_OPERATIONS
 from tokensvc.aws.control_plane import ControlPlane
 from tokensvc.clock import Clock, StoreClock
 from tokensvc.container.reconciler import make_keys_context, new_worker_id
@@ -54,7 +54,7 @@ class Ahead:
         self._seconds += seconds
 
 
-def opened(clock_offset_seconds: float, ivs: ControlPlane) -> KeysContext:
+def make_context(clock_offset_seconds: float, ivs: ControlPlane) -> KeysContext:
     """This process's dependencies. The lease of a killed process has expired by then."""
     settings = read_settings(os.environ)
     store = open_configured_store(settings)
@@ -77,7 +77,7 @@ def rotate(open_context: Callable[[], KeysContext], at: int | None) -> dict[str,
     context = open_context()
     crash_point = CrashPoint(at, callback=lambda: os.kill(os.getpid(), signal.SIGKILL))
     counted = {
-        name: crash_point.wrap(getattr(context, name), reads=READS)
+        name: crash_point.wrap(getattr(context, name), reads=READ_OPERATIONS)
         for name in ("keys", "deployment", "journal", "rotations", "vault", "control_plane")
     }
     commands.rotate(replace(context, **counted), configured_regions(read_settings(os.environ)), "a test")
@@ -132,8 +132,8 @@ def main(stride: int) -> None:
     ivs = make_control_plane(read_settings(os.environ))
     for number in itertools.count():
         now, at = number * ROUND_SECONDS, stride * (number - 2) if number >= 2 else None
-        code, rotated = in_a_process(partial(rotate, partial(opened, now, ivs), at))
-        reconcile_code, state = in_a_process(partial(reconcile, partial(opened, now + GRACE_SECONDS + 1, ivs)))
+        code, rotated = in_a_process(partial(rotate, partial(make_context, now, ivs), at))
+        reconcile_code, state = in_a_process(partial(reconcile, partial(make_context, now + GRACE_SECONDS + 1, ivs)))
         print(json.dumps({"at": at, "code": code, "reconcile_code": reconcile_code, **rotated, **state}), flush=True)
         if reconcile_code != 0 or code not in (0, -signal.SIGKILL) or (code == 0 and at is not None):
             return

@@ -21,7 +21,7 @@ def _viewer(result: dict[str, Any]) -> Any:
     return jwt.decode(result["token"], options={"verify_signature": False})["aws:viewer-id"]
 
 
-def test_500_requests_are_answered_in_order_each_with_its_own_result(caller: Client, channel: Any) -> None:
+def test_500_requests_get_responses_in_order_each_with_its_own_result(caller: Client, channel: Any) -> None:
     valid, prefix = {"channelArn": channel["arn"]}, channel["arn"].rpartition("/")[0]
     invalid: list[tuple[Any, str, list[str]]] = [
         ({"channelArn": "not-an-arn"}, "invalid_request", ["channelArn"]),

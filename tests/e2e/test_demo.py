@@ -112,8 +112,8 @@ def test_it_stops_at_ctrl_c_finds_its_state_again_and_never_calls_aws(tmp_path: 
         f"[default]\nregion = eu-west-1\nendpoint_url = {UNREACHABLE_URL}\naws_session_token = production\n"
     )
     misleading = {
-        "AWS_PROFILE": "a-profile-that-is-not-there",
-        "AWS_DEFAULT_PROFILE": "a-profile-that-is-not-there",
+        "AWS_PROFILE": "a-missing-profile",
+        "AWS_DEFAULT_PROFILE": "a-missing-profile",
         "AWS_ENDPOINT_URL": UNREACHABLE_URL,
         "AWS_ENDPOINT_URL_IVS": UNREACHABLE_URL,
         "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
@@ -231,22 +231,22 @@ def test_files_deleted_between_two_starts_are_recreated_except_the_passphrase(tm
     for path in tmp_path.glob("keys/*.pem"):
         path.write_bytes(b"damaged")
     before, signed_by = signed_by, _start_and_stop(tmp_path, {}, info_file, SIGTERM)["signed by"]
-    assert signed_by != before, "what is damaged is replaced too"
-    for gone in ("keys/*.pem", ".demo/local-ivs.db*", ".demo/tokensvc.db*"):
-        for path in tmp_path.glob(gone):
+    assert signed_by != before, "a damaged key is still in use"
+    for pattern in ("keys/*.pem", ".demo/local-ivs.db*", ".demo/tokensvc.db*"):
+        for path in tmp_path.glob(pattern):
             path.unlink()
         before, signed_by = signed_by, _start_and_stop(tmp_path, {}, info_file, SIGTERM)["signed by"]
-        assert signed_by != before, "a new key, whose tokens play"
+        assert signed_by != before, "the deleted key is still in use"
 
     (tmp_path / ".demo" / "passphrase").unlink()
     result = run([TOKENSVC, "demo", "--port", "0"], tmp_path, environment(tmp_path / "home"), code=2)
     assert "put it back, or `rm -r .demo`" in result.err
-    assert not (tmp_path / ".demo" / "passphrase").exists(), "another one would only be in the way of the right one"
+    assert not (tmp_path / ".demo" / "passphrase").exists(), "a new passphrase was created"
 
 
 def _start_and_stop(folder: Path, environ: dict[str, str], info_file: Path, ending: int) -> dict[str, str]:
-    """Start a demo, open a token URL as soon as its connection info is there, stop it. Returns the connection info and
-    the id of the signing key."""
+    """Start a demo, play a token as soon as the connection info exists, and stop the demo. Returns the connection info
+    and the id of the signing key."""
     with started([TOKENSVC, "demo", "--port", "0"], folder, environment(folder / "home", environ), "demo") as process:
         process.wait_until(info_file.exists, "the demo writes its connection info")
         info: dict[str, str] = json.loads(info_file.read_text())

@@ -113,7 +113,7 @@ def moderator(service: Service, deployment: Deployment) -> str:
         ("GET /.well-known/jwks.json", GenerationMode.POSITIVE),
     ],
 )
-def test_any_request_is_answered_as_described(
+def test_responses_to_any_request_match_the_description(
     openapi: Any, key: str, key_service: _KeyService, moderator: str, channel: Any, operation: str, mode: GenerationMode
 ) -> None:
     method, path = operation.split()

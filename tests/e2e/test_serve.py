@@ -54,9 +54,9 @@ def test_an_undecryptable_subject_key_is_reported_before_a_worker_serves(
     deployment = Deployment(ivs, tmp_path)
     deployment.run("db", "upgrade")
     with closing(open_store(deployment.environ["TOKENSVC_DATABASE_URL"])) as store:
-        store.deployment.add_subject_key(1, envelope.write(Envelope("passphrase:of-yesterday", b"", b"sealed")))
+        store.deployment.add_subject_key(1, envelope.write(Envelope("passphrase:previous", b"", b"sealed")))
     result = deployment.run("serve", code=1, WORKERS=workers)
-    assert "the store's subject key: it is encrypted with passphrase:of-yesterday" in result.err
+    assert "the store's subject key: it is encrypted with passphrase:previous" in result.err
     assert '"serving"' not in result.err
     assert "Traceback" not in result.err
 

@@ -7,7 +7,7 @@ import base64
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.support.key_formats import jwk, same
+from tests.support.key_formats import jwk, is_same_key
 from tokensvc.errors import InvalidKey
 from tokensvc.jose import keypair
 from tokensvc.jose.jwk import read_private_jwk
@@ -22,14 +22,14 @@ def encoded(number: int, size: int = 48) -> str:
 
 
 def test_a_private_jwk_is_parsed_with_any_other_members() -> None:
-    assert same(read_private_jwk(JWK), KEY)
-    assert same(read_private_jwk({**JWK, "kid": "one", "alg": "ES384", "key_ops": ["sign"], "ext": True}), KEY)
+    assert is_same_key(read_private_jwk(JWK), KEY)
+    assert is_same_key(read_private_jwk({**JWK, "kid": "one", "alg": "ES384", "key_ops": ["sign"], "ext": True}), KEY)
 
 
 def test_leading_zeros_may_be_omitted() -> None:
     key = ec.derive_private_key(7, ec.SECP384R1())
-    assert same(read_private_jwk(jwk(key)), key)
-    assert same(read_private_jwk({**jwk(key), "d": encoded(7, 1)}), key)
+    assert is_same_key(read_private_jwk(jwk(key)), key)
+    assert is_same_key(read_private_jwk({**jwk(key), "d": encoded(7, 1)}), key)
 
 
 @pytest.mark.parametrize(

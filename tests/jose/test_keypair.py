@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tests.support.key_formats import UNSUPPORTED_KEYS, certificate, pkcs8, same, sec1, leaks_nothing
+from tests.support.key_formats import UNSUPPORTED_KEYS, certificate, pkcs8, is_same_key, sec1, leaks_nothing
 from tokensvc.errors import InvalidKey, WrongPassphrase
 from tokensvc.jose import keypair
 from tokensvc.jose.keypair import PrivateKey
@@ -34,10 +34,10 @@ def test_a_generated_key_is_p384() -> None:
 
 def test_every_usual_format_of_a_private_key_is_parsed(private_key: PrivateKey) -> None:
     for pem in (sec1(private_key), pkcs8(private_key)):
-        assert same(keypair.read_private_pem(pem), private_key)
-        assert same(keypair.read_private_pem(pem.replace(b"\n", b"\r\n")), private_key)
-        assert same(keypair.read_private_pem(pem, b"a passphrase that is not needed"), private_key)
-        assert same(keypair.read_private_pem(b"some text before\n" + pem), private_key)
+        assert is_same_key(keypair.read_private_pem(pem), private_key)
+        assert is_same_key(keypair.read_private_pem(pem.replace(b"\n", b"\r\n")), private_key)
+        assert is_same_key(keypair.read_private_pem(pem, b"a passphrase that is not needed"), private_key)
+        assert is_same_key(keypair.read_private_pem(b"some text before\n" + pem), private_key)
 
 
 def test_encrypted_keys_are_parsed_with_their_passphrase(private_key: PrivateKey) -> None:
@@ -47,7 +47,7 @@ def test_encrypted_keys_are_parsed_with_their_passphrase(private_key: PrivateKey
         keypair.private_pem(private_key, b"secret"),
     ):
         assert b"ENCRYPTED" in pem
-        assert same(keypair.read_private_pem(pem, b"secret"), private_key)
+        assert is_same_key(keypair.read_private_pem(pem, b"secret"), private_key)
         for wrong in (None, b"", b"Secret", b"secret "):
             with pytest.raises(WrongPassphrase) as raised:
                 keypair.read_private_pem(pem, wrong)

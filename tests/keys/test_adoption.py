@@ -87,7 +87,7 @@ def test_an_adopted_key_becomes_active_after_the_propagation_delay(deployment: I
     record = import_mine(deployment)
     commands.reconcile_and_wait(deployment.context(), (EAST,))
     assert deployment.active() == record.id
-    deployment.check_settled(EAST)
+    deployment.check_completed(EAST)
 
 
 def test_importing_it_again_changes_nothing(deployment: InMemoryDeployment) -> None:
@@ -155,7 +155,7 @@ def test_a_pair_belongs_to_one_key_only(deployment: InMemoryDeployment) -> None:
 
 def test_a_conflict_with_an_untagged_pair_suggests_its_adoption(deployment: InMemoryDeployment) -> None:
     """Our tags were removed, or our public key was imported manually."""
-    deployment.ivs.lose["ImportPlaybackKeyPair"] = "before"
+    deployment.ivs.losses["ImportPlaybackKeyPair"] = "before"
     with pytest.raises(ControlPlaneUnavailable):
         deployment.generate()
     (record,) = deployment.store.keys.list()
@@ -166,7 +166,7 @@ def test_a_conflict_with_an_untagged_pair_suggests_its_adoption(deployment: InMe
     adopt_pairs(deployment.context(), record.id, (arn,))
     commands.reconcile_and_wait(deployment.context(), (EAST,))
     assert deployment.active() == record.id
-    deployment.check_settled(EAST)
+    deployment.check_completed(EAST)
 
 
 def test_a_compromised_key_cannot_be_imported_again(deployment: InMemoryDeployment) -> None:
@@ -198,7 +198,7 @@ def test_an_adoption_whose_response_is_lost_is_completed_by_the_next_run(
     deployment: InMemoryDeployment, operation: str, lost: Lost, same: bool
 ) -> None:
     arn = deployment.ivs.add_pair(EAST, (MINE if same else NOT_MINE).public_key())
-    deployment.ivs.lose[operation] = lost
+    deployment.ivs.losses[operation] = lost
     with pytest.raises(ControlPlaneUnavailable):
         import_mine(deployment, arn)
     record = import_mine(deployment, arn)

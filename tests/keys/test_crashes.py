@@ -79,7 +79,7 @@ def tagged(deployment: InMemoryDeployment) -> None:
 def not_deleted(deployment: InMemoryDeployment) -> None:
     """One key is active, and the next request to delete a pair will be lost."""
     one_key(deployment)
-    deployment.ivs.lose["DeletePlaybackKeyPair"] = "before"
+    deployment.ivs.losses["DeletePlaybackKeyPair"] = "before"
 
 
 def reconcile(context: KeysContext) -> None:
@@ -152,14 +152,14 @@ def test_after_a_crash_at_any_step_the_next_run_converges(name: str, migrated: P
             crashes += 1
         else:
             break
-        deployment.check_always()
-        deployment.ivs.lose.clear()
+        deployment.check_invariants()
+        deployment.ivs.losses.clear()
         compromised = {record.id for record in deployment.store.keys.list() if record.compromised_at is not None}
         deployment.clock.advance(GRACE_SECONDS + 1)
         if case.is_repeated:
             case.run(deployment.context())
         commands.reconcile_and_wait(deployment.context(), case.regions)
-        deployment.check_settled(*case.regions)
+        deployment.check_completed(*case.regions)
         assert set(foreign) <= deployment.ivs.pairs.keys()
         assert not compromised & deployment.vault.key_ids()
         assert not deployment.store.journal.open_entries()

@@ -89,7 +89,7 @@ def test_a_damaged_key_drains_and_is_deleted_like_any_other(deployment: InMemory
     assert (record.id, placement.arn in deployment.ivs.pairs) == (former, True)
     deployment.drain()
     deployment.reconcile()
-    deployment.check_settled(EAST)
+    deployment.check_completed(EAST)
 
 
 def test_without_a_standby_a_retiring_key_is_reactivated(migrated: Path, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_a_damaged_standby_is_replaced(deployment: InMemoryDeployment) -> None:
     deployment.reconcile()
     [(latter, _)] = deployment.placements(EAST, KeyState.PREPARED)
     assert latter.id != standby.id
-    deployment.check_settled(EAST)
+    deployment.check_completed(EAST)
 
 
 def test_a_damaged_key_that_was_never_imported_blocks_no_other(migrated: Path, tmp_path: Path) -> None:

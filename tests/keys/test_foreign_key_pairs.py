@@ -114,7 +114,7 @@ def test_two_deployments_never_change_each_others_pairs(migrated: Path, moves: l
             case ("waits", seconds):
                 clock.advance(seconds)
         for deployment in two:
-            deployment.check_always()
+            deployment.check_invariants()
     for deployment in two:
         known = {
             placement.arn

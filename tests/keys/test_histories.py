@@ -156,7 +156,7 @@ class Histories(RuleBasedStateMachine):
     @rule()
     def no_pair_of_ours_is_unknown(self) -> None:
         """Checked after a run of the leader."""
-        if not self.history.ivs.errors and not self.history.ivs.lose:
+        if not self.history.ivs.errors and not self.history.ivs.losses:
             self._do(("reconcile",))
             for region in self.configured:
                 self.history.check_no_orphan(region)
@@ -177,7 +177,7 @@ class Histories(RuleBasedStateMachine):
                 self._do(("reconcile",))
                 self._apply(("pass", seconds))
             self._do(("reconcile",))
-        history.check_end(self.configured, standby=history.store.deployment.read().key_standby)
+        history.check_final_state(self.configured, standby=history.store.deployment.read().key_standby)
         history.store.close()
 
     def _do(
@@ -232,14 +232,14 @@ class Histories(RuleBasedStateMachine):
         self.history.refresh()
 
     def _on_pass(self, seconds: float) -> None:
-        self.history.pass_time(seconds)
+        self.history.advance_clock(seconds)
 
     def _on_request(self) -> None:
         with contextlib.suppress(TokensvcError):
             commands.request_rotation(self.history.context(), self.configured, "a test")
 
     def _on_delete_manually(self, index: int) -> None:
-        if ours := self.history.ours():
+        if ours := self.history.our_pairs():
             self.history.delete_manually(ours[index % len(ours)])
 
     def _on_foreign_pair_appears(self, region: str) -> None:
@@ -274,10 +274,10 @@ class Histories(RuleBasedStateMachine):
 
     def _on_up(self) -> None:
         self.history.ivs.errors.clear()
-        self.history.ivs.lose.clear()
+        self.history.ivs.losses.clear()
 
     def _on_lose(self, operation: str, when: Any) -> None:
-        self.history.ivs.lose[operation] = when
+        self.history.ivs.losses[operation] = when
 
 
 def test_viewers_notice_nothing_in_any_history(migrated: Path) -> None:

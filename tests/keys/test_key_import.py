@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 
 from tests.support.key_formats import (
     certificate,
+    certificate_request,
     der,
     jwk,
+    leaks_nothing,
     pkcs8,
     public,
-    certificate_request,
-    same,
+    is_same_key,
     sec1,
-    leaks_nothing,
 )
 from tokensvc.errors import InvalidKey, WrongPassphrase
 from tokensvc.jose import keypair, pem
@@ -103,7 +103,7 @@ def keys_with_quirks(draw: st.DrawFn) -> tuple[keypair.PrivateKey, str, bytes]:
 def test_a_key_is_parsed_through_any_chain_of_quirks(case: tuple[keypair.PrivateKey, str, bytes]) -> None:
     key, form, data = case
     parsed = parse_private_key(data, SECRET)
-    assert same(parsed.private_key, key)
+    assert is_same_key(parsed.private_key, key)
     assert parsed.description.startswith(form)
     assert repeats_nothing_of(data, parsed.description)
     assert repeats_nothing_of(data, repr(parsed))
@@ -118,10 +118,10 @@ def test_each_form_is_parsed_with_each_quirk(form: str, quirk: str) -> None:
         data = QUIRKS[quirk](data.decode()).encode()
     elif form.endswith("PEM"):
         data = AROUND[quirk](data.decode()).encode()
-    assert same(parse_private_key(data, SECRET).private_key, KEYS[0])
+    assert is_same_key(parse_private_key(data, SECRET).private_key, KEYS[0])
     for wrap in WRAPPINGS.values():
         parsed = parse_private_key(wrap(data), SECRET)
-        assert same(parsed.private_key, KEYS[0])
+        assert is_same_key(parsed.private_key, KEYS[0])
         assert parsed.description.endswith("base64-wrapped")
 
 
@@ -164,12 +164,12 @@ def test_a_passphrase_that_is_not_needed_is_ignored() -> None:
     for form, write in FORMS.items():
         if "encrypted" not in form:
             text = b"ENCRYPTED it is not:\n" + write(KEYS[0]) if form.endswith("PEM") else write(KEYS[0])
-            assert same(parse_private_key(text, b"another").private_key, KEYS[0])
+            assert is_same_key(parse_private_key(text, b"another").private_key, KEYS[0])
 
 
 def test_input_that_is_too_long_is_rejected_unread() -> None:
     data = sec1(KEYS[0]).ljust(MAX_BYTES)
-    assert same(parse_private_key(data).private_key, KEYS[0])
+    assert is_same_key(parse_private_key(data).private_key, KEYS[0])
     with pytest.raises(InvalidKey, match="longer than 65536 bytes"):
         parse_private_key(data + b" ")
 
@@ -220,7 +220,7 @@ def test_no_input_crashes_the_parser_or_is_repeated(data: bytes) -> None:
     except (InvalidKey, WrongPassphrase) as raised:
         text = f"{raised.message} {raised.detail} {raised!r}"
     else:
-        assert same(parsed.private_key, KEYS[0])
+        assert is_same_key(parsed.private_key, KEYS[0])
         text = f"{parsed.description} {parsed!r}"
     assert CANARY.decode() not in text
     assert repeats_nothing_of(data, text)

@@ -19,13 +19,13 @@ from cryptography.hazmat.primitives.serialization import (
 from tests.support.key_formats import (
     UNSUPPORTED_KEYS,
     certificate,
+    certificate_request,
     der,
     jwk,
+    leaks_nothing,
     pkcs8,
     public,
-    certificate_request,
     sec1,
-    leaks_nothing,
     with_other_public_key,
 )
 from tokensvc.errors import InvalidKey

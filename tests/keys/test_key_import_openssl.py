@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.key_formats import same, sec1
+from tests.support.key_formats import is_same_key, sec1
 from tokensvc.errors import InvalidKey
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.keys.key_import import parse_private_key
@@ -47,7 +47,7 @@ def test_each_form_that_openssl_writes_is_parsed(
     private_key: PrivateKey, arguments: list[str], description: str
 ) -> None:
     parsed = parse_private_key(openssl(*arguments, stdin=sec1(private_key)), SECRET)
-    assert same(parsed.private_key, private_key)
+    assert is_same_key(parsed.private_key, private_key)
     assert parsed.description == description
 
 
@@ -85,7 +85,7 @@ def test_an_unsupported_cipher_is_not_reported_as_a_wrong_passphrase(private_key
         with pytest.raises(InvalidKey, match="cipher that is not supported"):
             parse_private_key(pem, SECRET)
         converted = openssl("pkcs8", "-topk8", "-v2", "aes256", "-passin", "pass:secret", *ENCRYPTS, stdin=pem)
-        assert same(parse_private_key(converted, SECRET).private_key, private_key)
+        assert is_same_key(parse_private_key(converted, SECRET).private_key, private_key)
 
 
 def test_an_encryption_that_openssl_rejects_is_rejected(private_key: PrivateKey) -> None:
@@ -105,7 +105,7 @@ def test_the_suggested_conversion_of_pkcs12_works(private_key: PrivateKey, tmp_p
         parse_private_key(bundle.read_bytes(), SECRET)
     pem = openssl("pkcs12", "-in", str(bundle), "-nocerts", "-passin", "pass:secret", *ENCRYPTS)
     parsed = parse_private_key(pem, SECRET)
-    assert same(parsed.private_key, private_key)
+    assert is_same_key(parsed.private_key, private_key)
     assert parsed.description == "an encrypted PKCS#8 private key in PEM, with other text around it"
 
 

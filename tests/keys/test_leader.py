@@ -98,7 +98,7 @@ def test_the_first_key_is_generated_and_active_after_the_propagation_delay(
     assert not deployment.placements(EAST, KeyState.ACTIVE)
     process.run(INTERVAL_SECONDS)
     assert deployment.active() == placement.key_id
-    deployment.check_settled(EAST)
+    deployment.check_completed(EAST)
     assert not deployment.slept, "it never sleeps"
 
 
@@ -114,7 +114,7 @@ def test_a_key_at_its_maximum_age_is_replaced_and_deleted_after_its_drain(
     deployment.clock.advance(POLICY.drain_seconds(placement.longest_ttl_seconds))
     process.run(INSPECTION_INTERVAL_SECONDS)
     assert placement.arn not in deployment.ivs.pairs
-    deployment.check_settled(EAST)
+    deployment.check_completed(EAST)
 
 
 def test_ivs_is_inspected_at_its_interval_when_nothing_is_due(deployment: InMemoryDeployment, process: Process) -> None:

@@ -8,9 +8,9 @@ from datetime import timedelta
 import pytest
 
 from tests.support.placements import (
-    PROPAGATION_SECONDS,
     NOW,
     POLICY,
+    PROPAGATION_SECONDS,
     active,
     ago,
     compromised,

@@ -8,9 +8,9 @@ import pytest
 
 from tests.support.placements import (
     DRAIN_SECONDS,
-    PROPAGATION_SECONDS,
     NOW,
     POLICY,
+    PROPAGATION_SECONDS,
     active,
     ago,
     compromised,

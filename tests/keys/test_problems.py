@@ -54,7 +54,7 @@ def test_after_all_pairs_were_deleted_manually_another_key_becomes_active(deploy
     deployment.clock.advance(POLICY.propagation_seconds)
     deployment.reconcile()
     assert deployment.active() != former
-    deployment.check_settled(EAST)
+    deployment.check_completed(EAST)
 
 
 def test_a_lost_deletion_of_the_last_pair_in_an_unconfigured_region_is_repeated(
@@ -69,7 +69,7 @@ def test_a_lost_deletion_of_the_last_pair_in_an_unconfigured_region_is_repeated(
     deployment.ivs.errors[WEST] = outage()
     deployment.reconcile(EAST)
     del deployment.ivs.errors[WEST]
-    deployment.ivs.lose["DeletePlaybackKeyPair"] = "after"
+    deployment.ivs.losses["DeletePlaybackKeyPair"] = "after"
     deployment.reconcile(EAST)
     assert not [arn for arn in deployment.ivs.pairs if WEST in arn]
     deployment.reconcile(EAST)
@@ -140,7 +140,7 @@ def test_an_import_that_succeeds_after_its_key_was_deleted_is_deleted_too(
     material = public_pem(read_public_der(former.public_der))
     deployment.ivs.call(EAST, "ImportPlaybackKeyPair", {"publicKeyMaterial": material, "tags": tags})
     deployment.reconcile()
-    deployment.check_settled(EAST)
+    deployment.check_completed(EAST)
 
 
 def test_an_import_that_can_no_longer_be_recorded_is_undone(deployment: InMemoryDeployment) -> None:
@@ -158,7 +158,7 @@ def test_an_import_that_can_no_longer_be_recorded_is_undone(deployment: InMemory
 
 def test_a_different_fingerprint_is_noticed_although_the_response_was_lost(deployment: InMemoryDeployment) -> None:
     deployment.ivs.fingerprint_of = lambda _key: "00:11"
-    deployment.ivs.lose["ImportPlaybackKeyPair"] = "after"
+    deployment.ivs.losses["ImportPlaybackKeyPair"] = "after"
     for _ in range(3):
         deployment.reconcile()
         deployment.clock.advance(POLICY.propagation_seconds)
@@ -183,7 +183,7 @@ def test_an_unrecorded_import_is_found_even_in_an_unconfigured_region(
 
 def test_a_record_is_not_discarded_while_its_import_may_succeed(deployment: InMemoryDeployment) -> None:
     """Its private key is lost, but without the record its pair could not be recognized as ours."""
-    deployment.ivs.lose["ImportPlaybackKeyPair"] = "after"
+    deployment.ivs.losses["ImportPlaybackKeyPair"] = "after"
     deployment.reconcile()
     [record] = deployment.store.keys.list()
     deployment.vault.remove(record.id)
@@ -198,7 +198,7 @@ def test_a_record_is_not_discarded_while_its_import_may_succeed(deployment: InMe
     assert [placement.key_id for _, placement in deployment.placements(EAST, KeyState.PREPARED)] == [record.id]
     deployment.drain()  # a restored store may have forgotten that it signed
     deployment.reconcile()
-    deployment.check_settled(EAST)
+    deployment.check_completed(EAST)
 
 
 # --- clocks, leases, stray steps
@@ -216,7 +216,7 @@ def test_a_lease_that_is_lost_during_a_run_is_waited_for(deployment: InMemoryDep
     answers = itertools.chain([True, True, False, False], itertools.repeat(True))
     commands.generate(replace(deployment.context(), acquire_lease=lambda: next(answers)), [EAST])
     assert "rotation is handled by another process; waiting for it to finish" in deployment.reports
-    deployment.check_settled(EAST)
+    deployment.check_completed(EAST)
 
 
 def test_an_open_step_in_a_region_without_keys_is_closed_without_calling_ivs(
@@ -275,5 +275,5 @@ def test_a_delayed_deletion_does_not_delete_a_key_that_has_signed_again(
 
     [result] = reconcile(before(deployment, "start_deletion", meanwhile), [EAST])
     assert isinstance(result.error, ConcurrentModification)
-    deployment.check_always()
+    deployment.check_invariants()
     assert state(deployment, former) is KeyState.RETIRING

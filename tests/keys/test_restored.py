@@ -204,7 +204,7 @@ def test_a_rotation_can_be_undone(migrated: Path, tmp_path: Path) -> None:
     latter = deployment.rotate()
     commands.activate(deployment.context(), former, [EAST])
     assert deployment.states() == {former: ACTIVE, latter: RETIRING}
-    deployment.check_settled(EAST)
+    deployment.check_completed(EAST)
 
 
 # --- what may have signed in the forgotten time is drained before it is deleted
@@ -333,7 +333,7 @@ def test_a_compromise_whose_deletion_response_was_lost_starts_no_drain(migrated:
     deployment.rotate()
     [before, _] = [placement for _, placement in deployment.placements(EAST, RETIRING)]
     deployment.clock.advance(60)
-    deployment.ivs.lose["DeletePlaybackKeyPair"] = "after"
+    deployment.ivs.losses["DeletePlaybackKeyPair"] = "after"
     commands.compromise(deployment.context(), deployment.active(), [EAST], include_standby=False)
     deployment.reconcile()
     assert before.key_id == retiring
@@ -481,7 +481,7 @@ def test_a_failure_to_tag_does_not_delay_other_deletions(migrated: Path, tmp_pat
     deployment.generate(EAST, WEST)
     deployment.ivs.errors["TagResource"] = outage()
     bad = deployment.active()
-    deployment.ivs.lose["DeletePlaybackKeyPair"] = "before"
+    deployment.ivs.losses["DeletePlaybackKeyPair"] = "before"
     deployment.ivs.calls.clear()
     commands.compromise(deployment.context(), bad, [EAST, WEST], include_standby=False)
     called = [(region, operation) for region, operation, _ in deployment.ivs.calls]

@@ -41,7 +41,7 @@ def test_retiring_a_standby_deletes_its_pair(deployment: InMemoryDeployment) -> 
     assert [placement.state for placement in require_key(deployment.store.keys.list(), ready.id).placements] == [
         KeyState.RETIRED
     ]
-    deployment.check_settled(EAST)
+    deployment.check_completed(EAST)
 
 
 def test_retiring_a_retiring_key_changes_nothing(deployment: InMemoryDeployment) -> None:
@@ -80,7 +80,7 @@ def test_deletion_by_arn_follows_the_rules_for_keys(deployment: InMemoryDeployme
         delete_pair(deployment.context(), active.placements[0].arn)
     delete_pair(deployment.context(), ready.placements[0].arn)
     assert list(deployment.ivs.pairs) == [active.placements[0].arn]
-    deployment.check_settled(EAST)
+    deployment.check_completed(EAST)
 
 
 def test_a_recorded_pair_without_tags_can_be_deleted(deployment: InMemoryDeployment) -> None:

@@ -32,7 +32,7 @@ def test_generate_stores_and_imports_a_key(deployment: InMemoryDeployment) -> No
     assert record.placements[0].arn == pair["arn"]
     assert deployment.active() == record.id
     assert deployment.store.deployment.read().account == deployment.ivs.account
-    deployment.check_settled(EAST)
+    deployment.check_completed(EAST)
 
 
 def test_a_key_becomes_active_after_its_propagation_delay(deployment: InMemoryDeployment) -> None:
@@ -52,7 +52,7 @@ def test_a_key_becomes_active_in_every_region(deployment: InMemoryDeployment) ->
     record = deployment.generate(EAST, WEST)
     assert deployment.active(EAST) == deployment.active(WEST) == record.id
     assert len({pair["material"] for pair in deployment.ivs.pairs.values()}) == 1
-    deployment.check_settled(EAST, WEST)
+    deployment.check_completed(EAST, WEST)
 
 
 def test_a_rotation_activates_the_next_key_and_the_former_drains(deployment: InMemoryDeployment) -> None:
@@ -62,7 +62,7 @@ def test_a_rotation_activates_the_next_key_and_the_former_drains(deployment: InM
     [(retiring, _)] = deployment.placements(EAST, KeyState.RETIRING)
     assert retiring.id == former
     assert len(deployment.ivs.pairs) == 2, "tokens of the former key are still accepted"
-    deployment.check_settled(EAST)
+    deployment.check_completed(EAST)
 
 
 def test_a_key_is_deleted_only_when_its_last_token_has_expired(deployment: InMemoryDeployment) -> None:
@@ -77,7 +77,7 @@ def test_a_key_is_deleted_only_when_its_last_token_has_expired(deployment: InMem
     deployment.reconcile(EAST)
     assert placement.arn not in deployment.ivs.pairs
     assert former not in deployment.vault.key_ids()
-    deployment.check_settled(EAST)
+    deployment.check_completed(EAST)
 
 
 def test_a_higher_ttl_limit_prolongs_the_drain_of_a_key_that_may_still_sign(deployment: InMemoryDeployment) -> None:
@@ -99,14 +99,14 @@ def test_the_private_key_is_stored_until_all_pairs_are_deleted(deployment: InMem
     del deployment.ivs.errors[WEST]
     deployment.reconcile(EAST, WEST)
     assert former not in deployment.vault.key_ids()
-    deployment.check_settled(EAST, WEST)
+    deployment.check_completed(EAST, WEST)
 
 
 def test_repeated_rotations_stay_within_the_quota(deployment: InMemoryDeployment) -> None:
     for _ in range(5):
         deployment.rotate()
         deployment.drain()
-        deployment.check_settled(EAST)
+        deployment.check_completed(EAST)
         assert len(deployment.ivs.pairs) <= 2
 
 
@@ -119,10 +119,10 @@ def test_rotating_too_quickly_is_rejected_with_the_pairs_in_the_slots(deployment
     for arn in foreign:
         assert f"{arn} (foreign)" in raised.value.message
     assert raised.value.message.count("(ours)") == 2
-    deployment.check_always()
+    deployment.check_invariants()
     deployment.drain()
     deployment.rotate()
-    deployment.check_settled(EAST)
+    deployment.check_completed(EAST)
     assert foreign[0] in deployment.ivs.pairs
 
 
@@ -178,7 +178,7 @@ def test_in_a_full_region_no_key_is_generated_or_imported(deployment: InMemoryDe
     assert not deployment.store.keys.list(), "no key is generated without a free slot"
     del deployment.ivs.pairs[foreign[0]]
     deployment.generate()
-    deployment.check_settled(EAST)
+    deployment.check_completed(EAST)
 
 
 def test_foreign_pairs_are_counted_and_never_changed(deployment: InMemoryDeployment) -> None:
@@ -195,14 +195,14 @@ def test_foreign_pairs_are_counted_and_never_changed(deployment: InMemoryDeploym
 
 @pytest.mark.parametrize("lost", ["before", "after"])
 def test_an_import_with_a_lost_response_is_found_and_not_repeated(deployment: InMemoryDeployment, lost: Lost) -> None:
-    deployment.ivs.lose["ImportPlaybackKeyPair"] = lost
+    deployment.ivs.losses["ImportPlaybackKeyPair"] = lost
     with pytest.raises(ControlPlaneUnavailable):
         deployment.generate()
-    deployment.check_always()
+    deployment.check_invariants()
     record = deployment.generate()
     assert [pair["tags"][KEY_TAG] for pair in deployment.ivs.pairs.values()] == [record.id]
     assert len(deployment.ivs.requests_of("ImportPlaybackKeyPair")) == (2 if lost == "before" else 1)
-    deployment.check_settled(EAST)
+    deployment.check_completed(EAST)
 
 
 @pytest.mark.parametrize("lost", ["before", "after"])
@@ -210,12 +210,12 @@ def test_a_lost_deletion_is_completed_by_the_next_run(deployment: InMemoryDeploy
     deployment.generate()
     deployment.rotate()
     deployment.drain()
-    deployment.ivs.lose["DeletePlaybackKeyPair"] = lost
+    deployment.ivs.losses["DeletePlaybackKeyPair"] = lost
     deployment.rotate()
     assert any("skipped, will retry" in line for line in deployment.reports)
     deployment.drain()
     deployment.rotate()
-    deployment.check_settled(EAST)
+    deployment.check_completed(EAST)
 
 
 def test_a_failing_region_does_not_delay_the_others(deployment: InMemoryDeployment) -> None:
@@ -243,7 +243,7 @@ def test_credentials_of_another_account_delete_nothing(deployment: InMemoryDeplo
     deployment.ivs.account = account
     deployment.reconcile(EAST)
     assert not deployment.placements(EAST, KeyState.RETIRING)
-    deployment.check_always()
+    deployment.check_invariants()
 
 
 def test_another_account_is_rejected_and_the_import_there_is_undone(deployment: InMemoryDeployment) -> None:
@@ -253,7 +253,7 @@ def test_another_account_is_rejected_and_the_import_there_is_undone(deployment: 
     assert not deployment.ivs.pairs
     deployment.ivs.account = "999999999999"
     deployment.generate()
-    deployment.check_settled(EAST)
+    deployment.check_completed(EAST)
 
 
 def test_a_prepared_key_without_its_private_key_is_never_activated(deployment: InMemoryDeployment) -> None:
@@ -280,7 +280,7 @@ def test_a_record_without_a_private_key_is_discarded(deployment: InMemoryDeploym
     deployment.clock.advance(GRACE_SECONDS + 1)
     deployment.generate()
     assert "lost" not in {record.id for record in deployment.store.keys.list()}
-    deployment.check_settled(EAST)
+    deployment.check_completed(EAST)
 
 
 def test_a_record_whose_private_key_is_about_to_be_stored_is_not_discarded(deployment: InMemoryDeployment) -> None:
@@ -318,7 +318,7 @@ def test_no_step_reveals_a_private_key(deployment: InMemoryDeployment) -> None:
 def test_an_unrecorded_import_is_found_by_a_run_for_another_region(
     deployment: InMemoryDeployment,
 ) -> None:
-    deployment.ivs.lose["ImportPlaybackKeyPair"] = "after"
+    deployment.ivs.losses["ImportPlaybackKeyPair"] = "after"
     with pytest.raises(ControlPlaneUnavailable):
         deployment.generate(EAST)
     for _ in range(2):
@@ -326,4 +326,4 @@ def test_an_unrecorded_import_is_found_by_a_run_for_another_region(
         deployment.drain()
         deployment.rotate(WEST)
     deployment.generate(EAST, WEST)
-    deployment.check_settled(EAST, WEST)
+    deployment.check_completed(EAST, WEST)

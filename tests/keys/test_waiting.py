@@ -87,7 +87,7 @@ def test_an_outage_of_ivs_for_the_command_does_not_affect_the_leader(deployment:
 
 def test_what_blocks_the_leader_is_reported_and_waiting_ends(deployment: InMemoryDeployment) -> None:
     deployment.generate()
-    raised = {"reason": "IVS answered ImportPlaybackKeyPair with AccessDeniedException"}
+    raised = {"reason": "IVS responded to ImportPlaybackKeyPair with AccessDeniedException"}
     deployment.leader_problems = (
         Problem(ProblemCode.ROTATION_FAILED, WEST, {"reason": "of no concern here"}),
         Problem(ProblemCode.REVOCATIONS_REJECTED, EAST, {"ivs_codes": "of no concern either"}),

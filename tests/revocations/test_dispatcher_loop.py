@@ -142,8 +142,8 @@ def test_a_missing_channel_fails_with_ivs_own_code(dispatch: DispatchScenario) -
         [target] = dispatch.store.revocations.get(name, EVERYONE).targets
         assert (target.state, target.code, target.attempts) == (RevocationState.FAILED, "ResourceNotFoundException", 1)
     assert {dispatch.state(name) for name in good} == {RevocationState.SENT}
-    assert sum(result.failed for result in dispatch.passes) == 4
-    assert sum(result.errors_by_code.get("ResourceNotFoundException", 0) for result in dispatch.passes) == 4
+    assert sum(result.failed for result in dispatch.results) == 4
+    assert sum(result.errors_by_code.get("ResourceNotFoundException", 0) for result in dispatch.results) == 4
     dispatch.store.revocations.retry(interactive, EVERYONE)
     dispatch.drain(dispatcher)
     assert dispatch.state(interactive) is RevocationState.FAILED

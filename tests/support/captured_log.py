@@ -15,9 +15,9 @@ class CapturedLog(LogWriter):
     def __init__(self, **options: Any) -> None:
         self.written = bytearray()
         self.fails_with: list[Exception] = []
-        """What the next writes raise."""
+        """Exceptions that the next writes raise."""
         self.accepts: list[int] = []
-        """How many bytes each of the next writes takes at most."""
+        """The maximum number of bytes of each of the next writes."""
         super().__init__(self._write_bytes, _report, **options)
 
     def start(self) -> None:

@@ -20,8 +20,9 @@ RecordedRequest = tuple[str, str, list[tuple[bytes, bytes]], bytes]
 
 
 class Application:
-    """Takes what is posted to `/quick` on the fast path and echoes its body; answers `/early` before its body is read,
-    `/held` when `release` is set, `/fails-later` and then fails, and everything else with its whole body in hand."""
+    """Echoes the body of a request to `/quick` on the fast path. Responds to `/early` before it reads the body, to
+    `/held` once `release` is set, and to all other paths after it has read the body; raises after the response to
+    `/fails-later`."""
 
     def __init__(self) -> None:
         self.requests: list[RecordedRequest] = []
@@ -65,8 +66,8 @@ class Application:
             return False
         self.requests.append((scope["method"], scope["path"], list(scope["headers"]), body))
         self.fast_path_count += 1
-        if body == b"evil":
-            respond(Response(403, body, (JSON,), "refused"), "id-1")
+        if body == b"denied":
+            respond(Response(403, body, (JSON,), "denied"), "id-1")
             return True
         asyncio.get_running_loop().call_soon(self.flush)
         self._pending.append((respond, body))
@@ -145,7 +146,7 @@ def open_connection(kind: type[Any], application: Application) -> tuple[Any, Con
     return protocol, connection
 
 
-def connected() -> tuple[Protocol, Connection, Application]:
+def connect() -> tuple[Protocol, Connection, Application]:
     """A connection, its other end and its application."""
     application = Application()
     protocol, connection = open_connection(Protocol, application)

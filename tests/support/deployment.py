@@ -141,7 +141,7 @@ class Deployment:
         return run([TOKENSVC, *arguments], self.folder, self._with(settings), stdin=stdin, code=code)
 
     def run_all(self, *commands: tuple[list[str], dict[str, str]]) -> CommandResult:
-        """Run several commands in turn, each with its settings, whatever their exit codes."""
+        """Run several commands in turn, each with its settings, regardless of their exit codes."""
         lines = [json.dumps((arguments, _prefixed(settings))) for arguments, settings in commands]
         return run([sys.executable, "-c", RUN_COMMANDS], self.folder, self.environ, stdin="\n".join(lines))
 

@@ -29,7 +29,7 @@ class DispatchScenario:
         self.channel = self.ivs.channel()
         self.accepted_versions: dict[tuple[str, str], int] = {}
         """By channel and viewer, the highest accepted version."""
-        self.passes: list[DispatchResult] = []
+        self.results: list[DispatchResult] = []
         self._random = random.Random(11)
 
     def close(self) -> None:
@@ -64,8 +64,8 @@ class DispatchScenario:
         """Run it for that long as its background task would: a pass whenever one is due."""
         ends_at = self.clock.monotonic() + seconds
         while True:
-            self.passes.append(dispatcher.run_once())
-            wait = max(self.passes[-1].next_run_in_seconds, 0.001)
+            self.results.append(dispatcher.run_once())
+            wait = max(self.results[-1].next_run_in_seconds, 0.001)
             if self.clock.monotonic() + wait > ends_at:
                 self.clock.advance(ends_at - self.clock.monotonic())
                 return

@@ -82,17 +82,17 @@ class Client:
 @contextmanager
 def client_per_worker(url: str, key: str, count: int) -> Iterator[dict[str, Client]]:
     """Clients with keep-alive connections to that many different workers, by worker."""
-    opened: list[Client] = []
-    found: dict[str, Client] = {}
+    clients: list[Client] = []
+    by_worker: dict[str, Client] = {}
     ends_at = time.monotonic() + 10
     try:
-        while len(found) < count:
-            assert time.monotonic() < ends_at, f"only {len(found)} of {count} workers respond"
-            opened.append(Client(url, key))
-            found.setdefault(opened[-1].get("/livez").worker, opened[-1])
-        yield found
+        while len(by_worker) < count:
+            assert time.monotonic() < ends_at, f"only {len(by_worker)} of {count} workers respond"
+            clients.append(Client(url, key))
+            by_worker.setdefault(clients[-1].get("/livez").worker, clients[-1])
+        yield by_worker
     finally:
-        for client in opened:
+        for client in clients:
             client.close()
 
 

@@ -28,7 +28,9 @@ from tokensvc.vault.key_files import KeyFiles
 from tokensvc.vault.store import Vault
 
 POLICY = RotationPolicy(propagation_seconds=30, max_staleness_seconds=910, standby=False)
-READS = frozenset({"list", "read", "load", "open_entries", "history", "get", "newest", "key_ids", "read_envelope"}) | {
+READ_OPERATIONS = frozenset(
+    {"list", "read", "load", "open_entries", "history", "get", "newest", "key_ids", "read_envelope"}
+) | {
     "ListPlaybackKeyPairs",
     "GetPlaybackKeyPair",
 }
@@ -76,12 +78,12 @@ class InMemoryDeployment:
     def context(self, crash_point: CrashPoint | None = None) -> KeysContext:
         crash_point = crash_point or CrashPoint()
         return KeysContext(
-            keys=crash_point.wrap(self.store.keys, reads=READS),
-            deployment=crash_point.wrap(self.store.deployment, reads=READS),
-            journal=crash_point.wrap(self.store.journal, reads=READS),
-            rotations=crash_point.wrap(self.store.rotations, reads=READS),
-            vault=crash_point.wrap(self.vault, reads=READS),
-            control_plane=crash_point.wrap(self.ivs, reads=READS),
+            keys=crash_point.wrap(self.store.keys, reads=READ_OPERATIONS),
+            deployment=crash_point.wrap(self.store.deployment, reads=READ_OPERATIONS),
+            journal=crash_point.wrap(self.store.journal, reads=READ_OPERATIONS),
+            rotations=crash_point.wrap(self.store.rotations, reads=READ_OPERATIONS),
+            vault=crash_point.wrap(self.vault, reads=READ_OPERATIONS),
+            control_plane=crash_point.wrap(self.ivs, reads=READ_OPERATIONS),
             clock=self.clock,
             sleep=crash_point.wrap_function(self._sleep),
             new_id=lambda: f"k{next(self._numbers)}",
@@ -161,7 +163,7 @@ class InMemoryDeployment:
         [(record, _)] = self.placements(region, KeyState.ACTIVE)
         return record.id
 
-    def check_always(self) -> None:
+    def check_invariants(self) -> None:
         """Check what must hold at any time, also between a crash and the next run."""
         deployment_id = self.store.deployment.read().id
         stored = self.vault.key_ids()
@@ -182,9 +184,9 @@ class InMemoryDeployment:
                     placement.activated_at - placement.imported_at
                 ).total_seconds() >= self.policy.propagation_seconds, "activated before the propagation delay ended"
 
-    def check_settled(self, *regions: str) -> None:
+    def check_completed(self, *regions: str) -> None:
         """Check what must hold after a complete run: one active key, and no leftovers."""
-        self.check_always()
+        self.check_invariants()
         for region in regions:
             assert len(self.placements(region, KeyState.ACTIVE)) == 1
         imported = {p.arn: r.id for r in self.store.keys.list() for p in r.placements if p.is_imported}

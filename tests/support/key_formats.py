@@ -43,7 +43,7 @@ def sec1(key: PrivateKey, password: bytes | None = None) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, encryption)
 
 
-def same(one: PrivateKey, other: PrivateKey) -> bool:
+def is_same_key(one: PrivateKey, other: PrivateKey) -> bool:
     return one.private_numbers() == other.private_numbers()
 
 

@@ -116,4 +116,4 @@ class LocalControlPlane:
 
 
 def _error(kind: type[ControlPlaneError], operation: str, code: str, status: int = 0) -> ControlPlaneError:
-    return kind(f"IVS answered {operation} with {code}", operation=operation, ivs_code=code, status=status)
+    return kind(f"IVS responded to {operation} with {code}", operation=operation, ivs_code=code, status=status)

@@ -88,20 +88,22 @@ class MultiTenantApp:
         content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         return asyncio.run(request(self._app, scope, content))
 
-    def revoke(self, viewer: str = "ada", *, where: str = CHANNEL, key: str = ALL_CHANNELS, **fields: Any) -> Any:
+    def revoke(self, viewer: str = "ada", *, channel_arn: str = CHANNEL, key: str = ALL_CHANNELS, **fields: Any) -> Any:
         """Revoke a viewer, which must be accepted; return the response."""
-        response = self.request("POST", "/v1/revocations", {"channelArn": where, "viewerId": viewer} | fields, key=key)
+        response = self.request(
+            "POST", "/v1/revocations", {"channelArn": channel_arn, "viewerId": viewer} | fields, key=key
+        )
         assert response.status == 202, response.body
         return response.json
 
-    def deny(self, viewer: str = "ada", *, where: str = CHANNEL, key: str = ALL_CHANNELS, **fields: Any) -> Any:
+    def deny(self, viewer: str = "ada", *, channel_arn: str = CHANNEL, key: str = ALL_CHANNELS, **fields: Any) -> Any:
         """Deny a viewer, which must succeed; return the denials."""
-        required = {"channelArn": where, "viewerId": viewer, "denySeconds": 60}
+        required = {"channelArn": channel_arn, "viewerId": viewer, "denySeconds": 60}
         response = self.request("POST", "/v1/denials", required | fields, key=key)
         assert response.status == 201, response.body
         return response.json["denials"]
 
-    def listed(self, query: str = "", key: str = ALL_CHANNELS) -> list[str]:
+    def listed_ids(self, query: str = "", key: str = ALL_CHANNELS) -> list[str]:
         """The ids of the listed revocations."""
         response = self.request("GET", f"/v1/revocations?{query}", key=key)
         assert response.status == 200, response.body

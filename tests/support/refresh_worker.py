@@ -90,7 +90,7 @@ class CountingWorker:
         return calls
 
 
-def stored(key_id: str) -> StoredSecret:
+def stored_secret(key_id: str) -> StoredSecret:
     return StoredSecret(key_id, key_digest(f"tsk_{key_id}_x"), ManualClock().at(), None)
 
 

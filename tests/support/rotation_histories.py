@@ -149,7 +149,7 @@ class History(InMemoryDeployment):
     def sign(self) -> None:
         """Assume that all workers have signed since the last call, with the longest lifetime."""
         since, self._signed_until = self._signed_until, self.clock.now()
-        held_keys = {(pair["tags"][KEY_TAG], region_of(pair["arn"])) for pair in self.ours()}
+        held_keys = {(pair["tags"][KEY_TAG], region_of(pair["arn"])) for pair in self.our_pairs()}
         for group in self.groups:
             for signing, last in group.all():
                 for region, key in signing.items():
@@ -162,11 +162,11 @@ class History(InMemoryDeployment):
                     )
                     self.token_ends[signer] = max(self.token_ends.get(signer, 0.0), at + key.ttl_seconds)
 
-    def ours(self) -> list[dict[str, Any]]:
+    def our_pairs(self) -> list[dict[str, Any]]:
         """Our key pairs in IVS."""
         return self.ivs.tagged(DEPLOYMENT_TAG, self.deployment_id)
 
-    def pass_time(self, seconds: float) -> None:
+    def advance_clock(self, seconds: float) -> None:
         """Advance the clock; every worker that may sign does."""
         self.clock.advance(seconds)
         self.refresh()
@@ -186,12 +186,12 @@ class History(InMemoryDeployment):
         lost period are not protected: the store cannot know which keys signed them. For workers that have not refreshed
         since, see `_is_protected`."""
         restore(self.store, self._backup)
-        known, held = {record.id for record in self.store.keys.list()}, {pair["arn"] for pair in self.ours()}
-        self.orphaned = {pair["arn"] for pair in self.ours() if pair["tags"][KEY_TAG] not in known}
-        self.unrecorded = {pair["arn"] for pair in self.ours()} - self._recorded()
+        known, held = {record.id for record in self.store.keys.list()}, {pair["arn"] for pair in self.our_pairs()}
+        self.orphaned = {pair["arn"] for pair in self.our_pairs() if pair["tags"][KEY_TAG] not in known}
+        self.unrecorded = {pair["arn"] for pair in self.our_pairs()} - self._recorded()
         signing_ids = {key.key_id for group in self.groups for signing, _ in group.all() for key in signing.values()}
         self.manually_deleted |= {(key_id, region) for key_id in signing_ids | known for region in REGIONS} - {
-            (pair["tags"][KEY_TAG], region_of(pair["arn"])) for pair in self.ours() if pair["arn"] in held
+            (pair["tags"][KEY_TAG], region_of(pair["arn"])) for pair in self.our_pairs() if pair["arn"] in held
         }
         self.token_ends.clear()
         ceiling = self.store.deployment.read().max_ttl_seconds
@@ -207,10 +207,10 @@ class History(InMemoryDeployment):
     def _is_protected(self, key_id: str, region: str) -> bool:
         """Whether the tokens that a worker signs before it reads the restored store are guaranteed to play.
 
-        Not where the restored store says that the key never signed there, or has retired: that is wrong, and as long as
-        IVS holds the key that should be active there, nothing shows it. (What does show it, and protects the tokens
-        then, is in test_restored.py.) Where the store has no such key, IVS shows it; and lifetimes longer than the
-        restored store allows do not count.
+        They are not where the restored store wrongly has the key as never active there, or as retired: while IVS holds
+        the key that should be active there, this cannot be detected. (test_restored.py covers the cases in which it can
+        and the tokens are protected.) A key that the store does not have is detected in IVS. Lifetimes longer than the
+        restored store allows are not protected.
         """
         placements = [
             placement for record in self.store.keys.list() if record.id == key_id for placement in record.placements
@@ -236,10 +236,10 @@ class History(InMemoryDeployment):
             for placement in record.placements
             if placement.is_imported
         }
-        tagged = {pair["arn"]: pair["tags"] for pair in self.ours() if region_of(pair["arn"]) == region}
+        tagged = {pair["arn"]: pair["tags"] for pair in self.our_pairs() if region_of(pair["arn"]) == region}
         assert tagged.keys() <= known | self.orphaned, tagged
 
-    def check_end(self, configured: tuple[str, ...], *, standby: bool) -> None:
+    def check_final_state(self, configured: tuple[str, ...], *, standby: bool) -> None:
         """Check what must hold once nothing blocks rotation any more and enough time has passed."""
         pairs = [
             placement for record in self.store.keys.list() for placement in record.placements if placement.is_imported
@@ -249,7 +249,9 @@ class History(InMemoryDeployment):
             for p in pairs
             if p.account_region.region in configured or (p.key_id, p.account_region.region) not in self.manually_deleted
         ]
-        assert {placement.arn for placement in pairs} == {pair["arn"] for pair in self.ours()}, "store and IVS disagree"
+        assert {placement.arn for placement in pairs} == {pair["arn"] for pair in self.our_pairs()}, (
+            "store and IVS disagree"
+        )
         assert not self.store.journal.open_entries(), self.store.journal.open_entries()
         assert not [p for p in pairs if p.state is KeyState.COMPROMISED or p.deleting_at is not None]
         for region in configured:
@@ -277,7 +279,7 @@ class History(InMemoryDeployment):
             assert not self.compromised & {key.key_id for key in group.current.values()}, (
                 "a worker in sync continues to sign"
             )
-        assert self.foreign <= self.ivs.pairs.keys(), "a foreign key pair is gone"
+        assert self.foreign <= self.ivs.pairs.keys(), "a foreign key pair was deleted"
 
     def _check_deletable(self, pair: dict[str, Any]) -> None:
         assert pair["tags"].get(DEPLOYMENT_TAG) == self.deployment_id, "a foreign key pair is deleted"
@@ -288,7 +290,7 @@ class History(InMemoryDeployment):
             assert remaining <= 0, f"{deleted} is deleted {remaining} seconds before its last token expires"
 
     def _sleep(self, seconds: float) -> None:
-        self.pass_time(seconds)
+        self.advance_clock(seconds)
 
 
 def region_of(arn: str) -> str:

@@ -40,8 +40,8 @@ class SimulatedIvs:
         """By ARN, as BatchGetChannel describes them."""
         self.absent_code = "ResourceNotFoundException"
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
-        self.lose: dict[str, Lost] = {}
-        """By operation, what happens to its next call; once."""
+        self.losses: dict[str, Lost] = {}
+        """By operation, which part of its next call is lost; only once."""
         self.errors: dict[str, ControlPlaneError] = {}
         """By operation or region, the error of every call to it."""
         self.fingerprint_of: Callable[[PublicKey], str] = fingerprint
@@ -53,7 +53,7 @@ class SimulatedIvs:
         for key in (operation, region):
             if key in self.errors:
                 raise self.errors[key]
-        lost = self.lose.pop(operation, None)
+        lost = self.losses.pop(operation, None)
         if lost == "before":
             raise outage(operation)
         response: dict[str, Any] = getattr(self, f"_{operation}")(region, request)
@@ -65,7 +65,7 @@ class SimulatedIvs:
         """An independent copy with the same key pairs and ARNs."""
         twin = SimulatedIvs(self.account, self._page)
         twin.pairs, twin._numbers = copy.deepcopy(self.pairs), copy.copy(self._numbers)
-        twin.lose = dict(self.lose)
+        twin.losses = dict(self.losses)
         return twin
 
     def requests_of(self, operation: str) -> list[dict[str, Any]]:
@@ -87,7 +87,7 @@ class SimulatedIvs:
 
     def add_pair(self, region: str, key: PublicKey, tags: Mapping[str, str] | None = None) -> str:
         """Add a manually imported key pair; return its ARN."""
-        request = {"publicKeyMaterial": public_pem(key), "name": "by hand", "tags": dict(tags or {})}
+        request = {"publicKeyMaterial": public_pem(key), "name": "manual", "tags": dict(tags or {})}
         return str(self._ImportPlaybackKeyPair(region, request)["keyPair"]["arn"])
 
     def add_channels(self, arns: Iterable[str]) -> None:
@@ -174,4 +174,4 @@ def _select(pair: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _error(kind: type[_Kind], operation: str, code: str, status: int) -> _Kind:
-    return kind(f"IVS answered {operation} with {code}", operation=operation, ivs_code=code, status=status)
+    return kind(f"IVS responded to {operation} with {code}", operation=operation, ivs_code=code, status=status)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.connections import connected, feed, request, run_until_idle
+from tests.support.connections import connect, feed, request, run_until_idle
 from tokensvc.web import protocol as connection_states
 from tokensvc.web.protocol import (
     KEEP_ALIVE_SECONDS,
@@ -79,7 +79,7 @@ def test_an_upgrade_is_answered_as_plain_http_and_is_the_last_request(path: str,
 
     async def test() -> None:
         for pieces in splits(offered):
-            protocol, connection, application = connected()
+            protocol, connection, application = connect()
             await feed(protocol, connection, pieces, wait=len(pieces) <= 2)
             await run_until_idle()
             await feed(protocol, connection, [SLOW])
@@ -94,7 +94,7 @@ def test_an_upgrade_is_answered_as_plain_http_and_is_the_last_request(path: str,
 
 def test_an_upgrade_after_other_requests_is_answered_in_order() -> None:
     async def test() -> None:
-        protocol, connection, application = connected()
+        protocol, connection, application = connect()
         await feed(protocol, connection, [QUICK + SLOW + request(more=UPGRADE) + SLOW])
         assert [seen[1] for seen in application.requests] == ["/quick", "/other", "/quick"]
         assert len(connection.statuses) == 3
@@ -114,7 +114,7 @@ def test_an_upgrade_after_other_requests_is_answered_in_order() -> None:
 )
 def test_connect_is_rejected(target: bytes) -> None:
     async def test() -> None:
-        protocol, connection, application = connected()
+        protocol, connection, application = connect()
         await feed(protocol, connection, [target, SLOW])
         assert connection.statuses == [400]
         assert connection.is_finished
@@ -130,7 +130,7 @@ def test_connect_is_rejected(target: bytes) -> None:
 @pytest.mark.parametrize("together", [True, False], ids=["in one packet", "apart"])
 def test_accepted_requests_are_answered_before_the_error_that_follows(good: bytes, together: bool) -> None:
     async def test() -> None:
-        protocol, connection, application = connected()
+        protocol, connection, application = connect()
         await feed(protocol, connection, [good + GARBAGE] if together else [good, GARBAGE], wait=False)
         await run_until_idle()
         assert connection.statuses[-1] == 400
@@ -144,7 +144,7 @@ def test_accepted_requests_are_answered_before_the_error_that_follows(good: byte
 @pytest.mark.parametrize("good", [QUICK, SLOW, QUICK + SLOW + QUICK, SLOW * 100, QUICK * 100])
 def test_accepted_requests_are_answered_after_the_client_closed_its_side(good: bytes) -> None:
     async def test() -> None:
-        protocol, connection, application = connected()
+        protocol, connection, application = connect()
         protocol.data_received(good)
         protocol.eof_received()
         await run_until_idle(2000)
@@ -157,7 +157,7 @@ def test_accepted_requests_are_answered_after_the_client_closed_its_side(good: b
 @pytest.mark.parametrize("part", [b"", b"GE", GET[:-2], SLOW[:-2], CHUNKED + b"\r\n4\r\nbo"])
 def test_an_incomplete_request_of_a_client_that_closed_its_side_gets_no_response(part: bytes) -> None:
     async def test() -> None:
-        protocol, connection, application = connected()
+        protocol, connection, application = connect()
         await feed(protocol, connection, [SLOW, part])
         assert protocol.eof_received() is False
         await run_until_idle()
@@ -170,7 +170,7 @@ def test_an_incomplete_request_of_a_client_that_closed_its_side_gets_no_response
 
 def test_an_early_response_is_the_only_one_whatever_the_rest_of_the_body_is() -> None:
     async def test() -> None:
-        protocol, connection, _ = connected()
+        protocol, connection, _ = connect()
         await feed(protocol, connection, [CHUNKED.replace(b"/other", b"/early") + b"\r\n"])
         assert connection.statuses == [401]
         chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
@@ -183,7 +183,7 @@ def test_an_early_response_is_the_only_one_whatever_the_rest_of_the_body_is() ->
 
 def test_after_an_early_response_the_rest_of_the_body_is_skipped_and_the_connection_goes_on() -> None:
     async def test() -> None:
-        protocol, connection, _ = connected()
+        protocol, connection, _ = connect()
         early = request(b"x" * 100_000, path="/early")
         await feed(protocol, connection, [early[:1000], early[1000:], QUICK])
         assert connection.statuses == [401, 201]
@@ -198,7 +198,7 @@ def test_an_early_response_ends_the_connection_of_a_client_that_waits_to_send_it
 
     async def test() -> None:
         for following in (b"body" * 25, QUICK * 3):
-            protocol, connection, application = connected()
+            protocol, connection, application = connect()
             await feed(protocol, connection, [request(b"", "/early", expecting, length=100)])
             assert connection.statuses == [401]
             assert b"\r\nconnection: close\r\n" in connection.written
@@ -207,7 +207,7 @@ def test_an_early_response_ends_the_connection_of_a_client_that_waits_to_send_it
             assert len(application.requests) == 1
             assert connection.is_finished
         for keeping in (request(b"body", "/early", expecting), request(b"body", "/other", expecting)):
-            protocol, connection, _ = connected()
+            protocol, connection, _ = connect()
             await feed(protocol, connection, [keeping, SLOW])
             assert connection.statuses[-1] == 200
             assert not connection.is_finished
@@ -217,7 +217,7 @@ def test_an_early_response_ends_the_connection_of_a_client_that_waits_to_send_it
 
 def test_a_body_that_grows_too_large_is_rejected_and_not_processed() -> None:
     async def test() -> None:
-        protocol, connection, application = connected()
+        protocol, connection, application = connect()
         chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
         await feed(protocol, connection, [CHUNKED + b"\r\n", *[chunk] * (ENCODED_BODY_MAX_BYTES // 0x10000 + 1)])
         assert connection.statuses == [413]
@@ -230,7 +230,7 @@ def test_a_body_that_grows_too_large_is_rejected_and_not_processed() -> None:
 
 def test_a_too_large_content_length_is_rejected_before_the_body() -> None:
     async def test() -> None:
-        protocol, connection, application = connected()
+        protocol, connection, application = connect()
         await feed(protocol, connection, [request(b"", path="/other", length=ENCODED_BODY_MAX_BYTES + 1)])
         assert connection.statuses == [413]
         assert not connection.closed, "the client is still sending the body and must be able to read the response"
@@ -251,7 +251,7 @@ def test_trailers_are_dropped(path: str) -> None:
 
     async def test() -> None:
         for pieces in splits(sent):
-            protocol, connection, application = connected()
+            protocol, connection, application = connect()
             await feed(protocol, connection, [*pieces, SLOW], wait=len(pieces) <= 2)
             await run_until_idle()
             assert [seen[3] for seen in application.requests] == [b"body", b"body"]
@@ -275,7 +275,7 @@ def head_of(size: int) -> bytes:
 def test_the_head_limit_applies_however_the_head_is_split(before: bytes, size: int, status: int) -> None:
     async def test() -> None:
         for at in (0, 1, len(before), len(before) + 1, len(before) + size // 2, len(before) + size - 1):
-            protocol, connection, _ = connected()
+            protocol, connection, _ = connect()
             sent = before + head_of(size)
             await feed(protocol, connection, [piece for piece in (sent[:at], sent[at:]) if piece])
             assert connection.statuses[-1] == status
@@ -286,7 +286,7 @@ def test_the_head_limit_applies_however_the_head_is_split(before: bytes, size: i
 
 def test_an_endless_head_is_rejected() -> None:
     async def test() -> None:
-        protocol, connection, _ = connected()
+        protocol, connection, _ = connect()
         await feed(protocol, connection, [b"GET / HTTP/1.1\r\n", *[b"X: y\r\n" * 1000] * 3])
         assert connection.statuses == [431]
 
@@ -337,7 +337,7 @@ REJECTED = {
 def test_an_ambiguous_head_is_rejected(sent: bytes, status: int) -> None:
     async def test() -> None:
         for pieces in ([sent], [bytes([byte]) for byte in sent]):
-            protocol, connection, application = connected()
+            protocol, connection, application = connect()
             await feed(protocol, connection, [*pieces, SLOW], wait=False)
             await run_until_idle()
             assert connection.statuses == [status]
@@ -362,7 +362,7 @@ def test_an_ambiguous_head_is_rejected(sent: bytes, status: int) -> None:
 )
 def test_every_form_of_request_target_is_supported(line: bytes, path: str) -> None:
     async def test() -> None:
-        protocol, connection, application = connected()
+        protocol, connection, application = connect()
         await feed(protocol, connection, [line + b"\r\n"])
         assert connection.statuses == [200]
         assert application.requests[0][1] == path
@@ -379,7 +379,7 @@ def test_an_internal_error_aborts_the_connection_and_logs_no_input(
     monkeypatch.setattr(connection_states, "read_head", fail_internally)
 
     async def test() -> None:
-        protocol, connection, _ = connected()
+        protocol, connection, _ = connect()
         await feed(protocol, connection, [SLOW + SLOW])
         assert connection.aborted
         assert not connection.written
@@ -395,7 +395,7 @@ def test_an_internal_error_aborts_the_connection_and_logs_no_input(
 
 def test_parsing_pauses_while_enough_requests_wait_and_then_continues() -> None:
     async def test() -> None:
-        protocol, connection, application = connected()
+        protocol, connection, application = connect()
         count = MAX_UNPARSED_BYTES // len(SLOW) - 1
         await feed(protocol, connection, [HELD + SLOW * count])
         assert len(protocol._waiting) == MAX_QUEUED
@@ -413,7 +413,7 @@ def test_parsing_pauses_while_enough_requests_wait_and_then_continues() -> None:
 
 def test_parsing_pauses_while_the_waiting_bodies_are_large() -> None:
     async def test() -> None:
-        protocol, connection, application = connected()
+        protocol, connection, application = connect()
         large = request(b"x" * (MAX_QUEUED_BYTES // 2 + 1), path="/other")
         await feed(protocol, connection, [HELD + large * 5])
         assert len(protocol._waiting) == 2
@@ -428,7 +428,7 @@ def test_parsing_pauses_while_the_waiting_bodies_are_large() -> None:
 
 def test_a_body_that_is_not_read_yet_is_held_back() -> None:
     async def test() -> None:
-        protocol, connection, application = connected()
+        protocol, connection, application = connect()
         large = request(b"x" * (2 * MAX_QUEUED_BYTES), path="/other")
         await feed(protocol, connection, [HELD + large[: MAX_QUEUED_BYTES + 200]])
         assert connection.paused
@@ -446,7 +446,7 @@ def test_a_waiting_body_is_held_back_by_every_earlier_response(together: bool) -
     """However many earlier requests without a body are answered first."""
 
     async def test() -> None:
-        protocol, connection, application = connected()
+        protocol, connection, application = connect()
         large = request(b"x" * (16 * MAX_QUEUED_BYTES), path="/other")
         part = large[: MAX_QUEUED_BYTES + 200]
         if together:  # the packet has more requests than can be queued
@@ -468,7 +468,7 @@ def test_a_waiting_body_is_held_back_by_every_earlier_response(together: bool) -
 
 def test_a_complete_large_body_holds_nothing_back_once_it_is_handled() -> None:
     async def test() -> None:
-        protocol, connection, application = connected()
+        protocol, connection, application = connect()
         large = request(b"x" * (2 * MAX_QUEUED_BYTES), path="/other")
         await feed(protocol, connection, [HELD + large[:-1], large[-1:]], wait=False)
         await run_until_idle()
@@ -482,7 +482,7 @@ def test_a_complete_large_body_holds_nothing_back_once_it_is_handled() -> None:
 
 def test_a_transport_that_reads_while_paused_is_aborted() -> None:
     async def test() -> None:
-        protocol, connection, _ = connected()
+        protocol, connection, _ = connect()
         await feed(protocol, connection, [HELD + SLOW * 5000], wait=False)
         await feed(protocol, connection, [SLOW * 5000] * 2, wait=False)
         assert connection.aborted
@@ -492,7 +492,7 @@ def test_a_transport_that_reads_while_paused_is_aborted() -> None:
 
 def test_one_connection_parses_a_bounded_number_of_requests_per_iteration() -> None:
     async def test() -> None:
-        protocol, connection, application = connected()
+        protocol, connection, application = connect()
         protocol.data_received(QUICK * 1000)
         assert application.fast_path_count == MAX_QUEUED
         assert connection.paused
@@ -510,7 +510,7 @@ def test_one_connection_parses_a_bounded_number_of_chunks_per_iteration(path: st
     body = chunk.partition(b"\r\n")[2][:-2] * 5000
 
     async def test() -> None:
-        protocol, connection, application = connected()
+        protocol, connection, application = connect()
         protocol.data_received(sent + SLOW)
         assert connection.paused is (chunk[:1] == b"4")
         await run_until_idle()
@@ -526,7 +526,7 @@ def test_a_stopping_server_reads_a_deferred_body_completely(ends_its_side: bool)
     chunk, last = b"4\r\n\r\n\r\n\r\n", b"0\r\n\r\n"
 
     async def test() -> None:
-        protocol, connection, application = connected()
+        protocol, connection, application = connect()
         protocol.data_received(CHUNKED + b"\r\n")
         protocol.data_received(chunk * 2000 + last * ends_its_side)
         assert connection.paused, "a part of the body waits"
@@ -548,7 +548,7 @@ def test_a_large_body_with_an_early_response_is_read_to_its_end() -> None:
     large, chunk = b"%x\r\n%b\r\n" % (MAX_QUEUED_BYTES + 1, b"x" * (MAX_QUEUED_BYTES + 1)), b"4\r\n\r\n\r\n\r\n"
 
     async def test() -> None:
-        protocol, connection, application = connected()
+        protocol, connection, application = connect()
         protocol.data_received(CHUNKED.replace(b"/other", b"/early") + b"\r\n" + large + chunk * 2000)
         await run_until_idle()
         assert connection.statuses == [401]
@@ -562,7 +562,7 @@ def test_a_large_body_with_an_early_response_is_read_to_its_end() -> None:
 
 def test_a_client_that_does_not_read_has_one_request_accepted_at_most() -> None:
     async def test() -> None:
-        protocol, connection, application = connected()
+        protocol, connection, application = connect()
         protocol.pause_writing()
         await feed(protocol, connection, [SLOW * 100])
         assert len(application.requests) <= 1
@@ -581,7 +581,7 @@ def test_the_last_response_is_readable_before_the_connection_closes(monkeypatch:
     monkeypatch.setattr(connection_states, "LINGER_SECONDS", 0.01)
 
     async def test() -> None:
-        protocol, connection, _ = connected()
+        protocol, connection, _ = connect()
         await feed(protocol, connection, [GARBAGE])
         assert connection.output_ended
         assert not connection.closed
@@ -595,7 +595,7 @@ def test_the_last_response_is_readable_before_the_connection_closes(monkeypatch:
 
 def test_a_client_that_keeps_sending_after_the_last_response_is_closed() -> None:
     async def test() -> None:
-        protocol, connection, _ = connected()
+        protocol, connection, _ = connect()
         await feed(protocol, connection, [GARBAGE, *[b"x" * 0x10000] * (LINGER_MAX_BYTES // 0x10000 + 1)], wait=False)
         assert connection.closed
 
@@ -604,7 +604,7 @@ def test_a_client_that_keeps_sending_after_the_last_response_is_closed() -> None
 
 def test_a_stopping_server_answers_the_received_requests() -> None:
     async def test() -> None:
-        protocol, connection, application = connected()
+        protocol, connection, application = connect()
         await feed(protocol, connection, [HELD + SLOW + SLOW])
         protocol.shutdown()
         await feed(protocol, connection, [SLOW])
@@ -620,7 +620,7 @@ def test_a_stopping_server_answers_the_received_requests() -> None:
 @pytest.mark.parametrize("before", [GARBAGE, CLOSING_EARLY], ids=["rejected", "answered early"])
 def test_a_client_that_closes_its_side_after_the_last_response_is_closed_at_once(before: bytes) -> None:
     async def test() -> None:
-        protocol, connection, _ = connected()
+        protocol, connection, _ = connect()
         await feed(protocol, connection, [before])
         assert connection.output_ended
         assert not connection.closed
@@ -638,7 +638,7 @@ def test_a_client_that_pipelined_after_the_last_request_is_not_reset(last: bytes
     version, more = kind
 
     async def test() -> None:
-        protocol, connection, application = connected()
+        protocol, connection, application = connect()
         head, body = last.replace(b"1.1", version).split(b"\r\n", 1)
         await feed(protocol, connection, [head + b"\r\n" + more + body + SLOW * 3])
         assert len(application.requests) == len(connection.statuses) == 1
@@ -650,7 +650,7 @@ def test_a_client_that_pipelined_after_the_last_request_is_not_reset(last: bytes
 
 def test_a_client_whose_upgrade_was_ignored_may_still_be_sending() -> None:
     async def test() -> None:
-        protocol, connection, _ = connected()
+        protocol, connection, _ = connect()
         await feed(protocol, connection, [request(more=UPGRADE)])
         assert connection.output_ended
         assert not connection.closed
@@ -662,7 +662,7 @@ def test_a_response_cut_off_by_a_bad_body_is_not_continued() -> None:
     """The application waits for the client to read when the body turns out to be invalid."""
 
     async def test() -> None:
-        protocol, connection, application = connected()
+        protocol, connection, application = connect()
         await feed(protocol, connection, [CHUNKED.replace(b"/other", b"/early") + b"\r\n"], wait=False)
         application.pause_before_body = protocol.pause_writing
         await run_until_idle()
@@ -680,7 +680,7 @@ def test_a_response_cut_off_by_a_bad_body_is_not_continued() -> None:
 
 def test_an_application_that_fails_after_its_response_affects_no_other_request() -> None:
     async def test() -> None:
-        protocol, connection, application = connected()
+        protocol, connection, application = connect()
         failing = GET.replace(b"/other", b"/fails-later")
         await feed(protocol, connection, [failing + HELD + SLOW])
         assert application.failures == 1
@@ -695,7 +695,7 @@ def test_an_application_that_fails_after_its_response_affects_no_other_request()
 def test_a_stopping_server_does_not_reset_a_client_that_is_still_sending() -> None:
     async def test() -> None:
         for sent in (EARLY, SLOW + QUICK[:20]):
-            protocol, connection, _ = connected()
+            protocol, connection, _ = connect()
             await feed(protocol, connection, [sent])
             assert len(connection.statuses) == 1
             protocol.shutdown()
@@ -710,7 +710,7 @@ def test_a_stopping_server_does_not_reset_a_client_that_is_still_sending() -> No
 def test_a_stopping_server_closes_idle_connections_at_once() -> None:
     async def test() -> None:
         for before in (b"", QUICK, SLOW):
-            protocol, connection, _ = connected()
+            protocol, connection, _ = connect()
             await feed(protocol, connection, [before])
             protocol.shutdown()
             assert connection.closed
@@ -727,7 +727,7 @@ async def check_progress(protocol: Any, connection: Any, times: int) -> None:
 
 def test_a_request_that_started_after_a_check_has_until_the_next_one() -> None:
     async def test() -> None:
-        protocol, connection, _ = connected()
+        protocol, connection, _ = connect()
         await feed(protocol, connection, [SLOW])
         await check_progress(protocol, connection, 1)
         await feed(protocol, connection, [SLOW[:-1]])
@@ -743,7 +743,7 @@ def test_a_request_that_started_after_a_check_has_until_the_next_one() -> None:
 
 def test_a_request_in_progress_survives_every_check() -> None:
     async def test() -> None:
-        protocol, connection, application = connected()
+        protocol, connection, application = connect()
         await feed(protocol, connection, [HELD])
         await check_progress(protocol, connection, 5)
         assert not connection.closed
@@ -756,7 +756,7 @@ def test_a_request_in_progress_survives_every_check() -> None:
 
 def test_a_client_that_reads_nothing_between_two_checks_is_cut_off() -> None:
     async def test() -> None:
-        protocol, connection, _ = connected()
+        protocol, connection, _ = connect()
         await feed(protocol, connection, [SLOW])
         connection.unsent_bytes = 1000
         await check_progress(protocol, connection, 1)
@@ -770,7 +770,7 @@ def test_a_client_that_reads_nothing_between_two_checks_is_cut_off() -> None:
 
 def test_a_response_that_is_still_being_read_survives_the_close() -> None:
     async def test() -> None:
-        protocol, connection, _ = connected()
+        protocol, connection, _ = connect()
         connection.unsent_bytes = 1000
         await feed(protocol, connection, [SLOW])
         await check_progress(protocol, connection, 1)

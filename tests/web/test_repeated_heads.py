@@ -60,7 +60,7 @@ REQUESTS = [
     QUICK,
     request(b"BODY"),
     request(b"slow"),
-    request(b"evil"),
+    request(b"denied"),
     request(b"longer"),
     request(b"\r\n"),
     request(b"\r\n\r\n"),
@@ -134,7 +134,7 @@ def test_the_same_head_is_parsed_once_and_a_different_one_again() -> None:
     [
         (request(b"BODY"), [b"201", b"201"]),
         (request(b"slow"), [b"201", b"200"]),
-        (request(b"evil"), [b"201", b"403"]),
+        (request(b"denied"), [b"201", b"403"]),
         (request(more=b"Connection: close\r\n"), [b"201", b"201"]),
         (b"nonsense\r\n\r\n", [b"201", b"400"]),
         (b"POST /quick HTTP/1.1\r\nX: " + b"x" * 2 * HEAD_MAX_BYTES, [b"201", b"431"]),

@@ -59,8 +59,8 @@ def test_an_encrypted_key_is_decrypted_with_a_passphrase_from_a_file(
     passphrase = secrets.token_hex(8)
     key, password = tmp_path / "key.pem", tmp_path / "passphrase"
     key.write_bytes(pem(private_key, passphrase.encode()))
-    refused = terminal("keys", "import", str(key), "--json", code=1).error
-    assert (refused["code"], "--passphrase-file" in refused["message"]) == ("wrong_passphrase", True)
+    error = terminal("keys", "import", str(key), "--json", code=1).error
+    assert (error["code"], "--passphrase-file" in error["message"]) == ("wrong_passphrase", True)
     password.write_text("not it\n")
     password.chmod(0o600)
     options = "keys", "import", str(key), "--passphrase-file", str(password)
@@ -81,13 +81,13 @@ def test_an_insecure_passphrase_file_is_rejected_with_the_chmod_command(
     password.write_text(passphrase)
     password.chmod(mode)
     command = "keys", "import", str(key), "--passphrase-file", str(password)
-    refused = terminal(*command, "--json", code=2).error
-    assert refused["code"] == "invalid_request"
-    assert refused["message"].startswith("--passphrase-file: ")
-    assert refused["message"].endswith(f": chmod 600 '{password}'"), "the command that fixes it, to be pasted"
-    assert passphrase not in refused["message"]
+    error = terminal(*command, "--json", code=2).error
+    assert error["code"] == "invalid_request"
+    assert error["message"].startswith("--passphrase-file: ")
+    assert error["message"].endswith(f": chmod 600 '{password}'"), "the command that fixes it, to be pasted"
+    assert passphrase not in error["message"]
     assert terminal("keys", "list", "--json").json == {"keys": []}
-    subprocess.run(["sh", "-c", refused["message"].rpartition(": ")[2]], check=True)
+    subprocess.run(["sh", "-c", error["message"].rpartition(": ")[2]], check=True)
     assert terminal(*command, "--json").json["sourceFormat"].startswith("an encrypted PKCS#8 private key")
 
 
@@ -111,9 +111,9 @@ def test_an_unencrypted_key_in_an_insecure_file_is_rejected_with_the_chmod_comma
     key = tmp_path / "key.pem"
     key.write_bytes(pem(private_key))
     key.chmod(mode)
-    refused = terminal("keys", "import", str(key), code=2).err
-    assert refused.startswith("tokensvc: FILE: ")
-    assert refused.endswith(f": chmod 600 {key}\n")
+    rejected = terminal("keys", "import", str(key), code=2).err
+    assert rejected.startswith("tokensvc: FILE: ")
+    assert rejected.endswith(f": chmod 600 {key}\n")
     assert terminal("keys", "list", "--json").json == {"keys": []}
     key.chmod(0o600)
     assert terminal("keys", "import", str(key)).code == 0
@@ -121,9 +121,9 @@ def test_an_unencrypted_key_in_an_insecure_file_is_rejected_with_the_chmod_comma
 
 def test_input_that_is_not_a_private_key_is_rejected(terminal: Terminal, private_key: PrivateKey) -> None:
     public = keypair.public_pem(private_key.public_key())
-    refused = terminal("keys", "import", "-", "--json", stdin=public, code=1).error
-    assert refused["code"] == "invalid_key"
-    assert "public key" in refused["message"]
+    error = terminal("keys", "import", "-", "--json", stdin=public, code=1).error
+    assert error["code"] == "invalid_key"
+    assert "public key" in error["message"]
     assert "longer than" in terminal("keys", "import", "-", stdin="A" * 70_000, code=1).err
     assert terminal("keys", "import", "nowhere.pem", code=2).err
     assert terminal("keys", "list", "--json").json == {"keys": []}
@@ -166,15 +166,15 @@ def test_adopt_accepts_the_pair_named_in_an_error(terminal: Terminal) -> None:
     assert "--arn" in terminal("keys", "adopt", made["id"], code=2).err
     with terminal.ivs() as ivs:
         foreign = by_hand(ivs, keypair.generate())
-    refused = terminal("keys", "adopt", made["id"], "--arn", foreign, "--json", code=4).error
-    assert refused["code"] == "conflict"
+    error = terminal("keys", "adopt", made["id"], "--arn", foreign, "--json", code=4).error
+    assert error["code"] == "conflict"
 
 
 def test_a_pair_of_another_deployment_is_rejected(terminal: Terminal, private_key: PrivateKey) -> None:
     with terminal.ivs() as ivs:
         arn = by_hand(ivs, private_key, **{DEPLOYMENT_TAG: "another", KEY_TAG: "k1"})
-        refused = terminal("keys", "import", "-", "--json", stdin=pem(private_key).decode(), code=4).error
-        assert refused["code"] == "key_pair_not_owned"
+        error = terminal("keys", "import", "-", "--json", stdin=pem(private_key).decode(), code=4).error
+        assert error["code"] == "key_pair_not_owned"
         assert ivs.get_playback_key_pair(arn=arn)["keyPair"]["tags"][DEPLOYMENT_TAG] == "another"
 
 

@@ -29,7 +29,7 @@ def test_generate_activates_a_key_and_never_prints_the_private_key(terminal: Ter
     result = terminal("keys", "generate", "--json")
     (place,) = result.json["placements"]
     assert (place["state"], place["region"]) == ("active", "us-east-1")
-    assert "IVS holds key" in result.err, "progress is told on standard error"
+    assert "IVS holds key" in result.err, "progress goes to standard error"
     (file,) = terminal.vault.iterdir()
     assert file.name == f"{result.json['id']}.pem"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -107,9 +107,9 @@ def test_rotate_retires_the_previous_key_and_stops_at_the_quota_of_three(termina
     ]
     assert _states(terminal) == ["retiring", "active"]
     assert "is now active" in terminal("keys", "rotate").out
-    refused = terminal("keys", "rotate", "--json", code=4)
-    assert refused.error["code"] == "key_pair_quota_reached"
-    assert refused.error["message"].count("(ours)") == 3
+    rejected = terminal("keys", "rotate", "--json", code=4)
+    assert rejected.error["code"] == "key_pair_quota_reached"
+    assert rejected.error["message"].count("(ours)") == 3
     assert sorted(_states(terminal)) == ["active", "retiring", "retiring"]
 
 
@@ -128,7 +128,7 @@ def test_work_interrupted_by_an_ivs_outage_is_completed(terminal: Terminal) -> N
 def test_generate_can_be_repeated_after_an_ivs_outage(terminal: Terminal) -> None:
     failed = terminal("keys", "generate", "--json", code=1, AWS_ENDPOINT_URL_IVS=NOWHERE)
     assert failed.error["code"] == "control_plane_unavailable"
-    assert terminal("keys", "list", "--json").json["keys"] == [], "nothing is made that could go nowhere"
+    assert terminal("keys", "list", "--json").json["keys"] == [], "no key is generated that could not be imported"
     assert terminal("keys", "generate", "--json").json["placements"]
 
 
@@ -159,9 +159,9 @@ def test_all_missing_required_settings_are_named_together(terminal: Terminal) ->
 def test_a_wrong_passphrase_changes_nothing(terminal: Terminal) -> None:
     terminal("keys", "generate")
     wrong = secrets.token_hex(32)
-    refused = terminal("keys", "rotate", "--json", code=1, PASSPHRASE=wrong)
-    assert refused.error["code"] == "wrong_passphrase"
-    assert wrong not in refused.err
+    rejected = terminal("keys", "rotate", "--json", code=1, PASSPHRASE=wrong)
+    assert rejected.error["code"] == "wrong_passphrase"
+    assert wrong not in rejected.err
     assert _states(terminal) == ["active"]
 
 
@@ -170,8 +170,8 @@ def test_another_account_or_control_plane_is_rejected(terminal: Terminal, accoun
     other = accounts.next()
     environ = {"AWS_ACCESS_KEY_ID": other, "AWS_SECRET_ACCESS_KEY": other}
     assert terminal("keys", "rotate", "--json", code=4, **environ).error["code"] == "foreign_deployment"
-    refused = terminal("keys", "rotate", "--json", code=4, CONTROL_PLANE="aws", without="AWS_ENDPOINT_URL_IVS")
-    assert refused.error["code"] == "foreign_deployment"
+    rejected = terminal("keys", "rotate", "--json", code=4, CONTROL_PLANE="aws", without="AWS_ENDPOINT_URL_IVS")
+    assert rejected.error["code"] == "foreign_deployment"
 
 
 def test_a_mismatched_endpoint_is_rejected_before_the_store_is_bound(

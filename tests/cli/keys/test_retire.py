@@ -57,20 +57,20 @@ def test_retiring_a_prepared_key_deletes_its_pair(terminal: Terminal, signing: s
 
 
 def test_an_active_or_draining_key_is_not_deleted(terminal: Terminal, signing: str) -> None:
-    refused = terminal("keys", "delete", signing, "--yes", "--json", code=4).error
-    assert (refused["code"], "tokensvc keys rotate" in refused["message"]) == ("conflict", True)
+    error = terminal("keys", "delete", signing, "--yes", "--json", code=4).error
+    assert (error["code"], "tokensvc keys rotate" in error["message"]) == ("conflict", True)
     terminal("keys", "rotate")
-    refused = terminal("keys", "delete", signing, "--yes", "--json", code=4).error
+    error = terminal("keys", "delete", signing, "--yes", "--json", code=4).error
     drains_at = terminal("keys", "show", signing, "--json").json["placements"][0]["drainsAt"]
-    assert f"may be valid in us-east-1 until {drains_at}" in refused["message"]
+    assert f"may be valid in us-east-1 until {drains_at}" in error["message"]
 
 
 def test_a_foreign_pair_is_not_deleted(terminal: Terminal, signing: str) -> None:
     with terminal.ivs() as ivs:
         material = keypair.public_pem(keypair.generate().public_key())
         arn = ivs.import_playback_key_pair(publicKeyMaterial=material, name="theirs")["keyPair"]["arn"]
-        refused = terminal("keys", "delete", arn, "--yes", "--json", code=4).error
-        assert refused["code"] == "key_pair_not_owned"
+        error = terminal("keys", "delete", arn, "--yes", "--json", code=4).error
+        assert error["code"] == "key_pair_not_owned"
         assert arn in terminal("keys", "list", "--ivs").out
         (foreign,) = terminal("keys", "list", "--ivs", "--json").json["ivs"][0]["foreign"]
         assert foreign == {"arn": arn, "name": "theirs", "tags": {}}

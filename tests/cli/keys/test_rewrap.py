@@ -41,8 +41,8 @@ def failed_checks(terminal: Terminal, **settings: str) -> dict[str, tuple[str, s
 
 def test_rewrap_moves_all_secrets_to_a_new_passphrase(seeded: Terminal) -> None:
     both: Settings = {"PASSPHRASE": NEW, "PREVIOUS_PASSPHRASE": seeded.passphrase}
-    found, fix = failed_checks(seeded, **both)["private keys"]
-    assert found.startswith("2 of 2 still encrypted with passphrase:")
+    detail, fix = failed_checks(seeded, **both)["private keys"]
+    assert detail.startswith("2 of 2 still encrypted with passphrase:")
     assert fix == "tokensvc keys rewrap"
 
     planned = seeded("keys", "rewrap", "--dry-run", "--json", **both).json
@@ -64,8 +64,8 @@ def test_rewrap_moves_all_secrets_to_a_new_passphrase(seeded: Terminal) -> None:
     findings = seeded("doctor", "--json", **both).json["findings"]
     assert [f["detail"] for f in findings if "can be removed" in f["detail"]]
     seeded("doctor", PASSPHRASE=NEW)
-    refused = seeded("keys", "rotate", "--json", code=1).error
-    assert refused["code"] == "wrong_passphrase", "the old one alone starts nothing any more"
+    error = seeded("keys", "rotate", "--json", code=1).error
+    assert error["code"] == "wrong_passphrase", "the old passphrase alone is no longer accepted"
 
 
 def test_a_wrong_previous_passphrase_changes_nothing(seeded: Terminal) -> None:
@@ -98,13 +98,13 @@ def test_an_unreachable_kms_is_reported_and_changes_nothing(terminal: Terminal, 
         "AWS_ENDPOINT_URL_KMS": "http://127.0.0.1:9",
         "without": "TOKENSVC_PASSPHRASE",
     }
-    refused = terminal("keys", "generate", "--json", code=1, **settings).error
-    assert refused["code"] == "wrapping_key_unavailable"
-    assert "AWS KMS could not be called" in refused["message"]
+    error = terminal("keys", "generate", "--json", code=1, **settings).error
+    assert error["code"] == "wrapping_key_unavailable"
+    assert "AWS KMS could not be called" in error["message"]
     there = settings | {"AWS_ENDPOINT_URL_KMS": kms.environ["AWS_ENDPOINT_URL_KMS"]}
     key = terminal("keys", "generate", "--json", **there).json
-    found, _ = failed_checks(terminal, **settings)[f"private key {key['id']}"]
-    assert "AWS KMS could not be called to decrypt" in found
+    detail, _ = failed_checks(terminal, **settings)[f"private key {key['id']}"]
+    assert "AWS KMS could not be called to decrypt" in detail
 
 
 def test_the_store_vault_writes_no_file(terminal: Terminal) -> None:
@@ -116,9 +116,9 @@ def test_the_store_vault_writes_no_file(terminal: Terminal) -> None:
 
 def test_a_local_directory_vault_is_rejected_with_postgresql(terminal: Terminal) -> None:
     url = "postgresql://tokensvc@127.0.0.1:9/tokensvc"
-    refused = terminal("keys", "generate", "--json", code=2, DATABASE_URL=url).error
-    assert "TOKENSVC_VAULT: must be a vault that every machine can read" in refused["message"]
-    assert f"`shared-file:{terminal.vault}` if all machines share" in refused["message"]
+    error = terminal("keys", "generate", "--json", code=2, DATABASE_URL=url).error
+    assert "TOKENSVC_VAULT: must be a vault that every machine can read" in error["message"]
+    assert f"`shared-file:{terminal.vault}` if all machines share" in error["message"]
     elsewhere = terminal("keys", "generate", "--json", code=1, DATABASE_URL=url, VAULT=f"shared-file:{terminal.vault}")
     assert elsewhere.error["code"] == "store_unavailable"
 

@@ -92,25 +92,25 @@ def test_activate_makes_a_prepared_key_active(terminal: Terminal, signing: str) 
         "a rotation is taken back"
     )
     terminal("keys", "compromise", prepared, "--yes")
-    refused = terminal("keys", "activate", prepared, "--json", code=4).error
-    assert refused["code"] == "concurrent_modification"
+    error = terminal("keys", "activate", prepared, "--json", code=4).error
+    assert error["code"] == "concurrent_modification"
     assert terminal("keys", "activate", "k0", "--json", code=1).error["code"] == "key_not_found"
 
 
 def test_an_invalid_rotation_policy_is_rejected(terminal: Terminal, signing: str) -> None:
     del signing
-    refused = terminal("db", "upgrade", "--json", code=4, KEY_MAX_AGE_DAYS="0.001").error
-    assert refused["code"] == "invalid_rotation_policy"
-    assert "propagation delay + drain" in refused["message"]
+    error = terminal("db", "upgrade", "--json", code=4, KEY_MAX_AGE_DAYS="0.001").error
+    assert error["code"] == "invalid_rotation_policy"
+    assert "propagation delay + drain" in error["message"]
 
 
 def test_a_dry_run_does_not_bind_the_store(terminal: Terminal) -> None:
     """It binds neither a control plane nor a wrapping key."""
-    refused = terminal("keys", "rotate", "--dry-run", "--json", code=2, CONTROL_PLANE="aws")
-    assert "AWS_ENDPOINT_URL_IVS" in refused.err
+    rejected = terminal("keys", "rotate", "--dry-run", "--json", code=2, CONTROL_PLANE="aws")
+    assert "AWS_ENDPOINT_URL_IVS" in rejected.err
     assert terminal("keys", "rotate", "--dry-run", "--json").json["regions"]
     terminal("keys", "generate")
-    refused = terminal(
+    rejected = terminal(
         "keys", "rotate", "--dry-run", "--json", code=4, CONTROL_PLANE="aws", without="AWS_ENDPOINT_URL_IVS"
     )
-    assert refused.error["code"] == "foreign_deployment"
+    assert rejected.error["code"] == "foreign_deployment"

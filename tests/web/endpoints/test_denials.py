@@ -40,7 +40,7 @@ def test_a_denial_lasts_for_deny_seconds_and_never_shows_the_viewer(app: MultiTe
 
 def test_nothing_shown_is_derived_from_the_viewer(app: MultiTenantApp) -> None:
     """An unkeyed digest could be found by trying viewer ids, which are short; so ids and page tokens are random."""
-    app.deny(where="*")
+    app.deny(channel_arn="*")
     app.deny()
     page = app.request("GET", "/v1/denials?maxResults=1")
     assert page.json["nextToken"]
@@ -63,7 +63,7 @@ def test_a_denial_covers_several_channels_or_all(app: MultiTenantApp) -> None:
     body = {"channelArns": [CHANNEL, OTHER_CHANNEL], "viewerId": "ada", "denySeconds": 60}
     denials = app.request("POST", "/v1/denials", body).json["denials"]
     assert [denial["channelArn"] for denial in denials] == [CHANNEL, OTHER_CHANNEL]
-    [everywhere] = app.deny(where="*")
+    [everywhere] = app.deny(channel_arn="*")
     assert listed(app, "channelArn=*") == [everywhere["id"]]
     assert listed(app, "channelArn=*&viewerId=ada") == [everywhere["id"]]
     assert len(listed(app)) == 3
@@ -130,8 +130,8 @@ def test_an_unknown_id_is_404(app: MultiTenantApp, path: str) -> None:
 
 
 def test_a_tenant_cannot_deny_list_or_readmit_another_tenants_viewers(app: MultiTenantApp) -> None:
-    [theirs] = app.deny(where=OTHER_CHANNEL, key=TENANT_B)
-    [everywhere] = app.deny(where="*")
+    [theirs] = app.deny(channel_arn=OTHER_CHANNEL, key=TENANT_B)
+    [everywhere] = app.deny(channel_arn="*")
     for channel in (OTHER_CHANNEL, "*"):
         response = app.request("POST", "/v1/denials", MINIMAL | {"channelArn": channel}, key=TENANT_A)
         assert (response.status, response.json["code"]) == (403, "channel_not_allowed")

@@ -93,8 +93,8 @@ def test_a_subject_is_revoked_under_every_viewer_id_it_ever_had(app: MultiTenant
     shown = app.request("GET", f"/v1/revocations/{accepted['id']}", key=TENANT_A).json
     expected = {viewer_id(key, "a", "ada@example.com") for key in (b"1" * 32, b"2" * 32)}
     assert {target["viewerId"] for target in shown["targets"]} == expected
-    assert app.listed("subject=ada%40example.com", key=TENANT_A) == [accepted["id"]]
-    assert app.listed("subject=ada%40example.com") == [], "the same subject in another namespace is a different viewer"
+    assert app.listed_ids("subject=ada%40example.com", key=TENANT_A) == [accepted["id"]]
+    assert app.listed_ids("subject=ada%40example.com") == [], "the same subject in another namespace is a different viewer"
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_every_bad_field_is_reported_together_and_nothing_is_written(
 ) -> None:
     response = app.request("POST", "/v1/revocations", body)
     assert sorted(bad_fields(response)) == sorted(fields)
-    assert app.listed() == []
+    assert app.listed_ids() == []
     assert app.store.versions.read().denials.number == 0
 
 
@@ -130,7 +130,7 @@ def test_a_repeated_idempotency_key_creates_one_revocation_and_repeats_the_respo
     first = app.request("POST", "/v1/revocations", body, idempotency_key="k-1")
     again = app.request("POST", "/v1/revocations", dict(reversed(body.items())), idempotency_key="k-1")
     assert (first.status, again.status, again.json) == (202, 202, first.json)
-    assert app.listed() == [first.json["id"]]
+    assert app.listed_ids() == [first.json["id"]]
     others = app.request("POST", "/v1/revocations", body, key=WRITER, idempotency_key="k-1")
     assert others.json["id"] != first.json["id"], "idempotency keys are per caller"
 
@@ -141,7 +141,7 @@ def test_an_idempotency_key_of_a_different_request_is_rejected(app: MultiTenantA
     assert (other.status, other.json["code"]) == (422, "idempotency_key_reused")
     route = app.request("POST", "/v1/revocations/batch", {"revocations": [MINIMAL]}, idempotency_key="k-1")
     assert (route.status, route.json["code"]) == (422, "idempotency_key_reused")
-    assert len(app.listed()) == 1
+    assert len(app.listed_ids()) == 1
 
 
 def test_an_idempotency_key_can_be_reused_after_24_hours(app: MultiTenantApp, store: Store) -> None:
@@ -212,7 +212,7 @@ def test_a_repeated_batch_repeats_each_first_result_whatever_the_clock(app: Mult
     assert again[1:] == first[1:]
     assert first[0]["problem"]["errors"][0]["field"] == "issuedBefore"
     assert again[0]["problem"]["errors"][0]["field"] == "Idempotency-Key", "a rejected item is rejected again"
-    assert app.listed() == [first[1]["id"]]
+    assert app.listed_ids() == [first[1]["id"]]
 
 
 def test_a_revocation_shows_the_state_of_each_target(app: MultiTenantApp, store: Store) -> None:
@@ -232,15 +232,15 @@ def test_a_revocation_shows_the_state_of_each_target(app: MultiTenantApp, store:
 def test_lists_are_paged_newest_first_and_filtered(app: MultiTenantApp, store: Store) -> None:
     sent = app.revoke("v1")["id"]
     record_outcomes(store, RevocationState.SENT)
-    ids = [sent, app.revoke("v2")["id"], app.revoke("v1", where=OTHER_CHANNEL)["id"]]
+    ids = [sent, app.revoke("v2")["id"], app.revoke("v1", channel_arn=OTHER_CHANNEL)["id"]]
     page = app.request("GET", "/v1/revocations?maxResults=2").json
     assert [each["id"] for each in page["revocations"]] == [ids[2], ids[1]]
     rest = app.request("GET", f"/v1/revocations?maxResults=2&nextToken={page['nextToken']}").json
     assert ([each["id"] for each in rest["revocations"]], rest["nextToken"]) == ([ids[0]], None)
-    assert app.listed("state=sent") == [sent]
-    assert app.listed(f"channelArn={OTHER_CHANNEL}") == [ids[2]]
-    assert app.listed("viewerId=v1") == [ids[2], sent]
-    assert app.listed("viewerId=v1&state=queued") == [ids[2]]
+    assert app.listed_ids("state=sent") == [sent]
+    assert app.listed_ids(f"channelArn={OTHER_CHANNEL}") == [ids[2]]
+    assert app.listed_ids("viewerId=v1") == [ids[2], sent]
+    assert app.listed_ids("viewerId=v1&state=queued") == [ids[2]]
 
 
 @pytest.mark.parametrize(
@@ -289,14 +289,14 @@ def test_an_unknown_id_is_404(app: MultiTenantApp, path: str) -> None:
 
 
 def test_a_tenant_cannot_revoke_list_or_cancel_for_another_tenant(app: MultiTenantApp) -> None:
-    theirs = app.revoke(where=OTHER_CHANNEL, key=TENANT_B)["id"]
+    theirs = app.revoke(channel_arn=OTHER_CHANNEL, key=TENANT_B)["id"]
     both = app.request("POST", "/v1/revocations", {"channelArns": [CHANNEL, OTHER_CHANNEL], "viewerId": "ada"}).json["id"]
     for body in (MINIMAL | {"channelArn": OTHER_CHANNEL}, {"channelArns": [CHANNEL, OTHER_CHANNEL], "viewerId": "ada"}):
         response = app.request("POST", "/v1/revocations", body, key=TENANT_A)
         assert (response.status, response.json["code"]) == (403, "channel_not_allowed")
     mine = app.revoke(key=TENANT_A)["id"]
-    assert (app.listed(key=TENANT_A), app.listed(key=TENANT_B)) == ([mine], [theirs])
-    assert app.listed("viewerId=ada", key=TENANT_A) == [mine]
+    assert (app.listed_ids(key=TENANT_A), app.listed_ids(key=TENANT_B)) == ([mine], [theirs])
+    assert app.listed_ids("viewerId=ada", key=TENANT_A) == [mine]
     assert app.request("GET", f"/v1/revocations?channelArn={OTHER_CHANNEL}", key=TENANT_A).status == 403
     for not_mine in (theirs, both):
         assert app.request("GET", f"/v1/revocations/{not_mine}", key=TENANT_A).status == 404
@@ -321,13 +321,13 @@ def test_each_route_requires_its_scope(app: MultiTenantApp) -> None:
             response = app.request(method, path, body, key=key)
             assert (response.status, response.json["code"]) == (403, "insufficient_scope"), path
     assert app.request("POST", "/v1/revocations", MINIMAL, key="tsk_0_0").status == 401
-    assert app.listed() == [revocation_id]
+    assert app.listed_ids() == [revocation_id]
 
 
 def test_the_viewer_appears_in_no_log_and_no_problem(app: MultiTenantApp) -> None:
     with capture_logs() as lines:
         app.revoke(VIEWER, reason="fine")
-        app.listed(f"viewerId={VIEWER}")
+        app.listed_ids(f"viewerId={VIEWER}")
         for body in (
             MINIMAL | {"viewerId": VIEWER * 3},
             {"viewerId": VIEWER},
@@ -415,7 +415,7 @@ def test_a_region_is_served_if_configured_or_if_it_has_or_had_a_key(app: MultiTe
     app.revoke()
     app.configured = ["eu-west-1"]
     app.store.deployment.bind_account("123456789012")
-    app.revoke(where=CHANNEL.replace("us-east-1", "eu-west-1"))
+    app.revoke(channel_arn=CHANNEL.replace("us-east-1", "eu-west-1"))
 
 
 def test_a_caller_outside_its_patterns_does_not_learn_which_regions_are_served(app: MultiTenantApp) -> None:
@@ -436,4 +436,4 @@ def test_a_repeated_field_is_rejected_on_every_route(app: MultiTenantApp, path: 
     fields = b'"channelArn":"%b","viewerId":"ada","viewerId":"eve"' % CHANNEL.encode()
     body, name = (b'{"revocations":[{%b}]}', "revocations[0].viewerId") if "batch" in path else (b"{%b}", "viewerId")
     assert bad_fields(app.request("POST", path, body % fields)) == [name]
-    assert app.listed() == []
+    assert app.listed_ids() == []

@@ -1,7 +1,7 @@
 """A store outage under load: no effect until the lease ends, then errors with a reason, then recovery.
 
 Invariants
-- OUTAGE_SECONDS may be raised by hand, to a minute or an hour; the lease of the service follows.
+- OUTAGE_SECONDS may be raised manually to a minute or an hour; the lease of the service follows.
 """
 
 from __future__ import annotations
@@ -116,6 +116,6 @@ def test_no_token_request_fails_within_the_lease_and_service_recovers(
     first, *others = [line for line in lines if line.get("code") == "store_unavailable" and "task" in line]
     assert first["event"] == "store unavailable"
     assert "(PostgreSQL: host " in first["error"]
-    assert len(others) <= 2, "further causes, such as a time-out after a lost connection"
+    assert len(others) <= 2, "more than two further causes (such as a time-out after a lost connection) were logged"
     [again] = [line for line in lines if line["event"] == "store available again"]
     assert stale_at - outage_at - 1 < again["seconds"] < again_at - outage_at + 5
