@@ -110,7 +110,15 @@ PURE = (
     *(f"keys/{name}.py" for name in ("lifecycle", "rotation_policy", "forecast", "key_import")),
     *(f"revocations/{name}.py" for name in ("model", "rate_limit", "ivs_results", "requests")),
     *(f"jose/{name}.py" for name in ("keypair", "pem", "es384", "jwk", "strict_json")),
-    *("aws/arn.py", "callers/policy.py", "vault/envelope.py", "printable.py", "timestamps.py", "problems.py"),
+    *(
+        "aws/arn.py",
+        "callers/api_keys.py",
+        "callers/policy.py",
+        "vault/envelope.py",
+        "printable.py",
+        "timestamps.py",
+        "problems.py",
+    ),
     *("errors.py", "validation_errors.py"),
 )
 """Modules whose functions depend only on their arguments."""
