@@ -441,7 +441,7 @@ def test_a_lost_subject_key_is_reported_with_a_fix(healthy: Terminal, store: Sto
     assert "subject key is missing" in detail
     assert "backup" in fix
     with write_transaction(store.engine) as connection:
-        connection.execute(sa.text("UPDATE deployment SET subject_keys_made = 0"))
+        connection.execute(sa.text("UPDATE deployment SET subject_keys_created = 0"))
     assert healthy("doctor", "--json").json["ok"] is True
 
 

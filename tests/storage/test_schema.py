@@ -87,8 +87,8 @@ def test_there_is_only_one_deployment_row(store: Store) -> None:
         connection.execute(
             sa.text(
                 "INSERT INTO deployment (singleton, id, max_ttl_seconds, passphrase_salt, key_propagation_seconds,"
-                " key_standby, subject_keys_made) SELECT 2, id, max_ttl_seconds, passphrase_salt,"
-                " key_propagation_seconds, key_standby, subject_keys_made FROM deployment"
+                " key_standby, subject_keys_created) SELECT 2, id, max_ttl_seconds, passphrase_salt,"
+                " key_propagation_seconds, key_standby, subject_keys_created FROM deployment"
             )
         )
 

@@ -56,8 +56,8 @@ class SqlDeploymentStore:
                 .returning(subject_keys.c.version)
             )
             if connection.execute(added).first():
-                is_newest = deployment.c.subject_keys_made < version
-                connection.execute(sa.update(deployment).where(is_newest).values(subject_keys_made=version))
+                is_newest = deployment.c.subject_keys_created < version
+                connection.execute(sa.update(deployment).where(is_newest).values(subject_keys_created=version))
                 changes.bump_version(connection, "deployment")
             stored = connection.execute(sa.select(subject_keys).where(subject_keys.c.version == version)).one()
         return WrappedSubjectKey(*stored)
@@ -123,7 +123,7 @@ class SqlDeploymentStore:
 
 def _subject_keys(connection: sa.Connection) -> list[WrappedSubjectKey]:
     """All versions, newest first. Raises SubjectKeyLost if one that was created is missing or unreadable."""
-    made = connection.execute(sa.select(deployment.c.subject_keys_made)).scalar() or 0
+    created = connection.execute(sa.select(deployment.c.subject_keys_created)).scalar() or 0
     query = sa.select(*raw(*subject_keys.c)).order_by(subject_keys.c.version.desc())
     keys: list[WrappedSubjectKey] = []
     for row in connection.execute(query):
@@ -132,7 +132,7 @@ def _subject_keys(connection: sa.Connection) -> list[WrappedSubjectKey]:
             keys.append(WrappedSubjectKey(version, octets(row, "wrapped"), instant(row, "created_at")))
         except UnreadableValue as error:
             raise SubjectKeyLost(f"the store's subject key cannot be read: {error}; {_RESTORE_ROW}") from None
-    missing = set(range(1, made + 1)) - {key.version for key in keys}
+    missing = set(range(1, created + 1)) - {key.version for key in keys}
     if missing:
         raise SubjectKeyLost(f"version {max(missing)} of the store's subject key is missing; {_RESTORE_ROW}")
     return keys

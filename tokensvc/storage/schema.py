@@ -87,7 +87,7 @@ deployment = sa.Table(
     sa.Column("key_max_age_seconds", sa.Double),
     sa.Column("key_standby", sa.Boolean, nullable=False),
     # The number of subject key versions ever created: a missing one was lost and is never created again.
-    sa.Column("subject_keys_made", sa.Integer, nullable=False),
+    sa.Column("subject_keys_created", sa.Integer, nullable=False),
 )
 
 subject_keys = sa.Table(

@@ -18,7 +18,7 @@ from tokensvc.vault.store import Vault
 
 REWRAP = "tokensvc keys rewrap"
 RESET_SUBJECT_KEYS = (
-    "SQL: DELETE FROM subject_keys; UPDATE deployment SET subject_keys_made = 0   (only without a backup to restore "
+    "SQL: DELETE FROM subject_keys; UPDATE deployment SET subject_keys_created = 0   (only without a backup to restore "
     "the row from: it voids every denial by subject; restart the workers, then deny those viewers again)"
 )
 USE_STORE_VAULT = (

@@ -78,7 +78,7 @@ def _create_deployment() -> None:
         sa.Column("key_propagation_seconds", sa.Double, nullable=False),
         sa.Column("key_max_age_seconds", sa.Double),
         sa.Column("key_standby", sa.Boolean, nullable=False),
-        sa.Column("subject_keys_made", sa.Integer, nullable=False),
+        sa.Column("subject_keys_created", sa.Integer, nullable=False),
     )
     row = {
         "singleton": 1,
@@ -87,7 +87,7 @@ def _create_deployment() -> None:
         "passphrase_salt": secrets.token_bytes(32),
         "key_propagation_seconds": 30.0,
         "key_standby": True,
-        "subject_keys_made": 0,
+        "subject_keys_created": 0,
     }
     op.bulk_insert(deployment, [row])
 
