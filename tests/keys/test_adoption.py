@@ -148,9 +148,9 @@ def test_a_pair_belongs_to_one_key_only(deployment: InMemoryDeployment) -> None:
     with pytest.raises(Conflict, match="already"):
         adopt_pairs(deployment.context(), mine.id, (foreign,))
     assert deployment.ivs.pairs[foreign]["tags"] == {}
-    gone = foreign[:-1] + "0"
+    missing_arn = foreign[:-1] + "0"
     with pytest.raises(ControlPlaneResourceMissing):
-        import_mine(deployment, gone, key=NOT_MINE)
+        import_mine(deployment, missing_arn, key=NOT_MINE)
 
 
 def test_a_conflict_with_an_untagged_pair_suggests_its_adoption(deployment: InMemoryDeployment) -> None:

@@ -32,15 +32,17 @@ OTHER = keypair.generate()
 Damage = Callable[[bytes], bytes]
 
 DAMAGES: dict[str, Damage] = {
-    "empty": lambda _kept: b"",
-    "junk": lambda _kept: bytes(range(256)) * 4,
-    "cut short": lambda kept: kept[: len(kept) // 2],
-    "cut in its first line": lambda kept: kept[:20],
-    "no first line": lambda kept: kept.partition(b"-----BEGIN")[2],
-    "a damaged first line": lambda kept: kept.replace(b"\n\n", b"\n\x00\n", 1).replace(b"M", b"N", 1),
-    "a damaged body": lambda kept: kept[:-80] + bytes([kept[-80] ^ 2]) + kept[-79:],
-    "another key": lambda _kept: CIPHER.encrypt_key(OTHER),
-    "a public key": lambda kept: write(read(kept)._replace(body=keypair.public_pem(OTHER.public_key()).encode())),
+    "empty": lambda _envelope: b"",
+    "junk": lambda _envelope: bytes(range(256)) * 4,
+    "cut short": lambda envelope: envelope[: len(envelope) // 2],
+    "cut in its first line": lambda envelope: envelope[:20],
+    "no first line": lambda envelope: envelope.partition(b"-----BEGIN")[2],
+    "a damaged first line": lambda envelope: envelope.replace(b"\n\n", b"\n\x00\n", 1).replace(b"M", b"N", 1),
+    "a damaged body": lambda envelope: envelope[:-80] + bytes([envelope[-80] ^ 2]) + envelope[-79:],
+    "another key": lambda _envelope: CIPHER.encrypt_key(OTHER),
+    "a public key": lambda envelope: write(
+        read(envelope)._replace(body=keypair.public_pem(OTHER.public_key()).encode())
+    ),
 }
 
 
@@ -236,28 +238,28 @@ def test_each_private_key_is_decrypted_once(kms: Kms) -> None:
 class OneKey:
     """A vault with one private key in any form."""
 
-    def __init__(self, kept: bytes, cipher: SecretCipher = CIPHER) -> None:
-        self.kept = kept
+    def __init__(self, envelope: bytes, cipher: SecretCipher = CIPHER) -> None:
+        self.envelope = envelope
         self._cipher = cipher
 
     def read_envelope(self, _key_id: str) -> bytes:
-        return self.kept
+        return self.envelope
 
     def load(self, _key_id: str) -> PrivateKey:
-        return self._cipher.decrypt_key(self.kept)
+        return self._cipher.decrypt_key(self.envelope)
 
 
 RECORD = KeyRecord("k1", "", keypair.public_der(OTHER.public_key()), ManualClock().at(), ())
-KEPT = CIPHER.encrypt_key(OTHER)
+ENVELOPE = CIPHER.encrypt_key(OTHER)
 
 
 @given(st.data())
 def test_changed_bytes_give_a_result_and_never_an_exception(data: st.DataObject) -> None:
-    kept = bytearray(KEPT)
+    envelope = bytearray(ENVELOPE)
     for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, len(kept) - 1))
-        kept[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
-    vault, checks = OneKey(bytes(kept)), PrivateKeyChecks()
+        at = data.draw(st.integers(0, len(envelope) - 1))
+        envelope[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+    vault, checks = OneKey(bytes(envelope)), PrivateKeyChecks()
     result = checks.damage(vault, RECORD, 0.0)  # type: ignore[arg-type]
     try:
         opens = keypair.public_der(vault.load("k1").public_key()) == RECORD.public_der
@@ -270,16 +272,16 @@ def test_a_result_applies_only_to_the_bytes_that_were_checked() -> None:
     vault, checks = OneKey(b"junk"), PrivateKeyChecks()
     assert checks.damage(vault, RECORD, 0.0)  # type: ignore[arg-type]
     assert checks.is_known_damaged("k1")
-    vault.kept = KEPT
+    vault.envelope = ENVELOPE
     assert checks.damage(vault, RECORD, 0.0) == ""  # type: ignore[arg-type]
     assert not checks.is_known_damaged("k1")
 
 
 def test_a_result_shows_no_key_material() -> None:
     pem = keypair.private_pem(OTHER, b"x" * 20)
-    for kept in (b"junk", pem, write(Envelope(passphrase(OLD).name, b"", pem)), KEPT[:-90]):
-        words = PrivateKeyChecks().damage(OneKey(kept), RECORD, 0.0)  # type: ignore[arg-type]
-        assert not any(line.decode("ascii", "ignore") in words for line in kept.splitlines() if len(line) > 20)
+    for envelope in (b"junk", pem, write(Envelope(passphrase(OLD).name, b"", pem)), ENVELOPE[:-90]):
+        text = PrivateKeyChecks().damage(OneKey(envelope), RECORD, 0.0)  # type: ignore[arg-type]
+        assert not any(line.decode("ascii", "ignore") in text for line in envelope.splitlines() if len(line) > 20)
 
 
 @pytest.mark.parametrize("error", [InsecureKeyFile("others may read it"), VaultError("input/output error")])

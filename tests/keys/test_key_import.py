@@ -18,11 +18,11 @@ from tests.support.key_formats import (
     certificate,
     certificate_request,
     der,
+    is_same_key,
     jwk,
     leaks_nothing,
     pkcs8,
     public,
-    is_same_key,
     sec1,
 )
 from tokensvc.errors import InvalidKey, WrongPassphrase

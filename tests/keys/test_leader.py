@@ -71,9 +71,9 @@ class Process:
 
     def inspections(self) -> int:
         """The number of inspections of IVS since the last call."""
-        looks = len(self.deployment.ivs.requests_of("ListPlaybackKeyPairs"))
+        inspections = len(self.deployment.ivs.requests_of("ListPlaybackKeyPairs"))
         self.deployment.ivs.calls.clear()
-        return looks
+        return inspections
 
     def metric(self, name: str) -> float:
         return samples(self.metrics.render())[name]

@@ -208,7 +208,7 @@ def test_no_key_is_deleted_as_drained_or_unused_while_the_active_one_is_absent(o
     assert due(region_state._replace(configured=False)) == (DELETE, "k2")
     bad = compromised("k3")
     assert due(region_state._replace(placements=[*region_state.placements, bad])) == (DELETE, "k3"), (
-        "what is compromised goes in any case"
+        "a compromised pair is deleted in any case"
     )
 
 
@@ -316,16 +316,16 @@ def test_the_most_urgent_deletion_comes_first() -> None:
     ]
     signing = active("k0")
     left = list(worst_first)
-    gone = []
+    deleted = []
     while True:
         region_state = region(*reversed(left), signing, private_key_lost=keys("k5"), to_replace=keys("k0"))
         step = next_step(region_state, NOW, POLICY)
         assert step is not None
         if step.kind is not DELETE:
             break
-        gone.append(step.key_id)
+        deleted.append(step.key_id)
         left = [pair for pair in left if pair.key_id != step.key_id]
-    assert gone == [pair.key_id for pair in worst_first]
+    assert deleted == [pair.key_id for pair in worst_first]
     assert (step.kind, step.key_id) == (GENERATE, None)
 
 

@@ -42,7 +42,7 @@ def before(deployment: InMemoryDeployment, method: str, callback: Callable[[], N
     return replace(deployment.context(), keys=Before(deployment.store.keys, method, callback))
 
 
-# --- somebody meddles with our pairs
+# --- manual changes to our pairs
 
 
 def test_after_all_pairs_were_deleted_manually_another_key_becomes_active(deployment: InMemoryDeployment) -> None:
@@ -86,8 +86,8 @@ def test_a_pair_that_a_list_omits_is_not_absent(deployment: InMemoryDeployment) 
     left_out = require_key(deployment.store.keys.list(), former).placements[0].arn
 
     def lag(region: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        answer = listed(region, request)
-        return {**answer, "keyPairs": [pair for pair in answer["keyPairs"] if pair["arn"] != left_out]}
+        response = listed(region, request)
+        return {**response, "keyPairs": [pair for pair in response["keyPairs"] if pair["arn"] != left_out]}
 
     deployment.ivs._ListPlaybackKeyPairs = lag  # type: ignore[method-assign]
     [result] = deployment.reconcile()
@@ -111,7 +111,7 @@ def test_a_second_pair_of_ours_is_reported_and_not_deleted(
         EAST, 1, {DEPLOYMENT_TAG: deployment.store.deployment.read().id, KEY_TAG: key_id}
     )
     [result] = deployment.reconcile()
-    assert any(arn in finding for finding in texts(result.problems))
+    assert any(arn in problem for problem in texts(result.problems))
     assert arn in deployment.ivs.pairs
 
 
@@ -124,7 +124,7 @@ def test_a_key_that_ivs_does_not_hold_cannot_be_activated(deployment: InMemoryDe
         commands.activate(deployment.context(), ready.id, [EAST])
 
 
-# --- imports that come about late or unheard
+# --- imports that succeed late or without a response
 
 
 def test_an_import_that_succeeds_after_its_key_was_deleted_is_deleted_too(
@@ -196,7 +196,7 @@ def test_a_record_is_not_discarded_while_its_import_may_succeed(deployment: InMe
     deployment.clock.advance(POLICY.propagation_seconds)
     deployment.reconcile()
     assert [placement.key_id for _, placement in deployment.placements(EAST, KeyState.PREPARED)] == [record.id]
-    deployment.drain()  # a restored store may have forgotten that it signed
+    deployment.drain()  # a restored store may have lost that it signed
     deployment.reconcile()
     deployment.check_completed(EAST)
 

@@ -53,9 +53,9 @@ def stray(deployment: InMemoryDeployment) -> None:
 
 STATES = [nothing_wrong, unrecorded_import, unrecorded_compromise, missing_pair, stray]
 READS: dict[str, Callable[[InMemoryDeployment], object]] = {
-    "survey": lambda deployment: [take_inventory(deployment.context(), region) for region in (EAST, WEST)],
-    "look": lambda deployment: inspect(deployment.context(), (EAST, WEST)),
-    "foresee": lambda deployment: commands.preview_compromise(
+    "take_inventory": lambda deployment: [take_inventory(deployment.context(), region) for region in (EAST, WEST)],
+    "inspect": lambda deployment: inspect(deployment.context(), (EAST, WEST)),
+    "preview_compromise": lambda deployment: commands.preview_compromise(
         deployment.context(), str(deployment.active(EAST)), include_standby=False
     ),
 }

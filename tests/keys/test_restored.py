@@ -207,7 +207,7 @@ def test_a_rotation_can_be_undone(migrated: Path, tmp_path: Path) -> None:
     deployment.check_completed(EAST)
 
 
-# --- what may have signed in the forgotten time is drained before it is deleted
+# --- keys that may have signed in the lost period are drained before they are deleted
 
 
 def check_drains(deployment: Deployment, key_id: str) -> None:
@@ -350,7 +350,7 @@ def test_a_standby_that_took_over_after_a_restore_is_not_replaced(with_standby: 
     assert (placement.key_id, placement.retiring_at) == (standby.id, None)
 
 
-# --- what proves that a pair is gone
+# --- what confirms that a pair is absent
 
 
 def test_one_response_confirms_nothing(full: Deployment) -> None:
@@ -455,8 +455,8 @@ def test_an_incomplete_list_confirms_nothing(full: Deployment) -> None:
     listed = full.ivs._ListPlaybackKeyPairs
 
     def cut(region: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        answer = listed(region, request)
-        return {"keyPairs": answer["keyPairs"][:1]}
+        response = listed(region, request)
+        return {"keyPairs": response["keyPairs"][:1]}
 
     full.ivs._ListPlaybackKeyPairs = cut  # type: ignore[method-assign]
     for _ in range(10):
@@ -566,7 +566,7 @@ def test_an_inventory_changes_nothing(tagged: Deployment) -> None:
     before = tagged.store.keys.list()
     inventory = take_inventory(tagged.context(), EAST)
     assert tagged.store.keys.list() == before
-    assert any("compromised" in finding for finding in texts(inventory.problems))
+    assert any("compromised" in problem for problem in texts(inventory.problems))
 
 
 def test_another_account_is_still_rejected(full: Deployment) -> None:

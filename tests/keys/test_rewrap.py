@@ -63,9 +63,9 @@ class Deployment:
         """Assert that every secret decrypts to its original value."""
         for key_id, key in KEYS.items():
             assert self.vault(cipher).load(key_id).private_numbers() == key.private_numbers()
-        for kept in self.store.deployment.subject_keys():
-            opened = cipher.decrypt_secret(SUBJECT_KEY_PURPOSE, kept.wrapped)
-            assert opened == b"%d" % kept.version * 32
+        for subject_key in self.store.deployment.subject_keys():
+            decrypted = cipher.decrypt_secret(SUBJECT_KEY_PURPOSE, subject_key.wrapped)
+            assert decrypted == b"%d" % subject_key.version * 32
 
     def check_rewrapped(self) -> None:
         """Assert that no secret is under the old key, and that the registry no longer has it."""
@@ -127,9 +127,9 @@ def test_secrets_are_rewrapped_to_kms_and_back(migrated: Path, tmp_path: Path) -
 def test_unnamed_envelopes_get_the_name_of_their_passphrase(migrated: Path, tmp_path: Path) -> None:
     deployment = Deployment("files", migrated, tmp_path, current=passphrase(OLD))
     (tmp_path / "k0.pem").write_bytes(keypair.private_pem(KEYS["k0"], OLD.encode()))
-    [kept, _] = deployment.store.deployment.subject_keys()
+    [newest, _] = deployment.store.deployment.subject_keys()
     unnamed = DerivedKeys(OLD, SALT).encrypt(SUBJECT_KEY_PURPOSE, b"2" * 32, bytes(12))
-    deployment.store.deployment.replace_subject_key(2, kept.wrapped, unnamed)
+    deployment.store.deployment.replace_subject_key(2, newest.wrapped, unnamed)
     assert {(s.name, s.kek_name) for s in rewrap.pending_secrets(deployment.context())} == {
         ("private key k0", UNNAMED),
         ("subject key 2", UNNAMED),
@@ -217,8 +217,8 @@ def test_an_envelope_that_decrypts_to_something_else_is_not_stored(deployment: D
 
 def test_a_damaged_key_is_an_error(deployment: Deployment) -> None:
     vault = deployment.vault(deployment.cipher)
-    kept = vault.read_envelope("k1")
-    assert vault.replace("k1", kept, kept.replace(b"-----BEGIN", b"-----BEGUN"))
+    envelope = vault.read_envelope("k1")
+    assert vault.replace("k1", envelope, envelope.replace(b"-----BEGIN", b"-----BEGUN"))
     with pytest.raises(InvalidKey):
         rewrap.rewrap(deployment.context())
     assert kek_name(vault.read_envelope("k0")) == deployment.current.name

@@ -276,7 +276,7 @@ def test_an_active_key_without_its_private_key_is_replaced(deployment: InMemoryD
 
 
 def test_a_record_without_a_private_key_is_discarded(deployment: InMemoryDeployment) -> None:
-    deployment.store.keys.add("lost", "fp", b"public half", deployment.clock.at())
+    deployment.store.keys.add("lost", "fp", b"public key", deployment.clock.at())
     deployment.clock.advance(GRACE_SECONDS + 1)
     deployment.generate()
     assert "lost" not in {record.id for record in deployment.store.keys.list()}
@@ -284,7 +284,7 @@ def test_a_record_without_a_private_key_is_discarded(deployment: InMemoryDeploym
 
 
 def test_a_record_whose_private_key_is_about_to_be_stored_is_not_discarded(deployment: InMemoryDeployment) -> None:
-    deployment.store.keys.add("fresh", "fp", b"public half", deployment.clock.at())
+    deployment.store.keys.add("fresh", "fp", b"public key", deployment.clock.at())
     deployment.generate()
     assert "fresh" in {record.id for record in deployment.store.keys.list()}
 
@@ -298,7 +298,7 @@ def test_a_key_with_another_fingerprint_is_activated_only_by_an_operator(
     assert placement.fingerprint_differs
     [text] = [line for line in deployment.reports if "fingerprint 00:11" in line]
     assert record.fingerprint in text
-    assert any(record.id in finding for finding in texts(result.problems))
+    assert any(record.id in problem for problem in texts(result.problems))
     deployment.clock.advance(POLICY.propagation_seconds)
     deployment.reconcile()
     assert not deployment.placements(EAST, KeyState.ACTIVE)

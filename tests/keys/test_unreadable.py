@@ -95,7 +95,7 @@ def test_its_pair_and_its_private_key_are_never_deleted_automatically(
     assert record.id in deployment.vault.key_ids()
     assert record_of(deployment, record.id).damage
     assert len(pairs(deployment)) <= MAX_KEY_PAIRS
-    assert deployment.active() != record.id, "another key signs"
+    assert deployment.active() != record.id, "another key is active"
     assert not deployment.store.journal.open_entries() or of is not KeyState.ACTIVE
 
 
