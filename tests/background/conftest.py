@@ -12,12 +12,12 @@ from tests.support.refresh_worker import CountingWorker
 
 
 @pytest.fixture
-def stage(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
+def deployment(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
     return InMemoryDeployment(migrated, tmp_path / "keys")
 
 
 @pytest.fixture
-def worker(stage: InMemoryDeployment, clock: ManualClock) -> CountingWorker:
+def worker(deployment: InMemoryDeployment, clock: ManualClock) -> CountingWorker:
     """A worker whose clock agrees with the store's."""
-    clock.wall = stage.store.versions.read().now
-    return CountingWorker(stage, clock)
+    clock.wall = deployment.store.versions.read().now
+    return CountingWorker(deployment, clock)

@@ -18,9 +18,9 @@ LEASE = 900
 HOUR = 3600
 
 
-def deny(stage: InMemoryDeployment, *viewers: str, seconds: int = HOUR) -> None:
-    until = int(stage.store.versions.read().now) + seconds
-    stage.store.denials.add("b", [denial(viewer, until) for viewer in viewers])
+def deny(deployment: InMemoryDeployment, *viewers: str, seconds: int = HOUR) -> None:
+    until = int(deployment.store.versions.read().now) + seconds
+    deployment.store.denials.add("b", [denial(viewer, until) for viewer in viewers])
 
 
 def is_denied(denylist: Denylist, viewer: str, now: float) -> bool:
@@ -32,16 +32,16 @@ def is_denied(denylist: Denylist, viewer: str, now: float) -> bool:
 
 
 def test_all_denials_are_loaded_once_and_then_only_changes(
-    stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
+    deployment: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
-    deny(stage, *(f"v{number}" for number in range(3 * SLICE_ROWS)))
+    deny(deployment, *(f"v{number}" for number in range(3 * SLICE_ROWS)))
     for _ in range(2):
         worker.refresh.run_once()
     assert len(worker.refresh.current.denylist) == 3 * SLICE_ROWS
     worker.take_calls()
     worker.refresh.run_once()
     assert worker.take_calls() == {"versions": ["read"]}
-    deny(stage, "one more")
+    deny(deployment, "one more")
     worker.refresh.run_once()
     assert worker.take_calls() == {"versions": ["read", "check_history"], "denials": ["changed_since"]}
     assert is_denied(worker.refresh.current.denylist, "one more", clock.now())
@@ -49,20 +49,20 @@ def test_all_denials_are_loaded_once_and_then_only_changes(
 
 
 def test_a_removed_denial_no_longer_applies(
-    stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
+    deployment: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
-    deny(stage, "v")
+    deny(deployment, "v")
     worker.refresh.run_once()
-    [added] = stage.store.denials.in_force(EVERYONE, limit=9, digests=[viewer_digest(CHANNEL, "v")])
-    stage.store.denials.remove(added.id, EVERYONE)
+    [added] = deployment.store.denials.in_force(EVERYONE, limit=9, digests=[viewer_digest(CHANNEL, "v")])
+    deployment.store.denials.remove(added.id, EVERYONE)
     worker.refresh.run_once()
     assert not is_denied(worker.refresh.current.denylist, "v", clock.now())
 
 
 def test_a_worker_that_could_not_load_denials_signs_nothing(
-    stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
+    deployment: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
-    deny(stage, "v")
+    deny(deployment, "v")
     worker.ports["denials"].unavailable_from = 0
     with pytest.raises(StoreUnavailable):
         worker.refresh.run_once()
@@ -74,12 +74,12 @@ def test_a_worker_that_could_not_load_denials_signs_nothing(
 
 
 def test_the_lease_starts_with_the_last_refresh_that_read_denials(
-    stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
+    deployment: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
     worker.refresh.run_once()
     began = clock.monotonic()
     worker.ports["denials"].unavailable_from = 0
-    deny(stage, "v")
+    deny(deployment, "v")
     for _ in range(10):
         clock.advance(LEASE / 10)
         with pytest.raises(StoreUnavailable):
@@ -89,10 +89,12 @@ def test_the_lease_starts_with_the_last_refresh_that_read_denials(
         require_fresh_at(worker.refresh.current, began + LEASE + 1, LEASE)
 
 
-def test_other_changes_apply_while_denials_cannot_be_read(stage: InMemoryDeployment, worker: CountingWorker) -> None:
+def test_other_changes_apply_while_denials_cannot_be_read(
+    deployment: InMemoryDeployment, worker: CountingWorker
+) -> None:
     worker.refresh.run_once()
-    deny(stage, "v")
-    stage.store.deployment.set_max_ttl_seconds(60)
+    deny(deployment, "v")
+    deployment.store.deployment.set_max_ttl_seconds(60)
     worker.ports["denials"].unavailable_from = 0
     with pytest.raises(StoreUnavailable):
         worker.refresh.run_once()
@@ -100,10 +102,10 @@ def test_other_changes_apply_while_denials_cannot_be_read(stage: InMemoryDeploym
 
 
 def test_after_a_failure_loading_resumes_where_it_stopped(
-    stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
+    deployment: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
     for number in range(3):
-        deny(stage, *(f"v{number}x{viewer}" for viewer in range(SLICE_ROWS)))
+        deny(deployment, *(f"v{number}x{viewer}" for viewer in range(SLICE_ROWS)))
     worker.ports["denials"].unavailable_from = 2
     with pytest.raises(StoreUnavailable):
         worker.refresh.run_once()
@@ -116,31 +118,31 @@ def test_after_a_failure_loading_resumes_where_it_stopped(
     assert all(is_denied(worker.refresh.current.denylist, f"v2x{viewer}", clock.now()) for viewer in range(SLICE_ROWS))
 
 
-def test_there_is_a_pause_after_each_slice_however_large_a_change_is(stage: InMemoryDeployment) -> None:
+def test_there_is_a_pause_after_each_slice_however_large_a_change_is(deployment: InMemoryDeployment) -> None:
     """One change number may stand for thousands of rows."""
-    deny(stage, *(f"v{number}" for number in range(10 * SLICE_ROWS)))
+    deny(deployment, *(f"v{number}" for number in range(10 * SLICE_ROWS)))
     pauses: list[float] = []
-    sync = DenylistSync(stage.store.denials, pauses.append)
-    sync.catch_up(stage.store.versions.read())
+    sync = DenylistSync(deployment.store.denials, pauses.append)
+    sync.catch_up(deployment.store.versions.read())
     assert len(pauses) == 10
     assert min(pauses) > 0
 
 
-def test_denials_are_removed_once_they_have_expired_by_every_clock(stage: InMemoryDeployment) -> None:
-    sync = DenylistSync(stage.store.denials, lambda _: None)
-    now = int(stage.store.versions.read().now)
-    stage.store.denials.add("b", [NewDenial(CHANNEL, viewer_digest(CHANNEL, "v"), now + HOUR)])
-    reading = stage.store.versions.read()
+def test_denials_are_removed_once_they_have_expired_by_every_clock(deployment: InMemoryDeployment) -> None:
+    sync = DenylistSync(deployment.store.denials, lambda _: None)
+    now = int(deployment.store.versions.read().now)
+    deployment.store.denials.add("b", [NewDenial(CHANNEL, viewer_digest(CHANNEL, "v"), now + HOUR)])
+    reading = deployment.store.versions.read()
     for seconds, left in ((0, 1), (HOUR + 2 * CLOCK_SKEW_SECONDS - 1, 1), (HOUR + 2 * CLOCK_SKEW_SECONDS + 1, 0)):
         for _ in range(256):
             sync.catch_up(reading._replace(now=now + seconds))
         assert len(sync.denylist) == left
 
 
-def test_denials_removed_by_a_wrong_store_clock_are_loaded_again(stage: InMemoryDeployment) -> None:
-    sync = DenylistSync(stage.store.denials, lambda _: None)
-    deny(stage, "v")
-    reading = stage.store.versions.read()
+def test_denials_removed_by_a_wrong_store_clock_are_loaded_again(deployment: InMemoryDeployment) -> None:
+    sync = DenylistSync(deployment.store.denials, lambda _: None)
+    deny(deployment, "v")
+    reading = deployment.store.versions.read()
     sync.catch_up(reading)
     for _ in range(256):
         sync.catch_up(reading._replace(now=reading.now + 2 * HOUR))
@@ -150,11 +152,11 @@ def test_denials_removed_by_a_wrong_store_clock_are_loaded_again(stage: InMemory
 
 
 def test_a_small_step_of_the_stores_clock_reloads_and_loses_nothing(
-    stage: InMemoryDeployment, worker: CountingWorker
+    deployment: InMemoryDeployment, worker: CountingWorker
 ) -> None:
-    deny(stage, "v", seconds=60)
+    deny(deployment, "v", seconds=60)
     sync = worker.refresh.denials
-    reading = stage.store.versions.read()
+    reading = deployment.store.versions.read()
     sync.catch_up(reading)
     worker.take_calls()
     for _ in range(256):

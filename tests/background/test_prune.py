@@ -190,9 +190,9 @@ def fill(store: Store, count: int) -> None:
 
 @pytest.mark.parametrize("count", [5_000, pytest.param(500_000, marks=pytest.mark.long)])
 def test_invented_channels_are_deleted_in_batches_and_fill_no_workers_memory(
-    stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock, count: int
+    deployment: InMemoryDeployment, worker: CountingWorker, clock: ManualClock, count: int
 ) -> None:
-    store = stage.store
+    store = deployment.store
     fill(store, count)
     store.channels.record([channel("there")])
     worker.refresh.run_once()

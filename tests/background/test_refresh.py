@@ -27,7 +27,7 @@ CHANGED = ["read", "check_history"]
 
 
 def test_the_first_refresh_reads_everything_and_the_next_only_the_versions(
-    stage: InMemoryDeployment, worker: CountingWorker
+    deployment: InMemoryDeployment, worker: CountingWorker
 ) -> None:
     worker.refresh.run_once()
     assert set(worker.take_calls()) >= {"versions", "deployment", "keys", "callers"}
@@ -38,115 +38,119 @@ def test_the_first_refresh_reads_everything_and_the_next_only_the_versions(
         assert worker.take_calls() == {"versions": ["read"]}
 
 
-def test_only_what_changed_is_read_again(stage: InMemoryDeployment, worker: CountingWorker) -> None:
-    stage.generate()
+def test_only_what_changed_is_read_again(deployment: InMemoryDeployment, worker: CountingWorker) -> None:
+    deployment.generate()
     for _ in range(2):
         worker.refresh.run_once()
     worker.take_calls()
-    stage.store.callers.add("shop", POLICY, stored_secret("one"))
+    deployment.store.callers.add("shop", POLICY, stored_secret("one"))
     worker.refresh.run_once()
     assert worker.take_calls() == {"versions": CHANGED, "callers": ["list"]}
-    stage.store.channels.record([channel(1)])
+    deployment.store.channels.record([channel(1)])
     worker.refresh.run_once()
     assert worker.take_calls() == {"versions": CHANGED, "channels": ["changed_since"]}
-    stage.store.deployment.set_max_ttl_seconds(60)
+    deployment.store.deployment.set_max_ttl_seconds(60)
     worker.refresh.run_once()
     assert worker.take_calls() == {"versions": CHANGED, "deployment": ["read", "subject_keys"]}
     assert worker.refresh.current.max_ttl_seconds == 60
-    stage.rotate()
+    deployment.rotate()
     worker.refresh.run_once()
     assert worker.take_calls()["keys"] == ["list"]
 
 
 def test_the_active_key_signs_and_every_imported_key_verifies(
-    stage: InMemoryDeployment, worker: CountingWorker
+    deployment: InMemoryDeployment, worker: CountingWorker
 ) -> None:
-    former, latter = stage.generate(), stage.rotate()
+    former, latter = deployment.generate(), deployment.rotate()
     worker.refresh.run_once()
-    keys = worker.refresh.current.keyring.region_keys[AccountRegion(stage.ivs.account, EAST)]
+    keys = worker.refresh.current.keyring.region_keys[AccountRegion(deployment.ivs.account, EAST)]
     assert keys.active is not None
     assert keys.active.key_id == latter
     assert keys.active.longest_ttl_seconds == 3600
     assert set(keys.verification_keys) == {former.id, latter}
     assert verify(keys.verification_keys[latter], b"data", keys.active.prepared.sign(digest(b"data")))
-    stage.drain()
-    stage.rotate()
+    deployment.drain()
+    deployment.rotate()
     worker.refresh.run_once()
     assert (
         former.id
-        not in worker.refresh.current.keyring.region_keys[AccountRegion(stage.ivs.account, EAST)].verification_keys
+        not in worker.refresh.current.keyring.region_keys[AccountRegion(deployment.ivs.account, EAST)].verification_keys
     )
 
 
-def test_a_key_is_decrypted_and_prepared_once(stage: InMemoryDeployment, worker: CountingWorker) -> None:
-    stage.generate(EAST, WEST)
+def test_a_key_is_decrypted_and_prepared_once(deployment: InMemoryDeployment, worker: CountingWorker) -> None:
+    deployment.generate(EAST, WEST)
     for seconds in range(3):
-        stage.store.deployment.set_max_ttl_seconds(7200 + seconds)  # changes the version of keys too
+        deployment.store.deployment.set_max_ttl_seconds(7200 + seconds)  # changes the version of keys too
         worker.refresh.run_once()
     assert worker.signers == 1, "one key, two regions, three refreshes"
-    stage.rotate(EAST, WEST)
+    deployment.rotate(EAST, WEST)
     worker.refresh.run_once()
     assert worker.signers == 2
     assert len(worker.refresh._prepared) == 1, "a key that no longer signs is dropped"
 
 
-def test_an_undecryptable_key_affects_only_its_region(stage: InMemoryDeployment, worker: CountingWorker) -> None:
-    good, bad = stage.import_and_activate(WEST), stage.import_and_activate(EAST)
-    private_key = stage.vault.load(bad.id)
-    stage.vault.remove(bad.id)
+def test_an_undecryptable_key_affects_only_its_region(deployment: InMemoryDeployment, worker: CountingWorker) -> None:
+    good, bad = deployment.import_and_activate(WEST), deployment.import_and_activate(EAST)
+    private_key = deployment.vault.load(bad.id)
+    deployment.vault.remove(bad.id)
     worker.refresh.run_once()
     region_keys = worker.refresh.current.keyring.region_keys
-    assert region_keys[AccountRegion(stage.ivs.account, EAST)].active is None
-    assert bad.id in region_keys[AccountRegion(stage.ivs.account, EAST)].problem
-    assert bad.id in region_keys[AccountRegion(stage.ivs.account, EAST)].verification_keys, "its tokens are still valid"
-    west = region_keys[AccountRegion(stage.ivs.account, WEST)]
+    assert region_keys[AccountRegion(deployment.ivs.account, EAST)].active is None
+    assert bad.id in region_keys[AccountRegion(deployment.ivs.account, EAST)].problem
+    assert bad.id in region_keys[AccountRegion(deployment.ivs.account, EAST)].verification_keys, "its tokens stay valid"
+    west = region_keys[AccountRegion(deployment.ivs.account, WEST)]
     assert west.active is not None
     assert west.active.key_id == good.id
-    stage.vault.put(bad.id, private_key)
+    deployment.vault.put(bad.id, private_key)
     worker.refresh.run_once()
-    healed = worker.refresh.current.keyring.region_keys[AccountRegion(stage.ivs.account, EAST)]
+    healed = worker.refresh.current.keyring.region_keys[AccountRegion(deployment.ivs.account, EAST)]
     assert healed.active is not None, "it is retried although no version changed"
     assert not healed.problem
 
 
-def test_a_private_key_that_does_not_match_never_signs(stage: InMemoryDeployment, worker: CountingWorker) -> None:
+def test_a_private_key_that_does_not_match_never_signs(deployment: InMemoryDeployment, worker: CountingWorker) -> None:
     """A misplaced key file would otherwise sign tokens that IVS refuses."""
-    record = stage.generate()
-    stage.vault.remove(record.id)
-    stage.vault.put(record.id, keypair.generate())
+    record = deployment.generate()
+    deployment.vault.remove(record.id)
+    deployment.vault.put(record.id, keypair.generate())
     worker.refresh.run_once()
-    keys = worker.refresh.current.keyring.region_keys[AccountRegion(stage.ivs.account, EAST)]
+    keys = worker.refresh.current.keyring.region_keys[AccountRegion(deployment.ivs.account, EAST)]
     assert keys.active is None
     assert record.id in keys.problem
 
 
-def test_a_damaged_public_key_affects_only_its_region(stage: InMemoryDeployment, worker: CountingWorker) -> None:
-    bad, good = stage.import_and_activate(EAST), stage.import_and_activate(WEST)
-    with stage.store.engine.begin() as connection:
+def test_a_damaged_public_key_affects_only_its_region(deployment: InMemoryDeployment, worker: CountingWorker) -> None:
+    bad, good = deployment.import_and_activate(EAST), deployment.import_and_activate(WEST)
+    with deployment.store.engine.begin() as connection:
         connection.execute(sa.text("UPDATE key_pairs SET public_der = x'00' WHERE id = :id"), {"id": bad.id})
     worker.refresh.run_once()
     region_keys = worker.refresh.current.keyring.region_keys
-    assert region_keys[AccountRegion(stage.ivs.account, EAST)].active is None
-    assert bad.id in region_keys[AccountRegion(stage.ivs.account, EAST)].problem
-    west = region_keys[AccountRegion(stage.ivs.account, WEST)].active
+    assert region_keys[AccountRegion(deployment.ivs.account, EAST)].active is None
+    assert bad.id in region_keys[AccountRegion(deployment.ivs.account, EAST)].problem
+    west = region_keys[AccountRegion(deployment.ivs.account, WEST)].active
     assert west is not None
     assert west.key_id == good.id
 
 
-def test_a_disabled_caller_is_removed_with_the_next_refresh(stage: InMemoryDeployment, worker: CountingWorker) -> None:
-    stage.store.callers.add("shop", POLICY, stored_secret("one"))
-    stage.store.callers.add("other", POLICY, stored_secret("two"))
+def test_a_disabled_caller_is_removed_with_the_next_refresh(
+    deployment: InMemoryDeployment, worker: CountingWorker
+) -> None:
+    deployment.store.callers.add("shop", POLICY, stored_secret("one"))
+    deployment.store.callers.add("other", POLICY, stored_secret("two"))
     worker.refresh.run_once()
     assert set(worker.refresh.current.secrets) == {"one", "two"}
     assert worker.refresh.current.secrets["one"].caller.name == "shop"
-    stage.store.callers.disable("shop", ManualClock().at())
+    deployment.store.callers.disable("shop", ManualClock().at())
     worker.refresh.run_once()
     assert set(worker.refresh.current.secrets) == {"two"}
 
 
-def test_callers_with_equal_policies_share_one_policy_object(stage: InMemoryDeployment, worker: CountingWorker) -> None:
+def test_callers_with_equal_policies_share_one_policy_object(
+    deployment: InMemoryDeployment, worker: CountingWorker
+) -> None:
     for name, policy in {"one": POLICY, "two": POLICY, "three": replace(POLICY, max_ttl_seconds=60)}.items():
-        stage.store.callers.add(name, policy, stored_secret(name))
+        deployment.store.callers.add(name, policy, stored_secret(name))
     worker.refresh.run_once()
     policies = {key_id: secret.caller.policy for key_id, secret in worker.refresh.current.secrets.items()}
     assert policies["one"] is policies["two"]
@@ -155,18 +159,18 @@ def test_callers_with_equal_policies_share_one_policy_object(stage: InMemoryDepl
 
 
 def test_both_keys_of_a_caller_are_valid_while_one_is_replaced(
-    stage: InMemoryDeployment, worker: CountingWorker
+    deployment: InMemoryDeployment, worker: CountingWorker
 ) -> None:
     until = ManualClock().at()
-    stage.store.callers.add("shop", POLICY, stored_secret("one"))
-    stage.store.callers.rotate_secret("shop", "one", stored_secret("two"), until)
+    deployment.store.callers.add("shop", POLICY, stored_secret("one"))
+    deployment.store.callers.rotate_secret("shop", "one", stored_secret("two"), until)
     worker.refresh.run_once()
     secrets = worker.refresh.current.secrets
     assert (secrets["one"].expires_at, secrets["two"].expires_at) == (until, None)
 
 
-def test_two_racing_workers_create_one_subject_key(stage: InMemoryDeployment, clock: ManualClock) -> None:
-    workers = [CountingWorker(stage, clock) for _ in range(2)]
+def test_two_racing_workers_create_one_subject_key(deployment: InMemoryDeployment, clock: ManualClock) -> None:
+    workers = [CountingWorker(deployment, clock) for _ in range(2)]
     ready = threading.Barrier(2, timeout=5)
 
     def race(worker: CountingWorker) -> None:
@@ -178,7 +182,7 @@ def test_two_racing_workers_create_one_subject_key(stage: InMemoryDeployment, cl
         thread.start()
     for thread in threads:
         thread.join()
-    [stored_key] = stage.store.deployment.subject_keys()
+    [stored_key] = deployment.store.deployment.subject_keys()
     assert {worker.refresh.current.subject_key for worker in workers} == {
         CIPHER.decrypt_secret(SUBJECT_KEY_PURPOSE, stored_key.wrapped)
     }
@@ -187,42 +191,42 @@ def test_two_racing_workers_create_one_subject_key(stage: InMemoryDeployment, cl
 
 
 def test_another_passphrase_does_not_create_another_subject_key(
-    stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
+    deployment: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
     worker.refresh.run_once()
-    stranger = CountingWorker(stage, clock, SecretCipher(passphrase(NEW)))
+    stranger = CountingWorker(deployment, clock, SecretCipher(passphrase(NEW)))
     with pytest.raises(WrappingKeyUnknown):
         stranger.refresh.run_once()
-    assert len(stage.store.deployment.subject_keys()) == 1
+    assert len(deployment.store.deployment.subject_keys()) == 1
 
 
 def test_the_subject_key_is_decrypted_once_so_a_running_worker_needs_no_wrapping_key(
-    stage: InMemoryDeployment, clock: ManualClock
+    deployment: InMemoryDeployment, clock: ManualClock
 ) -> None:
     kms = FakeKms()
-    worker = CountingWorker(stage, clock, SecretCipher(kms))
+    worker = CountingWorker(deployment, clock, SecretCipher(kms))
     worker.refresh.run_once()
     subject_key = worker.refresh.current.subject_key
     kms.unavailable = True
-    stage.store.deployment.set_max_ttl_seconds(60)
+    deployment.store.deployment.set_max_ttl_seconds(60)
     worker.refresh.run_once()
     assert worker.refresh.current.max_ttl_seconds == 60
     assert worker.refresh.current.subject_key == subject_key
     with pytest.raises(WrappingKeyUnavailable):
-        CountingWorker(stage, clock, SecretCipher(kms)).refresh.run_once()
+        CountingWorker(deployment, clock, SecretCipher(kms)).refresh.run_once()
 
 
 def test_the_lease_starts_with_the_refresh(
-    stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
+    deployment: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
     began = clock.monotonic()
-    versions = stage.store.versions.read
+    versions = deployment.store.versions.read
 
     def slowly() -> Any:
         clock.advance(3)
         return versions()
 
-    check_history = stage.store.versions.check_history
+    check_history = deployment.store.versions.check_history
     worker.ports["versions"].port = SimpleNamespace(read=slowly, check_history=check_history)
     worker.refresh.run_once()
     assert worker.refresh.current.refresh_started_at == began
@@ -241,10 +245,10 @@ def fresh(worker: CountingWorker, clock: ManualClock) -> bool:
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0])
 def test_a_clock_jump_is_noticed_before_the_next_refresh_and_by_it(
-    stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock, jump: float
+    deployment: InMemoryDeployment, worker: CountingWorker, clock: ManualClock, jump: float
 ) -> None:
     """The store's clock has not moved; if it has, as with a store on the same machine, the time is confirmed."""
-    worker.refresh.versions = AtTime(stage.store.versions, lambda: START + clock.monotonic() - MONOTONIC_START)
+    worker.refresh.versions = AtTime(deployment.store.versions, lambda: START + clock.monotonic() - MONOTONIC_START)
     clock.wall = START
     worker.refresh.run_once()
     assert fresh(worker, clock)
@@ -256,21 +260,21 @@ def test_a_clock_jump_is_noticed_before_the_next_refresh_and_by_it(
     worker.refresh.run_once()
     assert fresh(worker, clock)
     clock.jump(jump)
-    worker.refresh.versions = AtTime(stage.store.versions, clock.now)
+    worker.refresh.versions = AtTime(deployment.store.versions, clock.now)
     worker.refresh.run_once()
     assert fresh(worker, clock)
 
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0])
 def test_a_clock_jump_during_the_query_is_not_confirmed_by_the_store(
-    stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock, jump: float
+    deployment: InMemoryDeployment, worker: CountingWorker, clock: ManualClock, jump: float
 ) -> None:
     def now() -> float:
         before = clock.now()
         clock.jump(jump)
         return before
 
-    worker.refresh.versions = AtTime(stage.store.versions, now)
+    worker.refresh.versions = AtTime(deployment.store.versions, now)
     worker.refresh.run_once()
     assert not fresh(worker, clock)
     clock.jump(-jump)
@@ -278,15 +282,15 @@ def test_a_clock_jump_during_the_query_is_not_confirmed_by_the_store(
 
 
 def test_a_lost_subject_key_affects_nothing_else_and_is_used_when_it_is_back(
-    stage: InMemoryDeployment, worker: CountingWorker
+    deployment: InMemoryDeployment, worker: CountingWorker
 ) -> None:
     worker.refresh.run_once()
     subject_key = worker.refresh.current.subject_key
-    [stored_key] = stage.store.deployment.subject_keys()
-    with stage.store.engine.begin() as connection:
+    [stored_key] = deployment.store.deployment.subject_keys()
+    with deployment.store.engine.begin() as connection:
         connection.execute(sa.text("DELETE FROM subject_keys"))
-    stage.store.deployment.set_max_ttl_seconds(60)
-    stage.store.callers.add("shop", POLICY, stored_secret("one"))
+    deployment.store.deployment.set_max_ttl_seconds(60)
+    deployment.store.callers.add("shop", POLICY, stored_secret("one"))
     for _ in range(2):
         worker.refresh.run_once()
     assert worker.refresh.current.subject_key == b""
@@ -294,7 +298,7 @@ def test_a_lost_subject_key_affects_nothing_else_and_is_used_when_it_is_back(
     assert set(worker.refresh.current.secrets) == {"one"}
     [warning] = worker.refresh.current.damage
     assert "subject key is missing" in warning
-    with stage.store.engine.begin() as connection:
+    with deployment.store.engine.begin() as connection:
         connection.execute(sa.insert(schema.subject_keys).values(stored_key._asdict()))
     worker.refresh.run_once()
     assert worker.refresh.current.subject_key == subject_key

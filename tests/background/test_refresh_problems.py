@@ -21,9 +21,9 @@ from tokensvc.tokens.snapshot import Snapshot
 
 
 def test_an_unavailable_store_leaves_the_snapshot_unchanged(
-    stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
+    deployment: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
-    stage.generate()
+    deployment.generate()
     worker.refresh.run_once()
     before = worker.refresh.current
     for port in worker.ports.values():
@@ -39,14 +39,14 @@ def test_an_unavailable_store_leaves_the_snapshot_unchanged(
 
 @pytest.mark.parametrize("away", ["deployment", "keys", "callers", "channels"])
 def test_a_store_that_fails_during_a_refresh_changes_and_loses_nothing(
-    stage: InMemoryDeployment, worker: CountingWorker, away: str
+    deployment: InMemoryDeployment, worker: CountingWorker, away: str
 ) -> None:
     worker.refresh.run_once()
     before = worker.refresh.current
-    stage.generate()
-    stage.store.callers.add("shop", POLICY, stored_secret("one"))
-    stage.store.channels.record([channel(1)])
-    stage.store.deployment.set_max_ttl_seconds(1234)
+    deployment.generate()
+    deployment.store.callers.add("shop", POLICY, stored_secret("one"))
+    deployment.store.channels.record([channel(1)])
+    deployment.store.deployment.set_max_ttl_seconds(1234)
     worker.ports[away].unavailable_from = 0
     with pytest.raises(StoreUnavailable):
         worker.refresh.run_once()
@@ -60,10 +60,12 @@ def test_a_store_that_fails_during_a_refresh_changes_and_loses_nothing(
     assert any(keys.active for keys in now.keyring.region_keys.values())
 
 
-def test_channels_read_before_the_store_failed_are_not_lost(stage: InMemoryDeployment, worker: CountingWorker) -> None:
+def test_channels_read_before_the_store_failed_are_not_lost(
+    deployment: InMemoryDeployment, worker: CountingWorker
+) -> None:
     """The first page was read and the second was not: the next refresh must read both."""
     for start in (0, 1000, 2000):
-        stage.store.channels.record([channel(n) for n in range(start, start + 1000)])
+        deployment.store.channels.record([channel(n) for n in range(start, start + 1000)])
     worker.ports["channels"].unavailable_from = 1
     with pytest.raises(StoreUnavailable):
         worker.refresh.run_once()
@@ -72,15 +74,15 @@ def test_channels_read_before_the_store_failed_are_not_lost(stage: InMemoryDeplo
     assert len(worker.refresh.current.channels) == 3000
 
 
-def test_channels_of_one_version_are_never_split(stage: InMemoryDeployment, worker: CountingWorker) -> None:
+def test_channels_of_one_version_are_never_split(deployment: InMemoryDeployment, worker: CountingWorker) -> None:
     """One version has more rows than a page holds, with other versions before and after."""
-    stage.store.channels.record([channel(n) for n in range(700)])
-    stage.store.channels.record([channel(n) for n in range(700, 3200)])
-    stage.store.channels.record([channel(3200)])
+    deployment.store.channels.record([channel(n) for n in range(700)])
+    deployment.store.channels.record([channel(n) for n in range(700, 3200)])
+    deployment.store.channels.record([channel(3200)])
     assert module._CHANNELS_PAGE_SIZE < 2500
     worker.refresh.run_once()
     assert len(worker.refresh.current.channels) == 3201
-    stage.store.channels.record([channel(5, url=None)._replace(checked_at=channel(9999).checked_at)])
+    deployment.store.channels.record([channel(5, url=None)._replace(checked_at=channel(9999).checked_at)])
     worker.refresh.run_once()
     assert channel(5).arn not in worker.refresh.current.channels
     assert len(worker.refresh.current.channels) == 3200
@@ -91,20 +93,20 @@ def test_a_reader_that_continues_from_the_last_version_reads_every_row(
     migrated: Path, limit: int, sizes: list[int]
 ) -> None:
     """The contract of `changed_since`, for any page size and any number of rows per version."""
-    stage = InMemoryDeployment(migrated, Path("unused"))
+    deployment = InMemoryDeployment(migrated, Path("unused"))
     written = set()
     for version, size in enumerate(sizes):
         rows = [channel(100 * version + number) for number in range(size)]
-        stage.store.channels.record(rows)
+        deployment.store.channels.record(rows)
         written |= {row.arn for row in rows}
     seen: list[str] = []
-    page = stage.store.channels.changed_since(Position(), limit)
+    page = deployment.store.channels.changed_since(Position(), limit)
     while page.rows:
         assert [row.version for row in page.rows] == sorted(row.version for row in page.rows)
         seen += [row.arn for row in page.rows]
-        page = stage.store.channels.changed_since(page.position, limit)
+        page = deployment.store.channels.changed_since(page.position, limit)
     assert sorted(seen) == sorted(written), "each row once, and none skipped"
-    stage.store.close()
+    deployment.store.close()
 
 
 class DelayedVersions:
@@ -131,10 +133,15 @@ TIMES = st.floats(0, 5)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=TIMES, after=TIMES, ahead=st.floats(-20, 20))
 def test_the_clock_error_has_the_right_sign_and_ignores_slow_responses(
-    worker: CountingWorker, stage: InMemoryDeployment, clock: ManualClock, before: float, after: float, ahead: float
+    worker: CountingWorker,
+    deployment: InMemoryDeployment,
+    clock: ManualClock,
+    before: float,
+    after: float,
+    ahead: float,
 ) -> None:
     """Positive: the worker's clock is ahead of the store's. What the query's duration can explain is not an error."""
-    worker.refresh.versions = DelayedVersions(stage.store.versions, clock, before, after, ahead)
+    worker.refresh.versions = DelayedVersions(deployment.store.versions, clock, before, after, ahead)
     worker.refresh.run_once()
     found = worker.refresh.current.clock_error_seconds
     certain = ahead - after if ahead > after else ahead + before if ahead < -before else 0.0
@@ -142,16 +149,16 @@ def test_the_clock_error_has_the_right_sign_and_ignores_slow_responses(
 
 
 def test_a_worker_with_a_wrong_clock_signs_nothing(
-    stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
+    deployment: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
-    stage.generate(EAST)
+    deployment.generate(EAST)
     for wrong in (6.5, -6.5):
-        clock.wall = stage.store.versions.read().now + wrong
+        clock.wall = deployment.store.versions.read().now + wrong
         worker.refresh.run_once()
         assert worker.refresh.current.clock_error_seconds == pytest.approx(wrong, abs=0.5)
         with pytest.raises(SnapshotStale, match="clock"):
             require_fresh_at(worker.refresh.current, clock.monotonic(), 900)
-    clock.wall = stage.store.versions.read().now
+    clock.wall = deployment.store.versions.read().now
     worker.refresh.run_once()
     require_fresh_at(worker.refresh.current, clock.monotonic(), 900)
 
@@ -162,47 +169,47 @@ def test_a_worker_starts_with_a_snapshot_that_signs_nothing(worker: CountingWork
         require_fresh_at(worker.refresh.current, clock.monotonic(), 86_400)
 
 
-def delete_channel(stage: InMemoryDeployment, number: int) -> None:
+def delete_channel(deployment: InMemoryDeployment, number: int) -> None:
     """Record that a channel no longer exists, and delete its row."""
     at = channel(9999).checked_at
-    version = stage.store.channels.record([channel(number, url=None)._replace(checked_at=at)])
-    assert stage.store.channels.prune(version, at + timedelta(seconds=1), 10) == 1
+    version = deployment.store.channels.record([channel(number, url=None)._replace(checked_at=at)])
+    assert deployment.store.channels.prune(version, at + timedelta(seconds=1), 10) == 1
 
 
 def test_a_worker_that_could_not_read_for_long_misses_no_deleted_channel(
-    stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
+    deployment: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
     """The row that recorded the absence was deleted in the meantime, so no newer change shows it."""
-    stage.store.channels.record([channel(1), channel(2)])
+    deployment.store.channels.record([channel(1), channel(2)])
     worker.refresh.run_once()
-    delete_channel(stage, 1)
+    delete_channel(deployment, 1)
     clock.advance(FULL_RELOAD_AFTER_SECONDS + 1)
     worker.refresh.run_once()
     assert set(worker.refresh.current.channels) == {channel(2).arn}
 
 
 def test_a_failed_attempt_does_not_count_as_a_read(
-    stage: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
+    deployment: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
-    stage.store.channels.record([channel(1), channel(2)])
+    deployment.store.channels.record([channel(1), channel(2)])
     worker.refresh.run_once()
-    stage.store.channels.record([channel(3)])
+    deployment.store.channels.record([channel(3)])
     clock.advance(FULL_RELOAD_AFTER_SECONDS / 2)
     worker.ports["channels"].unavailable_from = 0
     worker.take_calls()
     with pytest.raises(StoreUnavailable):
         worker.refresh.run_once()
-    delete_channel(stage, 1)
+    delete_channel(deployment, 1)
     clock.advance(FULL_RELOAD_AFTER_SECONDS / 2 + 1)
     worker.ports["channels"].unavailable_from = None
     worker.refresh.run_once()
     assert set(worker.refresh.current.channels) == {channel(2).arn, channel(3).arn}
 
 
-def test_deleted_rows_cause_no_further_reads(stage: InMemoryDeployment, worker: CountingWorker) -> None:
+def test_deleted_rows_cause_no_further_reads(deployment: InMemoryDeployment, worker: CountingWorker) -> None:
     """The highest change numbers may have no rows left."""
-    stage.store.channels.record([channel(1)])
-    delete_channel(stage, 1)
+    deployment.store.channels.record([channel(1)])
+    delete_channel(deployment, 1)
     for _ in range(2):
         worker.take_calls()
         worker.refresh.run_once()

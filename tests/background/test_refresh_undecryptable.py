@@ -32,26 +32,26 @@ def logged() -> Any:
 
 
 @pytest.fixture
-def rotated(stage: InMemoryDeployment, clock: ManualClock) -> InMemoryDeployment:
+def rotated(deployment: InMemoryDeployment, clock: ManualClock) -> InMemoryDeployment:
     """A deployment on the test's clock whose second key is encrypted with a passphrase that the worker does not
     have."""
-    stage.clock = clock
-    stage.generate()
-    ours = stage.vault
-    stage.vault = KeyFiles(_folder(ours), SecretCipher(passphrase(NEW), passphrase()))
-    stage.rotate()
-    stage.vault = ours
-    return stage
+    deployment.clock = clock
+    deployment.generate()
+    ours = deployment.vault
+    deployment.vault = KeyFiles(_folder(ours), SecretCipher(passphrase(NEW), passphrase()))
+    deployment.rotate()
+    deployment.vault = ours
+    return deployment
 
 
-def east(stage: InMemoryDeployment, worker: CountingWorker) -> RegionKeys:
+def east(deployment: InMemoryDeployment, worker: CountingWorker) -> RegionKeys:
     """The worker's keys of the region after a refresh."""
     worker.refresh.run_once()
-    return worker.refresh.current.keyring.region_keys[AccountRegion(stage.ivs.account, EAST)]
+    return worker.refresh.current.keyring.region_keys[AccountRegion(deployment.ivs.account, EAST)]
 
 
-def retiring(stage: InMemoryDeployment) -> str:
-    [(record, _)] = stage.placements(EAST, KeyState.RETIRING)
+def retiring(deployment: InMemoryDeployment) -> str:
+    [(record, _)] = deployment.placements(EAST, KeyState.RETIRING)
     return record.id
 
 
@@ -93,9 +93,7 @@ def test_every_token_it_signs_expires_before_its_pair_is_deleted(
     keys = east(rotated, CountingWorker(rotated, clock))
     assert keys.active is not None
     assert keys.active.longest_ttl_seconds == placement.longest_ttl_seconds
-    behind = (
-        keys.active.not_after + CLOCK_SKEW_SECONDS
-    )  # the store's time at the worker's last second
+    behind = keys.active.not_after + CLOCK_SKEW_SECONDS  # the store's time at the worker's last second
     last_token_ends_at = behind + keys.active.longest_ttl_seconds
     clock.advance(last_token_ends_at - clock.now() - 1)
     rotated.reconcile()
@@ -114,32 +112,32 @@ def test_it_signs_only_while_it_is_retiring(rotated: InMemoryDeployment, clock: 
     assert "cannot decrypt the active key" in keys.problem
 
 
-def test_of_two_retiring_keys_the_last_active_one_signs(stage: InMemoryDeployment, clock: ManualClock) -> None:
-    stage.clock = clock
-    stage.generate()
-    second, third = stage.rotate(), stage.rotate()
-    stage.vault.remove(third)
-    keys = east(stage, worker := CountingWorker(stage, clock))
+def test_of_two_retiring_keys_the_last_active_one_signs(deployment: InMemoryDeployment, clock: ManualClock) -> None:
+    deployment.clock = clock
+    deployment.generate()
+    second, third = deployment.rotate(), deployment.rotate()
+    deployment.vault.remove(third)
+    keys = east(deployment, worker := CountingWorker(deployment, clock))
     assert keys.active is not None
     assert keys.active.key_id == second
-    stage.vault.remove(second)
-    worker.refresh = CountingWorker(stage, clock).refresh
-    keys = east(stage, worker)
+    deployment.vault.remove(second)
+    worker.refresh = CountingWorker(deployment, clock).refresh
+    keys = east(deployment, worker)
     assert keys.active is not None
     assert keys.active.key_id not in (second, third)
     assert worker.refresh.current.keyring.undecryptable == {second, third}
 
 
 def test_a_worker_that_has_signed_with_it_need_not_decrypt_it_again(
-    stage: InMemoryDeployment, clock: ManualClock
+    deployment: InMemoryDeployment, clock: ManualClock
 ) -> None:
-    stage.clock = clock
-    first, worker = stage.generate(), CountingWorker(stage, clock)
+    deployment.clock = clock
+    first, worker = deployment.generate(), CountingWorker(deployment, clock)
     worker.refresh.run_once()
-    second = stage.rotate()
+    second = deployment.rotate()
     for key_id in (first.id, second):
-        stage.vault.remove(key_id)
-    keys = east(stage, worker)
+        deployment.vault.remove(key_id)
+    keys = east(deployment, worker)
     assert keys.active is not None
     assert keys.active.key_id == first.id
     assert worker.signers == 1
@@ -173,8 +171,8 @@ def test_each_change_is_logged_once(rotated: InMemoryDeployment, clock: ManualCl
     assert [line["log_level"] for line in logged] == ["error", "error", "info"]
 
 
-def test_a_key_of_two_regions_is_tried_once_per_refresh(stage: InMemoryDeployment, clock: ManualClock) -> None:
-    record = stage.generate(EAST, WEST)
+def test_a_key_of_two_regions_is_tried_once_per_refresh(deployment: InMemoryDeployment, clock: ManualClock) -> None:
+    record = deployment.generate(EAST, WEST)
     opened: list[str] = []
 
     class Counting(KeyFiles):
@@ -182,43 +180,43 @@ def test_a_key_of_two_regions_is_tried_once_per_refresh(stage: InMemoryDeploymen
             opened.append(key_id)
             return super().load(key_id)
 
-    stage.vault.remove(record.id)
-    worker = CountingWorker(stage, clock)
-    worker.refresh.vault = Counting(_folder(stage.vault), CIPHER)
+    deployment.vault.remove(record.id)
+    worker = CountingWorker(deployment, clock)
+    worker.refresh.vault = Counting(_folder(deployment.vault), CIPHER)
     worker.refresh.run_once()
     assert opened == [record.id]
     assert all(keys.problem for keys in worker.refresh.current.keyring.region_keys.values())
 
 
 def test_workers_with_both_wrapping_keys_continue_through_a_rewrap(
-    stage: InMemoryDeployment, clock: ManualClock
+    deployment: InMemoryDeployment, clock: ManualClock
 ) -> None:
     """A worker that ran before it, and one that starts after it."""
-    stage.generate()
+    deployment.generate()
     both = SecretCipher(passphrase(NEW), passphrase())
-    vault = KeyFiles(_folder(stage.vault), both)
-    before, after = CountingWorker(stage, clock, both), CountingWorker(stage, clock, both)
+    vault = KeyFiles(_folder(deployment.vault), both)
+    before, after = CountingWorker(deployment, clock, both), CountingWorker(deployment, clock, both)
     before.refresh.vault = after.refresh.vault = vault
     before.refresh.run_once()
     subject_key = before.refresh.current.subject_key
-    register_kek(stage.store.kek_registry, passphrase())
-    register_kek(stage.store.kek_registry, passphrase(NEW), passphrase())
+    register_kek(deployment.store.kek_registry, passphrase())
+    register_kek(deployment.store.kek_registry, passphrase(NEW), passphrase())
     moved = rewrap(
         RewrapContext(
             vault=vault,
-            deployment=stage.store.deployment,
-            kek_registry=stage.store.kek_registry,
+            deployment=deployment.store.deployment,
+            kek_registry=deployment.store.kek_registry,
             cipher=both,
-            report=stage.reports.append,
+            report=deployment.reports.append,
         )
     )
-    assert [secret.name for secret in moved] == [f"private key {stage.active()}"]
-    stage.vault = vault
-    stage.rotate()
+    assert [secret.name for secret in moved] == [f"private key {deployment.active()}"]
+    deployment.vault = vault
+    deployment.rotate()
     for worker in (before, after):
-        keys = east(stage, worker)
+        keys = east(deployment, worker)
         assert keys.active is not None
-        assert keys.active.key_id == stage.active()
+        assert keys.active.key_id == deployment.active()
         assert not keys.problem
         assert worker.refresh.current.subject_key == subject_key
 

@@ -43,11 +43,11 @@ class Service:
     """A process that serves and is the rotation leader: its refresh notifies its rotation of changes, as in
     production."""
 
-    def __init__(self, stage: InMemoryDeployment, name: str) -> None:
-        stage.absences = AbsenceTracker()  # a new process has seen no absences yet
-        self._stage = stage
-        self._process = Process(stage, EAST, WEST, name=name)
-        self._worker = CountingWorker(stage, stage.clock)
+    def __init__(self, deployment: InMemoryDeployment, name: str) -> None:
+        deployment.absences = AbsenceTracker()  # a new process has seen no absences yet
+        self._deployment = deployment
+        self._process = Process(deployment, EAST, WEST, name=name)
+        self._worker = CountingWorker(deployment, deployment.clock)
         self._notifier = ChangeNotifier(KnownVersions(), on_keys_or_limits=[self._process.rotation.wake])
         self._since_refresh = REFRESH_SECONDS
 
@@ -61,7 +61,7 @@ class Service:
         try:
             self._process.rotation.run_once()
         finally:
-            self._stage.clock.advance(INTERVAL_SECONDS)
+            self._deployment.clock.advance(INTERVAL_SECONDS)
 
     def signing(self) -> dict[str, str]:
         """By region, the key that signs tokens now."""
@@ -76,17 +76,19 @@ class Service:
 class Watch:
     """For how long, and when, tokens of the first region were signed that IVS refuses, or could not be signed."""
 
-    def __init__(self, stage: InMemoryDeployment) -> None:
+    def __init__(self, deployment: InMemoryDeployment) -> None:
         self.refused_seconds = self.none_seconds = 0.0
         self.bad_at: list[float] = []
         self.problems: set[str] = set()
         """The problems reported in the meantime, for `/readyz` and `/v1/status`."""
-        self._stage = stage
+        self._deployment = deployment
 
     def run(self, service: Service, seconds: float) -> None:
         for _ in range(round(seconds / INTERVAL_SECONDS)):
             service.tick()
-            imported = {pair["tags"].get(KEY_TAG) for arn, pair in self._stage.ivs.pairs.items() if f":{EAST}:" in arn}
+            imported = {
+                pair["tags"].get(KEY_TAG) for arn, pair in self._deployment.ivs.pairs.items() if f":{EAST}:" in arn
+            }
             signing = service.signing().get(EAST)
             if signing is None:
                 self.none_seconds += INTERVAL_SECONDS
@@ -94,17 +96,17 @@ class Watch:
                 self.refused_seconds += INTERVAL_SECONDS
             if signing not in imported:
                 self.problems.add(service.problems)
-                self.bad_at.append(self._stage.clock.wall)
+                self.bad_at.append(self._deployment.clock.wall)
 
 
 @pytest.fixture
-def errors(stage: InMemoryDeployment) -> Iterator[Callable[[], list[float]]]:
+def errors(deployment: InMemoryDeployment) -> Iterator[Callable[[], list[float]]]:
     """The times at which an ERROR was logged, on the test's clock."""
     at: list[float] = []
 
     def note(_logger: Any, _method: str, event: Any) -> Any:
         if event.get("log_level", _method) == "error":
-            at.append(stage.clock.wall)
+            at.append(deployment.clock.wall)
         raise structlog.DropEvent
 
     before = structlog.get_config()["processors"]
@@ -114,36 +116,36 @@ def errors(stage: InMemoryDeployment) -> Iterator[Callable[[], list[float]]]:
 
 
 @pytest.fixture
-def stage(migrated: Path) -> InMemoryDeployment:
+def deployment(migrated: Path) -> InMemoryDeployment:
     return InMemoryDeployment(migrated, None, POLICY)
 
 
-def two_retiring(stage: InMemoryDeployment) -> None:
+def two_retiring(deployment: InMemoryDeployment) -> None:
     """All slots are used, and there is no standby."""
-    stage.generate(EAST, WEST)
-    stage.rotate(EAST, WEST)
-    stage.rotate(EAST, WEST)
+    deployment.generate(EAST, WEST)
+    deployment.rotate(EAST, WEST)
+    deployment.rotate(EAST, WEST)
 
 
-def one_standby(stage: InMemoryDeployment) -> None:
+def one_standby(deployment: InMemoryDeployment) -> None:
     """All slots are used, one by a standby."""
-    stage.generate(EAST, WEST)
-    stage.rotate(EAST, WEST)
-    commands.generate(stage.context(), [EAST, WEST])
-    stage.clock.advance(POLICY.propagation_seconds)
+    deployment.generate(EAST, WEST)
+    deployment.rotate(EAST, WEST)
+    commands.generate(deployment.context(), [EAST, WEST])
+    deployment.clock.advance(POLICY.propagation_seconds)
 
 
-def only_one(stage: InMemoryDeployment) -> None:
+def only_one(deployment: InMemoryDeployment) -> None:
     """There is no key that could take over."""
-    stage.generate(EAST, WEST)
-    stage.clock.advance(POLICY.propagation_seconds)
+    deployment.generate(EAST, WEST)
+    deployment.clock.advance(POLICY.propagation_seconds)
 
 
 @pytest.mark.parametrize("before", [two_retiring, one_standby, only_one])
 @pytest.mark.parametrize("running", [True, False], ids=["workers running", "workers stopped"])
 @pytest.mark.parametrize("after_seconds", [0.0, 45.0, pytest.param(4000.0, marks=pytest.mark.long)])
 def test_tokens_that_ivs_refuses_are_not_issued_for_long_after_a_restore(
-    stage: InMemoryDeployment,
+    deployment: InMemoryDeployment,
     tmp_path: Path,
     errors: Callable[[], list[float]],
     before: Callable[[InMemoryDeployment], None],
@@ -151,23 +153,23 @@ def test_tokens_that_ivs_refuses_are_not_issued_for_long_after_a_restore(
     *,
     running: bool,
 ) -> None:
-    before(stage)
-    service, watch = Service(stage, "a"), Watch(stage)
+    before(deployment)
+    service, watch = Service(deployment, "a"), Watch(deployment)
     watch.run(service, 10)
-    save(stage.store, tmp_path / "backup.db")
-    commands.compromise(stage.context(), stage.active(), [EAST, WEST], include_standby=False)
+    save(deployment.store, tmp_path / "backup.db")
+    commands.compromise(deployment.context(), deployment.active(), [EAST, WEST], include_standby=False)
     watch.run(service, after_seconds)
     errors().clear()
-    restore(stage.store, tmp_path / "backup.db")
-    watch = Watch(stage)
+    restore(deployment.store, tmp_path / "backup.db")
+    watch = Watch(deployment)
     if not running:
-        stage.clock.advance(LEASE_SECONDS)
-        service = Service(stage, "b")
+        deployment.clock.advance(LEASE_SECONDS)
+        service = Service(deployment, "b")
     watch.run(service, 300)
     noticed = not running or after_seconds  # nothing to compare with after a compromise that no worker has seen
     assert watch.refused_seconds <= (10 if noticed else 40), "confirming takes 5 s, and IVS is inspected every 30 s"
     assert watch.none_seconds <= (POLICY.propagation_seconds + 2 if before is only_one else 0)
-    assert stage.active() == service.signing()[EAST]
+    assert deployment.active() == service.signing()[EAST]
     assert watch.bad_at
     for bad_at in watch.bad_at:
         assert any(abs(bad_at - at) <= LIMIT_SECONDS for at in errors()), "an ERROR at least once a minute"
@@ -175,13 +177,13 @@ def test_tokens_that_ivs_refuses_are_not_issued_for_long_after_a_restore(
 
 
 def test_a_deleted_pair_signs_for_less_than_a_minute(
-    stage: InMemoryDeployment, errors: Callable[[], list[float]]
+    deployment: InMemoryDeployment, errors: Callable[[], list[float]]
 ) -> None:
     """Nothing changes in the store, so only the next inspection of IVS notices it."""
-    two_retiring(stage)
-    service, watch = Service(stage, "a"), Watch(stage)
+    two_retiring(deployment)
+    service, watch = Service(deployment, "a"), Watch(deployment)
     watch.run(service, 7)
-    del stage.ivs.pairs[next(placement.arn for _, placement in stage.placements(EAST, KeyState.ACTIVE))]
+    del deployment.ivs.pairs[next(placement.arn for _, placement in deployment.placements(EAST, KeyState.ACTIVE))]
     watch.run(service, 120)
     assert 5 < watch.refused_seconds <= 40
     assert not watch.none_seconds
@@ -190,27 +192,27 @@ def test_a_deleted_pair_signs_for_less_than_a_minute(
 
 
 def test_while_no_key_can_take_over_nothing_is_signed_and_errors_are_logged(
-    stage: InMemoryDeployment, errors: Callable[[], list[float]]
+    deployment: InMemoryDeployment, errors: Callable[[], list[float]]
 ) -> None:
     """Foreign key pairs use every slot that a new key could take."""
-    stage.store.deployment.bind("aws")
-    only_one(stage)
-    service, watch = Service(stage, "a"), Watch(stage)
+    deployment.store.deployment.bind("aws")
+    only_one(deployment)
+    service, watch = Service(deployment, "a"), Watch(deployment)
     watch.run(service, 10)
     for region in (EAST, WEST):
-        stage.ivs.add_foreign(region, 2)
-    [(_, placement)] = stage.placements(EAST, KeyState.ACTIVE)
-    del stage.ivs.pairs[placement.arn]
-    [third] = stage.ivs.add_foreign(EAST)
+        deployment.ivs.add_foreign(region, 2)
+    [(_, placement)] = deployment.placements(EAST, KeyState.ACTIVE)
+    del deployment.ivs.pairs[placement.arn]
+    [third] = deployment.ivs.add_foreign(EAST)
     watch.run(service, FAULT_SECONDS)
     assert watch.refused_seconds <= LIMIT_SECONDS
     assert watch.none_seconds > FAULT_SECONDS - LIMIT_SECONDS
     assert f"{EAST}: there is no active key" in service.problems
-    at = [time for time in errors() if time > stage.clock.wall - FAULT_SECONDS + LIMIT_SECONDS]
+    at = [time for time in errors() if time > deployment.clock.wall - FAULT_SECONDS + LIMIT_SECONDS]
     assert max(b - a for a, b in itertools.pairwise(at)) <= LIMIT_SECONDS
-    del stage.ivs.pairs[third]
+    del deployment.ivs.pairs[third]
     watch.run(service, 30 + POLICY.propagation_seconds + 5)
-    assert service.signing()[EAST] in {pair["tags"].get(KEY_TAG) for pair in stage.ivs.pairs.values()}
+    assert service.signing()[EAST] in {pair["tags"].get(KEY_TAG) for pair in deployment.ivs.pairs.values()}
     assert "there is no active key" not in service.problems
 
 
@@ -279,30 +281,32 @@ FAULTS: dict[str, Callable[[SimulatedIvs], Any]] = {
 )
 @pytest.mark.parametrize("fault", FAULTS)
 def test_wrong_ivs_responses_for_ten_minutes_stop_no_token_and_delete_nothing(
-    stage: InMemoryDeployment, before: Callable[[InMemoryDeployment], None], fault: str
+    deployment: InMemoryDeployment, before: Callable[[InMemoryDeployment], None], fault: str
 ) -> None:
-    before(stage)
-    service = Service(stage, "a")
-    Watch(stage).run(service, 10)
-    known, pairs, vault = stage.store.keys.list(), dict(stage.ivs.pairs), stage.vault.key_ids()
+    before(deployment)
+    service = Service(deployment, "a")
+    Watch(deployment).run(service, 10)
+    known, pairs, vault = deployment.store.keys.list(), dict(deployment.ivs.pairs), deployment.vault.key_ids()
     signing = service.signing()
-    FAULTS[fault](stage.ivs)
-    watch = Watch(stage)
+    FAULTS[fault](deployment.ivs)
+    watch = Watch(deployment)
     watch.run(service, FAULT_SECONDS)
     assert not watch.none_seconds
     assert not watch.refused_seconds
-    assert pairs.items() <= stage.ivs.pairs.items(), "no pair is deleted"
-    assert vault <= stage.vault.key_ids()
+    assert pairs.items() <= deployment.ivs.pairs.items(), "no pair is deleted"
+    assert vault <= deployment.vault.key_ids()
     imported = {
-        (placement.arn, placement.is_imported) for record in stage.store.keys.list() for placement in record.placements
+        (placement.arn, placement.is_imported)
+        for record in deployment.store.keys.list()
+        for placement in record.placements
     }
     assert {(placement.arn, placement.is_imported) for record in known for placement in record.placements} <= imported
     if fault != "an empty list, and some wrong responses":  # a key that may be gone may be replaced by a new one
         assert service.signing() == signing
     for name in ("_ListPlaybackKeyPairs", "_GetPlaybackKeyPair"):
-        stage.ivs.__dict__.pop(name, None)
-    stage.ivs.errors.clear()
-    stage.ivs.account = "123456789012"
+        deployment.ivs.__dict__.pop(name, None)
+    deployment.ivs.errors.clear()
+    deployment.ivs.account = "123456789012"
     watch.run(service, 120)
     assert not watch.refused_seconds + watch.none_seconds
-    assert pairs.items() <= stage.ivs.pairs.items()
+    assert pairs.items() <= deployment.ivs.pairs.items()

@@ -218,10 +218,10 @@ def test_invented_channels_leave_no_rows_and_do_not_fill_snapshots(
     migrated: Path, tmp_path: Path, ivs: SimulatedIvs, clock: ManualClock
 ) -> None:
     """A flood of four minutes, during which IVS is asked about invented channels."""
-    stage = InMemoryDeployment(migrated, tmp_path / "keys")
-    store = stage.store
+    deployment = InMemoryDeployment(migrated, tmp_path / "keys")
+    store = deployment.store
     clock.wall = store.versions.read().now
-    worker = CountingWorker(stage, clock)
+    worker = CountingWorker(deployment, clock)
     channel_cache = ChannelCache(
         store=store.channels,
         leases=ManualLeases(clock),

@@ -70,7 +70,7 @@ def prepare(
     key = snapshot.keyring.signing_key(parse_arn(channel_arn, "channel").account_region, now)
     if request.subject is not None:
         if not snapshot.subject_key:
-            raise SubjectKeyLost("the store has lost the key that turns subjects into viewer ids; see /readyz")
+            raise SubjectKeyLost("the key that maps subjects to viewer ids is missing from the store; see /readyz")
         viewer = viewer_id(snapshot.subject_key, limits.namespace, request.subject)
     version = None
     if viewer is not None:

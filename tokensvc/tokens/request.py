@@ -96,7 +96,7 @@ def parse_token_request(fields: object) -> TokenRequest:
     try:
         request: TokenRequest = _validate(fields)
     except ValidationError as invalid:
-        raise InvalidRequest(field_errors(invalid) + _combined_field_errors_of_raw(fields)) from None
+        raise InvalidRequest(field_errors(invalid) + _combined_errors_of_raw(fields)) from None
     if request.subject is None and request.ttl_seconds is None and request.allowed_origins is None:
         return request  # most requests: no rule on two fields applies
     if errors := _combined_field_errors(
@@ -130,7 +130,7 @@ def _combined_field_errors(
     return errors
 
 
-def _combined_field_errors_of_raw(fields: object) -> list[FieldError]:
+def _combined_errors_of_raw(fields: object) -> list[FieldError]:
     if not isinstance(fields, dict):
         return []
     names = ("viewerId", "subject", "singleUse", "ttlSeconds", "strictOriginEnforcement", "allowedOrigins")
