@@ -1,9 +1,9 @@
-"""The service's protocol in this process: with a transport that a test controls, or as a server in a thread.
+"""The service's HTTP protocol in the test's process: on a transport that the test controls, or in a server thread.
 
 Invariants
-- The protocol is constructed as uvicorn constructs it, from the configuration that `make_server` gives.
-- The transport does what the protocol requests: nothing is delivered while reading is paused, the end of input closes
-  the connection unless the protocol keeps its half open, and `connection_lost` follows `close`.
+- The protocol is constructed as uvicorn constructs it, from the configuration that `make_server` returns.
+- The transport obeys the protocol: it delivers nothing while reading is paused, it closes the connection at the end of
+  input unless the protocol keeps its half open, and `connection_lost` follows `close`.
 - The application's response contains the whole request: method, target, headers and body.
 """
 
@@ -27,10 +27,10 @@ from tokensvc.web.context import Respond
 from tokensvc.web.protocol import Protocol
 from tokensvc.web.server import make_server
 
-QUIET_TURNS = 50
-"""After this many iterations of the event loop without any activity, nothing more will happen."""
+QUIET_ITERATIONS = 50
+"""After this many iterations of the event loop without any activity, no more activity is expected."""
 Delays = Callable[[], int]
-"""How many iterations of the event loop the next response takes."""
+"""Returns how many iterations of the event loop the next response takes."""
 
 
 class SeenRequest(NamedTuple):
@@ -42,13 +42,14 @@ class SeenRequest(NamedTuple):
     body: bytes
 
     @property
-    def shown(self) -> bytes:
+    def rendered(self) -> bytes:
+        """The body of the response to it."""
         return repr(tuple(self)).encode()
 
 
 class Echo:
-    """Responds to each request with its contents: to `/quick` on the fast path, to all others in a task. It responds to
-    `/early` before the body is read."""
+    """An application that returns each request's contents: `/quick` on the fast path, all others in a task. It responds
+    to `/early` before it reads the body."""
 
     def __init__(self, delays: Delays = lambda: 0) -> None:
         self.seen: list[SeenRequest] = []
@@ -65,11 +66,11 @@ class Echo:
                     return
         self.running += 1
         try:
-            await self._answer(scope, receive, send)
+            await self._respond(scope, receive, send)
         finally:
             self.running -= 1
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         body, more = b"", scope["path"] != "/early"
         while more:
             message = await receive()
@@ -80,11 +81,11 @@ class Echo:
         self.seen.append(seen)
         for _ in range(self._delays()):
             await asyncio.sleep(0)
-        length = str(len(seen.shown)).encode()
+        length = str(len(seen.rendered)).encode()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
         for _ in range(self._delays()):
             await asyncio.sleep(0)
-        await send({"type": "http.response.body", "body": seen.shown})
+        await send({"type": "http.response.body", "body": seen.rendered})
 
     def handle_nowait(self, scope: Scope, body: bytes, respond: Respond) -> bool:
         if scope["path"] != "/quick":
@@ -92,7 +93,7 @@ class Echo:
         seen = _request_of(scope, body)
         self.seen.append(seen)
         if self._delays() == 0:
-            respond(Response(200, seen.shown, (JSON,), "ok"), "id")
+            respond(Response(200, seen.rendered, (JSON,), "ok"), "id")
         else:
             if not self._waiting:
                 asyncio.get_running_loop().call_soon(self.flush)
@@ -101,8 +102,8 @@ class Echo:
 
     def flush(self) -> None:
         waiting, self._waiting = self._waiting, []
-        for reply, seen in waiting:
-            reply(Response(200, seen.shown, (JSON,), "ok"), "id")
+        for respond, seen in waiting:
+            respond(Response(200, seen.rendered, (JSON,), "ok"), "id")
 
 
 def _request_of(scope: Scope, body: bytes) -> SeenRequest:
@@ -113,21 +114,21 @@ def _request_of(scope: Scope, body: bytes) -> SeenRequest:
 
 
 class Transport(asyncio.Transport):
-    """The client's end of a connection: records what was written."""
+    """A transport that records what was written."""
 
     def __init__(self) -> None:
         super().__init__({"peername": ("192.0.2.7", 5000), "sockname": ("127.0.0.1", 80)})
         self.protocol: Any = None
         self.written = b""
         self.written_late = b""
-        """What was written to a connection that was closed already."""
+        """What was written after the connection was closed."""
         self.reading = True
         self.closed = False
         self.half_closed = False
 
     @property
     def ended(self) -> bool:
-        """Whether the client sees the end of the connection."""
+        """Whether the client has seen the end of the connection."""
         return self.closed or self.half_closed
 
     def write(self, data: Any) -> None:
@@ -172,28 +173,28 @@ class Transport(asyncio.Transport):
 
 
 class InProcessConnection:
-    """One connection with an application behind it, in the running loop."""
+    """One connection to an application, in the running event loop."""
 
-    def __init__(self, application: Echo, kind: type[Protocol] = Protocol) -> None:
+    def __init__(self, application: Echo, protocol_class: type[Protocol] = Protocol) -> None:
         state = ServerState()
         state.default_headers = [(b"date", b"today")]
         config = make_server(application, lambda: None, delay_seconds=0).config
         self.application = application
         self.transport = Transport()
-        self.protocol: Any = kind(config, state, {}, asyncio.get_running_loop())
+        self.protocol: Any = protocol_class(config, state, {}, asyncio.get_running_loop())
         self.transport.protocol = self.protocol
         self.protocol.connection_made(self.transport)
 
-    async def feed(self, data: bytes, turns: int = 0) -> bool:
-        """Deliver data when the protocol reads, then run some iterations of the event loop; False when the connection
-        has ended."""
+    async def feed(self, data: bytes, iterations: int = 0) -> bool:
+        """Deliver data once the protocol is reading, then run this many iterations of the event loop. False when the
+        connection is closed."""
         if not self.transport.reading:
             await self.drain(until_reading=True)
         if self.transport.closed:
             return False
         assert self.transport.reading, "reading was not resumed"
         self.protocol.data_received(data)
-        for _ in range(turns):
+        for _ in range(iterations):
             await asyncio.sleep(0)
         return True
 
@@ -204,9 +205,9 @@ class InProcessConnection:
         await self.drain()
 
     async def drain(self, *, until_reading: bool = False) -> None:
-        """Run iterations of the event loop until nothing happens any more."""
+        """Run the event loop until there is no more activity; with `until_reading`, only until the protocol reads."""
         quiet, state = 0, self._state()
-        while quiet < QUIET_TURNS and not (until_reading and (self.transport.reading or self.transport.closed)):
+        while quiet < QUIET_ITERATIONS and not (until_reading and (self.transport.reading or self.transport.closed)):
             await asyncio.sleep(0)
             quiet, state = (quiet + 1 if self._state() == state else 0), self._state()
 
@@ -225,15 +226,15 @@ class InProcessConnection:
 
 @contextlib.contextmanager
 def served(application: ASGIApp) -> Iterator[Address]:
-    """The service's server in a thread, with another application."""
+    """Run the service's server with this application in a thread while the block runs."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        running = make_server(application, lambda: None, delay_seconds=0)
-        thread = threading.Thread(target=running.run, args=([listener],), daemon=True)
+        server = make_server(application, lambda: None, delay_seconds=0)
+        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
-        wait_until(lambda: running.started, "the server starts")
+        wait_until(lambda: server.started, "the server starts")
         try:
             yield Address("127.0.0.1", listener.getsockname()[1])
         finally:
-            running.should_exit = True
+            server.should_exit = True
             thread.join(10)
         assert not thread.is_alive()

@@ -1,9 +1,8 @@
-"""The requests that the tests send, as bytes.
+"""Builds the requests that the tests send, as bytes.
 
 Invariants
-- A request is complete and valid unless its name says otherwise; tests that need a broken request break it themselves,
-  visibly.
-- Each token request names a viewer of its own, so that a misdirected response is recognised.
+- Every request is complete and valid; a test that needs a broken request breaks it itself, visibly.
+- Each token request has its own viewer id, so that a misdirected response is recognised.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ _numbers = itertools.count(1)
 
 
 def unique(prefix: str) -> str:
-    """A viewer id, or any other name, that no other request of this run uses."""
+    """A viewer id or other name that no other request of this run uses."""
     return f"{prefix}-{next(_numbers)}"
 
 
@@ -36,8 +35,8 @@ def post(path: str, body: bytes, *headers: bytes) -> bytes:
 
 def post_chunked(path: str, body: bytes, *headers: bytes, trailers: tuple[bytes, ...] = (), size: int = 20) -> bytes:
     """A POST whose body is chunked."""
-    begin = head(b"POST %b HTTP/1.1" % path.encode(), *headers, b"Transfer-Encoding: chunked")
-    return begin + chunked(body, trailers, size)
+    request_head = head(b"POST %b HTTP/1.1" % path.encode(), *headers, b"Transfer-Encoding: chunked")
+    return request_head + chunked(body, trailers, size)
 
 
 def chunked(body: bytes, trailers: tuple[bytes, ...] = (), size: int = 20) -> bytes:
@@ -56,7 +55,7 @@ def token(channel: str, viewer: str, key: str, *headers: bytes) -> bytes:
 
 
 def batch(channel: str, viewer: str, key: str, *headers: bytes) -> bytes:
-    """A request for a batch of one token, which is handled in a task of its own."""
+    """A request for a batch of one token, which is handled in a separate task."""
     body = json.dumps({"requests": [{"channelArn": channel, "viewerId": viewer}]}).encode()
     return post("/v1/tokens/batch", body, bearer(key), *headers)
 
@@ -71,4 +70,4 @@ def get(path: str, *headers: bytes) -> bytes:
 
 LIVE_LINE = b"GET /livez HTTP/1.1"
 SENTINEL = get("/no-such-route")
-"""Sent after another request; gets a 404 exactly when the connection stayed open."""
+"""Sent after another request; it gets a 404 if, and only if, the connection is still open."""

@@ -1,7 +1,7 @@
-"""What a test observes of the service from outside: its revocations, its log, its memory.
+"""What a test observes of the service from outside: revocations, memory, and its responses to other clients.
 
 Invariants
-- Only what an operator can see is read from the service: its routes, its log, the process table.
+- Only what an operator can see is read: routes and the process table.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def revoked_viewers(address: Address, channel: str, key: str) -> list[str]:
     """The viewers of the channel that have a revocation."""
     response = exchange(address, get(f"/v1/revocations?channelArn={channel}&maxResults=100", bearer(key)))
     assert response.status == 200, response
-    return [target["viewerId"] for one in response.json["revocations"] for target in one["targets"]]
+    return [target["viewerId"] for revocation in response.json["revocations"] for target in revocation["targets"]]
 
 
 class Memory:
@@ -47,11 +47,11 @@ def memory_of(process: Process) -> Iterator[Memory]:
     """Sample the memory of a service with one worker until the block ends."""
     memory, stopping = Memory(process), threading.Event()
 
-    def watch() -> None:
+    def sample_until_stopped() -> None:
         while not stopping.wait(0.02):
             memory.sample()
 
-    thread = threading.Thread(target=watch, daemon=True)
+    thread = threading.Thread(target=sample_until_stopped, daemon=True)
     thread.start()
     try:
         yield memory
@@ -62,24 +62,24 @@ def memory_of(process: Process) -> Iterator[Memory]:
 
 
 @contextlib.contextmanager
-def steadily_served(address: Address, request: bytes, status: int) -> Iterator[list[float]]:
-    """Send requests of another client, one after the other, each on a connection of its own, while the block runs.
-    Yields how long each took. Fails when a response has another status."""
+def steady_requests(address: Address, request: bytes, status: int) -> Iterator[list[float]]:
+    """Send this request repeatedly, each time on a new connection, while the block runs. Yields the list of how many
+    seconds each response took. Fails when a response has another status or does not arrive."""
     seconds: list[float] = []
-    wrong: list[object] = []
+    failures: list[object] = []
     stopping = threading.Event()
 
     def send_requests() -> None:
         while not stopping.wait(0.05):
-            began = time.monotonic()
+            started_at = time.monotonic()
             try:
                 response = exchange(address, request)
-            except (OSError, AssertionError) as problem:
-                wrong.append(problem)
+            except (OSError, AssertionError) as error:
+                failures.append(error)
                 continue
-            seconds.append(time.monotonic() - began)
+            seconds.append(time.monotonic() - started_at)
             if response.status != status:
-                wrong.append(response)
+                failures.append(response)
 
     thread = threading.Thread(target=send_requests, daemon=True)
     thread.start()
@@ -88,5 +88,5 @@ def steadily_served(address: Address, request: bytes, status: int) -> Iterator[l
     finally:
         stopping.set()
         thread.join(60)
-    assert not wrong, wrong[:3]
-    assert seconds, "no request of the other client got a response"
+    assert not failures, failures[:3]
+    assert seconds, "no request of the other client was completed"

@@ -1,7 +1,7 @@
-"""h11's interpretation of a byte stream, to compare with the service's.
+"""The reference parser: how h11 reads a byte stream, to compare with how the service reads it.
 
 Invariants
-- Each request is parsed by an h11 connection of its own, so that h11's rules on connections do not interfere.
+- Each request is parsed by a new h11 connection, so that h11's rules about connections do not interfere.
 - Blank lines before a request are skipped, as RFC 9112 (2.2) requires of servers; h11 does not.
 - Several spaces in a request line count as one, as RFC 9112 (3) allows; h11 does not.
 - Trailers are ignored.
@@ -25,37 +25,37 @@ class Request(NamedTuple):
     headers: list[tuple[bytes, bytes]]
     body: bytes
     ends_connection: bool
-    """Whether nothing that follows is a request: the client closes, or requests another protocol."""
+    """Whether what follows is no longer a request, because the client closes or requests another protocol."""
 
 
-class Reading(NamedTuple):
+class ParsedStream(NamedTuple):
     """The complete requests at the start of a stream, up to the first that ends the connection."""
 
     requests: list[Request]
-    rejects: bool
-    """Whether h11 rejects what follows them; otherwise that is incomplete or empty."""
+    rejects_rest: bool
+    """Whether h11 rejects what follows them; otherwise what follows is incomplete or empty."""
 
 
-def read(stream: bytes) -> Reading:
-    found: list[Request] = []
+def parse(stream: bytes) -> ParsedStream:
+    requests: list[Request] = []
     while stream := stream.lstrip(b"\r\n"):
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=INCOMPLETE_MAX_BYTES)
         line, newline, rest = stream.partition(b"\r\n")
         connection.receive_data(re.sub(rb" +", b" ", line) + newline + rest)
         try:
-            request = _next(connection)
+            request = _parse_next(connection)
         except h11.RemoteProtocolError:
-            return Reading(found, rejects=True)
+            return ParsedStream(requests, rejects_rest=True)
         if request is None:
             break
-        found.append(request)
+        requests.append(request)
         if request.ends_connection:
             break
         stream, _ = connection.trailing_data
-    return Reading(found, rejects=False)
+    return ParsedStream(requests, rejects_rest=False)
 
 
-def _next(connection: h11.Connection) -> Request | None:
+def _parse_next(connection: h11.Connection) -> Request | None:
     head = connection.next_event()
     if not isinstance(head, h11.Request):
         return None

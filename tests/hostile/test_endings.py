@@ -1,10 +1,11 @@
-"""The end of a connection never loses the responses to complete requests.
+"""Closing a connection never loses the response to a complete request.
 
 Invariants
-- Every complete request gets its response, in order, before the connection is rejected or closed, whatever follows it,
-  in the same packet or later, garbage or FIN.
-- A request has one response. Data after a request whose response was sent before its body was read is part of that
-  body; when it exceeds the limit, the connection is closed without another response."""
+- Every complete request gets its response, in order, before the connection is closed, whether garbage or FIN follows
+  it, in the same packet or later.
+- A request gets one response. When the response was sent before the body was read, what follows is that body; when it
+  exceeds the limit, the connection is closed without another response.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +40,7 @@ GARBAGE = {
     "a large head": (head(b"GET /livez HTTP/1.1", b"X: " + b"x" * 20_000), 431),
     "a large head without an end": (b"GET /livez HTTP/1.1\r\nX: " + b"x" * 20_000, 431),
 }
-GOOD = {
+VALID = {
     "token": (messages.token, 201),
     "batch": (messages.batch, 200),
     "revocation": (messages.revocation, 202),
@@ -47,20 +48,20 @@ GOOD = {
 
 
 @pytest.mark.parametrize("garbage", GARBAGE)
-@pytest.mark.parametrize("good", GOOD)
+@pytest.mark.parametrize("kind", VALID)
 @pytest.mark.parametrize("together", [True, False], ids=["in one packet", "in a later packet"])
-def test_a_good_request_gets_its_response_before_garbage_is_rejected(
-    direct: Address, key: str, channel: str, good: str, garbage: str, together: bool
+def test_a_valid_request_gets_its_response_before_garbage_is_rejected(
+    direct: Address, key: str, channel: str, kind: str, garbage: str, together: bool
 ) -> None:
-    (make, status), (broken, rejected) = GOOD[good], GARBAGE[garbage]
-    viewer = unique("good")
+    (make, status), (broken, rejected) = VALID[kind], GARBAGE[garbage]
+    viewer = unique("valid")
     request = make(channel, viewer, key)
     received = send_in_parts(direct, [request + broken] if together else [request, broken])
     assert received.statuses[:1] == [status]
     assert received.statuses in ([status, rejected], [status, 400], [status, 505])
     assert (received.leftover, received.ending) == (b"", CLOSED)
-    _assert_responses(received, 0, good, viewer)
-    if good == "revocation":
+    _assert_responses(received, 0, kind, viewer)
+    if kind == "revocation":
         assert viewer in revoked_viewers(direct, channel, key)
 
 
@@ -69,41 +70,41 @@ def test_several_requests_get_responses_in_order_before_the_connection_ends(
     direct: Address, key: str, channel: str, last: bytes
 ) -> None:
     order = ["token", "revocation", "token", "batch", "batch", "token", "revocation"]
-    viewers = [unique(good) for good in order]
-    stream = b"".join(GOOD[good][0](channel, viewer, key) for good, viewer in zip(order, viewers, strict=True))
+    viewers = [unique(kind) for kind in order]
+    stream = b"".join(VALID[kind][0](channel, viewer, key) for kind, viewer in zip(order, viewers, strict=True))
     received = _send_and_finish(direct, stream + last)
-    statuses = [GOOD[good][1] for good in order]
+    statuses = [VALID[kind][1] for kind in order]
     assert received.statuses[: len(order)] == statuses
     assert received.statuses[len(order) :] in ([400], []) if last else received.statuses == statuses
     assert (received.leftover, received.ending) == (b"", CLOSED)
-    for number, (good, viewer) in enumerate(zip(order, viewers, strict=True)):
-        _assert_responses(received, number, good, viewer)
-        if good == "revocation":
+    for number, (kind, viewer) in enumerate(zip(order, viewers, strict=True)):
+        _assert_responses(received, number, kind, viewer)
+        if kind == "revocation":
             assert viewer in revoked_viewers(direct, channel, key)
 
 
-@pytest.mark.parametrize("good", GOOD)
+@pytest.mark.parametrize("kind", VALID)
 @pytest.mark.parametrize("fin", ["with the request", "later"])
 def test_a_request_followed_by_fin_gets_its_complete_response(
-    direct: Address, key: str, channel: str, good: str, fin: str
+    direct: Address, key: str, channel: str, kind: str, fin: str
 ) -> None:
     viewer = unique("fin")
-    make, status = GOOD[good]
+    make, status = VALID[kind]
     request = make(channel, viewer, key)
     received = _send_and_finish(direct, request, pause_before_fin=fin == "later")
     assert (received.statuses, received.leftover, received.ending) == ([status], b"", CLOSED)
-    _assert_responses(received, 0, good, viewer)
-    if good == "revocation":
+    _assert_responses(received, 0, kind, viewer)
+    if kind == "revocation":
         assert viewer in revoked_viewers(direct, channel, key)
 
 
-@pytest.mark.parametrize("good", GOOD)
+@pytest.mark.parametrize("kind", VALID)
 def test_a_request_in_pieces_followed_by_fin_gets_its_complete_response(
-    direct: Address, key: str, channel: str, good: str
+    direct: Address, key: str, channel: str, kind: str
 ) -> None:
-    """Its body arrives after its head, so a task handles it, which may start after the FIN was read."""
+    """Its body arrives after its head, so it is handled in a task, which may start after the FIN was read."""
     viewer = unique("fin")
-    make, status = GOOD[good]
+    make, status = VALID[kind]
     request = make(channel, viewer, key)
     with Connection(direct) as connection:
         connection.send(request[:-5])
@@ -112,7 +113,7 @@ def test_a_request_in_pieces_followed_by_fin_gets_its_complete_response(
         connection.finish()
         received = connection.read_all()
     assert (received.statuses, received.leftover, received.ending) == ([status], b"", CLOSED)
-    _assert_responses(received, 0, good, viewer)
+    _assert_responses(received, 0, kind, viewer)
 
 
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.9], ids=["in its line", "in its head", "in its body"])
@@ -128,18 +129,18 @@ def test_an_incomplete_request_followed_by_fin_gets_no_token(
 
 
 @pytest.mark.parametrize("path", ["/v1/tokens", "/v1/tokens/batch", "/v1/revocations"])
-@pytest.mark.parametrize("body", [b"zz\r\n", b"2\r\n{}XX", b""], ids=["a bad size", "a bad end", "none, and FIN"])
+@pytest.mark.parametrize("body", [b"zz\r\n", b"2\r\n{}XX", b""], ids=["a bad size", "a bad end", "no body, then FIN"])
 @pytest.mark.parametrize("together", [True, False], ids=["in one packet", "in a later packet"])
 def test_nothing_is_written_to_a_closed_connection(
     direct: Address, service: Service, key: str, path: str, body: bytes, together: bool
 ) -> None:
-    """A task that starts after its request was rejected sends no 100 Continue and raises nothing."""
-    logged = len(service.process.err)
-    begin = head(
+    """A task that starts after its request was rejected sends no 100 Continue and raises no exception."""
+    log_start = len(service.process.err)
+    request_head = head(
         b"POST %b HTTP/1.1" % path.encode(), bearer(key), b"Expect: 100-continue", b"Transfer-Encoding: chunked"
     )
     with Connection(direct) as connection:
-        connection.send(begin + body if together else begin)
+        connection.send(request_head + body if together else request_head)
         if not together:
             wait_until_read(direct)
             connection.send(body)
@@ -148,7 +149,7 @@ def test_nothing_is_written_to_a_closed_connection(
         received = connection.read_all()
     assert (received.statuses, received.leftover, received.ending) == ([400] if body else [], b"", CLOSED)
     wait_until_read(direct)
-    log = service.process.err[logged:]
+    log = service.process.err[log_start:]
     assert "internal error" not in log
     assert "Traceback" not in log
 
@@ -166,12 +167,12 @@ REJECTED = {
 @pytest.mark.parametrize("size", [3 * MIB, 16 * MIB], ids=["3 MiB", "16 MiB"])
 @pytest.mark.parametrize("rejected", REJECTED)
 @pytest.mark.parametrize("framing", ["length", "chunks"])
-@pytest.mark.parametrize("reads", ["meanwhile", "afterwards"])
+@pytest.mark.parametrize("reads", ["while sending", "afterwards"])
 def test_a_large_body_after_an_error_gets_no_second_response(
     direct: Address, key: str, rejected: str, size: int, framing: str, reads: str
 ) -> None:
-    """A length above the limit may be rejected before anything else is checked. The connection is not reset while the
-    client sends an amount that is worth reading: 3 MiB is, an endless body is not."""
+    """A length above the limit may be rejected before anything else is checked. The service reads and discards 3 MiB,
+    so that the connection is not reset; a client that sends much more may see a reset."""
     status, line, authorized = REJECTED[rejected]
     received = _send_large(direct, line, [bearer(key)] if authorized else [], size, framing, reads == "afterwards")
     assert received.statuses in ([status], [413] if framing == "length" else [status])
@@ -190,7 +191,7 @@ def test_a_large_body_after_an_error_gets_no_second_response_behind_a_proxy(
     received = _send_large(proxy, line, [bearer(key)] if authorized else [], 3 * MIB, framing, False, quiet_seconds=1.5)
     assert len(received.responses) == 1
     assert received.statuses[0] in {status, 413}
-    viewer = unique("behind")
+    viewer = unique("next")
     response = send_in_parts(proxy, [messages.token(channel, viewer, key, b"Connection: close")])
     assert (response.statuses, response.responses[0].viewer) == ([201], viewer)
 
@@ -236,9 +237,9 @@ def _send_and_finish(address: Address, data: bytes, *, pause_before_fin: bool = 
         return connection.read_all()
 
 
-def _assert_responses(received: Received, number: int, good: str, viewer: str) -> None:
+def _assert_responses(received: Received, number: int, kind: str, viewer: str) -> None:
     response = received.responses[number]
-    if good == "token":
+    if kind == "token":
         assert response.viewer == viewer
-    elif good == "batch":
+    elif kind == "batch":
         assert response.batch_viewers == [viewer]

@@ -1,10 +1,10 @@
-"""Requests whose length is ambiguous, and heads that parsers disagree about.
+"""Requests whose length is ambiguous, and heads that parsers read differently.
 
 Invariants
-- Each is rejected once, with 400 (or 501 for an unknown transfer coding), and the connection is closed; or it is read
+- Each is either rejected once, with 400 (501 for an unknown transfer coding), and the connection is closed, or read
   exactly as h11 reads it, and what follows is read as the next request.
-- Nothing gets two responses, and no request is read as two, neither by the service nor by a proxy in front of it, whose
-  other clients get their own responses.
+- No request gets two responses or is read as two requests, by the service or by a proxy in front of it. Other clients
+  of that proxy get their own responses.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from tests.hostile.wire import (
 )
 
 Case = Callable[[bytes, bytes], bytes]
-"""Makes the bytes of a request from the start of its head and a valid body."""
+"""Builds a request from the start of its head and a valid body."""
 
 
 def _lengths(*values: str) -> dict[str, Case]:
-    """Content-Length headers; N stands for the body's length."""
+    """Cases with these Content-Length headers; N stands for the body's length and | for a line break."""
 
-    def made(value: str) -> Case:
+    def make_case(value: str) -> Case:
         def make(head: bytes, body: bytes) -> bytes:
             lines = value.replace("N", str(len(body))).replace("|", "\r\n").encode("latin-1")
             return head + lines + b"\r\n\r\n" + body
 
         return make
 
-    return {value[:40].replace("\0", "NUL"): made(value) for value in values}
+    return {value[:40].replace("\0", "NUL"): make_case(value) for value in values}
 
 
 def _codings(*values: str) -> dict[str, Case]:
-    """Transfer-Encoding headers, with a chunked body; N stands for the length of that."""
+    """Cases with these Transfer-Encoding headers and a chunked body; N stands for its length and | for a line break."""
 
-    def made(value: str) -> Case:
+    def make_case(value: str) -> Case:
         def make(head: bytes, body: bytes) -> bytes:
             chunks = messages.chunked(body)
             lines = value.replace("N", str(len(chunks))).replace("|", "\r\n").encode("latin-1")
@@ -55,29 +55,29 @@ def _codings(*values: str) -> dict[str, Case]:
 
         return make
 
-    return {value[:40]: made(value) for value in values}
+    return {value[:40]: make_case(value) for value in values}
 
 
 def _chunks(**cases: Callable[[bytes], bytes]) -> dict[str, Case]:
-    """Bodies of `Transfer-Encoding: chunked`."""
+    """Cases with `Transfer-Encoding: chunked` and these bodies."""
 
-    def made(chunks: Callable[[bytes], bytes]) -> Case:
+    def make_case(chunks: Callable[[bytes], bytes]) -> Case:
         return lambda head, body: head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks(body)
 
-    return {f"chunks: {name.replace('_', ' ')}": made(chunks) for name, chunks in cases.items()}
+    return {f"chunks: {name.replace('_', ' ')}": make_case(chunks) for name, chunks in cases.items()}
 
 
 def _headers(*lines: bytes) -> dict[str, Case]:
-    """Header lines, before a valid Content-Length."""
+    """Cases with these header lines before a valid Content-Length."""
 
-    def made(line: bytes) -> Case:
+    def make_case(line: bytes) -> Case:
         return lambda head, body: head + line + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body
 
-    return {repr(line[:40])[2:-1]: made(line) for line in lines}
+    return {repr(line[:40])[2:-1]: make_case(line) for line in lines}
 
 
-def _with(size: bytes) -> Callable[[bytes], bytes]:
-    """One chunk whose size line is this; %x in it stands for its size."""
+def _one_chunk(size: bytes) -> Callable[[bytes], bytes]:
+    """A body of one chunk with this size line, in which %x stands for the chunk's size."""
     return lambda body: size.replace(b"%x", b"%x" % len(body)) + b"\r\n" + body + b"\r\n0\r\n\r\n"
 
 
@@ -182,40 +182,40 @@ CASES: dict[str, Case] = {
         "Transfer-Encoding: identity",
     ).items()},
     **_chunks(
-        sound=_with(b"%x"),
-        upper_case=lambda body: _with(b"%X")(body).replace(b"%X", b"%X" % len(body)),
-        leading_zeros=_with(b"0000%x"),
-        extension=_with(b"%x;name=value"),
-        quoted_extension=_with(b'%x;name="va\\"lue"'),
-        extension_without_a_name=_with(b"%x;"),
-        space_before_extension=_with(b"%x ;name"),
-        extension_with_a_bare_lf=_with(b"%x;a\nb"),
-        extension_with_a_bare_cr=_with(b"%x;a\rb"),
-        extension_with_nul=_with(b"%x;a\0b"),
-        extension_of_100_kb=_with(b"%x;" + b"a" * 100_000),
+        valid=_one_chunk(b"%x"),
+        upper_case=lambda body: _one_chunk(b"%X")(body).replace(b"%X", b"%X" % len(body)),
+        leading_zeros=_one_chunk(b"0000%x"),
+        extension=_one_chunk(b"%x;name=value"),
+        quoted_extension=_one_chunk(b'%x;name="va\\"lue"'),
+        extension_without_a_name=_one_chunk(b"%x;"),
+        space_before_extension=_one_chunk(b"%x ;name"),
+        extension_with_a_bare_lf=_one_chunk(b"%x;a\nb"),
+        extension_with_a_bare_cr=_one_chunk(b"%x;a\rb"),
+        extension_with_nul=_one_chunk(b"%x;a\0b"),
+        extension_of_100_kb=_one_chunk(b"%x;" + b"a" * 100_000),
         extension_of_3_mib_without_an_end=lambda body: b"5;" + b"a" * 3_145_728,
-        size_with_0x=_with(b"0x%x"),
-        size_with_plus=_with(b"+%x"),
-        size_with_minus=_with(b"-%x"),
-        size_with_a_space_before=_with(b" %x"),
-        size_with_a_space_behind=_with(b"%x "),
-        size_with_a_tab_behind=_with(b"%x\t"),
-        size_with_an_underscore=_with(b"0_%x"),
-        size_empty=_with(b""),
-        size_not_hexadecimal=_with(b"xyz"),
-        size_of_16_digits=_with(b"70000000000000%x"),
-        size_of_19_digits=_with(b"10000000000000000%x"),
-        size_of_21_digits=_with(b"0000000000000000000%x"),
-        size_of_1000_zeros=_with(b"0" * 1000 + b"%x"),
-        size_of_64_bits=_with(b"ffffffffffffffff"),
-        size_above_64_bits=_with(b"1000000000000000%x"),
+        size_with_0x=_one_chunk(b"0x%x"),
+        size_with_plus=_one_chunk(b"+%x"),
+        size_with_minus=_one_chunk(b"-%x"),
+        size_with_a_space_before=_one_chunk(b" %x"),
+        size_with_a_space_after=_one_chunk(b"%x "),
+        size_with_a_tab_after=_one_chunk(b"%x\t"),
+        size_with_an_underscore=_one_chunk(b"0_%x"),
+        size_empty=_one_chunk(b""),
+        size_not_hexadecimal=_one_chunk(b"xyz"),
+        size_of_16_digits=_one_chunk(b"70000000000000%x"),
+        size_of_19_digits=_one_chunk(b"10000000000000000%x"),
+        size_of_21_digits=_one_chunk(b"0000000000000000000%x"),
+        size_of_1000_zeros=_one_chunk(b"0" * 1000 + b"%x"),
+        size_of_64_bits=_one_chunk(b"ffffffffffffffff"),
+        size_above_64_bits=_one_chunk(b"1000000000000000%x"),
         size_line_ends_with_lf=lambda body: b"%x\n" % len(body) + body + b"\r\n0\r\n\r\n",
         size_line_ends_with_cr=lambda body: b"%x\r" % len(body) + body + b"\r\n0\r\n\r\n",
         data_ends_with_lf=lambda body: b"%x\r\n" % len(body) + body + b"\n0\r\n\r\n",
         data_ends_with_nothing=lambda body: b"%x\r\n" % len(body) + body + b"0\r\n\r\n",
         data_ends_with_other_bytes=lambda body: b"%x\r\n" % len(body) + body + b"XX0\r\n\r\n",
-        data_longer_than_said=lambda body: b"%x\r\n" % (len(body) - 1) + body + b"\r\n0\r\n\r\n",
-        data_shorter_than_said=lambda body: b"%x\r\n" % (len(body) + 1) + body + b"\r\n0\r\n\r\n",
+        data_longer_than_its_size=lambda body: b"%x\r\n" % (len(body) - 1) + body + b"\r\n0\r\n\r\n",
+        data_shorter_than_its_size=lambda body: b"%x\r\n" % (len(body) + 1) + body + b"\r\n0\r\n\r\n",
         last_chunk_ends_with_lf=lambda body: b"%x\r\n" % len(body) + body + b"\r\n0\n\n",
         last_chunk_of_many_zeros=lambda body: b"%x\r\n" % len(body) + body + b"\r\n0000\r\n\r\n",
         last_chunk_with_an_extension=lambda body: b"%x\r\n" % len(body) + body + b"\r\n0;x=1\r\n\r\n",
@@ -301,10 +301,10 @@ CASES: dict[str, Case] = {
     "no length, and a body": lambda head, body: head + b"\r\n" + body,
 }  # fmt: skip
 HARMLESS = {
-    "Content-Length: 00000000000000000000N": "h11 takes 20 digits at most; the value is the same",
+    "Content-Length: 00000000000000000000N": "h11 accepts at most 20 digits; the value is the same",
     "chunks: size of 21 digits": "the value is the same",
     "chunks: size of 1000 zeros": "the value is the same",
-    "two spaces in the request line": "RFC 9112 (3) lets a server split the line at any white space",
+    "two spaces in the request line": "RFC 9112 (3) allows a server to split the line at any whitespace",
 }
 """What the service may accept although h11 does not, and why no parser can read it differently."""
 REJECTIONS = {400, 413, 431, 501}
@@ -312,7 +312,7 @@ REJECTIONS = {400, 413, 431, 501}
 
 @pytest.fixture
 def body(channel: str) -> bytes:
-    """The body of a good token request."""
+    """The body of a valid token request."""
     return token_body(channel, unique("framing"))
 
 
@@ -320,24 +320,24 @@ def body(channel: str) -> bytes:
 def test_each_case_is_rejected_once_or_read_as_h11_reads_it(direct: Address, key: str, body: bytes, name: str) -> None:
     request = CASES[name](_head(key), body)
     for split_at in (0, _end_of_head(request)):
-        received = _sent(direct, request, split_at)
-        _assert_read(name, received, request, body)
+        received = _send(direct, request, split_at)
+        _assert_read_as_h11_reads(name, received, request, body)
 
 
 @pytest.mark.parametrize("name", ["Content-Length: N", "Transfer-Encoding: chunked"])
 def test_valid_requests_are_read_however_they_are_split(direct: Address, key: str, body: bytes, name: str) -> None:
-    """The comparison itself accepts valid requests."""
+    """Shows that the comparison itself accepts valid requests."""
     make = (_lengths if "Length" in name else _codings)(name)[name]
     request = make(_head(key), body)
     for split_at in (0, 1, _end_of_head(request), len(request) - 1):
-        received = _sent(direct, request, split_at)
-        _assert_read(name, received, request, body)
+        received = _send(direct, request, split_at)
+        _assert_read_as_h11_reads(name, received, request, body)
         assert received.statuses == [201, 404]
 
 
 @pytest.mark.long
 def test_proxies_and_the_service_never_disagree(proxy: Address, direct: Address, key: str, channel: str) -> None:
-    """Each case goes through the proxy, then other clients use the same connections to the service."""
+    """Each case is sent through the proxy; then other clients use the proxy's connections to the service."""
     disagreements = []
     for name, case in CASES.items():
         body = token_body(channel, unique("framing"))
@@ -371,42 +371,46 @@ def _end_of_head(request: bytes) -> int:
     return min(ends) if ends else len(request) // 2
 
 
-def _sent(address: Address, request: bytes, split_at: int) -> Received:
-    theirs = oracle.read(request + SENTINEL)
+def _send(address: Address, request: bytes, split_at: int) -> Received:
+    reference = oracle.parse(request + SENTINEL)
     with Connection(address) as connection:
         if split_at:
             connection.send(request[:split_at])
             wait_until_read(address)
         connection.send(request[split_at:] + SENTINEL)
-        incomplete = not theirs.requests and not theirs.rejects
+        incomplete = not reference.requests and not reference.rejects_rest
         return connection.read_all(quiet_seconds=0.5 if incomplete else TIMEOUT_SECONDS)
 
 
-def _assert_read(name: str, received: Received, request: bytes, body: bytes) -> None:
-    theirs, rejects = oracle.read(request + SENTINEL)
+def _assert_read_as_h11_reads(name: str, received: Received, request: bytes, body: bytes) -> None:
+    h11_requests, h11_rejects = oracle.parse(request + SENTINEL)
     assert received.leftover == b""
     if not received.responses:
-        assert (theirs, rejects, received.ending) == ([], False, OPEN), "no response, but h11 does not wait for more"
+        assert (h11_requests, h11_rejects, received.ending) == ([], False, OPEN), (
+            "no response, but h11 does not wait for more"
+        )
         return
     first, *others = received.responses
     if first.status == 201 and name in HARMLESS:
         assert ([other.status for other in others], received.ending) == ([404], OPEN)
     elif first.status == 201:
-        assert theirs, "accepted, but h11 rejects it"
-        assert theirs[0].body == body
-        if theirs[0].ends_connection:
+        assert h11_requests, "accepted, but h11 rejects it"
+        assert h11_requests[0].body == body
+        if h11_requests[0].ends_connection:
             assert (others, received.ending) == ([], CLOSED)
         else:
             assert ([other.status for other in others], received.ending) == ([404], OPEN)
     elif first.status == 400 and not first.closes:
-        assert theirs, "handled as a request, but h11 rejects it"
-        assert theirs[0].body != body, "h11 reads the whole body"
-        assert len(received.responses) == len(theirs) + rejects
-        assert received.responses[-1].closes is rejects
+        assert h11_requests, "handled as a request, but h11 rejects it"
+        assert h11_requests[0].body != body, "h11 reads the whole body"
+        assert len(received.responses) == len(h11_requests) + h11_rejects
+        assert received.responses[-1].closes is h11_rejects
     else:
         assert first.status in REJECTIONS
         assert others == []
         if first.closes:
             assert received.ending in ({CLOSED, RESET} if len(request) > 65_536 else {CLOSED})
         else:
-            assert (first.status, theirs, rejects) == (413, [], False), "rejected, and the connection stays open"
+            assert (first.status, h11_requests, h11_rejects) == (413, [], False), (
+                "rejected, but the connection stays open"
+            )

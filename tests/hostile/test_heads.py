@@ -3,7 +3,7 @@
 Invariants
 - A head that breaks a rule gets one response, and the connection is closed.
 - A head of exactly 16 KiB passes and one byte more does not, whatever precedes it and however it is split.
-- A target is never echoed into the log, and no target causes a traceback.
+- No target is logged or causes a traceback.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tests.support.deployment import Service
 
 HEAD_MAX_BYTES = 16 * 1024
 READ_BYTES = 65_536
-"""Data beyond this size may be unread when the connection is closed; it is then reset."""
+"""A connection that is closed with more unread data than this may be reset."""
 
 BAD_HOSTS = {
     "none": b"",
@@ -30,7 +30,7 @@ BAD_HOSTS = {
     "a fragment": b"Host: a#b\r\n",
     "a list": b"Host: a, b\r\n",
     "a backslash": b"Host: a\\b\r\n",
-    "no port's digits": b"Host: a:b\r\n",
+    "a port without digits": b"Host: a:b\r\n",
     "an open bracket": b"Host: [::1\r\n",
     "not ASCII": b"Host: \xc3\xa4\r\n",
     "a tab": b"Host: a\tb\r\n",
@@ -38,14 +38,14 @@ BAD_HOSTS = {
 
 
 @pytest.mark.parametrize("bad", BAD_HOSTS)
-@pytest.mark.parametrize("behind", [False, True], ids=["first", "behind another"])
-def test_http_1_1_requires_one_valid_host(direct: Address, bad: str, behind: bool) -> None:
+@pytest.mark.parametrize("pipelined", [False, True], ids=["first", "pipelined"])
+def test_http_1_1_requires_one_valid_host(direct: Address, bad: str, pipelined: bool) -> None:
     broken = b"GET /livez HTTP/1.1\r\n" + BAD_HOSTS[bad] + b"\r\n"
-    _assert_rejected(_sent(direct, broken, behind), 400, behind)
+    _assert_rejected(_send(direct, broken, pipelined), 400, pipelined)
 
 
 @pytest.mark.parametrize(
-    "good",
+    "host",
     [
         b"a",
         b"A.example",
@@ -58,14 +58,14 @@ def test_http_1_1_requires_one_valid_host(direct: Address, bad: str, behind: boo
         b"xn--4ca.example",
     ],
 )
-def test_common_hosts_are_accepted(direct: Address, good: bytes) -> None:
-    received = _sent(direct, b"GET /livez HTTP/1.1\r\nHost: " + good + b"\r\n\r\n" + SENTINEL, behind=False)
+def test_common_hosts_are_accepted(direct: Address, host: bytes) -> None:
+    received = _send(direct, b"GET /livez HTTP/1.1\r\nHost: " + host + b"\r\n\r\n" + SENTINEL, pipelined=False)
     assert (received.statuses, received.ending) == ([200, 404], OPEN)
 
 
 @pytest.mark.parametrize("headers", [b"", b"Connection: keep-alive\r\n", b"Connection: close\r\n"])
 def test_http_1_0_needs_no_host(entry: Address, direct: Address, headers: bytes) -> None:
-    """Health checks of load balancers send such requests."""
+    """Load balancers send such requests as health checks."""
     with Connection(entry) as connection:
         connection.send(b"GET /livez HTTP/1.0\r\n" + headers + b"\r\n")
         assert connection.read_response().status == 200
@@ -73,17 +73,17 @@ def test_http_1_0_needs_no_host(entry: Address, direct: Address, headers: bytes)
             assert connection.read_all().ending == CLOSED
 
 
-@pytest.mark.parametrize("behind", [False, True], ids=["first", "behind another"])
+@pytest.mark.parametrize("pipelined", [False, True], ids=["first", "pipelined"])
 @pytest.mark.parametrize("path", ["/v1/tokens", "/v1/tokens/batch", "/v1/revocations"])
 @pytest.mark.parametrize("second", [b"Bearer tsk_0_0", b"", None], ids=["different", "empty", "equal"])
 def test_two_authorization_headers_are_rejected(
-    direct: Address, key: str, channel: str, path: str, behind: bool, second: bytes | None
+    direct: Address, key: str, channel: str, path: str, pipelined: bool, second: bytes | None
 ) -> None:
     other = bearer(key) if second is None else b"Authorization: " + second
     for headers in ([bearer(key), other], [other, bearer(key)]):
         broken = messages.post(path, token_body(channel, unique("two")), *headers)
-        received = _sent(direct, broken, behind)
-        assert received.statuses == ([200, 400] if behind else [400])
+        received = _send(direct, broken, pipelined)
+        assert received.statuses == ([200, 400] if pipelined else [400])
         assert received.leftover == b""
 
 
@@ -93,19 +93,19 @@ def test_two_authorization_headers_are_rejected(
      b"HTTP/1", b"HTTP/", b"http/1.1", b"HTTPS/1.1", b"ICE/1.0", b"RTSP/1.0", b"HTTP/1.1 x", b"HTTP/1.1\t",
      b"HTTP /1.1"],
 )  # fmt: skip
-@pytest.mark.parametrize("behind", [False, True], ids=["first", "behind another"])
-def test_other_versions_are_rejected(direct: Address, version: bytes, behind: bool) -> None:
-    received = _sent(direct, messages.head(b"GET /livez " + version), behind)
-    _assert_rejected(received, 400, behind, 505)
+@pytest.mark.parametrize("pipelined", [False, True], ids=["first", "pipelined"])
+def test_other_versions_are_rejected(direct: Address, version: bytes, pipelined: bool) -> None:
+    received = _send(direct, messages.head(b"GET /livez " + version), pipelined)
+    _assert_rejected(received, 400, pipelined, 505)
 
 
 @pytest.mark.parametrize(
     "line", [b"GET /livez", b"GET /livezHTTP/1.1", b"GET /livez?HTTP/1.1", b"GET", b"/livez", b"GET /livez\tHTTP/1.1"]
 )
-@pytest.mark.parametrize("behind", [False, True], ids=["first", "behind another"])
-def test_a_request_without_a_version_is_rejected(direct: Address, line: bytes, behind: bool) -> None:
+@pytest.mark.parametrize("pipelined", [False, True], ids=["first", "pipelined"])
+def test_a_request_without_a_version_is_rejected(direct: Address, line: bytes, pipelined: bool) -> None:
     for request in (messages.head(line), line + b"\r\n" + LIVE, line + b"\r\n\r\n" + LIVE):
-        _assert_rejected(_sent(direct, request, behind), 400, behind, 505)
+        _assert_rejected(_send(direct, request, pipelined), 400, pipelined, 505)
 
 
 def test_a_head_of_exactly_16_kib_passes_split_anywhere(direct: Address) -> None:
@@ -120,10 +120,10 @@ def test_a_head_of_exactly_16_kib_passes_after_another_request(direct: Address) 
 
 
 @pytest.mark.parametrize("size", [HEAD_MAX_BYTES + 1, HEAD_MAX_BYTES + 600, 17_408, 40_000, 300_000])
-@pytest.mark.parametrize("behind", [False, True], ids=["first", "behind another"])
-def test_a_larger_head_is_rejected_in_one_packet(direct: Address, size: int, behind: bool) -> None:
+@pytest.mark.parametrize("pipelined", [False, True], ids=["first", "pipelined"])
+def test_a_larger_head_is_rejected_in_one_packet(direct: Address, size: int, pipelined: bool) -> None:
     endings = (CLOSED,) if size < READ_BYTES else (CLOSED, RESET)
-    _assert_rejected(_sent(direct, _head_of(size), behind), 431, behind, endings=endings)
+    _assert_rejected(_send(direct, _head_of(size), pipelined), 431, pipelined, endings=endings)
 
 
 @pytest.mark.parametrize("size", [HEAD_MAX_BYTES + 1, 17_408, 40_000])
@@ -147,15 +147,15 @@ def test_a_large_head_is_rejected_whichever_part_is_large(direct: Address, where
         "many headers": messages.head(LIVE_LINE, *[b"X-%d: 1" % number for number in range(3_000)]),
         "name": messages.head(LIVE_LINE, filler + b": 1"),
     }
-    for behind in (False, True):
-        _assert_rejected(_sent(direct, heads[where], behind), 431, behind)
+    for pipelined in (False, True):
+        _assert_rejected(_send(direct, heads[where], pipelined), 431, pipelined)
 
 
 def test_a_large_head_with_a_body_is_one_request(direct: Address, key: str, channel: str) -> None:
     """The body of a rejected request is not parsed."""
     broken = messages.post("/v1/tokens", SENTINEL * 5, b"X: " + b"x" * HEAD_MAX_BYTES)
-    for behind in (False, True):
-        _assert_rejected(_sent(direct, broken, behind), 431, behind)
+    for pipelined in (False, True):
+        _assert_rejected(_send(direct, broken, pipelined), 431, pipelined)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_a_large_head_with_a_body_is_one_request(direct: Address, key: str, chan
     ],
 )
 def test_the_absolute_form_is_routed_by_its_path(direct: Address, target: bytes) -> None:
-    received = _sent(direct, messages.head(b"GET " + target + b" HTTP/1.1") + SENTINEL, behind=False)
+    received = _send(direct, messages.head(b"GET " + target + b" HTTP/1.1") + SENTINEL, pipelined=False)
     assert (received.statuses, received.ending) == ([200, 404], OPEN)
 
 
@@ -214,51 +214,51 @@ NOT_A_ROUTE = {b"http:///%b", b"http://a:99999/%b", b"http://@/%b", b"ftp://a/%b
 
 @pytest.mark.parametrize("target", BAD_TARGETS)
 def test_a_bad_target_is_rejected_and_not_logged(direct: Address, service: Service, target: bytes) -> None:
-    mark, logged = unique("viewer-address"), len(service.process.err)
-    filled = target.replace(b"%b", mark.encode())
+    marker, log_start = unique("viewer-address"), len(service.process.err)
+    marked_target = target.replace(b"%b", marker.encode())
     for method in (b"GET", b"POST", b"OPTIONS"):
         statuses = {400, 404} if target in NOT_A_ROUTE or (method, target) == (b"OPTIONS", b"*") else {400}
-        for behind in (False, True):
-            received = _sent(direct, messages.head(method + b" " + filled + b" HTTP/1.1") + SENTINEL, behind)
-            assert received.statuses[: int(behind)] == [200] * int(behind), received
-            final, *others = received.responses[int(behind) :]
+        for pipelined in (False, True):
+            received = _send(direct, messages.head(method + b" " + marked_target + b" HTTP/1.1") + SENTINEL, pipelined)
+            assert received.statuses[: int(pipelined)] == [200] * int(pipelined), received
+            final, *others = received.responses[int(pipelined) :]
             assert final.status in statuses, (method, received)
             if final.status == 400:
                 assert (others, final.closes, received.ending) == ([], True, CLOSED)
             else:
                 assert [other.status for other in others] == [404]
     assert exchange(direct, LIVE).status == 200
-    log = service.process.err[logged:]
-    assert mark not in log
+    log = service.process.err[log_start:]
+    assert marker not in log
     assert "Traceback" not in log
     assert "internal error" not in log
 
 
 def _head_of(size: int) -> bytes:
-    """A valid head of that many bytes, blank line included."""
-    begin = messages.head(LIVE_LINE, b"X: ")
-    return begin[:-4] + b"x" * (size - len(begin)) + b"\r\n\r\n"
+    """A valid head of this many bytes, including the blank line."""
+    start = messages.head(LIVE_LINE, b"X: ")
+    return start[:-4] + b"x" * (size - len(start)) + b"\r\n\r\n"
 
 
-def _sent(address: Address, data: bytes, behind: bool) -> Received:
-    """The response to the data, sent alone or in one packet after a good request."""
+def _send(address: Address, data: bytes, pipelined: bool) -> Received:
+    """Send the data, alone or in one packet after a valid request, and return everything received."""
     with Connection(address) as connection:
-        connection.send(LIVE + data if behind else data)
+        connection.send(LIVE + data if pipelined else data)
         return connection.read_all()
 
 
 def _assert_rejected(
-    received: Received, status: int, behind: bool, or_status: int = 0, endings: tuple[str, ...] = (CLOSED,)
+    received: Received, status: int, pipelined: bool, alternative_status: int = 0, endings: tuple[str, ...] = (CLOSED,)
 ) -> None:
-    before = [200] if behind else []
-    assert received.statuses in ([*before, status], [*before, or_status or status]), received
+    before = [200] if pipelined else []
+    assert received.statuses in ([*before, status], [*before, alternative_status or status]), received
     assert received.responses[-1].closes
     assert received.leftover == b""
     assert received.ending in endings
 
 
 def _assert_passes_split_anywhere(address: Address, head: bytes) -> None:
-    """At 200 positions in parallel, each with and without a good request before it."""
+    """Split the head at about 100 positions in parallel, each with and without a valid request before it."""
     split_positions = sorted({*range(1, len(head), len(head) // 90), *range(len(head) - 12, len(head))})
     connections = [(Connection(address), at, before) for at in split_positions for before in (b"", LIVE)]
     try:

@@ -1,10 +1,10 @@
-"""Requests sent without waiting for responses.
+"""Requests that are sent without waiting for responses.
 
 Invariants
-- A client that does not read its responses costs a bounded amount of memory: at most 32 requests are queued, reading
+- A client that does not read its responses uses a bounded amount of memory: at most 32 requests are queued, reading
   pauses until their responses are sent, and a connection with more than 256 KiB of unparsed data is closed.
 - Other clients are served in the meantime.
-- Responses come in the order of the requests, whichever path handles each.
+- Responses are sent in the order of the requests, whether the fast path or a task handles them.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from tests.hostile import messages
 from tests.hostile.conftest import address_of
 from tests.hostile.inprocess import Echo, InProcessConnection
 from tests.hostile.messages import bearer, get, post, unique
-from tests.hostile.observed import memory_of, steadily_served
+from tests.hostile.observed import memory_of, steady_requests
 from tests.hostile.wire import LIVE, Address, Connection, Response, exchange, parse_responses
 from tests.support.deployment import Deployment, Service
 
 MILLION = 1_000_000
 STALLED_SECONDS = 3
-"""A client that could not send for this long is not being read from."""
+"""When a client could not send for this long, the service has stopped reading from it."""
 PIPELINED = {
     "anonymous": post("/v1/tokens", b"{}"),
     "not found": get("/no-such-route"),
-    "alive": LIVE,
+    "liveness": LIVE,
 }
 
 
 @pytest.fixture
-def own(site: Deployment, key: str, channel: str) -> Iterator[Service]:
-    """A warmed-up service for this test alone, because its memory is measured."""
-    with site.serve(ACCESS_LOG="false") as service:
+def own_service(deployment: Deployment, key: str, channel: str) -> Iterator[Service]:
+    """A warmed-up service for one test, which measures its memory."""
+    with deployment.serve(ACCESS_LOG="false") as service:
         for number in range(50):
             for request in (LIVE, messages.token(channel, unique("warm"), key), get(f"/no-{number}")):
                 exchange(address_of(service), request)
@@ -48,27 +48,27 @@ def own(site: Deployment, key: str, channel: str) -> Iterator[Service]:
 
 @pytest.mark.long
 @pytest.mark.parametrize("pipelined", PIPELINED)
-def test_a_million_requests_from_one_client_that_never_reads(
-    own: Service, key: str, channel: str, pipelined: str
+def test_a_client_that_never_reads_uses_little_memory(
+    own_service: Service, key: str, channel: str, pipelined: str
 ) -> None:
-    address = address_of(own)
+    address = address_of(own_service)
     with (
-        memory_of(own.process) as memory,
-        steadily_served(address, messages.token(channel, unique("other"), key), 201) as others,
+        memory_of(own_service.process) as memory,
+        steady_requests(address, messages.token(channel, unique("other"), key), 201) as durations,
         Connection(address) as connection,
     ):
         _send_while_accepted(connection.socket, PIPELINED[pipelined], MILLION)
     assert memory.grown_mib < 32
-    assert max(others) < 5
-    assert own.process.is_running
+    assert max(durations) < 5
+    assert own_service.process.is_running
 
 
 @pytest.mark.long
-def test_a_million_requests_from_one_client_that_reads_slowly(own: Service, key: str, channel: str) -> None:
-    address, stopping = address_of(own), threading.Event()
+def test_a_client_that_reads_slowly_uses_little_memory(own_service: Service, key: str, channel: str) -> None:
+    address, stopping = address_of(own_service), threading.Event()
     with (
-        memory_of(own.process) as memory,
-        steadily_served(address, messages.token(channel, unique("other"), key), 201) as others,
+        memory_of(own_service.process) as memory,
+        steady_requests(address, messages.token(channel, unique("other"), key), 201) as durations,
         Connection(address) as connection,
     ):
 
@@ -86,23 +86,25 @@ def test_a_million_requests_from_one_client_that_reads_slowly(own: Service, key:
         stopping.set()
         reader.join(30)
     assert memory.grown_mib < 32
-    assert max(others) < 5
+    assert max(durations) < 5
 
 
 @pytest.mark.long
-def test_fifty_clients_that_never_read(own: Service, key: str, channel: str) -> None:
-    address = address_of(own)
+def test_fifty_clients_that_never_read_use_little_memory(own_service: Service, key: str, channel: str) -> None:
+    address = address_of(own_service)
     connections = [Connection(address) for _ in range(50)]
     try:
         with (
-            memory_of(own.process) as memory,
-            steadily_served(address, messages.token(channel, unique("other"), key), 201) as others,
+            memory_of(own_service.process) as memory,
+            steady_requests(address, messages.token(channel, unique("other"), key), 201) as durations,
         ):
             senders = [
                 threading.Thread(
-                    target=_send_while_accepted, args=(one.socket, PIPELINED["not found"], MILLION // 5), daemon=True
+                    target=_send_while_accepted,
+                    args=(connection.socket, PIPELINED["not found"], MILLION // 5),
+                    daemon=True,
                 )
-                for one in connections
+                for connection in connections
             ]
             for sender in senders:
                 sender.start()
@@ -112,22 +114,24 @@ def test_fifty_clients_that_never_read(own: Service, key: str, channel: str) -> 
         for connection in connections:
             connection.socket.close()
     assert memory.grown_mib < 128
-    assert max(others) < 10
+    assert max(durations) < 10
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("size", [200, 15_000], ids=["small", "large"])
-def test_fifty_clients_whose_first_request_waits_for_its_body(own: Service, key: str, channel: str, size: int) -> None:
-    """Each client's first request waits for its body, so none of the others can get a response."""
-    address = address_of(own)
+def test_queued_requests_of_fifty_clients_use_little_memory(
+    own_service: Service, key: str, channel: str, size: int
+) -> None:
+    """Each client sends a batch, which a task handles, and then 4 MiB of requests that wait for its response."""
+    address = address_of(own_service)
     connections = [Connection(address) for _ in range(50)]
     try:
-        with memory_of(own.process) as memory, steadily_served(address, LIVE, 200):
-            behind = get("/no-such-route", b"X: " + b"x" * size)
+        with memory_of(own_service.process) as memory, steady_requests(address, LIVE, 200):
+            queued = get("/no-such-route", b"X: " + b"x" * size)
             for connection in connections:
                 connection.send(messages.batch(channel, unique("first"), key))
             for connection in connections:
-                _send_while_accepted(connection.socket, behind, 4_194_304 // len(behind), stalled_seconds=0.1)
+                _send_while_accepted(connection.socket, queued, 4_194_304 // len(queued), stalled_seconds=0.1)
     finally:
         for connection in connections:
             connection.socket.close()
@@ -136,8 +140,8 @@ def test_fifty_clients_whose_first_request_waits_for_its_body(own: Service, key:
 
 @pytest.mark.long
 @pytest.mark.parametrize("count", [10_000])
-def test_responses_come_in_order(direct: Address, key: str, channel: str, count: int) -> None:
-    """Each response identifies its request: by a viewer, or by the name of an unknown field."""
+def test_ten_thousand_responses_come_in_order(direct: Address, key: str, channel: str, count: int) -> None:
+    """Each response identifies its request, by a viewer or by the name of an unknown field."""
     _assert_in_order(direct, key, channel, count)
 
 
@@ -147,24 +151,23 @@ def test_a_few_hundred_responses_come_in_order(direct: Address, key: str, channe
 
 @pytest.mark.parametrize("target", ["/slow", "/quick"])
 def test_at_most_32_requests_are_queued(target: str) -> None:
-    """200 requests follow a first one whose response is held back: reading pauses, and resumes as responses are
-    sent."""
+    """200 requests follow one whose response is delayed: reading pauses, and resumes as responses are sent."""
 
     async def run() -> None:
-        first = asyncio.Event()
-        application = _HeldBack(first)
+        release = asyncio.Event()
+        application = _DelayedEcho(release)
         connection = InProcessConnection(application)
-        await connection.feed(post("/held", b""), turns=5)
+        await connection.feed(post("/delayed", b""), iterations=5)
         for number in range(33):
             connection.protocol.data_received(post(target, b"%d" % number))
             await asyncio.sleep(0)
         assert not connection.transport.reading
-        first.set()
+        release.set()
         for number in range(33, 200):
-            assert await connection.feed(post(target, b"%d" % number), turns=number % 3)
+            assert await connection.feed(post(target, b"%d" % number), iterations=number % 3)
         await connection.drain()
         responses, leftover = connection.responses()
-        assert ([one.status for one in responses], leftover) == ([200] * 201, b"")
+        assert ([response.status for response in responses], leftover) == ([200] * 201, b"")
         assert [seen.body for seen in application.seen] == [b"", *(b"%d" % number for number in range(200))]
         assert connection.transport.reading
         await connection.close()
@@ -180,7 +183,7 @@ def test_200_requests_in_one_packet_get_responses_in_order() -> None:
         await connection.feed(stream)
         await connection.drain()
         responses, leftover = connection.responses()
-        assert ([one.status for one in responses], leftover) == ([200] * 200, b"")
+        assert ([response.status for response in responses], leftover) == ([200] * 200, b"")
         assert [seen.body for seen in application.seen] == [b"%d" % number for number in range(200)]
         await connection.close()
 
@@ -188,11 +191,11 @@ def test_200_requests_in_one_packet_get_responses_in_order() -> None:
 
 
 def test_more_than_256_kib_of_unparsed_data_closes_the_connection() -> None:
-    """A transport that delivers data while reading is paused does not fill the memory."""
+    """Data that a transport delivers while reading is paused does not fill the memory."""
 
     async def run() -> None:
-        connection = InProcessConnection(_HeldBack(asyncio.Event()))
-        await connection.feed(post("/held", b""), turns=5)
+        connection = InProcessConnection(_DelayedEcho(asyncio.Event()))
+        await connection.feed(post("/delayed", b""), iterations=5)
         packet = post("/slow", b"body") * 600
         for _ in range(64):
             if connection.transport.closed:
@@ -205,16 +208,16 @@ def test_more_than_256_kib_of_unparsed_data_closes_the_connection() -> None:
     asyncio.run(run())
 
 
-class _HeldBack(Echo):
-    """Responds to `/held` only when allowed."""
+class _DelayedEcho(Echo):
+    """Responds to `/delayed` only after the event is set."""
 
-    def __init__(self, allowed: asyncio.Event) -> None:
+    def __init__(self, release: asyncio.Event) -> None:
         super().__init__(lambda: 1)
-        self._allowed = allowed
+        self._release = release
 
-    async def __call__(self, scope, receive, send) -> None:  # type: ignore[no-untyped-def] # as its base's
-        if scope["path"] == "/held":
-            await self._allowed.wait()
+    async def __call__(self, scope, receive, send) -> None:  # type: ignore[no-untyped-def] # like its base's
+        if scope["path"] == "/delayed":
+            await self._release.wait()
         await super().__call__(scope, receive, send)
 
 
@@ -238,22 +241,22 @@ def _assert_in_order(address: Address, key: str, channel: str, count: int) -> No
         sender = threading.Thread(target=lambda: [connection.send(request) for request in requests], daemon=True)
         sender.start()
         data = b""
-        found: list[Response] = []
-        while len(found) < count:
+        responses: list[Response] = []
+        while len(responses) < count:
             piece = connection.socket.recv(262_144)
-            assert piece, f"closed after {len(found)} responses"
-            more, data = parse_responses(data + piece)
-            found += more
+            assert piece, f"closed after {len(responses)} responses"
+            parsed, data = parse_responses(data + piece)
+            responses += parsed
         sender.join(30)
-    assert [one.status for one in found] == [statuses[kind] for kind in kinds]
-    for response, name in zip(found, names, strict=True):
+    assert [response.status for response in responses] == [statuses[kind] for kind in kinds]
+    for response, name in zip(responses, names, strict=True):
         if response.status == 201:
             assert response.viewer == name
         elif response.status == 200:
             assert response.batch_viewers == [name]
         elif response.status == 422:
             assert name in [error["field"] for error in response.json["errors"]]
-    assert len({response.headers["x-request-id"] for response in found}) == count
+    assert len({response.headers["x-request-id"] for response in responses}) == count
 
 
 def _send_while_accepted(

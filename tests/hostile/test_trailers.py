@@ -1,7 +1,7 @@
 """Trailers: fields after a chunked body, which no route reads.
 
 Invariants
-- Trailers are dropped. A trailer neither authenticates nor names the client, frames nothing, and ends no connection,
+- Trailers are dropped: a trailer does not authenticate, identify the client, frame a body or end the connection,
   however the request is split into packets.
 """
 
@@ -17,7 +17,7 @@ from tests.hostile.wire import OPEN, Address, Connection, exchange, send_in_part
 from tests.support.deployment import Service
 from tests.support.processes import wait_until
 
-FORGED = "203.0.113.77"
+FORGED_ADDRESS = "203.0.113.77"
 
 
 def test_authorization_in_a_trailer_does_not_authenticate(entry: Address, key: str, channel: str) -> None:
@@ -68,7 +68,7 @@ def test_the_head_takes_precedence_over_the_trailer(entry: Address, key: str, ch
 def test_no_trailer_affects_the_next_request(
     direct: Address, key: str, channel: str, trailer: bytes, together: bool
 ) -> None:
-    """A service that rejects such a trailer does so once, and closes the connection."""
+    """A service that rejects such a trailer does so once and closes the connection."""
     viewer = unique("trailer")
     request = messages.post_chunked("/v1/tokens", token_body(channel, viewer), bearer(key), trailers=(trailer,))
     at = request.rindex(trailer)
@@ -90,38 +90,38 @@ def test_no_trailer_affects_the_next_request(
 
 
 @pytest.mark.parametrize("name", ["X-Forwarded-For", "X-Forwarded-Proto"])
-@pytest.mark.parametrize("in_head", [True, False], ids=["beside the proxy's own", "alone"])
-def test_a_trailer_does_not_name_the_client(
+@pytest.mark.parametrize("in_head", [True, False], ids=["with the proxy's header", "alone"])
+def test_a_trailer_does_not_identify_the_client(
     entry: Address, direct: Address, service: Service, key: str, channel: str, name: str, in_head: bool
 ) -> None:
-    """The service trusts the loopback, as it trusts its proxy; only the head comes from the proxy."""
-    viewer, proxys = unique("trailer"), f"198.51.100.{len(name)}"
+    """The service trusts its proxy, which is on the loopback address; the proxy vouches for the head only."""
+    viewer, forwarded_for = unique("trailer"), f"198.51.100.{len(name)}"
     headers = [bearer(key)]
     if entry == direct and in_head:
-        headers.append(f"X-Forwarded-For: {proxys}".encode())
-    trailers = (f"{name}: {FORGED}".encode(),)
+        headers.append(f"X-Forwarded-For: {forwarded_for}".encode())
+    trailers = (f"{name}: {FORGED_ADDRESS}".encode(),)
     response = exchange(
         entry, messages.post_chunked("/v1/tokens", token_body(channel, viewer), *headers, trailers=trailers)
     )
     assert response.status == 201
-    line = _line_of(service, response.headers["x-request-id"])
-    assert line["client"] == (proxys if entry == direct and in_head else "127.0.0.1")
+    line = _log_line(service, response.headers["x-request-id"])
+    assert line["client"] == (forwarded_for if entry == direct and in_head else "127.0.0.1")
 
 
 @pytest.mark.parametrize("path", ["/v1/tokens/batch", "/no-such-route"])
-def test_a_trailer_does_not_name_the_client_of_a_request_handled_in_a_task(
+def test_a_trailer_does_not_identify_the_client_of_a_request_handled_in_a_task(
     direct: Address, service: Service, key: str, path: str
 ) -> None:
-    request = messages.post_chunked(path, b"{}", bearer(key), trailers=(f"X-Forwarded-For: {FORGED}".encode(),))
+    request = messages.post_chunked(path, b"{}", bearer(key), trailers=(f"X-Forwarded-For: {FORGED_ADDRESS}".encode(),))
     with Connection(direct) as connection:
         connection.send(request)
         response = connection.read_response()
-    assert _line_of(service, response.headers["x-request-id"])["client"] == "127.0.0.1"
+    assert _log_line(service, response.headers["x-request-id"])["client"] == "127.0.0.1"
 
 
 @pytest.mark.parametrize("count", [1, 100], ids=["one large", "many"])
 def test_trailers_are_limited(direct: Address, key: str, channel: str, count: int) -> None:
-    """4 MiB of trailers: at most one response, and the connection is closed before all of them were read."""
+    """4 MiB of trailers get at most one response, and the connection is closed before all of them have been read."""
     trailers = tuple(b"X-%d: " % number + b"x" * (4_194_304 // count) for number in range(count))
     request = messages.post_chunked(
         "/v1/tokens", token_body(channel, unique("trailer")), bearer(key), trailers=trailers
@@ -132,8 +132,8 @@ def test_trailers_are_limited(direct: Address, key: str, channel: str, count: in
     assert received.ending != OPEN
 
 
-def _line_of(service: Service, request_id: str) -> dict[str, object]:
-    """The access log's line of one request."""
+def _log_line(service: Service, request_id: str) -> dict[str, object]:
+    """The access log's line of this request."""
     wait_until(lambda: request_id in service.process.err, "the request is in the log", 10)
     (line,) = [line for line in service.process.err.splitlines() if request_id in line and '"request"' in line]
     found: dict[str, object] = json.loads(line)

@@ -1,9 +1,10 @@
 """Requests to switch to another protocol, which the service never does.
 
 Invariants
-- A request with `Connection: Upgrade` is handled as plain HTTP/1.1; its body is read by its own framing.
+- A request with `Connection: Upgrade` is handled as plain HTTP/1.1; its framing headers determine its body.
 - The connection ends with that response: what follows the request is dropped and never parsed as another request.
-  Otherwise an anonymous client's bytes would act with the key of the next client on the proxy's connection.
+  Otherwise a request that an anonymous client smuggles in could take the API key of the next client on the proxy's
+  connection.
 - CONNECT and HTTP/2's preface are rejected, and the connection is closed.
 """
 
@@ -18,14 +19,23 @@ import pytest
 from tests.hostile import messages
 from tests.hostile.messages import bearer, token_body, unique
 from tests.hostile.observed import revoked_viewers
-from tests.hostile.wire import CLOSED, LIVE, Address, Connection, exchange, pause, send_in_parts, wait_until_read
+from tests.hostile.wire import (
+    CLOSED,
+    LIVE,
+    Address,
+    Connection,
+    exchange,
+    send_in_parts,
+    wait_until_read,
+    wait_until_received,
+)
 from tests.support.deployment import Deployment
 from tests.support.processes import run
 
 ROUNDS = 20
 ATTACKS = [(0, 0.0), (1_000, 0.0), (1_000, 0.0005), (20_000, 0.0), (50_000, 0.0)]
-"""Filler bytes of the attacker's body, and seconds between its head and its body: with these, nginx sends the two in
-different packets before it has the response to the head."""
+"""Filler bytes in the attacker's body, and seconds between its head and its body. With these values nginx sends head
+and body in different packets before it has received the response to the head."""
 UPGRADES = [
     (b"Connection: Upgrade", b"Upgrade: anything"),
     (b"Connection: upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="),
@@ -84,10 +94,10 @@ def test_a_body_split_anywhere_is_read_completely(direct: Address, key: str, cha
 def test_data_after_an_upgrade_is_dropped(
     direct: Address, key: str, channel: str, framing: Any, together: bool
 ) -> None:
-    viewer, other = unique("upgrade"), unique("behind")
+    viewer, other = unique("upgrade"), unique("following")
     request = framing("/v1/tokens", token_body(channel, viewer), bearer(key), *UPGRADES[0])
-    behind = messages.revocation(channel, other, key)
-    received = send_in_parts(direct, [request + behind] if together else [request, behind])
+    following = messages.revocation(channel, other, key)
+    received = send_in_parts(direct, [request + following] if together else [request, following])
     assert (received.statuses, received.leftover) == ([201], b"")
     assert received.responses[0].viewer == viewer
     assert other not in revoked_viewers(direct, channel, key)
@@ -113,14 +123,14 @@ def test_the_body_of_a_rejected_upgrade_is_not_a_request(direct: Address, path: 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed: make system-packages")
 def test_an_upgrade_to_http2_by_curl_gets_its_response(
-    entry: Address, site: Deployment, key: str, channel: str
+    entry: Address, deployment: Deployment, key: str, channel: str
 ) -> None:
     viewer = unique("curl")
     body = token_body(channel, viewer).decode()
     url = f"http://{entry.host}:{entry.port}/v1/tokens"
     options = ["--silent", "--max-time", "20", "--http2", "--fail-with-body"]
-    said = run(["curl", *options, "-H", bearer(key).decode(), "-d", body, url], site.folder, site.environ)
-    assert said.json["token"]
+    result = run(["curl", *options, "-H", bearer(key).decode(), "-d", body, url], deployment.folder, deployment.environ)
+    assert result.json["token"]
 
 
 @pytest.mark.parametrize(
@@ -130,8 +140,8 @@ def test_an_upgrade_to_http2_by_curl_gets_its_response(
 )
 @pytest.mark.parametrize("together", [True, False], ids=["in one packet", "in a later packet"])
 def test_tunnels_and_http2_are_rejected(direct: Address, request_line: bytes, together: bool) -> None:
-    rejected, behind = messages.head(request_line), b"SM\r\n\r\n" + LIVE
-    received = send_in_parts(direct, [rejected + behind] if together else [rejected, behind])
+    rejected, following = messages.head(request_line), b"SM\r\n\r\n" + LIVE
+    received = send_in_parts(direct, [rejected + following] if together else [rejected, following])
     assert len(received.responses) == 1
     assert received.statuses[0] in {400, 405, 505}
     assert received.responses[0].closes
@@ -158,11 +168,11 @@ def test_an_anonymous_body_that_is_sent_late_is_not_a_request(
 
 @pytest.mark.long
 @pytest.mark.parametrize("framing_header", [b"Content-Length", b"Transfer-Encoding"])
-def test_an_anonymous_body_never_acts_with_the_key_of_the_next_caller(
-    proxy: Address, direct: Address, site: Deployment, key: str, framing_header: bytes
+def test_an_anonymous_body_never_uses_the_next_callers_key(
+    proxy: Address, direct: Address, deployment: Deployment, key: str, framing_header: bytes
 ) -> None:
-    """The attack through a proxy: the body is the start of a revocation, which the next caller's head completes."""
-    channel = str(site.new_channel(name="attacked")["arn"])
+    """The attack through a proxy: the body starts a revocation request, which the next caller's head completes."""
+    channel = str(deployment.new_channel(name="attacked")["arn"])
     assert exchange(direct, messages.token(channel, unique("first"), key)).status == 201
     responses = []
     for filler_bytes, seconds in ATTACKS:
@@ -173,7 +183,7 @@ def test_an_anonymous_body_never_acts_with_the_key_of_the_next_caller(
                 time.sleep(seconds)
                 attacker.send(body)
                 attacker.read_response()
-                pause(proxy, direct)
+                wait_until_received(proxy, direct)
                 victim = unique("victim")
                 response = exchange(proxy, messages.token(channel, victim, key))
                 responses.append((response.status, response.viewer == victim))
@@ -182,7 +192,7 @@ def test_an_anonymous_body_never_acts_with_the_key_of_the_next_caller(
 
 @pytest.mark.long
 def test_a_client_of_a_proxy_can_continue_after_an_upgrade(proxy: Address, key: str, channel: str) -> None:
-    """The service's connection to the proxy ends; the client's connection to the proxy need not."""
+    """The service closes the proxy's connection; the proxy need not close its client's."""
     for _ in range(ROUNDS):
         viewers = unique("upgrade"), unique("after")
         upgrade = messages.token(channel, viewers[0], key, *UPGRADES[0])
@@ -192,8 +202,8 @@ def test_a_client_of_a_proxy_can_continue_after_an_upgrade(proxy: Address, key: 
 
 
 def _attack(framing_header: bytes, filler_bytes: int) -> tuple[bytes, bytes]:
-    """Head and body of an anonymous request. Blank lines before a request are ignored, so the body may be split
-    anywhere in its filler."""
+    """The head and body of an anonymous request. The filler is blank lines, which are ignored before a request, so the
+    body may be split anywhere in it."""
     body = b"\r\n" * (filler_bytes // 2) + b"POST /v1/revocations HTTP/1.1\r\nX-Swallow: "
     framing = b"Content-Length: %d" % len(body)
     if framing_header == b"Transfer-Encoding":

@@ -1,8 +1,8 @@
-"""Raw sockets for tests: bytes out, responses in, and how the connection ended.
+"""A client on a raw socket: sends bytes, parses responses, and observes how the connection ends.
 
 Invariants
-- Nothing is corrected or completed: bytes are sent exactly as given, in the packets that the test chose.
-- Every byte received is accounted for: it belongs to a final response or is reported as `leftover`.
+- Bytes are sent exactly as given, in the packets that the test chooses.
+- Every byte received belongs to a final response or is reported as `leftover`.
 - The end of a connection is observed, not assumed: closed (FIN), reset (RST) or open.
 """
 
@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 
 import jwt
 
-SENTINELS_CODE = b"route_not_found"
+SENTINEL_CODE = b"route_not_found"
+"""The error code in the response to `messages.SENTINEL`."""
 SENTINEL_SECONDS = 0.1
 TIMEOUT_SECONDS = 20
-PROXY_SECONDS = 0.05
-"""A proxy forwards what it has read within one iteration of its event loop."""
+FORWARDING_SECONDS = 0.05
+"""A proxy forwards what it has read within one iteration of its event loop, which takes less time than this."""
 CLOSED, RESET, OPEN = "closed", "reset", "open"
 
 
@@ -45,7 +46,7 @@ class Response(NamedTuple):
 
     @property
     def closes(self) -> bool:
-        """Whether it announces the end of the connection."""
+        """Whether it announces that the connection will be closed."""
         return self.headers.get("connection", "").lower() == "close"
 
     @property
@@ -77,17 +78,17 @@ def viewer_in(token: str) -> str:
 
 
 def parse_responses(data: bytes) -> tuple[list[Response], bytes]:
-    """The complete final responses at the start of the data, and the rest. Informational responses (1xx) are skipped.
-    None may be the response to HEAD."""
+    """The complete final responses at the start of the data, and the remaining data. Informational responses (1xx) are
+    skipped. Responses to HEAD are not supported."""
     found: list[Response] = []
-    while (parsed := _first(data)) is not None:
+    while (parsed := _parse_first(data)) is not None:
         response, data = parsed
         if response.status >= 200:
             found.append(response)
     return found, data
 
 
-def _first(data: bytes) -> tuple[Response, bytes] | None:
+def _parse_first(data: bytes) -> tuple[Response, bytes] | None:
     head, blank, rest = data.partition(b"\r\n\r\n")
     if not blank:
         return None
@@ -136,8 +137,8 @@ class Connection:
         return True
 
     def finish(self) -> None:
-        """Send FIN: nothing follows."""
-        with contextlib.suppress(OSError):  # the other end may already have closed
+        """Send FIN."""
+        with contextlib.suppress(OSError):  # the other end may already have closed the connection
             self.socket.shutdown(socket.SHUT_WR)
 
     def read_response(self) -> Response:
@@ -154,14 +155,14 @@ class Connection:
             self._data += data
 
     def read_all(self, quiet_seconds: float = TIMEOUT_SECONDS) -> Received:
-        """Read until the connection ends or nothing has arrived for `quiet_seconds`; only for a moment after the
-        sentinel's response, which shows that the connection stayed open."""
+        """Read until the connection ends or nothing has arrived for `quiet_seconds`. After the response to the
+        sentinel, which shows that the connection is still open, SENTINEL_SECONDS are enough."""
         self.socket.settimeout(quiet_seconds)
         pieces, ending = [self._data], CLOSED
         try:
             while data := self.socket.recv(262_144):
                 pieces.append(data)
-                if SENTINELS_CODE in data:
+                if SENTINEL_CODE in data:
                     self.socket.settimeout(SENTINEL_SECONDS)
         except TimeoutError:
             ending = OPEN
@@ -172,7 +173,7 @@ class Connection:
 
 
 def exchange(address: Address, request: bytes) -> Response:
-    """Send one request on a connection of its own, and return its response."""
+    """Send one request on a new connection and return its response."""
     with Connection(address) as connection:
         connection.send(request)
         return connection.read_response()
@@ -182,26 +183,26 @@ LIVE = b"GET /livez HTTP/1.1\r\nHost: tokens.example\r\n\r\n"
 
 
 def wait_until_read(address: Address) -> None:
-    """Return when the server (one worker) has read everything sent to it before: connections are accepted in order, and
-    their data is read in the same iterations of the event loop."""
+    """Wait until the server (one worker) has read everything that was sent before: it accepts connections in order and
+    reads their data in the same iterations of the event loop."""
     for _ in range(2):
         assert exchange(address, LIVE).status == 200
 
 
 def send_in_parts(entry: Address, parts: Iterable[bytes], service: Address | None = None) -> Received:
-    """Send each part once the service, which may be behind the entry, has read the parts before it. Returns everything
-    received until the connection ended."""
+    """Send each part once the service has read the previous ones. `entry` is the service or a proxy in front of it.
+    Returns everything received until the connection ended."""
     with Connection(entry) as connection:
         for number, part in enumerate(parts):
             if number:
-                pause(entry, service or entry)
+                wait_until_received(entry, service or entry)
             if not connection.send(part):
                 break
         return connection.read_all()
 
 
-def pause(entry: Address, service: Address) -> None:
-    """Wait until the service has read what was sent before; a proxy gets a moment to forward it."""
+def wait_until_received(entry: Address, service: Address) -> None:
+    """Wait until the service has read what was sent to `entry`; a proxy gets FORWARDING_SECONDS to forward it."""
     if entry != service:
-        time.sleep(PROXY_SECONDS)
+        time.sleep(FORWARDING_SECONDS)
     wait_until_read(service)
