@@ -7,7 +7,7 @@ import base64
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.support.key_formats import jwk, is_same_key
+from tests.support.key_formats import is_same_key, jwk
 from tokensvc.errors import InvalidKey
 from tokensvc.jose import keypair
 from tokensvc.jose.jwk import read_private_jwk

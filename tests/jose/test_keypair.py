@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from tests.support.key_formats import UNSUPPORTED_KEYS, certificate, pkcs8, is_same_key, sec1, leaks_nothing
+from tests.support.key_formats import UNSUPPORTED_KEYS, certificate, is_same_key, leaks_nothing, pkcs8, sec1
 from tokensvc.errors import InvalidKey, WrongPassphrase
 from tokensvc.jose import keypair
 from tokensvc.jose.keypair import PrivateKey
