@@ -1,4 +1,4 @@
-"""Which changes notify the background tasks, and which do not."""
+"""Which changes of the store notify the background tasks, and which do not."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ ONE, TWO = Version(1, "a"), Version(2, "b")
 FIRST = StoreVersions(1, ONE, ONE, ONE, ONE, ONE)
 
 
-class Process:
-    """A notifier, and the callbacks that it ran."""
+class RecordingNotifier:
+    """A notifier that records the callbacks that it runs."""
 
     def __init__(self) -> None:
         self.known = KnownVersions()
@@ -21,31 +21,31 @@ class Process:
             on_denials=[lambda: self.calls.append("denials")],
         )
 
-    def notified(self, versions: StoreVersions) -> list[str]:
-        """The callbacks that these versions run, in order."""
+    def calls_after(self, versions: StoreVersions) -> list[str]:
+        """Update the versions; return the callbacks that this runs, in order."""
         self.calls.clear()
         self.notifier.update(versions)
         return self.calls[:]
 
 
 def test_a_change_of_keys_or_limits_notifies_once() -> None:
-    process = Process()
-    assert process.known.current == NO_VERSIONS_READ
-    assert process.notified(FIRST) == ["first", "second", "denials"]
-    assert process.notified(FIRST._replace(now=2)) == []
-    assert process.notified(FIRST._replace(keys=TWO)) == ["first", "second"]
-    assert process.notified(FIRST._replace(keys=TWO, deployment=TWO)) == ["first", "second"]
-    assert process.notified(FIRST._replace(keys=TWO, deployment=TWO)) == []
+    recording = RecordingNotifier()
+    assert recording.known.current == NO_VERSIONS_READ
+    assert recording.calls_after(FIRST) == ["first", "second", "denials"]
+    assert recording.calls_after(FIRST._replace(now=2)) == []
+    assert recording.calls_after(FIRST._replace(keys=TWO)) == ["first", "second"]
+    assert recording.calls_after(FIRST._replace(keys=TWO, deployment=TWO)) == ["first", "second"]
+    assert recording.calls_after(FIRST._replace(keys=TWO, deployment=TWO)) == []
 
 
-def test_changes_of_callers_and_channels_notify_nobody() -> None:
-    process = Process()
-    process.notified(FIRST)
-    assert process.notified(FIRST._replace(callers=TWO, channels=TWO)) == []
-    assert process.known.current.callers == TWO
+def test_changes_of_callers_and_channels_run_no_callback() -> None:
+    recording = RecordingNotifier()
+    recording.calls_after(FIRST)
+    assert recording.calls_after(FIRST._replace(callers=TWO, channels=TWO)) == []
+    assert recording.known.current.callers == TWO
 
 
-def test_a_replacement_is_notified_before_anything_else() -> None:
+def test_a_replaced_store_runs_the_replacement_callback_first() -> None:
     calls: list[str] = []
     known = KnownVersions()
     notifier = ChangeNotifier(
@@ -59,8 +59,8 @@ def test_a_replacement_is_notified_before_anything_else() -> None:
     assert calls == ["keys", f"replaced at {NO_VERSIONS_READ.keys.number}", "keys"]
 
 
-def test_a_change_of_denials_runs_only_the_denial_callbacks() -> None:
-    process = Process()
-    process.notified(FIRST)
-    assert process.notified(FIRST._replace(denials=TWO)) == ["denials"]
-    assert process.notified(FIRST._replace(denials=TWO, keys=TWO)) == ["first", "second"]
+def test_a_change_of_denials_runs_only_the_callbacks_for_denials() -> None:
+    recording = RecordingNotifier()
+    recording.calls_after(FIRST)
+    assert recording.calls_after(FIRST._replace(denials=TWO)) == ["denials"]
+    assert recording.calls_after(FIRST._replace(denials=TWO, keys=TWO)) == ["first", "second"]

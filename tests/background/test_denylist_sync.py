@@ -14,7 +14,7 @@ from tokensvc.errors import SnapshotStale, StoreUnavailable, ViewerDenied
 from tokensvc.revocations.store import NewDenial
 from tokensvc.tokens.denylist import Denylist, viewer_digest
 
-LEASE = 900
+LEASE_SECONDS = 900
 HOUR = 3600
 
 
@@ -67,26 +67,26 @@ def test_a_worker_that_could_not_load_denials_signs_nothing(
     with pytest.raises(StoreUnavailable):
         worker.refresh.run_once()
     with pytest.raises(SnapshotStale):
-        require_fresh_at(worker.refresh.current, clock.monotonic(), LEASE)
+        require_fresh_at(worker.refresh.current, clock.monotonic(), LEASE_SECONDS)
     worker.ports["denials"].unavailable_from = None
     worker.refresh.run_once()
-    require_fresh_at(worker.refresh.current, clock.monotonic(), LEASE)
+    require_fresh_at(worker.refresh.current, clock.monotonic(), LEASE_SECONDS)
 
 
 def test_the_lease_starts_with_the_last_refresh_that_read_denials(
     deployment: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
     worker.refresh.run_once()
-    began = clock.monotonic()
+    started_at = clock.monotonic()
     worker.ports["denials"].unavailable_from = 0
     deny(deployment, "v")
     for _ in range(10):
-        clock.advance(LEASE / 10)
+        clock.advance(LEASE_SECONDS / 10)
         with pytest.raises(StoreUnavailable):
             worker.refresh.run_once()
-    require_fresh_at(worker.refresh.current, began + LEASE, LEASE)
+    require_fresh_at(worker.refresh.current, started_at + LEASE_SECONDS, LEASE_SECONDS)
     with pytest.raises(SnapshotStale):
-        require_fresh_at(worker.refresh.current, began + LEASE + 1, LEASE)
+        require_fresh_at(worker.refresh.current, started_at + LEASE_SECONDS + 1, LEASE_SECONDS)
 
 
 def test_other_changes_apply_while_denials_cannot_be_read(
@@ -128,27 +128,27 @@ def test_there_is_a_pause_after_each_slice_however_large_a_change_is(deployment:
     assert min(pauses) > 0
 
 
-def test_denials_are_removed_once_they_have_expired_by_every_clock(deployment: InMemoryDeployment) -> None:
+def test_denials_are_removed_once_they_have_expired_by_every_workers_clock(deployment: InMemoryDeployment) -> None:
     sync = DenylistSync(deployment.store.denials, lambda _: None)
     now = int(deployment.store.versions.read().now)
     deployment.store.denials.add("b", [NewDenial(CHANNEL, viewer_digest(CHANNEL, "v"), now + HOUR)])
-    reading = deployment.store.versions.read()
-    for seconds, left in ((0, 1), (HOUR + 2 * CLOCK_SKEW_SECONDS - 1, 1), (HOUR + 2 * CLOCK_SKEW_SECONDS + 1, 0)):
+    versions = deployment.store.versions.read()
+    for seconds, remaining in ((0, 1), (HOUR + 2 * CLOCK_SKEW_SECONDS - 1, 1), (HOUR + 2 * CLOCK_SKEW_SECONDS + 1, 0)):
         for _ in range(256):
-            sync.catch_up(reading._replace(now=now + seconds))
-        assert len(sync.denylist) == left
+            sync.catch_up(versions._replace(now=now + seconds))
+        assert len(sync.denylist) == remaining
 
 
 def test_denials_removed_by_a_wrong_store_clock_are_loaded_again(deployment: InMemoryDeployment) -> None:
     sync = DenylistSync(deployment.store.denials, lambda _: None)
     deny(deployment, "v")
-    reading = deployment.store.versions.read()
-    sync.catch_up(reading)
+    versions = deployment.store.versions.read()
+    sync.catch_up(versions)
     for _ in range(256):
-        sync.catch_up(reading._replace(now=reading.now + 2 * HOUR))
-    assert not is_denied(sync.denylist, "v", reading.now)
-    sync.catch_up(reading)
-    assert is_denied(sync.denylist, "v", reading.now)
+        sync.catch_up(versions._replace(now=versions.now + 2 * HOUR))
+    assert not is_denied(sync.denylist, "v", versions.now)
+    sync.catch_up(versions)
+    assert is_denied(sync.denylist, "v", versions.now)
 
 
 def test_a_small_step_of_the_stores_clock_reloads_and_loses_nothing(
@@ -156,12 +156,13 @@ def test_a_small_step_of_the_stores_clock_reloads_and_loses_nothing(
 ) -> None:
     deny(deployment, "v", seconds=60)
     sync = worker.refresh.denials
-    reading = deployment.store.versions.read()
-    sync.catch_up(reading)
+    versions = deployment.store.versions.read()
+    sync.catch_up(versions)
     worker.take_calls()
     for _ in range(256):
-        sync.catch_up(reading._replace(now=reading.now + 60 + CLOCK_SKEW_SECONDS))
-    back = reading.now + 60
-    sync.catch_up(reading._replace(now=back))
+        sync.catch_up(versions._replace(now=versions.now + 60 + CLOCK_SKEW_SECONDS))
+    now = versions.now + 60
+    sync.catch_up(versions._replace(now=now))
     assert worker.take_calls() == {}
-    assert is_denied(sync.denylist, "v", back - CLOCK_SKEW_SECONDS), "for a worker whose clock is behind the store's"
+    worker_now = now - CLOCK_SKEW_SECONDS  # of a worker whose clock is behind the store's
+    assert is_denied(sync.denylist, "v", worker_now)

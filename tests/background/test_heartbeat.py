@@ -1,4 +1,4 @@
-"""A worker registers before it signs, and the other workers see what it reports."""
+"""A worker registers before it signs, and the other workers see the problems that it reports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEYS = Version(7, "tag of 7")
 
 
 class WorkerProcess:
-    """A process that sends heartbeats, and the heartbeat that it sends now."""
+    """A process that sends heartbeats; a test sets what the next one reports."""
 
     def __init__(self, store: Store, worker_id: str, *problems: str) -> None:
         self.heartbeat = Heartbeat(
@@ -30,6 +30,7 @@ class WorkerProcess:
 
 
 def make_unresponsive(store: Store, worker_id: str, seconds: float) -> None:
+    """Set a worker's last heartbeat back by this many seconds."""
     with write_transaction(store.engine) as connection:
         update = sa.update(schema.workers).where(schema.workers.c.worker_id == worker_id)
         connection.execute(update.values(last_heartbeat_at=schema.workers.c.last_heartbeat_at - seconds))
@@ -44,7 +45,7 @@ def test_a_worker_is_registered_once(store: Store) -> None:
 
 
 def test_registration_fails_until_the_store_has_the_heartbeat(store: Store) -> None:
-    """Otherwise it would sign under a lease that no drain time includes."""
+    """An unregistered worker would sign under a lease that no drain time includes."""
     process = WorkerProcess(store, "a")
     process.port.unavailable_from = 0
     for _ in range(2):

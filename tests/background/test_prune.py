@@ -33,16 +33,16 @@ from tokensvc.tokens.channels import ABSENCE_RETENTION_SECONDS
 
 
 def prune(store: Store, clock: ManualClock) -> None:
-    pruner(store, clock).run_once()
+    make_prune(store, clock).run_once()
 
 
-def pruner(store: Store, clock: ManualClock) -> Prune:
-    """A pruning task without pauses, in a store whose clock is this one."""
+def make_prune(store: Store, clock: ManualClock) -> Prune:
+    """A pruning task without pauses; the store's time is that of `clock`."""
     versions = AtTime(store.versions, clock.now)
-    return pruning_of(store, store.channels, versions, clock, pause=lambda _seconds: None)
+    return make_prune_with(store, store.channels, versions, clock, pause=lambda _seconds: None)
 
 
-def pruning_of(
+def make_prune_with(
     store: Store, channels: Any, versions: Any, clock: ManualClock, *, pause: Callable[[float], None]
 ) -> Prune:
     return Prune(
@@ -58,16 +58,20 @@ def pruning_of(
     )
 
 
-def test_finished_steps_are_deleted_after_their_retention_and_open_ones_never(store: Store, clock: ManualClock) -> None:
+def test_finished_steps_are_deleted_after_their_retention_and_unfinished_ones_never(
+    store: Store, clock: ManualClock
+) -> None:
     started_at = clock.at()
-    finished, open_ = (store.journal.start(StepKind.IMPORT, key_id, "us-east-1", "why", started_at) for key_id in "ab")
+    finished, unfinished = (
+        store.journal.start(StepKind.IMPORT, key_id, "us-east-1", "a test", started_at) for key_id in "ab"
+    )
     store.journal.finish(finished.id, "done", started_at)
     clock.advance(timedelta(days=JOURNAL_RETENTION_DAYS).total_seconds())
     prune(store, clock)
     assert len(store.journal.history(None, 10)) == 2
     clock.advance(1)
     prune(store, clock)
-    assert store.journal.history(None, 10) == [open_]
+    assert store.journal.history(None, 10) == [unfinished]
 
 
 def test_old_rotation_requests_are_deleted_with_their_steps(store: Store, clock: ManualClock) -> None:
@@ -84,7 +88,8 @@ def test_old_rotation_requests_are_deleted_with_their_steps(store: Store, clock:
 def test_a_worker_is_deleted_when_it_was_unresponsive_for_longer_than_any_lease(
     store: Store, clock: ManualClock
 ) -> None:
-    [longest] = (m.le for m in Settings.model_fields["snapshot_lease_seconds"].metadata if hasattr(m, "le"))
+    constraints = Settings.model_fields["snapshot_lease_seconds"].metadata
+    [longest] = (constraint.le for constraint in constraints if hasattr(constraint, "le"))
     assert longest < WORKER_RETENTION_SECONDS
     for name in "ab":
         store.workers.record_heartbeat(Heartbeat(name, "here", 1, 900.0, 1, 1))
@@ -118,52 +123,53 @@ def test_denials_are_deleted_an_hour_after_they_expired(store: Store, clock: Man
     assert len(store.denials.changed_since(Position(), 10).rows) == 2
     clock.advance(2)
     prune(store, clock)
-    [left] = store.denials.changed_since(Position(), 10).rows
-    assert left.digest == denial("long").digest
+    [remaining] = store.denials.changed_since(Position(), 10).rows
+    assert remaining.digest == denial("long").digest
 
 
-def absent_channels(store: Store, *names: str) -> None:
-    """Channels that existed when they were first checked and no longer exist."""
+def record_absent_channels(store: Store, *names: str) -> None:
+    """Record channels that existed when they were first checked and no longer exist."""
     store.channels.record([channel(name) for name in names])
     store.channels.record([channel(name, LATER, url=None) for name in names])
 
 
-def rows(store: Store) -> set[str]:
+def channel_names(store: Store) -> set[str]:
+    """The names of the channels that have a row."""
     return {row.arn.rpartition("/")[2] for row in store.channels.changed_since(Position(), 10_000).rows}
 
 
 def test_absent_channels_are_deleted_once_every_worker_could_read_their_absence(
     store: Store, clock: ManualClock
 ) -> None:
-    pruning = pruner(store, clock)
-    store.channels.record([channel("there")])
-    absent_channels(store, *(f"gone{number}" for number in range(DELETE_BATCH_SIZE + 50)))
+    pruning = make_prune(store, clock)
+    store.channels.record([channel("existing")])
+    record_absent_channels(store, *(f"absent{number}" for number in range(DELETE_BATCH_SIZE + 50)))
     assert pruning.run_once() == ABSENCE_RETENTION_SECONDS, "it runs again as soon as rows may be deleted"
-    absent_channels(store, "lately")
+    record_absent_channels(store, "recent")
     clock.advance(ABSENCE_RETENTION_SECONDS - 1)
     assert pruning.run_once() == pytest.approx(1)
-    assert len(rows(store)) == DELETE_BATCH_SIZE + 52
+    assert len(channel_names(store)) == DELETE_BATCH_SIZE + 52
     clock.advance(1)
     assert pruning.run_once() is None
-    assert rows(store) == {"there", "lately"}
+    assert channel_names(store) == {"existing", "recent"}
     clock.advance(ABSENCE_RETENTION_SECONDS)
     pruning.run_once()
-    assert rows(store) == {"there"}
+    assert channel_names(store) == {"existing"}
 
 
 def test_no_wall_clock_decides_when_an_absent_channel_is_deleted(store: Store, clock: ManualClock) -> None:
-    pruning = pruner(store, clock)
-    absent_channels(store, "a")
+    pruning = make_prune(store, clock)
+    record_absent_channels(store, "a")
     pruning.run_once()
     clock.wall += 10 * ABSENCE_RETENTION_SECONDS
     pruning.run_once()
-    assert rows(store) == {"a"}
+    assert channel_names(store) == {"a"}
 
 
 def test_after_a_restore_the_retention_starts_anew(store: Store, clock: ManualClock) -> None:
     """Change numbers repeat after a restore: the same number may stand for other rows."""
-    pruning = pruner(store, clock)
-    absent_channels(store, "a")
+    pruning = make_prune(store, clock)
+    record_absent_channels(store, "a")
     pruning.run_once()
     with write_transaction(store.engine) as connection:
         restored = {"number": 1, "tag": "of the backup"}
@@ -171,11 +177,11 @@ def test_after_a_restore_the_retention_starts_anew(store: Store, clock: ManualCl
         connection.execute(sa.delete(schema.version_history).where(schema.version_history.c.number > 1))
     clock.advance(ABSENCE_RETENTION_SECONDS)
     assert pruning.run_once() == ABSENCE_RETENTION_SECONDS
-    assert rows(store) == {"a"}
+    assert channel_names(store) == {"a"}
 
 
-def fill(store: Store, count: int) -> None:
-    """Rows of channels that never existed, as earlier releases wrote them for whatever callers requested."""
+def add_invented_channels(store: Store, count: int) -> None:
+    """Add rows of channels that never existed, as earlier releases did for any ARN that a caller requested."""
     with write_transaction(store.engine) as connection:
         connection.execute(sa.update(schema.versions).where(schema.versions.c.name == "channels").values(number=count))
         for start in range(0, count, 10_000):
@@ -189,20 +195,20 @@ def fill(store: Store, count: int) -> None:
 
 
 @pytest.mark.parametrize("count", [5_000, pytest.param(500_000, marks=pytest.mark.long)])
-def test_invented_channels_are_deleted_in_batches_and_fill_no_workers_memory(
+def test_invented_channels_are_deleted_in_batches_and_never_loaded(
     deployment: InMemoryDeployment, worker: CountingWorker, clock: ManualClock, count: int
 ) -> None:
     store = deployment.store
-    fill(store, count)
-    store.channels.record([channel("there")])
+    add_invented_channels(store, count)
+    store.channels.record([channel("existing")])
     worker.refresh.run_once()
-    assert list(worker.refresh.current.channels) == [channel("there").arn]
+    assert list(worker.refresh.current.channels) == [channel("existing").arn]
     batches: list[int] = []
     pauses: list[float] = []
     prune = store.channels.prune
 
     class ObservedChannels:
-        """The store's channels; a test observes each deletion."""
+        """The store's channels; records how many rows each call deletes."""
 
         def __getattr__(self, name: str) -> Any:
             return getattr(store.channels, name)
@@ -211,17 +217,17 @@ def test_invented_channels_are_deleted_in_batches_and_fill_no_workers_memory(
             batches.append(prune(version, checked_before, limit))
             return batches[-1]
 
-    pruning = pruning_of(store, ObservedChannels(), store.versions, clock, pause=pauses.append)
+    pruning = make_prune_with(store, ObservedChannels(), store.versions, clock, pause=pauses.append)
     pruning.run_once()
     clock.advance(ABSENCE_RETENTION_SECONDS)
     pruning.run_once()
     assert sum(batches) == count
     assert max(batches) == DELETE_BATCH_SIZE
     assert len(pauses) == count // DELETE_BATCH_SIZE, "there is a pause after each batch"
-    assert rows(store) == {"there"}
+    assert channel_names(store) == {"existing"}
     worker.take_calls()
     worker.refresh.run_once()
-    assert list(worker.refresh.current.channels) == [channel("there").arn]
+    assert list(worker.refresh.current.channels) == [channel("existing").arn]
     clock.advance(1)
     worker.take_calls()
     worker.refresh.run_once()

@@ -1,4 +1,4 @@
-"""The snapshot: read when something changed, replaced as a whole, aged from the start of its refresh."""
+"""A refresh reads what changed, replaces the snapshot as a whole, and dates it from when the refresh started."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tokensvc.tokens.snapshot import require_fresh
 from tokensvc.tokens.viewer_ids import SUBJECT_KEY_PURPOSE
 from tokensvc.vault.cipher import SecretCipher
 
-CHANGED = ["read", "check_history"]
+CALLS_AFTER_A_CHANGE = ["read", "check_history"]
 
 
 def test_the_first_refresh_reads_everything_and_the_next_only_the_versions(
@@ -45,13 +45,13 @@ def test_only_what_changed_is_read_again(deployment: InMemoryDeployment, worker:
     worker.take_calls()
     deployment.store.callers.add("shop", POLICY, stored_secret("one"))
     worker.refresh.run_once()
-    assert worker.take_calls() == {"versions": CHANGED, "callers": ["list"]}
+    assert worker.take_calls() == {"versions": CALLS_AFTER_A_CHANGE, "callers": ["list"]}
     deployment.store.channels.record([channel(1)])
     worker.refresh.run_once()
-    assert worker.take_calls() == {"versions": CHANGED, "channels": ["changed_since"]}
+    assert worker.take_calls() == {"versions": CALLS_AFTER_A_CHANGE, "channels": ["changed_since"]}
     deployment.store.deployment.set_max_ttl_seconds(60)
     worker.refresh.run_once()
-    assert worker.take_calls() == {"versions": CHANGED, "deployment": ["read", "subject_keys"]}
+    assert worker.take_calls() == {"versions": CALLS_AFTER_A_CHANGE, "deployment": ["read", "subject_keys"]}
     assert worker.refresh.current.max_ttl_seconds == 60
     deployment.rotate()
     worker.refresh.run_once()
@@ -61,19 +61,19 @@ def test_only_what_changed_is_read_again(deployment: InMemoryDeployment, worker:
 def test_the_active_key_signs_and_every_imported_key_verifies(
     deployment: InMemoryDeployment, worker: CountingWorker
 ) -> None:
-    former, latter = deployment.generate(), deployment.rotate()
+    retiring, active = deployment.generate().id, deployment.rotate()
     worker.refresh.run_once()
     keys = worker.refresh.current.keyring.region_keys[AccountRegion(deployment.ivs.account, EAST)]
     assert keys.active is not None
-    assert keys.active.key_id == latter
+    assert keys.active.key_id == active
     assert keys.active.longest_ttl_seconds == 3600
-    assert set(keys.verification_keys) == {former.id, latter}
-    assert verify(keys.verification_keys[latter], b"data", keys.active.prepared.sign(digest(b"data")))
+    assert set(keys.verification_keys) == {retiring, active}
+    assert verify(keys.verification_keys[active], b"data", keys.active.prepared.sign(digest(b"data")))
     deployment.drain()
     deployment.rotate()
     worker.refresh.run_once()
     assert (
-        former.id
+        retiring
         not in worker.refresh.current.keyring.region_keys[AccountRegion(deployment.ivs.account, EAST)].verification_keys
     )
 
@@ -104,13 +104,13 @@ def test_an_undecryptable_key_affects_only_its_region(deployment: InMemoryDeploy
     assert west.active.key_id == good.id
     deployment.vault.put(bad.id, private_key)
     worker.refresh.run_once()
-    healed = worker.refresh.current.keyring.region_keys[AccountRegion(deployment.ivs.account, EAST)]
-    assert healed.active is not None, "it is retried although no version changed"
-    assert not healed.problem
+    repaired = worker.refresh.current.keyring.region_keys[AccountRegion(deployment.ivs.account, EAST)]
+    assert repaired.active is not None, "decrypting it is retried although no version changed"
+    assert not repaired.problem
 
 
 def test_a_private_key_that_does_not_match_never_signs(deployment: InMemoryDeployment, worker: CountingWorker) -> None:
-    """A misplaced key file would otherwise sign tokens that IVS refuses."""
+    """A misplaced key file would otherwise sign tokens that IVS rejects."""
     record = deployment.generate()
     deployment.vault.remove(record.id)
     deployment.vault.put(record.id, keypair.generate())
@@ -190,13 +190,13 @@ def test_two_racing_workers_create_one_subject_key(deployment: InMemoryDeploymen
     assert len(workers[0].refresh.current.subject_key) == 32
 
 
-def test_another_passphrase_does_not_create_another_subject_key(
+def test_a_worker_with_another_passphrase_creates_no_subject_key(
     deployment: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
     worker.refresh.run_once()
-    stranger = CountingWorker(deployment, clock, SecretCipher(passphrase(NEW)))
+    other = CountingWorker(deployment, clock, SecretCipher(passphrase(NEW)))
     with pytest.raises(WrappingKeyUnknown):
-        stranger.refresh.run_once()
+        other.refresh.run_once()
     assert len(deployment.store.deployment.subject_keys()) == 1
 
 
@@ -219,23 +219,23 @@ def test_the_subject_key_is_decrypted_once_so_a_running_worker_needs_no_wrapping
 def test_the_lease_starts_with_the_refresh(
     deployment: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
-    began = clock.monotonic()
-    versions = deployment.store.versions.read
+    started_at = clock.monotonic()
+    read_versions = deployment.store.versions.read
 
-    def slowly() -> Any:
+    def read_slowly() -> Any:
         clock.advance(3)
-        return versions()
+        return read_versions()
 
     check_history = deployment.store.versions.check_history
-    worker.ports["versions"].port = SimpleNamespace(read=slowly, check_history=check_history)
+    worker.ports["versions"].port = SimpleNamespace(read=read_slowly, check_history=check_history)
     worker.refresh.run_once()
-    assert worker.refresh.current.refresh_started_at == began
-    require_fresh_at(worker.refresh.current, began + 900, 900)
+    assert worker.refresh.current.refresh_started_at == started_at
+    require_fresh_at(worker.refresh.current, started_at + 900, 900)
     with pytest.raises(SnapshotStale):
-        require_fresh_at(worker.refresh.current, began + 901, 900)
+        require_fresh_at(worker.refresh.current, started_at + 901, 900)
 
 
-def fresh(worker: CountingWorker, clock: ManualClock) -> bool:
+def is_fresh(worker: CountingWorker, clock: ManualClock) -> bool:
     try:
         require_fresh(worker.refresh.current, clock.now(), clock.monotonic(), 900)
     except SnapshotStale:
@@ -247,22 +247,22 @@ def fresh(worker: CountingWorker, clock: ManualClock) -> bool:
 def test_a_clock_jump_is_noticed_before_the_next_refresh_and_by_it(
     deployment: InMemoryDeployment, worker: CountingWorker, clock: ManualClock, jump: float
 ) -> None:
-    """The store's clock has not moved; if it has, as with a store on the same machine, the time is confirmed."""
+    """The store's clock has not jumped. If it has, as with a store on the same machine, it confirms the new time."""
     worker.refresh.versions = AtTime(deployment.store.versions, lambda: START + clock.monotonic() - MONOTONIC_START)
     clock.wall = START
     worker.refresh.run_once()
-    assert fresh(worker, clock)
+    assert is_fresh(worker, clock)
     clock.jump(jump)
-    assert not fresh(worker, clock)
+    assert not is_fresh(worker, clock)
     worker.refresh.run_once()
-    assert not fresh(worker, clock)
+    assert not is_fresh(worker, clock)
     clock.jump(-jump)
     worker.refresh.run_once()
-    assert fresh(worker, clock)
+    assert is_fresh(worker, clock)
     clock.jump(jump)
     worker.refresh.versions = AtTime(deployment.store.versions, clock.now)
     worker.refresh.run_once()
-    assert fresh(worker, clock)
+    assert is_fresh(worker, clock)
 
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0])
@@ -276,9 +276,9 @@ def test_a_clock_jump_during_the_query_is_not_confirmed_by_the_store(
 
     worker.refresh.versions = AtTime(deployment.store.versions, now)
     worker.refresh.run_once()
-    assert not fresh(worker, clock)
+    assert not is_fresh(worker, clock)
     clock.jump(-jump)
-    assert fresh(worker, clock)
+    assert is_fresh(worker, clock)
 
 
 def test_a_lost_subject_key_affects_nothing_else_and_is_used_when_it_is_back(

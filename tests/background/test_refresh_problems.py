@@ -1,4 +1,4 @@
-"""A store that fails before or during a refresh, and clocks that are wrong."""
+"""A refresh while the store fails, while clocks are wrong, and after rows were deleted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.support.clocks import ManualClock, require_fresh_at
 from tests.support.in_memory_deployment import EAST, InMemoryDeployment
 from tests.support.refresh_worker import POLICY, CountingWorker, channel, stored_secret
-from tokensvc.background import refresh as module
+from tokensvc.background import refresh as refresh_module
 from tokensvc.deployment.versions import Position, StoreVersions, Version, Versioned, Versions
 from tokensvc.errors import SnapshotStale, StoreUnavailable
 from tokensvc.tokens.channels import FULL_RELOAD_AFTER_SECONDS
@@ -37,9 +37,9 @@ def test_an_unavailable_store_leaves_the_snapshot_unchanged(
         require_fresh_at(before, before.refresh_started_at + 901, 900)
 
 
-@pytest.mark.parametrize("away", ["deployment", "keys", "callers", "channels"])
+@pytest.mark.parametrize("unavailable", ["deployment", "keys", "callers", "channels"])
 def test_a_store_that_fails_during_a_refresh_changes_and_loses_nothing(
-    deployment: InMemoryDeployment, worker: CountingWorker, away: str
+    deployment: InMemoryDeployment, worker: CountingWorker, unavailable: str
 ) -> None:
     worker.refresh.run_once()
     before = worker.refresh.current
@@ -47,17 +47,17 @@ def test_a_store_that_fails_during_a_refresh_changes_and_loses_nothing(
     deployment.store.callers.add("shop", POLICY, stored_secret("one"))
     deployment.store.channels.record([channel(1)])
     deployment.store.deployment.set_max_ttl_seconds(1234)
-    worker.ports[away].unavailable_from = 0
+    worker.ports[unavailable].unavailable_from = 0
     with pytest.raises(StoreUnavailable):
         worker.refresh.run_once()
     assert worker.refresh.current is before
-    worker.ports[away].unavailable_from = None
+    worker.ports[unavailable].unavailable_from = None
     worker.refresh.run_once()
-    now = worker.refresh.current
-    assert now.max_ttl_seconds == 1234
-    assert set(now.secrets) == {"one"}
-    assert set(now.channels) == {channel(1).arn}
-    assert any(keys.active for keys in now.keyring.region_keys.values())
+    after = worker.refresh.current
+    assert after.max_ttl_seconds == 1234
+    assert set(after.secrets) == {"one"}
+    assert set(after.channels) == {channel(1).arn}
+    assert any(keys.active for keys in after.keyring.region_keys.values())
 
 
 def test_channels_read_before_the_store_failed_are_not_lost(
@@ -65,7 +65,7 @@ def test_channels_read_before_the_store_failed_are_not_lost(
 ) -> None:
     """The first page was read and the second was not: the next refresh must read both."""
     for start in (0, 1000, 2000):
-        deployment.store.channels.record([channel(n) for n in range(start, start + 1000)])
+        deployment.store.channels.record([channel(number) for number in range(start, start + 1000)])
     worker.ports["channels"].unavailable_from = 1
     with pytest.raises(StoreUnavailable):
         worker.refresh.run_once()
@@ -76,10 +76,10 @@ def test_channels_read_before_the_store_failed_are_not_lost(
 
 def test_channels_of_one_version_are_never_split(deployment: InMemoryDeployment, worker: CountingWorker) -> None:
     """One version has more rows than a page holds, with other versions before and after."""
-    deployment.store.channels.record([channel(n) for n in range(700)])
-    deployment.store.channels.record([channel(n) for n in range(700, 3200)])
+    deployment.store.channels.record([channel(number) for number in range(700)])
+    deployment.store.channels.record([channel(number) for number in range(700, 3200)])
     deployment.store.channels.record([channel(3200)])
-    assert module._CHANNELS_PAGE_SIZE < 2500
+    assert refresh_module._CHANNELS_PAGE_SIZE < 2500
     worker.refresh.run_once()
     assert len(worker.refresh.current.channels) == 3201
     deployment.store.channels.record([channel(5, url=None)._replace(checked_at=channel(9999).checked_at)])
@@ -105,7 +105,7 @@ def test_a_reader_that_continues_from_the_last_version_reads_every_row(
         assert [row.version for row in page.rows] == sorted(row.version for row in page.rows)
         seen += [row.arn for row in page.rows]
         page = deployment.store.channels.changed_since(page.position, limit)
-    assert sorted(seen) == sorted(written), "each row once, and none skipped"
+    assert sorted(seen) == sorted(written), "each row was read exactly once"
     deployment.store.close()
 
 
@@ -140,22 +140,22 @@ def test_the_clock_error_has_the_right_sign_and_ignores_slow_responses(
     after: float,
     ahead: float,
 ) -> None:
-    """Positive: the worker's clock is ahead of the store's. What the query's duration can explain is not an error."""
+    """Positive when the worker's clock is ahead. A difference that the query's duration can explain is not an error."""
     worker.refresh.versions = DelayedVersions(deployment.store.versions, clock, before, after, ahead)
     worker.refresh.run_once()
-    found = worker.refresh.current.clock_error_seconds
+    error_seconds = worker.refresh.current.clock_error_seconds
     certain = ahead - after if ahead > after else ahead + before if ahead < -before else 0.0
-    assert found == pytest.approx(-certain, abs=1e-3)
+    assert error_seconds == pytest.approx(-certain, abs=1e-3)
 
 
 def test_a_worker_with_a_wrong_clock_signs_nothing(
     deployment: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
     deployment.generate(EAST)
-    for wrong in (6.5, -6.5):
-        clock.wall = deployment.store.versions.read().now + wrong
+    for error_seconds in (6.5, -6.5):
+        clock.wall = deployment.store.versions.read().now + error_seconds
         worker.refresh.run_once()
-        assert worker.refresh.current.clock_error_seconds == pytest.approx(wrong, abs=0.5)
+        assert worker.refresh.current.clock_error_seconds == pytest.approx(error_seconds, abs=0.5)
         with pytest.raises(SnapshotStale, match="clock"):
             require_fresh_at(worker.refresh.current, clock.monotonic(), 900)
     clock.wall = deployment.store.versions.read().now
@@ -176,7 +176,7 @@ def delete_channel(deployment: InMemoryDeployment, number: int) -> None:
     assert deployment.store.channels.prune(version, at + timedelta(seconds=1), 10) == 1
 
 
-def test_a_worker_that_could_not_read_for_long_misses_no_deleted_channel(
+def test_a_worker_that_has_read_nothing_for_long_misses_no_deleted_channel(
     deployment: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
     """The row that recorded the absence was deleted in the meantime, so no newer change shows it."""

@@ -1,8 +1,9 @@
-"""A restored store, and an IVS with wrong responses, over minutes of a test's clock.
+"""A restored store, and wrong responses of IVS, over minutes of the test's clock.
 
-After a restore, no worker signs for longer than a minute with a key whose pair IVS does not hold; during that time an
-ERROR is logged at least once a minute. Whatever IVS returns for ten minutes, tokens are still issued, and nothing is
-deleted.
+Invariants
+- After a restore, a worker signs for at most a minute with a key whose pair IVS does not hold; during that time an
+  ERROR is logged at least once a minute.
+- Whatever IVS returns for ten minutes, tokens are still issued and nothing is deleted.
 """
 
 from __future__ import annotations
@@ -73,12 +74,12 @@ class Service:
         return "; ".join(texts(self._process.rotation.problems))
 
 
-class Watch:
-    """For how long, and when, tokens of the first region were signed that IVS refuses, or could not be signed."""
+class SigningMonitor:
+    """How long, and when, the first region's tokens were rejected by IVS or could not be signed."""
 
     def __init__(self, deployment: InMemoryDeployment) -> None:
-        self.refused_seconds = self.none_seconds = 0.0
-        self.bad_at: list[float] = []
+        self.rejected_seconds = self.unsigned_seconds = 0.0
+        self.bad_times: list[float] = []
         self.problems: set[str] = set()
         """The problems reported in the meantime, for `/readyz` and `/v1/status`."""
         self._deployment = deployment
@@ -91,27 +92,27 @@ class Watch:
             }
             signing = service.signing().get(EAST)
             if signing is None:
-                self.none_seconds += INTERVAL_SECONDS
+                self.unsigned_seconds += INTERVAL_SECONDS
             elif signing not in imported:
-                self.refused_seconds += INTERVAL_SECONDS
+                self.rejected_seconds += INTERVAL_SECONDS
             if signing not in imported:
                 self.problems.add(service.problems)
-                self.bad_at.append(self._deployment.clock.wall)
+                self.bad_times.append(self._deployment.clock.wall)
 
 
 @pytest.fixture
-def errors(deployment: InMemoryDeployment) -> Iterator[Callable[[], list[float]]]:
+def error_times(deployment: InMemoryDeployment) -> Iterator[Callable[[], list[float]]]:
     """The times at which an ERROR was logged, on the test's clock."""
-    at: list[float] = []
+    times: list[float] = []
 
-    def note(_logger: Any, _method: str, event: Any) -> Any:
+    def record_error(_logger: Any, _method: str, event: Any) -> Any:
         if event.get("log_level", _method) == "error":
-            at.append(deployment.clock.wall)
+            times.append(deployment.clock.wall)
         raise structlog.DropEvent
 
     before = structlog.get_config()["processors"]
-    structlog.configure(processors=[note])
-    yield lambda: at
+    structlog.configure(processors=[record_error])
+    yield lambda: times
     structlog.configure(processors=before)
 
 
@@ -144,74 +145,78 @@ def only_one(deployment: InMemoryDeployment) -> None:
 @pytest.mark.parametrize("before", [two_retiring, one_standby, only_one])
 @pytest.mark.parametrize("running", [True, False], ids=["workers running", "workers stopped"])
 @pytest.mark.parametrize("after_seconds", [0.0, 45.0, pytest.param(4000.0, marks=pytest.mark.long)])
-def test_tokens_that_ivs_refuses_are_not_issued_for_long_after_a_restore(
+def test_tokens_that_ivs_rejects_are_issued_only_briefly_after_a_restore(
     deployment: InMemoryDeployment,
     tmp_path: Path,
-    errors: Callable[[], list[float]],
+    error_times: Callable[[], list[float]],
     before: Callable[[InMemoryDeployment], None],
     after_seconds: float,
     *,
     running: bool,
 ) -> None:
     before(deployment)
-    service, watch = Service(deployment, "a"), Watch(deployment)
-    watch.run(service, 10)
+    service, monitor = Service(deployment, "a"), SigningMonitor(deployment)
+    monitor.run(service, 10)
     save(deployment.store, tmp_path / "backup.db")
     commands.compromise(deployment.context(), deployment.active(), [EAST, WEST], include_standby=False)
-    watch.run(service, after_seconds)
-    errors().clear()
+    monitor.run(service, after_seconds)
+    error_times().clear()
     restore(deployment.store, tmp_path / "backup.db")
-    watch = Watch(deployment)
+    monitor = SigningMonitor(deployment)
     if not running:
         deployment.clock.advance(LEASE_SECONDS)
         service = Service(deployment, "b")
-    watch.run(service, 300)
-    noticed = not running or after_seconds  # nothing to compare with after a compromise that no worker has seen
-    assert watch.refused_seconds <= (10 if noticed else 40), "confirming takes 5 s, and IVS is inspected every 30 s"
-    assert watch.none_seconds <= (POLICY.propagation_seconds + 2 if before is only_one else 0)
+    monitor.run(service, 300)
+    noticed = not running or after_seconds  # without either, no worker has loaded versions that the restore undid
+    assert monitor.rejected_seconds <= (10 if noticed else 40), (
+        "confirming an absence takes 5 s, and IVS is inspected every 30 s"
+    )
+    assert monitor.unsigned_seconds <= (POLICY.propagation_seconds + 2 if before is only_one else 0)
     assert deployment.active() == service.signing()[EAST]
-    assert watch.bad_at
-    for bad_at in watch.bad_at:
-        assert any(abs(bad_at - at) <= LIMIT_SECONDS for at in errors()), "an ERROR at least once a minute"
+    assert monitor.bad_times
+    for bad_time in monitor.bad_times:
+        assert any(abs(bad_time - error_time) <= LIMIT_SECONDS for error_time in error_times()), (
+            "an ERROR at least once a minute"
+        )
     assert not service.problems or "a key that the store does not have" in service.problems
 
 
 def test_a_deleted_pair_signs_for_less_than_a_minute(
-    deployment: InMemoryDeployment, errors: Callable[[], list[float]]
+    deployment: InMemoryDeployment, error_times: Callable[[], list[float]]
 ) -> None:
     """Nothing changes in the store, so only the next inspection of IVS notices it."""
     two_retiring(deployment)
-    service, watch = Service(deployment, "a"), Watch(deployment)
-    watch.run(service, 7)
+    service, monitor = Service(deployment, "a"), SigningMonitor(deployment)
+    monitor.run(service, 7)
     del deployment.ivs.pairs[next(placement.arn for _, placement in deployment.placements(EAST, KeyState.ACTIVE))]
-    watch.run(service, 120)
-    assert 5 < watch.refused_seconds <= 40
-    assert not watch.none_seconds
-    assert any(f"{EAST}: IVS reports that it does not hold key" in text for text in watch.problems)
-    assert errors()
+    monitor.run(service, 120)
+    assert 5 < monitor.rejected_seconds <= 40
+    assert not monitor.unsigned_seconds
+    assert any(f"{EAST}: IVS reports that it does not hold key" in text for text in monitor.problems)
+    assert error_times()
 
 
 def test_while_no_key_can_take_over_nothing_is_signed_and_errors_are_logged(
-    deployment: InMemoryDeployment, errors: Callable[[], list[float]]
+    deployment: InMemoryDeployment, error_times: Callable[[], list[float]]
 ) -> None:
     """Foreign key pairs use every slot that a new key could take."""
     deployment.store.deployment.bind("aws")
     only_one(deployment)
-    service, watch = Service(deployment, "a"), Watch(deployment)
-    watch.run(service, 10)
+    service, monitor = Service(deployment, "a"), SigningMonitor(deployment)
+    monitor.run(service, 10)
     for region in (EAST, WEST):
         deployment.ivs.add_foreign(region, 2)
     [(_, placement)] = deployment.placements(EAST, KeyState.ACTIVE)
     del deployment.ivs.pairs[placement.arn]
-    [third] = deployment.ivs.add_foreign(EAST)
-    watch.run(service, FAULT_SECONDS)
-    assert watch.refused_seconds <= LIMIT_SECONDS
-    assert watch.none_seconds > FAULT_SECONDS - LIMIT_SECONDS
+    [foreign_arn] = deployment.ivs.add_foreign(EAST)
+    monitor.run(service, FAULT_SECONDS)
+    assert monitor.rejected_seconds <= LIMIT_SECONDS
+    assert monitor.unsigned_seconds > FAULT_SECONDS - LIMIT_SECONDS
     assert f"{EAST}: there is no active key" in service.problems
-    at = [time for time in errors() if time > deployment.clock.wall - FAULT_SECONDS + LIMIT_SECONDS]
-    assert max(b - a for a, b in itertools.pairwise(at)) <= LIMIT_SECONDS
-    del deployment.ivs.pairs[third]
-    watch.run(service, 30 + POLICY.propagation_seconds + 5)
+    times = [time for time in error_times() if time > deployment.clock.wall - FAULT_SECONDS + LIMIT_SECONDS]
+    assert max(later - earlier for earlier, later in itertools.pairwise(times)) <= LIMIT_SECONDS
+    del deployment.ivs.pairs[foreign_arn]
+    monitor.run(service, 30 + POLICY.propagation_seconds + 5)
     assert service.signing()[EAST] in {pair["tags"].get(KEY_TAG) for pair in deployment.ivs.pairs.values()}
     assert "there is no active key" not in service.problems
 
@@ -263,7 +268,7 @@ def _empty_and_denied(ivs: SimulatedIvs) -> None:
 
 FAULTS: dict[str, Callable[[SimulatedIvs], Any]] = {
     "an empty list": _empty,
-    "a list that is cut": _truncated,
+    "a truncated list": _truncated,
     "an empty list, and some wrong responses": _flapping,
     "another account that is empty": _other_account,
     "another account": _other_account_with_pairs,
@@ -280,19 +285,19 @@ FAULTS: dict[str, Callable[[SimulatedIvs], Any]] = {
     [one_standby, pytest.param(two_retiring, marks=pytest.mark.long), pytest.param(only_one, marks=pytest.mark.long)],
 )
 @pytest.mark.parametrize("fault", FAULTS)
-def test_wrong_ivs_responses_for_ten_minutes_stop_no_token_and_delete_nothing(
+def test_ten_minutes_of_wrong_ivs_responses_stop_no_tokens_and_delete_nothing(
     deployment: InMemoryDeployment, before: Callable[[InMemoryDeployment], None], fault: str
 ) -> None:
     before(deployment)
     service = Service(deployment, "a")
-    Watch(deployment).run(service, 10)
+    SigningMonitor(deployment).run(service, 10)
     known, pairs, vault = deployment.store.keys.list(), dict(deployment.ivs.pairs), deployment.vault.key_ids()
     signing = service.signing()
     FAULTS[fault](deployment.ivs)
-    watch = Watch(deployment)
-    watch.run(service, FAULT_SECONDS)
-    assert not watch.none_seconds
-    assert not watch.refused_seconds
+    monitor = SigningMonitor(deployment)
+    monitor.run(service, FAULT_SECONDS)
+    assert not monitor.unsigned_seconds
+    assert not monitor.rejected_seconds
     assert pairs.items() <= deployment.ivs.pairs.items(), "no pair is deleted"
     assert vault <= deployment.vault.key_ids()
     imported = {
@@ -307,6 +312,6 @@ def test_wrong_ivs_responses_for_ten_minutes_stop_no_token_and_delete_nothing(
         deployment.ivs.__dict__.pop(name, None)
     deployment.ivs.errors.clear()
     deployment.ivs.account = "123456789012"
-    watch.run(service, 120)
-    assert not watch.refused_seconds + watch.none_seconds
+    monitor.run(service, 120)
+    assert not monitor.rejected_seconds + monitor.unsigned_seconds
     assert pairs.items() <= deployment.ivs.pairs.items()

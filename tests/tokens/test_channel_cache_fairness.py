@@ -108,9 +108,9 @@ def test_every_caller_gets_one_channel_before_any_gets_two(
     calls = math.ceil(callers / CHANNELS_PER_CALL)
     for _ in range(calls):
         run_one_call(channel_cache, clock)
-    asked = [a for request in ivs.requests_of("BatchGetChannel") for a in request["arns"]]
-    assert {arn(1000 * caller) for caller in range(callers)} <= set(asked)
-    assert len(asked) == calls * CHANNELS_PER_CALL, "no ARN of a call is left unused"
+    requested = [a for request in ivs.requests_of("BatchGetChannel") for a in request["arns"]]
+    assert {arn(1000 * caller) for caller in range(callers)} <= set(requested)
+    assert len(requested) == calls * CHANNELS_PER_CALL, "no ARN of a call is left unused"
 
 
 def test_a_callers_queue_is_bounded_and_further_requests_do_not_wait(channel_cache: ChannelCache) -> None:

@@ -128,11 +128,11 @@ def test_openssl_verifies_the_raw_signature(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("extra_fields", [{"viewerId": "v"}, {"subject": "s"}, {"singleUse": True}])
-@pytest.mark.parametrize(("asked", "ttl"), [(None, 300), (1, 1), (589, 589), (590, 590), (591, 590), (600, 590)])
+@pytest.mark.parametrize(("requested", "ttl"), [(None, 300), (1, 1), (589, 589), (590, 590), (591, 590), (600, 590)])
 def test_where_the_ten_minute_limit_applies_exp_is_at_most_590_seconds_ahead(
-    extra_fields: dict[str, Any], asked: int | None, ttl: int
+    extra_fields: dict[str, Any], requested: int | None, ttl: int
 ) -> None:
-    fields = extra_fields if asked is None else extra_fields | {"ttlSeconds": asked}
+    fields = extra_fields if requested is None else extra_fields | {"ttlSeconds": requested}
     assert issued(**fields).exp == NOW + ttl == claims_of(issued(**fields))["exp"]
 
 
@@ -143,14 +143,14 @@ def test_the_exp_allowance_tolerates_a_clock_ten_seconds_ahead() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limit", "longest", "asked", "ttl"),
+    ("limit", "longest", "requested", "ttl"),
     [(86_400, 86_400, None, 300), (120, 86_400, None, 120), (86_400, 120, None, 120), (86_400, 86_400, 86_400, 86_400),
      (600, 600, 600, 600), (1, 600, None, 1)],
 )  # fmt: skip
 def test_the_default_ttl_is_the_smaller_of_300_and_the_limit(
-    limit: int, longest: int, asked: int | None, ttl: int
+    limit: int, longest: int, requested: int | None, ttl: int
 ) -> None:
-    fields = {} if asked is None else {"ttlSeconds": asked}
+    fields = {} if requested is None else {"ttlSeconds": requested}
     snapshot = snapshot_of(KEY, longest_ttl_seconds=longest)
     assert issued(TokenLimits(limit, "default"), snapshot, **fields).exp == NOW + ttl
 

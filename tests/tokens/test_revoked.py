@@ -136,18 +136,18 @@ def test_any_token_after_a_revocation_is_revoked_or_a_readmission(
     for offset, age, skew in requests:
         at = START + offset
         now = math.floor(at + skew)
-        heard = [revoked for revoked in done if revoked.committed_at <= at - age]
+        seen = [revoked for revoked in done if revoked.committed_at <= at - age]
         denied = Denylist()
-        for revoked in heard:
+        for revoked in seen:
             denied.apply([(viewer_digest(str(CHANNEL), "v"), revoked.restriction)], at - age - CLOCK_SKEW_SECONDS)
         try:
             version = issued(denied, now).viewer_session_version
         except ViewerDenied:
-            assert now < max(revoked.restriction.denied_until for revoked in heard)
+            assert now < max(revoked.restriction.denied_until for revoked in seen)
             continue
         assert version is not None
         for revoked in done:
-            if revoked in heard:
+            if revoked in seen:
                 assert version > revoked.version, "readmitted viewers can play"
                 assert now >= revoked.restriction.denied_until
             else:

@@ -31,9 +31,9 @@ def test_a_clock_error_within_the_skew_is_tolerated(error: float) -> None:
     require_fresh_at(Snapshot(refresh_started_at=0.0, clock_error_seconds=error), 1.0, 900)
 
 
-@pytest.mark.parametrize(("error", "said"), [(7.0, r"\+7 seconds"), (-6.0, "-6 seconds"), (5.01, r"\+5 seconds")])
-def test_a_larger_clock_error_is_reported(error: float, said: str) -> None:
-    with pytest.raises(SnapshotStale, match=said):
+@pytest.mark.parametrize(("error", "message"), [(7.0, r"\+7 seconds"), (-6.0, "-6 seconds"), (5.01, r"\+5 seconds")])
+def test_a_larger_clock_error_is_reported(error: float, message: str) -> None:
+    with pytest.raises(SnapshotStale, match=message):
         require_fresh_at(Snapshot(refresh_started_at=0.0, clock_error_seconds=error), 1.0, 900)
 
 

@@ -114,8 +114,8 @@ def test_the_api_reports_the_rules_of_the_definition(viewer: str) -> None:
         rule = str(broken)
     try:
         parse_token_request(fields)
-        said = ""
+        message = ""
     except InvalidRequest as refused:
         [error] = refused.errors
-        said = error.message
-    assert said == rule
+        message = error.message
+    assert message == rule
