@@ -1,6 +1,6 @@
 """The open-loop load harness: `python -m benchmarks.load PLAN`, or `--rate N --duration S`.
 
-The map. Requests are sent at the times that the plan defines, whatever the server does; latency counts from the
+Requests are sent at the times that the plan defines, whatever the server does; latency counts from the
 intended time, so that waiting counts.
 
     plan.py toml_positions.py  a TOML file -> a checked Plan, or errors by line

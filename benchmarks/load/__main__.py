@@ -1,17 +1,17 @@
-"""`python -m benchmarks.load PLAN`: one machine's run, from the command line to files and an exit code.
+"""`python -m benchmarks.load PLAN`: the run of one machine, from the command line to files and an exit code.
 
-Rules of the file
-- Without --url the service is started here, on a local IVS, pinned to one core; the generators get the others.
-- Exit codes: 0 a run that counts, 1 one that is invalid or failed, 2 wrong use, 3 a run that counts and is beyond a
-  limit, 130 ended by a signal before the requests began, or by the third signal.
-- Whatever else happens, a run is reported: also one whose target cannot be reached.
+Invariants
+- Without --url the service is started here on a local IVS, pinned to one core; the generators get the others.
+- Exit codes: 0 valid, 1 invalid or failed, 2 wrong usage, 3 valid but over a limit, 130 ended by a signal before the
+  first request, or by the third signal.
+- Every run is reported, including one whose target cannot be reached.
 """
 
 from __future__ import annotations
 
 import signal
 
-if __name__ == "__main__":  # until the imports are done an interrupt ends the process, without a traceback
+if __name__ == "__main__":  # during the imports an interrupt ends the process without a traceback
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import argparse
@@ -37,15 +37,15 @@ from benchmarks.load.worker_pool import GeneratorFailed
 from tokensvc.secret_files import InsecureFile, read_private_file
 
 INTERRUPTED = 130
-"""The exit code of a command that Ctrl-C ended, as shells have it."""
+"""The exit code of a command that Ctrl-C ended, by the convention of shells."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run a plan and report."""
+    """Run a plan, report it, and return the exit code."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if bool(options.url) != bool(options.api_key_file) or bool(options.url) != bool(options.channel):
-        parser.error("--url, --api-key-file and --channel go together")
+        parser.error("give --url, --api-key-file and --channel together")
     if options.plan and (options.rate or options.duration):
         parser.error("a plan has its own rates and durations; --scale multiplies its rates")
     if not options.plan and not (options.rate and options.duration):
@@ -87,11 +87,11 @@ def _run(config: RunConfig, options: argparse.Namespace) -> int:
 
 
 class UsageError(Exception):
-    """Something that was given cannot be used; the text says what."""
+    """An argument cannot be used; the message says why."""
 
 
 def _selected_plan(options: argparse.Namespace) -> tuple[str, Plan]:
-    """The plan and its name, which files bear."""
+    """The plan and its name, which is part of the file names."""
     if not options.plan:
         return f"rate-{options.rate:g}", plan.steady(options.rate, options.duration)
     path = plan.find(options.plan)
@@ -107,49 +107,51 @@ def _api_key(path: Path) -> str:
     except InsecureFile as insecure:
         raise UsageError(f"--api-key-file {insecure}") from None
     except (OSError, UnicodeDecodeError) as failure:
-        raise UsageError(f"--api-key-file {path}: {getattr(failure, 'strerror', None) or 'not text'}") from None
+        raise UsageError(f"--api-key-file {path}: {getattr(failure, 'strerror', None) or 'is not text'}") from None
     if not api_key or not api_key.isascii() or not api_key.isprintable():
-        raise UsageError(f"--api-key-file {path}: must hold one line, the API key")
+        raise UsageError(f"--api-key-file {path}: must contain one line, the API key")
     return api_key
 
 
 def _check_folder(folder: Path) -> None:
-    """Before the load, not after it."""
+    """Check before the load that results can be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as failure:
         raise UsageError(f"--out {folder}: {failure.strerror}") from None
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"--out {folder}: not writable")
+        raise UsageError(f"--out {folder}: is not writable")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.load",
-        description="Open-loop load, as a plan or a rate says.",
-        epilog="Exit codes: 0 a run that counts, 1 an invalid or failed one, 2 wrong use, 3 beyond --max-p99 or "
-        "--max-error-rate, 130 interrupted before there was anything to report.",
+        description="Run an open-loop load, defined by a plan or a rate.",
+        epilog="Exit codes: 0 valid, 1 invalid or failed, 2 wrong usage, 3 over --max-p99 or --max-error-rate, "
+        "130 interrupted before the first request.",
     )
     add = parser.add_argument
-    add("plan", nargs="?", metavar="PLAN", help="one of ours by its name, as steady, or a TOML file")
-    add("--rate", type=_positive, metavar="N", help="without a plan: single tokens at this many requests a second")
-    add("--duration", type=_positive, metavar="S", help=f"for so many seconds, after {plan.WARMUP_SECONDS} of warm-up")
-    add("--url", type=_url, help="the service; without it one is started here")
-    add("--api-key-file", type=Path, metavar="FILE", help="holds the caller's API key")
-    add("--channel", action="append", metavar="ARN", help="a channel to ask for; may be repeated")
-    add("--processes", type=_count, default=1, metavar="N", help="generators on this machine")
-    add("--scale", type=_scale, default=1.0, metavar="X", help="multiplies every rate of the plan")
+    add("plan", nargs="?", metavar="PLAN", help="the name of a built-in plan, such as steady, or a TOML file")
+    add("--rate", type=_positive, metavar="N", help="without a plan: request single tokens at this rate per second")
+    add(
+        "--duration", type=_positive, metavar="S", help=f"duration in seconds, after {plan.WARMUP_SECONDS} s of warm-up"
+    )
+    add("--url", type=_url, help="the service; by default one is started here")
+    add("--api-key-file", type=Path, metavar="FILE", help="file with the caller's API key")
+    add("--channel", action="append", metavar="ARN", help="a channel to request tokens for; may be repeated")
+    add("--processes", type=_count, default=1, metavar="N", help="number of generators on this machine")
+    add("--scale", type=_scale, default=1.0, metavar="X", help="multiply every rate of the plan")
     add("--share", type=_share, default=Share(), metavar="K/N", help="this is machine K of N")
-    add("--start-at", type=_instant, metavar="INSTANT", help="RFC 3339; the same for all machines")
+    add("--start-at", type=_instant, metavar="INSTANT", help="start time (RFC 3339), the same on all machines")
     add("--json", action="store_true", help="print the result as one JSON object")
-    add("--out", type=Path, default=result_store.RESULTS, metavar="DIR", help="where the files go")
+    add("--out", type=Path, default=result_store.RESULTS, metavar="DIR", help="folder for the result files")
     limits.add_options(parser)
     return parser
 
 
 def _positive(text: str) -> float:
     if not 0 < (number := float(text)) <= plan.MAX_RATE or math.isnan(number):
-        raise argparse.ArgumentTypeError(f"must be above 0, and {plan.MAX_RATE:,} at most")
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most {plan.MAX_RATE:,}")
     return number
 
 
@@ -157,22 +159,22 @@ def _url(text: str) -> str:
     try:
         parts = urlsplit(text)
         is_usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number
+    except ValueError:  # the port is not a number
         is_usable = False
     if not is_usable or not text.isascii() or not text.isprintable() or " " in text:
-        raise argparse.ArgumentTypeError("must be a URL as https://tokens.example.com")
+        raise argparse.ArgumentTypeError("must be a URL such as https://tokens.example.com")
     return text.rstrip("/")
 
 
 def _count(text: str) -> int:
     if not 1 <= (number := int(text)) <= 256:
-        raise argparse.ArgumentTypeError("must be 1 to 256")
+        raise argparse.ArgumentTypeError("must be from 1 to 256")
     return number
 
 
 def _scale(text: str) -> float:
     if not 0 < (scale := float(text)) <= 10_000:
-        raise argparse.ArgumentTypeError("must be above 0, and 10000 at most")
+        raise argparse.ArgumentTypeError("must be above 0 and at most 10000")
     return scale
 
 
@@ -186,7 +188,7 @@ def _share(text: str) -> Share:
 def _instant(text: str) -> datetime:
     instant = datetime.fromisoformat(text)
     if instant.tzinfo is None:
-        raise argparse.ArgumentTypeError("must say its offset, as 2026-11-21T10:00:00Z")
+        raise argparse.ArgumentTypeError("must have an offset, as in 2026-11-21T10:00:00Z")
     return instant
 
 
@@ -201,14 +203,14 @@ def _deployment_under_test(options: argparse.Namespace, api_key: str) -> Iterato
 
 
 def _avoid_core(core: int) -> None:
-    """Leave the server's core to it, where there is another."""
+    """Use the other cores, if there are any."""
     others = os.sched_getaffinity(0) - {core}
     if others:
         os.sched_setaffinity(0, others)
 
 
 if __name__ == "__main__":
-    for stop in (signal.SIGINT, signal.SIGTERM):  # a shell's background jobs begin with Ctrl-C ignored
+    for stop in (signal.SIGINT, signal.SIGTERM):  # background jobs of a shell start with SIGINT ignored
         signal.signal(stop, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
         signal.signal(signal.SIGHUP, signal.default_int_handler)

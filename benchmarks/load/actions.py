@@ -1,10 +1,10 @@
-"""Commands that are run during the load, each at its second.
+"""Commands that run during the load, each at its second.
 
-Rules of the file
-- A command is split like a shell's words and run without a shell; programs of our own environment are found first.
-- It gets what CPU the generators leave (`nice`), or they would send late while it runs.
-- One that fails fails the run: figures through a rotation that did not happen would be worth nothing.
-- It is in a session of its own: Ctrl-C ends the sending, not a rotation that is half done. A second one ends it too.
+Invariants
+- A command is split into shell words and run without a shell; programs of this Python environment are found first.
+- It runs at the lowest priority (`nice`), because the generators would send late otherwise.
+- A command that fails makes the run fail: figures of a rotation that did not happen are worthless.
+- It has a session of its own: the first Ctrl-C stops the sending, not a rotation in progress; the second ends it too.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Actions:
         self._running: dict[subprocess.Popen[str], str] = {}
 
     def start(self, at: float) -> None:
-        """Count the seconds from that instant of the monotonic clock."""
+        """Schedule the actions; second 0 is `at` on the monotonic clock."""
         for row in self._rows:
             timer = threading.Timer(at + row.at_seconds - time.monotonic(), self._run, [row])
             timer.daemon = True
@@ -49,12 +49,14 @@ class Actions:
             self._timers.append(timer)
 
     def results(self, is_abandoned: Callable[[], bool] = lambda: False) -> list[ActionResult]:
-        """Cancel those that have not begun and wait for those that have, or end them once they are given up; their
-        results."""
+        """Cancel the actions that have not started, wait for the others, and return their results.
+
+        Once `is_abandoned` returns True, running commands are terminated.
+        """
         for timer in self._timers:
             timer.cancel()
         for command in list(self._running.values()):
-            self._report(f"waiting for the action: {command}")
+            self._report(f"waiting for action: {command}")
         for timer in self._timers:
             while timer.is_alive():
                 if is_abandoned():
@@ -73,13 +75,12 @@ class Actions:
         words = ["nice", "-n", LOWEST_PRIORITY, *shlex.split(row.command)]
         code, error = self._execute(words, row.command)
         took = time.monotonic() - started_at
-        self._results.append(
-            ActionResult(command=row.command, at_seconds=row.at_seconds, took_seconds=took, exit_code=code)
-        )
+        result = ActionResult(command=row.command, at_seconds=row.at_seconds, took_seconds=took, exit_code=code)
+        self._results.append(result)
         self._report(f"action: {row.command}: exit code {code} after {took:.1f} s{f': {error}' if code else ''}")
 
     def _execute(self, words: Sequence[str], command: str) -> tuple[int, str]:
-        """The exit code and the last line of its standard error."""
+        """The exit code of a command and the last line of its standard error."""
         try:
             process = subprocess.Popen(
                 words,

@@ -1,12 +1,12 @@
-"""A result as a picture, SVG and PNG: latency over time, rates, the percentile curve, and errors by code.
+"""The chart of a result, as SVG and PNG: latency over time, rates, the percentile curve, and errors by code.
 
-Rules of the file
-- The title says what was run: the plan, its rate, the target. What makes a run worthless, and which limit it exceeded,
-  is written under it in red and never clipped, so that the picture cannot travel without it.
-- Latencies are on a logarithmic axis: one picture shows the median and the worst second. Where none was measured the
-  panel says so, and has no axis.
-- Stages and actions are marked at their seconds in everything that is over time.
-- There is a panel of errors only where there are errors after the warm-up.
+Invariants
+- The heading names the plan, its rate and the target. What makes a run invalid, and which limit it exceeded, is written
+  below it in red and never clipped, so that the chart cannot be shown without it.
+- Latencies have a logarithmic axis, so that the median and the worst second are both visible. If none was measured, the
+  panel says so and has no axis.
+- Stages and actions are marked at their seconds in every panel over time.
+- The panel of errors exists only if there are errors after the warm-up.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from benchmarks.load.latency import FINE, Counts, percentile
 from benchmarks.load.text_report import rates_of, verdicts_of
 from benchmarks.load.totals import Totals
 
-mpl.rcParams["svg.hashsalt"] = "tokensvc"  # the same picture is the same file
+mpl.rcParams["svg.hashsalt"] = "tokensvc"  # the same chart is the same file
 NINES = [0.0, 10, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 99.95, 99.99, 99.999]
 WIDTH_INCHES, PANELS_INCHES, ERRORS_INCHES = 11, 7.0, 2.2
 _MARGIN_INCHES = 0.15
 _HEADING_COLUMNS, _COLUMNS = 85, 130
-"""So many characters of the heading, and of a line under it, fit the width."""
+"""Characters of the heading, and of a line below it, that fit the width."""
 _MAX_VERDICTS = 4
 _MAX_VERDICT_LINES = 2
 _MAX_CODES = 5
@@ -43,7 +43,7 @@ _RED, _GREY, _ACTION = "#b30000", "#737373", "#54278f"
 
 
 class Chart:
-    """One result, drawn; to be saved in any form that matplotlib writes."""
+    """The chart of one result, which can be saved in any format that matplotlib writes."""
 
     def __init__(self, result: Mapping[str, Any], totals: Totals) -> None:
         seconds, errors = over_time(totals), errors_over_time(totals)
@@ -81,7 +81,7 @@ class Chart:
             top += line.inches
 
     def save(self, path: Path) -> None:
-        """In the form that the file's suffix names."""
+        """Save it in the format of the file's suffix."""
         metadata = {"Date": None} if path.suffix == ".svg" else None
         self._figure.savefig(path, dpi=120, metadata=metadata)
 
@@ -98,7 +98,7 @@ class _HeaderLine(NamedTuple):
 
 
 def _header(result: Mapping[str, Any]) -> list[_HeaderLine]:
-    """What was run, where and when, and what is wrong with it; wrapped to the width."""
+    """Plan, target and time of the run, and what is wrong with it, wrapped to the width."""
     plan = result["plan"]
     name = result["benchmark"] + (f" ({plan['title']})" if plan["title"] else "")
     scale = f", scale {plan['scale']:g}" if plan["scale"] != 1 else ""
@@ -134,7 +134,7 @@ def _latency_over_time(axes: Any, seconds: Mapping[str, Sequence[float | None]])
     axes.grid(alpha=0.3)
     _legend_above(axes, columns=4)
     low, high = axes.get_ylim()
-    axes.set_ylim(low / (high / low) ** 0.12, high * (high / low) ** 0.25)  # room for the marks' names
+    axes.set_ylim(low / (high / low) ** 0.12, high * (high / low) ** 0.25)  # room for the labels of the marks
 
 
 def _rates(axes: Any, seconds: Mapping[str, Sequence[Any]]) -> None:
@@ -144,7 +144,7 @@ def _rates(axes: Any, seconds: Mapping[str, Sequence[Any]]) -> None:
     if any(seconds["failed"]):
         axes.plot(at, seconds["failed"], label="failed", color="#d94801")
     maximum = max([*seconds["sent"], *seconds["completed"], 1.0])
-    axes.set_title("requests a second", loc="left")
+    axes.set_title("requests per second", loc="left")
     axes.set_ylim(0, 1.15 * maximum)
     axes.grid(alpha=0.3)
     _legend_above(axes, columns=3)
@@ -182,16 +182,16 @@ def _errors_over_time(axes: Any, at: Sequence[Any], errors: Mapping[str, Sequenc
         label = f"{_truncate(error, 32)}: {sum(numbers):,}"
         axes.bar(_middles(at), numbers, bottom=bottom, width=0.9, label=label, color=colour)
         bottom = [below + number for below, number in zip(bottom, numbers, strict=True)]
-    axes.set_title("errors a second, by code", loc="left")
+    axes.set_title("errors per second, by code", loc="left")
     axes.set_ylim(0, (1.4 if len(shown) <= _LEGEND_COLUMNS else 1.7) * max([*bottom, 1]))  # room for the legend
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     axes.grid(alpha=0.3, axis="y")
     legend = axes.legend(ncols=_LEGEND_COLUMNS, loc="upper left", frameon=False, fontsize=8.5, columnspacing=1.2)
-    legend.set_in_layout(False)  # it is inside, and must not move the panels
+    legend.set_in_layout(False)  # it is inside the panel and must not move it
 
 
 def _mark_stages(axes: Any, stages: Sequence[Mapping[str, float]], *, is_named: bool) -> None:
-    """A line where a stage begins; its rates are named in one panel, where there are several."""
+    """Mark the start of each stage with a line, if there are several; with `is_named`, label it with its rates."""
     if len(stages) < 2:
         return
     begins = [0.0, *accumulate(stage["seconds"] for stage in stages)]
@@ -209,7 +209,7 @@ def _mark_stages(axes: Any, stages: Sequence[Mapping[str, float]], *, is_named: 
 
 
 def _mark_actions(axes: Any, actions: Sequence[Mapping[str, Any]], *, is_named: bool) -> None:
-    """A band as long as the action took; red where it failed."""
+    """Mark each action with a band of its duration, red if it failed."""
     for number, action in enumerate(actions):
         colour = _RED if action["exit_code"] else _ACTION
         begin, end = action["at_seconds"], action["at_seconds"] + action["took_seconds"]
@@ -222,7 +222,7 @@ def _mark_actions(axes: Any, actions: Sequence[Mapping[str, Any]], *, is_named: 
 
 
 def _annotate(axes: Any, second: float, text: str, colour: str, *, height: float) -> None:
-    """On the side of its mark where there is more room."""
+    """Label a mark, on the side that has more room."""
     left, right = axes.get_xlim()
     is_left = second > left + 0.65 * (right - left)
     axes.text(
@@ -239,7 +239,7 @@ def _annotate(axes: Any, second: float, text: str, colour: str, *, height: float
 
 
 def _legend_above(axes: Any, *, columns: int) -> None:
-    """On the right, beside the title: nothing that is drawn lies under it."""
+    """Place the legend to the right of the title, where it covers no data."""
     axes.legend(
         ncols=columns,
         loc="lower right",
@@ -261,12 +261,12 @@ def _show_empty(axes: Any, text: str) -> None:
 
 
 def _middles(seconds: Sequence[Any]) -> list[float]:
-    """What belongs to a second stands in its middle."""
+    """The middle of each second, where its values are drawn."""
     return [second + 0.5 for second in seconds]
 
 
 def _log_milliseconds(axes: Any) -> None:
-    """A logarithmic axis with plain numbers; 1, 2 and 5 of each decade are marked where one decade holds them all."""
+    """A logarithmic axis with plain numbers, and ticks at 1, 2 and 5 of each decade, or only at 1 over many decades."""
     axes.set_yscale("log")
     low, high = axes.get_ylim()
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 1000 else (1,)))

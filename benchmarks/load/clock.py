@@ -1,7 +1,7 @@
-"""An event loop that wakes up to the microsecond.
+"""An event loop with microsecond wake-ups.
 
-asyncio rounds waits up to whole milliseconds, since epoll counts in them, and uvloop's timers do too: too late for one
-that sends every 200 microseconds. `select` takes microseconds, and an epoll descriptor can itself be selected.
+asyncio rounds timeouts up to whole milliseconds, the unit of epoll, and so do uvloop's timers: too coarse for a
+generator that sends every 200 microseconds. `select` takes microseconds, and an epoll descriptor can be selected.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import selectors
 if hasattr(selectors, "EpollSelector"):
 
     class PunctualSelector(selectors.EpollSelector):
-        """epoll, with waits that are not rounded."""
+        """epoll with timeouts that are not rounded."""
 
         def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
             if timeout is not None and timeout > 0:
@@ -21,10 +21,10 @@ if hasattr(selectors, "EpollSelector"):
                 timeout = 0
             return super().select(timeout)
 
-else:  # kqueue takes fractions of a second as they are
+else:  # kqueue does not round fractions of a second
     PunctualSelector = selectors.DefaultSelector  # type: ignore[misc,assignment,unused-ignore] # another class there
 
 
 def punctual_loop() -> asyncio.AbstractEventLoop:
-    """A loop for a generator."""
+    """The event loop of a generator."""
     return asyncio.SelectorEventLoop(PunctualSelector())

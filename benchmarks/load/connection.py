@@ -1,8 +1,8 @@
-"""One keep-alive connection, and the request that is out on it.
+"""One keep-alive connection and the request in flight on it.
 
-Rules of the file
-- One request at a time, no pipelining: a server answers as it would answer real callers.
-- A connection that breaks, or whose answer is not HTTP, is lost; whoever owns it opens another.
+Invariants
+- One request at a time, no pipelining, as real callers do.
+- A connection that breaks, or whose response is not HTTP, is lost; its owner opens another.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class SentRequest(NamedTuple):
 
 
 class Owner(Protocol):
-    """Who is told what happened."""
+    """Receives the events of a connection."""
 
     def completed(self, connection: Connection, sent: SentRequest, status: int, body: bytes) -> None: ...
 
@@ -31,7 +31,7 @@ class Owner(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """Writes prepared bytes, reads answers."""
+    """Writes prepared bytes and reads responses."""
 
     __slots__ = ("_owner", "_parser", "_parts", "_transport", "_why", "is_usable", "sent")
 
@@ -42,17 +42,17 @@ class Connection(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._why = "connection lost"
         self.sent: SentRequest | None = None
-        """What is out on it; None while it is free."""
+        """The request in flight; None while the connection is free."""
         self.is_usable = True
 
     def send(self, sent: SentRequest) -> None:
-        """Write a request. Only on a connection that is free."""
+        """Write a request. The connection must be free."""
         assert self._transport is not None
         self.sent = sent
         self._transport.write(sent.request.data)
 
     def drop(self, reason: str) -> None:
-        """Give it up at once; the request that is out on it fails for this reason."""
+        """Abort the connection; a request in flight fails with this reason."""
         self._why, self.is_usable = reason, False
         if self._transport is not None:
             self._transport.abort()
@@ -64,7 +64,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
-            self.drop("answer is not HTTP")
+            self.drop("response is not HTTP")
 
     def connection_lost(self, _: Exception | None) -> None:
         self.is_usable = False
@@ -72,11 +72,11 @@ class Connection(asyncio.Protocol):
         self._owner.lost(self, sent, self._why)
 
     def on_body(self, part: bytes) -> None:
-        """The parser's call."""
+        """Callback of the parser."""
         self._parts.append(part)
 
     def on_message_complete(self) -> None:
-        """The parser's call. A response without a request, such as a 408 on an idle connection, is dropped."""
+        """Callback of the parser. A response without a request, such as a 408 on an idle connection, is dropped."""
         body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         self._parts.clear()
         sent, self.sent = self.sent, None

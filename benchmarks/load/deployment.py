@@ -1,7 +1,7 @@
-"""A deployment to load when none is given: local IVS, store, key, caller and one worker, as the README makes them.
+"""The deployment under load if no URL is given: local IVS, store, key, caller and one worker, created as in the README.
 
-Rules of the file
-- Real commands on a real local IVS, so that an action such as `tokensvc keys rotate` acts on it as on any other.
+Invariants
+- It is created with the real commands on a real local IVS, so that actions such as `tokensvc keys rotate` work on it.
 - The service runs as shipped, pinned with the local IVS to the servers' core; its log goes to a file.
 """
 
@@ -25,11 +25,11 @@ from benchmarks.load.wire import Target
 
 REGION = "us-east-1"
 PROPAGATION_SECONDS = 3
-"""A local IVS has a key at once; the lead is only there to be seen."""
+"""The local IVS accepts a key immediately; a short delay keeps the waiting phase visible."""
 
 
 class DeploymentUnderTest(NamedTuple):
-    """What is loaded, and the environment in which a command acts on it."""
+    """The target of the load, and the environment in which commands act on it."""
 
     target: Target
     environ: dict[str, str]
@@ -39,7 +39,7 @@ class DeploymentUnderTest(NamedTuple):
 def temporary_deployment(
     folder: Path, settings: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator[DeploymentUnderTest]:
-    """A deployment that lives in this folder while the block runs; `settings` by their variables' names."""
+    """Run a deployment in this folder during the block; `settings` are environment variables."""
     port = servers.free_port()
     with servers.run_local_ivs() as ivs, (folder / "serve.log").open("w") as log:
         environ = {**_environ(folder, ivs.url, port), **settings}
@@ -56,8 +56,8 @@ def temporary_deployment(
 
 
 def _environ(folder: Path, ivs_url: str, port: int) -> dict[str, str]:
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("TOKENSVC_", "AWS_"))}
-    return plain | {
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TOKENSVC_", "AWS_"))}
+    return inherited | {
         "TOKENSVC_CONTROL_PLANE": "local",
         "TOKENSVC_DATABASE_URL": f"sqlite:///{folder}/store.db",
         "TOKENSVC_PASSPHRASE": secrets.token_hex(32),

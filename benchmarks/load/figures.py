@@ -1,14 +1,15 @@
-"""What a run shows: totals -> figures, ratios, and whether they are worth anything.
+"""The result of a run: totals -> figures, ratios, and whether the run is valid.
 
-Rules of the file
-- A latency is from the intended instant, in milliseconds; None where none was measured, never 0. An achieved rate
+Invariants
+- A latency counts from the intended send time, in milliseconds; None if none was measured, never 0. An achieved rate
   counts successes within the schedule.
-- A run is invalid where a generator was late itself, beyond the limit at p99. It failed where a sampled token is bad,
-  an action failed or went on after the load, a generator died, or nothing succeeded. It is beyond a limit where its p99
-  or error rate is above what the caller allows. Each comes first, with its limit.
-- The server's CPU for a token is what all its processes used between warm-up and end, by the tokens that came then.
-- Keys of the result are plain words joined by underscores, with the unit last, so that a query such as
-  `jq .latency_ms.p99` needs no quotes.
+- A run is invalid if the p99 of a generator's scheduling delay exceeds its limit. It failed if a sampled token is
+  invalid, an action failed or ended after the load, a generator died, or nothing succeeded. It exceeded a limit if its
+  p99 or error rate is above what the caller allows. These come first, each with its limit.
+- The server's CPU time per token is what all its processes used between warm-up and end, divided by the tokens received
+  in that time.
+- Keys of the result are words joined by underscores, with the unit last, so that a query such as `jq .latency_ms.p99`
+  needs no quotes.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _STATUS_AND_CODE = re.compile(r"(\d{3})(?: (\w+))?")
 
 
 def figures_of(totals: Totals, limits: Limits | None = None) -> dict[str, Any]:
-    """The whole result, ready for JSON; held to the limits of the run, or to others."""
+    """The whole result, ready for JSON, checked against these limits, by default those of the run."""
     limits = limits or totals.limits
     invalid_tokens = verify_samples(totals.samples, (key for line in totals.keys for key in line.keys))
     counted = totals.counted.values()
@@ -64,7 +65,7 @@ def figures_of(totals: Totals, limits: Limits | None = None) -> dict[str, Any]:
             "failed_requests": failed,
             "abandoned_requests": sum(g.abandoned for g in totals.generators),
             "error_rate": error_rate,
-            "waited_for_a_connection": sum(g.waited for g in totals.generators),
+            "waited_for_connection": sum(g.waited for g in totals.generators),
             "sampled_tokens_verified": len(totals.samples) - len(invalid_tokens),
         },
         "latency_ms": latency,
@@ -72,7 +73,7 @@ def figures_of(totals: Totals, limits: Limits | None = None) -> dict[str, Any]:
         "server": _server(totals),
         "generators": [
             {
-                "lateness_ms": percentiles_of(one.lateness),
+                "scheduling_delay_ms": percentiles_of(one.scheduling_delays),
                 "cpu_share": one.cpu_seconds / one.wall_seconds if one.wall_seconds else None,
             }
             for one in totals.generators
@@ -85,7 +86,7 @@ def figures_of(totals: Totals, limits: Limits | None = None) -> dict[str, Any]:
 
 
 def exit_code(result: Mapping[str, Any]) -> int:
-    """0 a run that counts, 1 one that is invalid or failed, 3 one beyond a limit."""
+    """0 for a valid run, 1 for one that is invalid or failed, 3 for one that exceeded a limit."""
     if result["invalid"] or result["failed"]:
         return 1
     return 3 if result["exceeded"] else 0
@@ -108,7 +109,7 @@ def over_time(totals: Totals) -> dict[str, list[float | None]]:
 
 
 def errors_over_time(totals: Totals) -> dict[str, list[int]]:
-    """For each error, the most frequent first: how many of the requests due in each second it ended."""
+    """For each error, the most frequent first: how many of the requests due in each second failed with it."""
     rows = totals.counted
     together: Counter[str] = Counter()
     for second in rows.values():
@@ -117,7 +118,7 @@ def errors_over_time(totals: Totals) -> dict[str, list[int]]:
 
 
 def percentiles_of(counts: Counts) -> dict[str, float | None]:
-    """Percentiles and the longest, in milliseconds."""
+    """Percentiles and the maximum, in milliseconds; None if nothing was counted."""
     measured: dict[str, float | None] = {name: percentile(counts, at, FINE) for name, at in PERCENTS.items()}
     measured["max"] = longest(counts, FINE)
     return measured if counts else dict.fromkeys(measured)
@@ -134,12 +135,12 @@ def _plan(run: Run) -> dict[str, Any]:
 
 
 def _invalid(totals: Totals, limits: Limits) -> list[str]:
-    late = [percentile(one.lateness, 99, FINE) for one in totals.generators]
+    late = [percentile(one.scheduling_delays, 99, FINE) for one in totals.generators]
     return [
-        f"a generator's scheduling delay was {p99:.1f} ms at p99; the limit is {limits.lateness_ms:g} ms "
-        "(--max-lateness). Latencies include this delay: use more processes, a quieter machine, or a lower rate"
+        f"a generator's scheduling delay was {p99:.1f} ms at p99; the limit is {limits.scheduling_delay_ms:g} ms "
+        "(--max-scheduling-delay). Latencies include this delay: use more processes, a quieter machine, or a lower rate"
         for p99 in late
-        if p99 > limits.lateness_ms
+        if p99 > limits.scheduling_delay_ms
     ]
 
 
@@ -157,14 +158,14 @@ def _failed(totals: Totals, invalid_tokens: list[str], completed: int) -> list[s
     counted = totals.counted.values()
     if not failures and not any(second.sent for second in counted):
         failures.append("no request was due after the warm-up, so nothing was measured")
-    elif not failures and not completed and not totals.succeeded.total():  # it may be after the schedule
+    elif not failures and not completed and not totals.succeeded.total():  # a success may come after the schedule
         [(most, _)] = totals.errors.most_common(1) or [("no response", 0)]
         failures.append(f"no request succeeded; most frequent: {most}")
     if any(second.tokens for second in counted) and not totals.samples:
         failures.append("no token was sampled, so none was verified")
     failures += [f"{a.command}: exit code {a.exit_code}" for a in totals.actions if a.exit_code]
     failures += [
-        f"{a.command}: ended {over:.1f} s after the load, which therefore does not show it"
+        f"{a.command}: ended {over:.1f} s after the load, so the figures do not cover it"
         for a in totals.actions
         if (over := a.at_seconds + a.took_seconds - totals.end) > 0
     ]
@@ -172,7 +173,7 @@ def _failed(totals: Totals, invalid_tokens: list[str], completed: int) -> list[s
 
 
 def _successes(totals: Totals) -> list[dict[str, Any]]:
-    """By status."""
+    """The successes by status."""
     statuses: Counter[int] = Counter()
     for kind, number in totals.succeeded.items():
         statuses[KINDS[kind].status] += number
@@ -180,7 +181,7 @@ def _successes(totals: Totals) -> list[dict[str, Any]]:
 
 
 def _errors(counts: Counter[str]) -> list[dict[str, Any]]:
-    """The most frequent first; with the status and the service's own code where there are such."""
+    """The errors, the most frequent first, with status and the service's error code if known."""
     return [_error(error) | {"count": number} for error, number in counts.most_common()]
 
 
@@ -201,7 +202,7 @@ def _warmup(totals: Totals) -> dict[str, Any]:
 
 
 def _server(totals: Totals) -> Mapping[str, Any] | None:
-    """Of a server that ran beside the generators; None of one that was elsewhere."""
+    """Figures of the server's processes; None if it ran on another machine."""
     spans = [span for read in totals.readings.values() if len(span := _within(read.values(), totals)) > 1]
     if not spans:
         return None

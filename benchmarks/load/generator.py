@@ -1,10 +1,10 @@
-"""A generator process: from its job to its lines.
+"""A generator process: from its job to its records.
 
-Rules of the file
-- Everything is made before the start: requests as bytes, connections, and a heap that the collector leaves alone.
-- The parent sends orders over a pipe: an instant of the monotonic clock to start at; then, perhaps, None to send no
-  more, and None again to wait no longer. The end of the parent ends this process.
-- Signals that reach the whole process group or service are the parent's to act on: here they are ignored.
+Invariants
+- Everything is prepared before the start: requests as bytes, connections, and a heap that the garbage collector skips.
+- The parent sends orders over a pipe: the start time on the monotonic clock; later, if at all, None to stop sending and
+  None again to stop waiting. When the parent ends, this process ends.
+- Signals to the whole process group are ignored here: the parent handles them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from benchmarks.load.tally import Second, Tally
 
 
 class Job(NamedTuple):
-    """What one generator does: every `of`-th request of the plan, from number `number` (from 0) on."""
+    """The work of generator `number` (from 0) of `total`: every `total`-th request of the plan."""
 
     plan: Plan
     scale: float
@@ -41,22 +41,22 @@ class Job(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """Said once the connections are open; `failure` says why they are not."""
+    """Sent when the connections are open; `failure` is the reason if they are not."""
 
     failure: str | None = None
 
 
 class Progress(NamedTuple):
-    """Said once a second."""
+    """Sent once per second."""
 
     second: int
     last: Second
     in_flight: int
-    late_p99_ms: float
+    delay_p99_ms: float
 
 
 class ResourceUsage(NamedTuple):
-    """What the run took, and how many requests it left without an answer."""
+    """CPU and wall-clock time of the run, and the number of requests left without a response."""
 
     cpu_seconds: float
     wall_seconds: float
@@ -64,7 +64,7 @@ class ResourceUsage(NamedTuple):
 
 
 def main(job: Job, pipe: Pipe) -> None:
-    """The process's body."""
+    """The entry point of the process."""
     signals.ignore()
     with asyncio.Runner(loop_factory=punctual_loop) as runner:
         runner.run(_generate(job, pipe))
@@ -77,9 +77,9 @@ async def _generate(job: Job, pipe: Pipe) -> None:
     stages = [stage.scaled(job.scale) for stage in plan.stage]
     schedule = pacer.share(pacer.instants(stages, plan.arrivals, plan.seed), job.number, job.total)
     requests = wire.requests(plan.request, job.target, seed)
-    attack = Sender(job.target, schedule, requests, tally, reservoir, plan.timeout_seconds)
+    sender = Sender(job.target, schedule, requests, tally, reservoir, plan.timeout_seconds)
     try:
-        await attack.connect(job.connections)
+        await sender.connect(job.connections)
     except OSError as failure:
         pipe.send(Ready(f"{job.target.url} cannot be reached: {failure}"))
         return
@@ -90,21 +90,21 @@ async def _generate(job: Job, pipe: Pipe) -> None:
         return
     gc.collect()
     gc.freeze()
-    stopping = asyncio.create_task(_stop(attack, orders))
+    stopping = asyncio.create_task(_stop(sender, orders))
     with suppress(TimeoutError):
-        await asyncio.wait_for(attack.wait_until_finished(), start_at - time.monotonic() - 0.01)
+        await asyncio.wait_for(sender.wait_until_finished(), start_at - time.monotonic() - 0.01)
     cpu_before = time.process_time()
-    tasks = [asyncio.create_task(_report_progress(attack, tally, pipe, start_at)), stopping]
-    await attack.run(start_at)
+    tasks = [asyncio.create_task(_report_progress(sender, tally, pipe, start_at)), stopping]
+    await sender.run(start_at)
     for task in tasks:
         task.cancel()
-    spent = ResourceUsage(time.process_time() - cpu_before, max(0.0, time.monotonic() - start_at), attack.in_flight)
-    with suppress(OSError):  # the parent is gone
-        pipe.send(list(_records(job, tally, reservoir, spent)))
+    usage = ResourceUsage(time.process_time() - cpu_before, max(0.0, time.monotonic() - start_at), sender.in_flight)
+    with suppress(OSError):  # the parent has ended
+        pipe.send(list(_records(job, tally, reservoir, usage)))
 
 
 def _orders(pipe: Pipe) -> asyncio.Queue[float | None]:
-    """What the parent sends: an instant to start at, or None; None twice when it has died."""
+    """A queue of what the parent sends, a start time or None; None twice when the parent has ended."""
     orders: asyncio.Queue[float | None] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 
@@ -120,31 +120,31 @@ def _orders(pipe: Pipe) -> asyncio.Queue[float | None]:
     return orders
 
 
-async def _stop(attack: Sender, orders: asyncio.Queue[float | None]) -> None:
+async def _stop(sender: Sender, orders: asyncio.Queue[float | None]) -> None:
     await orders.get()
-    attack.stop()
+    sender.stop()
     await orders.get()
-    attack.abandon()
+    sender.abandon()
 
 
-async def _report_progress(attack: Sender, tally: Tally, pipe: Pipe, start_at: float) -> None:
+async def _report_progress(sender: Sender, tally: Tally, pipe: Pipe, start_at: float) -> None:
     second = 0
     while True:
         await asyncio.sleep(start_at + second + 1 - time.monotonic())
-        late = percentile(tally.lateness, 99, FINE)
-        with suppress(OSError):  # the parent is gone: `_stop` ends the run
-            pipe.send(Progress(second, tally.seconds[second], attack.in_flight, late))
+        late = percentile(tally.scheduling_delays, 99, FINE)
+        with suppress(OSError):  # the parent has ended: `_stop` ends the run
+            pipe.send(Progress(second, tally.seconds[second], sender.in_flight, late))
         second += 1
 
 
-def _records(job: Job, tally: Tally, reservoir: Reservoir, spent: ResourceUsage) -> Iterator[Line]:
+def _records(job: Job, tally: Tally, reservoir: Reservoir, usage: ResourceUsage) -> Iterator[Line]:
     yield Generator(
         number=job.number,
-        lateness=tally.lateness,
+        scheduling_delays=tally.scheduling_delays,
         waited=tally.waited,
-        cpu_seconds=spent.cpu_seconds,
-        wall_seconds=spent.wall_seconds,
-        abandoned=spent.abandoned,
+        cpu_seconds=usage.cpu_seconds,
+        wall_seconds=usage.wall_seconds,
+        abandoned=usage.abandoned,
     )
     for number, second in sorted(tally.seconds.items()):
         yield SecondRecord(
@@ -165,8 +165,10 @@ def _records(job: Job, tally: Tally, reservoir: Reservoir, spent: ResourceUsage)
 
 
 def _samples(sample: SampledResponse) -> Iterator[Sample]:
-    """One token of an answer; of a batch the one in its middle. A body of any other form is a sample without a token,
-    which fails the run with its reason."""
+    """One token of a response; of a batch, the one in the middle.
+
+    A body in any other format yields a sample without a token, which makes the run fail with a reason.
+    """
     results = _results(sample.body)
     position = min(len(results), len(sample.request.token_requests)) // 2
     result = results[position] if results else {}

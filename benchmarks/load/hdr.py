@@ -1,7 +1,7 @@
-"""Latencies in HdrHistogram's own forms, for the tools that read them.
+"""Latencies in HdrHistogram's formats, for the tools that read them.
 
-Rules of the file
-- The counts are ours, the forms the library's: a base64 V2 payload for logs, a percentile distribution (.hgrm) for
+Invariants
+- The counts are ours, the formats the library's: a base64 V2 payload for logs and a percentile distribution (.hgrm) for
   plotters.
 """
 
@@ -18,11 +18,11 @@ SIGNIFICANT_FIGURES = 3
 
 
 def histogram(latencies: Counts) -> HdrHistogram:
-    """The latencies, in microseconds."""
-    made = HdrHistogram(1, LONGEST_MICROSECONDS, SIGNIFICANT_FIGURES)
+    """The latencies as a histogram, in microseconds."""
+    result = HdrHistogram(1, LONGEST_MICROSECONDS, SIGNIFICANT_FIGURES)
     for micros, number in latencies.items():
-        made.record_value(micros, number)
-    return made
+        result.record_value(micros, number)
+    return result
 
 
 def payload(latencies: Counts) -> str:
@@ -32,6 +32,6 @@ def payload(latencies: Counts) -> str:
 
 
 def write_distribution(path: Path, latencies: Counts) -> None:
-    """The percentile distribution in milliseconds, as HdrHistogram's plotter takes it."""
+    """Write the percentile distribution in milliseconds, as HdrHistogram's plotter reads it."""
     with path.open("wb") as file:
         histogram(latencies).output_percentile_distribution(file, 1000)

@@ -1,10 +1,10 @@
-"""Counts of durations, in microseconds, in buckets of a bounded relative width.
+"""Counts of durations, in microseconds, in buckets of bounded relative width.
 
-Rules of the file
-- A bucket is a duration with its low bits cut off, as in an HdrHistogram: FINE keeps 11 bits (within 0.1 %), COARSE 7
+Invariants
+- A bucket is a duration with its low bits cleared, as in an HdrHistogram: FINE keeps 11 bits (within 0.1 %), COARSE 7
   (within 1.6 %).
-- Only buckets that hold something exist, so that a record is small and adding two is adding their counts.
-- A bucket stands for the longest duration in it: rounding never flatters.
+- Only non-empty buckets are stored, so that records are small and are merged by adding counts.
+- A bucket represents the longest duration in it: rounding never makes a result look better.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ FINE = 11
 COARSE = 7
 
 Counts = dict[int, int]
-"""Lower edge of a bucket, in microseconds -> how many durations fell into it."""
+"""Lower edge of a bucket in microseconds -> number of durations in it."""
 
 
 def count(counts: Counts, seconds: float, bits: int) -> None:
-    """Count one duration. A negative one counts as none."""
+    """Count one duration. A negative one counts as 0."""
     micros = int(seconds * 1e6) if seconds > 0 else 0
     shift = micros.bit_length() - bits
     if shift > 0:
@@ -34,18 +34,18 @@ def add(into: Counts, more: Mapping[int, int]) -> None:
 
 
 def percentile(counts: Mapping[int, int], percent: float, bits: int) -> float:
-    """The duration in milliseconds that this share of all does not exceed; 0 where nothing was counted."""
-    wanted = sum(counts.values()) * percent / 100
+    """The duration in milliseconds that `percent` of all do not exceed; 0 if nothing was counted."""
+    target = sum(counts.values()) * percent / 100
     seen = 0
     for edge in sorted(counts):
         seen += counts[edge]
-        if seen >= wanted:
+        if seen >= target:
             return _longest(edge, bits) / 1000
     return 0.0
 
 
 def longest(counts: Mapping[int, int], bits: int) -> float:
-    """The longest duration, in milliseconds; 0 where nothing was counted."""
+    """The longest duration in milliseconds; 0 if nothing was counted."""
     return _longest(max(counts), bits) / 1000 if counts else 0.0
 
 

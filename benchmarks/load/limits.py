@@ -1,10 +1,10 @@
-"""What a run is held to, and the options that set it.
+"""The limits of a run and the options that set them.
 
-Rules of the file
-- The generator's scheduling delay always has a limit: beyond it, latencies include the generator's own and the run is
-  invalid.
-- p99 and error rate have one where the caller sets it; a run beyond it is valid and has its own exit code.
-- Runs that are merged are held to the strictest limits among them, unless the merge sets its own.
+Invariants
+- The generator's scheduling delay always has a limit: above it, latencies include the generator's own delay and the run
+  is invalid.
+- p99 and error rate have limits if the caller sets them; a run that exceeds one is valid and has its own exit code.
+- Merged runs are checked against the strictest of their limits, unless the merge sets its own.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-LATENESS_MS = 1.0
+SCHEDULING_DELAY_MS = 1.0
 
 
 class Limits(BaseModel):
-    """None: no limit."""
+    """The limits of a run; None means no limit."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    lateness_ms: float = LATENESS_MS
+    scheduling_delay_ms: float = SCHEDULING_DELAY_MS
     p99_ms: float | None = None
     error_rate: float | None = None
 
     def changed(self, options: argparse.Namespace) -> Limits:
-        """These limits, with those that the command line sets."""
+        """These limits, overridden by those of the command line."""
         given = {name: getattr(options, name) for name in Limits.model_fields}
         return self.model_copy(update={name: value for name, value in given.items() if value is not None})
 
 
 def strictest(several: Iterable[Limits]) -> Limits:
-    """For each limit the least that is set."""
+    """The minimum of each limit that is set."""
     rows = [one.model_dump() for one in several]
     return Limits.model_validate({name: _least(row[name] for row in rows) for name in Limits.model_fields})
 
@@ -45,30 +45,30 @@ def _least(values: Iterable[float | None]) -> float | None:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """--max-lateness, --max-p99 and --max-error-rate."""
+    """--max-scheduling-delay, --max-p99 and --max-error-rate."""
     group = parser.add_argument_group("limits")
     add: Any = group.add_argument
     add(
-        "--max-lateness",
+        "--max-scheduling-delay",
         type=_milliseconds,
-        dest="lateness_ms",
+        dest="scheduling_delay_ms",
         metavar="MS",
-        help="a p99 scheduling delay of a generator above this makes the run invalid, exit code 1 "
-        f"(default {LATENESS_MS:g})",
+        help="maximum p99 of a generator's scheduling delay; a run above it is invalid, exit code 1 "
+        f"(default {SCHEDULING_DELAY_MS:g})",
     )
     add(
         "--max-p99",
         type=_milliseconds,
         dest="p99_ms",
         metavar="MS",
-        help="a p99 latency above this is exit code 3",
+        help="maximum p99 latency; a run above it has exit code 3",
     )
     add(
         "--max-error-rate",
         type=_share,
         dest="error_rate",
         metavar="SHARE",
-        help="failed requests above this share of all, as 0.001 or 0.1%%, are exit code 3",
+        help="maximum share of failed requests, such as 0.001 or 0.1%%; a run above it has exit code 3",
     )
 
 
@@ -89,4 +89,4 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        return math.nan  # no comparison holds for it, so the caller refuses it in its own words
+        return math.nan  # no comparison is true for it, so the caller rejects it with its own message

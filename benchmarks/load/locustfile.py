@@ -1,13 +1,13 @@
-"""The same requests with Locust, from as many machines as there are: for volume and soak.
+"""The same requests with Locust, from any number of machines, for high volume and soak tests.
 
     python -m locust -f benchmarks/load/locustfile.py --master --host https://tokens.staging.example.com
-    python -m locust -f benchmarks/load/locustfile.py --worker --master-host MASTER    (on each machine, once a core)
+    python -m locust -f benchmarks/load/locustfile.py --worker --master-host MASTER    (on each machine, once per core)
 
-Rules of the file
+Invariants
 - Closed loop: a user sends the next request after its response, so a slow server receives fewer, and latencies look
-  better than they are. Latency figures come from `python -m benchmarks.load`.
-- What to ask comes from a plan: its kinds and weights; its stages do not count, Locust's users do.
-- LOAD_API_KEY_FILE, LOAD_CHANNELS (comma-separated ARNs) and LOAD_PLAN (steady) are read on each machine that sends.
+  better than they are. Use `python -m benchmarks.load` for latencies.
+- The kinds of request and their weights come from a plan; its stages are ignored, Locust's users define the load.
+- LOAD_API_KEY_FILE, LOAD_CHANNELS (comma-separated ARNs) and LOAD_PLAN (default: steady) are read on each worker.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tokensvc.secret_files import read_private_file
 
 
 class Caller(FastHttpUser):
-    """A backend that asks without a pause."""
+    """A backend that sends requests without a pause."""
 
     wait_time = constant(0)
     prepared: ClassVar[Iterator[PreparedRequest]]
@@ -36,7 +36,7 @@ class Caller(FastHttpUser):
 
     @task
     def send_request(self) -> None:
-        """Send the next request; what is no success is a failure by its code."""
+        """Send the next request; an unsuccessful response is a failure with its code."""
         request = next(self.prepared)
         kind = KINDS[request.kind]
         with self.client.post(
@@ -46,12 +46,12 @@ class Caller(FastHttpUser):
             if response.status_code != kind.status:
                 response.failure(f"{response.status_code} {_code(response)}")
             elif rejected:
-                response.failure(f"{rejected} asks of a batch were refused")
+                response.failure(f"{rejected} requests of a batch were rejected")
 
 
 @events.init.add_listener
 def _prepare(environment: Any, **_: Any) -> None:
-    """Read the plan and the key, once a process; a master sends nothing and needs neither."""
+    """Read the plan and the key, once per process; a master sends nothing and needs neither."""
     if isinstance(environment.runner, MasterRunner):
         return
     chosen = plan.read(plan.find(os.environ.get("LOAD_PLAN", "steady")))

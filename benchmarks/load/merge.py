@@ -1,7 +1,7 @@
-"""Several machines' records as one report: `python -m benchmarks.load.merge A.records B.records [--json] [--out DIR]`.
+"""One report of several machines' records: `python -m benchmarks.load.merge A.records B.records [--json] [--out DIR]`.
 
-Rules of the file
-- Exit codes are those of a run. The whole is held to the strictest limits of its parts, or to those that are given
+Invariants
+- Exit codes are those of a run. The merged run is checked against the strictest limits of its parts, or those given
   here.
 """
 
@@ -18,12 +18,14 @@ from benchmarks.load.report_output import present
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Merge and report."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.load.merge", description="Several records, one report.")
+    """Merge records, report them, and return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.load.merge", description="Merge records into one report."
+    )
     parser.add_argument("records", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     parser.add_argument(
-        "--out", type=Path, default=result_store.RESULTS, metavar="DIR", help="where the merged result goes"
+        "--out", type=Path, default=result_store.RESULTS, metavar="DIR", help="folder for the merged result"
     )
     limits.add_options(parser)
     options = parser.parse_args(arguments)

@@ -1,10 +1,10 @@
-"""When to send: a pure function of the plan.
+"""The intended send times: a pure function of the plan.
 
-Rules of the file
+Invariants
 - A schedule never depends on the server. It defines times; a sender is on time or late.
-- Arrivals come at a steady rate of one a unit of *load*: evenly, or as a Poisson process. The stages bend load into
-  time, by the inverse of the number of requests that they hold up to an instant.
-- Several generators share one schedule, each with every n-th request: together they send exactly the plan.
+- Arrivals have a rate of one per unit of *load*, evenly spaced or as a Poisson process. The stages map load to time: by
+  the inverse of the cumulative number of requests over time.
+- Several generators share one schedule, each sending every n-th request: together they send exactly the plan.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Arrivals = Literal["even", "poisson"]
 
 
 class Stage(NamedTuple):
-    """So many seconds, in which the rate goes straight from one value to another, in requests a second."""
+    """A period in which the rate changes linearly from one value to another, in requests per second."""
 
     seconds: float
     from_rate: float
@@ -30,16 +30,16 @@ class Stage(NamedTuple):
         return (self.from_rate + self.to_rate) / 2 * self.seconds
 
     def instant_of(self, load: float) -> float:
-        """Seconds into the stage at which that many requests of it are due."""
+        """Seconds into the stage at which `load` of its requests are due."""
         if load <= 0:
             return 0.0
-        steepness = (self.to_rate - self.from_rate) / self.seconds
-        rate_then = math.sqrt(max(0.0, self.from_rate**2 + 2 * steepness * load))
+        slope = (self.to_rate - self.from_rate) / self.seconds
+        rate_then = math.sqrt(max(0.0, self.from_rate**2 + 2 * slope * load))
         return min(self.seconds, 2 * load / (self.from_rate + rate_then))
 
 
 def instants(stages: Sequence[Stage], arrivals: Arrivals, seed: int) -> Iterator[float]:
-    """Seconds from the start at which a request is due, in order."""
+    """The send times of all requests in order, in seconds from the start."""
     loads = _even_loads() if arrivals == "even" else _poisson_loads(random.Random(seed))
     load = next(loads)
     load_before, started_at = 0.0, 0.0
@@ -52,12 +52,12 @@ def instants(stages: Sequence[Stage], arrivals: Arrivals, seed: int) -> Iterator
 
 
 def share(schedule: Iterator[float], number: int, total: int) -> Iterator[float]:
-    """What generator `number` (from 0) of so many sends."""
+    """The part of generator `number` (from 0) of `total`."""
     return islice(schedule, number, None, total)
 
 
 def _even_loads() -> Iterator[float]:
-    """In the middle of each unit: the first request is not due at the very start, where a ramp has no rate yet."""
+    """The middle of each unit: the first request is not due at the start, where the rate of a ramp is still 0."""
     number = 0
     while True:
         yield number + 0.5

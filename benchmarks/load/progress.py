@@ -1,8 +1,8 @@
-"""A line a second while a run goes on, on standard error.
+"""A progress line per second on standard error during a run.
 
-Rules of the file
-- A second is told when every generator has told of it; answers that come later are in the report, not here.
-- A closed standard error ends no run.
+Invariants
+- A second is printed when every generator has reported it; later responses are in the report, not here.
+- A closed standard error does not end a run.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from benchmarks.load.generator import Progress
 from benchmarks.load.latency import COARSE, Counts, add, longest, percentile
 
 _MAX_CODES = 2
-"""So many of a second's most frequent errors are on its line."""
+"""How many of a second's most frequent errors its line shows."""
 
 
 class ProgressDisplay:
-    """Puts together what the generators say."""
+    """Merges and prints the progress of the generators."""
 
     def __init__(self, generators: int, seconds: float) -> None:
         self._generators = generators
@@ -27,14 +27,14 @@ class ProgressDisplay:
         self._pending: defaultdict[int, list[Progress]] = defaultdict(list)
 
     def show(self, progress: Progress) -> None:
-        """Take one generator's word; print the second when all have spoken."""
+        """Add one generator's progress; print the second when all have reported it."""
         reports = self._pending[progress.second]
         reports.append(progress)
         if len(reports) == self._generators:
             print_line(self._line(self._pending.pop(progress.second)))
 
     def remove_generator(self) -> None:
-        """One generator has died: wait for one less."""
+        """Stop waiting for one generator, because it died."""
         self._generators -= 1
 
     def _line(self, reports: list[Progress]) -> str:
@@ -51,12 +51,12 @@ class ProgressDisplay:
             f"  in flight {sum(one.in_flight for one in reports):>5}"
             f"  p50 {percentile(latencies, 50, COARSE):>8.2f}  p99 {percentile(latencies, 99, COARSE):>8.2f}"
             f"  max {longest(latencies, COARSE):>8.2f} ms"
-            f"  delay p99 {max(one.late_p99_ms for one in reports):.2f} ms"
+            f"  delay p99 {max(one.delay_p99_ms for one in reports):.2f} ms"
             + "".join(f"  {code}: {number}" for code, number in errors.most_common(_MAX_CODES))
         )
 
 
 def print_line(text: str) -> None:
-    """One line for who watches."""
+    """Print one line on standard error."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)

@@ -1,8 +1,8 @@
-"""The public keys that the service publishes, gathered through the whole run.
+"""The public keys that the service publishes, collected during the whole run.
 
-Rules of the file
-- A long run outlives keys: the set is read before, every few seconds during, and after the run, and only ever grows.
-- A reading that fails is reported in words: what cannot be reached, or what is not a key set, and at which URL.
+Invariants
+- A long run outlives keys: the set is read before, every few seconds during, and after the run; keys are only added.
+- The error of a failed read names the URL that cannot be reached or is not a key set.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _READ_TIMEOUT_SECONDS = 10
 
 
 class PublishedKeys:
-    """What `/.well-known/jwks.json` has held so far."""
+    """The keys that `/.well-known/jwks.json` has contained so far."""
 
     def __init__(self, url: str) -> None:
         self._url = f"{url.rstrip('/')}/.well-known/jwks.json"
@@ -30,12 +30,12 @@ class PublishedKeys:
         self._thread = threading.Thread(target=self._read_repeatedly, daemon=True)
 
     def start(self) -> None:
-        """Read it once, and from then on by itself. Raises OSError or ValueError where that cannot be read."""
+        """Read the keys, and then repeatedly in a thread. Raises OSError or ValueError if the first read fails."""
         self._read()
         self._thread.start()
 
     def line(self) -> Keys:
-        """Read it a last time; all keys that were seen."""
+        """Read the keys for the last time; all keys that were seen."""
         self._finished.set()
         self._thread.join()
         return Keys(keys=list(self._keys.values()))
@@ -47,7 +47,7 @@ class PublishedKeys:
             try:
                 self._read()
             except (OSError, ValueError):
-                continue  # a server under load may be late; what was read before stays
+                continue  # a server under load may be slow; the keys read before are kept
 
     def _read(self) -> None:
         try:
@@ -55,11 +55,11 @@ class PublishedKeys:
                 keys = json.load(response)["keys"]
             self._keys |= {json.dumps(key, sort_keys=True): dict(key) for key in keys}
         except urllib.error.HTTPError as failure:
-            raise ValueError(f"{self._url} responds with {failure.code}; is the URL the service's own?") from None
+            raise ValueError(f"{self._url} responded with {failure.code}; is --url the URL of the service?") from None
         except OSError as failure:  # URLError is one, with the cause in `reason`
             reason = getattr(failure, "reason", failure)
             raise ConnectionError(
                 f"{self._url} cannot be reached: {getattr(reason, 'strerror', None) or reason}"
             ) from None
         except (HTTPException, ValueError, TypeError, KeyError):
-            raise ValueError(f"{self._url} holds no key set; is the URL the service's own?") from None
+            raise ValueError(f"{self._url} is not a key set; is --url the URL of the service?") from None

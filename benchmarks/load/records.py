@@ -1,9 +1,10 @@
-"""What a run leaves: a file of JSON lines, each of one type.
+"""The records of a run: a file of JSON lines, each of one type.
 
-Rules of the file
-- Lines add up: the records of several processes or machines are their lines one after another, so `cat` merges too.
-- The file holds sampled tokens and is readable by its owner alone. It never holds an API key.
-- A file is read whole or refused with the number of its first bad line.
+Invariants
+- Lines can be concatenated: the records of several processes or machines are their lines in any order after the run
+  line, so `cat` merges too.
+- The file contains sampled tokens and is readable by its owner alone. It never contains an API key.
+- A file is read completely or rejected with the number of its first invalid line.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from benchmarks.load.limits import Limits
 
 
 class InvalidRecords(Exception):
-    """A file holds something else than records, or records that do not belong together."""
+    """A file does not contain records, or records that cannot be merged."""
 
 
 class _Line(BaseModel):
@@ -38,29 +39,29 @@ class StageRecord(BaseModel):
 
 
 class Run(_Line):
-    """Begins the lines of one machine."""
+    """The first line of one machine."""
 
     type: Literal["run"] = "run"
     plan: str
     digest: str
-    """Of the plan and its scale: only runs of the same plan add up."""
+    """Hash of the plan and its scale: only runs of the same plan can be merged."""
     seconds: float
-    """Of the schedule, warm-up included; shorter than the plan's where the run was interrupted."""
+    """Length of the schedule including the warm-up; shorter than the plan's if the run was interrupted."""
     warmup_seconds: int
     interrupted: bool
     share: str
-    """Which part of the schedule this machine sent, as 1/1."""
+    """The part of the schedule that this machine sent, such as 1/1."""
     url: str
     started_at: datetime
     machine: dict[str, Any]
     title: str = ""
-    """The plan's."""
+    """The title of the plan."""
     scale: float = 1.0
     stages: tuple[StageRecord, ...] = ()
-    """Of the whole plan, all machines together."""
+    """The stages of the whole plan, for all machines together."""
     limits: Limits = Limits()
     failures: tuple[str, ...] = ()
-    """What went wrong on this machine besides requests: a target that was not there, a generator that died."""
+    """Failures on this machine other than of requests: an unreachable target, a generator that died."""
 
 
 class SecondRecord(_Line):
@@ -77,7 +78,7 @@ class SecondRecord(_Line):
 
 
 class KindRecord(_Line):
-    """All latencies of one kind of request that one generator saw, and how many of the requests succeeded."""
+    """All latencies of one kind of request at one generator, and how many of the requests succeeded."""
 
     type: Literal["kind"] = "kind"
     name: str
@@ -86,20 +87,20 @@ class KindRecord(_Line):
 
 
 class Generator(_Line):
-    """How one generator process did itself."""
+    """The scheduling delays and resource usage of one generator process."""
 
     type: Literal["generator"] = "generator"
     number: int
-    lateness: dict[int, int]
+    scheduling_delays: dict[int, int]
     waited: int
     cpu_seconds: float
     wall_seconds: float
     abandoned: int = 0
-    """Requests in flight that a second interrupt left without an answer: neither a success nor an error."""
+    """Requests in flight at the second interrupt: neither a success nor an error."""
 
 
 class Errors(_Line):
-    """Failures by their code, of one generator."""
+    """Failures of one generator by code."""
 
     type: Literal["errors"] = "errors"
     counts: dict[str, int]
@@ -127,18 +128,18 @@ class Reading(_Line):
 
     type: Literal["reading"] = "reading"
     server: str
-    """Machine and process: two generators beside one server read the same."""
+    """Machine and process id; several generators on one machine read the same server."""
     second: int
     cpu_seconds: float
     rss_bytes: int
     processes: int
-    """Alive at that second."""
+    """Running processes at that second."""
     ended: int = 0
-    """Seen before and ended since; their CPU time is in the sum."""
+    """Processes that were seen before and have ended; their CPU time is included."""
 
 
 class ActionResult(_Line):
-    """A command that was run during the load, and how it ended."""
+    """The result of a command that was run during the load."""
 
     type: Literal["action"] = "action"
     command: str
@@ -152,17 +153,17 @@ _ANY: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="type"
 
 
 def write(path: Path, lines: Iterable[Line]) -> None:
-    """Write a new file, 0600. Raises FileExistsError rather than overwrite one."""
+    """Write a new file with mode 0600. Raises FileExistsError if it exists."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
         file.writelines(line.model_dump_json() + "\n" for line in lines)
 
 
 def read(path: Path) -> list[Line]:
-    """All lines of a file. Raises BadRecords with the file and the line."""
+    """All lines of a file. Raises InvalidRecords with the file and the line."""
     lines: list[Line] = []
     for number, text in enumerate(path.read_text("utf-8").splitlines(), 1):
         try:
             lines.append(_ANY.validate_json(text))
-        except ValidationError as wrong:
-            raise InvalidRecords(f"{path}:{number}: {wrong.errors()[0]['msg']}") from None
+        except ValidationError as invalid:
+            raise InvalidRecords(f"{path}:{number}: {invalid.errors()[0]['msg']}") from None
     return lines

@@ -1,10 +1,10 @@
-"""A report as a command gives it: on standard output first, then as files; and the exit code.
+"""Output of a report: on standard output first, then as files; and the exit code.
 
-Rules of the file
-- What is printed needs no file to be written: a full disk, a missing package or a picture that cannot be drawn come
-  after it, each as a line on standard error.
-- Exit codes: 0 a run that counts, 1 one that is invalid or failed, or whose records or result could not be written, 3
-  one beyond a limit. A closed standard output changes none.
+Invariants
+- The report is printed before any file is written: a full disk, a missing package or a chart that cannot be drawn is
+  reported afterwards, each as a line on standard error.
+- Exit codes: 0 valid, 1 invalid or failed, or records or result could not be written, 3 over a limit. A closed standard
+  output does not change them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmarks.load.result_store import Report
 
 
 def present(report: Report, folder: Path, *, is_json: bool, plan_suffix: str = "") -> int:
-    """Print the result, write its files, and give the exit code."""
+    """Print the result, write its files, and return the exit code."""
     show(report, is_json=is_json)
     stored = result_store.store(folder, report, plan_suffix)
     for path in stored.files:
@@ -37,4 +37,4 @@ def show(report: Report, *, is_json: bool) -> None:
         print(text, flush=True)
     except OSError as failure:
         print_line(f"standard output: {failure.strerror}")
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - the interpreter flushes it at its end
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - the interpreter flushes it at exit

@@ -1,9 +1,9 @@
-"""The kinds of request that a plan may weigh against each other.
+"""The kinds of request that a plan may mix.
 
-Rules of the file
-- A kind is a row: where it goes, what is a success, and its body for a channel and a numbered viewer.
-- Bodies are the same for every generator, ours and Locust's; viewers are numbered, so that any number can be made.
-- Those who are revoked are not those who ask for tokens: a load must not forbid its own requests.
+Invariants
+- A kind is a row: its path, the status of a success, and its body for a channel and a numbered viewer.
+- Bodies are the same for every generator, ours and Locust's; viewers are numbered, so that any number can be created.
+- Revoked viewers are never those that request tokens: a load must not deny its own requests.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 
 class TokenRequest(NamedTuple):
-    """The request of a token; a sample is checked against it."""
+    """A token request; a sample is checked against it."""
 
     channel_arn: str
     viewer_id: str
@@ -25,17 +25,17 @@ class TokenRequest(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """A row of the table."""
+    """One kind of request."""
 
     path: str
     status: int
-    """Of a success."""
+    """The status of a success."""
     body: Callable[[Sequence[TokenRequest]], Any]
     viewer: str = "viewer"
     is_batch: bool = False
-    """Whether one request may hold several asks."""
+    """Whether a request may contain several token requests."""
     returns_tokens: bool = True
-    """Whether a success holds tokens, for samples of them to be judged."""
+    """Whether a success contains tokens, of which samples are verified."""
 
 
 KINDS: dict[str, Kind] = {
@@ -53,7 +53,7 @@ KINDS: dict[str, Kind] = {
 
 
 class PreparedRequest(NamedTuple):
-    """A request, ready but for its head."""
+    """The body of a request."""
 
     kind: str
     token_requests: tuple[TokenRequest, ...]
@@ -61,11 +61,11 @@ class PreparedRequest(NamedTuple):
 
 
 PREPARED_TOKEN_REQUESTS = 5_000
-"""Different viewers of one kind and generator; then they come again."""
+"""Number of different viewers per kind and generator; then they repeat."""
 
 
 def prepare(name: str, batch_size: int, channels: Sequence[str]) -> Iterator[PreparedRequest]:
-    """So many different requests of one kind, over the channels by turns."""
+    """All different requests of one kind, alternating over the channels."""
     kind = KINDS[name]
     token_requests = (
         TokenRequest(channel, f"{kind.viewer}-{number}")
@@ -77,10 +77,10 @@ def prepare(name: str, batch_size: int, channels: Sequence[str]) -> Iterator[Pre
 
 
 def rejected_in(kind: str, body: bytes) -> int:
-    """How many asks of a successful batch were refused; a token's text cannot hold a quotation mark."""
+    """How many requests of a successful batch were rejected (a token cannot contain a quotation mark)."""
     return body.count(b'"problem":') if KINDS[kind].is_batch else 0
 
 
 def tokens_in(body: bytes) -> int:
-    """How many tokens an answer holds."""
+    """How many tokens a response contains."""
     return body.count(b'"token":')

@@ -1,7 +1,7 @@
-"""A fair choice of answers with tokens, kept to be judged after the run.
+"""A uniform random sample of responses with tokens, to be verified after the run.
 
-Rules of the file
-- Every success that holds tokens has the same chance to be kept, whenever the run ends (Vitter's algorithm R).
+Invariants
+- Every success that contains tokens is sampled with the same probability, whenever the run ends (Vitter's algorithm R).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from benchmarks.load.wire import Request
 
 
 class SampledResponse(NamedTuple):
-    """An answer, what it answers, and when it came (seconds since the epoch)."""
+    """A response, its request, and when it was received (seconds since the epoch)."""
 
     request: Request
     body: bytes
@@ -23,7 +23,7 @@ class SampledResponse(NamedTuple):
 
 
 class Reservoir:
-    """Keeps so many of all that it is offered."""
+    """A sample of at most `capacity` of the offered responses."""
 
     def __init__(self, capacity: int, seed: int) -> None:
         self._capacity = capacity
@@ -32,7 +32,7 @@ class Reservoir:
         self.samples: list[SampledResponse] = []
 
     def offer(self, request: Request, body: bytes) -> None:
-        """Keep it, perhaps in another's place, or not."""
+        """Add a response to the sample, replacing another if it is full, or not at all."""
         if not KINDS[request.kind].returns_tokens:
             return
         self._offered += 1

@@ -1,12 +1,11 @@
-"""Where results lie: one name, a file for each form.
+"""The files of a result: one name, a file for each format.
 
-Rules of the file
-- A name is the start of the run and its plan, and a number where that is taken; nothing that lies there is overwritten.
-- The records are beside the result, so that it can be made anew, or merged with another machine's.
-- A file that cannot be written costs itself alone: the others are written, and the reason is reported. No part of a
-  file is left behind.
-- Records and result are what a run is for; a percentile distribution and pictures are extras, whose packages may be
-  absent.
+Invariants
+- The name consists of the start time and the plan, and a number if that name is taken; no file is overwritten.
+- The records are stored with the result, so that it can be computed again or merged with another machine's.
+- If a file cannot be written, the others still are, and the reason is reported. No partial file is left behind.
+- Records and result are required; the percentile distribution and the charts are optional, as their packages may be
+  missing.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _CHART_SUFFIXES = (".svg", ".png")
 
 
 class Report(NamedTuple):
-    """A run's lines and what they show."""
+    """The lines of a run and its result."""
 
     lines: Sequence[Line]
     totals: Totals
@@ -39,24 +38,24 @@ class Report(NamedTuple):
 
 
 class StoredFiles(NamedTuple):
-    """What became of a report's files."""
+    """The files of a report."""
 
     files: list[Path]
     not_written: list[str]
-    """A line for each that could not be written."""
+    """A message for each file that could not be written."""
     is_complete: bool
-    """Whether records and result are among those written."""
+    """Whether both records and result were written."""
 
 
 def report_of(lines: Iterable[Line], limits: Limits | None = None) -> Report:
-    """What these lines show. Raises BadRecords."""
+    """The report of these lines. Raises InvalidRecords."""
     lines = list(lines)
     totals = add_up(lines)
     return Report(lines, totals, figures.figures_of(totals, limits))
 
 
 def store(folder: Path, report: Report, plan_suffix: str = "") -> StoredFiles:
-    """Write records, result, percentile distribution and pictures."""
+    """Write records, result, percentile distribution and charts."""
     totals = report.totals
     files: list[Path] = []
     not_written: list[str] = []
@@ -70,7 +69,7 @@ def store(folder: Path, report: Report, plan_suffix: str = "") -> StoredFiles:
         path = base.with_name(base.name + suffix)
         try:
             do(path)
-        except Exception as failure:  # noqa: BLE001 - whatever a library raises, the other files are still written
+        except Exception as failure:  # noqa: BLE001 - whatever a library raises, the other files must be written
             reason = getattr(failure, "strerror", None) or f"{type(failure).__name__}: {failure}"
             not_written.append(f"{path}: {reason}")
             path.unlink(missing_ok=True)

@@ -1,10 +1,10 @@
-"""A whole run on this machine: generators, and what goes on beside them -> lines.
+"""A whole run on this machine: the generators and the concurrent tasks -> lines.
 
-Rules of the file
-- Before the start an interrupt ends the command; from then on it ends the sending, not the run: what was recorded
-  until then is collected and reported.
-- A run that cannot begin is a run with a failure and no counts, so that it is reported like any other.
-- The server is read at whole seconds of the run, so that its CPU time and the tokens of those seconds belong together.
+Invariants
+- Before the start an interrupt ends the command; after it, an interrupt stops the sending, and what was recorded until
+  then is collected and reported.
+- A run that cannot start is a run with a failure and no counts, so that it is reported like any other.
+- The server is read at whole seconds of the run, so that its CPU time matches the tokens of those seconds.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ START_DELAY_SECONDS = 0.5
 
 
 class Share(NamedTuple):
-    """Which part of the schedule this machine sends: machine `number` (from 0) of so many."""
+    """The part of the schedule that this machine sends: machine `number` (from 0) of `total`."""
 
     number: int = 0
     total: int = 1
 
 
 class RunConfig(NamedTuple):
-    """What to do."""
+    """The configuration of a run."""
 
     name: str
     plan: Plan
@@ -50,9 +50,9 @@ class RunConfig(NamedTuple):
     processes: int
     share: Share
     start_at: datetime | None
-    """None: at once."""
+    """None means immediately."""
     environ: Mapping[str, str]
-    """What actions see."""
+    """The environment of the actions."""
     limits: Limits = Limits()
 
 
@@ -65,7 +65,10 @@ class ReadyRun(NamedTuple):
 
 @contextmanager
 def prepared_run(config: RunConfig) -> Iterator[ReadyRun]:
-    """Raises Unreachable, or OSError and ValueError where the keys cannot be read."""
+    """Read the keys and open the connections.
+
+    Raises GeneratorFailed if a connection cannot be opened, OSError or ValueError if the keys cannot be read.
+    """
     published = PublishedKeys(config.target.url)
     published.start()
     generators = WorkerPool(
@@ -77,7 +80,7 @@ def prepared_run(config: RunConfig) -> Iterator[ReadyRun]:
 
 
 def execute(config: RunConfig, ready: ReadyRun, interrupts: Interrupts) -> list[Line]:
-    """Send the plan and collect what was recorded, also of a run that was interrupted."""
+    """Send the plan and collect the records, also of an interrupted run."""
     pool = ready.pool
     start_at = time.monotonic() + _seconds_until(config.start_at)
     started_at = datetime.fromtimestamp(time.time() + start_at - time.monotonic(), UTC)
@@ -96,7 +99,7 @@ def execute(config: RunConfig, ready: ReadyRun, interrupts: Interrupts) -> list[
 
 
 def not_started(config: RunConfig, reason: str) -> list[Line]:
-    """The lines of a run that could not begin."""
+    """The lines of a run that could not start."""
     return [_run(config, datetime.now(UTC), 0.0, [reason])]
 
 
@@ -131,7 +134,7 @@ def _seconds_until(start_at: datetime | None) -> float:
 
 
 class _Readings:
-    """Reads the server at each whole second, in a thread of its own."""
+    """Reads the server at each whole second, in a thread."""
 
     def __init__(self, server: WatchedServer | None, start_at: float, seconds: int) -> None:
         self._server = server
@@ -143,7 +146,7 @@ class _Readings:
         self._thread.start()
 
     def lines(self) -> list[Reading]:
-        """End it; what was read."""
+        """Stop reading; the readings so far."""
         self._finished.set()
         self._thread.join()
         return self._lines
@@ -156,5 +159,5 @@ class _Readings:
                 return
             try:
                 self._lines.append(self._server.reading(second))
-            except OSError:  # of psutil's own errors nothing gets here; the figures are worth more than one reading
+            except OSError:  # psutil's own errors are handled in `reading`; the run is worth more than one reading
                 continue

@@ -1,9 +1,9 @@
-"""One generator: it sends each request at its instant, whatever the server does.
+"""The sender of one generator: sends each request at its intended time, whatever the server does.
 
-Rules of the file
-- The schedule alone says when. A request that finds no free connection waits in line, and its clock runs.
-- How late it turned to a request is recorded for each: the figures of a late generator are its own, not the server's.
-- Connections are opened before the start, and anew when they are lost. They are used by turns.
+Invariants
+- The schedule alone defines the times. A request that finds no free connection waits, and its latency includes that.
+- The scheduling delay of each request is recorded: the latencies of a late generator are its own, not the server's.
+- Connections are opened before the start and reopened when they are lost. They are used in rotation.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ MAX_CONCURRENT_OPENS = 32
 REOPEN_AFTER_SECONDS = 0.1
 TIMEOUT_CHECK_SECONDS = 0.05
 BURST = 50
-"""One that is behind reads its answers after so many requests, or they would look late too."""
+"""A sender that is behind reads responses after this many requests, or they would seem late too."""
 
 
 class Sender:
-    """Drives one target along one schedule."""
+    """Sends the requests of one schedule to one target."""
 
     def __init__(
         self,
@@ -56,11 +56,11 @@ class Sender:
 
     @property
     def in_flight(self) -> int:
-        """Requests that are due and have no answer yet."""
+        """The number of requests that are due and have no response yet."""
         return len(self._busy) + len(self._waiting)
 
     async def connect(self, connections: int) -> None:
-        """Open the connections. Raises OSError where the target cannot be reached."""
+        """Open the connections. Raises OSError if the target cannot be reached."""
         await asyncio.gather(*(self._open() for _ in range(connections)))
 
     async def wait_until_finished(self) -> None:
@@ -88,12 +88,12 @@ class Sender:
         self._finish_sending()
 
     def abandon(self) -> None:
-        """Wait no longer for what is out; `in_flight` is what had no answer."""
+        """Stop waiting for requests in flight; `in_flight` is then the number without a response."""
         self.stop()
         self._finished.set()
 
     def completed(self, connection: Connection, sent: SentRequest, status: int, body: bytes) -> None:
-        """A connection's word."""
+        """Called by a connection."""
         now = self._loop.time()
         received, due = now - self._started_at, sent.due_at - self._started_at
         if self._tally.completed(due, received, sent.request, status, body):
@@ -104,7 +104,7 @@ class Sender:
         self._check_finished()
 
     def lost(self, connection: Connection, sent: SentRequest | None, reason: str) -> None:
-        """A connection's word."""
+        """Called by a connection."""
         if sent is not None:
             self._abandon_request(sent, reason)
         if connection in self._free:

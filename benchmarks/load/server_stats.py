@@ -1,12 +1,12 @@
-"""The server's processes, where they run on this machine: CPU time and memory.
+"""CPU time and memory of the server's processes, if they run on this machine.
 
-Rules of the file
+Invariants
 - A server is every process that listens on the target's port, and all their descendants: a supervisor and its workers
   count together, whichever of them the system lists as the owner of a shared listening socket.
 - The CPU time of a process that ended stays in the sum, as last read. A replaced worker thus loses at most what it used
   since the reading before its end, and the sum never decreases.
 - Processes are looked up again at each reading, so replacements count; the listeners too, once one of them has ended.
-- Where the target is another machine, or its process is another user's, nothing is watched, and the report says so.
+- If the target is another machine, or its process is another user's, nothing is measured, and the report says so.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from benchmarks.load.wire import Target
 
 
 class WatchedServer:
-    """A local server."""
+    """A server on this machine."""
 
     def __init__(self, port: int, roots: set[psutil.Process]) -> None:
         self.pid: int = min(root.pid for root in roots)
         self._port = port
         self._roots = roots
         self._cpu_seconds: dict[psutil.Process, float] = {}
-        """Of every process seen so far; psutil compares processes by pid and start, so a reused pid is another one."""
+        """By process, for all seen so far. psutil compares pid and start time, so a reused pid is another process."""
 
     def reading(self, second: int) -> Reading:
-        """What it has used by now."""
+        """Its CPU time and memory now."""
         rss, alive = 0, 0
         for process in self._processes():
             try:
@@ -58,7 +58,7 @@ class WatchedServer:
 
 
 def find(target: Target) -> WatchedServer | None:
-    """Who listens on the target's port on this machine's loopback; None where nobody that we may see does."""
+    """The server that listens on the target's port on this machine's loopback; None if there is no accessible one."""
     if not _is_loopback(target.host):
         return None
     roots = _roots(target.port)

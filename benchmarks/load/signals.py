@@ -1,7 +1,7 @@
-"""SIGINT, SIGTERM and SIGHUP while a run goes on: counted, so that no signal interrupts the code that collects figures.
+"""SIGINT, SIGTERM and SIGHUP during a run: counted, so that no signal interrupts the code that collects figures.
 
-Rules of the file
-- The first ends the sending, the second the waiting for what is in flight, the third the command (KeyboardInterrupt).
+Invariants
+- The first stops the sending, the second the waiting for requests in flight, the third the command (KeyboardInterrupt).
 - Code that waits for other descriptors waits for this one too: it becomes readable with each signal.
 - A signal that was ignored before, as nohup ignores SIGHUP, stays ignored. Outside the main thread nothing is caught.
 """
@@ -22,7 +22,7 @@ _ENDS_THE_COMMAND = 3
 
 
 class Interrupts:
-    """Those that came so far."""
+    """The signals so far."""
 
     def __init__(self) -> None:
         self._readable, self._writable = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -31,16 +31,16 @@ class Interrupts:
         """On the monotonic clock."""
 
     def fileno(self) -> int:
-        """Readable from a signal until `clear`."""
+        """A descriptor that is readable from a signal until `clear`."""
         return self._readable
 
     def clear(self) -> None:
-        """Make it unreadable until the next signal."""
+        """Make the descriptor unreadable until the next signal."""
         with contextlib.suppress(BlockingIOError):
             os.read(self._readable, 4096)
 
     def add(self) -> None:
-        """Count one."""
+        """Count a signal. Raises KeyboardInterrupt on the third."""
         self.count += 1
         self.first_at = self.first_at or time.monotonic()
         if self.count >= _ENDS_THE_COMMAND:
@@ -73,7 +73,7 @@ def caught() -> Iterator[Interrupts]:
 
 @contextmanager
 def blocked() -> Iterator[None]:
-    """Deliver these signals after the block; processes that are started in it begin with them blocked."""
+    """Deliver these signals after the block; processes started in the block inherit the blocked signals."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
@@ -82,7 +82,7 @@ def blocked() -> Iterator[None]:
 
 
 def ignore() -> None:
-    """For a process whose parent decides when it ends: ignore them, and take back a block that it inherited."""
+    """For a process whose parent decides when it ends: ignore the signals, and unblock inherited blocked ones."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)

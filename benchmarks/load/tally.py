@@ -1,11 +1,11 @@
-"""What one generator counts while it runs.
+"""What one generator counts during a run.
 
-Rules of the file
-- Counted once a request, in a few dictionary steps: a generator that counts slowly sends late.
-- Latency counts from the time at which the request was due. A request that was never completed counts with the time
-  it waited; one that was refused does not, since a quick refusal would flatter: it is counted by its code.
-- A request belongs to the second in which it was due, its tokens to the second in which they came.
-- What is due during the warm-up is in its seconds' counts and errors, and in no figure beside them.
+Invariants
+- Each request costs a few dictionary operations: a generator that counts slowly sends late.
+- Latency counts from the time at which the request was due. A request that was never completed counts with the time it
+  waited; a rejected one has no latency, since fast rejections would make it look better: it is counted by its code.
+- A request belongs to the second in which it was due, its tokens to the second in which they were received.
+- Requests due during the warm-up are in the counts and errors of their seconds and in no other figure.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ class Second:
     sent: int = 0
     """Requests that were due in it."""
     failed: int = 0
-    """Of those that were due in it."""
+    """Failures of requests that were due in it."""
     completed: int = 0
-    """Successes that came in it, whenever they were due."""
+    """Successes received in it, whenever they were due."""
     tokens: int = 0
     latencies: Counts = field(default_factory=dict)
     errors: Counter[str] = field(default_factory=Counter)
-    """By their code; of those that were due in it."""
+    """Errors by code, of requests that were due in it."""
 
 
 class Tally:
-    """Counts, for the seconds from the start of the schedule on."""
+    """The counts of one generator, by second from the start of the schedule."""
 
     def __init__(self, warmup_seconds: int) -> None:
         self._warmup = warmup_seconds
@@ -47,19 +47,19 @@ class Tally:
         self.succeeded: Counter[str] = Counter()
         """By kind."""
         self.errors: Counter[str] = Counter()
-        self.lateness: Counts = {}
+        self.scheduling_delays: Counts = {}
         self.waited = 0
         """Requests that found no free connection when they were due."""
 
     def sent(self, due: float, late: float, waits: bool) -> None:
-        """A request became due at that second of the run, and the generator turned to it so much later."""
+        """Count a request that was due at `due` seconds of the run and handled `late` seconds later."""
         self.seconds[int(due)].sent += 1
         if due >= self._warmup:
             self.waited += waits
-            count(self.lateness, late, FINE)
+            count(self.scheduling_delays, late, FINE)
 
     def completed(self, due: float, received: float, request: Request, status: int, body: bytes) -> bool:
-        """An answer came. Whether it is a success."""
+        """Count a response; returns whether it is a success."""
         if status != KINDS[request.kind].status:
             code = _CODE.search(body)
             self._failed(due, f"{status} {code[1].decode()}" if code else str(status))
@@ -75,7 +75,7 @@ class Tally:
         return True
 
     def unfinished(self, due: float, abandoned_at: float, request: Request, reason: str) -> None:
-        """No answer will come; `why` stands among the errors."""
+        """Count a request without a response under this error."""
         self._failed(due, reason)
         self._record_latency(due, abandoned_at - due, request.kind)
 

@@ -70,7 +70,7 @@ def _lines(result: Mapping[str, Any]) -> Iterator[str]:
     if result["generators"]:
         yield "\n  generator scheduling delay, ms"
         yield from _percentile_rows(
-            {f"generator {n}": one["lateness_ms"] for n, one in enumerate(result["generators"])}
+            {f"generator {n}": one["scheduling_delay_ms"] for n, one in enumerate(result["generators"])}
         )
     for number, one in enumerate(result["generators"]):
         yield _row(f"generator {number}, CPU share of one core", one["cpu_share"])
@@ -104,9 +104,18 @@ def _responses(result: Mapping[str, Any]) -> Iterator[str]:
 
 def _limits(result: Mapping[str, Any]) -> Iterator[str]:
     limits = result["limits"]
-    late = [one["lateness_ms"]["p99"] for one in result["generators"] if one["lateness_ms"]["p99"] is not None]
+    late = [
+        one["scheduling_delay_ms"]["p99"]
+        for one in result["generators"]
+        if one["scheduling_delay_ms"]["p99"] is not None
+    ]
     yield "\n  limits" + " " * 36 + f"{'measured':>8} {'limit':>10}"
-    yield _limit("generator scheduling delay p99, ms", max(late, default=None), limits["lateness_ms"], "--max-lateness")
+    yield _limit(
+        "generator scheduling delay p99, ms",
+        max(late, default=None),
+        limits["scheduling_delay_ms"],
+        "--max-scheduling-delay",
+    )
     yield _limit("latency p99, ms", result["latency_ms"]["p99"], limits["p99_ms"], "--max-p99")
     error_rate, maximum = result["figures"]["error_rate"], limits["error_rate"]
     yield _limit("error rate, %", _percent(error_rate), _percent(maximum), "--max-error-rate", decimals=4)

@@ -1,8 +1,8 @@
-"""Sampled tokens, judged by a stranger: PyJWT and the service's published keys.
+"""An independent check of sampled tokens, with PyJWT and the service's published keys.
 
-Rules of the file
-- Nothing of ours has a part in it; claims are spelt as IVS documents them.
-- A token is judged as of the moment at which it came, so that records can be judged at any time later.
+Invariants
+- No code of tokensvc takes part; claims are named as IVS documents them.
+- A token is verified as of the time at which it was received, so that records can be verified at any later time.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ SKEW_SECONDS = 5
 
 
 def verify_samples(samples: Sequence[Sample], published: Iterable[dict[str, Any]]) -> list[str]:
-    """What is wrong, in words, of each token that is bad; no token is repeated."""
+    """A message for each invalid token, which never contains the token."""
     keys = [key for one in published if (key := _key(one)) is not None]
     return [problem for sample in samples if (problem := _problem(sample, keys))]
 
 
 def _key(published: dict[str, Any]) -> Any:
-    """None where it is of a kind that verifies nothing of IVS; the tokens it signed then count as bad."""
+    """The key, or None if its type is not supported; tokens signed with it then count as invalid."""
     try:
         return jwt.PyJWK(published).key
     except (jwt.PyJWTError, TypeError, ValueError):
@@ -43,9 +43,9 @@ def _problem(sample: Sample, keys: list[Any]) -> str | None:
     if claims is None:
         return f"a token for {sample.viewer_id}: {reason}"
     if claims.get("aws:channel-arn") != sample.channel_arn:
-        return f"a token for {sample.viewer_id} names another channel than was sent for"
+        return f"a token for {sample.viewer_id} names a different channel than requested"
     if claims.get("aws:viewer-id") != sample.viewer_id:
-        return f"a token for {sample.viewer_id} names another viewer"
+        return f"a token for {sample.viewer_id} names a different viewer than requested"
     if not isinstance(claims["exp"], int) or claims["exp"] <= sample.received_at - SKEW_SECONDS:
-        return f"a token for {sample.viewer_id} had ended when it came"
+        return f"a token for {sample.viewer_id} had expired when it was received"
     return None

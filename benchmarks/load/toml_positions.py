@@ -1,8 +1,8 @@
-"""Where in a TOML text something stands, which `tomllib` does not say.
+"""Finds the line of a value in a TOML text, which `tomllib` does not report.
 
-Rules of the file
-- The reader itself is sent: the value stands where it first appears when the text is read line by line further.
-- Slow, and only used to explain a refusal.
+Invariants
+- The parser itself is used: a value is on the line with which it first appears when the text is parsed line by line.
+- This is slow and only used for error messages.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 
 
 def line_of(text: str, path: Sequence[str | int]) -> int:
-    """The line, from 1, on which the value at this path begins.
+    """The line, from 1, on which the value at this path starts.
 
-    The path may go on below what the text holds (a key that is missing, a value's part): the deepest there is counts.
+    If the path does not exist (a missing key, a part of a value), the line of its deepest existing part.
     """
     lines = text.splitlines()
     depth, found = 0, 1
@@ -33,7 +33,7 @@ def line_of(text: str, path: Sequence[str | int]) -> int:
 
 
 def _depth(value: Any, path: Sequence[str | int]) -> int:
-    """How many steps of the path can be gone."""
+    """How many steps of the path exist."""
     for number, step in enumerate(path):
         if isinstance(value, dict) and step in value:
             value = value[str(step)]

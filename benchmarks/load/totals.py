@@ -1,8 +1,8 @@
-"""Records added up: the lines of all generators and machines, as one run.
+"""Merged records: the lines of all generators and machines as one run.
 
-Rules of the file
-- Only runs of one plan, at one scale, add up; anything else is refused.
-- Seconds are counted from each machine's own start, so machines that started a moment apart still lie on one another.
+Invariants
+- Only runs of one plan at one scale can be merged; anything else is rejected.
+- Seconds count from each machine's own start, so machines that started a moment apart are still aligned.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from benchmarks.load.tally import Second
 
 @dataclass
 class Totals:
-    """Everything that was recorded."""
+    """The sum of all records."""
 
     runs: list[Run] = field(default_factory=list)
     seconds: defaultdict[int, Second] = field(default_factory=lambda: defaultdict(Second))
@@ -43,37 +43,37 @@ class Totals:
     samples: list[Sample] = field(default_factory=list)
     keys: list[Keys] = field(default_factory=list)
     readings: defaultdict[str, dict[int, Reading]] = field(default_factory=lambda: defaultdict(dict))
-    """Of each server, by second; what several generators read of one server counts once."""
+    """By server and second; readings of one server by several generators count once."""
     actions: list[ActionResult] = field(default_factory=list)
 
     @property
     def first(self) -> int:
-        """The first second that counts."""
+        """The first second after the warm-up."""
         return self.runs[0].warmup_seconds
 
     @property
     def end(self) -> float:
-        """Where the schedule ended, in seconds from its start."""
+        """The end of the schedule, in seconds from its start."""
         return max(run.seconds for run in self.runs)
 
     @property
     def counted(self) -> dict[int, Second]:
-        """The seconds between warm-up and end, each of them, in order."""
+        """All seconds between warm-up and end, in order."""
         return {number: self.seconds.get(number, Second()) for number in range(self.first, -int(-self.end // 1))}
 
     @property
     def limits(self) -> Limits:
-        """The strictest of all machines."""
+        """The strictest limits of all machines."""
         return strictest(run.limits for run in self.runs)
 
     @property
     def warmup(self) -> list[Second]:
-        """The seconds before the first that counts."""
+        """The seconds of the warm-up."""
         return [second for number, second in self.seconds.items() if number < self.first]
 
     @property
     def latencies(self) -> Counts:
-        """Of all kinds together."""
+        """The latencies of all kinds of request."""
         together: Counts = {}
         for counts in self.kinds.values():
             add(together, counts)
@@ -81,19 +81,19 @@ class Totals:
 
 
 def add_up(lines: Iterable[Line]) -> Totals:
-    """The totals of these lines. Raises BadRecords where they do not belong together."""
+    """The totals of these lines. Raises InvalidRecords if they cannot be merged."""
     totals = Totals()
     for line in lines:
         if isinstance(line, Run):
             totals.runs.append(line)
         elif not totals.runs:
-            raise InvalidRecords("records begin with the line of their run")
+            raise InvalidRecords("records must start with the line of their run")
         else:
             _add(totals, line)
     if not totals.runs:
-        raise InvalidRecords("these records hold no run")
+        raise InvalidRecords("the records contain no run")
     if len({run.digest for run in totals.runs}) > 1:
-        raise InvalidRecords("these are runs of different plans, or of one at different scales")
+        raise InvalidRecords("the records are from different plans or scales")
     return totals
 
 

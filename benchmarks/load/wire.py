@@ -1,8 +1,8 @@
-"""Requests as bytes on the wire, made once and written many times.
+"""Requests as bytes on the wire, prepared once and written many times.
 
-Rules of the file
-- HTTP/1.1 with keep-alive; the head is the same for all requests of a kind but for the body's length.
-- The API key comes from a file and is in the bytes alone: never in a report, a record or an error.
+Invariants
+- HTTP/1.1 with keep-alive; the headers of a kind differ only in the body's length.
+- The API key comes from a file and is only in these bytes: never in a report, a record or an error.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from benchmarks.load.plan import RequestRow
 from benchmarks.load.request_kinds import KINDS, TokenRequest, prepare
 
 SEQUENCE_LENGTH = 10_000
-"""After so many requests their order comes again."""
+"""The number of requests after which their order repeats."""
 
 
 class Target(NamedTuple):
-    """The service that is loaded."""
+    """The service under load."""
 
     url: str
     api_key: str
@@ -44,7 +44,7 @@ class Target(NamedTuple):
         return urlsplit(self.url).scheme == "https"
 
     def tls(self) -> ssl.SSLContext | None:
-        """How to encrypt, with the system's authorities; None where it is not sent for."""
+        """A TLS context with the system's certificate authorities; None for plain HTTP."""
         return ssl.create_default_context() if self.is_encrypted else None
 
 
@@ -57,7 +57,7 @@ class Request(NamedTuple):
 
 
 def requests(rows: Sequence[RequestRow], target: Target, seed: int) -> Iterator[Request]:
-    """Requests without end, the kinds mixed by their weights, the same for the same seed."""
+    """An endless sequence of requests, mixed by weight, the same for the same seed."""
     cycles = [cycle(_of_kind(row, target)) for row in rows]
     turns = Random(seed).choices(cycles, [row.weight for row in rows], k=SEQUENCE_LENGTH) if len(rows) > 1 else cycles
     return (next(cycle_) for cycle_ in cycle(turns))

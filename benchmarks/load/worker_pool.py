@@ -1,9 +1,9 @@
-"""The generator processes of this machine, started together and collected together.
+"""The generator processes of this machine.
 
-Rules of the file
-- Each process sends every n-th request of one schedule; all count from one instant of the machine's monotonic clock.
-- None outlives the block that it was started in.
-- A generator that dies costs its own lines alone: the others' are still collected, and it is reported in `lost`.
+Invariants
+- Each process sends every n-th request of one schedule; all start at the same time of the machine's monotonic clock.
+- No process outlives the block in which it was started.
+- If a generator dies, only its lines are missing: the others' are collected, and the failure is in `lost`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class GeneratorFailed(Exception):
 
 
 class WorkerPool:
-    """So many generators; together they are one machine's share of the plan."""
+    """The generators that together send one machine's share of the plan."""
 
     def __init__(self, plan: Plan, scale: float, target: Target, processes: int, machine: int, machines: int) -> None:
         self._jobs = [
@@ -49,11 +49,11 @@ class WorkerPool:
         self._pipes: list[Any] = []
         self._processes: list[Any] = []
         self.lost: list[str] = []
-        """What became of each generator that died."""
+        """A message for each generator that died."""
 
     def __enter__(self) -> Self:
         try:
-            with signals.blocked():  # a generator must not die of one before it can ignore it
+            with signals.blocked():  # a generator must not be killed before it can ignore them
                 self._start_processes()
         except BaseException:
             self._end()
@@ -61,18 +61,18 @@ class WorkerPool:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end()
 
     def _start_processes(self) -> None:
         spawning = multiprocessing.get_context("spawn")
         for job in self._jobs:
-            ours, theirs = spawning.Pipe()
-            process = spawning.Process(target=main, args=(job, theirs), daemon=True)
+            parent_end, child_end = spawning.Pipe()
+            process = spawning.Process(target=main, args=(job, child_end), daemon=True)
             process.start()
-            theirs.close()
-            self._pipes.append(ours)
+            child_end.close()
+            self._pipes.append(parent_end)
             self._processes.append(process)
 
     def _end(self) -> None:
@@ -81,7 +81,7 @@ class WorkerPool:
             process.join()
 
     def ready(self) -> None:
-        """Wait until every connection of every generator is open. Raises Unreachable."""
+        """Wait until every connection of every generator is open. Raises GeneratorFailed."""
         for pipe in self._pipes:
             if not pipe.poll(START_TIMEOUT_SECONDS):
                 raise GeneratorFailed(f"a generator was not ready within {START_TIMEOUT_SECONDS} seconds")
@@ -90,14 +90,16 @@ class WorkerPool:
                 raise GeneratorFailed(message.failure)
 
     def start(self, at: float) -> None:
-        """Let the schedule's second 0 be that instant of the monotonic clock."""
+        """Start the schedule at this time of the monotonic clock."""
         self._send(at)
 
     def lines(
         self, signals: Interrupts, on_progress: Callable[[Progress], None], on_death: Callable[[], None]
     ) -> list[Line]:
-        """Wait for the end and give what all have counted, reporting progress meanwhile. The first interrupt ends the
-        sending, the second the waiting for what is in flight."""
+        """Wait for the end and return the lines of all generators, reporting progress meanwhile.
+
+        The first interrupt stops the sending, the second the waiting for requests in flight.
+        """
         collected: list[Line] = []
         while self._pipes:
             for ready in wait([*self._pipes, signals.fileno()]):
@@ -106,12 +108,12 @@ class WorkerPool:
                     print_line(_STOPPING if signals.count == 1 else _ABANDONING)
                     self._send(None)
                     if signals.count > 1:
-                        self._send(None)  # in case both came at once; a third None is not read
+                        self._send(None)  # in case both came together; a third None is not read
                     continue
                 try:
                     received = _receive(ready)
-                except GeneratorFailed as death:
-                    self.lost.append(str(death))
+                except GeneratorFailed as failure:
+                    self.lost.append(str(failure))
                     self._pipes.remove(ready)
                     on_death()
                     continue
@@ -124,19 +126,19 @@ class WorkerPool:
 
     def _send(self, order: float | None) -> None:
         for pipe in self._pipes:
-            with suppress(OSError):  # a generator that has died is noticed where its lines are awaited
+            with suppress(OSError):  # `lines` notices a generator that has died
                 pipe.send(order)
 
 
-_STOPPING = "stopping: waiting for what is in flight; interrupt again to report without it"
-_ABANDONING = "not waiting any longer"
+_STOPPING = "stopping: waiting for requests in flight; interrupt again to report without them"
+_ABANDONING = "no longer waiting for requests in flight"
 
 
 def _receive(pipe: Any) -> Any:
     try:
         return pipe.recv()
     except (EOFError, OSError):
-        raise GeneratorFailed("a generator process died; its own output is above") from None
+        raise GeneratorFailed("a generator process died; its output is above") from None
 
 
 def _portion(amount: int, number: int, total: int) -> int:

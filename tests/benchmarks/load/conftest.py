@@ -1,4 +1,4 @@
-"""A service that knows nothing but to sign, for runs with real processes and sockets."""
+"""Minimal services for runs with real processes and sockets."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ NEVER = 3600.0
 
 
 class SigningService(NamedTuple):
-    """Where it is, and the connections that sent it for a token."""
+    """A service that signs tokens: its URL, and the connections that requested one."""
 
     url: str
     connections: set[tuple[str, int]]
 
 
 class Responses:
-    """Starts services that publish this key and respond to each request for a token in one way."""
+    """Starts services that publish this key and respond to each token request in the same way."""
 
     def __init__(self, key: PrivateKey, servers: ExitStack) -> None:
         self._keys = json.dumps(keys_line(key).model_dump())
         self._servers = servers
 
     def start(self, status: int, body: str, *, after_seconds: float = 0.0, keys: str | None = None) -> str:
-        """The base URL."""
+        """Start a service; its base URL."""
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
             is_token = scope["method"] == "POST"
@@ -50,7 +50,7 @@ class Responses:
         return self._servers.enter_context(serving(app))
 
     def stop(self) -> None:
-        """End them."""
+        """Stop all services."""
         self._servers.close()
 
 
@@ -61,7 +61,7 @@ def responses(private_key: PrivateKey) -> Iterator[Responses]:
 
 
 def run_options(folder: Path, url: str) -> list[str]:
-    """The options of a run against this service, its files going to `out` in the folder."""
+    """The options of a run on this service, with its files in `out` in the folder."""
     (folder / "key").write_text("tsk_very_secret\n")
     (folder / "key").chmod(0o600)
     caller = ["--api-key-file", str(folder / "key"), "--channel", str(CHANNEL)]

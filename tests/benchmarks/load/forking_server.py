@@ -1,9 +1,9 @@
 """A prefork server in a process of its own: `python forking_server.py {parent-listens|parent-closes} WORKERS`.
 
-Rules of the file
-- The workers share one listening socket, use CPU without end, and are replaced when they die.
-- With `parent-closes` the parent closes its copy of the socket, so the workers alone hold it.
-- The port is printed first, then the pid of each worker, and that of each replacement as it starts.
+Invariants
+- The workers share one listening socket, use CPU continuously, and are replaced when they die.
+- With `parent-closes` the parent closes its copy of the socket, so only the workers hold it.
+- The port is printed first, then the pid of each worker, and the pid of each replacement when it starts.
 """
 
 from __future__ import annotations

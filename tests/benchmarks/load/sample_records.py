@@ -1,4 +1,4 @@
-"""Lines of a run as a test wants them."""
+"""Lines of a run for tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHANNEL_ARN = "arn:aws:ivs:us-east-1:123456789012:channel/AbCdEf123456"
 
 def run_line(**changes: Any) -> Run:
     """A run of three seconds, the first of them warm-up."""
-    plain: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "plan": "steady",
         "digest": "d",
         "seconds": 3,
@@ -27,17 +27,17 @@ def run_line(**changes: Any) -> Run:
         "started_at": datetime.fromtimestamp(START, UTC),
         "machine": {"cpu": "a cpu"},
     }
-    return Run(**(plain | changes))
+    return Run(**(defaults | changes))
 
 
 def second_line(number: int, **changes: Any) -> SecondRecord:
     """A second in which ten requests were sent and completed in 2 ms each."""
-    plain: dict[str, Any] = {"sent": 10, "failed": 0, "completed": 10, "tokens": 10, "latencies": {2000: 10}}
-    return SecondRecord(number=number, **(plain | changes))
+    defaults: dict[str, Any] = {"sent": 10, "failed": 0, "completed": 10, "tokens": 10, "latencies": {2000: 10}}
+    return SecondRecord(number=number, **(defaults | changes))
 
 
 def sample_line(key: PrivateKey, **claims: Any) -> Sample:
-    """A good token, unless these claims of it are other ones."""
+    """A sampled token, valid unless `claims` change it."""
     good = {"aws:channel-arn": CHANNEL_ARN, "aws:viewer-id": "viewer-1", "exp": NOW + 300}
     token = encode_token(key, HEADER, {name: value for name, value in (good | claims).items() if value is not None})
     return Sample(token=token, channel_arn=CHANNEL_ARN, viewer_id="viewer-1", received_at=NOW)
@@ -53,11 +53,11 @@ def reading_line(second: int, cpu_seconds: float, server: str = "host 7") -> Rea
 
 
 def generator_line(late_micros: int = 100) -> Generator:
-    return Generator(number=0, lateness={late_micros: 20}, waited=3, cpu_seconds=0.5, wall_seconds=2)
+    return Generator(number=0, scheduling_delays={late_micros: 20}, waited=3, cpu_seconds=0.5, wall_seconds=2)
 
 
 def whole_run(key: PrivateKey, **changes: Any) -> list[Line]:
-    """A run in which all went well."""
+    """A successful run."""
     return [
         run_line(**changes),
         *(reading_line(second, 10 + second / 1000) for second in range(4)),

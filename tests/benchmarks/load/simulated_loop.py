@@ -1,8 +1,8 @@
-"""A generator's world without sockets and without time: a loop whose clock jumps to the next event, and a server on it.
+"""A simulation without sockets and waiting: an event loop whose clock jumps to the next event, and a server on it.
 
-Rules of the file
-- Nothing waits: where a real loop would sleep, this one's clock moves on. A run of minutes takes milliseconds.
-- The server is one worker: it answers one request after another, and not at all while it stalls.
+Invariants
+- Nothing waits: where a real loop would sleep, the clock of this one advances. A run of minutes takes milliseconds.
+- The server is one worker: it handles one request after another, and none while it stalls.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TARGET = Target("http://simulated", "tsk_x", ("arn",))
 
 
 class _Jumping(selectors.DefaultSelector):
-    """Never waits; tells how long it would have."""
+    """Never waits; advances its clock by the timeout instead."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         return self._jumping.now
 
     def busy(self, seconds: float) -> None:
-        """The generator's own process is held up for so long."""
+        """Simulate that the generator's process is busy for `seconds`."""
         self._jumping.now += seconds
 
     async def create_connection(self, protocol_factory: Callable[[], Any], *_: Any, **__: Any) -> Any:
@@ -84,7 +84,7 @@ class _Transport(asyncio.Transport):
 
 
 class SimulatedServer:
-    """Takes `takes_seconds` for each request, and none up between two seconds of the run."""
+    """Takes `service_seconds` for each request and handles none between the two times of `stall`."""
 
     def __init__(
         self, service_seconds: float = 0.001, stall: tuple[float, float] = (0, 0), response: bytes = RESPONSE
@@ -115,7 +115,7 @@ def run_load(
     warmup_seconds: int = 0,
     alongside: Callable[[SimulatedLoop, Sender, float], Coroutine[Any, Any, None]] | None = None,
 ) -> Tally:
-    """Run a whole attack at a steady, even rate, and give what it counted."""
+    """Send a whole schedule at a steady, even rate; the counts."""
     loop = SimulatedLoop(server)
     tally = Tally(warmup_seconds)
 

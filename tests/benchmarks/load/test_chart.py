@@ -1,4 +1,4 @@
-"""A run's picture: nothing is clipped, whatever the run holds, and it names what was run and what went wrong."""
+"""The chart of a run: nothing is clipped, whatever the result, and it names the plan and what went wrong."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STAGES = (
 
 
 def draw(lines: list[Line]) -> tuple[Chart, list[Text]]:
-    """The picture, laid out, and its visible texts."""
+    """Draw the chart; the chart and its visible texts."""
     report = result_store.report_of(lines)
     picture = Chart(report.result, report.totals)
     FigureCanvasAgg(picture._figure).draw()
@@ -43,7 +43,7 @@ def visible_text(lines: list[Line]) -> str:
 
 
 def failing_run(counts: dict[str, int], latencies: Counts) -> list[Line]:
-    """Seconds in which requests end in these errors, and their latencies where they timed out."""
+    """A run whose requests fail with these errors, and with these latencies if they timed out."""
     errors, number = Errors(counts={code: 2 * count for code, count in counts.items()}), sum(counts.values())
     seconds = [
         second_line(at, completed=0, tokens=0, failed=number, errors=counts, latencies=latencies) for at in (1, 2)
@@ -53,9 +53,9 @@ def failing_run(counts: dict[str, int], latencies: Counts) -> list[Line]:
 
 RUNS: dict[str, list[Line]] = {
     "nothing counted": [run_line(seconds=0.5, interrupted=True)],
-    "not begun": [run_line(seconds=0, failures=("http://127.0.0.1:1 cannot be reached: Connection refused",))],
+    "not started": [run_line(seconds=0, failures=("http://127.0.0.1:1 cannot be reached: Connection refused",))],
     "nothing sent": [run_line()],
-    "all refused": failing_run({"401 unauthenticated": 10}, {}),
+    "all rejected": failing_run({"401 unauthenticated": 10}, {}),
     "all timed out": failing_run({"timeout": 10}, {10_000_000: 10}),
     "many codes": failing_run(dict.fromkeys(CODES, 3), {}),
     "latencies of 0": [run_line(), second_line(1, latencies={0: 10})],
@@ -78,7 +78,7 @@ RUNS: dict[str, list[Line]] = {
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_a_picture_of_any_run_clips_nothing(name: str) -> None:
+def test_the_chart_of_any_run_clips_nothing(name: str) -> None:
     picture, texts = draw(RUNS[name])
     page = picture._figure.bbox
     for text in texts:
@@ -96,7 +96,7 @@ def test_no_legend_covers_a_title(name: str) -> None:
         assert legend is None or not title.overlaps(legend.get_window_extent()), axes.get_title(loc="left")
 
 
-def test_the_title_names_the_plan_its_rate_and_the_target() -> None:
+def test_the_heading_names_the_plan_its_rate_and_the_target() -> None:
     heading = visible_text([run_line(title="a peak", stages=STAGES, scale=2.5, seconds=32), second_line(1)])
     assert "load: steady (a peak)\n0 to 4,000 requests/s for 32 s (1 s warm-up), scale 2.5\n" in heading
     assert "http://127.0.0.1:1 · 2027-01-15 08:00 UTC · a cpu" in heading
@@ -111,24 +111,24 @@ def test_stages_and_actions_are_marked(private_key: PrivateKey) -> None:
 
 
 def test_errors_are_shown_by_their_code_and_count(private_key: PrivateKey) -> None:
-    assert "401 unauthenticated: 20" in visible_text(RUNS["all refused"])
+    assert "401 unauthenticated: 20" in visible_text(RUNS["all rejected"])
     many = visible_text(RUNS["many codes"])
     assert "3 more: 18" in many
     assert f"{CODES[0][:31]}…: 6" in many
-    assert "by code" not in visible_text(whole_run(private_key)), "no panel where there are none"
+    assert "by code" not in visible_text(whole_run(private_key)), "no panel without errors"
 
 
 def test_a_run_without_latencies_has_no_logarithmic_axis() -> None:
-    picture, _ = draw(RUNS["all refused"])
+    picture, _ = draw(RUNS["all rejected"])
     assert {axes.get_yscale() for axes in picture._figure.axes} == {"linear"}
-    assert "no latency was measured" in visible_text(RUNS["all refused"])
+    assert "no latency was measured" in visible_text(RUNS["all rejected"])
 
 
-def test_what_makes_a_run_worthless_is_on_its_picture() -> None:
+def test_the_chart_shows_why_a_run_failed() -> None:
     assert "FAILED RUN: no request succeeded; most frequent: timeout" in visible_text(RUNS["all timed out"])
 
 
-def test_the_same_picture_is_the_same_file(tmp_path: Path, private_key: PrivateKey) -> None:
+def test_the_same_result_is_drawn_as_the_same_file(tmp_path: Path, private_key: PrivateKey) -> None:
     def saved(name: str) -> Any:
         report = result_store.report_of(whole_run(private_key))
         Chart(report.result, report.totals).save(tmp_path / name)

@@ -1,4 +1,4 @@
-"""What goes on beside a run: commands, the server's figures, the published keys, progress."""
+"""The tasks that run beside the load: actions, server figures, published keys, progress."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ def run_actions(*rows: ActionRow) -> tuple[list[Any], list[str]]:
     return actions.results(), messages
 
 
-def test_a_command_is_run_and_told() -> None:
+def test_a_command_is_run_and_reported() -> None:
     [line], messages = run_actions(ActionRow(at_seconds=1, command="true"))
     assert (line.command, line.at_seconds, line.exit_code) == ("true", 1, 0)
     assert messages[0] == "action: true"
 
 
-def test_a_command_that_fails_is_told_with_its_last_word() -> None:
+def test_a_failed_command_is_reported_with_its_last_line_of_output() -> None:
     command = f"{sys.executable} -c 'import sys; sys.exit(\"first\\nlast\")'"
     [line], messages = run_actions(ActionRow(at_seconds=0, command=command))
     assert line.exit_code == 1
     assert messages[1].endswith(": last")
 
 
-def test_a_command_that_there_is_not_fails() -> None:
-    [line], _ = run_actions(ActionRow(at_seconds=0, command="no-such-command-of-ours"))
+def test_a_command_that_does_not_exist_fails() -> None:
+    [line], _ = run_actions(ActionRow(at_seconds=0, command="no-such-command"))
     assert line.exit_code == 127
 
 
-def test_a_command_whose_second_never_came_is_not_run() -> None:
+def test_a_command_is_not_run_if_the_load_ends_before_its_second() -> None:
     actions = Actions([ActionRow(at_seconds=3600, command="true")], os.environ, lambda _: None)
     actions.start(time.monotonic())
     assert actions.results() == []
@@ -61,7 +61,7 @@ async def _keys(scope: Any, _: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def test_a_server_on_this_machine_is_found_by_its_port_and_one_elsewhere_is_not() -> None:
+def test_a_local_server_is_found_by_its_port_and_a_remote_one_is_not() -> None:
     with serving(_keys) as url:
         watched = find(Target(url, "", ()))
         assert watched is not None
@@ -70,7 +70,7 @@ def test_a_server_on_this_machine_is_found_by_its_port_and_one_elsewhere_is_not(
         assert (reading.second, reading.server.split()[-1]) == (3, str(os.getpid()))
         assert reading.cpu_seconds > 0
         assert reading.rss_bytes > 2**20
-    assert find(Target(url, "", ())) is None, "it is gone"
+    assert find(Target(url, "", ())) is None, "the server has stopped"
     assert find(Target("https://tokens.example.com", "", ())) is None
 
 
@@ -83,7 +83,7 @@ def test_published_keys_are_read_before_the_run() -> None:
         PublishedKeys(url).start()
 
 
-def test_a_second_is_told_when_every_generator_has_told_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_is_printed_when_every_generator_has_reported_it(capsys: pytest.CaptureFixture[str]) -> None:
     screen = ProgressDisplay(generators=2, seconds=9)
     screen.show(Progress(0, Second(sent=5, completed=5, latencies={1000: 5}), 1, 0.2))
     assert not capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The real command against a real `tokensvc serve` with two workers, on a local IVS."""
+"""The real load command on a real `tokensvc serve` with two workers and a local IVS."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DeploymentUnde
 
 @pytest.fixture
 def supervisor(service: DeploymentUnderTest) -> psutil.Process:
-    """Found by its command line, not by its port."""
+    """The supervisor, found by its command line instead of its port."""
     [found] = [one for one in psutil.Process().children() if one.cmdline()[-3:] == ["-m", "tokensvc", "serve"]]
     return found
 
@@ -45,7 +45,7 @@ def command(service: DeploymentUnderTest, folder: Path, api_key: str, *more: str
     (folder / "key").chmod(0o600)
     caller = ["--url", service.target.url, "--api-key-file", str(folder / "key")]
     caller += ["--channel", service.target.channels[0], "--out", str(folder / "out")]
-    return [sys.executable, "-m", "benchmarks.load", *more, *caller, "--json", "--max-lateness", "60000"]
+    return [sys.executable, "-m", "benchmarks.load", *more, *caller, "--json", "--max-scheduling-delay", "60000"]
 
 
 def environ(folder: Path) -> dict[str, str]:
@@ -53,11 +53,11 @@ def environ(folder: Path) -> dict[str, str]:
 
 
 def tokens_of(result: Any) -> int:
-    """Of the whole run, warm-up included."""
+    """The tokens of the whole run, including the warm-up."""
     return int(sum(one["count"] for one in result["successes"]) + result["warmup"]["requests"])
 
 
-def test_the_cost_of_a_token_is_that_of_all_workers(
+def test_the_cost_of_a_token_includes_all_workers(
     service: DeploymentUnderTest, supervisor: psutil.Process, tmp_path: Path
 ) -> None:
     before = servers.cpu_seconds(supervisor.pid)
@@ -73,7 +73,7 @@ def test_the_cost_of_a_token_is_that_of_all_workers(
     assert result["server"]["cpu_us_per_token"] == pytest.approx(used / tokens_of(result) * 1e6, rel=0.35)
 
 
-def test_a_worker_that_is_replaced_is_reported_and_the_cost_stays_whole(
+def test_a_replaced_worker_is_reported_and_its_cpu_time_included(
     service: DeploymentUnderTest, supervisor: psutil.Process, tmp_path: Path
 ) -> None:
     watched = find(service.target)
@@ -82,11 +82,11 @@ def test_a_worker_that_is_replaced_is_reported_and_the_cost_stays_whole(
     arguments = command(service, tmp_path, service.target.api_key, "--rate", "200", "--duration", "10")
     process: Process
     with started(arguments, tmp_path, environ(tmp_path), "load") as process:
-        process.wait_until(lambda: " 5/13 s" in process.err, "it is beyond its warm-up")
+        process.wait_until(lambda: " 5/13 s" in process.err, "the warm-up is over")
         before = watched.reading(0)
         worker = max(supervisor.children(), key=lambda one: sum(one.cpu_times()[:2]))
         os.kill(worker.pid, signal.SIGKILL)
-        wait_until(lambda: len(supervisor.children()) > WORKERS, "it is replaced")
+        wait_until(lambda: len(supervisor.children()) > WORKERS, "the worker is replaced")
         after = watched.reading(1)
         assert process.wait_for_exit(60) in {0, 1}, process.err
     assert after.cpu_seconds >= before.cpu_seconds
@@ -96,7 +96,7 @@ def test_a_worker_that_is_replaced_is_reported_and_the_cost_stays_whole(
     assert result["server"]["cpu_us_per_token"] > 0
 
 
-def test_a_wrong_api_key_is_shown_as_401(service: DeploymentUnderTest, tmp_path: Path) -> None:
+def test_a_wrong_api_key_is_reported_as_401(service: DeploymentUnderTest, tmp_path: Path) -> None:
     output = run(
         command(service, tmp_path, "tsk_wrong", "--rate", "50", "--duration", "2", "--max-error-rate", "1%"),
         tmp_path,

@@ -1,4 +1,4 @@
-"""What a run shows, and when it is worth nothing."""
+"""The result of a run, and what makes it invalid or failed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tokensvc.jose import keypair
 from tokensvc.jose.keypair import PrivateKey
 
 
-def test_a_good_run_in_figures(private_key: PrivateKey) -> None:
+def test_the_result_of_a_successful_run(private_key: PrivateKey) -> None:
     result = figures_of(add_up(whole_run(private_key)))
     assert not result["invalid"]
     assert not result["failed"]
@@ -33,13 +33,13 @@ def test_a_good_run_in_figures(private_key: PrivateKey) -> None:
     assert json.loads(json.dumps(result)) == result
 
 
-def test_the_servers_cpu_is_told_by_the_token_without_the_warm_up(private_key: PrivateKey) -> None:
+def test_the_servers_cpu_time_per_token_excludes_the_warm_up(private_key: PrivateKey) -> None:
     server = figures_of(add_up(whole_run(private_key)))["server"]
     assert server["cpu_us_per_token"] == pytest.approx(2000 / 20)
     assert server["memory_max_mib"] == 1
 
 
-def test_a_server_elsewhere_is_said_to_be_elsewhere(private_key: PrivateKey) -> None:
+def test_a_server_on_another_machine_is_reported_as_not_measured(private_key: PrivateKey) -> None:
     lines: list[Line] = [line for line in whole_run(private_key) if line.type != "reading"]
     result = figures_of(add_up(lines))
     assert result["server"] is None
@@ -47,7 +47,7 @@ def test_a_server_elsewhere_is_said_to_be_elsewhere(private_key: PrivateKey) -> 
 
 
 @pytest.mark.parametrize(("late_micros", "is_valid"), [(990, True), (1100, False)])
-def test_a_run_whose_generator_was_late_by_a_millisecond_is_loudly_invalid(
+def test_a_scheduling_delay_above_a_millisecond_makes_the_run_invalid(
     private_key: PrivateKey, late_micros: int, is_valid: bool
 ) -> None:
     result = figures_of(add_up([*whole_run(private_key), generator_line(late_micros)]))
@@ -56,7 +56,7 @@ def test_a_run_whose_generator_was_late_by_a_millisecond_is_loudly_invalid(
 
 
 @pytest.mark.parametrize(
-    ("more", "reason"),
+    ("extra_lines", "reason"),
     [
         ([ActionResult(command="rotate", at_seconds=1, took_seconds=1, exit_code=4)], "rotate: exit code 4"),
         (
@@ -67,7 +67,7 @@ def test_a_run_whose_generator_was_late_by_a_millisecond_is_loudly_invalid(
     ],
     ids=["action", "late action", "sample"],
 )
-def test_a_failed_action_or_a_bad_token_fails_the_run(
+def test_a_failed_action_or_an_invalid_token_fails_the_run(
     private_key: PrivateKey, extra_lines: list[Line], reason: str
 ) -> None:
     result = figures_of(add_up([*whole_run(private_key), *extra_lines]))
@@ -87,19 +87,19 @@ def test_a_run_without_a_success_has_failed() -> None:
     assert "503 draining" in text_of(result)
 
 
-def test_tokens_that_nobody_sampled_fail_the_run(private_key: PrivateKey) -> None:
+def test_a_run_without_sampled_tokens_has_failed(private_key: PrivateKey) -> None:
     result = figures_of(add_up([run_line(), keys_line(private_key), second_line(1)]))
     assert result["failed"] == ["no token was sampled, so none was verified"]
 
 
-def test_a_run_that_was_interrupted_is_told_until_then(private_key: PrivateKey) -> None:
+def test_an_interrupted_run_is_reported_until_the_interrupt(private_key: PrivateKey) -> None:
     result = figures_of(add_up(whole_run(private_key, seconds=2.0, interrupted=True)))
     assert result["interrupted"]
     assert result["figures"]["requests"] == 10
     assert "interrupted" in text_of(result)
 
 
-def test_a_run_that_was_interrupted_in_its_warm_up_still_reports() -> None:
+def test_a_run_interrupted_in_its_warm_up_is_still_reported() -> None:
     result = figures_of(add_up([run_line(seconds=0.5, interrupted=True)]))
     assert result["figures"]["requests"] == 0
     assert text_of(result)

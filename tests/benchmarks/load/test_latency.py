@@ -22,7 +22,7 @@ def counted(seconds: list[float], bits: int) -> Counts:
 
 
 @given(SECONDS, st.sampled_from([FINE, COARSE]), st.sampled_from([50.0, 90.0, 99.0, 99.9, 100.0]))
-def test_a_percentile_is_the_true_one_within_a_bucket_and_never_below(
+def test_a_percentile_is_accurate_to_a_bucket_and_never_too_low(
     seconds: list[float], bits: int, percent: float
 ) -> None:
     true = sorted(seconds)[max(0, math.ceil(len(seconds) * percent / 100 - 1e-9) - 1)] * 1000
@@ -31,25 +31,25 @@ def test_a_percentile_is_the_true_one_within_a_bucket_and_never_below(
 
 
 @given(SECONDS, SECONDS)
-def test_counts_added_are_the_counts_of_all(some: list[float], others: list[float]) -> None:
+def test_added_counts_are_the_counts_of_all_durations(some: list[float], others: list[float]) -> None:
     together = counted(some, FINE)
     add(together, counted(others, FINE))
     assert together == counted(some + others, FINE)
 
 
-def test_the_longest_is_not_cut_off() -> None:
+def test_the_maximum_is_not_truncated() -> None:
     assert longest(counted([0.001, 7.5], FINE), FINE) == pytest.approx(7500, rel=0.001)
 
 
-def test_a_record_is_small() -> None:
+def test_counts_are_compact() -> None:
     assert len(counted([number / 1_000_000 for number in range(1_000_000)], COARSE)) < 1000
 
 
-def test_nothing_counted_is_nought() -> None:
+def test_percentile_and_maximum_of_nothing_are_zero() -> None:
     assert percentile({}, 99, FINE) == longest({}, FINE) == 0
 
 
-def test_a_clock_that_went_back_counts_as_no_time() -> None:
+def test_a_negative_duration_counts_as_zero() -> None:
     assert counted([-0.5], FINE) == {0: 1}
 
 

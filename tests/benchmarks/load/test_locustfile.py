@@ -1,4 +1,4 @@
-"""The Locust file as it is run from several machines: a master and two workers, each a process of its own."""
+"""The Locust file as run on several machines: a master and two workers, each in its own process."""
 
 from __future__ import annotations
 
@@ -24,13 +24,11 @@ ROOT = Path(benchmarks.__file__).parents[1]
 LOCUST = [sys.executable, "-m", "locust", "-f", str(ROOT / "benchmarks/load/locustfile.py"), "--skip-log"]
 
 
-def test_two_workers_ask_what_the_plan_says_and_the_master_counts_it(
-    signing_service: SigningService, tmp_path: Path
-) -> None:
+def test_two_workers_send_the_plan_and_the_master_counts_it(signing_service: SigningService, tmp_path: Path) -> None:
     (tmp_path / "key").write_text("tsk_very_secret\n")
     (tmp_path / "key").chmod(0o600)
-    what = {"LOAD_API_KEY_FILE": str(tmp_path / "key"), "LOAD_CHANNELS": str(CHANNEL), "PYTHONPATH": str(ROOT)}
-    environ, port = environment(tmp_path / "home", what), str(free_port())
+    settings = {"LOAD_API_KEY_FILE": str(tmp_path / "key"), "LOAD_CHANNELS": str(CHANNEL), "PYTHONPATH": str(ROOT)}
+    environ, port = environment(tmp_path / "home", settings), str(free_port())
     one_user_each = ["--headless", "--expect-workers", "2", "--users", "2", "--spawn-rate", "2", "--run-time", "1"]
     master_command = [
         *LOCUST,
@@ -55,5 +53,5 @@ def test_two_workers_ask_what_the_plan_says_and_the_master_counts_it(
     (counted,) = json.loads(master.out)
     assert (counted["name"], counted["num_failures"]) == ("token", 0)
     assert counted["num_requests"] > 0
-    assert len(signing_service.connections) == 2, "each of the workers has sent"
+    assert len(signing_service.connections) == 2, "each worker has connected"
     assert "very_secret" not in output

@@ -19,20 +19,20 @@ def test_a_steady_rate_is_evenly_spaced() -> None:
     assert list(instants([Stage(2, 2, 2)], "even", 1)) == [0.25, 0.75, 1.25, 1.75]
 
 
-def test_a_ramp_from_nothing_sends_a_quarter_of_all_in_its_first_half() -> None:
+def test_a_ramp_from_zero_sends_a_quarter_of_all_requests_in_its_first_half() -> None:
     sent = list(instants([Stage(10, 0, 400)], "even", 1))
     assert len(sent) == 2000
     assert len([instant for instant in sent if instant < 5]) == 500
 
 
 @pytest.mark.parametrize("arrivals", ["even", "poisson"])
-def test_a_ramp_reaches_its_peak_and_the_next_stage_goes_on_from_there(arrivals: Arrivals) -> None:
+def test_a_ramp_reaches_its_peak_and_the_next_stage_continues_from_there(arrivals: Arrivals) -> None:
     sent = list(instants([Stage(10, 0, 1000), Stage(5, 1000, 1000)], arrivals, 7))
     assert len([instant for instant in sent if 9.5 <= instant < 10]) == pytest.approx(487, rel=0.1)
     assert len([instant for instant in sent if 10 <= instant < 15]) == pytest.approx(5000, rel=0.1)
 
 
-def test_poisson_arrivals_come_in_clusters_and_gaps() -> None:
+def test_poisson_arrivals_have_exponential_gaps() -> None:
     gaps = [later - earlier for earlier, later in pairwise(instants([Stage(100, 100, 100)], "poisson", 3))]
     mean = sum(gaps) / len(gaps)
     variance = sum((gap - mean) ** 2 for gap in gaps) / len(gaps)
@@ -40,21 +40,21 @@ def test_poisson_arrivals_come_in_clusters_and_gaps() -> None:
     assert variance == pytest.approx(mean**2, rel=0.1), "of an exponential distribution"
 
 
-def test_another_seed_is_another_schedule_and_the_same_seed_the_same() -> None:
+def test_the_schedule_depends_only_on_the_seed() -> None:
     stages = [Stage(1, 50, 50)]
     assert list(instants(stages, "poisson", 1)) == list(instants(stages, "poisson", 1))
     assert list(instants(stages, "poisson", 1)) != list(instants(stages, "poisson", 2))
 
 
 @given(STAGES, ARRIVALS)
-def test_instants_are_in_order_and_within_the_stages(stages: list[Stage], arrivals: Arrivals) -> None:
+def test_send_times_are_in_order_and_within_the_stages(stages: list[Stage], arrivals: Arrivals) -> None:
     sent = list(instants(stages, arrivals, 5))
     assert sent == sorted(sent)
     assert all(0 <= instant <= sum(stage.seconds for stage in stages) + 1e-9 for instant in sent)
 
 
 @given(STAGES)
-def test_even_arrivals_are_as_many_as_the_stages_hold(stages: list[Stage]) -> None:
+def test_even_arrivals_are_as_many_as_the_stages_define(stages: list[Stage]) -> None:
     assert abs(len(list(instants(stages, "even", 1))) - sum(stage.requests for stage in stages)) <= 1
 
 

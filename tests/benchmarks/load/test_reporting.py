@@ -1,5 +1,7 @@
-"""A run is always reported: responses by code first, whatever happens to the target, the disk, the packages or the run
-itself; and its exit code says what it is worth. Through the real command."""
+"""Every run is reported with the right exit code, whatever happens to the target, the disk, the packages or the run.
+
+Tested with the real command.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ pytestmark = pytest.mark.e2e
 
 ROOT = Path(benchmarks.__file__).parents[1]
 COMMAND = [sys.executable, "-m", "benchmarks.load"]
-LENIENT = ["--max-lateness", "60000"]
+LENIENT = ["--max-scheduling-delay", "60000"]
 """The machine that runs the tests may be busy."""
 UNAUTHENTICATED = '{"code":"unauthenticated"}'
 LONG = 600
@@ -72,12 +74,12 @@ def test_a_wrong_api_key_is_reported_by_its_code(
     text = captured.out
     assert "FAILED RUN: no request succeeded; most frequent: 401 unauthenticated" in text
     assert text.index("responses by code") < text.index("completed / sent")
-    assert "401 unauthenticated: " in captured.err, "while the run goes on, too"
+    assert "401 unauthenticated: " in captured.err, "also during the run"
     assert suffixes(tmp_path) == {".records", ".json", ".hgrm", ".svg", ".png"}
     assert "not written" not in captured.err
 
 
-def test_a_target_that_cannot_be_reached_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unreachable_target_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     assert load.main([plan(tmp_path), *run_options(tmp_path, url), "--json"]) == 1
     result = json.loads(capsys.readouterr().out)
@@ -85,15 +87,15 @@ def test_a_target_that_cannot_be_reached_is_reported(tmp_path: Path, capsys: pyt
     assert (result["successes"], result["errors"], result["figures"]["requests"]) == ([], [], 0)
 
 
-def test_a_url_of_something_else_is_named(
+def test_a_url_of_another_service_is_reported(
     responses: Responses, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url = responses.start(401, UNAUTHENTICATED, keys='["not a key set"]')
     assert load.main([plan(tmp_path), *run_options(tmp_path, url), *LENIENT]) == 1
-    assert f"{url}/.well-known/jwks.json holds no key set; is the URL the service's own?" in capsys.readouterr().out
+    assert f"{url}/.well-known/jwks.json is not a key set; is --url the URL of the service?" in capsys.readouterr().out
 
 
-def test_successes_without_tokens_fail_the_run_and_no_generator(
+def test_successes_without_tokens_fail_the_run_but_no_generator(
     responses: Responses, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url = responses.start(201, "<html>welcome</html>")
@@ -104,7 +106,7 @@ def test_successes_without_tokens_fail_the_run_and_no_generator(
 
 
 @pytest.mark.long
-def test_a_target_that_dies_midway_is_reported(tmp_path: Path, responses: Responses) -> None:
+def test_a_target_that_stops_during_the_run_is_reported(tmp_path: Path, responses: Responses) -> None:
     url = responses.start(401, UNAUTHENTICATED)
     more = "timeout_seconds = 0.5"
     with running(tmp_path, [plan(tmp_path, seconds=4, more=more), *run_options(tmp_path, url)]) as process:
@@ -117,12 +119,14 @@ def test_a_target_that_dies_midway_is_reported(tmp_path: Path, responses: Respon
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_in_the_warm_up_reports_it(number: signal.Signals, responses: Responses, tmp_path: Path) -> None:
+def test_a_run_ended_by_a_signal_in_the_warm_up_is_reported(
+    number: signal.Signals, responses: Responses, tmp_path: Path
+) -> None:
     url = responses.start(401, UNAUTHENTICATED)
     with running(
         tmp_path, [plan(tmp_path, seconds=LONG, more="warmup_seconds = 500"), *run_options(tmp_path, url)]
     ) as process:
-        process.wait_until(lambda: is_sending(process), "it sends")
+        process.wait_until(lambda: is_sending(process), "it is sending")
         os.killpg(process.pid, number)
         assert process.wait_for_exit(60) == 1, process.err
     assert "interrupted: the figures cover what was sent until then" in process.out
@@ -135,32 +139,32 @@ def test_a_signal_in_the_warm_up_reports_it(number: signal.Signals, responses: R
 
 
 @pytest.mark.long
-def test_a_signal_to_the_whole_group_ends_the_sending_and_keeps_every_figure(
+def test_a_signal_to_the_process_group_stops_the_sending_and_loses_no_figures(
     signing_service: SigningService, tmp_path: Path
 ) -> None:
-    """As a service manager and `timeout` send it: the generators and the action get it as well."""
+    """Service managers and `timeout` send it like this: the generators and the action receive it as well."""
     action = '[[action]]\nat_seconds = 0.5\ncommand = "sleep 6"\n'
     path = Path(plan(tmp_path, seconds=LONG))
     path.write_text(path.read_text() + action)
     with running(
         tmp_path, [str(path), *run_options(tmp_path, signing_service.url), "--json", "--processes", "2"]
     ) as process:
-        process.wait_until(lambda: is_sending(process), "it sends")
+        process.wait_until(lambda: is_sending(process), "it is sending")
         os.killpg(process.pid, signal.SIGTERM)
         code = process.wait_for_exit(60)
     result = json.loads(process.out)
     assert result["interrupted"]
     assert len(result["generators"]) == 2
     assert result["figures"]["requests"] == result["successes"][0]["count"] >= 40
-    assert [action["exit_code"] for action in result["actions"]] == [0], "a rotation that is half done would be ended"
-    assert code == 1, "the action went on after the load"
+    assert [action["exit_code"] for action in result["actions"]] == [0], "an action in progress must not be ended"
+    assert code == 1, "the action ended after the load"
 
 
-def test_a_second_signal_reports_without_what_is_in_flight(responses: Responses, tmp_path: Path) -> None:
+def test_a_second_signal_stops_waiting_for_requests_in_flight(responses: Responses, tmp_path: Path) -> None:
     url = responses.start(201, "{}", after_seconds=NEVER)
     more = "timeout_seconds = 600"
     with running(tmp_path, [plan(tmp_path, seconds=LONG, more=more), *run_options(tmp_path, url), "--json"]) as process:
-        process.wait_until(lambda: is_sending(process), "it sends")
+        process.wait_until(lambda: is_sending(process), "it is sending")
         process.send(signal.SIGINT)
         process.wait_until(lambda: "stopping" in process.err, "it stops")
         process.send(signal.SIGINT)
@@ -171,50 +175,50 @@ def test_a_second_signal_reports_without_what_is_in_flight(responses: Responses,
     assert "Traceback" not in process.err
 
 
-def test_a_signal_before_the_start_that_was_set_is_not_waited_out(
-    signing_service: SigningService, tmp_path: Path
-) -> None:
+def test_a_signal_ends_the_wait_for_the_start_time(signing_service: SigningService, tmp_path: Path) -> None:
     start = ["--start-at", "2126-11-21T10:00:00Z"]
     with running(tmp_path, [plan(tmp_path), *run_options(tmp_path, signing_service.url), *start]) as process:
-        process.wait_until(lambda: len(psutil.Process(process.pid).children()) > 1, "the generators are started")
-        process.wait_until(lambda: bool(signing_service.connections) or _is_connected(process), "they are connected")
+        process.wait_until(lambda: len(psutil.Process(process.pid).children()) > 1, "the generators have started")
+        process.wait_until(
+            lambda: bool(signing_service.connections) or _is_connected(process), "the generators are connected"
+        )
         process.send(signal.SIGINT)
         assert process.wait_for_exit(60) in {1, load.INTERRUPTED}, process.err
     assert "Traceback" not in process.err
 
 
 def _is_connected(process: Process) -> bool:
-    """Every connection is open, so that nothing but the start is waited for."""
+    """Whether every connection is open, so that the run only waits for its start time."""
     children = psutil.Process(process.pid).children()
     return sum(len(child.net_connections("tcp")) for child in children) >= 4
 
 
 @pytest.mark.long
-def test_a_generator_that_dies_costs_its_own_part(signing_service: SigningService, tmp_path: Path) -> None:
+def test_a_generator_that_dies_loses_only_its_own_part(signing_service: SigningService, tmp_path: Path) -> None:
     arguments = [plan(tmp_path, seconds=4), *run_options(tmp_path, signing_service.url), "--json", "--processes", "2"]
     with running(tmp_path, arguments) as process:
-        process.wait_until(lambda: " 1/4 s" in process.err, "it sends")
+        process.wait_until(lambda: " 1/4 s" in process.err, "it is sending")
         generator = process.children()[0]
         os.kill(generator, signal.SIGKILL)
         assert process.wait_for_exit(60) == 1, process.err
     result = json.loads(process.out)
-    assert result["failed"] == ["a generator process died; its own output is above"]
+    assert result["failed"] == ["a generator process died; its output is above"]
     assert len(result["generators"]) == 1
     assert result["figures"]["requests"] > 0
-    assert " 3/4 s" in process.err, "the other's progress is still shown"
+    assert " 3/4 s" in process.err, "progress of the other generator is still shown"
 
 
-def test_a_full_disk_costs_the_files_alone(signing_service: SigningService, tmp_path: Path) -> None:
-    """The largest size of a file stands for it; what is printed goes to a pipe, which has none."""
+def test_a_full_disk_loses_only_the_files(signing_service: SigningService, tmp_path: Path) -> None:
+    """A limit of the file size simulates it; the output goes to a pipe, which has no limit."""
     arguments = [*COMMAND, plan(tmp_path), *run_options(tmp_path, signing_service.url), *LENIENT]
     output = run(["bash", "-c", 'ulimit -f 1; exec "$@"', "bash", *arguments], tmp_path, environ(tmp_path), code=1)
     assert "responses by code" in output.out
     assert ".records: File too large" in output.err
-    assert not {".records", ".json", ".png"} & suffixes(tmp_path), "no part of a file is left behind"
+    assert not {".records", ".json", ".png"} & suffixes(tmp_path), "no partial file is left behind"
 
 
 @pytest.mark.parametrize(("package", "missing"), [("matplotlib", {".svg", ".png"}), ("hdrh", {".hgrm"})])
-def test_a_package_that_is_absent_costs_its_own_file(
+def test_a_missing_package_loses_only_its_own_files(
     package: str, missing: set[str], signing_service: SigningService, tmp_path: Path
 ) -> None:
     shadow = tmp_path / "shadow"
@@ -227,14 +231,14 @@ def test_a_package_that_is_absent_costs_its_own_file(
     assert suffixes(tmp_path) == {".records", ".json", ".hgrm", ".svg", ".png"} - missing
 
 
-def test_a_closed_standard_output_costs_no_file(signing_service: SigningService, tmp_path: Path) -> None:
+def test_a_closed_standard_output_loses_no_file(signing_service: SigningService, tmp_path: Path) -> None:
     arguments = [*COMMAND, plan(tmp_path), *run_options(tmp_path, signing_service.url), *LENIENT]
     output = run(["bash", "-c", '"$@" | true; exit ${PIPESTATUS[0]}', "bash", *arguments], tmp_path, environ(tmp_path))
     assert "Traceback" not in output.err
     assert len(suffixes(tmp_path)) == 5
 
 
-def test_two_runs_of_one_second_overwrite_nothing(signing_service: SigningService, tmp_path: Path) -> None:
+def test_two_runs_in_the_same_second_overwrite_nothing(signing_service: SigningService, tmp_path: Path) -> None:
     from benchmarks.load import records, result_store
     from tests.benchmarks.load.sample_records import run_line
 

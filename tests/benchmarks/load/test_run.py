@@ -1,4 +1,4 @@
-"""A whole run: real processes, real sockets, a real server; files and exit codes."""
+"""A whole run with real processes, sockets and server: its files and exit codes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PLAN = 'title = "t"\nconnections = 4\n[[stage]]\nseconds = 1\nrate = 40\n[[reque
 
 @pytest.fixture
 def arguments(tmp_path: Path, signing_service: SigningService) -> list[str]:
-    """A run's arguments."""
+    """The arguments of a run."""
     (tmp_path / "plan.toml").write_text(PLAN)
     (tmp_path / "key").write_text("tsk_very_secret\n")
     (tmp_path / "key").chmod(0o600)
@@ -31,7 +31,7 @@ def arguments(tmp_path: Path, signing_service: SigningService) -> list[str]:
     return [str(tmp_path / "plan.toml"), *service_options, "--out", str(tmp_path / "out"), "--processes", "2", "--json"]
 
 
-def test_a_run_leaves_its_figures_its_records_and_its_pictures(
+def test_a_run_writes_its_result_its_records_and_its_charts(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = load.main(arguments)
@@ -52,7 +52,7 @@ def test_a_run_leaves_its_figures_its_records_and_its_pictures(
     assert json.loads(capsys.readouterr().out)["figures"]["requests"] == 2 * result["figures"]["requests"]
 
 
-def test_wrong_use_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_is_rejected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "plan.toml").write_text(PLAN.replace("rate", "rates"))
     assert load.main([str(tmp_path / "plan.toml")]) == 2
     assert "plan.toml:5: stage.0.rates" in capsys.readouterr().err
@@ -61,7 +61,7 @@ def test_wrong_use_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert raised.value.code == 2
 
 
-def test_records_of_different_plans_do_not_merge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_records_are_not_merged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.records").write_text("{}\n")
     assert merge.main([str(tmp_path / "a.records"), "--out", str(tmp_path)]) == 1
     assert "a.records:1: " in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The server's CPU time and memory: the whole of it, whichever process the system lists for the listening socket."""
+"""CPU time and memory of all of a server's processes, whichever the system lists as owner of the listening socket."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROUNDING = 0.001
 
 @contextmanager
 def forking(mode: str, workers: int) -> Iterator[tuple[subprocess.Popen[str], Target, list[int]]]:
-    """A prefork server; its process, where it listens, and the pids of its first workers."""
+    """A prefork server: its process, its address, and the pids of its first workers."""
     command = [sys.executable, str(SERVER), mode, str(workers)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as server:
         assert server.stdout is not None
@@ -63,7 +63,7 @@ def test_a_supervisor_and_all_its_workers_are_one_server() -> None:
 
 
 def test_workers_whose_parent_closed_the_socket_are_all_counted() -> None:
-    """The system lists one of them; nothing but their common parent connects them."""
+    """The system lists only one of them; they are found through their common parent."""
     with forking("parent-closes", 3) as (_, target, workers):
         watched = found(target)
         wait_until(lambda: all(used(pid) > 0.1 for pid in workers), "each worker has used CPU")
@@ -86,7 +86,7 @@ def test_the_cpu_time_of_a_worker_that_died_stays_in_the_sum(mode: str) -> None:
         else:
             wait_until(lambda: psutil.Process(victim).status() == psutil.STATUS_ZOMBIE, "the worker has ended")
             os.kill(server.pid, signal.SIGKILL)
-            wait_until(lambda: not psutil.pid_exists(victim), "nobody has it on record any longer")
+            wait_until(lambda: not psutil.pid_exists(victim), "the worker is reaped")
         replaced_by = 0.1 if mode == "parent-listens" else 0.0
         grown = used(survivor) - survivor_before
         assert watched.reading(1).cpu_seconds >= before.cpu_seconds + grown + replaced_by - ROUNDING
@@ -110,7 +110,7 @@ def test_a_server_that_ended_keeps_its_last_figures() -> None:
         before = watched.reading(0)
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
-        wait_until(lambda: not psutil.pid_exists(workers[0]), "the worker is gone")
+        wait_until(lambda: not psutil.pid_exists(workers[0]), "the worker has ended")
         after = watched.reading(1)
         assert (after.processes, after.rss_bytes, after.ended) == (0, 0, 2)
         assert after.cpu_seconds == before.cpu_seconds

@@ -1,4 +1,4 @@
-"""What is counted, and where."""
+"""The counts of a generator."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TOKEN = Request("token", (TokenRequest("c", "v"),), b"")
 BATCH = Request("batch", (TokenRequest("c", "v"),) * 2, b"")
 
 
-def test_a_request_belongs_to_the_second_it_was_due_and_its_tokens_to_the_one_they_came() -> None:
+def test_a_request_counts_when_it_was_due_and_its_tokens_when_they_were_received() -> None:
     tally = Tally(0)
     tally.sent(1.9, 0.0, waits=False)
     assert tally.completed(1.9, 2.4, TOKEN, 201, b'{"token":"t"}')
@@ -19,7 +19,7 @@ def test_a_request_belongs_to_the_second_it_was_due_and_its_tokens_to_the_one_th
     assert (tally.seconds[2].sent, tally.seconds[2].tokens, tally.seconds[2].completed) == (0, 1, 1)
 
 
-def test_a_refused_ask_of_a_batch_is_an_error_by_its_code() -> None:
+def test_a_rejected_request_of_a_batch_is_counted_by_its_code() -> None:
     tally = Tally(0)
     response = b'{"results":[{"token":"t"},{"problem":{"code":"channel_not_allowed"}}]}'
     assert tally.completed(0.5, 0.6, BATCH, 200, response)
@@ -27,7 +27,7 @@ def test_a_refused_ask_of_a_batch_is_an_error_by_its_code() -> None:
     assert (tally.seconds[0].failed, tally.seconds[0].tokens) == (1, 1)
 
 
-def test_a_failure_without_a_code_is_told_by_its_status() -> None:
+def test_a_failure_without_a_code_is_counted_by_its_status() -> None:
     tally = Tally(0)
     assert not tally.completed(0.5, 0.6, TOKEN, 502, b"<html>Bad Gateway</html>")
     assert tally.errors == {"502": 1}
@@ -40,7 +40,7 @@ def test_a_failure_during_the_warm_up_is_not_counted() -> None:
     assert not tally.errors
 
 
-def test_every_answer_has_the_same_chance_to_be_kept() -> None:
+def test_every_response_is_sampled_with_the_same_probability() -> None:
     sample = [0] * 100
     for seed in range(400):
         reservoir = Reservoir(10, seed)
@@ -50,13 +50,13 @@ def test_every_answer_has_the_same_chance_to_be_kept() -> None:
         for one in reservoir.samples:
             sample[int(one.body)] += 1
     assert 15 < min(sample) < 40 < max(sample) < 70
-    assert abs(sum(sample[:50]) - 2000) < 200, "neither the first nor the last are favoured"
+    assert abs(sum(sample[:50]) - 2000) < 200, "neither the first nor the last are preferred"
 
 
-def test_what_holds_no_token_is_not_kept_to_be_judged_as_one() -> None:
+def test_only_responses_that_should_contain_tokens_are_sampled() -> None:
     reservoir = Reservoir(10, 1)
     reservoir.offer(Request("revocation", (TokenRequest("c", "v"),), b""), b'{"id":"r1","state":"queued"}')
     reservoir.offer(TOKEN, b"{}")
     assert [sample.request for sample in reservoir.samples] == [TOKEN], (
-        "a success without a token is kept, and found out"
+        "a success without a token is sampled, so that it is noticed"
     )

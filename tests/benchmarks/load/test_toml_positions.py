@@ -1,4 +1,4 @@
-"""Where a value stands in a TOML text."""
+"""The line of a value in a TOML text."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ x = 5
     ],
     ids=str,
 )
-def test_a_value_is_found_where_it_begins(path: list[str | int], line: int) -> None:
+def test_the_line_of_a_value_is_where_it_starts(path: list[str | int], line: int) -> None:
     assert line_of(TEXT, path) == line
 
 
@@ -54,5 +54,5 @@ def test_a_value_is_found_where_it_begins(path: list[str | int], line: int) -> N
     [(["stage", 1, "weight"], 12), (["stage", 0, "rate", 7], 7), (["request"], 1), (["title", "more"], 1)],
     ids=str,
 )
-def test_what_is_missing_is_told_by_the_line_of_what_should_hold_it(path: list[str | int], line: int) -> None:
+def test_the_line_of_a_missing_value_is_that_of_its_parent(path: list[str | int], line: int) -> None:
     assert line_of(TEXT, path) == line

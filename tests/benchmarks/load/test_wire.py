@@ -1,4 +1,4 @@
-"""Prepared requests: what goes over the wire, and what stays out of sight."""
+"""Prepared requests: their bytes, and secrets that must not be shown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TARGET = Target("https://tokens.example.com/base/", "tsk_secret", ("arn:a", "arn
 CHANNEL_ARN = "arn:aws:ivs:us-east-1:123456789012:channel/AbCdEf123456"
 
 
-def test_a_request_is_whole_http() -> None:
+def test_a_request_is_complete_http() -> None:
     request = next(requests([RequestRow(kind="token")], TARGET, 1))
     head, _, body = request.data.partition(b"\r\n\r\n")
     lines = head.decode().split("\r\n")
@@ -28,12 +28,12 @@ def test_a_request_is_whole_http() -> None:
     assert json.loads(body) == {"channelArn": "arn:a", "viewerId": "viewer-0"}
 
 
-def test_the_key_is_in_no_representation() -> None:
+def test_no_representation_contains_the_api_key() -> None:
     assert "secret" not in repr(TARGET) + str(TARGET) + f"{TARGET}"
 
 
 @pytest.mark.parametrize(("url", "port"), [("https://a", 443), ("http://a", 80), ("http://a:81", 81)])
-def test_the_port_is_the_schemes_unless_it_is_said(url: str, port: int) -> None:
+def test_the_port_defaults_to_that_of_the_scheme(url: str, port: int) -> None:
     assert Target(url, "", ()).port == port
 
 
@@ -43,7 +43,7 @@ def test_kinds_are_mixed_by_their_weights() -> None:
     assert sent["revocation"] == pytest.approx(SEQUENCE_LENGTH / 4, rel=0.1)
 
 
-def test_channels_take_turns_and_viewers_differ() -> None:
+def test_channels_alternate_and_viewers_differ() -> None:
     token_requests = [
         token_request for prepared in prepare("batch", 10, ["a", "b"]) for token_request in prepared.token_requests
     ]
@@ -54,7 +54,7 @@ def test_channels_take_turns_and_viewers_differ() -> None:
     assert len({token_request.viewer_id for token_request in token_requests}) == PREPARED_TOKEN_REQUESTS
 
 
-def test_those_who_are_revoked_ask_for_no_tokens() -> None:
+def test_revoked_viewers_request_no_tokens() -> None:
     issued, revoked = (
         {token_request.viewer_id for prepared in prepare(kind, 1, ["a"]) for token_request in prepared.token_requests}
         for kind in KINDS
@@ -63,13 +63,13 @@ def test_those_who_are_revoked_ask_for_no_tokens() -> None:
     assert not issued & revoked
 
 
-def test_the_service_takes_what_is_asked() -> None:
+def test_the_service_accepts_the_prepared_requests() -> None:
     for prepared in prepare("batch", 500, [CHANNEL_ARN]):
         for token_request in json.loads(prepared.body)["requests"]:
             assert isinstance(parse_token_request(token_request), TokenRequest)
 
 
-def test_a_batch_tells_how_many_of_its_asks_were_refused() -> None:
+def test_rejected_requests_of_a_batch_are_counted() -> None:
     response = b'{"results":[{"token":"a"},{"problem":{"code":"x"}},{"token":"b"}]}'
     assert rejected_in("batch", response) == 1
     assert tokens_in(response) == 2
