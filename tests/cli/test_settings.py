@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.terminal import Terminal
 from tests.support.signers import AVAILABLE_SIGNERS
-from tokensvc.cli.policy_values import NAMES
+from tokensvc.cli.policy_values import POLICY_SETTINGS
 from tokensvc.settings import Settings, variable_name
 
 
@@ -96,7 +96,7 @@ def test_limits_are_shown_as_stored(terminal: Terminal) -> None:
     assert result["TOKENSVC_KEY_PROPAGATION_SECONDS"]["value"] == 0
     assert result["TOKENSVC_KEY_MAX_AGE_DAYS"]["value"] == 30
     assert result["TOKENSVC_KEY_STANDBY"]["value"] is False
-    assert {result[variable_name(name)]["source"] for name in NAMES} == {"store"}
+    assert {result[variable_name(name)]["source"] for name in POLICY_SETTINGS} == {"store"}
     assert not [value for value in result.values() if "problem" in value]
 
 

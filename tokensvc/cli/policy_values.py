@@ -15,7 +15,7 @@ from tokensvc.settings import Settings
 DAY_SECONDS = 86_400
 
 
-NAMES = ("max_ttl_seconds", "key_propagation_seconds", "key_max_age_days", "key_standby")
+POLICY_SETTINGS = ("max_ttl_seconds", "key_propagation_seconds", "key_max_age_days", "key_standby")
 
 
 class PolicyValue(NamedTuple):
@@ -28,7 +28,7 @@ class PolicyValue(NamedTuple):
 
 
 def policy_values(settings: Settings, deployment: Deployment) -> Iterator[PolicyValue]:
-    """All deployment-wide settings, in the order of `NAMES`."""
+    """All deployment-wide settings, in the order of `POLICY_SETTINGS`."""
     max_age_days = (deployment.key_max_age_seconds or 0) / DAY_SECONDS
     yield PolicyValue("max_ttl_seconds", settings.max_ttl_seconds, deployment.max_ttl_seconds)
     yield PolicyValue("key_propagation_seconds", settings.key_propagation_seconds, deployment.key_propagation_seconds)

@@ -75,7 +75,7 @@ def add(
 
 @app.command("list")
 def list_(
-    state: Annotated[RevocationState | None, typer.Option(help="Only revocations with a part in this state.")] = None,
+    state: Annotated[RevocationState | None, typer.Option(help="Only revocations with a target in this state.")] = None,
     channel: Annotated[str | None, typer.Option(help="Only revocations of this channel.")] = None,
     viewer: Viewer = None,
     subject: Subject = None,
@@ -97,7 +97,7 @@ def list_(
 
 @app.command()
 def show(revocation_id: Id, as_json: AsJson = False) -> None:
-    """Show one revocation and the delivery of each of its parts."""
+    """Show one revocation and the delivery of each target (a channel and viewer)."""
     with admin_context() as admin:
         revocation = RevocationView.of(admin.revocations.get(admin.caller, revocation_id))
     print_result(revocation.model_dump(), as_json, *_describe(revocation))
@@ -160,7 +160,7 @@ def retry(
 
 @app.command()
 def cancel(revocation_ids: Ids, yes: Yes = False, as_json: AsJson = False) -> None:
-    """Cancel the parts that are still queued. Denials stay in force, and what was sent to IVS cannot be undone."""
+    """Cancel the targets that are still queued. Denials stay in force, and what was sent to IVS cannot be undone."""
     confirm(f"Cancel {', '.join(revocation_ids)}?", yes)
     with admin_context() as admin:
         revocations = [admin.revocations.cancel(admin.caller, id_) for id_ in revocation_ids]
@@ -198,7 +198,7 @@ def _describe(r: RevocationView) -> list[str]:
 
 
 def _print_counts(revocations: list[Revocation], as_json: bool, action: str, state: RevocationState) -> None:
-    """Print how many parts of each revocation are in the state now."""
+    """Print how many targets of each revocation are in the state now."""
     shown = [RevocationView.of(revocation) for revocation in revocations]
     lines = [f"{r.id}: {sum(t.state == state for t in r.targets)} of {len(r.targets)} {action}" for r in shown]
     print_result({"revocations": [r.model_dump() for r in shown]}, as_json, *(lines or ["No failed revocations."]))

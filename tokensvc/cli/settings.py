@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 
 from tokensvc.cli.output import AsJson, format_table, print_result
-from tokensvc.cli.policy_values import NAMES as POLICY
-from tokensvc.cli.policy_values import policy_values
+from tokensvc.cli.policy_values import POLICY_SETTINGS, policy_values
 from tokensvc.cli.remedies import failure_text
 from tokensvc.container.service import open_configured_store
 from tokensvc.container.vault import active_kek_setting, decrypt_only_settings, vault_location
@@ -35,10 +34,10 @@ def settings(as_json: AsJson = False) -> None:
         try:
             deployment = _read_deployment(values)
         except TokensvcError as failure:
-            problems = dict.fromkeys(POLICY, failure_text(failure))
+            problems = dict.fromkeys(POLICY_SETTINGS, failure_text(failure))
             notes.append(f"The limits in force are unknown, because the store cannot be read: {failure_text(failure)}")
-            origins |= dict.fromkeys(POLICY, STORE_NOT_READ)
-            effective |= dict.fromkeys(POLICY)
+            origins |= dict.fromkeys(POLICY_SETTINGS, STORE_NOT_READ)
+            effective |= dict.fromkeys(POLICY_SETTINGS)
         else:
             for policy in policy_values(values, deployment):
                 if policy.set_here is not None and policy.set_here != policy.stored:

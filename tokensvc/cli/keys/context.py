@@ -30,7 +30,7 @@ from tokensvc.vault.cipher import SecretCipher
 PROGRESS_INTERVAL_SECONDS = 10.0
 
 KeyId = Annotated[str, typer.Argument(metavar="KEY", help="Key id, as shown by `tokensvc keys list`.")]
-OnlyRegions = Annotated[
+RegionsOption = Annotated[
     list[str] | None, typer.Option("--region", help="Region; may be repeated. Default: all configured regions.")
 ]
 

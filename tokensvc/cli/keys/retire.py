@@ -13,8 +13,8 @@ import typer
 
 from tokensvc.cli.keys.context import (
     KeyId,
-    OnlyRegions,
     OpenDeployment,
+    RegionsOption,
     list_stale_workers,
     open_for_write,
     open_read_only,
@@ -45,7 +45,7 @@ SYNC_TIMEOUT_SECONDS = 10
 
 def retire(
     key_id: KeyId,
-    region: OnlyRegions = None,
+    region: RegionsOption = None,
     wait: WaitOption = None,
     yes: Yes = False,
     detailed_exit_code: DetailedExitCode = False,
@@ -70,7 +70,7 @@ def retire(
 
 def delete(
     target: Annotated[str, typer.Argument(metavar="KEY|ARN", help="Key id, or the ARN of one key pair.")],
-    region: OnlyRegions = None,
+    region: RegionsOption = None,
     yes: Yes = False,
     detailed_exit_code: DetailedExitCode = False,
     as_json: AsJson = False,

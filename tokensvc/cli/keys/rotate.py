@@ -9,8 +9,8 @@ import typer
 
 from tokensvc.cli.keys.context import (
     KeyId,
-    OnlyRegions,
     OpenDeployment,
+    RegionsOption,
     open_for_write,
     open_read_only,
     reference_time,
@@ -37,7 +37,7 @@ WaitOption = Annotated[
 
 
 def rotate(
-    region: OnlyRegions = None, wait: WaitOption = None, dry_run: DryRun = False, as_json: AsJson = False
+    region: RegionsOption = None, wait: WaitOption = None, dry_run: DryRun = False, as_json: AsJson = False
 ) -> None:
     """Replace the active key with another one. Tokens of the previous key stay valid until they expire."""
     if dry_run:
@@ -53,7 +53,7 @@ def rotate(
 
 
 def reconcile(
-    region: OnlyRegions = None,
+    region: RegionsOption = None,
     wait: WaitOption = None,
     dry_run: DryRun = False,
     detailed_exit_code: DetailedExitCode = False,
@@ -87,7 +87,7 @@ def reconcile(
 
 
 def activate(
-    key_id: KeyId, region: OnlyRegions = None, detailed_exit_code: DetailedExitCode = False, as_json: AsJson = False
+    key_id: KeyId, region: RegionsOption = None, detailed_exit_code: DetailedExitCode = False, as_json: AsJson = False
 ) -> None:
     """Make a prepared or retiring key the active one, once its import has propagated.
 
