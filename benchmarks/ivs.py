@@ -91,7 +91,7 @@ def measure(round_count: int, seconds: int, *, many: int = 0) -> tuple[dict[str,
 
 
 def _measure_load(folder: Path, server: Server, load: str, seconds: int) -> ServerMeasurement:
-    script = wrk.sequence_script(folder, "turns", _posts(server, load))
+    script = wrk.sequence_script(folder, "requests", _posts(server, load))
     return measure_server(Contender(script, server.url, server.endpoint.pid), seconds)
 
 

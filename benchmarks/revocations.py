@@ -124,7 +124,7 @@ class CountingMetrics(PrometheusMetrics):
 
 
 def _drain(folder: Path) -> tuple[RecordingControlPlane, int]:
-    """Dispatch a large queue of revocations for a minute after the first calls."""
+    """Dispatch a large queue of revocations, and count those sent in the minute after the first calls."""
     with servers.run_local_ivs(rate_limits=True) as endpoint:
         os.environ.update(AWS_ENDPOINT_URL_IVS=endpoint.url, AWS_ACCESS_KEY_ID="test", AWS_SECRET_ACCESS_KEY="test")
         client = boto3.client("ivs", region_name=servers.ACCOUNT_REGION.region)

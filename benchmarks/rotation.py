@@ -70,16 +70,21 @@ def main() -> None:
             durations.append(time.monotonic() - started)
             time.sleep(BETWEEN_SECONDS)
         compromised_key = _active_key(deployment)
-        started_at, started = time.time(), time.monotonic()
+        compromised_at, started = time.time(), time.monotonic()
         _tokensvc(deployment, "keys", "compromise", compromised_key, "--yes")
-        compromised = time.monotonic() - started
+        compromise_seconds = time.monotonic() - started
         time.sleep(BETWEEN_SECONDS)
         replayed = _replay_recent(log)
         log.stopping.set()
         for viewer in viewers:
             viewer.join()
         _report(
-            deployment, log, compromised_key, started_at, replayed, {"rotations": durations, "compromise": compromised}
+            deployment,
+            log,
+            compromised_key,
+            compromised_at,
+            replayed,
+            {"rotations": durations, "compromise": compromise_seconds},
         )
 
 
@@ -87,23 +92,27 @@ def _report(
     deployment: DeploymentUnderTest,
     log: ViewerLog,
     compromised_key: str,
-    started_at: float,
+    compromised_at: float,
     replayed: list[tuple[str, bool]],
     durations: dict[str, Any],
 ) -> None:
     keys = _public_keys(deployment)
-    rightly_denied = [token for at, token in log.denied if at >= started_at and _signer(token, keys) == compromised_key]
-    still_admitted = [token for token, admitted in replayed if admitted and _signer(token, keys) == compromised_key]
-    wrongly_denied = [token for token, admitted in replayed if not admitted and _signer(token, keys) != compromised_key]
+    rightly_denied = [
+        token
+        for denied_at, token in log.denied
+        if denied_at >= compromised_at and _signer(token, keys) == compromised_key
+    ]
+    still_allowed = [token for token, allowed in replayed if allowed and _signer(token, keys) == compromised_key]
+    wrongly_denied = [token for token, allowed in replayed if not allowed and _signer(token, keys) != compromised_key]
     counts = {
         "failed requests": float(len(log.failed)),
         "tokens wrongly denied": float(len(log.denied) - len(rightly_denied) + len(wrongly_denied)),
-        "tokens of the compromised key still allowed": float(len(still_admitted)),
+        "tokens of the compromised key still allowed": float(len(still_allowed)),
     }
     figures = {
         "tokens issued and played": log.issued,
         "tokens of the compromised key rightly denied": len(rightly_denied)
-        + sum(not admitted for _, admitted in replayed),
+        + sum(not allowed for _, allowed in replayed),
         "keys that signed": len({_signer(token, keys) for token, _ in replayed}),
         "duration of each rotation, seconds": ", ".join(f"{seconds:.1f}" for seconds in durations["rotations"]),
         "duration of the compromise, seconds": float(durations["compromise"]),
@@ -131,8 +140,8 @@ def _run_viewer(deployment: DeploymentUnderTest, log: ViewerLog) -> None:
             connection.request("POST", "/v1/tokens", json.dumps(token_request), headers)
             response = connection.getresponse()
             body = json.loads(response.read())
-        except (OSError, http.client.HTTPException, ValueError) as problem:
-            log.failed.append(f"{type(problem).__name__}: {problem}")
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            log.failed.append(f"{type(error).__name__}: {error}")
             connection.close()
             continue
         if response.status != 201 or "playbackUrl" not in body:
@@ -140,23 +149,22 @@ def _run_viewer(deployment: DeploymentUnderTest, log: ViewerLog) -> None:
             continue
         log.issued += 1
         log.recent.append((time.time() + 12, body["playbackUrl"], body["token"]))
-        if not _is_admitted(body["playbackUrl"]):
+        if not _is_allowed(body["playbackUrl"]):
             log.denied.append((time.time(), body["token"]))
 
 
 def _wait_for_playback_url(deployment: DeploymentUnderTest) -> None:
     """Request tokens until the service knows the channel's playback URL."""
-    warm_up_log, warming = ViewerLog(), threading.Event()
-    warm_up_log.stopping = warming
+    warm_up_log = ViewerLog()
     viewer = threading.Thread(target=_run_viewer, args=(deployment, warm_up_log))
     viewer.start()
     while not warm_up_log.issued:
         time.sleep(0.1)
-    warming.set()
+    warm_up_log.stopping.set()
     viewer.join()
 
 
-def _is_admitted(url: str) -> bool:
+def _is_allowed(url: str) -> bool:
     edge = urlsplit(url)
     connection = http.client.HTTPConnection(str(edge.hostname), edge.port, timeout=10)
     try:
@@ -168,13 +176,15 @@ def _is_admitted(url: str) -> bool:
 
 def _replay_recent(log: ViewerLog) -> list[tuple[str, bool]]:
     """Play the latest unexpired tokens again; each token, and whether it is allowed."""
-    return [(token, _is_admitted(url)) for ends_at, url, token in list(log.recent) if ends_at > time.time() + 1]
+    return [(token, _is_allowed(url)) for expires_at, url, token in list(log.recent) if expires_at > time.time() + 1]
 
 
 def _active_key(deployment: DeploymentUnderTest) -> str:
     """The id of the active key."""
     keys = json.loads(_tokensvc(deployment, "keys", "list", "--json"))["keys"]
-    return str(next(key["id"] for key in keys if any(place["state"] == "active" for place in key["placements"])))
+    return str(
+        next(key["id"] for key in keys if any(placement["state"] == "active" for placement in key["placements"]))
+    )
 
 
 def _public_keys(deployment: DeploymentUnderTest) -> dict[str, PublicKey]:

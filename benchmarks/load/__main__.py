@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     if not options.plan and not (options.rate and options.duration):
         parser.error("give a PLAN, or --rate and --duration")
     try:
-        name, chosen = _selected_plan(options)
+        name, selected_plan = _selected_plan(options)
         api_key = _api_key(options.api_key_file) if options.api_key_file else ""
         _check_folder(options.out)
     except (plan.InvalidPlan, UsageError) as error:
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
         with _deployment_under_test(options, api_key) as deployment:
             config = RunConfig(
                 name,
-                chosen,
+                selected_plan,
                 options.scale,
                 deployment.target,
                 options.processes,
@@ -104,8 +104,8 @@ def _selected_plan(options: argparse.Namespace) -> tuple[str, Plan]:
 def _api_key(path: Path) -> str:
     try:
         api_key = read_private_file(path).decode("utf-8").strip()
-    except InsecureFile as insecure:
-        raise UsageError(f"--api-key-file {insecure}") from None
+    except InsecureFile as error:
+        raise UsageError(f"--api-key-file {error}") from None
     except (OSError, UnicodeDecodeError) as failure:
         raise UsageError(f"--api-key-file {path}: {getattr(failure, 'strerror', None) or 'is not text'}") from None
     if not api_key or not api_key.isascii() or not api_key.isprintable():

@@ -54,17 +54,17 @@ def _prepare(environment: Any, **_: Any) -> None:
     """Read the plan and the key, once per process; a master sends nothing and needs neither."""
     if isinstance(environment.runner, MasterRunner):
         return
-    chosen = plan.read(plan.find(os.environ.get("LOAD_PLAN", "steady")))
+    selected_plan = plan.read(plan.find(os.environ.get("LOAD_PLAN", "steady")))
     channels = os.environ["LOAD_CHANNELS"].split(",")
     api_key = read_private_file(Path(os.environ["LOAD_API_KEY_FILE"])).decode().strip()
     Caller.headers = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
-    Caller.prepared = _mix(chosen, channels)
+    Caller.prepared = _mix(selected_plan, channels)
 
 
-def _mix(chosen: plan.Plan, channels: list[str]) -> Iterator[PreparedRequest]:
-    iterators = [cycle(prepare(row.kind, row.batch_size, channels)) for row in chosen.request]
-    weights = [row.weight for row in chosen.request]
-    choose = Random(chosen.seed).choices
+def _mix(selected_plan: plan.Plan, channels: list[str]) -> Iterator[PreparedRequest]:
+    iterators = [cycle(prepare(row.kind, row.batch_size, channels)) for row in selected_plan.request]
+    weights = [row.weight for row in selected_plan.request]
+    choose = Random(selected_plan.seed).choices
     return (next(choose(iterators, weights)[0]) for _ in count())
 
 

@@ -24,7 +24,7 @@ from benchmarks.load.plan import Plan
 from benchmarks.load.progress import ProgressDisplay, print_line
 from benchmarks.load.published_keys import PublishedKeys
 from benchmarks.load.records import Line, Reading, Run, StageRecord
-from benchmarks.load.server_stats import WatchedServer, find
+from benchmarks.load.server_stats import WatchedServer, find_server
 from benchmarks.load.signals import Interrupts
 from benchmarks.load.wire import Target
 from benchmarks.load.worker_pool import WorkerPool
@@ -85,12 +85,12 @@ def execute(config: RunConfig, ready: ReadyRun, interrupts: Interrupts) -> list[
     start_at = time.monotonic() + _seconds_until(config.start_at)
     started_at = datetime.fromtimestamp(time.time() + start_at - time.monotonic(), UTC)
     actions = Actions(config.plan.action, config.environ, print_line)
-    server = find(config.target)
+    server = find_server(config.target)
     pool.start(start_at)
     actions.start(start_at)
     readings = _Readings(server, start_at, math.ceil(config.plan.seconds))
-    screen = ProgressDisplay(config.processes, config.plan.seconds)
-    lines = pool.lines(interrupts, screen.show, screen.remove_generator)
+    progress = ProgressDisplay(config.processes, config.plan.seconds)
+    lines = pool.lines(interrupts, progress.show, progress.remove_generator)
     finished_at = interrupts.first_at
     action_results = actions.results(lambda: interrupts.count > 1)
     sent = config.plan.seconds if finished_at is None else max(finished_at - start_at, 0.0)

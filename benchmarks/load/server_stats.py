@@ -57,7 +57,7 @@ class WatchedServer:
         return {process for root in self._roots for process in (root, *_children(root, recursive=True))}
 
 
-def find(target: Target) -> WatchedServer | None:
+def find_server(target: Target) -> WatchedServer | None:
     """The server that listens on the target's port on this machine's loopback; None if there is no accessible one."""
     if not _is_loopback(target.host):
         return None

@@ -59,8 +59,9 @@ class Request(NamedTuple):
 def requests(rows: Sequence[RequestRow], target: Target, seed: int) -> Iterator[Request]:
     """An endless sequence of requests, mixed by weight, the same for the same seed."""
     cycles = [cycle(_of_kind(row, target)) for row in rows]
-    turns = Random(seed).choices(cycles, [row.weight for row in rows], k=SEQUENCE_LENGTH) if len(rows) > 1 else cycles
-    return (next(cycle_) for cycle_ in cycle(turns))
+    weights = [row.weight for row in rows]
+    sequence = Random(seed).choices(cycles, weights, k=SEQUENCE_LENGTH) if len(rows) > 1 else cycles
+    return (next(kind) for kind in cycle(sequence))
 
 
 def _of_kind(row: RequestRow, target: Target) -> list[Request]:

@@ -15,7 +15,7 @@ from benchmarks.load.generator import Progress
 from benchmarks.load.plan import ActionRow
 from benchmarks.load.progress import ProgressDisplay
 from benchmarks.load.published_keys import PublishedKeys
-from benchmarks.load.server_stats import find
+from benchmarks.load.server_stats import find_server
 from benchmarks.load.tally import Second
 from benchmarks.load.wire import Target
 from tests.support.servers import serving
@@ -63,15 +63,15 @@ async def _keys(scope: Any, _: Any, send: Any) -> None:
 
 def test_a_local_server_is_found_by_its_port_and_a_remote_one_is_not() -> None:
     with serving(_keys) as url:
-        watched = find(Target(url, "", ()))
+        watched = find_server(Target(url, "", ()))
         assert watched is not None
         assert watched.pid == os.getpid()
         reading = watched.reading(3)
         assert (reading.second, reading.server.split()[-1]) == (3, str(os.getpid()))
         assert reading.cpu_seconds > 0
         assert reading.rss_bytes > 2**20
-    assert find(Target(url, "", ())) is None, "the server has stopped"
-    assert find(Target("https://tokens.example.com", "", ())) is None
+    assert find_server(Target(url, "", ())) is None, "the server has stopped"
+    assert find_server(Target("https://tokens.example.com", "", ())) is None
 
 
 def test_published_keys_are_read_before_the_run() -> None:

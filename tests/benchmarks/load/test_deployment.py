@@ -16,7 +16,7 @@ import pytest
 import benchmarks
 from benchmarks import servers
 from benchmarks.load.deployment import DeploymentUnderTest, temporary_deployment
-from benchmarks.load.server_stats import find
+from benchmarks.load.server_stats import find_server
 from tests.support.processes import CommandResult, Process, environment, run, started, wait_until
 
 pytest.importorskip("hdrh", reason="hdrhistogram comes with the benchmarks: make bench-packages")
@@ -76,7 +76,7 @@ def test_the_cost_of_a_token_includes_all_workers(
 def test_a_replaced_worker_is_reported_and_its_cpu_time_included(
     service: DeploymentUnderTest, supervisor: psutil.Process, tmp_path: Path
 ) -> None:
-    watched = find(service.target)
+    watched = find_server(service.target)
     assert watched is not None
     assert watched.pid == supervisor.pid
     arguments = command(service, tmp_path, service.target.api_key, "--rate", "200", "--duration", "10")

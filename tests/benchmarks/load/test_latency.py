@@ -58,9 +58,9 @@ def test_hdrhistogram_finds_the_same_percentiles() -> None:
     from benchmarks.load.hdr import histogram, payload
 
     counts = counted([0.0003 * 1.01**number for number in range(1000)], FINE)
-    theirs = histogram(counts)
+    expected = histogram(counts)
     for percent in (50, 90, 99, 99.9, 100):
-        ours = percentile(counts, percent, FINE) * 1000
-        assert theirs.get_value_at_percentile(percent) == pytest.approx(ours, rel=0.002)
-    assert theirs.get_total_count() == 1000
-    assert type(theirs).decode(payload(counts).encode()).get_total_count() == 1000
+        microseconds = percentile(counts, percent, FINE) * 1000
+        assert expected.get_value_at_percentile(percent) == pytest.approx(microseconds, rel=0.002)
+    assert expected.get_total_count() == 1000
+    assert type(expected).decode(payload(counts).encode()).get_total_count() == 1000

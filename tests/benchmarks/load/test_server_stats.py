@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks.load.server_stats import WatchedServer, find
+from benchmarks.load.server_stats import WatchedServer, find_server
 from benchmarks.load.wire import Target
 from tests.support.processes import wait_until
 
@@ -39,34 +39,34 @@ def forking(mode: str, workers: int) -> Iterator[tuple[subprocess.Popen[str], Ta
                 os.killpg(server.pid, signal.SIGKILL)
 
 
-def found(target: Target) -> WatchedServer:
-    watched = find(target)
+def require_server(target: Target) -> WatchedServer:
+    watched = find_server(target)
     assert watched is not None
     return watched
 
 
-def used(pid: int) -> float:
+def cpu_seconds_of(pid: int) -> float:
     times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)
 
 
 def test_a_supervisor_and_all_its_workers_are_one_server() -> None:
     with forking("parent-listens", 3) as (server, target, workers):
-        watched = found(target)
+        watched = require_server(target)
         assert watched.pid == server.pid, "the topmost process that holds the socket"
-        wait_until(lambda: all(used(pid) > 0.1 for pid in workers), "each worker has used CPU")
-        least = used(server.pid) + sum(used(pid) for pid in workers)
+        wait_until(lambda: all(cpu_seconds_of(pid) > 0.1 for pid in workers), "each worker has used CPU")
+        minimum = cpu_seconds_of(server.pid) + sum(cpu_seconds_of(pid) for pid in workers)
         reading = watched.reading(0)
-        most = used(server.pid) + sum(used(pid) for pid in workers)
+        maximum = cpu_seconds_of(server.pid) + sum(cpu_seconds_of(pid) for pid in workers)
         assert reading.processes == 4
-        assert least - ROUNDING <= reading.cpu_seconds <= most + ROUNDING
+        assert minimum - ROUNDING <= reading.cpu_seconds <= maximum + ROUNDING
 
 
 def test_workers_whose_parent_closed_the_socket_are_all_counted() -> None:
     """The system lists only one of them; they are found through their common parent."""
     with forking("parent-closes", 3) as (_, target, workers):
-        watched = found(target)
-        wait_until(lambda: all(used(pid) > 0.1 for pid in workers), "each worker has used CPU")
+        watched = require_server(target)
+        wait_until(lambda: all(cpu_seconds_of(pid) > 0.1 for pid in workers), "each worker has used CPU")
         reading = watched.reading(0)
         assert reading.processes == 3
         assert reading.cpu_seconds >= 0.3
@@ -75,26 +75,26 @@ def test_workers_whose_parent_closed_the_socket_are_all_counted() -> None:
 @pytest.mark.parametrize("mode", ["parent-listens", "parent-closes"])
 def test_the_cpu_time_of_a_worker_that_died_stays_in_the_sum(mode: str) -> None:
     with forking(mode, 2) as (server, target, (victim, survivor)):
-        watched = found(target)
-        wait_until(lambda: used(victim) > 0.3, "the worker has used CPU")
-        before, survivor_before = watched.reading(0), used(survivor)
+        watched = require_server(target)
+        wait_until(lambda: cpu_seconds_of(victim) > 0.3, "the worker has used CPU")
+        before, survivor_before = watched.reading(0), cpu_seconds_of(survivor)
         os.kill(victim, signal.SIGKILL)
         if mode == "parent-listens":
             assert server.stdout is not None
             replacement = int(server.stdout.readline())
-            wait_until(lambda: used(replacement) > 0.1, "the replacement has used CPU")
+            wait_until(lambda: cpu_seconds_of(replacement) > 0.1, "the replacement has used CPU")
         else:
             wait_until(lambda: psutil.Process(victim).status() == psutil.STATUS_ZOMBIE, "the worker has ended")
             os.kill(server.pid, signal.SIGKILL)
             wait_until(lambda: not psutil.pid_exists(victim), "the worker is reaped")
-        replaced_by = 0.1 if mode == "parent-listens" else 0.0
-        grown = used(survivor) - survivor_before
-        assert watched.reading(1).cpu_seconds >= before.cpu_seconds + grown + replaced_by - ROUNDING
+        replacement_used = 0.1 if mode == "parent-listens" else 0.0
+        survivor_used = cpu_seconds_of(survivor) - survivor_before
+        assert watched.reading(1).cpu_seconds >= before.cpu_seconds + survivor_used + replacement_used - ROUNDING
 
 
 def test_replaced_workers_are_reported() -> None:
     with forking("parent-listens", 2) as (server, target, workers):
-        watched = found(target)
+        watched = require_server(target)
         assert (watched.reading(0).processes, watched.reading(0).ended) == (3, 0)
         os.kill(workers[1], signal.SIGKILL)
         assert server.stdout is not None
@@ -105,8 +105,8 @@ def test_replaced_workers_are_reported() -> None:
 
 def test_a_server_that_ended_keeps_its_last_figures() -> None:
     with forking("parent-listens", 1) as (server, target, workers):
-        watched = found(target)
-        wait_until(lambda: used(workers[0]) > 0.1, "the worker has used CPU")
+        watched = require_server(target)
+        wait_until(lambda: cpu_seconds_of(workers[0]) > 0.1, "the worker has used CPU")
         before = watched.reading(0)
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
