@@ -47,7 +47,7 @@ def make_prune_with(
 ) -> Prune:
     return Prune(
         journal=store.journal,
-        rotations=store.rotations,
+        rotation_requests=store.rotation_requests,
         workers=store.workers,
         revocations=store.revocations,
         denials=store.denials,
@@ -75,14 +75,14 @@ def test_finished_steps_are_deleted_after_their_retention_and_unfinished_ones_ne
 
 
 def test_old_rotation_requests_are_deleted_with_their_steps(store: Store, clock: ManualClock) -> None:
-    store.rotations.request("old", {"us-east-1": None}, clock.at(), "a test")
+    store.rotation_requests.request("old", {"us-east-1": None}, clock.at(), "a test")
     clock.advance(timedelta(days=JOURNAL_RETENTION_DAYS).total_seconds())
-    store.rotations.request("new", {"us-east-1": None}, clock.at(), "a test")
+    store.rotation_requests.request("new", {"us-east-1": None}, clock.at(), "a test")
     prune(store, clock)
-    assert [request.id for request in store.rotations.newest(10)] == ["new", "old"]
+    assert [request.id for request in store.rotation_requests.newest(10)] == ["new", "old"]
     clock.advance(1)
     prune(store, clock)
-    assert [request.id for request in store.rotations.newest(10)] == ["new"]
+    assert [request.id for request in store.rotation_requests.newest(10)] == ["new"]
 
 
 def test_a_worker_is_deleted_when_it_was_unresponsive_for_longer_than_any_lease(

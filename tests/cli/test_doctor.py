@@ -343,7 +343,7 @@ def test_problems_of_live_workers_are_reported_once(healthy: Terminal, store: St
 def test_unfinished_steps_and_rotations_are_reported(healthy: Terminal, store: Store) -> None:
     key_id = signing(healthy)["id"]
     store.journal.start(StepKind.DELETE, key_id, "us-east-1", "a test", LONG_AGO)
-    store.rotations.request("r1", {"us-east-1": key_id}, LONG_AGO, "ada")
+    store.rotation_requests.request("r1", {"us-east-1": key_id}, LONG_AGO, "ada")
     failed = failed_checks(healthy)
     assert failed.keys() == {f"step delete of key {key_id}", "rotation r1"}
     assert "by ada; not done in us-east-1" in failed["rotation r1"][0]

@@ -345,7 +345,7 @@ def test_fixes_an_unfinished_step_and_rotation(healthy: Terminal, store: Store) 
     long_ago = datetime.now(UTC) - timedelta(days=30)
     [record] = store.keys.list()
     store.journal.start(StepKind.DELETE, record.id, "us-east-1", "a test", long_ago)
-    store.rotations.request("r1", {"us-east-1": record.id}, long_ago, "ada")
+    store.rotation_requests.request("r1", {"us-east-1": record.id}, long_ago, "ada")
     fixes(healthy, f"step delete of key {record.id}")
     assert is_healthy(healthy)
 

@@ -78,7 +78,7 @@ def rotate(open_context: Callable[[], KeysContext], at: int | None) -> dict[str,
     crash_point = CrashPoint(at, callback=lambda: os.kill(os.getpid(), signal.SIGKILL))
     counted = {
         name: crash_point.wrap(getattr(context, name), reads=READ_OPERATIONS)
-        for name in ("keys", "deployment", "journal", "rotations", "vault", "control_plane")
+        for name in ("keys", "deployment", "journal", "rotation_requests", "vault", "control_plane")
     }
     commands.rotate(replace(context, **counted), configured_regions(read_settings(os.environ)), "a test")
     return {"steps": crash_point.count}

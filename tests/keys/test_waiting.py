@@ -103,7 +103,7 @@ def test_what_blocks_the_leader_is_reported_and_waiting_ends(deployment: InMemor
         == 1
     )
     assert MAX_IDLE_POLLS - 1 <= command.polls < MAX_IDLE_POLLS + 5
-    assert deployment.store.rotations.newest(1), "the request stays pending"
+    assert deployment.store.rotation_requests.newest(1), "the request stays pending"
 
 
 def test_a_drain_that_the_leader_waits_for_is_reported_and_waited_for(

@@ -342,7 +342,7 @@ def test_an_unlisted_database_error_is_a_store_error(store: Store) -> None:
 def test_text_that_cannot_be_stored_is_reported(postgres_url: str, text: str) -> None:
     store = open_store(postgres_url)
     with pytest.raises(StoreError, match="accepts only valid Unicode text without the character NUL"):
-        store.rotations.get(text)
+        store.rotation_requests.get(text)
     store.close()
 
 

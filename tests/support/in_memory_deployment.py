@@ -81,7 +81,7 @@ class InMemoryDeployment:
             keys=crash_point.wrap(self.store.keys, reads=READ_OPERATIONS),
             deployment=crash_point.wrap(self.store.deployment, reads=READ_OPERATIONS),
             journal=crash_point.wrap(self.store.journal, reads=READ_OPERATIONS),
-            rotations=crash_point.wrap(self.store.rotations, reads=READ_OPERATIONS),
+            rotation_requests=crash_point.wrap(self.store.rotation_requests, reads=READ_OPERATIONS),
             vault=crash_point.wrap(self.vault, reads=READ_OPERATIONS),
             control_plane=crash_point.wrap(self.ivs, reads=READ_OPERATIONS),
             clock=self.clock,

@@ -56,7 +56,7 @@ class Prune:
         self,
         *,
         journal: Journal,
-        rotations: RotationRequestStore,
+        rotation_requests: RotationRequestStore,
         workers: Workers,
         revocations: RevocationStore,
         denials: DenialStore,
@@ -66,7 +66,7 @@ class Prune:
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._journal = journal
-        self._rotations = rotations
+        self._rotation_requests = rotation_requests
         self._workers = workers
         self._revocations = revocations
         self._denials = denials
@@ -82,7 +82,7 @@ class Prune:
         Raises StoreError."""
         now = datetime.fromtimestamp(self._versions.read().now, UTC)
         self._journal.prune(now - timedelta(days=JOURNAL_RETENTION_DAYS))
-        self._rotations.prune(now - timedelta(days=JOURNAL_RETENTION_DAYS))
+        self._rotation_requests.prune(now - timedelta(days=JOURNAL_RETENTION_DAYS))
         self._workers.remove_unresponsive(WORKER_RETENTION_SECONDS)
         self._in_batches(self._revocations.prune, now - timedelta(days=REVOCATION_RETENTION_DAYS))
         self._in_batches(self._denials.prune, now - timedelta(seconds=DENIAL_RETENTION_SECONDS))

@@ -1,6 +1,6 @@
 """The store of callers and their API keys.
 
-Every method may raise StoreUnavailable, and then nothing was acknowledged, or SchemaMismatch.
+Every method may raise StoreUnavailable, in which case nothing was acknowledged, or SchemaMismatch.
 """
 
 from __future__ import annotations

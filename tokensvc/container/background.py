@@ -140,7 +140,7 @@ def make_background_tasks(
     )
     prune = Prune(
         journal=store.journal,
-        rotations=store.rotations,
+        rotation_requests=store.rotation_requests,
         workers=store.workers,
         revocations=store.revocations,
         denials=store.denials,

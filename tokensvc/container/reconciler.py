@@ -78,7 +78,7 @@ def make_keys_context(
         keys=store.keys,
         deployment=store.deployment,
         journal=store.journal,
-        rotations=store.rotations,
+        rotation_requests=store.rotation_requests,
         vault=vault,
         control_plane=control_plane,
         clock=clock,

@@ -1,6 +1,6 @@
 """Leases: exclusive, time-limited rights that processes take in the store, on the store's clock.
 
-Every method may raise StoreUnavailable, and then nothing was acknowledged, or SchemaMismatch.
+Every method may raise StoreUnavailable, in which case nothing was acknowledged, or SchemaMismatch.
 """
 
 from __future__ import annotations

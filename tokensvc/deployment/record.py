@@ -1,6 +1,6 @@
 """What belongs to the deployment as a whole: its id, where its keys live, its limits and its wrapped secrets.
 
-Every method may raise StoreUnavailable, and then nothing was acknowledged, or SchemaMismatch.
+Every method may raise StoreUnavailable, in which case nothing was acknowledged, or SchemaMismatch.
 """
 
 from __future__ import annotations

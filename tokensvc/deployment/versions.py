@@ -7,7 +7,7 @@ Invariants
   Therefore the store keeps the tags of its recent versions, and a reader asks whether the versions that it has read
   are still part of the store's history before it reads on from there.
 
-Every method may raise StoreUnavailable, and then nothing was acknowledged, or SchemaMismatch.
+Every method may raise StoreUnavailable, in which case nothing was acknowledged, or SchemaMismatch.
 """
 
 from __future__ import annotations

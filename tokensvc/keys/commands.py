@@ -68,7 +68,7 @@ def request_rotation(context: KeysContext, regions: Sequence[str], by: str) -> R
     """Request that the next key becomes active in these regions. Raises InvalidRotationPolicy if that is impossible."""
     check_policy(context.policy(), context.deployment.read().max_ttl_seconds)
     previous_key_ids = {region: _active_key_id(context.keys.list(), region) for region in regions}
-    return context.rotations.request(context.new_id(), previous_key_ids, context.now(), by)
+    return context.rotation_requests.request(context.new_id(), previous_key_ids, context.now(), by)
 
 
 def replacement_keys(records: Sequence[KeyRecord], request: RotationRequest) -> dict[str, str | None]:
@@ -274,7 +274,7 @@ def _active_key_id(records: Sequence[KeyRecord], region: str) -> str | None:
 
 def _is_rotated(context: KeysContext, records: Sequence[KeyRecord], region: str) -> bool:
     """Whether the region has an active key, and not the one that the newest request replaces."""
-    newest = [request for request in context.rotations.newest(1) if region in request.previous_key_ids]
+    newest = [request for request in context.rotation_requests.newest(1) if region in request.previous_key_ids]
     return _active_key_id(records, region) is not None and all(
         replacement_keys(records, request)[region] for request in newest
     )

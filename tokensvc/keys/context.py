@@ -26,7 +26,7 @@ class KeysContext:
     keys: KeyStore
     deployment: DeploymentStore
     journal: Journal
-    rotations: RotationRequestStore
+    rotation_requests: RotationRequestStore
     vault: Vault
     control_plane: ControlPlane
     clock: Clock

@@ -351,7 +351,7 @@ def _concerns_region(record: KeyRecord, region: str) -> bool:
 
 
 def _to_replace(context: KeysContext, region: str) -> frozenset[str]:
-    previous = (request.previous_key_ids.get(region) for request in context.rotations.newest(_NEWEST_REQUESTS))
+    previous = (request.previous_key_ids.get(region) for request in context.rotation_requests.newest(_NEWEST_REQUESTS))
     return frozenset(filter(None, previous))
 
 

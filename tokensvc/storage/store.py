@@ -40,7 +40,7 @@ class Store:
     deployment: DeploymentStore
     keys: KeyStore
     journal: Journal
-    rotations: RotationRequestStore
+    rotation_requests: RotationRequestStore
     workers: Workers
     callers: CallerStore
     channels: ChannelStore
@@ -78,7 +78,7 @@ def store_for_engine(engine: sa.Engine) -> Store:
         deployment=SqlDeploymentStore(engine),
         keys=SqlKeyStore(engine),
         journal=SqlJournal(engine),
-        rotations=SqlRotationRequestStore(engine),
+        rotation_requests=SqlRotationRequestStore(engine),
         workers=SqlWorkers(engine),
         callers=SqlCallerStore(engine),
         channels=SqlChannelStore(engine),

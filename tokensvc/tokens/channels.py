@@ -1,6 +1,6 @@
 """The store of channels: how IVS last described the channels that tokens are requested for.
 
-Every method may raise StoreUnavailable, and then nothing was acknowledged, or SchemaMismatch.
+Every method may raise StoreUnavailable, in which case nothing was acknowledged, or SchemaMismatch.
 """
 
 from __future__ import annotations

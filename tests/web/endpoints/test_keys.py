@@ -236,7 +236,7 @@ def test_a_caller_disabled_while_its_body_arrives_changes_nothing(
     deployment: InMemoryDeployment, service: Service
 ) -> None:
     key = deployment.generate()
-    enabled, rotations = service.snapshot, deployment.store.rotations.newest(10)
+    enabled, rotations = service.snapshot, deployment.store.rotation_requests.newest(10)
     for path in ("/v1/keys/rotate", f"/v1/keys/{key.id}/compromise"):
         service.snapshot = enabled
 
@@ -247,7 +247,7 @@ def test_a_caller_disabled_while_its_body_arrives_changes_nothing(
         assert (response.status, response.json["code"]) == (401, "unauthenticated")
     [unchanged] = deployment.store.keys.list()
     assert unchanged.compromised_at is None
-    assert deployment.store.rotations.newest(10) == rotations
+    assert deployment.store.rotation_requests.newest(10) == rotations
 
 
 def test_a_scope_withdrawn_while_the_body_arrives_is_insufficient(

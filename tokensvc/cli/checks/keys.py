@@ -55,7 +55,7 @@ def _check_unfinished(store: Store, records: Sequence[KeyRecord], at: ReferenceT
             detail = f"started at {instant_or_none(entry.started_at)}{where}; its outcome was never recorded"
             yield needs_reconcile(f"step {entry.kind} of key {entry.key_id}", detail)
     allowance = timedelta(seconds=at.policy.propagation_seconds + GRACE_SECONDS)
-    for rotation in store.rotations.newest(_MAX_ROTATIONS):
+    for rotation in store.rotation_requests.newest(_MAX_ROTATIONS):
         pending = [region for region, key_id in replacement_keys(records, rotation).items() if key_id is None]
         if pending and at.now - rotation.requested_at > allowance:
             requested = f"requested at {instant_or_none(rotation.requested_at)} by {rotation.requested_by}"

@@ -127,7 +127,7 @@ class KeyRoutes:
 
         def read() -> BaseModel:
             keys_context = self._make_context()
-            rotation = keys_context.rotations.get(scope["path_params"]["id"])
+            rotation = keys_context.rotation_requests.get(scope["path_params"]["id"])
             return rotation_view(rotation, replacement_keys(keys_context.keys.list(), rotation))
 
         return json_response(await self._authenticator.run_in_thread(read))
