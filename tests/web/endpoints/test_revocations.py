@@ -11,7 +11,15 @@ from structlog.testing import capture_logs
 
 from tests.storage.samples import CHANNEL, EVERYONE, HERE, MAX_STALENESS_SECONDS, add_key
 from tests.support.keks import CIPHER
-from tests.support.multi_tenant_app import ALL_CHANNELS, OTHER_CHANNEL, READER, TENANT_A, TENANT_B, WRITER, MultiTenantApp
+from tests.support.multi_tenant_app import (
+    ALL_CHANNELS,
+    OTHER_CHANNEL,
+    READER,
+    TENANT_A,
+    TENANT_B,
+    WRITER,
+    MultiTenantApp,
+)
 from tokensvc.revocations.model import Priority, RevocationState
 from tokensvc.revocations.queue import DeliveryOutcome
 from tokensvc.storage.engine import write_transaction
@@ -94,8 +102,9 @@ def test_a_subject_is_revoked_under_every_viewer_id_it_ever_had(app: MultiTenant
     expected = {viewer_id(key, "a", "ada@example.com") for key in (b"1" * 32, b"2" * 32)}
     assert {target["viewerId"] for target in shown["targets"]} == expected
     assert app.listed_ids("subject=ada%40example.com", key=TENANT_A) == [accepted["id"]]
-    assert app.listed_ids("subject=ada%40example.com") == [], "the same subject in another namespace is a different
-    viewer"
+    assert app.listed_ids("subject=ada%40example.com") == [], (
+        "the same subject in another namespace is a different viewer"
+    )
 
 
 @pytest.mark.parametrize(
@@ -291,9 +300,11 @@ def test_an_unknown_id_is_404(app: MultiTenantApp, path: str) -> None:
 
 def test_a_tenant_cannot_revoke_list_or_cancel_for_another_tenant(app: MultiTenantApp) -> None:
     theirs = app.revoke(channel_arn=OTHER_CHANNEL, key=TENANT_B)["id"]
-    both = app.request("POST", "/v1/revocations", {"channelArns": [CHANNEL, OTHER_CHANNEL], "viewerId":
-    "ada"}).json["id"] for body in (MINIMAL | {"channelArn": OTHER_CHANNEL}, {"channelArns": [CHANNEL, OTHER_CHANNEL],
-    "viewerId": "ada"}): response = app.request("POST", "/v1/revocations", body, key=TENANT_A)
+    both = app.request("POST", "/v1/revocations", {"channelArns": [CHANNEL, OTHER_CHANNEL], "viewerId": "ada"}).json[
+        "id"
+    ]
+    for body in (MINIMAL | {"channelArn": OTHER_CHANNEL}, {"channelArns": [CHANNEL, OTHER_CHANNEL], "viewerId": "ada"}):
+        response = app.request("POST", "/v1/revocations", body, key=TENANT_A)
         assert (response.status, response.json["code"]) == (403, "channel_not_allowed")
     mine = app.revoke(key=TENANT_A)["id"]
     assert (app.listed_ids(key=TENANT_A), app.listed_ids(key=TENANT_B)) == ([mine], [theirs])

@@ -211,8 +211,10 @@ def test_a_hanging_store_delays_no_other_request(service: StatusService) -> None
     scope = scope_of("GET", "/v1/status", authorization=f"Bearer {DASHBOARD}")
 
     async def get_status() -> int:
-        request = asyncio.create_task(service.route.status(scope, make_receive(b""), RequestContext("request-1",
-        1000.0))) for _ in range(3):
+        request = asyncio.create_task(
+            service.route.status(scope, make_receive(b""), RequestContext("request-1", 1000.0))
+        )
+        for _ in range(3):
             await asyncio.sleep(0)
         assert not request.done(), "the loop keeps running"
         proceed.set()
