@@ -213,7 +213,7 @@ def _rotate_until_rejected(folder: Path) -> datetime:
         if (result := _rotate(folder)).code:
             break
     assert result.code == 4
-    (until_at,) = re.findall(r"drains until ([0-9T:-]+Z), in ", result.err)
+    (until_at,) = re.findall(r"The next slot frees at ([0-9T:-]+Z) \(in ", result.err)
     return datetime.fromisoformat(until_at)
 
 
@@ -240,7 +240,7 @@ def test_files_deleted_between_two_starts_are_recreated_except_the_passphrase(tm
 
     (tmp_path / ".demo" / "passphrase").unlink()
     result = run([TOKENSVC, "demo", "--port", "0"], tmp_path, environment(tmp_path / "home"), code=2)
-    assert "put it back, or `rm -r .demo`" in result.err
+    assert "restore it or `rm -r .demo`" in result.err
     assert not (tmp_path / ".demo" / "passphrase").exists(), "a new passphrase was created"
 
 

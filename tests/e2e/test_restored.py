@@ -89,7 +89,7 @@ def check(attempts: list[PlayedToken], service: Service) -> None:
     assert denied_at, "no token was denied after the restore"
     assert denied_at[-1] - denied_at[0] < LIMIT_SECONDS
     lines = [json.loads(line) for line in service.process.err.splitlines() if line.startswith("{")]
-    assert [line for line in lines if line["level"] == "error" and "does not hold key" in line.get("problem", "")]
+    assert [line for line in lines if line["level"] == "error" and "does not hold key" in line.get("error", "")]
 
 
 @contextlib.contextmanager
