@@ -55,18 +55,20 @@ def main() -> None:
         path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         environ = os.environ | {KEY_FILE_VARIABLE: str(path), "BENCHMARK_API_KEY": API_KEY, "NODE_ENV": "production"}
         if unavailable.wrk() is None:
-            some, more = over_http.measure(key, folder, environ, options.round_count, options.seconds)
-            ratios |= _with_fastest(some)
-            figures |= more
-        some, more = in_process.measure(key, go, environ, options.round_count, options.seconds * SHARE_IN_PROCESS)
-        ratios |= some
-        figures |= more
+            measured, measured_figures = over_http.measure(key, folder, environ, options.rounds, options.seconds)
+            ratios |= _with_fastest(measured)
+            figures |= measured_figures
+        measured, measured_figures = in_process.measure(
+            key, go, environ, options.rounds, options.seconds * SHARE_IN_PROCESS
+        )
+        ratios |= measured
+        figures |= measured_figures
     if (reason := unavailable.moto()) is not None:
         skipped["moto and the local IVS"] = reason
     else:
-        some, more = ivs.measure(min(options.round_count, IVS_ROUNDS), options.seconds)
-        ratios |= {f"local IVS, {what}": ratio for what, ratio in some.items()}
-        figures |= {f"local IVS, {what}": figure for what, figure in more.items()}
+        measured, measured_figures = ivs.measure(min(options.rounds, IVS_ROUNDS), options.seconds)
+        ratios |= {f"local IVS, {what}": ratio for what, ratio in measured.items()}
+        figures |= {f"local IVS, {what}": figure for what, figure in measured_figures.items()}
     report("tokensvc and its peers", ratios, figures, TARGETS, skipped=skipped, others=_versions())
 
 
