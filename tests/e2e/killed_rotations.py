@@ -25,7 +25,7 @@ from tests.support.crashes import CrashPoint
 from tests.support.in_memory_deployment import READ_OPERATIONS
 from tokensvc.aws.control_plane import ControlPlane
 from tokensvc.clock import Clock, StoreClock
-from tokensvc.container.reconciler import make_keys_context, new_worker_id
+from tokensvc.container.keys_context import make_keys_context, new_worker_id
 from tokensvc.container.service import configured_regions, make_control_plane, open_configured_store
 from tokensvc.container.vault import make_cipher, open_vault
 from tokensvc.keys import commands

@@ -181,7 +181,11 @@ def _check_state(deployment: Deployment, service: Service, compromised: str, ope
         assert active(store) in {pair["tags"]["tokensvc:key"] for pair in pairs}
     with service.client(operator) as caller:
         if orphan:
-            wait_until(lambda: "does not know" in _problems(caller), "the status reports the orphaned pair", 20)
+            wait_until(
+                lambda: "for a key that the store does not have" in _problems(caller),
+                "the status reports the orphaned pair",
+                20,
+            )
         assert caller.get("/readyz").status == 200
     assert "Traceback" not in service.process.err
 
