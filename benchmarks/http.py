@@ -189,9 +189,9 @@ def _single_p99_during(load: Any, service: servers.RunningService) -> float:
 def _soak(single: Path, service: servers.RunningService) -> tuple[int, int]:
     """The worker's memory in KiB, before and after SOAK_TOKENS more tokens."""
     before = memory_kib(service.pid)
-    made = 0.0
-    while made < SOAK_TOKENS:
-        made += 5 * wrk.run(single, f"{service.url}/v1/tokens", seconds=5, connections=CONNECTIONS).per_second
+    issued = 0.0
+    while issued < SOAK_TOKENS:
+        issued += 5 * wrk.run(single, f"{service.url}/v1/tokens", seconds=5, connections=CONNECTIONS).per_second
     return before, memory_kib(service.pid)
 
 

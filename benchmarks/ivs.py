@@ -84,9 +84,9 @@ def measure(round_count: int, seconds: int, *, many: int = 0) -> tuple[dict[str,
         ratios[f"{load}, tokensvc / moto"] = rounds.ratio(rates[f"tokensvc {short}"], rates[f"moto {short}"])
         ratios[f"{load}, tokensvc / moto, by server CPU"] = rounds.ratio(cpu[f"moto {short}"], cpu[f"tokensvc {short}"])
     if many:
-        what = f"GetChannel, {many} channels / {FEW}, cost"
-        ratios[what] = rounds.ratio(rates["tokensvc get"], rates["tokensvc get many"])
-        ratios[f"{what}, by server CPU"] = rounds.ratio(cpu["tokensvc get many"], cpu["tokensvc get"])
+        name = f"GetChannel, {many} channels / {FEW}, cost"
+        ratios[name] = rounds.ratio(rates["tokensvc get"], rates["tokensvc get many"])
+        ratios[f"{name}, by server CPU"] = rounds.ratio(cpu["tokensvc get many"], cpu["tokensvc get"])
     return ratios, {f"{name}, per second": median(values) for name, values in rates.items()}
 
 
@@ -105,8 +105,8 @@ def _create_channels(endpoint: servers.Endpoint, count: int) -> Server:
         config=Config(max_pool_connections=4),
     )
     with ThreadPoolExecutor(4) as threads:
-        made = threads.map(lambda number: client.create_channel(name=f"channel-{number}"), range(count))
-        return Server(endpoint, [one["channel"]["arn"] for one in made])
+        created = threads.map(lambda number: client.create_channel(name=f"channel-{number}"), range(count))
+        return Server(endpoint, [one["channel"]["arn"] for one in created])
 
 
 def _posts(server: Server, load: str) -> list[wrk.Post]:

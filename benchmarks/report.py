@@ -67,14 +67,16 @@ def report(
         return
     print(f"{name}, on {hardware()['cpu']}, {os.cpu_count()} cores\n")
     width = max(map(len, [*ratios, *figures]))
-    for what, ratio in ratios.items():
-        target = f"   ({target_label}: {targets[what]})" if what in targets else ""
-        print(f"  {what:<{width}} {_shown(ratio)}{target}")
+    for label, ratio in ratios.items():
+        target = f"   ({target_label}: {targets[label]})" if label in targets else ""
+        print(f"  {label:<{width}} {_shown(ratio)}{target}")
     print()
-    for what, figure in figures.items():
-        print(f"  {what:<{width}} {figure:>12,.1f}" if isinstance(figure, float) else f"  {what:<{width}} {figure:>12}")
-    for what, reason in skipped.items():
-        print(f"\n  skipped: {what}: {reason}", end="")
+    for label, figure in figures.items():
+        print(
+            f"  {label:<{width}} {figure:>12,.1f}" if isinstance(figure, float) else f"  {label:<{width}} {figure:>12}"
+        )
+    for label, reason in skipped.items():
+        print(f"\n  skipped: {label}: {reason}", end="")
     print(end="\n" if skipped else "")
 
 
@@ -88,8 +90,10 @@ def _object(
 ) -> dict[str, Any]:
     return {
         "benchmark": name,
-        "ratios": {what: ratio.median if isinstance(ratio, Spread) else ratio for what, ratio in ratios.items()},
-        "spread": {what: [ratio.minimum, ratio.maximum] for what, ratio in ratios.items() if isinstance(ratio, Spread)},
+        "ratios": {label: ratio.median if isinstance(ratio, Spread) else ratio for label, ratio in ratios.items()},
+        "spread": {
+            label: [ratio.minimum, ratio.maximum] for label, ratio in ratios.items() if isinstance(ratio, Spread)
+        },
         "figures": dict(figures),
         "targets": dict(targets),
         "skipped": dict(skipped),

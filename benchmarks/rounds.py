@@ -60,6 +60,6 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(median(values), min(values), max(values))
 
 
-def ratio(some: Sequence[float], others: Sequence[float]) -> Spread:
+def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Spread:
     """One contender's figures divided by another's, round by round."""
-    return spread([one / other for one, other in zip(some, others, strict=True)])
+    return spread([one / other for one, other in zip(numerators, denominators, strict=True)])

@@ -28,7 +28,7 @@ import psutil
 
 from tokensvc.aws.arn import AccountRegion, Arn
 from tokensvc.callers.policy import CallerPolicy
-from tokensvc.container import reconciler, service, vault
+from tokensvc.container import keys_context, service, vault
 from tokensvc.jose import keypair
 from tokensvc.settings import read_settings
 from tokensvc.storage import migrate
@@ -136,12 +136,12 @@ def run_moto() -> Iterator[Endpoint]:
 @contextmanager
 def on_server_core() -> Iterator[None]:
     """Run this process on the servers' core during the block."""
-    here = os.sched_getaffinity(0)
+    cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {SERVER_CORE})
     try:
         yield
     finally:
-        os.sched_setaffinity(0, here)
+        os.sched_setaffinity(0, cores)
 
 
 def free_port() -> int:
@@ -158,7 +158,7 @@ def _create_store(environ: dict[str, str]) -> str:
     migrate.upgrade(settings.database_url.get_secret_value())
     store = service.open_configured_store(settings)
     now = datetime.now(UTC)
-    private_key, key_id = keypair.generate(), reconciler.new_key_id()
+    private_key, key_id = keypair.generate(), keys_context.new_key_id()
     public_key = private_key.public_key()
     store.keys.add(key_id, keypair.fingerprint(public_key), keypair.public_der(public_key), now)
     vault.open_vault(settings, store, vault.make_cipher(settings, store)).put(key_id, private_key)

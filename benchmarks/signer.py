@@ -18,6 +18,6 @@ IS_MULTIBUFFER = SIGNER == "multibuffer"
 WITH_AWS_LC: Mapping[str, str] = {"TOKENSVC_SIGNER": "aws-lc"}
 
 
-def skipped(what: str) -> dict[str, str]:
+def skipped(label: str) -> dict[str, str]:
     """Why the targets for the multi-buffer signer do not apply here; empty where they do."""
-    return {} if IS_MULTIBUFFER else {what: _chosen.fallback_reason}
+    return {} if IS_MULTIBUFFER else {label: _chosen.fallback_reason}

@@ -1,8 +1,8 @@
-"""What a signature costs when so many are signed by one call: `python -m benchmarks.signers [--json]`.
+"""The cost of a signature by the number of signatures per call: `python -m benchmarks.signers [--json]`.
 
-Rules of the file
-- One thread on the servers' core; its CPU time counts, for each signature, and contenders take rounds.
-- The multi-buffer signer is measured as the service uses it: one signature in 64 is verified, at most 100 a second.
+Invariants
+- One thread on the servers' core, measured by its CPU time per signature in interleaved rounds.
+- The multi-buffer signer is measured as the service uses it: one signature in 64 is verified, at most 100 per second.
 """
 
 from __future__ import annotations

@@ -72,8 +72,8 @@ def prepare(name: str, batch_size: int, channels: Sequence[str]) -> Iterator[Pre
         for channel, number in zip(cycle(channels), count(), strict=False)
     )
     for _ in range(max(1, PREPARED_TOKEN_REQUESTS // batch_size)):
-        some = tuple(islice(token_requests, batch_size))
-        yield PreparedRequest(name, some, json.dumps(kind.body(some), separators=(",", ":")).encode())
+        batch = tuple(islice(token_requests, batch_size))
+        yield PreparedRequest(name, batch, json.dumps(kind.body(batch), separators=(",", ":")).encode())
 
 
 def rejected_in(kind: str, body: bytes) -> int:

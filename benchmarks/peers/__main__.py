@@ -67,8 +67,8 @@ def main() -> None:
         skipped["moto and the local IVS"] = reason
     else:
         measured, measured_figures = ivs.measure(min(options.rounds, IVS_ROUNDS), options.seconds)
-        ratios |= {f"local IVS, {what}": ratio for what, ratio in measured.items()}
-        figures |= {f"local IVS, {what}": figure for what, figure in measured_figures.items()}
+        ratios |= {f"local IVS, {label}": ratio for label, ratio in measured.items()}
+        figures |= {f"local IVS, {label}": figure for label, figure in measured_figures.items()}
     report("tokensvc and its peers", ratios, figures, TARGETS, skipped=skipped, others=_versions())
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from benchmarks.load.records import Generator, Keys, KindRecord, Line, Reading, Run, Sample, SecondRecord
 from tests.support.clocks import START
 from tests.support.tokens import HEADER, NOW, encode_token
+from tokensvc.jose.jwk import public_jwk
 from tokensvc.jose.keypair import PrivateKey
-from tokensvc.web.endpoints.jwks import _jwk
 
 CHANNEL_ARN = "arn:aws:ivs:us-east-1:123456789012:channel/AbCdEf123456"
 
@@ -45,7 +45,7 @@ def sample_line(key: PrivateKey, **claims: Any) -> Sample:
 
 def keys_line(*keys: PrivateKey) -> Keys:
     """These keys' public halves, as the service publishes them."""
-    return Keys(keys=[_jwk(f"k{number}", key.public_key()) for number, key in enumerate(keys)])
+    return Keys(keys=[public_jwk(f"k{number}", key.public_key()) for number, key in enumerate(keys)])
 
 
 def reading_line(second: int, cpu_seconds: float, server: str = "host 7") -> Reading:
