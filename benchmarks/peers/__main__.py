@@ -24,7 +24,7 @@ from benchmarks.report import report
 from benchmarks.rounds import Spread
 from benchmarks.sign import RAW
 from benchmarks.signer import IS_MULTIBUFFER, SIGNER
-from benchmarks.signer import skipped as targets_left_out
+from benchmarks.signer import skipped as skipped_targets
 from tokensvc.jose import keypair
 
 ROUNDS = 9
@@ -49,7 +49,7 @@ def main() -> None:
         folder, key = Path(name), keypair.generate()
         go = in_process.go_program(folder)
         skipped = over_http.skipped() | in_process.skipped(go)
-        skipped |= targets_left_out("targets for the multi-buffer signer")
+        skipped |= skipped_targets("targets for the multi-buffer signer")
         path = folder / "peers.pem"
         path.touch(mode=0o600)
         path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
