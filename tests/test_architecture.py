@@ -242,7 +242,7 @@ def test_only_code_that_faces_the_network_is_asynchronous() -> None:
             assert any(inside.startswith(f"{folder}/") for folder in ASYNCHRONOUS), path
 
 
-@pytest.mark.parametrize("name", ["reconciler.py", "background.py", "service.py"])
+@pytest.mark.parametrize("name", ["keys_context.py", "background.py", "service.py"])
 def test_the_composition_root_changes_no_object_after_its_construction(name: str) -> None:
     """Every object gets its dependencies from its constructor: no attribute is set, and nothing is appended, later."""
     tree = ast.parse((ROOT / "container" / name).read_text("utf-8"))

@@ -24,7 +24,7 @@ from tokensvc.cli.main import app
 from tokensvc.container.prometheus import PrometheusMetrics
 from tokensvc.http import problem_details
 from tokensvc.keys.lifecycle import KeyState, diagram
-from tokensvc.revocations.dispatcher import TARGETS_MAX
+from tokensvc.revocations.acceptance import TARGETS_MAX
 from tokensvc.revocations.requests import RevocationRequest
 from tokensvc.settings import Settings, variable_name
 from tokensvc.tokens.request import Ads, TokenRequest

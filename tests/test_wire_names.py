@@ -2,7 +2,7 @@
 
 Invariants
 - Only whole words count, so a former name may be a part of a present one.
-- Texts meant for people are not searched, but for the `--help` output, where only options and commands are.
+- Texts meant for people are not searched. Of commands, only their names and options are.
 """
 
 from __future__ import annotations

@@ -170,7 +170,7 @@ class FieldError(NamedTuple):
     @property
     def message(self) -> str:
         """The rule as text, including the other field that it refers to."""
-        alternative = f", or {self.alternative}" if self.alternative else ""
+        alternative = f" if {self.alternative} is not given" if self.alternative else ""
         excluded_by = f" when {self.excluded_by} is given" if self.excluded_by else ""
         return f"{self.rule}{alternative}{excluded_by}"
 

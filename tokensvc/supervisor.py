@@ -120,7 +120,7 @@ def run_background(
 ) -> int:
     """Run the background tasks until stopped, with a listener only if an admin port is set. Returns the exit code."""
     from tokensvc.container.application import build_worker_application
-    from tokensvc.container.reconciler import ROTATION_LEASE_SECONDS
+    from tokensvc.container.keys_context import ROTATION_LEASE_SECONDS
     from tokensvc.container.service import assemble_worker
     from tokensvc.revocations.leader import LEASE_SECONDS
     from tokensvc.web.server import make_server

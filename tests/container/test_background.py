@@ -24,14 +24,14 @@ from tokensvc.container.background import (
     WorkerIdentity,
     make_background_tasks,
 )
+from tokensvc.container.keys_context import ReconcilerConfig
 from tokensvc.container.prometheus import PrometheusMetrics
-from tokensvc.container.reconciler import ReconcilerConfig
 from tokensvc.deployment.versions import Version
 from tokensvc.deployment.workers import Heartbeat
 from tokensvc.errors import StoreUnavailable
 from tokensvc.keys import commands
 from tokensvc.keys.lifecycle import KeyState
-from tokensvc.revocations.dispatcher import ServedRegions
+from tokensvc.revocations.acceptance import ServedRegions
 from tokensvc.revocations.model import Priority
 from tokensvc.revocations.scheduler import RevocationScheduler
 from tokensvc.runner import stop_all

@@ -10,7 +10,7 @@ from tests.storage.samples import CHANNEL, EVERYONE, HERE, MAX_STALENESS_SECONDS
 from tests.support.crashes import Crash, CrashPoint
 from tokensvc.callers.policy import Caller, CallerPolicy
 from tokensvc.errors import ChannelNotAllowed, InvalidRequest
-from tokensvc.revocations.dispatcher import TARGETS_MAX, accept_revocations
+from tokensvc.revocations.acceptance import TARGETS_MAX, accept_revocations
 from tokensvc.revocations.model import Priority
 from tokensvc.revocations.store import AcceptedRevocation, IdempotencyKey, NewRevocation
 from tokensvc.storage.store import Store

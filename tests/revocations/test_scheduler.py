@@ -17,7 +17,7 @@ from tests.support.processes import wait_until
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.cli.remedies import problem_sentence
 from tokensvc.container.prometheus import PrometheusMetrics
-from tokensvc.revocations.dispatcher import ServedRegions
+from tokensvc.revocations.acceptance import ServedRegions
 from tokensvc.revocations.leader import RevocationLeader, lease_name
 from tokensvc.revocations.model import Priority
 from tokensvc.revocations.queue import Backlog, QueueEntry

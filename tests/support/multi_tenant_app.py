@@ -15,8 +15,8 @@ from tests.support.clocks import ManualClock
 from tests.support.keks import CIPHER
 from tokensvc.callers.api_keys import KnownSecret, key_digest, key_id_of
 from tokensvc.callers.policy import Caller, CallerPolicy
-from tokensvc.revocations.denials import DenialService
 from tokensvc.revocations.acceptance import ServedRegions
+from tokensvc.revocations.denials import DenialService
 from tokensvc.revocations.service import RevocationService
 from tokensvc.storage.store import Store
 from tokensvc.tokens.snapshot import Snapshot

@@ -208,7 +208,7 @@ class History(InMemoryDeployment):
         """Whether the tokens that a worker signs before it reads the restored store are guaranteed to play.
 
         They are not where the restored store wrongly has the key as never active there, or as retired: while IVS holds
-        the key that should be active there, this cannot be detected. (test_restored.py covers the cases in which it can
+        the key that should be active there, this cannot be detected. (tests/keys/test_restored.py covers the cases in which it can
         and the tokens are protected.) A key that the store does not have is detected in IVS. Lifetimes longer than the
         restored store allows are not protected.
         """

@@ -4,9 +4,8 @@ expired denials, and channels that no longer exist.
 Invariants
 - Any process may prune at any time, several at once too: each deletion selects by itself what is old enough.
 - Rows that may be many are deleted in batches with a pause after each, so that nobody waits long for locks.
-- The row of a channel that no longer exists is deleted once every worker could read its absence: when the change number
-  with which it was written had been reached ABSENCE_RETENTION_SECONDS ago, by this process's monotonic clock, whatever
-  the other clocks say.
+- The row of a channel that no longer exists is deleted only when every worker has had ABSENCE_RETENTION_SECONDS to
+  read it. This process's monotonic clock measures the time from when it saw the row's change number.
 - Age is measured by the store's clock, which also set the timestamps: a process whose own clock is ahead would delete
   denials that are still in force.
 """
@@ -45,7 +44,7 @@ PAUSE_SECONDS = 0.02
 """The pause after each batch."""
 
 ABSENCE_MIN_AGE_SECONDS = 600.0
-"""The row of a channel that does not exist is kept while it was checked within this time: the channel may still be
+"""The row of a channel that does not exist is kept if it was checked within this time: the channel may still be
 requested."""
 
 

@@ -26,7 +26,7 @@ class StoredSecret(NamedTuple):
 
 
 class CallerRecord(NamedTuple):
-    """A caller, a backend or viewer app, as stored."""
+    """A caller (a backend or a viewer app) as stored."""
 
     name: str
     policy: CallerPolicy
@@ -46,7 +46,8 @@ class CallerRecord(NamedTuple):
         """A description of everything that cannot be read."""
         own = [f"caller {self.name} cannot be read: {self.damage}"] if self.damage else []
         return own + [
-            f"key {key} of caller {self.name} cannot be read: {reason}" for key, reason in self.damaged_secrets.items()
+            f"API key {key} of caller {self.name} cannot be read: {reason}"
+            for key, reason in self.damaged_secrets.items()
         ]
 
 

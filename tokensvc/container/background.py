@@ -26,7 +26,7 @@ from tokensvc.background.heartbeat import Heartbeats
 from tokensvc.background.prune import INTERVAL_SECONDS as PRUNE_INTERVAL_SECONDS
 from tokensvc.background.prune import Prune
 from tokensvc.clock import Clock
-from tokensvc.container.reconciler import ReconcilerConfig
+from tokensvc.container.keys_context import ReconcilerConfig
 from tokensvc.deployment.workers import Heartbeat, RegionStatus
 from tokensvc.errors import Action, Remedy
 from tokensvc.jose.signing.choice import SignerChoice
@@ -35,7 +35,8 @@ from tokensvc.keys.leader import RotationLeader
 from tokensvc.metrics import Metrics
 from tokensvc.outages import FailureLog
 from tokensvc.problems import Problem, ProblemCode
-from tokensvc.revocations.dispatcher import DispatchContext, ServedRegions
+from tokensvc.revocations.acceptance import ServedRegions
+from tokensvc.revocations.dispatcher import DispatchContext
 from tokensvc.revocations.leader import LEASE_SECONDS as DISPATCH_LEASE_SECONDS
 from tokensvc.revocations.leader import RevocationLeader
 from tokensvc.revocations.scheduler import INTERVAL_SECONDS as DISPATCH_INTERVAL_SECONDS
@@ -51,7 +52,7 @@ class BackgroundTasks:
     """The background tasks of one process, except the refresh of its snapshot."""
 
     notifier: ChangeNotifier
-    """Give it the store's versions whenever they were read."""
+    """Pass it the store's versions each time they are read."""
     heartbeats: Heartbeats
     tasks: tuple[BackgroundTask, ...]
     """In the order in which they start."""
@@ -229,7 +230,7 @@ def _make_revocation_scheduler(
             account_region=account_region,
             context=context,
             leases=store.leases,
-            holder=f"{identity.worker_id}:{next(numbers)}",  # never a successor's lease is released
+            holder=f"{identity.worker_id}:{next(numbers)}",  # unique, so a leader never releases its successor's lease
             metrics=metrics,
             rate_fraction=config.rate_fraction,
             lease_seconds=config.lease_seconds,

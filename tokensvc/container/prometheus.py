@@ -171,7 +171,7 @@ class PrometheusMetrics:
         self._log_lines_dropped = Counter(
             "tokensvc_log_lines_dropped", "Log lines that were not written, by reason", ["reason"], registry=registry
         )
-        for reason in ("queue_full", "write_failed"):
+        for reason in ("queue_full", "write_failed", "render_failed"):
             self._log_lines_dropped.labels(reason)
 
     def flush(self) -> None:

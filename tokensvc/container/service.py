@@ -30,8 +30,7 @@ from tokensvc.container.background import (
     WorkerIdentity,
     make_background_tasks,
 )
-from tokensvc.container.logs import process_log
-from tokensvc.container.reconciler import (
+from tokensvc.container.keys_context import (
     ROTATION_LEASE,
     ROTATION_LEASE_SECONDS,
     deployment_max_staleness,
@@ -39,6 +38,7 @@ from tokensvc.container.reconciler import (
     make_reconciler_config,
     new_worker_id,
 )
+from tokensvc.container.logs import process_log
 from tokensvc.container.vault import check_subject_key, make_cipher, open_vault, required_kek_settings, vault_location
 from tokensvc.deployment.record import Deployment, RotationPolicy
 from tokensvc.diagnostics.status import StatusData
@@ -48,7 +48,7 @@ from tokensvc.keys.context import KeysContext
 from tokensvc.keys.rotation_policy import PROPAGATION_SECONDS, check_policy, max_staleness_seconds
 from tokensvc.metrics import Metrics
 from tokensvc.outages import FailureLog
-from tokensvc.revocations.dispatcher import ServedRegions
+from tokensvc.revocations.acceptance import ServedRegions
 from tokensvc.revocations.leader import LEASE_SECONDS as DISPATCH_LEASE_SECONDS
 from tokensvc.revocations.leader import read_leaders
 from tokensvc.revocations.service import RevocationService
@@ -97,7 +97,7 @@ class Service:
     def status_data(self) -> StatusData:
         """Read the deployment's status from the store. Raises StoreError."""
         store = self.store
-        workers = store.workers.list()  # before the versions: see `Heartbeat.holds_keys`
+        workers = store.workers.list()  # before the versions: see `Heartbeat.has_keys_version`
         versions = store.versions.read()
         leader = store.leases.held(ROTATION_LEASE)
         backlogs, leaders = store.revocation_queue.backlogs(), read_leaders(store.leases)

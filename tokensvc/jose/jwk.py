@@ -1,6 +1,7 @@
-"""Parses private keys in JWK format (RFC 7517, 4; RFC 7518, 6.2.2). The error about any other key says what it is.
+"""Keys in JWK format (RFC 7517, 4; RFC 7518, 6.2): parses private keys, and renders public ones.
 
 Invariants
+- The error about a key that is no P-384 private key says what it is.
 - The key is derived from d alone; x and y must be the resulting point.
 - A member's value is compared with known words and never repeated in a message.
 """
@@ -12,8 +13,8 @@ from collections.abc import Mapping
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tokensvc.errors import InvalidKey
-from tokensvc.jose.es384 import COORDINATE_BYTES, base64url_decode
-from tokensvc.jose.keypair import PrivateKey
+from tokensvc.jose.es384 import ALGORITHM, COORDINATE_BYTES, base64url_decode, base64url_encode
+from tokensvc.jose.keypair import PrivateKey, PublicKey
 
 _CURVES = ("P-256", "P-521", "secp256k1")
 _OCTET_PAIRS = ("Ed25519", "Ed448", "X25519", "X448")
@@ -39,6 +40,20 @@ def read_private_jwk(jwk: Mapping[str, object]) -> PrivateKey:
     if (point.x, point.y) != (x, y):
         raise InvalidKey("the public and private parts of this JWK do not match: x and y do not belong to d")
     return key
+
+
+def public_jwk(key_id: str, key: PublicKey) -> dict[str, str]:
+    """A public signature key with its id, as a JWK (RFC 7518, section 6.2.1)."""
+    numbers = key.public_numbers()
+    return {
+        "kty": "EC",
+        "crv": "P-384",
+        "use": "sig",
+        "alg": ALGORITHM,
+        "kid": key_id,
+        "x": base64url_encode(numbers.x.to_bytes(COORDINATE_BYTES, "big")).decode(),
+        "y": base64url_encode(numbers.y.to_bytes(COORDINATE_BYTES, "big")).decode(),
+    }
 
 
 def _name(jwk: Mapping[str, object]) -> str:

@@ -349,7 +349,7 @@ def _rotation_step(region_state: RegionState, now: datetime, policy: RotationPol
         key_id = prepared[0].key_id
         return Wait(None, f"IVS reports a different fingerprint for key {key_id} than ours: check it, then activate it")
     if _free_slots(region_state) > 0:
-        return _provision_step(region_state, "the active key is to be replaced")
+        return _provision_step(region_state, "a new active key is needed")
     retiring = [p for p in region_state.placements if p.is_imported and p.state is KeyState.RETIRING]
     if not retiring:
         return Wait(None, "all key slots are in use and none of our keys is draining: free a slot")

@@ -25,7 +25,7 @@ KMS_RETRY_SECONDS = 30.0
 
 
 def open_private_key(vault: Vault, record: KeyRecord) -> PrivateKey:
-    """The private key of this record. Raises what `Vault.open` raises, and InvalidKey if it belongs to another key."""
+    """The private key of this record. Raises what `Vault.load` raises, and InvalidKey if it belongs to another key."""
     private_key = vault.load(record.id)
     if keypair.public_der(private_key.public_key()) != record.public_der:
         raise InvalidKey("the private key in the vault belongs to another public key; IVS would reject its tokens")

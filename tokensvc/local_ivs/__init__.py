@@ -3,6 +3,9 @@
 model.py shapes.py     interpret an AWS service model: routes, validation, rendering. They contain nothing about IVS
 api_model.py           IVS's service model, with corrections
 service.py             LocalIvs: validates a call, runs its handler and renders the response, in one transaction
+transaction.py         what a handler gets, and what it declares: its rate limits and whether it writes
+resource_store.py      the protocol of the store
+sigv4.py               verifies AWS's request signatures
 crud.py resources/     the operations that resources share; one file per resource with its description and rules
 live_streams.py        which channels are live; streams/ has their lifecycle, sessions, events and recordings
 simulator.py           starts and stops streams on command

@@ -2,6 +2,7 @@
 
 Invariants
 - The model is loaded from the installed botocore (a dependency of boto3), so no copy of it can become outdated.
+- Operations come from botocore's model alone; a correction changes a published value and cannot add an operation.
 - A correction has a reason. It is applied only while the published value is the one that it corrects.
 """
 

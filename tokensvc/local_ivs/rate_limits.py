@@ -1,4 +1,4 @@
-"""Rate limits of IVS's operations, and the limiter that enforces them. The limits stand beside the operations.
+"""Rate limits of IVS's operations, and the limiter that enforces them. Each operation declares its own.
 
 Invariants
 - Source of all limits: IVS user guide, "Service Quotas", API call rates; each is per account and region. The two limits

@@ -3,8 +3,8 @@
 Invariants
 - A call is validated, counted by the rate limiter, handled and rendered, all in one transaction: after an error nothing
   has changed.
-- An operation is served if it has a handler. One that only a newer model has is validated, then answered with
-  NotImplementedException.
+- An operation is served if it has a handler. An operation without a handler (added by a newer model) is validated,
+  then answered with NotImplementedException.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Invariants
 - Validation collects every violation instead of stopping at the first. Unknown members are dropped, as AWS ignores
   them; a null member is an absent one.
 - Rendering keeps only the modelled members of the body: members located in headers, and members that a resource stores
-  beside the modelled ones, are left out.
+  besides the modelled ones, are left out.
 - A boolean is not an integer, as in JSON.
 - INFERRED: a pattern must match the whole value, although the model's patterns have no anchors; otherwise
   `[a-zA-Z0-9-_]*` would allow every name.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from tokensvc.callers.policy import ALL_CHANNELS, Caller
 from tokensvc.clock import Clock
 from tokensvc.errors import FieldError, InvalidRequest
-from tokensvc.revocations.dispatcher import ServedRegions, unserved_channel_errors
+from tokensvc.revocations.acceptance import ServedRegions, unserved_channel_errors
 from tokensvc.revocations.requests import DenialQuery, DenialRequest
 from tokensvc.revocations.store import Denial, DenialStore, NewDenial
 from tokensvc.revocations.views import DenialPage, DenialView

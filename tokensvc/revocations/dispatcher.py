@@ -1,14 +1,12 @@
-"""Accepts revocations durably, then delivers them to IVS at least once, as fast as its rates allow.
+"""Delivers queued revocations to IVS at least once, as fast as its rate limits allow.
 
 Invariants
-- Durable first: `accept_revocations` returns once the store has committed; delivery then needs nothing else.
 - A dispatcher serves one account and region, where only the leader has one. It claims as many entries as its rate
   limits allow, sends them and records the outcomes. If it is killed at any point, its claims expire and the next
   dispatcher sends the entries again, which is harmless.
 - Interactive revocations have precedence for IVS's single calls, bulk ones for its batch calls; each takes the capacity
   that the other leaves idle. Within a priority the oldest goes first.
-- A channel's region is untrusted input, and each region costs threads, a lease and an IVS client: revocations for a
-  region that this deployment does not serve are neither accepted nor sent.
+- Revocations for a region that this deployment does not serve (`revocations/acceptance.py`) are not sent.
 - An error of one entry defers that entry; throttling slows the operation; when IVS does not respond at all, the whole
   dispatcher backs off.
 """
@@ -21,20 +19,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from tokensvc.aws.arn import AccountRegion, parse_arn
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.aws.control_plane import ControlPlane
-from tokensvc.callers.policy import Caller
 from tokensvc.clock import Clock
-from tokensvc.deployment.record import DeploymentStore
 from tokensvc.errors import (
     ControlPlaneError,
     ControlPlaneThrottled,
     ControlPlaneUnavailable,
-    FieldError,
-    InvalidRequest,
     SettingsError,
 )
-from tokensvc.keys.store import KeyStore
 from tokensvc.revocations.ivs_results import ViewerError, is_permanent, viewer_errors
 from tokensvc.revocations.model import Priority, RevocationState
 from tokensvc.revocations.queue import DeliveryOutcome, QueueEntry, RevocationQueue
@@ -46,10 +39,6 @@ from tokensvc.revocations.rate_limit import (
     RateLimiter,
     backoff,
 )
-from tokensvc.revocations.store import AcceptedRevocation, IdempotencyKey, NewRevocation, RevocationStore
-from tokensvc.tokens import claims
-from tokensvc.tokens.denylist import MAX_SESSION_VERSION
-from tokensvc.tokens.viewer_ids import check_viewer_id
 
 CLAIM_SECONDS = 60.0
 """How long a dispatcher may take to send its claimed entries and record the outcomes; a call times out after 7 s."""
@@ -57,102 +46,7 @@ IDLE_POLL_SECONDS = 1.0
 """How often an empty queue is polled."""
 MAX_OUTAGE_BACKOFF_SECONDS = 15.0
 """The longest pause between attempts while IVS does not respond at all."""
-TARGETS_MAX = 5000
-"""Pairs of viewer and channel in one request: what the store writes in one transaction well within its timeout."""
 MESSAGE_MAX_CHARS = 300
-
-
-def accept_revocations(
-    store: RevocationStore,
-    caller: Caller,
-    revocations: Sequence[NewRevocation],
-    now: float,
-    max_staleness_seconds: float,
-    is_served: IsServed,
-    idempotency: IdempotencyKey | None = None,
-) -> list[AcceptedRevocation]:
-    """Store a caller's revocations durably. A single one has priority INTERACTIVE, several have BULK.
-
-    Raises InvalidRequest naming each bad field, ChannelNotAllowed or IdempotencyKeyReused.
-    """
-    check_revocations(caller, revocations, now, is_served)
-    priority = Priority.INTERACTIVE if len(revocations) == 1 else Priority.BULK
-    return store.accept(caller.name, revocations, priority, max_staleness_seconds, idempotency)
-
-
-def check_revocations(caller: Caller, revocations: Sequence[NewRevocation], now: float, is_served: IsServed) -> None:
-    """Validate as `accept_revocations` does, without writing. Raises InvalidRequest or ChannelNotAllowed."""
-    if not revocations:
-        raise InvalidRequest([FieldError("revocations", "must not be empty")])
-    paths = [""] if len(revocations) == 1 else [f"revocations[{number}]." for number in range(len(revocations))]
-    if errors := [
-        error for revocation, path in zip(revocations, paths, strict=True) for error in _errors(revocation, now, path)
-    ]:
-        raise InvalidRequest(errors)
-    if sum(len(revocation.channel_arns) * len(revocation.viewer_ids) for revocation in revocations) > TARGETS_MAX:
-        raise InvalidRequest([], f"a request may revoke at most {TARGETS_MAX} pairs of viewer and channel")
-    caller.require_channels(channel for revocation in revocations for channel in revocation.channel_arns)
-    errors = [
-        error._replace(field=f"{path}{error.field}")
-        for revocation, path in zip(revocations, paths, strict=True)
-        for error in unserved_channel_errors(revocation.channel_arns, is_served)
-    ]
-    if errors:
-        raise InvalidRequest(errors)
-
-
-IsServed = Callable[[AccountRegion], bool]
-"""Whether this deployment serves an account and region. Raises StoreError."""
-
-
-class ServedRegions:
-    """The accounts and regions that this deployment serves: those of its keys in any state, and the configured regions
-    in its own account."""
-
-    def __init__(self, keys: KeyStore, deployment: DeploymentStore, configured: Callable[[], Sequence[str]]) -> None:
-        """`configured` returns the configured regions; it is called only for a region that has no key."""
-        self._keys = keys
-        self._deployment = deployment
-        self._configured = configured
-        self._known: frozenset[AccountRegion] = frozenset()
-
-    def checker(self) -> IsServed:
-        """A predicate for one request or one run of a task. It reads the store at most once, and only for a region that
-        is not known yet.
-
-        A region that was once served stays known: its viewers may be revoked after its keys are deleted.
-        """
-        account_independent: Sequence[str] | None = None
-
-        def is_served(account_region: AccountRegion) -> bool:
-            nonlocal account_independent
-            if account_region in self._known:
-                return True
-            if account_independent is None:
-                account_independent = self._read()
-            return account_region in self._known or account_region.region in account_independent
-
-        return is_served
-
-    def _read(self) -> Sequence[str]:
-        """Read the known regions. Returns those that count for every account: none once the account is known."""
-        account, configured = self._deployment.read().account, self._configured()
-        key_regions = {there.account_region for record in self._keys.list() for there in record.placements}
-        if account is None:
-            self._known |= key_regions
-            return configured
-        self._known |= key_regions | {AccountRegion(account, region) for region in configured}
-        return ()
-
-
-def unserved_channel_errors(channel_arns: Sequence[str], is_served: IsServed) -> list[FieldError]:
-    """An error for each account and region of these channels that this deployment does not serve."""
-    account_regions = dict.fromkeys(parse_arn(arn, "channel").account_region for arn in channel_arns)
-    return [
-        FieldError("channelArns", f"no signing key is configured for account {found.account}, region {found.region}")
-        for found in account_regions
-        if not is_served(found)
-    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -352,24 +246,3 @@ def _requeued(
     entry: QueueEntry, code: str, message: str, seconds: float, priority: Priority | None = None
 ) -> DeliveryOutcome:
     return DeliveryOutcome.of(entry, RevocationState.QUEUED, code, message[:MESSAGE_MAX_CHARS], seconds, priority)
-
-
-def _errors(revocation: NewRevocation, now: float, path: str) -> list[FieldError]:
-    """The errors in one revocation, with fields as JSON names them."""
-    errors = []
-    for name, values, check in (
-        ("channelArns", revocation.channel_arns, claims.check_channel_arn),
-        ("viewerIds", revocation.viewer_ids, check_viewer_id),
-    ):
-        if not values:
-            errors.append(FieldError(f"{path}{name}", "must not be empty"))
-        for value in values:
-            try:
-                check(value)
-            except ValueError as error:
-                errors.append(FieldError(f"{path}{name}", str(error)))
-    if revocation.issued_before is not None and not 0 <= revocation.issued_before <= now:
-        errors.append(FieldError(f"{path}issuedBefore", "must not be in the future or before 1970"))
-    if revocation.deny_seconds is not None and not 0 <= revocation.deny_seconds <= MAX_SESSION_VERSION - now:
-        errors.append(FieldError(f"{path}denySeconds", "must be at least 0 and end before 2038"))
-    return errors

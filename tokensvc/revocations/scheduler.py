@@ -22,7 +22,7 @@ from tokensvc.errors import Action, Remedy
 from tokensvc.metrics import Metrics
 from tokensvc.outages import FailureLog
 from tokensvc.problems import Problem, ProblemCode
-from tokensvc.revocations.dispatcher import ServedRegions
+from tokensvc.revocations.acceptance import ServedRegions
 from tokensvc.revocations.leader import RevocationLeader
 from tokensvc.revocations.queue import Backlog, RevocationQueue
 from tokensvc.runner import IDLE, BackgroundTask, RunResult, stop_all

@@ -17,7 +17,7 @@ from tokensvc.callers.policy import Caller
 from tokensvc.clock import Clock
 from tokensvc.errors import ChannelNotAllowed, FieldError, InvalidRequest, TokensvcError
 from tokensvc.json_objects import batch_item
-from tokensvc.revocations.dispatcher import ServedRegions, accept_revocations, check_revocations
+from tokensvc.revocations.acceptance import ServedRegions, accept_revocations, check_revocations
 from tokensvc.revocations.requests import RevocationQuery, RevocationRequest, read_revocation
 from tokensvc.revocations.store import AcceptedRevocation, IdempotencyKey, NewRevocation, Revocation, RevocationStore
 from tokensvc.revocations.views import RevocationPage, RevocationView

@@ -1,4 +1,8 @@
-"""Where the databases' SQL differs: the clock, pattern matching, upserts, and the number of parameters in a query."""
+"""Differences between the databases' SQL in queries: the clock, pattern matching, upserts, the limit of parameters.
+
+Column types and partial indexes are in `schema.py` and `revocation_tables.py`, the lock of upgrades in `migrate.py`,
+error codes in `errors.py`.
+"""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from tokensvc.storage.errors import UPGRADE, target_of
 MIGRATIONS = "tokensvc.storage:migrations"
 """Where alembic finds the revisions: package and folder."""
 REVISIONS = ("0001_initial",)
-"""Every revision, oldest first (a test holds it equal to the folder `migrations`)."""
+"""Every revision, oldest first (a test compares it with the folder `migrations`)."""
 HEAD = REVISIONS[-1]
 _PRERELEASE_REVISIONS = frozenset({"0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008"})
 """Revisions of pre-release stores. They no longer exist, and no migration starts from them."""

@@ -5,7 +5,7 @@ Invariants
   Insertion" for `ads-reporting-mode`) is one `check_…` function here. Token requests are checked with it before
   signing; the local edge and `explain` check other people's tokens with the same function.
 - A check returns the value or raises ValueError with the rule, never with the value.
-- `exp` is in whole seconds and set by the server: AWS's own sample writes milliseconds, which the text forbids.
+- `exp` is in whole seconds and set by the server: AWS's own sample writes milliseconds, which the user guide forbids.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ Invariants
   time, policy and size is checked here. A token that IVS would refuse is never prepared, so it is never signed.
 - Preparing and signing are separate steps, so that a batch can prepare all its tokens before it signs any: a signature
   fills the processor's caches with its tables, and what runs after it starts with cold caches.
-- Comparisons are written out instead of calling `min`, which costs as much as a function call.
+- Comparisons are written out, because a call of `min` costs more than they do.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ Invariants
 - When no rule fails and only IVS knows the rest (revoked sessions, used single-use tokens), the outcome is conditional.
 - Strict where IVS's documentation is silent: a token that IVS might refuse is denied here, because that shows a tester
   more than the opposite. Every inferred rule is marked INFERRED.
+- Each rule has its error response in `local_ivs/edge/errors.py`; a test compares the two.
 - None in an attempt means that the value is unknown; it never means "none".
 - A message says what a rule found without repeating the token, a key or a viewer id.
 """

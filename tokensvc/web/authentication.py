@@ -4,7 +4,7 @@ Invariants
 - Callers are authenticated only against a fresh snapshot: a worker that is cut off does not know who was disabled.
 - Caller, snapshot and time are read once and belong together: a request is handled with exactly these three.
 - Only `authenticated_body` reads a request's body. It authenticates again once the body is complete: a client may send
-  it slowly, and a caller that was disabled meanwhile may do nothing more. A test holds it.
+  it slowly, and a caller that was disabled meanwhile may do nothing more. A test checks this.
 - Off the hot path, routes call the store in threads. The limit on these threads is shared with nothing else, so that a
   store that hangs occupies no other threads.
 """

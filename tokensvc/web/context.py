@@ -12,7 +12,7 @@ from tokensvc.jose.es384 import PreparedKey
 
 
 class RequestContext:
-    """What is known of a request beside its ASGI scope."""
+    """What is known about a request in addition to its ASGI scope."""
 
     __slots__ = ("caller", "request_id", "started_at")
 

@@ -1,4 +1,4 @@
-"""The HTTP interface on one screen: every operation that is served, and the source of /openapi.json.
+"""Every operation of the HTTP interface, in one table; /openapi.json is generated from it.
 
 Invariants
 - The description of a listener has exactly the operations that the listener serves.

@@ -1,9 +1,10 @@
 """Signs together the tokens of all requests that arrive in one iteration of the event loop.
 
+Signing takes long and evicts other code and data from the processor's caches. All requests of a batch are authorized
+first, then all signatures are made, then all responses are written, so that the caches are refilled once per batch.
+Under load a token costs a fifth less.
+
 Invariants
-- Why: signing is long and evicts other code and data from the processor's caches. All requests of a batch are
-  authorized first, then all signatures are made, then all responses are written, so that the caches are refilled once
-  per batch. Under load a token costs a fifth less.
 - Batching adds no wait: a batch is flushed at the end of the event-loop iteration that started it, and earlier when it
   has MAX_BATCH members. A lone request is signed as soon as the loop has found that there is no other.
 - A failed signature fails no other request.
@@ -21,7 +22,7 @@ from tokensvc.jose.es384 import PreparedKey
 from tokensvc.web.context import PendingResponse, RequestContext, Respond, SignMany
 
 MAX_BATCH = 16
-"""So many signatures are made before the first response is written: a little over a millisecond."""
+"""At most this many signatures are made before the first response is written: a little over a millisecond."""
 
 OnSigned = Callable[[PendingResponse, Scope, RequestContext, Respond, bytes | Exception, float], None]
 """Called for each member with its signature, or the exception instead, and its share of the signing time in seconds.

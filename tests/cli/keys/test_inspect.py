@@ -70,7 +70,7 @@ def test_generate_explains_why_it_creates_a_second_key(terminal: Terminal) -> No
     terminal("db", "upgrade", KEY_STANDBY="true")
     result = terminal("keys", "generate")
     first, second = terminal("keys", "list", "--json").json["keys"]
-    assert f"generated key {first['id']} (the active key is to be replaced), fingerprint " in result.err
+    assert f"generated key {first['id']} (a new active key is needed), fingerprint " in result.err
     assert f"generated key {second['id']} (the policy requires a standby key), fingerprint " in result.err
     standby = f"Key {second['id']} is prepared in us-east-1: a standby for the next rotation (TOKENSVC_KEY_STANDBY)."
     assert standby in result.out.splitlines()

@@ -32,7 +32,7 @@ def test_a_dry_run_lists_the_steps_and_takes_none(terminal: Terminal, signing: s
     generated, imported = (step["key"] for step in region["steps"][:2])
     assert generated == imported, "the new key has the same name in all steps"
     result = terminal("keys", "rotate", "--dry-run").out
-    reason = "the active key is to be replaced"
+    reason = "a new active key is needed"
     assert f"  generate {generated}: {reason}\n  import {generated}: {reason}\n  wait until 20" in result
     assert result.endswith("\nNothing was changed.\n")
     assert [key["id"] for key in keys(terminal)] == [key["id"] for key in before] == [signing]

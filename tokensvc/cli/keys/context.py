@@ -16,7 +16,7 @@ from tokensvc.aws.control_plane import ControlPlane
 from tokensvc.cli.output import print_progress
 from tokensvc.cli.remedies import failure_text
 from tokensvc.clock import StoreClock
-from tokensvc.container.reconciler import deployment_max_staleness, make_keys_context, new_worker_id
+from tokensvc.container.keys_context import deployment_max_staleness, make_keys_context, new_worker_id
 from tokensvc.container.service import configured_regions, make_control_plane, open_configured_store, open_deployment
 from tokensvc.container.vault import make_read_only_cipher, open_vault, required_kek_settings
 from tokensvc.errors import FieldError, ForeignDeployment, InvalidRequest, TokensvcError

@@ -1,4 +1,4 @@
-"""ResourceType: the description of one kind of resource, from which `crud.py` builds its operations.
+"""ResourceType: the description of one kind of resource, from which `local_ivs/crud.py` builds its operations.
 
 Each resource has one file in this folder, which holds its description and the rules that only it has; `registry.py`
 lists the descriptions.
@@ -80,7 +80,7 @@ class ResourceType(NamedTuple):
     list_member: str
     """The response member that holds a list of resources."""
     operations: Mapping[str, ResourceOperation]
-    """Verb of `crud.py` -> operation."""
+    """Verb of `local_ivs/crud.py` -> operation."""
     quota: int
     """The maximum number per account and region, or per parent."""
     quota_text: str

@@ -13,8 +13,7 @@ import orjson
 from starlette.types import Receive, Scope
 
 from tokensvc.http.problem_details import JSON, Response
-from tokensvc.jose.es384 import ALGORITHM, COORDINATE_BYTES, base64url_encode
-from tokensvc.jose.keypair import PublicKey
+from tokensvc.jose.jwk import public_jwk
 from tokensvc.tokens.snapshot import Snapshot
 from tokensvc.web.context import RequestContext
 
@@ -31,18 +30,5 @@ class JwksRoute:
             for region_keys in self._snapshot().keyring.region_keys.values()
             for key_id, key in region_keys.verification_keys.items()
         }
-        keys = [_jwk(key_id, key) for key_id, key in sorted(public_keys.items())]
+        keys = [public_jwk(key_id, key) for key_id, key in sorted(public_keys.items())]
         return Response(200, orjson.dumps({"keys": keys}), (JSON, (b"cache-control", b"max-age=60")), "ok")
-
-
-def _jwk(key_id: str, key: PublicKey) -> dict[str, str]:
-    numbers = key.public_numbers()
-    return {
-        "kty": "EC",
-        "crv": "P-384",
-        "use": "sig",
-        "alg": ALGORITHM,
-        "kid": key_id,
-        "x": base64url_encode(numbers.x.to_bytes(COORDINATE_BYTES, "big")).decode(),
-        "y": base64url_encode(numbers.y.to_bytes(COORDINATE_BYTES, "big")).decode(),
-    }

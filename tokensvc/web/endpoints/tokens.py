@@ -1,4 +1,5 @@
-"""`POST /v1/tokens` and `POST /v1/tokens/batch`: decode -> authorize -> issue -> encode.
+"""`POST /v1/tokens` and `POST /v1/tokens/batch`: authenticate -> decode -> authorize -> prepare ->
+sign -> encode.
 
 Invariants
 - One class, with no Request, Response or middleware of Starlette's: this is the outer half of the hot path.
