@@ -208,9 +208,9 @@ class History(InMemoryDeployment):
         """Whether the tokens that a worker signs before it reads the restored store are guaranteed to play.
 
         They are not where the restored store wrongly has the key as never active there, or as retired: while IVS holds
-        the key that should be active there, this cannot be detected. (tests/keys/test_restored.py covers the cases in which it can
-        and the tokens are protected.) A key that the store does not have is detected in IVS. Lifetimes longer than the
-        restored store allows are not protected.
+        the key that should be active there, this cannot be detected. (tests/keys/test_restored.py covers the cases in
+        which it can, and the tokens are protected.) A key that the store does not have is detected in IVS. Lifetimes
+        longer than the restored store allows do not count.
         """
         placements = [
             placement for record in self.store.keys.list() if record.id == key_id for placement in record.placements
