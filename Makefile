@@ -1,4 +1,4 @@
-# Everything a newcomer types. `make` alone lists it.
+# The commands for users and developers. `make` alone lists them.
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 8080
@@ -13,34 +13,34 @@ WITH_NATIVE := PYTHONPATH="$$(echo $(CURDIR)/build/native/lib/python*/site-packa
 NATIVE_SOURCES := setup.py $(wildcard tokensvc/jose/signing/native/*)
 NODE_PEERS := benchmarks/peers/node/node_modules/.package-lock.json
 
-help: ## list what can be made
+help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
 
 demo: $(RUN) ## start everything embedded, with a channel, a key and a caller; PORT=9000 chooses the port
 	$(VENV)/bin/tokensvc demo --port $(PORT)
 
 PYTEST := $(VENV)/bin/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
-test: $(TEST) ## run every test but the long ones
+test: $(TEST) ## run all tests except the long ones
 	$(PYTEST) -m "not long"
 
 FAST := not long and not slow and not e2e and not postgres
-test-fast: $(TEST) ## run the tests that need no process of ours and no PostgreSQL: a minute, while you work
+test-fast: $(TEST) ## run the tests that need no server process and no PostgreSQL: under a minute
 	$(PYTEST) -m "$(FAST)"
 
-coverage: $(TEST) ## run the tests of `make test` and list the files that they cover least, branches included
+coverage: $(TEST) ## run the tests of `make test` and list the least covered files, branches included
 	$(VENV)/bin/python -m coverage erase
 	$(PYTEST) -m "not long" --cov --cov-report=
 	$(VENV)/bin/python -m coverage report --sort=cover --skip-covered | sed -n '1,32p;$$p'
 
-test-long: $(TEST) ## run the long tests: attacks on connections, fuzzing, overload, restored stores (wants nginx and haproxy: make system-packages)
+test-long: $(TEST) ## run the long tests: hostile connections, fuzzing, overload, restored stores (needs nginx and haproxy: make system-packages)
 	$(PYTEST) -m long
 
-check: $(TEST) ## format, lint and types
+check: $(TEST) ## check format, lint and types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 
-bench: $(BENCH) ## every figure of the README but the peers', as ratios in one run each (wants wrk; a quarter of an hour)
+bench: $(BENCH) ## measure the figures of the README, except those of the peers (needs wrk; 15 minutes)
 	$(VENV)/bin/python -m benchmarks.sign
 	$(VENV)/bin/python -m benchmarks.signers
 	$(VENV)/bin/python -m benchmarks.http
@@ -51,40 +51,40 @@ bench: $(BENCH) ## every figure of the README but the peers', as ratios in one r
 	$(VENV)/bin/python -m benchmarks.scale
 	$(VENV)/bin/python -m benchmarks.start
 
-bench-peers: $(BENCH) $(if $(shell command -v npm 2>/dev/null),$(NODE_PEERS)) ## ours beside its peers in one run: PyJWT, Node, Go, moto; PEERS="--rounds 25" is handed on
+bench-peers: $(BENCH) $(if $(shell command -v npm 2>/dev/null),$(NODE_PEERS)) ## compare with PyJWT, Node, Go and moto in one run; PEERS="--rounds 25" passes options
 	$(VENV)/bin/python -m benchmarks.peers $(PEERS)
 
-bench-guard: $(BENCH) ## fail when what a token costs has grown, by ratios that hold on noisy machines
+bench-guard: $(BENCH) ## fail if a token has become more expensive, by ratios that hold on noisy machines
 	$(VENV)/bin/python -m benchmarks.guard
 
-load: $(BENCH) ## open-loop load on a service that it starts; PLAN=rotation chooses, LOAD="--processes 2" is handed on
+load: $(BENCH) ## run an open-loop load test; PLAN=rotation selects a plan, LOAD="--processes 2" passes options
 	$(VENV)/bin/python -m benchmarks.load $(PLAN) $(LOAD)
 
-system-packages: ## Debian packages that some tests and benchmarks want: wrk, openssl, curl, valgrind, nginx, haproxy
+system-packages: ## install the Debian packages that some tests and benchmarks need: wrk, openssl, curl, valgrind, nginx, haproxy
 	apt-get update -qq && apt-get install -y -qq --no-install-recommends wrk openssl curl valgrind nginx haproxy
 
-wheels: $(TEST) ## into dist/: a wheel for every machine, and one for x86-64 Linux that holds the C extension
+wheels: $(TEST) ## build into dist/ a pure wheel, and one for x86-64 Linux with the C extension
 	rm -rf dist build/lib build/lib.* build/bdist.* build/temp.*
 	$(WITH_NATIVE) $(VENV)/bin/python -m build --wheel --no-isolation --config-setting native=off > build/wheels.log 2>&1
 	$(WITH_NATIVE) $(VENV)/bin/python -m build --wheel --no-isolation --outdir build/wheel >> build/wheels.log 2>&1
 	PATH="$(abspath $(VENV))/bin:$$PATH" $(VENV)/bin/auditwheel repair --wheel-dir dist build/wheel/*-linux_*.whl > /dev/null || echo "no wheel with the C extension: it could not be built here"
 	rm -rf build/wheel && ls dist
 
-bench-packages: $(BENCH) ## Python packages that the benchmarks and the tests of the load harness want
+bench-packages: $(BENCH) ## install the Python packages that the benchmarks and their tests need
 
-format: $(TEST) ## rewrite the code in the house's format
+format: $(TEST) ## format the code
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
 LOCK := $(VENV)/bin/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-header
-lock: $(RUN) ## make the lock files anew from pyproject.toml and requirements/*.in
+lock: $(RUN) ## regenerate the lock files from pyproject.toml and requirements/*.in
 	$(VENV)/bin/pip install -q uv
 	$(LOCK) --upgrade pyproject.toml requirements/build.in -o requirements/run.txt
 	$(LOCK) --upgrade pyproject.toml requirements/build.in requirements/test.in -c requirements/run.txt -o requirements/test.txt
 	$(LOCK) --upgrade pyproject.toml requirements/build.in requirements/test.in requirements/bench.in -c requirements/test.txt -o requirements/bench.txt
 	$(LOCK) requirements/native.in -o requirements/native.txt
 
-clean: ## forget the environment and the demo's state (keys/ stays)
+clean: ## remove the environments, build results and the demo's state (keys/ stays)
 	rm -rf .venv .venv-* .demo .coverage* build dist *.egg-info tokensvc/jose/signing/*.so benchmarks/peers/node/node_modules
 
 $(VENV)/bin/python:
@@ -109,6 +109,6 @@ $(BENCH): $(TEST) requirements/bench.txt
 	touch $@
 
 $(NODE_PEERS): benchmarks/peers/node/package-lock.json
-	npm ci --prefix benchmarks/peers/node --ignore-scripts --no-audit --no-fund --loglevel=error || echo "the Node peers could not be installed: they are left out"
+	npm ci --prefix benchmarks/peers/node --ignore-scripts --no-audit --no-fund --loglevel=error || echo "the Node peers could not be installed and will be skipped"
 
 .PHONY: help demo test test-fast test-long coverage check bench bench-peers bench-guard load system-packages bench-packages format wheels lock clean
