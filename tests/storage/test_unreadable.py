@@ -118,7 +118,7 @@ def test_only_the_unreadable_api_key_of_a_caller_is_refused(deployment: Deployme
     worker = deployment.worker()
     worker.run_once()
     assert set(worker.current.secrets) == {"kept", "shop2"}
-    assert worker.current.damage == ("key shop of caller shop cannot be read: digest is not 32 bytes",)
+    assert worker.current.damage == ("API key shop of caller shop cannot be read: digest is not 32 bytes",)
 
 
 @pytest.mark.parametrize("value", [-5, 0, 31_536_001])
