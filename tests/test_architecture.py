@@ -115,6 +115,7 @@ PURE = (
         "callers/api_keys.py",
         "callers/policy.py",
         "vault/envelope.py",
+        "vault/kek.py",
         "printable.py",
         "timestamps.py",
         "problems.py",

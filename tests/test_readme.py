@@ -171,7 +171,7 @@ def test_every_metric_is_there_with_its_labels() -> None:
         assert labels == ",".join(re.findall(r"\w+", declared[1] or ""))
 
 
-def test_every_field_of_an_ask_is_there() -> None:
+def test_every_request_field_is_documented() -> None:
     aliases = [field.alias for field in TokenRequest.model_fields.values()]
     assert _first_cells("### Request fields") == aliases
     row = re.search(r"^\| `ads` \|.*$", README, re.MULTILINE)

@@ -252,6 +252,11 @@ class Unauthenticated(TokensvcError):
 
     code = "unauthenticated"
 
+    def __init__(self, message: str, *, detail: str = "", credentials_sent: bool = False) -> None:
+        super().__init__(message, detail=detail)
+        self.credentials_sent = credentials_sent
+        """Whether the request had credentials, which were not valid."""
+
 
 class NotAllowed(TokensvcError):
     """The caller is authenticated, and its policy does not allow the request."""

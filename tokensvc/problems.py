@@ -98,7 +98,7 @@ TEXTS: Mapping[str, str] = {
     C.FINGERPRINT_DIFFERS: "IVS reports another fingerprint for key {key_id} in {region} than the store: check {arn}",
     C.REVOCATIONS_UNSERVED: "{region}: {queued} revocations are queued for account {account}, where this deployment "
     "has no key",
-    C.REVOCATIONS_LATE: "{region}: {queued} revocations are queued, the oldest for {oldest_seconds} s",
+    C.REVOCATIONS_LATE: "{region}: {queued} revocations are queued, the oldest for {oldest_age_seconds} s",
     C.REVOCATIONS_REJECTED: "{region}: IVS rejects all revocations: {ivs_codes}",
     C.SIGNER_FAILED: "worker {worker_id}: {reason}",
     C.HEARTBEAT_UNREADABLE: "this worker's heartbeat cannot be read",

@@ -98,6 +98,18 @@ def _require_length(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
+def _require_vault(vault: str | None) -> str | None:
+    if vault is not None and not re.fullmatch(r"store|(shared-)?file:.+", vault):
+        raise ValueError("must be `store`, `file:DIR` or `shared-file:DIR`")
+    return vault
+
+
+def _require_kms_key(arn: str | None) -> str | None:
+    if arn is not None and not re.fullmatch(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+", arn):
+        raise ValueError("must be the ARN of a KMS key: arn:aws:kms:REGION:ACCOUNT:key/ID")
+    return arn
+
+
 _Regions = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_require_regions)]
 _Proxies = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_require_proxies)]
 _DatabaseUrl = Annotated[SecretStr | None, AfterValidator(_require_database)]
@@ -124,7 +136,8 @@ _Ceiling = Annotated[
 _PropagationSeconds = Annotated[float | None, _at_most(86_400, "a day, because no new key signs before that time")]
 _MaxAge = Annotated[float | None, _at_most(3650, "ten years; set 0 to rotate keys only on request")]
 _Passphrase = Annotated[SecretStr | None, AfterValidator(_require_length)]
-_KmsKeyArn = Annotated[str | None, Field(pattern=r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+$")]
+_KmsKeyArn = Annotated[str | None, AfterValidator(_require_kms_key)]
+_Vault = Annotated[str | None, AfterValidator(_require_vault)]
 
 
 class Settings(BaseModel):
@@ -158,9 +171,8 @@ class Settings(BaseModel):
     regions: _Regions = Field(
         (), description="AWS regions to import keys into, comma-separated; default: boto3's region"
     )
-    vault: str | None = Field(
+    vault: _Vault = Field(
         None,
-        pattern=r"^(store|(shared-)?file:.+)$",
         description="Where private keys are stored: `store`, `file:DIR`, or `shared-file:DIR` for a directory that all "
         "machines share. Default: `store` with PostgreSQL, `file:keys` with SQLite",
     )

@@ -227,7 +227,7 @@ def test_the_status_is_on_the_admin_port_and_names_the_leader(on_sqlite: Deploym
     key = deployment.set_up("--all-channels", "--scope", "keys:read")
     with deployment.serve() as service, service.client(key) as caller:
         status = wait_until(lambda: _status_with_leader(caller), "the status names a leader and its regions")
-    assert status["regions"][0]["activeKey"]
+    assert status["regions"][0]["activeKeyId"]
     with deployment.serve(ADMIN_PORT=str(port), BACKGROUND_TASKS="false") as service, service.client(key) as caller:
         assert caller.get("/v1/status").status == 404
         with Client(f"http://127.0.0.1:{port}", key) as operator:

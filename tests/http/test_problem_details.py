@@ -55,8 +55,21 @@ def test_malformed_json_is_400_and_an_invalid_field_422() -> None:
     assert error_response(InvalidRequest([FieldError("a", "x")])).status == 422
 
 
-def test_an_unauthenticated_response_has_www_authenticate() -> None:
-    assert (b"www-authenticate", b'Bearer realm="tokensvc"') in error_response(Unauthenticated("x")).headers
+@pytest.mark.parametrize(
+    ("error", "challenge"),
+    [
+        pytest.param(Unauthenticated("x"), b"", id="no credentials"),
+        pytest.param(Unauthenticated("x", credentials_sent=True), b', error="invalid_token"', id="invalid credentials"),
+        pytest.param(
+            errors.InsufficientScope("x", subject={"scope": "keys:read"}),
+            b', error="insufficient_scope", scope="keys:read"',
+            id="insufficient scope",
+        ),
+    ],
+)
+def test_a_response_to_a_caller_without_authorization_has_a_challenge(error: TokensvcError, challenge: bytes) -> None:
+    """RFC 6750, section 3.1: a request without credentials gets no error code."""
+    assert (b"www-authenticate", b'Bearer realm="tokensvc"' + challenge) in error_response(error).headers
 
 
 def test_a_temporary_error_has_retry_after() -> None:

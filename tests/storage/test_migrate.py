@@ -192,15 +192,15 @@ def test_a_killed_upgrade_changes_nothing(migrated_url: str) -> None:
 
 
 @pytest.mark.parametrize("revision", prerelease.REVISIONS)
-def test_a_store_of_a_development_version_is_refused_and_unchanged(empty_url: str, revision: str) -> None:
+def test_a_store_of_a_development_version_is_rejected_and_unchanged(empty_url: str, revision: str) -> None:
     prerelease.restore(empty_url, revision)
     before = contents(empty_url)
     for use in (open_store, migrate.upgrade, next_version.upgrade):
-        with pytest.raises(SchemaMismatch, match=f"schema {revision} of a development version") as refused:
+        with pytest.raises(SchemaMismatch, match=f"schema {revision} of a development version") as failed:
             use(empty_url)
-        assert "move the old database away, then run `tokensvc db upgrade`" in failure_text(refused.value)
-        assert refused.value.code == "schema_mismatch"
-        assert refused.value.remedy == Remedy(Action.CREATE_NEW_STORE)
+        assert "move the old database away, then run `tokensvc db upgrade`" in failure_text(failed.value)
+        assert failed.value.code == "schema_mismatch"
+        assert failed.value.remedy == Remedy(Action.CREATE_NEW_STORE)
     assert contents(empty_url) == before
 
 
@@ -219,7 +219,7 @@ def test_a_store_of_this_version_is_accepted(store: Store) -> None:
     migrate.check(store.engine)
 
 
-def test_an_empty_store_is_refused(empty_url: str) -> None:
+def test_an_empty_store_is_rejected(empty_url: str) -> None:
     make_engine(empty_url).dispose()  # creates the file on SQLite
     assert migrate.current(empty_url) is None
     with pytest.raises(SchemaMismatch) as failed:
@@ -227,17 +227,17 @@ def test_an_empty_store_is_refused(empty_url: str) -> None:
     assert "is empty; run `tokensvc db upgrade`" in failure_text(failed.value)
 
 
-def test_a_store_of_an_older_version_is_refused(store_url: str) -> None:
+def test_a_store_of_an_older_version_is_rejected(store_url: str) -> None:
     """Simulated with a second revision."""
     with (
         next_version.installed(),
         pytest.raises(SchemaMismatch) as failed,
     ):
         open_store(store_url)
-    assert "0001_initial of an older version; run `tokensvc db upgrade`" in failure_text(failed.value)
+    assert "0001_baseline of an older version; run `tokensvc db upgrade`" in failure_text(failed.value)
 
 
-def test_a_store_of_a_newer_version_is_refused_and_unchanged(store_url: str) -> None:
+def test_a_store_of_a_newer_version_is_rejected_and_unchanged(store_url: str) -> None:
     set_revision(store_url, "9999")
     with pytest.raises(SchemaMismatch, match="9999 of a newer version"):
         open_store(store_url)

@@ -153,7 +153,7 @@ def test_backlogs_have_the_count_and_the_age_of_the_oldest_entry(store: Store) -
     claim(store, priority=Priority.BULK)
     backlogs = store.revocation_queue.backlogs()
     assert {account_region: found.queued for account_region, found in backlogs.items()} == {HERE: 2, THERE: 1}
-    assert all(0 <= found.oldest_seconds < 5 for found in backlogs.values())
+    assert all(0 <= found.oldest_age_seconds < 5 for found in backlogs.values())
     assert {found.code for found in backlogs.values()} == {""}
 
 

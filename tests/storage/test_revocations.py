@@ -416,7 +416,7 @@ def test_a_retried_entry_is_queued_since_the_retry(store: Store) -> None:
     with write_transaction(store.engine) as connection:
         connection.execute(sa.update(revocation_entries).values(queued_at=revocation_entries.c.queued_at - 86_400))
     store.revocations.retry("r", EVERYONE)
-    assert store.revocation_queue.backlogs()[HERE].oldest_seconds < 60
+    assert store.revocation_queue.backlogs()[HERE].oldest_age_seconds < 60
 
 
 def count(store: Store, table: sa.Table) -> int:

@@ -82,7 +82,6 @@ def test_flush_is_forwarded_to_the_application() -> None:
 
 
 ADDRESSES = st.sampled_from([PROXY, "198.51.100.9", "203.0.113.5:8443", "[2001:db8::1]:9", "", "x", "a, b", " ::1 "])
-PROTOCOLS = [b"http", b"https", b" wss ", b"ftp", b"", b"\xa0https"]
 HEADERS = st.lists(
     st.one_of(
         st.tuples(

@@ -52,7 +52,12 @@ def authenticate(authorization: str, secrets: Mapping[str, KnownSecret], now: fl
     known = secrets.get(key_id_of(key))
     same = hmac.compare_digest(key_digest(key), known.digest if known else _NO_DIGEST)
     if scheme.lower() != "bearer" or known is None or not same:
-        raise Unauthenticated("a valid API key is required: Authorization: Bearer tsk_…")
+        raise _unauthenticated(authorization)
     if known.expires_at is not None and known.expires_at <= datetime.fromtimestamp(now, UTC):
-        raise Unauthenticated("a valid API key is required: Authorization: Bearer tsk_…")
+        raise _unauthenticated(authorization)
     return known.caller
+
+
+def _unauthenticated(authorization: str) -> Unauthenticated:
+    message = "a valid API key is required: Authorization: Bearer tsk_…"
+    return Unauthenticated(message, credentials_sent=bool(authorization.strip()))

@@ -68,7 +68,9 @@ class Caller(NamedTuple):
     def require_scope(self, scope: str) -> None:
         """Raise InsufficientScope unless the caller has this scope."""
         if scope not in self.policy.scopes:
-            raise InsufficientScope(f"this request requires the scope {scope}, which the caller does not have")
+            raise InsufficientScope(
+                f"this request requires the scope {scope}, which the caller does not have", subject={"scope": scope}
+            )
 
     def require_channel(self, channel_arn: str) -> None:
         """Raise ChannelNotAllowed unless this channel, or `*` for all, matches one of the patterns."""

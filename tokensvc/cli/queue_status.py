@@ -30,7 +30,7 @@ class QueueStatus(NamedTuple):
 
     account_region: AccountRegion
     queued: int
-    oldest_seconds: float
+    oldest_age_seconds: float
     left_seconds: float | None
     """Estimated time until the queue is empty; None if a problem prevents delivery."""
     ends_at: str | None
@@ -42,7 +42,7 @@ class QueueStatus(NamedTuple):
             "account": self.account_region.account,
             "region": self.account_region.region,
             "queued": self.queued,
-            "oldestSeconds": int(self.oldest_seconds),
+            "oldestAgeSeconds": int(self.oldest_age_seconds),
             "secondsLeft": None if self.left_seconds is None else round(self.left_seconds, 1),
             "endsAt": self.ends_at,
             "problem": self.problem or None,
@@ -57,14 +57,14 @@ def queue_statuses(store: Store, rate_fraction: float) -> list[QueueStatus]:
         problem = _problem(backlog, has_dispatcher=account_region in dispatchers)
         left = None if problem else delivery_seconds(backlog.queued, rate_fraction)
         ends_at = None if left is None else rfc3339(int(now + left) + 1)
-        queues.append(QueueStatus(account_region, backlog.queued, backlog.oldest_seconds, left, ends_at, problem))
+        queues.append(QueueStatus(account_region, backlog.queued, backlog.oldest_age_seconds, left, ends_at, problem))
     return queues
 
 
 def _problem(backlog: Backlog, *, has_dispatcher: bool) -> str:
     if backlog.code:
         return f"IVS: {backlog.code}"
-    if not has_dispatcher and backlog.oldest_seconds > NO_DISPATCHER_AFTER_SECONDS:
+    if not has_dispatcher and backlog.oldest_age_seconds > NO_DISPATCHER_AFTER_SECONDS:
         return "no worker is dispatching: run tokensvc serve or tokensvc worker"
     return ""
 
@@ -90,7 +90,7 @@ def queue_table(queues: Sequence[QueueStatus]) -> list[str]:
             q.account_region.account,
             q.account_region.region,
             f"{q.queued:,}",
-            f"{q.oldest_seconds:.0f} s",
+            f"{q.oldest_age_seconds:.0f} s",
             "unknown" if q.left_seconds is None else f"{max(1, math.ceil(q.left_seconds))} s",
             q.ends_at or "unknown",
             q.problem or "-",

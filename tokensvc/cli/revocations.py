@@ -148,7 +148,9 @@ def retry(
     as_json: AsJson = False,
 ) -> None:
     """Queue failed revocations again."""
-    if bool(revocation_ids) == all_failed:
+    if revocation_ids and all_failed:
+        raise InvalidRequest([FieldError("ID", "must not be given", excluded_by="--all")])
+    if not revocation_ids and not all_failed:
         raise InvalidRequest([FieldError("ID", "is required", alternative="--all")])
     with admin_context() as admin:
         ids = revocation_ids or []

@@ -76,7 +76,7 @@ class RegionView(ViewModel):
     """The keys of one region."""
 
     region: str
-    active_key: str | None
+    active_key_id: str | None
     active_seconds: int | None = Field(description="How long it has been active")
     keys: list[RegionKeyView]
     slots: SlotsView
@@ -92,7 +92,7 @@ class DispatchView(ViewModel):
     account: str
     region: str
     queued: int = Field(description="Viewers of channels whose revocation is not yet delivered to IVS")
-    oldest_seconds: int = Field(description="How long the oldest of them has been queued")
+    oldest_age_seconds: int = Field(description="How long the oldest of them has been queued")
     leader: LeaderView | None = Field(
         description="The worker that dispatches revocations there; null: none at the moment"
     )
@@ -163,12 +163,12 @@ def _leader_view(leader: HeldLease | None) -> LeaderView | None:
 
 
 def _dispatch_view(account_region: AccountRegion, backlog: Backlog | None, leader: HeldLease | None) -> DispatchView:
-    queued, oldest_seconds, _ = backlog or Backlog(0, 0.0)
+    queued, oldest_age_seconds, _ = backlog or Backlog(0, 0.0)
     return DispatchView(
         account=account_region.account,
         region=account_region.region,
         queued=queued,
-        oldest_seconds=int(oldest_seconds),
+        oldest_age_seconds=int(oldest_age_seconds),
         leader=_leader_view(leader),
     )
 
@@ -198,7 +198,7 @@ def _region_view(region: str, imported: Sequence[KeyPlacement], status: RegionSt
     since = active.activated_at if active is not None else None
     return RegionView(
         region=region,
-        active_key=active and active.key_id,
+        active_key_id=active and active.key_id,
         active_seconds=None if since is None else max(0, int(now - since.timestamp())),
         keys=[RegionKeyView(id=p.key_id, state=p.state.value, arn=p.arn) for p in imported],
         slots=SlotsView(ours=len(imported), foreign=status and status.foreign, limit=MAX_KEY_PAIRS),

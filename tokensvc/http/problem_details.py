@@ -18,6 +18,7 @@ from tokensvc.errors import (
     CannotSign,
     Conflict,
     ControlPlaneError,
+    InsufficientScope,
     InvalidRequest,
     MalformedRequest,
     NotAllowed,
@@ -98,13 +99,21 @@ def make_problem(status: int, code: str, detail: str) -> dict[str, Any]:
 def error_response(error: TokensvcError) -> Response:
     """The response to a request that failed with an error of ours."""
     headers: Headers = (PROBLEM_JSON,)
-    if isinstance(error, Unauthenticated):
-        headers += ((b"www-authenticate", b'Bearer realm="tokensvc"'),)
+    if isinstance(error, Unauthenticated | InsufficientScope):
+        headers += ((b"www-authenticate", _challenge(error).encode()),)
     if isinstance(error, UnsupportedMediaType):
         headers += ((b"accept", b"application/json"), (b"accept-encoding", b"identity"))
     if error.retry_after_seconds is not None:
         headers += ((b"retry-after", str(error.retry_after_seconds).encode()),)
     return Response(status_of(error), orjson.dumps(problem_details(error)), headers, error.code)
+
+
+def _challenge(error: Unauthenticated | InsufficientScope) -> str:
+    """The WWW-Authenticate challenge. A request without credentials gets no error code (RFC 6750, section 3.1)."""
+    challenge = 'Bearer realm="tokensvc"'
+    if isinstance(error, InsufficientScope):
+        return f'{challenge}, error="insufficient_scope", scope="{error.subject.get("scope", "")}"'
+    return f'{challenge}, error="invalid_token"' if error.credentials_sent else challenge
 
 
 def problem_response(status: int, code: str, detail: str, headers: Headers = ()) -> Response:

@@ -255,4 +255,4 @@ def _ignore(_region: str, _error: TokensvcError) -> None:
 
 
 def _must_not_sleep(seconds: float) -> None:
-    raise AssertionError(f"a run must not sleep, but was asked to sleep {seconds} seconds")
+    raise AssertionError(f"a run must not sleep, but tried to sleep for {seconds} seconds")

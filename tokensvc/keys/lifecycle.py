@@ -273,7 +273,10 @@ def _decide(region_state: RegionState, now: datetime, policy: RotationPolicy) ->
     active = active_placement(region_state.placements)
     if region_state.recheck_at is not None and (active is None or active.key_id not in region_state.private_key_lost):
         absent = ", ".join(sorted(region_state.absent_in_ivs - region_state.confirmed_absent))
-        return Wait(region_state.recheck_at, f"IVS reports that it does not hold key {absent}; it is asked once more")
+        return Wait(
+            region_state.recheck_at,
+            f"IVS reports that it does not hold key {absent}; it will be asked once more to confirm",
+        )
     rotation = _rotation_step(region_state, now, policy) if is_rotation_due(region_state, now, policy) else None
     return rotation or _standby_step(region_state, policy)
 

@@ -68,7 +68,7 @@ class Backlog(NamedTuple):
     """What is queued for one account and region."""
 
     queued: int
-    oldest_seconds: float
+    oldest_age_seconds: float
     code: str = ""
     """The code of an entry's last failure, where any entry waits for a retry."""
 

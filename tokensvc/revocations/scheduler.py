@@ -100,12 +100,12 @@ class RevocationScheduler:
         backlogs = self._backlogs = self._queue.backlogs()
         self._metrics.revocation_queue(
             sum(backlog.queued for backlog in backlogs.values()),
-            max((backlog.oldest_seconds for backlog in backlogs.values()), default=0.0),
+            max((backlog.oldest_age_seconds for backlog in backlogs.values()), default=0.0),
         )
         is_served = self._regions.checker()
         self._unserved = {found: backlog for found, backlog in backlogs.items() if not is_served(found)}
         served = [found for found in backlogs if found not in self._unserved]
-        for account_region in sorted(served, key=lambda found: -backlogs[found].oldest_seconds):
+        for account_region in sorted(served, key=lambda found: -backlogs[found].oldest_age_seconds):
             if account_region not in self._served and self._has_room(backlogs):
                 self._start_serving(account_region)
             if account_region in self._served:
@@ -136,9 +136,9 @@ class RevocationScheduler:
         served = self._served.get(account_region)
         if served is None or not served.leader.is_leader:
             return ()
-        parameters = {"queued": str(backlog.queued), "oldest_seconds": f"{backlog.oldest_seconds:.0f}"}
+        parameters = {"queued": str(backlog.queued), "oldest_age_seconds": f"{backlog.oldest_age_seconds:.0f}"}
         late = Problem(ProblemCode.REVOCATIONS_LATE, account_region.region, parameters)
-        return (*served.leader.problems, *([late] if backlog.oldest_seconds > LATE_SECONDS else ()))
+        return (*served.leader.problems, *([late] if backlog.oldest_age_seconds > LATE_SECONDS else ()))
 
     def _has_room(self, backlogs: Mapping[AccountRegion, Backlog]) -> bool:
         """Whether one more may be served. At the limit, stops the one that needs its place least, if there is one."""

@@ -5,7 +5,7 @@ Invariants
 - An upgrade is one transaction under a lock: it succeeds or fails as a whole, and of two concurrent upgrades the second
   has nothing to do.
 - A store whose revision is not in REVISIONS is never opened and never changed. alembic does not decide this: it
-  completes abbreviated revisions, and would take the pre-release "0001" for "0001_initial".
+  completes abbreviated revisions, and would take the pre-release "0001" for "0001_baseline".
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from tokensvc.storage.errors import UPGRADE, target_of
 
 MIGRATIONS = "tokensvc.storage:migrations"
 """Where alembic finds the revisions: package and folder."""
-REVISIONS = ("0001_initial",)
+REVISIONS = ("0001_baseline",)
 """Every revision, oldest first (a test compares it with the folder `migrations`)."""
 HEAD = REVISIONS[-1]
-_PRERELEASE_REVISIONS = frozenset({"0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008"})
+_PRERELEASE_REVISIONS = frozenset({"0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0001_initial"})
 """Revisions of pre-release stores. They no longer exist, and no migration starts from them."""
 UPGRADE_TIMEOUT_SECONDS = 600.0
 _LOCK = 0x746F6B656E737663

@@ -90,6 +90,6 @@ class SqlRevocationQueue:
         query = sa.select(c.account, c.region, c.queued, age, c.code).join(revocation_entries, _c.id == c.oldest)
         with read_transaction(self._engine) as connection:
             return {
-                AccountRegion(account, region): Backlog(queued, max(0.0, oldest_seconds), code)
-                for account, region, queued, oldest_seconds, code in connection.execute(query)
+                AccountRegion(account, region): Backlog(queued, max(0.0, oldest_age_seconds), code)
+                for account, region, queued, oldest_age_seconds, code in connection.execute(query)
             }

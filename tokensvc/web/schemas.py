@@ -30,7 +30,7 @@ class TokenResponse(JsonModel):
     )
     expires_at: Timestamp = Field(
         description="The latest time at which playback can start; a playback that has started continues. Up to 10 "
-        "seconds earlier than ttlSeconds asks for where IVS accepts at most ten minutes"
+        "seconds earlier than ttlSeconds requests where IVS accepts at most ten minutes"
     )
     refresh_after: Timestamp = Field(description="When to request the next token")
     viewer_id: str | None = Field(None, description="The viewer's id in IVS; needed to revoke its sessions")

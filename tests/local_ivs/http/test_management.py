@@ -40,7 +40,7 @@ def advance(url: str, body: Any) -> Reply:
 def test_the_root_shows_what_it_is_and_its_clock(url: str, clock: AdvanceableClock) -> None:
     reply = send("GET", f"{url}/", sign=False)
     assert reply.status == 200
-    assert "not AWS" in reply.json()["what"]
+    assert "not AWS" in reply.json()["description"]
     assert reply.json()["clockOffsetSeconds"] == clock.offset_seconds
 
 

@@ -1,8 +1,8 @@
-"""Databases of development versions, from before the first release: at revision 0008, the last of eight.
+"""Databases of development versions, from before the first release, at revision 0008.
 
 Invariants
 - Each file is a dump of a store of those revisions, with meaningless ids, salts and tags.
-- Such a store is refused whatever its revision, so a dump with another revision number stands for the other seven.
+- Such a store is refused whatever its revision, so this dump with another revision number stands for each other one.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from pathlib import Path
 
 from tokensvc.storage.engine import make_engine, write_transaction
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
-_DUMPED_REVISION = REVISIONS[-1]
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0001_initial")
+_DUMPED_REVISION = "0008"
 
 
 def restore(url: str, revision: str = _DUMPED_REVISION) -> None:

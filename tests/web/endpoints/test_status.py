@@ -99,7 +99,7 @@ def test_queued_revocations_are_counted_by_account_and_region(service: StatusSer
     [first, second] = service.get()["revocations"]
     assert (first["region"], first["queued"], second["region"], second["queued"]) == ("eu-west-1", 1, "us-east-1", 2)
     labels = {"account": "123456789012", "region": "us-east-1"}
-    assert second == labels | {"queued": 2, "oldestSeconds": 0, "leader": None}
+    assert second == labels | {"queued": 2, "oldestAgeSeconds": 0, "leader": None}
 
 
 def test_the_dispatching_worker_is_shown_with_and_without_a_queue(service: StatusService) -> None:
@@ -110,8 +110,8 @@ def test_the_dispatching_worker_is_shown_with_and_without_a_queue(service: Statu
     for leased, holder in ((account_region, "here:7:a:1"), (idle_region, "elsewhere:8:b:12")):
         service.store.leases.acquire(lease_name(leased), holder, 15)
     first, second = service.get()["revocations"]
-    assert (first["region"], first["queued"], first["oldestSeconds"]) == ("ap-south-1", 0, 0)
-    assert (second["region"], second["queued"], second["oldestSeconds"]) == ("us-east-1", 1, 90)
+    assert (first["region"], first["queued"], first["oldestAgeSeconds"]) == ("ap-south-1", 0, 0)
+    assert (second["region"], second["queued"], second["oldestAgeSeconds"]) == ("us-east-1", 1, 90)
     assert [entry["leader"]["workerId"] for entry in (first, second)] == ["elsewhere:8:b", "here:7:a"]
     assert all(14 < entry["leader"]["leaseSecondsLeft"] <= 15 for entry in (first, second))
 
@@ -130,12 +130,12 @@ def test_each_region_shows_its_keys_slots_and_next_action(service: StatusService
     waiting = RegionStatus(WEST, 3, 3, "all slots are filled", None, 1_800_000_000.0)
     service.record_heartbeat("a", regions=(observed, waiting))
     east, west = service.get()["regions"]
-    assert (east["region"], east["activeKey"]) == (EAST, active)
+    assert (east["region"], east["activeKeyId"]) == (EAST, active)
     assert {key["id"]: key["state"] for key in east["keys"]} == {retiring: "retiring", active: "active"}
     assert east["slots"] == {"ours": 2, "foreign": 1, "limit": 3}
     assert (east["nextAction"], east["nextActionAt"]) == ("the next one takes over", "2030-03-17T17:46:40Z")
     assert east["observedAt"] == "2027-01-15T08:00:00Z"
-    assert west["activeKey"] is None
+    assert west["activeKeyId"] is None
     assert west["slots"] == {"ours": 0, "foreign": 3, "limit": 3}
     assert (west["nextAction"], west["nextActionAt"]) == ("all slots are filled", None)
 

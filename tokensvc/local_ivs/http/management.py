@@ -79,7 +79,7 @@ class Management:
     async def _show(self, _: Request) -> Response:
         clock = self._context.clock
         now = rfc3339(int(clock.now()))
-        return JSONResponse({"what": DESCRIPTION, "now": now, "clockOffsetSeconds": clock.offset_seconds})
+        return JSONResponse({"description": DESCRIPTION, "now": now, "clockOffsetSeconds": clock.offset_seconds})
 
     async def _advance(self, request: Request) -> Response:
         body = requests.read_as(requests.AdvanceClockRequest, await _body(request))
@@ -142,7 +142,8 @@ def management_app(context: ManagementContext) -> Starlette:
                 status = ivs_status_of(context.model, failure.code)
                 body = make_problem(status, failure.code, failure.message)
             case HTTPException():
-                status, body = failure.status_code, make_problem(failure.status_code, "route_not_found", failure.detail)
+                code = "method_not_allowed" if failure.status_code == 405 else "route_not_found"
+                status, body = failure.status_code, make_problem(failure.status_code, code, failure.detail)
             case _:
                 raise failure
         return JSONResponse(body, status, media_type="application/problem+json")

@@ -15,7 +15,7 @@ import uuid
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0001_initial"
+revision = "0001_baseline"
 """Not "0001": that was the first of eight pre-release revisions, which are not supported."""
 down_revision = None
 branch_labels = None
