@@ -1,8 +1,8 @@
-"""The README is true: what it names is there, and what is there it names.
+"""The README matches the code, in both directions.
 
-Rules of the file
-- A table of the README is compared with what the code has: settings, commands, codes, routes, metrics.
-- Nothing of a machine is in a committed file: no absolute path of one, no host of a package registry.
+Invariants
+- The README's tables are compared with the code: settings, commands, error codes, routes, metrics.
+- No committed file contains an absolute path of a machine or the host of a package registry.
 """
 
 from __future__ import annotations

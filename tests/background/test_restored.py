@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import structlog
 
-from tests.keys.test_leader import LEASE_SECONDS, Process
+from tests.keys.test_leader import LEASE_SECONDS, LeaderProcess
 from tests.support.in_memory_deployment import EAST, POLICY, WEST, InMemoryDeployment
 from tests.support.problems import texts
 from tests.support.refresh_worker import CountingWorker
@@ -47,7 +47,7 @@ class Service:
     def __init__(self, deployment: InMemoryDeployment, name: str) -> None:
         deployment.absences = AbsenceTracker()  # a new process has seen no absences yet
         self._deployment = deployment
-        self._process = Process(deployment, EAST, WEST, name=name)
+        self._process = LeaderProcess(deployment, EAST, WEST, name=name)
         self._worker = CountingWorker(deployment, deployment.clock)
         self._notifier = ChangeNotifier(KnownVersions(), on_keys_or_limits=[self._process.rotation.wake])
         self._since_refresh = REFRESH_SECONDS

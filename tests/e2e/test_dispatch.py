@@ -44,7 +44,7 @@ run_background(read_settings(settings), dispatch_lease_seconds={LEASE_SECONDS})
 """`tokensvc worker` with a shorter lease."""
 
 
-class Deployment:
+class DispatchDeployment:
     """A store, a channel, and the processes that use them."""
 
     def __init__(self, url: str, ivs: RecordedIvs, folder: Path) -> None:
@@ -128,15 +128,15 @@ def ivs() -> Iterator[RecordedIvs]:
 
 
 @pytest.fixture
-def on_postgresql(ivs: RecordedIvs, postgres: PostgresServer, tmp_path: Path) -> Iterator[Deployment]:
-    deployment = Deployment(postgres.url(postgres.fresh()), ivs, tmp_path)
+def on_postgresql(ivs: RecordedIvs, postgres: PostgresServer, tmp_path: Path) -> Iterator[DispatchDeployment]:
+    deployment = DispatchDeployment(postgres.url(postgres.fresh()), ivs, tmp_path)
     yield deployment
     deployment.store.close()
 
 
 @pytest.fixture
-def on_sqlite(ivs: RecordedIvs, tmp_path: Path) -> Iterator[Deployment]:
-    deployment = Deployment(f"sqlite:///{tmp_path}/store.db", ivs, tmp_path)
+def on_sqlite(ivs: RecordedIvs, tmp_path: Path) -> Iterator[DispatchDeployment]:
+    deployment = DispatchDeployment(f"sqlite:///{tmp_path}/store.db", ivs, tmp_path)
     yield deployment
     deployment.store.close()
 
@@ -150,7 +150,7 @@ def leader(*processes: Process) -> Process:
 
 
 def test_one_of_two_processes_dispatches_and_the_other_takes_over_within_the_lease(
-    on_postgresql: Deployment,
+    on_postgresql: DispatchDeployment,
 ) -> None:
     deployment = on_postgresql
     with deployment.work("one") as one, deployment.work("two") as two:
@@ -177,7 +177,7 @@ def test_one_of_two_processes_dispatches_and_the_other_takes_over_within_the_lea
     assert repeated <= VIEWERS_PER_SECOND, "more was repeated than could be in flight at the kill"
 
 
-def test_on_sqlite_another_process_takes_over_after_a_kill_and_nothing_is_lost(on_sqlite: Deployment) -> None:
+def test_on_sqlite_another_process_takes_over_after_a_kill_and_nothing_is_lost(on_sqlite: DispatchDeployment) -> None:
     deployment = on_sqlite
     deployment.accept(130)
     for killed in range(2):
@@ -191,7 +191,7 @@ def test_on_sqlite_another_process_takes_over_after_a_kill_and_nothing_is_lost(o
 
 
 def test_dispatching_resumes_when_the_database_has_restarted(
-    on_postgresql: Deployment, postgres: PostgresServer
+    on_postgresql: DispatchDeployment, postgres: PostgresServer
 ) -> None:
     deployment = on_postgresql
     deployment.accept(200)
@@ -221,7 +221,7 @@ def inject_faults(management: Client) -> None:
 def test_nothing_is_lost_with_every_ivs_fault_and_processes_killed_at_any_moment(
     database: str, request: pytest.FixtureRequest
 ) -> None:
-    deployment: Deployment = request.getfixturevalue(database)
+    deployment: DispatchDeployment = request.getfixturevalue(database)
     rng = random.Random(database)
     deployment.accept(150)
     with Client(deployment.ivs.management_url) as management:

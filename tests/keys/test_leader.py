@@ -37,7 +37,7 @@ PROPAGATION_SECONDS = 30.0
 POLICY = RotationPolicy(PROPAGATION_SECONDS, max_staleness_seconds=910, max_age_seconds=86_400, standby=False)
 
 
-class Process:
+class LeaderProcess:
     """A process with a rotation task. `run` advances the time and runs the task at its interval."""
 
     def __init__(self, deployment: InMemoryDeployment, *regions: str, name: str = "a") -> None:
@@ -85,12 +85,12 @@ def deployment(migrated: Path, tmp_path: Path) -> InMemoryDeployment:
 
 
 @pytest.fixture
-def process(deployment: InMemoryDeployment) -> Process:
-    return Process(deployment)
+def process(deployment: InMemoryDeployment) -> LeaderProcess:
+    return LeaderProcess(deployment)
 
 
 def test_the_first_key_is_generated_and_active_after_the_propagation_delay(
-    deployment: InMemoryDeployment, process: Process
+    deployment: InMemoryDeployment, process: LeaderProcess
 ) -> None:
     process.run()
     [(_, placement)] = deployment.placements(EAST, KeyState.PREPARED)
@@ -103,7 +103,7 @@ def test_the_first_key_is_generated_and_active_after_the_propagation_delay(
 
 
 def test_a_key_at_its_maximum_age_is_replaced_and_deleted_after_its_drain(
-    deployment: InMemoryDeployment, process: Process
+    deployment: InMemoryDeployment, process: LeaderProcess
 ) -> None:
     process.run(PROPAGATION_SECONDS)
     former = deployment.active()
@@ -117,7 +117,9 @@ def test_a_key_at_its_maximum_age_is_replaced_and_deleted_after_its_drain(
     deployment.check_completed(EAST)
 
 
-def test_ivs_is_inspected_at_its_interval_when_nothing_is_due(deployment: InMemoryDeployment, process: Process) -> None:
+def test_ivs_is_inspected_at_its_interval_when_nothing_is_due(
+    deployment: InMemoryDeployment, process: LeaderProcess
+) -> None:
     deployment.generate()
     process.run()
     process.inspections()
@@ -125,7 +127,7 @@ def test_ivs_is_inspected_at_its_interval_when_nothing_is_due(deployment: InMemo
     assert process.inspections() == 10
 
 
-def test_ivs_is_not_inspected_during_a_wait(deployment: InMemoryDeployment, process: Process) -> None:
+def test_ivs_is_not_inspected_during_a_wait(deployment: InMemoryDeployment, process: LeaderProcess) -> None:
     process.run()
     process.inspections()
     process.run(PROPAGATION_SECONDS - INTERVAL_SECONDS)
@@ -135,7 +137,7 @@ def test_ivs_is_not_inspected_during_a_wait(deployment: InMemoryDeployment, proc
     assert deployment.active()
 
 
-def test_a_rotation_request_is_started_by_the_next_run(deployment: InMemoryDeployment, process: Process) -> None:
+def test_a_rotation_request_is_started_by_the_next_run(deployment: InMemoryDeployment, process: LeaderProcess) -> None:
     former = deployment.generate().id
     process.run(5)
     commands.request_rotation(deployment.context(), [EAST], "a test")
@@ -148,7 +150,7 @@ def test_a_rotation_request_is_started_by_the_next_run(deployment: InMemoryDeplo
     assert deployment.active() != former
 
 
-def test_a_compromise_is_handled_by_the_next_run(deployment: InMemoryDeployment, process: Process) -> None:
+def test_a_compromise_is_handled_by_the_next_run(deployment: InMemoryDeployment, process: LeaderProcess) -> None:
     bad = deployment.generate().id
     process.run(5)
     deployment.store.keys.compromise(bad, deployment.clock.at(), PROPAGATION_SECONDS, include_standby=False)
@@ -159,7 +161,7 @@ def test_a_compromise_is_handled_by_the_next_run(deployment: InMemoryDeployment,
     assert deployment.active() != bad
 
 
-def test_frequent_wakes_do_not_flood_ivs(deployment: InMemoryDeployment, process: Process) -> None:
+def test_frequent_wakes_do_not_flood_ivs(deployment: InMemoryDeployment, process: LeaderProcess) -> None:
     deployment.generate()
     process.run()
     process.inspections()
@@ -170,7 +172,7 @@ def test_frequent_wakes_do_not_flood_ivs(deployment: InMemoryDeployment, process
 
 
 def test_another_process_takes_over_within_the_lease(deployment: InMemoryDeployment) -> None:
-    first, second = Process(deployment, name="a"), Process(deployment, name="b")
+    first, second = LeaderProcess(deployment, name="a"), LeaderProcess(deployment, name="b")
     for _ in range(10):
         first.run()
         second.run()
@@ -187,7 +189,7 @@ def test_another_process_takes_over_within_the_lease(deployment: InMemoryDeploym
 
 
 def test_another_process_takes_over_at_once_from_one_that_stops(deployment: InMemoryDeployment) -> None:
-    first, second = Process(deployment, name="a"), Process(deployment, name="b")
+    first, second = LeaderProcess(deployment, name="a"), LeaderProcess(deployment, name="b")
     first.run()
     second.run()
     first.rotation.stop()
@@ -196,7 +198,7 @@ def test_another_process_takes_over_at_once_from_one_that_stops(deployment: InMe
 
 
 def test_a_process_without_the_lease_does_not_call_ivs(deployment: InMemoryDeployment) -> None:
-    first, second = Process(deployment, name="a"), Process(deployment, name="b")
+    first, second = LeaderProcess(deployment, name="a"), LeaderProcess(deployment, name="b")
     deployment.generate()
     first.run()
     first.inspections()
@@ -206,7 +208,7 @@ def test_a_process_without_the_lease_does_not_call_ivs(deployment: InMemoryDeplo
 
 
 def test_a_failure_is_reported_while_it_lasts_and_retried_with_growing_pauses(
-    deployment: InMemoryDeployment, process: Process
+    deployment: InMemoryDeployment, process: LeaderProcess
 ) -> None:
     deployment.ivs.errors[EAST] = outage()
     process.run()
@@ -228,7 +230,7 @@ def test_a_failure_is_reported_while_it_lasts_and_retried_with_growing_pauses(
 
 
 def test_a_failing_region_does_not_delay_the_others(deployment: InMemoryDeployment) -> None:
-    process = Process(deployment, EAST, WEST)
+    process = LeaderProcess(deployment, EAST, WEST)
     deployment.ivs.errors[WEST] = outage()
     process.run(PROPAGATION_SECONDS)
     assert deployment.active(EAST)
@@ -239,7 +241,7 @@ def test_a_failing_region_does_not_delay_the_others(deployment: InMemoryDeployme
 def test_too_few_slots_are_reported_before_a_rotation_needs_them(
     deployment: InMemoryDeployment,
 ) -> None:
-    process = Process(deployment)
+    process = LeaderProcess(deployment)
     deployment.ivs.add_foreign(EAST, 2)
     process.run(PROPAGATION_SECONDS)
     assert deployment.active()
@@ -250,7 +252,7 @@ def test_too_few_slots_are_reported_before_a_rotation_needs_them(
 
 
 def test_a_policy_made_impossible_by_a_longer_lease_is_reported(
-    deployment: InMemoryDeployment, process: Process
+    deployment: InMemoryDeployment, process: LeaderProcess
 ) -> None:
     deployment.policy = POLICY._replace(max_staleness_seconds=86_400)
     process.run()
@@ -261,7 +263,7 @@ def test_a_policy_made_impossible_by_a_longer_lease_is_reported(
 
 
 def test_an_unavailable_store_is_reported_and_the_next_run_continues(
-    deployment: InMemoryDeployment, process: Process
+    deployment: InMemoryDeployment, process: LeaderProcess
 ) -> None:
     process.is_store_unavailable = True
     for _ in range(2):
@@ -275,7 +277,9 @@ def test_an_unavailable_store_is_reported_and_the_next_run_continues(
     assert deployment.active()
 
 
-def test_a_wake_while_the_store_is_unavailable_is_not_lost(deployment: InMemoryDeployment, process: Process) -> None:
+def test_a_wake_while_the_store_is_unavailable_is_not_lost(
+    deployment: InMemoryDeployment, process: LeaderProcess
+) -> None:
     deployment.generate()
     process.run(5)
     process.inspections()
@@ -289,7 +293,7 @@ def test_a_wake_while_the_store_is_unavailable_is_not_lost(deployment: InMemoryD
 
 
 def test_the_status_of_a_region_names_the_next_action_and_its_time(
-    deployment: InMemoryDeployment, process: Process
+    deployment: InMemoryDeployment, process: LeaderProcess
 ) -> None:
     process.run()
     [waiting] = process.rotation.region_statuses
@@ -305,7 +309,7 @@ def test_the_status_of_a_region_names_the_next_action_and_its_time(
 
 
 def test_a_drain_that_ends_before_the_next_rotation_is_the_next_action(
-    deployment: InMemoryDeployment, process: Process
+    deployment: InMemoryDeployment, process: LeaderProcess
 ) -> None:
     former = deployment.generate().id
     deployment.rotate()
@@ -317,7 +321,7 @@ def test_a_drain_that_ends_before_the_next_rotation_is_the_next_action(
 def test_without_a_maximum_age_there_is_no_next_action(migrated: Path, tmp_path: Path) -> None:
     deployment = InMemoryDeployment(migrated, tmp_path / "other", POLICY._replace(max_age_seconds=None))
     deployment.generate()
-    process = Process(deployment)
+    process = LeaderProcess(deployment)
     process.run()
     [status] = process.rotation.region_statuses
     assert (status.next_action, status.next_action_at) == ("", None)
@@ -328,7 +332,7 @@ def _lines(lines: Sequence[Mapping[str, Any]], event: str) -> list[Mapping[str, 
 
 
 def test_an_outage_of_ivs_is_logged_at_its_start_once_a_minute_and_at_its_end(
-    deployment: InMemoryDeployment, process: Process
+    deployment: InMemoryDeployment, process: LeaderProcess
 ) -> None:
     process.run(PROPAGATION_SECONDS)
     with capture_logs() as lines:
@@ -346,7 +350,7 @@ def test_an_outage_of_ivs_is_logged_at_its_start_once_a_minute_and_at_its_end(
 
 
 def test_an_alarm_is_logged_as_an_error_at_its_start_and_once_a_minute(
-    deployment: InMemoryDeployment, process: Process
+    deployment: InMemoryDeployment, process: LeaderProcess
 ) -> None:
     process.run(PROPAGATION_SECONDS)
     [(record, _)] = deployment.placements(EAST, KeyState.ACTIVE)
@@ -362,7 +366,7 @@ def test_an_alarm_is_logged_as_an_error_at_its_start_and_once_a_minute(
     assert len(_lines(lines, "tokens can be issued and are accepted by IVS again")) == 1
 
 
-def test_a_run_with_nothing_to_do_is_idle(deployment: InMemoryDeployment, process: Process) -> None:
+def test_a_run_with_nothing_to_do_is_idle(deployment: InMemoryDeployment, process: LeaderProcess) -> None:
     assert process.rotation.run_once() is None
     assert process.rotation.run_once() is IDLE
     process.is_store_unavailable = True

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 PREPARED, ACTIVE, RETIRING, RETIRED, COMPROMISED = KeyState
 
 
-class Deployment(InMemoryDeployment):
+class RestoredDeployment(InMemoryDeployment):
     """A deployment whose store can be backed up and restored."""
 
     def __init__(self, migrated: Path, backup: Path, *, standby: bool) -> None:
@@ -60,9 +60,9 @@ class Deployment(InMemoryDeployment):
 
 
 @pytest.fixture
-def full(migrated: Path, tmp_path: Path) -> Deployment:
+def full(migrated: Path, tmp_path: Path) -> RestoredDeployment:
     """Two retiring keys and an active one; the store is restored from before the active one was compromised."""
-    deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
+    deployment = RestoredDeployment(migrated, tmp_path / "backup.db", standby=False)
     deployment.generate()
     deployment.rotate()
     deployment.rotate()
@@ -75,9 +75,9 @@ def full(migrated: Path, tmp_path: Path) -> Deployment:
 
 
 @pytest.fixture
-def with_standby(migrated: Path, tmp_path: Path) -> Deployment:
+def with_standby(migrated: Path, tmp_path: Path) -> RestoredDeployment:
     """A retiring key, an active one and a standby; restored from before the active one was compromised."""
-    deployment = Deployment(migrated, tmp_path / "backup.db", standby=True)
+    deployment = RestoredDeployment(migrated, tmp_path / "backup.db", standby=True)
     deployment.generate()
     deployment.rotate()
     deployment.clock.advance(POLICY.propagation_seconds)
@@ -87,7 +87,7 @@ def with_standby(migrated: Path, tmp_path: Path) -> Deployment:
     return deployment
 
 
-def absent_active_key(deployment: Deployment) -> str:
+def absent_active_key(deployment: RestoredDeployment) -> str:
     """The active key according to the store, whose pair IVS does not hold."""
     key_id = deployment.active()
     assert key_id not in deployment.held()
@@ -97,7 +97,7 @@ def absent_active_key(deployment: Deployment) -> str:
 # --- signing moves to what IVS holds
 
 
-def test_with_all_slots_in_use_a_retiring_key_is_reactivated(full: Deployment) -> None:
+def test_with_all_slots_in_use_a_retiring_key_is_reactivated(full: RestoredDeployment) -> None:
     lost, before = absent_active_key(full), full.placements(EAST, RETIRING)
     newest = max(before, key=lambda pair: pair[1].retiring_at or pair[1].imported_at)[0].id
     full.confirm()
@@ -109,14 +109,14 @@ def test_with_all_slots_in_use_a_retiring_key_is_reactivated(full: Deployment) -
     assert step.outcome == "done"
 
 
-def test_a_standby_that_ivs_holds_is_preferred_to_a_retiring_key(with_standby: Deployment) -> None:
+def test_a_standby_that_ivs_holds_is_preferred_to_a_retiring_key(with_standby: RestoredDeployment) -> None:
     absent_active_key(with_standby)
     [(standby, _)] = with_standby.placements(EAST, PREPARED)
     with_standby.confirm()
     assert with_standby.active() == standby.id
 
 
-def test_drains_start_anew_and_longest_lifetimes_are_raised(full: Deployment) -> None:
+def test_drains_start_anew_and_longest_lifetimes_are_raised(full: RestoredDeployment) -> None:
     """Any of these keys may have signed in the period that the store has lost."""
     full.store.deployment.set_max_ttl_seconds(86_400)
     full.clock.advance(POLICY.max_staleness_seconds + 3600 + 10)
@@ -129,7 +129,7 @@ def test_drains_start_anew_and_longest_lifetimes_are_raised(full: Deployment) ->
 
 
 def test_without_a_usable_key_nothing_is_signed_until_a_new_key_is_usable(migrated: Path, tmp_path: Path) -> None:
-    deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
+    deployment = RestoredDeployment(migrated, tmp_path / "backup.db", standby=False)
     deployment.generate()
     deployment.save()
     commands.compromise(deployment.context(), deployment.active(), [EAST], include_standby=False)
@@ -142,7 +142,7 @@ def test_without_a_usable_key_nothing_is_signed_until_a_new_key_is_usable(migrat
 
 
 def test_the_standby_is_absent_too(migrated: Path, tmp_path: Path) -> None:
-    deployment = Deployment(migrated, tmp_path / "backup.db", standby=True)
+    deployment = RestoredDeployment(migrated, tmp_path / "backup.db", standby=True)
     deployment.generate()
     retiring = deployment.active()
     deployment.rotate()
@@ -160,7 +160,7 @@ def test_the_standby_is_absent_too(migrated: Path, tmp_path: Path) -> None:
 
 
 def test_each_region_is_handled_independently(migrated: Path, tmp_path: Path) -> None:
-    deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
+    deployment = RestoredDeployment(migrated, tmp_path / "backup.db", standby=False)
     deployment.generate(EAST, WEST)
     deployment.rotate(EAST, WEST)
     signing = deployment.active(WEST)
@@ -172,7 +172,7 @@ def test_each_region_is_handled_independently(migrated: Path, tmp_path: Path) ->
     assert deployment.active(EAST) != signing
 
 
-def test_commands_wait_for_the_confirmation(full: Deployment) -> None:
+def test_commands_wait_for_the_confirmation(full: RestoredDeployment) -> None:
     """They wait for the second response, and succeed."""
     absent_active_key(full)
     commands.reconcile_and_wait(full.context(), [EAST])
@@ -180,13 +180,13 @@ def test_commands_wait_for_the_confirmation(full: Deployment) -> None:
     assert CONFIRM_SECONDS in full.slept
 
 
-def test_a_manual_rotation_succeeds(full: Deployment) -> None:
+def test_a_manual_rotation_succeeds(full: RestoredDeployment) -> None:
     lost = absent_active_key(full)
     assert full.rotate() != lost
     assert full.active() in full.held()
 
 
-def test_a_retiring_key_can_be_activated_manually(full: Deployment) -> None:
+def test_a_retiring_key_can_be_activated_manually(full: RestoredDeployment) -> None:
     """It then signs for as long as any other key."""
     absent_active_key(full)
     chosen = full.placements(EAST, RETIRING)[0][0].id
@@ -199,7 +199,7 @@ def test_a_retiring_key_can_be_activated_manually(full: Deployment) -> None:
 
 
 def test_a_rotation_can_be_undone(migrated: Path, tmp_path: Path) -> None:
-    deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
+    deployment = RestoredDeployment(migrated, tmp_path / "backup.db", standby=False)
     former = deployment.generate().id
     latter = deployment.rotate()
     commands.activate(deployment.context(), former, [EAST])
@@ -210,7 +210,7 @@ def test_a_rotation_can_be_undone(migrated: Path, tmp_path: Path) -> None:
 # --- keys that may have signed in the lost period are drained before they are deleted
 
 
-def check_drains(deployment: Deployment, key_id: str) -> None:
+def check_drains(deployment: RestoredDeployment, key_id: str) -> None:
     """Assert that the pair is deleted when the last token that the key may have signed has expired, and not before."""
     deployment.clock.advance(POLICY.drain_seconds(3600) - 1)
     deployment.reconcile()
@@ -221,9 +221,9 @@ def check_drains(deployment: Deployment, key_id: str) -> None:
 
 
 @pytest.fixture
-def unrecorded(migrated: Path, tmp_path: Path) -> tuple[Deployment, str]:
+def unrecorded(migrated: Path, tmp_path: Path) -> tuple[RestoredDeployment, str]:
     """A key signed in the lost period; the restored store only knows that it was generated."""
-    deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
+    deployment = RestoredDeployment(migrated, tmp_path / "backup.db", standby=False)
     deployment.generate()
     made = generate_key(deployment.context(), "a test")
     deployment.save()
@@ -232,7 +232,9 @@ def unrecorded(migrated: Path, tmp_path: Path) -> tuple[Deployment, str]:
     return deployment, made.id
 
 
-def test_a_pair_whose_import_was_lost_is_drained_before_it_is_deleted(unrecorded: tuple[Deployment, str]) -> None:
+def test_a_pair_whose_import_was_lost_is_drained_before_it_is_deleted(
+    unrecorded: tuple[RestoredDeployment, str],
+) -> None:
     deployment, key_id = unrecorded
     deployment.vault.remove(key_id)
     deployment.reconcile()
@@ -241,7 +243,7 @@ def test_a_pair_whose_import_was_lost_is_drained_before_it_is_deleted(unrecorded
 
 
 def test_a_pair_whose_import_was_lost_cannot_be_deleted_manually_before_it_is_drained(
-    unrecorded: tuple[Deployment, str],
+    unrecorded: tuple[RestoredDeployment, str],
 ) -> None:
     deployment, key_id = unrecorded
     deployment.reconcile()
@@ -251,7 +253,7 @@ def test_a_pair_whose_import_was_lost_cannot_be_deleted_manually_before_it_is_dr
 
 
 def test_a_pair_whose_import_was_lost_has_the_longest_lifetime_that_was_allowed(
-    unrecorded: tuple[Deployment, str],
+    unrecorded: tuple[RestoredDeployment, str],
 ) -> None:
     """A second recording, or a lower limit since, does not shorten it."""
     deployment, key_id = unrecorded
@@ -263,7 +265,7 @@ def test_a_pair_whose_import_was_lost_has_the_longest_lifetime_that_was_allowed(
 
 
 @pytest.fixture
-def lost_standby(with_standby: Deployment) -> tuple[Deployment, str]:
+def lost_standby(with_standby: RestoredDeployment) -> tuple[RestoredDeployment, str]:
     """A standby, imported long ago, signed in the lost period and can no longer be decrypted."""
     [(standby, _)] = with_standby.placements(EAST, PREPARED)
     with_standby.clock.advance(POLICY.drain_seconds(3600))
@@ -271,7 +273,9 @@ def lost_standby(with_standby: Deployment) -> tuple[Deployment, str]:
     return with_standby, standby.id
 
 
-def test_a_lost_standby_is_not_deleted_while_the_active_key_is_absent(lost_standby: tuple[Deployment, str]) -> None:
+def test_a_lost_standby_is_not_deleted_while_the_active_key_is_absent(
+    lost_standby: tuple[RestoredDeployment, str],
+) -> None:
     deployment, standby = lost_standby
     lost = absent_active_key(deployment)
     deployment.reconcile()
@@ -279,7 +283,7 @@ def test_a_lost_standby_is_not_deleted_while_the_active_key_is_absent(lost_stand
     assert standby in deployment.held()
 
 
-def test_a_standby_cannot_be_deleted_manually_while_the_active_key_is_absent(with_standby: Deployment) -> None:
+def test_a_standby_cannot_be_deleted_manually_while_the_active_key_is_absent(with_standby: RestoredDeployment) -> None:
     """It may have signed. A compromised key can be deleted in any case."""
     [(standby, _)] = with_standby.placements(EAST, PREPARED)
     with_standby.clock.advance(POLICY.drain_seconds(3600))
@@ -300,7 +304,7 @@ def test_a_standby_cannot_be_deleted_manually_while_the_active_key_is_absent(wit
 
 
 def test_a_lost_standby_drains_once_the_absence_of_the_active_key_is_confirmed(
-    lost_standby: tuple[Deployment, str],
+    lost_standby: tuple[RestoredDeployment, str],
 ) -> None:
     deployment, standby = lost_standby
     deployment.confirm()
@@ -309,7 +313,7 @@ def test_a_lost_standby_drains_once_the_absence_of_the_active_key_is_confirmed(
 
 
 def test_a_lost_standby_drains_when_the_lost_compromise_is_repeated(
-    lost_standby: tuple[Deployment, str],
+    lost_standby: tuple[RestoredDeployment, str],
 ) -> None:
     """IVS does not hold the compromised pair although its deletion was never started, which reveals the restore."""
     deployment, standby = lost_standby
@@ -317,7 +321,7 @@ def test_a_lost_standby_drains_when_the_lost_compromise_is_repeated(
     check_drains(deployment, standby)
 
 
-def test_a_retiring_key_drains_anew_when_the_lost_compromise_is_repeated(with_standby: Deployment) -> None:
+def test_a_retiring_key_drains_anew_when_the_lost_compromise_is_repeated(with_standby: RestoredDeployment) -> None:
     [(retiring, _)] = with_standby.placements(EAST, RETIRING)
     with_standby.clock.advance(POLICY.drain_seconds(3600))
     commands.compromise(with_standby.context(), absent_active_key(with_standby), [EAST], include_standby=False)
@@ -326,7 +330,7 @@ def test_a_retiring_key_drains_anew_when_the_lost_compromise_is_repeated(with_st
 
 def test_a_compromise_whose_deletion_response_was_lost_starts_no_drain(migrated: Path, tmp_path: Path) -> None:
     """That IVS no longer holds the pair is the result of the lost deletion."""
-    deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
+    deployment = RestoredDeployment(migrated, tmp_path / "backup.db", standby=False)
     deployment.generate()
     retiring = deployment.active()
     deployment.rotate()
@@ -340,7 +344,7 @@ def test_a_compromise_whose_deletion_response_was_lost_starts_no_drain(migrated:
     assert require_key(deployment.store.keys.list(), retiring).placements[0].retiring_at == before.retiring_at
 
 
-def test_a_standby_that_took_over_after_a_restore_is_not_replaced(with_standby: Deployment) -> None:
+def test_a_standby_that_took_over_after_a_restore_is_not_replaced(with_standby: RestoredDeployment) -> None:
     """That it may have signed before does not make it a reactivated key."""
     [(standby, _)] = with_standby.placements(EAST, PREPARED)
     with_standby.confirm()
@@ -353,7 +357,7 @@ def test_a_standby_that_took_over_after_a_restore_is_not_replaced(with_standby: 
 # --- what confirms that a pair is absent
 
 
-def test_one_response_confirms_nothing(full: Deployment) -> None:
+def test_one_response_confirms_nothing(full: RestoredDeployment) -> None:
     lost = absent_active_key(full)
     [result] = full.reconcile()
     assert full.active() == lost
@@ -367,7 +371,7 @@ def test_one_response_confirms_nothing(full: Deployment) -> None:
     assert full.active() != lost
 
 
-def test_a_pair_that_ivs_shows_in_between_needs_two_new_responses(full: Deployment) -> None:
+def test_a_pair_that_ivs_shows_in_between_needs_two_new_responses(full: RestoredDeployment) -> None:
     lost = absent_active_key(full)
     [(record, placement)] = full.placements(EAST, ACTIVE)
     full.reconcile()
@@ -386,7 +390,7 @@ def test_a_pair_that_ivs_shows_in_between_needs_two_new_responses(full: Deployme
 
 
 def test_a_key_within_its_propagation_delay_is_not_absent(migrated: Path, tmp_path: Path) -> None:
-    deployment = Deployment(migrated, tmp_path / "backup.db", standby=True)
+    deployment = RestoredDeployment(migrated, tmp_path / "backup.db", standby=True)
     deployment.generate()
     deployment.reconcile()
     [(_, ready)] = deployment.placements(EAST, PREPARED)
@@ -410,7 +414,9 @@ class Elsewhere(SimulatedIvs):
     [SimulatedIvs("210987654321"), SimulatedIvs()],
     ids=["an empty account", "an empty list of our account"],
 )
-def test_nothing_is_recorded_as_absent_if_ivs_shows_nothing_of_ours(full: Deployment, ivs: SimulatedIvs) -> None:
+def test_nothing_is_recorded_as_absent_if_ivs_shows_nothing_of_ours(
+    full: RestoredDeployment, ivs: SimulatedIvs
+) -> None:
     ivs.errors["ImportPlaybackKeyPair"] = outage()
     before, full.ivs = full.store.keys.list(), ivs
     for _ in range(4):
@@ -418,7 +424,7 @@ def test_nothing_is_recorded_as_absent_if_ivs_shows_nothing_of_ours(full: Deploy
     assert [r for r in full.store.keys.list() if r.placements] == before
 
 
-def test_foreign_pairs_in_a_local_ivs_do_not_verify_the_account(full: Deployment) -> None:
+def test_foreign_pairs_in_a_local_ivs_do_not_verify_the_account(full: RestoredDeployment) -> None:
     """Every local IVS has the same account."""
     full.store.deployment.bind("local")
     full.ivs = Elsewhere()
@@ -429,7 +435,7 @@ def test_foreign_pairs_in_a_local_ivs_do_not_verify_the_account(full: Deployment
     assert full.store.keys.list() == before
 
 
-def test_foreign_pairs_in_aws_verify_the_account(full: Deployment) -> None:
+def test_foreign_pairs_in_aws_verify_the_account(full: RestoredDeployment) -> None:
     full.store.deployment.bind("aws")
     full.ivs = Elsewhere()
     full.ivs.add_foreign(EAST, 3)
@@ -439,7 +445,7 @@ def test_foreign_pairs_in_aws_verify_the_account(full: Deployment) -> None:
 
 @pytest.mark.parametrize("error", [outage(), throttle()], ids=["outage", "throttle"])
 @pytest.mark.parametrize("operation", ["ListPlaybackKeyPairs", "GetPlaybackKeyPair"])
-def test_errors_confirm_nothing(full: Deployment, operation: str, error: ControlPlaneError) -> None:
+def test_errors_confirm_nothing(full: RestoredDeployment, operation: str, error: ControlPlaneError) -> None:
     lost = absent_active_key(full)
     full.reconcile()
     full.ivs.errors[operation] = error
@@ -449,7 +455,7 @@ def test_errors_confirm_nothing(full: Deployment, operation: str, error: Control
     assert len(full.ivs.pairs) == 3
 
 
-def test_an_incomplete_list_confirms_nothing(full: Deployment) -> None:
+def test_an_incomplete_list_confirms_nothing(full: RestoredDeployment) -> None:
     full.confirm()
     before = full.store.keys.list()
     listed = full.ivs._ListPlaybackKeyPairs
@@ -468,7 +474,7 @@ def test_an_incomplete_list_confirms_nothing(full: Deployment) -> None:
 # --- a compromise is on the pair itself
 
 
-def test_a_compromised_pair_that_cannot_be_deleted_is_tagged(with_standby: Deployment) -> None:
+def test_a_compromised_pair_that_cannot_be_deleted_is_tagged(with_standby: RestoredDeployment) -> None:
     bad = with_standby.rotate()
     with_standby.ivs.errors["DeletePlaybackKeyPair"] = outage()
     commands.compromise(with_standby.context(), bad, [EAST], include_standby=False)
@@ -477,7 +483,7 @@ def test_a_compromised_pair_that_cannot_be_deleted_is_tagged(with_standby: Deplo
 
 
 def test_a_failure_to_tag_does_not_delay_other_deletions(migrated: Path, tmp_path: Path) -> None:
-    deployment = Deployment(migrated, tmp_path / "backup.db", standby=False)
+    deployment = RestoredDeployment(migrated, tmp_path / "backup.db", standby=False)
     deployment.generate(EAST, WEST)
     deployment.ivs.errors["TagResource"] = outage()
     bad = deployment.active()
@@ -491,9 +497,9 @@ def test_a_failure_to_tag_does_not_delay_other_deletions(migrated: Path, tmp_pat
 
 
 @pytest.fixture
-def tagged(migrated: Path, tmp_path: Path) -> Deployment:
+def tagged(migrated: Path, tmp_path: Path) -> RestoredDeployment:
     """Restored from before a compromise whose pair could not be deleted."""
-    deployment = Deployment(migrated, tmp_path / "backup.db", standby=True)
+    deployment = RestoredDeployment(migrated, tmp_path / "backup.db", standby=True)
     deployment.generate(EAST, WEST)
     deployment.clock.advance(POLICY.propagation_seconds)
     deployment.save()
@@ -503,7 +509,7 @@ def tagged(migrated: Path, tmp_path: Path) -> Deployment:
     return deployment
 
 
-def test_a_tagged_key_is_not_used_after_a_restore(tagged: Deployment) -> None:
+def test_a_tagged_key_is_not_used_after_a_restore(tagged: RestoredDeployment) -> None:
     bad = tagged.active()
     assert bad in tagged.held()
     tagged.reconcile(EAST, WEST)
@@ -515,7 +521,7 @@ def test_a_tagged_key_is_not_used_after_a_restore(tagged: Deployment) -> None:
     assert bad not in tagged.held(EAST) | tagged.held(WEST)
 
 
-def test_a_tag_shows_that_other_keys_may_have_signed(tagged: Deployment) -> None:
+def test_a_tag_shows_that_other_keys_may_have_signed(tagged: RestoredDeployment) -> None:
     """A standby that can no longer be decrypted took over in the period that the restored store has lost."""
     [(standby, _)] = tagged.placements(EAST, PREPARED)
     tagged.clock.advance(POLICY.drain_seconds(3600))
@@ -525,7 +531,7 @@ def test_a_tag_shows_that_other_keys_may_have_signed(tagged: Deployment) -> None
     check_drains(tagged, standby.id)
 
 
-def test_a_tagged_key_is_neither_activated_nor_adopted_nor_imported(tagged: Deployment) -> None:
+def test_a_tagged_key_is_neither_activated_nor_adopted_nor_imported(tagged: RestoredDeployment) -> None:
     bad = tagged.active()
     record = require_key(tagged.store.keys.list(), bad)
     private_key = tagged.vault.load(bad)
@@ -542,7 +548,7 @@ def test_a_tagged_key_is_neither_activated_nor_adopted_nor_imported(tagged: Depl
         assert bad not in [r.id for r, _ in tagged.placements(EAST, ACTIVE)]
 
 
-def test_a_tagged_pair_without_our_other_tags_is_not_adopted(with_standby: Deployment) -> None:
+def test_a_tagged_pair_without_our_other_tags_is_not_adopted(with_standby: RestoredDeployment) -> None:
     key = with_standby.new_key()
     arn = with_standby.ivs.add_pair(WEST, key.public_key(), {COMPROMISED_TAG: "2027-01-15T08:00:00Z"})
     with pytest.raises(Conflict, match="compromised"):
@@ -550,7 +556,7 @@ def test_a_tagged_pair_without_our_other_tags_is_not_adopted(with_standby: Deplo
     assert arn in with_standby.ivs.pairs, "it may belong to somebody else"
 
 
-def test_a_tagged_pair_of_an_unknown_key_is_deleted(with_standby: Deployment) -> None:
+def test_a_tagged_pair_of_an_unknown_key_is_deleted(with_standby: RestoredDeployment) -> None:
     deployment_id = with_standby.store.deployment.read().id
     tags = {DEPLOYMENT_TAG: deployment_id, KEY_TAG: "k99", COMPROMISED_TAG: "2027-01-15T08:00:00Z"}
     [stray] = with_standby.ivs.add_foreign(WEST, tags=tags)
@@ -562,14 +568,14 @@ def test_a_tagged_pair_of_an_unknown_key_is_deleted(with_standby: Deployment) ->
     assert not with_standby.store.journal.open_entries()
 
 
-def test_an_inventory_changes_nothing(tagged: Deployment) -> None:
+def test_an_inventory_changes_nothing(tagged: RestoredDeployment) -> None:
     before = tagged.store.keys.list()
     inventory = take_inventory(tagged.context(), EAST)
     assert tagged.store.keys.list() == before
     assert any("compromised" in problem for problem in texts(inventory.problems))
 
 
-def test_another_account_is_still_rejected(full: Deployment) -> None:
+def test_another_account_is_still_rejected(full: RestoredDeployment) -> None:
     full.ivs = SimulatedIvs("210987654321")
     full.ivs.add_foreign(EAST)
     [result] = full.reconcile()

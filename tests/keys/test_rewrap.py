@@ -28,7 +28,7 @@ KINDS = ("files", "store")
 KEYS = {f"k{number}": keypair.generate() for number in range(3)}
 
 
-class Deployment:
+class RewrapDeployment:
     """Private keys and subject keys under an old passphrase, and the keys to rewrap them with."""
 
     def __init__(self, kind: str, migrated: Path, folder: Path, current: WrappingKey | None = None) -> None:
@@ -75,11 +75,11 @@ class Deployment:
 
 
 @pytest.fixture(params=KINDS)
-def deployment(request: pytest.FixtureRequest, migrated: Path, tmp_path: Path) -> Deployment:
-    return Deployment(request.param, migrated, tmp_path / "keys")
+def deployment(request: pytest.FixtureRequest, migrated: Path, tmp_path: Path) -> RewrapDeployment:
+    return RewrapDeployment(request.param, migrated, tmp_path / "keys")
 
 
-def test_all_secrets_are_rewrapped_and_then_none_is_pending(deployment: Deployment) -> None:
+def test_all_secrets_are_rewrapped_and_then_none_is_pending(deployment: RewrapDeployment) -> None:
     pending = rewrap.pending_secrets(deployment.context())
     all_names = [*(f"private key {key_id}" for key_id in KEYS), "subject key 2", "subject key 1"]
     assert [s.name for s in pending] == all_names
@@ -99,7 +99,7 @@ def test_after_a_crash_at_any_step_secrets_decrypt_and_the_next_run_finishes(
 ) -> None:
     crashes = 0
     for at in itertools.count():
-        deployment = Deployment(kind, migrated, tmp_path / f"keys{at}")
+        deployment = RewrapDeployment(kind, migrated, tmp_path / f"keys{at}")
         try:
             rewrap.rewrap(deployment.context(CrashPoint(at, after=after)))
         except Crash:
@@ -115,7 +115,7 @@ def test_after_a_crash_at_any_step_secrets_decrypt_and_the_next_run_finishes(
 
 def test_secrets_are_rewrapped_to_kms_and_back(migrated: Path, tmp_path: Path) -> None:
     kms = FakeKms()
-    deployment = Deployment("store", migrated, tmp_path, current=kms)
+    deployment = RewrapDeployment("store", migrated, tmp_path, current=kms)
     rewrap.rewrap(deployment.context())
     deployment.check_rewrapped()
     deployment.current, deployment.old = passphrase(OLD), passphrase(OLD)
@@ -125,7 +125,7 @@ def test_secrets_are_rewrapped_to_kms_and_back(migrated: Path, tmp_path: Path) -
 
 
 def test_unnamed_envelopes_get_the_name_of_their_passphrase(migrated: Path, tmp_path: Path) -> None:
-    deployment = Deployment("files", migrated, tmp_path, current=passphrase(OLD))
+    deployment = RewrapDeployment("files", migrated, tmp_path, current=passphrase(OLD))
     (tmp_path / "k0.pem").write_bytes(keypair.private_pem(KEYS["k0"], OLD.encode()))
     [newest, _] = deployment.store.deployment.subject_keys()
     unnamed = DerivedKeys(OLD, SALT).encrypt(SUBJECT_KEY_PURPOSE, b"2" * 32, bytes(12))
@@ -138,7 +138,7 @@ def test_unnamed_envelopes_get_the_name_of_their_passphrase(migrated: Path, tmp_
     deployment.check_rewrapped()
 
 
-def test_an_undecryptable_secret_delays_no_other_and_the_old_key_stays_registered(deployment: Deployment) -> None:
+def test_an_undecryptable_secret_delays_no_other_and_the_old_key_stays_registered(deployment: RewrapDeployment) -> None:
     """Without the old key the secret would be lost."""
     unknown_key = passphrase("0c" * 32)
     deployment.vault(SecretCipher(unknown_key)).put("k00", keypair.generate())
@@ -152,7 +152,7 @@ def test_an_undecryptable_secret_delays_no_other_and_the_old_key_stays_registere
 
 def test_an_outage_of_kms_changes_nothing(migrated: Path, tmp_path: Path) -> None:
     kms = FakeKms()
-    deployment = Deployment("files", migrated, tmp_path, current=kms)
+    deployment = RewrapDeployment("files", migrated, tmp_path, current=kms)
     kms.unavailable = True
     with pytest.raises(WrappingKeyUnavailable):
         rewrap.rewrap(deployment.context())
@@ -178,7 +178,9 @@ class ConcurrentVault:
 
 
 @pytest.mark.parametrize("act", ["remove", "rewrap"])
-def test_a_key_that_another_process_rewrapped_or_removed_first_is_skipped(deployment: Deployment, act: str) -> None:
+def test_a_key_that_another_process_rewrapped_or_removed_first_is_skipped(
+    deployment: RewrapDeployment, act: str
+) -> None:
     context = deployment.context()
     rewrapped = rewrap.rewrap(replace(context, vault=ConcurrentVault(deployment.vault(deployment.cipher), act)))
     assert {s.name for s in rewrapped} == {"subject key 1", "subject key 2"}
@@ -186,7 +188,7 @@ def test_a_key_that_another_process_rewrapped_or_removed_first_is_skipped(deploy
     assert not rewrap.pending_secrets(context)
 
 
-def test_a_key_stored_under_the_old_key_meanwhile_is_rewrapped_too(deployment: Deployment) -> None:
+def test_a_key_stored_under_the_old_key_meanwhile_is_rewrapped_too(deployment: RewrapDeployment) -> None:
     """By a worker with older settings, between the last check and the end."""
     late = iter([True])
     retain_only = deployment.store.kek_registry.retain_only
@@ -205,7 +207,7 @@ def test_a_key_stored_under_the_old_key_meanwhile_is_rewrapped_too(deployment: D
     deployment.check_rewrapped()
 
 
-def test_an_envelope_that_decrypts_to_something_else_is_not_stored(deployment: Deployment) -> None:
+def test_an_envelope_that_decrypts_to_something_else_is_not_stored(deployment: RewrapDeployment) -> None:
     class WrongKeyCipher(SecretCipher):
         def encrypt_key(self, private_key: keypair.PrivateKey) -> bytes:
             return super().encrypt_key(keypair.generate())
@@ -215,7 +217,7 @@ def test_an_envelope_that_decrypts_to_something_else_is_not_stored(deployment: D
     deployment.check_decryptable(SecretCipher(deployment.current, deployment.old))
 
 
-def test_a_damaged_key_is_an_error(deployment: Deployment) -> None:
+def test_a_damaged_key_is_an_error(deployment: RewrapDeployment) -> None:
     vault = deployment.vault(deployment.cipher)
     envelope = vault.read_envelope("k1")
     assert vault.replace("k1", envelope, envelope.replace(b"-----BEGIN", b"-----BEGUN"))

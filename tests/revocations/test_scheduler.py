@@ -53,7 +53,7 @@ class FakeQueue:
         assert not list(outcomes)  # type: ignore[call-overload]
 
 
-class Process:
+class SchedulerProcess:
     """One process's scheduler over such a queue."""
 
     def __init__(self, store: Store, leases: ManualLeases, clock: ManualClock) -> None:
@@ -108,8 +108,8 @@ def leases(clock: ManualClock) -> ManualLeases:
 
 
 @pytest.fixture
-def process(store: Store, leases: ManualLeases, clock: ManualClock) -> Iterator[Process]:
-    leader = Process(store, leases, clock)
+def process(store: Store, leases: ManualLeases, clock: ManualClock) -> Iterator[SchedulerProcess]:
+    leader = SchedulerProcess(store, leases, clock)
     yield leader
     leader.close()
 
@@ -118,7 +118,7 @@ def lease(account_region: AccountRegion) -> str:
     return lease_name(account_region)
 
 
-def test_each_region_with_a_backlog_gets_a_leader(process: Process, leases: ManualLeases) -> None:
+def test_each_region_with_a_backlog_gets_a_leader(process: SchedulerProcess, leases: ManualLeases) -> None:
     process.scheduler.run_once()
     assert not process.leaders
     process.serve(us_west_2=Backlog(3, 1.0), eu_west_1=Backlog(1, 0.0))
@@ -126,13 +126,15 @@ def test_each_region_with_a_backlog_gets_a_leader(process: Process, leases: Manu
     assert leases.held(lease(ELSEWHERE)) is not None
 
 
-def test_the_backlog_is_exported_as_metrics(process: Process) -> None:
+def test_the_backlog_is_exported_as_metrics(process: SchedulerProcess) -> None:
     process.serve(us_west_2=Backlog(3, 7.0), eu_west_1=Backlog(1, 2.0))
     assert "tokensvc_revocation_queue_depth 4.0" in process.metrics.render().decode()
     assert "tokensvc_revocation_queue_oldest_age_seconds 7.0" in process.metrics.render().decode()
 
 
-def test_a_leader_counts_the_queue_each_second_and_others_less_often(process: Process, clock: ManualClock) -> None:
+def test_a_leader_counts_the_queue_each_second_and_others_less_often(
+    process: SchedulerProcess, clock: ManualClock
+) -> None:
     for seconds, looks in ((0, 1), (FOLLOWER_COUNT_SECONDS - 0.1, 1), (0.2, 2)):
         clock.advance(seconds)
         process.scheduler.run_once()
@@ -145,14 +147,14 @@ def test_a_leader_counts_the_queue_each_second_and_others_less_often(process: Pr
     assert process.queue.counts == 3 + 5
 
 
-def test_wake_counts_the_queue_immediately(process: Process) -> None:
+def test_wake_counts_the_queue_immediately(process: SchedulerProcess) -> None:
     process.scheduler.run_once()
     process.scheduler.wake()
     process.scheduler.run_once()
     assert process.queue.counts == 2
 
 
-def test_the_leader_reports_an_entry_that_waits_long(process: Process, clock: ManualClock) -> None:
+def test_the_leader_reports_an_entry_that_waits_long(process: SchedulerProcess, clock: ManualClock) -> None:
     process.serve(us_west_2=Backlog(3, LATE_SECONDS))
     assert not process.scheduler.problems
     process.serve(us_west_2=Backlog(5000, LATE_SECONDS + 1))
@@ -162,7 +164,7 @@ def test_the_leader_reports_an_entry_that_waits_long(process: Process, clock: Ma
 
 
 def test_an_idle_region_is_released_and_acquired_again(
-    process: Process, leases: ManualLeases, clock: ManualClock
+    process: SchedulerProcess, leases: ManualLeases, clock: ManualClock
 ) -> None:
     process.serve(us_west_2=Backlog(3, 1.0))
     process.serve()
@@ -178,7 +180,7 @@ def test_an_idle_region_is_released_and_acquired_again(
     assert leases.held(lease(ACCOUNT_REGION)) is not None
 
 
-def test_a_clean_stop_releases_every_lease(process: Process, leases: ManualLeases) -> None:
+def test_a_clean_stop_releases_every_lease(process: SchedulerProcess, leases: ManualLeases) -> None:
     process.serve(us_west_2=Backlog(3, 1.0), eu_west_1=Backlog(1, 0.0))
     process.scheduler.stop()
     assert leases.held(lease(ACCOUNT_REGION)) is None
@@ -186,7 +188,7 @@ def test_a_clean_stop_releases_every_lease(process: Process, leases: ManualLease
 
 
 def test_at_most_regions_max_are_served_at_a_time_the_oldest_backlogs_first(
-    process: Process, leases: ManualLeases
+    process: SchedulerProcess, leases: ManualLeases
 ) -> None:
     process.serve(**{f"r{number}": Backlog(1, float(number)) for number in range(REGIONS_MAX + 5)})
     assert len(process.leaders) == REGIONS_MAX
@@ -195,7 +197,7 @@ def test_at_most_regions_max_are_served_at_a_time_the_oldest_backlogs_first(
 
 
 def test_a_region_whose_ivs_accepts_nothing_is_replaced_by_a_waiting_one(
-    process: Process, leases: ManualLeases
+    process: SchedulerProcess, leases: ManualLeases
 ) -> None:
     """A caller that misspells many regions does not block the revocations of others."""
     misspelt = {f"r{number}": Backlog(1, 1000.0 + number) for number in range(REGIONS_MAX)}
@@ -210,7 +212,7 @@ def test_a_region_whose_ivs_accepts_nothing_is_replaced_by_a_waiting_one(
     wait_until(lambda: sum(leader.is_leader for leader in process.leaders) == REGIONS_MAX, "all others lead", 5)
 
 
-def test_a_region_without_a_backlog_is_replaced_immediately(process: Process, leases: ManualLeases) -> None:
+def test_a_region_without_a_backlog_is_replaced_immediately(process: SchedulerProcess, leases: ManualLeases) -> None:
     idle = {f"r{number}": Backlog(1, 1.0) for number in range(REGIONS_MAX)}
     process.serve(**idle)
     del idle["r3"]
@@ -223,7 +225,9 @@ def test_a_region_without_a_backlog_is_replaced_immediately(process: Process, le
     wait_until(lambda: leases.held(lease(AccountRegion("123456789012", "r3"))) is None, "the region is released", 5)
 
 
-def test_an_unserved_region_gets_no_thread_and_no_lease_and_is_reported(process: Process, leases: ManualLeases) -> None:
+def test_an_unserved_region_gets_no_thread_and_no_lease_and_is_reported(
+    process: SchedulerProcess, leases: ManualLeases
+) -> None:
     threads = {thread.name for thread in threading.enumerate()}
     invented = {f"invented_{number}": Backlog(1, 90.0 + number) for number in range(200)}
     process.unconfigured = {name.replace("_", "-") for name in invented}

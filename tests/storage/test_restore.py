@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from tests.storage.backups import Backups, PostgresDump, SqliteFile, SqliteInPlace
 from tests.storage.samples import AT, EVERYONE, HERE, LATER, POLICY, channel, denial, denial_id, secret
-from tests.storage.workers import Deployment
+from tests.storage.workers import DatabaseDeployment
 from tokensvc.background.changes import ChangeNotifier, KnownVersions
 from tokensvc.background.denylist_sync import SLICE_ROWS
 from tokensvc.background.refresh import Refresh
@@ -34,7 +34,7 @@ CHANGES_SINCE = (2, LOST, LOST + 3)
 """How many changes follow the restore."""
 
 
-class Restorable(Deployment):
+class Restorable(DatabaseDeployment):
     """A deployment that can be backed up and restored."""
 
     def __init__(self, url: str, backups: Backups) -> None:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from tests.storage.samples import AT, EVERYONE, LATER, POLICY, channel, denial, denial_id, secret
-from tests.storage.workers import Deployment
+from tests.storage.workers import DatabaseDeployment
 from tests.support.problems import texts
 from tokensvc.background.denylist_sync import DAMAGED_RELOAD_SECONDS
 from tokensvc.callers.policy import Caller
@@ -29,13 +29,13 @@ NOW = int(AT.timestamp())
 
 
 @pytest.fixture
-def deployment(store_url: str) -> Iterator[Deployment]:
-    deployment = Deployment(store_url)
+def deployment(store_url: str) -> Iterator[DatabaseDeployment]:
+    deployment = DatabaseDeployment(store_url)
     yield deployment
     deployment.store.close()
 
 
-def damage(deployment: Deployment, table: str, column: str, value: Any, where: str, which: Any) -> None:
+def damage(deployment: DatabaseDeployment, table: str, column: str, value: Any, where: str, which: Any) -> None:
     """Write a value that no version of this service writes, without raising a version."""
     if deployment.store.engine.dialect.name == "postgresql" and column in {"policy", "undecryptable", "regions"}:
         statement = f"UPDATE {table} SET {column} = CAST(:value AS json) WHERE {where} = :which"
@@ -45,7 +45,7 @@ def damage(deployment: Deployment, table: str, column: str, value: Any, where: s
         assert connection.execute(sa.text(statement), {"value": value, "which": which}).rowcount == 1
 
 
-def sqlite_only(deployment: Deployment) -> None:
+def sqlite_only(deployment: DatabaseDeployment) -> None:
     if deployment.store.engine.dialect.name != "sqlite":
         pytest.skip("PostgreSQL enforces column types, so it cannot store this value")
 
@@ -74,7 +74,7 @@ POLICIES = {
 
 
 @pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES.keys())
-def test_only_the_caller_with_an_unreadable_policy_is_refused(deployment: Deployment, policy: str) -> None:
+def test_only_the_caller_with_an_unreadable_policy_is_refused(deployment: DatabaseDeployment, policy: str) -> None:
     worker = deployment.worker()
     worker.run_once()
     damage(deployment, "callers", "policy", policy, "name", "shop")
@@ -93,7 +93,7 @@ def test_only_the_caller_with_an_unreadable_policy_is_refused(deployment: Deploy
 
 
 @pytest.mark.parametrize("value", [JUNK, b"\xff\xfe", 5, "[" * 100_000])
-def test_a_policy_that_is_not_json_affects_only_its_caller(deployment: Deployment, value: Any) -> None:
+def test_a_policy_that_is_not_json_affects_only_its_caller(deployment: DatabaseDeployment, value: Any) -> None:
     sqlite_only(deployment)
     damage(deployment, "callers", "policy", value, "name", "shop")
     worker = deployment.worker()
@@ -102,7 +102,7 @@ def test_a_policy_that_is_not_json_affects_only_its_caller(deployment: Deploymen
 
 
 @pytest.mark.parametrize("column", ["disabled_at", "created_at"])
-def test_a_caller_with_an_unreadable_time_is_refused(deployment: Deployment, column: str) -> None:
+def test_a_caller_with_an_unreadable_time_is_refused(deployment: DatabaseDeployment, column: str) -> None:
     sqlite_only(deployment)
     damage(deployment, "callers", column, JUNK, "name", "shop")
     worker = deployment.worker()
@@ -112,7 +112,7 @@ def test_a_caller_with_an_unreadable_time_is_refused(deployment: Deployment, col
     deployment.store.callers.disable("shop", LATER)
 
 
-def test_only_the_unreadable_api_key_of_a_caller_is_refused(deployment: Deployment) -> None:
+def test_only_the_unreadable_api_key_of_a_caller_is_refused(deployment: DatabaseDeployment) -> None:
     deployment.store.callers.rotate_secret("shop", "shop", secret("shop2"), LATER)
     damage(deployment, "caller_secrets", "digest", b"short", "key_id", "shop")
     worker = deployment.worker()
@@ -123,7 +123,7 @@ def test_only_the_unreadable_api_key_of_a_caller_is_refused(deployment: Deployme
 
 @pytest.mark.parametrize("value", [-5, 0, 31_536_001])
 def test_a_ceiling_that_no_deployment_can_have_issues_nothing_until_it_is_set_anew(
-    deployment: Deployment, value: int
+    deployment: DatabaseDeployment, value: int
 ) -> None:
     worker = deployment.worker()
     worker.run_once()
@@ -145,7 +145,9 @@ def test_a_ceiling_that_no_deployment_can_have_issues_nothing_until_it_is_set_an
 
 @pytest.mark.parametrize("column", ["denied_until", "minimum_version"])
 @pytest.mark.parametrize("value", [-1, 1 << 40, JUNK])
-def test_an_unreadable_denial_denies_its_viewer_permanently(deployment: Deployment, column: str, value: Any) -> None:
+def test_an_unreadable_denial_denies_its_viewer_permanently(
+    deployment: DatabaseDeployment, column: str, value: Any
+) -> None:
     """The viewer may be denied, so it gets no token; other denials stay unchanged."""
     if value == JUNK:
         sqlite_only(deployment)
@@ -159,7 +161,7 @@ def test_an_unreadable_denial_denies_its_viewer_permanently(deployment: Deployme
     assert warning.startswith(f"denial {denial('v').digest.hex()} cannot be read: {column}")
 
 
-def test_a_repaired_denial_is_read_again(deployment: Deployment) -> None:
+def test_a_repaired_denial_is_read_again(deployment: DatabaseDeployment) -> None:
     deployment.store.denials.add("shop", [denial("v", until=1)])
     damage(deployment, "denials", "denied_until", -1, "digest", denial("v").digest)
     worker = deployment.worker()
@@ -172,7 +174,7 @@ def test_a_repaired_denial_is_read_again(deployment: Deployment) -> None:
     assert worker.denials.damaged == {}
 
 
-def test_an_unreadable_denial_can_be_removed(deployment: Deployment) -> None:
+def test_an_unreadable_denial_can_be_removed(deployment: DatabaseDeployment) -> None:
     damage(deployment, "denials", "denied_until", 1 << 40, "digest", denial("kept").digest)
     worker = deployment.worker()
     worker.run_once()
@@ -182,7 +184,7 @@ def test_an_unreadable_denial_can_be_removed(deployment: Deployment) -> None:
     assert worker.current.damage == ()
 
 
-def test_a_denial_without_a_digest_hides_no_other(deployment: Deployment) -> None:
+def test_a_denial_without_a_digest_hides_no_other(deployment: DatabaseDeployment) -> None:
     damage(deployment, "denials", "digest", b"", "digest", denial("undone").digest)
     worker = deployment.worker()
     worker.run_once()
@@ -190,7 +192,7 @@ def test_a_denial_without_a_digest_hides_no_other(deployment: Deployment) -> Non
     assert worker.current.damage == ("denial  cannot be read: digest is not 16 bytes",)
 
 
-def test_pages_of_unreadable_rows_do_not_end_the_reading(deployment: Deployment) -> None:
+def test_pages_of_unreadable_rows_do_not_end_the_reading(deployment: DatabaseDeployment) -> None:
     store = deployment.store
     for viewer in range(4):
         store.denials.add("shop", [denial(f"v{viewer}", until=1)])
@@ -206,7 +208,7 @@ def test_pages_of_unreadable_rows_do_not_end_the_reading(deployment: Deployment)
 
 @pytest.mark.parametrize(("column", "value"), [("playback_url", 5), ("checked_at", JUNK), ("version", JUNK)])
 def test_an_unreadable_channel_is_unknown_until_ivs_reports_it_again(
-    deployment: Deployment, column: str, value: Any
+    deployment: DatabaseDeployment, column: str, value: Any
 ) -> None:
     sqlite_only(deployment)
     store, bad = deployment.store, channel("bad")
@@ -223,7 +225,7 @@ def test_an_unreadable_channel_is_unknown_until_ivs_reports_it_again(
     assert worker.current.damage == ()
 
 
-def test_a_channel_with_an_invalid_arn_is_left_out(deployment: Deployment) -> None:
+def test_a_channel_with_an_invalid_arn_is_left_out(deployment: DatabaseDeployment) -> None:
     deployment.store.channels.record([channel("bad")])
     damage(deployment, "channels", "arn", "no arn", "arn", channel("bad").arn)
     worker = deployment.worker()
@@ -231,7 +233,7 @@ def test_a_channel_with_an_invalid_arn_is_left_out(deployment: Deployment) -> No
     assert worker.current.damage == ("channel no arn cannot be read: arn is not a channel ARN",)
 
 
-def test_an_unreadable_heartbeat_keeps_its_lease_and_hides_no_other(deployment: Deployment) -> None:
+def test_an_unreadable_heartbeat_keeps_its_lease_and_hides_no_other(deployment: DatabaseDeployment) -> None:
     store = deployment.store
     regions = (RegionStatus("us-east-1", 1, 0, "", None, 1.0),)
     for name in ("a", "b"):

@@ -16,7 +16,7 @@ from tokensvc.storage.vault import SqlVault
 from tokensvc.tokens.viewer_ids import ViewerIdResolver
 
 
-class Deployment:
+class DatabaseDeployment:
     """A deployment with callers, denials, a channel and an active key."""
 
     def __init__(self, url: str) -> None:

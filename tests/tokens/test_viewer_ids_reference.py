@@ -33,7 +33,7 @@ ANY = st.text(st.characters(), max_size=42) | VIEWER_IDS | ODD
 """Surrogates included."""
 
 
-class Deployment(NamedTuple):
+class ReferenceDeployment(NamedTuple):
     """The routes for revocations and denials, the local IVS, and a signing key."""
 
     counter: MultiTenantApp
@@ -70,11 +70,11 @@ class Deployment(NamedTuple):
 
 
 @pytest.fixture
-def deployment(store: Store, private_key: PrivateKey) -> Iterator[Deployment]:
+def deployment(store: Store, private_key: PrivateKey) -> Iterator[ReferenceDeployment]:
     dispatch = DispatchScenario(store)
     counter = MultiTenantApp(store)
     counter.configured = [parse_arn(dispatch.channel, "channel").account_region.region]
-    yield Deployment(counter, dispatch, private_key, set())
+    yield ReferenceDeployment(counter, dispatch, private_key, set())
     dispatch.close()
 
 
@@ -83,7 +83,9 @@ def deployment(store: Store, private_key: PrivateKey) -> Iterator[Deployment]:
 @example("a\0")
 @example("\U0001f680" * 40)
 @example("\u202e" * 40)
-def test_exactly_the_viewers_that_get_tokens_can_be_revoked_and_denied(deployment: Deployment, viewer: str) -> None:
+def test_exactly_the_viewers_that_get_tokens_can_be_revoked_and_denied(
+    deployment: ReferenceDeployment, viewer: str
+) -> None:
     assume(viewer not in deployment.seen)
     deployment.seen.add(viewer)
     now = int(time.time())
