@@ -85,6 +85,21 @@ def test_a_shell_with_its_env_acts_on_the_demo(demo: Demo, bare_shell: dict[str,
     assert shell(demo, bare_shell, ". .demo/env; tokensvc doctor --json").json["ok"] is True
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        """curl -s $TOKENS/v1/tokens -H "authorization: Bearer $KEY" -d '{"channelArn": "'$CHANNEL'"}'""",
+        """curl -s "$TOKENS/v1/denials?channelArn=$CHANNEL" -H "authorization: Bearer $KEY" """,
+        """curl -s $TOKENS/v1/keys -H "authorization: Bearer $KEY" """,
+        "curl -s $MANAGEMENT",
+    ],
+    ids=["token", "denials", "keys", "management"],
+)
+def test_its_env_has_the_variables_of_the_documentation(demo: Demo, bare_shell: dict[str, str], command: str) -> None:
+    response = shell(demo, bare_shell, f". .demo/env; {command}").json
+    assert response.keys() & {"token", "denials", "keys", "now"}, response
+
+
 def test_the_connection_info_is_complete_and_readable_by_its_owner_only(demo: Demo) -> None:
     assert demo.info.keys() == INFO_FIELDS
     for path in (demo.folder / ".demo").iterdir():

@@ -159,7 +159,7 @@ def _seed_and_print(
             return
         assembled.refresh_soon()
         threading.Event().wait(0.02)
-    write_private_file(FOLDER / "env", _shell_script(environ).encode())
+    write_private_file(FOLDER / "env", _shell_script(environ, url, resources, local_ivs.management_url).encode())
     write_connection_info(
         FOLDER / "demo.json",
         {
@@ -227,10 +227,17 @@ def _set_aws_environment(environ: Mapping[str, str]) -> None:
     os.environ.update({name: value for name, value in environ.items() if not name.startswith("TOKENSVC_")})
 
 
-def _shell_script(environ: Mapping[str, str]) -> str:
+def _shell_script(environ: Mapping[str, str], url: str, resources: DemoResources, management_url: str) -> str:
+    """The environment of the demo, and the variables that the documentation's commands use."""
     lines = ["# For a shell: `. .demo/env`. Every tokensvc and aws command in that shell then acts on the demo."]
     lines += [f"unset {name}" for name in _UNSET]
     lines += [f"export {name}={shlex.quote(value)}" for name, value in environ.items()]
+    lines += [
+        f"export TOKENS={shlex.quote(url)}",
+        f'export KEY="$(cat {shlex.quote(str(Path.cwd() / FOLDER / "api-key"))})"',
+        f"export CHANNEL={shlex.quote(resources.channel_arn)}",
+        f"export MANAGEMENT={shlex.quote(management_url)}",
+    ]
     lines.append(f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"')
     return "\n".join(lines) + "\n"
 

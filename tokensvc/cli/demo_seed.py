@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 from tokensvc.aws.arn import AccountRegion, parse_arn
 from tokensvc.aws.ivs import AwsControlPlane
 from tokensvc.callers.api_keys import key_digest
-from tokensvc.callers.policy import ALL_CHANNELS, CallerPolicy
+from tokensvc.callers.policy import ALL_CHANNELS, SCOPES, CallerPolicy
 from tokensvc.callers.store import CallerStore
 from tokensvc.cli.connection_info import write_private_file
 from tokensvc.container import service
@@ -83,7 +83,7 @@ def _api_key(callers: CallerStore, file: Path) -> str:
             return stored_key
     api_key, secret = service.new_api_key()
     if caller is None:
-        callers.add(CALLER_NAME, CallerPolicy((ALL_CHANNELS,), allow_anonymous_viewers=True), secret)
+        callers.add(CALLER_NAME, CallerPolicy((ALL_CHANNELS,), frozenset(SCOPES), allow_anonymous_viewers=True), secret)
     else:
         callers.rotate_secret(CALLER_NAME, caller.secrets[0].key_id, secret, datetime.now(UTC))
     write_private_file(file, api_key.encode())
