@@ -35,8 +35,8 @@ RegionsOption = Annotated[
 ]
 
 
-class OpenDeployment(NamedTuple):
-    """An opened deployment."""
+class KeysSession(NamedTuple):
+    """What a key command works with: an open store, and the context of the use cases."""
 
     settings: Settings
     store: Store
@@ -57,18 +57,18 @@ def open_store() -> Iterator[tuple[Settings, Store]]:
 
 
 @contextmanager
-def open_for_write() -> Iterator[OpenDeployment]:
+def open_for_write() -> Iterator[KeysSession]:
     """Open store, vault and IVS; binds the store to the control plane and registers a new wrapping key."""
     settings = read_settings(os.environ)
     control_plane, store, cipher = open_deployment(settings)
     try:
-        yield _open_deployment(settings, store, control_plane, cipher)
+        yield _make_session(settings, store, control_plane, cipher)
     finally:
         store.close()
 
 
 @contextmanager
-def open_read_only() -> Iterator[OpenDeployment]:
+def open_read_only() -> Iterator[KeysSession]:
     """Open store, vault and IVS without changing anything: nothing is bound or registered."""
     settings = read_settings(os.environ)
     require(settings, "control_plane", "database_url", *required_kek_settings(settings))
@@ -77,13 +77,13 @@ def open_read_only() -> Iterator[OpenDeployment]:
     try:
         bound = store.deployment.read().control_plane
         if bound not in (None, settings.control_plane):
-            raise ForeignDeployment(f"the keys of this store are in {bound}, not in {settings.control_plane}")
-        yield _open_deployment(settings, store, control_plane, make_read_only_cipher(settings, store))
+            raise ForeignDeployment(f"the store belongs to control plane {bound}, not to {settings.control_plane}")
+        yield _make_session(settings, store, control_plane, make_read_only_cipher(settings, store))
     finally:
         store.close()
 
 
-def select_regions(regions: Sequence[str], given: Sequence[str] | None) -> tuple[str, ...]:
+def require_configured_regions(regions: Sequence[str], given: Sequence[str] | None) -> tuple[str, ...]:
     """The given regions, or all by default. Raises InvalidRequest for a region that is not one of `regions`."""
     unknown = [region for region in given or () if region not in regions]
     if unknown:
@@ -103,9 +103,7 @@ def list_stale_workers(store: Store, at: ReferenceTime) -> list[StaleWorker]:
     return find_stale_workers(store.workers.list(), store.versions.read().keys, at.now)
 
 
-def _open_deployment(
-    settings: Settings, store: Store, control_plane: ControlPlane, cipher: SecretCipher
-) -> OpenDeployment:
+def _make_session(settings: Settings, store: Store, control_plane: ControlPlane, cipher: SecretCipher) -> KeysSession:
     clock = StoreClock(store.versions.read().now)
     vault = open_vault(settings, store, cipher)
     context = make_keys_context(
@@ -117,7 +115,7 @@ def _open_deployment(
         lease_holder=new_worker_id(),
         report=print_progress,
     )
-    return OpenDeployment(
+    return KeysSession(
         settings, store, replace(context, sleep=_sleep, report_failure=_report_failure), configured_regions(settings)
     )
 

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from tokensvc.aws.arn import parse_arn
-from tokensvc.cli.keys.context import KeyId, OpenDeployment, open_for_write, reference_time, select_regions
+from tokensvc.cli.keys.context import KeyId, KeysSession, open_for_write, reference_time, require_configured_regions
 from tokensvc.cli.output import NOTHING_TO_DO, AsJson, DetailedExitCode, print_progress, print_result
 from tokensvc.errors import FieldError, InvalidRequest, WrongPassphrase
 from tokensvc.keys import commands, importing
@@ -143,7 +143,7 @@ def _validated_arns(arns: list[str], regions: tuple[str, ...]) -> list[str]:
     for arn in arns:
         try:
             region = parse_arn(arn, "playback-key").account_region.region
-            select_regions(regions, [region])
+            require_configured_regions(regions, [region])
         except ValueError as rule:
             errors.append(FieldError("--arn", str(rule)))
         except InvalidRequest as invalid:
@@ -166,7 +166,7 @@ def _describe_standby(record: KeyRecord) -> str:
     return f"Key {record.id} is {states}: a standby for the next rotation (TOKENSVC_KEY_STANDBY)."
 
 
-def _print_key(opened: OpenDeployment, record: KeyRecord, as_json: bool, description: str, *more: str) -> None:
+def _print_key(opened: KeysSession, record: KeyRecord, as_json: bool, description: str, *more: str) -> None:
     shown = key_view(record, reference_time(opened.settings, opened.store))
     lines = [f"Key {record.id} is {p.state} in {p.account_region.region}: {p.arn}" for p in record.placements]
     lines.append(f"Fingerprint: {record.fingerprint}")

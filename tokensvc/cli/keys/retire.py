@@ -13,13 +13,13 @@ import typer
 
 from tokensvc.cli.keys.context import (
     KeyId,
-    OpenDeployment,
+    KeysSession,
     RegionsOption,
     list_stale_workers,
     open_for_write,
     open_read_only,
     reference_time,
-    select_regions,
+    require_configured_regions,
 )
 from tokensvc.cli.keys.rotate import REQUESTED_BY, WaitOption, print_rotation
 from tokensvc.cli.output import (
@@ -53,7 +53,7 @@ def retire(
 ) -> None:
     """Stop using a key. Where it is active, another key replaces it; where it is only prepared, its pair is deleted."""
     with open_for_write() as opened:
-        regions = select_regions(opened.regions, region)
+        regions = require_configured_regions(opened.regions, region)
         before = require_key(opened.context.keys.list(), key_id)
         confirm(f"Stop signing with key {key_id} in {', '.join(regions)}?", yes)
         rotation = retirement.retire(opened.context, key_id, regions, REQUESTED_BY)
@@ -87,7 +87,7 @@ def delete(
             return
         before = require_key(opened.context.keys.list(), target)
         imported = [p.account_region.region for p in before.placements if p.is_imported]
-        regions = select_regions(imported, region) if imported else ()
+        regions = require_configured_regions(imported, region) if imported else ()
         where = f"IVS in {', '.join(regions)}" if regions else "the vault"
         confirm(f"Delete key {target} from {where}?", yes)
         commands.delete(opened.context, target, regions)
@@ -149,7 +149,7 @@ def _describe_impact(record: KeyRecord, impact: Sequence[CompromiseImpactView]) 
     return lines or [f"Key {record.id} is not in IVS in any region, so no token is affected."]
 
 
-def _wait_for_workers(opened: OpenDeployment) -> list[StaleWorker]:
+def _wait_for_workers(opened: KeysSession) -> list[StaleWorker]:
     """Wait for the workers to confirm; returns those that have not within SYNC_TIMEOUT_SECONDS."""
     for _ in range(SYNC_TIMEOUT_SECONDS):
         stale = _stale_workers(opened)
@@ -160,12 +160,12 @@ def _wait_for_workers(opened: OpenDeployment) -> list[StaleWorker]:
     return _stale_workers(opened)
 
 
-def _stale_workers(opened: OpenDeployment) -> list[StaleWorker]:
+def _stale_workers(opened: KeysSession) -> list[StaleWorker]:
     return list_stale_workers(opened.store, reference_time(opened.settings, opened.store))
 
 
 def _print_compromise(
-    opened: OpenDeployment,
+    opened: KeysSession,
     key_id: str,
     impact: Sequence[CompromiseImpactView],
     stale: Sequence[StaleWorker],
@@ -214,7 +214,7 @@ def _impact_json(impact: Sequence[CompromiseImpactView]) -> list[dict[str, Any]]
     return [region.model_dump(mode="json") for region in impact]
 
 
-def _print_change(opened: OpenDeployment, before: KeyRecord, as_json: bool, message: str) -> bool:
+def _print_change(opened: KeysSession, before: KeyRecord, as_json: bool, message: str) -> bool:
     """Print a key's current state; returns whether it changed."""
     records = [record for record in opened.context.keys.list() if record.id == before.id]
     at = reference_time(opened.settings, opened.store)

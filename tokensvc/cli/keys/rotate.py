@@ -9,12 +9,12 @@ import typer
 
 from tokensvc.cli.keys.context import (
     KeyId,
-    OpenDeployment,
+    KeysSession,
     RegionsOption,
     open_for_write,
     open_read_only,
     reference_time,
-    select_regions,
+    require_configured_regions,
 )
 from tokensvc.cli.output import NOTHING_TO_DO, AsJson, DetailedExitCode, DryRun, instant_or_none, print_result
 from tokensvc.keys import commands
@@ -44,7 +44,7 @@ def rotate(
         _print_plan(region, replace=True, as_json=as_json, detailed=False)
         return
     with open_for_write() as opened:
-        regions = select_regions(opened.regions, region)
+        regions = require_configured_regions(opened.regions, region)
         if wait is False:
             rotation = commands.request_rotation(opened.context, regions, REQUESTED_BY)
         else:
@@ -64,7 +64,7 @@ def reconcile(
         _print_plan(region, replace=False, as_json=as_json, detailed=detailed_exit_code)
         return
     with open_for_write() as opened:
-        regions = select_regions(opened.regions, region)
+        regions = require_configured_regions(opened.regions, region)
         before = opened.context.keys.list()
         if wait is False:
             commands.reconcile_once(opened.context, regions)
@@ -98,7 +98,11 @@ def activate(
         candidates = [
             p.account_region.region for p in before.placements if p.state in {KeyState.PREPARED, KeyState.RETIRING}
         ]
-        regions = select_regions(opened.regions, region) if region else [r for r in opened.regions if r in candidates]
+        regions = (
+            require_configured_regions(opened.regions, region)
+            if region
+            else [r for r in opened.regions if r in candidates]
+        )
         active = [p.account_region.region for p in before.placements if p.state is KeyState.ACTIVE]
         pending = [r for r in regions or opened.regions if r not in active]
         record = commands.activate(opened.context, key_id, pending)
@@ -109,7 +113,7 @@ def activate(
         raise typer.Exit(NOTHING_TO_DO)
 
 
-def print_rotation(opened: OpenDeployment, rotation: RotationRequest, as_json: bool) -> None:
+def print_rotation(opened: KeysSession, rotation: RotationRequest, as_json: bool) -> None:
     """Print the progress of a rotation."""
     shown = rotation_view(rotation, commands.replacement_keys(opened.context.keys.list(), rotation))
     lines = [
@@ -124,7 +128,7 @@ def print_rotation(opened: OpenDeployment, rotation: RotationRequest, as_json: b
 def _print_plan(region: Sequence[str] | None, *, replace: bool, as_json: bool, detailed: bool) -> None:
     """Print the steps that would be taken in each region."""
     with open_read_only() as opened:
-        regions = [_plan_region(opened, r, replace) for r in select_regions(opened.regions, region)]
+        regions = [_plan_region(opened, r, replace) for r in require_configured_regions(opened.regions, region)]
     lines = []
     for planned in regions:
         lines.append(f"{planned['region']}:")
@@ -135,7 +139,7 @@ def _print_plan(region: Sequence[str] | None, *, replace: bool, as_json: bool, d
         raise typer.Exit(NOTHING_TO_DO)
 
 
-def _plan_region(opened: OpenDeployment, region: str, replace: bool) -> dict[str, Any]:
+def _plan_region(opened: KeysSession, region: str, replace: bool) -> dict[str, Any]:
     state = take_inventory(opened.context, region).region_state
     active = active_placement(state.placements)
     if replace and active is not None:
