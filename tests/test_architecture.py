@@ -106,7 +106,7 @@ THIRD_PARTY: dict[str, set[str]] = {
 
 PURE = (
     *(f"tokens/{name}.py" for name in ("request", "claims", "origins", "authorization", "issuer", "keyring")),
-    *(f"tokens/{name}.py" for name in ("snapshot", "validation", "denylist")),
+    *(f"tokens/{name}.py" for name in ("snapshot", "validation", "denylist", "viewer_ids")),
     *(f"keys/{name}.py" for name in ("lifecycle", "rotation_policy", "forecast", "key_import")),
     *(f"revocations/{name}.py" for name in ("model", "rate_limit", "ivs_results", "requests")),
     *(f"jose/{name}.py" for name in ("keypair", "pem", "es384", "jwk", "strict_json")),

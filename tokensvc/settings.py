@@ -98,21 +98,20 @@ def _require_length(value: SecretStr | None) -> SecretStr | None:
     return value
 
 
-def _require_vault(vault: str | None) -> str | None:
-    if vault is not None and not re.fullmatch(r"store|(shared-)?file:.+", vault):
-        raise ValueError("must be `store`, `file:DIR` or `shared-file:DIR`")
-    return vault
-
-
-def _require_kms_key(arn: str | None) -> str | None:
-    if arn is not None and not re.fullmatch(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+", arn):
-        raise ValueError("must be the ARN of a KMS key: arn:aws:kms:REGION:ACCOUNT:key/ID")
-    return arn
-
-
 _Regions = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_require_regions)]
 _Proxies = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_require_proxies)]
 _DatabaseUrl = Annotated[SecretStr | None, AfterValidator(_require_database)]
+
+
+def _matching(pattern: str, rule: str) -> AfterValidator:
+    """A pattern whose message is the rule instead of the pattern."""
+
+    def check(value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(pattern, value):
+            raise ValueError(rule)
+        return value
+
+    return AfterValidator(check)
 
 
 def _at_most(limit: int, rule: str) -> AfterValidator:
@@ -136,8 +135,16 @@ _Ceiling = Annotated[
 _PropagationSeconds = Annotated[float | None, _at_most(86_400, "a day, because no new key signs before that time")]
 _MaxAge = Annotated[float | None, _at_most(3650, "ten years; set 0 to rotate keys only on request")]
 _Passphrase = Annotated[SecretStr | None, AfterValidator(_require_length)]
-_KmsKeyArn = Annotated[str | None, AfterValidator(_require_kms_key)]
-_Vault = Annotated[str | None, AfterValidator(_require_vault)]
+_KmsKeyArn = Annotated[
+    str | None,
+    _matching(
+        r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+",
+        "must be the ARN of a KMS key: arn:aws:kms:REGION:ACCOUNT:key/ID",
+    ),
+]
+_Vault = Annotated[
+    str | None, _matching(r"store|(shared-)?file:.+", "must be `store`, `file:DIR` or `shared-file:DIR`")
+]
 
 
 class Settings(BaseModel):

@@ -10,34 +10,17 @@ from __future__ import annotations
 import contextlib
 import io
 import itertools
-import json
 import os
 import secrets
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import boto3
 
+from tests.support.processes import CommandResult
 from tokensvc.cli import main
-
-
-class CommandResult(NamedTuple):
-    """A command's output and exit code."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def error(self) -> Any:
-        """The error of a command that was run with --json: the last line on standard error."""
-        return json.loads(self.err.splitlines()[-1])["error"]
 
 
 class Terminal:

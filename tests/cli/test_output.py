@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from tests.cli.terminal import CommandResult, Terminal
+from tests.cli.terminal import Terminal
 from tests.storage.samples import AT, CHANNEL, HERE, MAX_STALENESS_SECONDS
+from tests.support.processes import CommandResult
 from tokensvc import cli
 from tokensvc.cli import output
 from tokensvc.revocations.model import Priority, RevocationState

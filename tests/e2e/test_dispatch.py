@@ -2,7 +2,7 @@
 
 Invariants
 - Processes and the local IVS's rate limits are real: a request that comes too early is throttled, and counted.
-- A claim of a killed process expires after a minute of the store's clock; a test lets it expire at once.
+- A claim of a killed process expires after a minute of the store's clock; a test lets it expire immediately.
 """
 
 from __future__ import annotations

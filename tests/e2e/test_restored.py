@@ -30,7 +30,7 @@ class Restorable(NamedTuple):
 
 
 class PlayedToken(NamedTuple):
-    """One issued token, and whether the edge allowed it at once."""
+    """One issued token, and whether the edge allowed it immediately."""
 
     at: float
     token_status: int

@@ -39,7 +39,7 @@ sys.exit(supervisor.run_background(read_settings(os.environ), rotation_lease_sec
 
 
 class PlayedToken(NamedTuple):
-    """One issued token, played at the edge at once, and verified by PyJWT with the published keys."""
+    """One issued token, played at the edge immediately, and verified by PyJWT with the published keys."""
 
     started_at: float
     token_status: int

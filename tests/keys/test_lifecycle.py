@@ -72,7 +72,7 @@ def test_the_diagram_shows_exactly_the_transitions() -> None:
 
 
 def successor(*pairs: KeyPlacement) -> str | None:
-    """The one of these that would take over at once."""
+    """The one of these that would take over immediately."""
     found = best(pairs, NOW, PROPAGATION_SECONDS)
     return found and found.key_id
 

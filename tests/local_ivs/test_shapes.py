@@ -1,4 +1,4 @@
-"""Values are validated against their shapes, and all violations are reported at once."""
+"""Values are validated against their shapes, and all violations are reported together."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def test_a_sqlite_write_transaction_excludes_other_writers_from_its_start(sqlite
         pytest.raises(StoreUnavailable, match="locked"),
         write_transaction(second.engine),
     ):
-        pytest.fail("two write transactions at once")
+        pytest.fail("two concurrent write transactions")
     assert second.leases.acquire("a", "b", 60)
     first.close()
     second.close()
@@ -139,7 +139,7 @@ def test_threads_share_an_in_memory_database(url: str) -> None:
 def test_waiting_for_an_in_memory_database_times_out() -> None:
     engine = make_engine("sqlite://", timeout_seconds=0.05)
     with write_transaction(engine), pytest.raises(StoreUnavailable, match="locked"), read_transaction(engine):
-        pytest.fail("two transactions at once")
+        pytest.fail("two concurrent transactions")
     engine.dispose()
 
 

@@ -13,7 +13,7 @@ from tokensvc.jose import keypair
 from tokensvc.jose.signing.openssl import OpenSslSigner
 from tokensvc.storage.store import open_store
 from tokensvc.storage.vault import SqlVault
-from tokensvc.tokens.viewer_ids import ViewerIdResolver
+from tokensvc.tokens.viewer_id_resolver import ViewerIdResolver
 
 
 class DatabaseDeployment:

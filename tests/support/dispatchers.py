@@ -73,7 +73,7 @@ class DispatchScenario:
 
     def drain(self, dispatcher: Dispatcher, within_seconds: float = 3600) -> float:
         """Run until the queue is empty; return how many seconds that took. Deferred entries are made due
-        at once, because they wait by the store's clock, which the test does not control."""
+        immediately, because they wait by the store's clock, which the test does not control."""
         started_at = self.clock.monotonic()
         while self.queued():
             assert self.clock.monotonic() - started_at < within_seconds, self.store.revocation_queue.backlogs()

@@ -20,7 +20,7 @@ from tokensvc.revocations.denials import DenialService
 from tokensvc.revocations.service import RevocationService
 from tokensvc.storage.store import Store
 from tokensvc.tokens.snapshot import Snapshot
-from tokensvc.tokens.viewer_ids import ViewerIdResolver
+from tokensvc.tokens.viewer_id_resolver import ViewerIdResolver
 from tokensvc.web.access_log import AccessLog
 from tokensvc.web.app import Application
 from tokensvc.web.authentication import RequestAuthenticator

@@ -59,6 +59,11 @@ class CommandResult(NamedTuple):
     def json(self) -> Any:
         return json.loads(self.out)
 
+    @property
+    def error(self) -> Any:
+        """The error of a command that was run with --json: the last line on standard error."""
+        return json.loads(self.err.splitlines()[-1])["error"]
+
 
 def run(
     arguments: list[str],
@@ -119,7 +124,7 @@ class Process:
     def wait_until(
         self, condition: Callable[[], _T], description: str, within_seconds: float = STARTS_WITHIN_SECONDS
     ) -> _T:
-        """As `wait_until`, but fails at once, with the process's output, if it exits."""
+        """As `wait_until`, but fails immediately, with the process's output, if it exits."""
 
         def condition_while_running() -> _T:
             assert self.is_running, (

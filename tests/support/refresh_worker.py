@@ -19,7 +19,7 @@ from tokensvc.errors import StoreUnavailable
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.jose.signing.openssl import OpenSslKey, OpenSslSigner
 from tokensvc.tokens.channels import ChannelRecord
-from tokensvc.tokens.viewer_ids import ViewerIdResolver
+from tokensvc.tokens.viewer_id_resolver import ViewerIdResolver
 from tokensvc.vault.cipher import SecretCipher
 
 POLICY = CallerPolicy(channels=("*",))

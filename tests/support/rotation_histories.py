@@ -29,7 +29,7 @@ from tokensvc.jose.signing.openssl import OpenSslSigner
 from tokensvc.keys.inventory import DEPLOYMENT_TAG, KEY_TAG
 from tokensvc.keys.lifecycle import KeyState
 from tokensvc.tokens.snapshot import Snapshot
-from tokensvc.tokens.viewer_ids import ViewerIdResolver
+from tokensvc.tokens.viewer_id_resolver import ViewerIdResolver
 from tokensvc.vault.store import Vault
 
 REGIONS = (EAST, WEST)

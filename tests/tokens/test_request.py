@@ -1,4 +1,4 @@
-"""Token requests: every bad field is named at once, in our own messages, which repeat nothing that was sent."""
+"""Token requests: every bad field is named in one response, in our own messages, which repeat nothing that was sent."""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ from tokensvc.errors import SubjectKeyLost
 from tokensvc.storage import schema
 from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.store import Store
-from tokensvc.tokens.viewer_ids import SUBJECT_KEY_PURPOSE, ViewerIdResolver, create_subject_key, viewer_id
+from tokensvc.tokens.viewer_id_resolver import ViewerIdResolver, create_subject_key
+from tokensvc.tokens.viewer_ids import SUBJECT_KEY_PURPOSE, viewer_id
 from tokensvc.vault.cipher import SecretCipher
 
 FIRST, SECOND = b"1" * 32, b"2" * 32

@@ -2,8 +2,8 @@
 
 Invariants
 - Versions are read in one place, about once a second, and passed on here; no task reads them by itself.
-- The callbacks are fixed when the notifier is made. A callback must return at once: it runs in the thread that read the
-  versions.
+- The callbacks are fixed when the notifier is made. A callback must return immediately: it runs in the thread that read
+  the versions.
 - A replacement of the store, or its restore from a backup, is notified first, before anything else is read from it.
 """
 

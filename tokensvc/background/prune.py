@@ -2,7 +2,7 @@
 expired denials, and channels that no longer exist.
 
 Invariants
-- Any process may prune at any time, several at once too: each deletion selects by itself what is old enough.
+- Any process may prune at any time, also several concurrently: each deletion selects by itself what is old enough.
 - Rows that may be many are deleted in batches with a pause after each, so that nobody waits long for locks.
 - The row of a channel that no longer exists is deleted only when every worker has had ABSENCE_RETENTION_SECONDS to
   read it. This process's monotonic clock measures the time from when it saw the row's change number.

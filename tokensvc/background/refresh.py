@@ -3,7 +3,7 @@
 Invariants
 - One small query a second; a part is read again only when its version changed.
 - The snapshot's age is measured from the start of the refresh that made it, on the monotonic clock. New contents take
-  effect at once; the age is that of the last refresh that also read every denial.
+  effect immediately; the age is that of the last refresh that also read every denial.
 - A snapshot holds only channels that exist, so names that callers invent take no memory. Rows of channels that no
   longer exist are deleted some time after every worker could read them; a worker that has not read for longer reloads
   all.
@@ -44,7 +44,7 @@ from tokensvc.log import structlog
 from tokensvc.tokens.channels import FULL_RELOAD_AFTER_SECONDS, ChannelStore
 from tokensvc.tokens.keyring import Keyring, RegionKeys, SigningKey, retiring_key_not_after
 from tokensvc.tokens.snapshot import KnownChannel, Snapshot
-from tokensvc.tokens.viewer_ids import ViewerIdResolver
+from tokensvc.tokens.viewer_id_resolver import ViewerIdResolver
 from tokensvc.vault.store import Vault
 
 INTERVAL_SECONDS = 0.8

@@ -55,13 +55,13 @@ def seed(environ: Mapping[str, str], region: str, report: Callable[[str], None],
     """Create or find all resources. Raises TokensvcError."""
     settings = read_settings(environ)
     channel = _channel(region)
-    context = service.open_keys_context(settings, report)
     account_region = parse_arn(channel["arn"], "channel").account_region
-    if not _has_usable_key(context, account_region):
-        _record_absent_pairs(context, account_region)
-        rotate(context, [region], "the demo")
-    store = service.open_configured_store(settings)
+    control_plane, store, cipher = service.open_deployment(settings)
     try:
+        context = service.make_command_context(settings, store, control_plane, cipher, report)
+        if not _has_usable_key(context, account_region):
+            _record_absent_pairs(context, account_region)
+            rotate(context, [region], "the demo")
         api_key = _api_key(store.callers, api_key_file)
     finally:
         store.close()

@@ -114,14 +114,14 @@ def make_background_tasks(
     `failure_log` is shared with the process's other tasks."""
     known, log = KnownVersions(), failure_log or FailureLog(clock.monotonic)
     make_task = partial(_make_task, metrics=metrics, failure_log=log)
+
+    def make_heartbeat_task(heartbeats: Heartbeats) -> BackgroundTask:
+        run_once = partial(_run_heartbeat, store, heartbeats, metrics)
+        return make_task("heartbeat", run_once, every_seconds=BEAT_INTERVAL_SECONDS, on_stop=heartbeats.deregister)
+
     if config is None:
         heartbeats = Heartbeats(store.workers, lambda: _heartbeat(identity, known))
-        heartbeat_task = make_task(
-            "heartbeat",
-            partial(_run_heartbeat, store, heartbeats, metrics),
-            every_seconds=BEAT_INTERVAL_SECONDS,
-            on_stop=heartbeats.deregister,
-        )
+        heartbeat_task = make_heartbeat_task(heartbeats)
         notifier = ChangeNotifier(
             known, on_keys_or_limits=[heartbeat_task.wake], on_replacement=[heartbeats.register_again]
         )
@@ -156,12 +156,7 @@ def make_background_tasks(
         )
 
     heartbeats = Heartbeats(store.workers, report)
-    heartbeat_task = make_task(
-        "heartbeat",
-        partial(_run_heartbeat, store, heartbeats, metrics),
-        every_seconds=BEAT_INTERVAL_SECONDS,
-        on_stop=heartbeats.deregister,
-    )
+    heartbeat_task = make_heartbeat_task(heartbeats)
     rotation_task = make_task(
         "rotation", rotation.run_once, every_seconds=ROTATION_INTERVAL_SECONDS, on_stop=rotation.stop
     )

@@ -15,7 +15,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
+from tokensvc.aws.control_plane import ControlPlane
 from tokensvc.aws.ivs import AwsControlPlane, CallObserver, default_region, ignore_calls, ivs_regions
 from tokensvc.background.denylist_sync import DenylistSync
 from tokensvc.background.refresh import INTERVAL_SECONDS as REFRESH_INTERVAL_SECONDS
@@ -58,7 +60,7 @@ from tokensvc.storage.store import Store, open_store
 from tokensvc.tokens.channel_cache import INTERVAL_SECONDS as CHANNELS_INTERVAL_SECONDS
 from tokensvc.tokens.channel_cache import ChannelCache
 from tokensvc.tokens.snapshot import Snapshot
-from tokensvc.tokens.viewer_ids import ViewerIdResolver
+from tokensvc.tokens.viewer_id_resolver import ViewerIdResolver
 from tokensvc.vault.cipher import SecretCipher
 
 METRICS_INTERVAL_SECONDS = 0.25
@@ -213,16 +215,20 @@ def open_deployment(
         raise
 
 
-def open_keys_context(settings: Settings, report: Callable[[str], None]) -> KeysContext:
-    """Open the deployment and create a KeysContext for a command."""
-    control_plane, store, cipher = open_deployment(settings)
-    clock = StoreClock(store.versions.read().now)
+def make_command_context(
+    settings: Settings,
+    store: Store,
+    control_plane: ControlPlane,
+    cipher: SecretCipher,
+    report: Callable[[str], None],
+) -> KeysContext:
+    """The context of the use cases on keys, for a command: on the store's clock, with a lease holder of its own."""
     return make_keys_context(
         settings=settings,
         store=store,
         vault=open_vault(settings, store, cipher),
         control_plane=control_plane,
-        clock=clock,
+        clock=StoreClock(store.versions.read().now),
         lease_holder=new_worker_id(),
         report=report,
     )
@@ -358,30 +364,25 @@ def assemble(settings: Settings, *, checked: bool = False) -> Service:
         snapshots=snapshots,
         on_replacement=tasks.notifier.notify_replaced,
     )
-    refresh_task = BackgroundTask(
+    make_task = partial(BackgroundTask, on_failure=metrics.task_failed, failure_log=failure_log)
+    refresh_task = make_task(
         "refresh",
         lambda: _refresh_and_notify(refresh=refresh, tasks=tasks, metrics=metrics, clock=clock),
         every_seconds=REFRESH_INTERVAL_SECONDS,
         backoff_max_seconds=REFRESH_INTERVAL_SECONDS,
-        on_failure=metrics.task_failed,
-        failure_log=failure_log,
     )
-    channels_task = BackgroundTask(
+    channels_task = make_task(
         "channels",
         channel_cache.run_once,
         every_seconds=CHANNELS_INTERVAL_SECONDS,
         backoff_max_seconds=30,
-        on_failure=metrics.task_failed,
-        failure_log=failure_log,
         wake_event=channels_wanted,
     )
-    metrics_task = BackgroundTask(
+    metrics_task = make_task(
         "metrics",
         metrics.flush,
         every_seconds=METRICS_INTERVAL_SECONDS,
         backoff_max_seconds=METRICS_INTERVAL_SECONDS,
-        on_failure=metrics.task_failed,
-        failure_log=failure_log,
     )
     return Service(
         settings=settings,

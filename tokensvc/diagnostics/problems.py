@@ -28,7 +28,7 @@ REMEDIES: Mapping[Action, str] = {
     Action.FREE_KEY_SLOT: ". Delete a prepared key pair, or one of another application, to free a slot",
     Action.CONFIGURE_REGION: "; configure the region, or cancel the revocations: POST /v1/revocations/{{id}}/cancel",
 }
-"""The text that follows an error or a problem, for the remedies that a caller may be told."""
+"""The text that follows an error or a problem, for the remedies that may be shown to a caller."""
 
 
 def remedy_text(remedy: Remedy | None) -> str:

@@ -44,7 +44,8 @@ class CompromiseImpact(NamedTuple):
     region: str
     was_active: bool
     successor: str | None
-    """The key that takes over at once. None: nothing is signed until the propagation delay of a new key has passed."""
+    """The key that takes over immediately. None: nothing is signed until the propagation delay of a new key has
+    passed."""
     outage_seconds: float
     """How long no token can be signed there."""
 

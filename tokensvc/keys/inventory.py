@@ -34,7 +34,7 @@ from tokensvc.problems import Problem, ProblemCode
 DEPLOYMENT_TAG = "tokensvc:deployment"
 KEY_TAG = "tokensvc:key"
 COMPROMISED_TAG = "tokensvc:compromised"
-"""Its value is when the key was compromised. Set on a pair that could not be deleted at once."""
+"""Its value is when the key was compromised. Set on a pair that could not be deleted immediately."""
 
 GRACE_SECONDS = 60
 """How long a pair that was just imported may be missing from lists, and a private key that was just generated from the

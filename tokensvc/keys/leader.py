@@ -6,7 +6,7 @@ Invariants
   after a failure with growing pauses, and otherwise every 30 seconds: ListPlaybackKeyPairs is limited to 3 calls per
   second for the whole account and region, which other applications use too.
 - A key whose pair IVS has lost signs for less than a minute: an inspection finds it within 30 seconds, the confirmation
-  takes 5, and workers learn of it within 2. A restored store is noticed by its versions, and IVS is inspected at once.
+  takes 5, and workers learn of it within 2. A restored store is noticed by its versions, and IVS is then inspected.
 - What keeps viewers from playing is logged as an error, and a region that could not be completed as a warning: when it
   starts, once a minute while it lasts, and when an inspection finds that it is over (`outages.py`).
 - It never sleeps: what has to wait is continued by a later run.

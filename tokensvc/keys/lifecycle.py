@@ -4,7 +4,7 @@ Invariants
 - A key is prepared (imported in IVS, signs nothing yet), active (signs), retiring (signs no more; IVS still accepts its
   tokens), retired (no longer in IVS) or compromised (must not be in IVS).
 - Publish before use: only a prepared key becomes active, automatically only after the propagation delay. Drain before
-  delete: a retiring key's pair is deleted when its last token has expired. A compromised pair is deleted at once.
+  delete: a retiring key's pair is deleted when its last token has expired. A compromised pair is deleted immediately.
 - An active key that IVS does not hold may mean that the store was restored from a backup, and that other keys signed in
   the period the store has lost. So nothing is deleted as drained or unused until the absence is confirmed; after that,
   every drain starts anew.
@@ -232,8 +232,8 @@ def usable_from(placement: KeyPlacement, propagation_seconds: float) -> datetime
 
 
 def successor(placements: Sequence[KeyPlacement], now: datetime, propagation_seconds: float) -> KeyPlacement | None:
-    """The best key that can take over at once: the prepared one that was imported first, else the retiring one whose
-    drain started last."""
+    """The best key that can take over immediately: the prepared one that was imported first, else the retiring one
+    whose drain started last."""
     usable = [p for p in placements if p.is_imported and p.deleting_at is None and not p.fingerprint_differs]
     ready = [p for p in usable if p.state is KeyState.PREPARED and usable_from(p, propagation_seconds) <= now]
     retiring = [p for p in usable if p.state is KeyState.RETIRING]

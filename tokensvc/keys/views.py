@@ -118,7 +118,7 @@ class CompromiseImpactView(ViewModel):
 
     region: str
     was_active: bool = Field(description="Whether the key was active there")
-    successor: str | None = Field(description="The key that takes over at once")
+    successor: str | None = Field(description="The key that takes over immediately")
     outage_seconds: float = Field(description="Seconds during which no token can be signed there")
     affected_token_seconds: int = Field(description="Lifetime in seconds of the longest token that becomes invalid")
 

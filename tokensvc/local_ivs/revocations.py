@@ -4,8 +4,8 @@ Invariants
 - API reference, StartViewerSessionRevocation and BatchStartViewerSessionRevocation; IVS user guide, "Start a Viewer
   Session Revocation". All versions less than or equal to the given one are revoked; the default is 0.
 - The highest version per channel and viewer is kept: a lower one later undoes nothing (INFERRED).
-- INFERRED: a revocation lasts as long as the channel, takes effect at once, and does not require that the viewer was
-  seen before. It also applies to new tokens of a revoked version, since a version is revoked, not a token.
+- INFERRED: a revocation lasts as long as the channel, takes effect immediately, and does not require that the viewer
+  was seen before. It also applies to new tokens of a revoked version, since a version is revoked, not a token.
 - Batch entries are independent. One whose channel does not exist becomes an entry of `errors`, and so does one to which
   an injected fault applies.
 - Viewer ids are stored as digests.

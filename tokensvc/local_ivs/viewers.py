@@ -2,7 +2,7 @@
 
 Invariants
 - IVS API reference, Stream, `viewerCount`: a view appears within 15 seconds of the start of playback and disappears
-  within one minute of its end. INFERRED, and simpler: a view appears at once and disappears one minute after it
+  within one minute of its end. INFERRED, and simpler: a view appears immediately and disappears one minute after it
   started, since the edge receives nothing from a player after serving its playlist.
 - Views are kept in memory: after a restart all counts are 0.
 """

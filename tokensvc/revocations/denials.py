@@ -19,7 +19,7 @@ from tokensvc.revocations.requests import DenialQuery, DenialRequest
 from tokensvc.revocations.store import Denial, DenialStore, NewDenial
 from tokensvc.revocations.views import DenialPage, DenialView
 from tokensvc.tokens.denylist import MAX_SESSION_VERSION, viewer_digest
-from tokensvc.tokens.viewer_ids import ViewerIdResolver
+from tokensvc.tokens.viewer_id_resolver import ViewerIdResolver
 
 
 @dataclass(frozen=True, kw_only=True)

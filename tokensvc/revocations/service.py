@@ -21,7 +21,7 @@ from tokensvc.revocations.acceptance import ServedRegions, accept_revocations, c
 from tokensvc.revocations.requests import RevocationQuery, RevocationRequest, read_revocation
 from tokensvc.revocations.store import AcceptedRevocation, IdempotencyKey, NewRevocation, Revocation, RevocationStore
 from tokensvc.revocations.views import RevocationPage, RevocationView
-from tokensvc.tokens.viewer_ids import ResolveViewerIds, ViewerIdResolver
+from tokensvc.tokens.viewer_id_resolver import ResolveViewerIds, ViewerIdResolver
 
 MAX_SCANNED = 5000
 """Revocations that one page scans for matches: a caller that owns few of many gets pages with few or no results, but

@@ -119,7 +119,7 @@ def _connect(path: Path, timeout_seconds: float) -> sqlite3.Connection:
 
 
 def _use_wal(connection: sqlite3.Connection, deadline: float) -> None:
-    """Switch a new file to WAL. If two processes do it at once, SQLite returns BUSY without waiting, so retry."""
+    """Switch a new file to WAL. If two processes do it concurrently, SQLite returns BUSY without waiting, so retry."""
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")

@@ -5,7 +5,7 @@ Invariants
   between.
 - No call takes long: applying a slice of SLICE_ROWS changes, and one step of `sweep`, each take at most 5 ms, so that
   other threads of the interpreter do not wait. The writer pauses between slices.
-- Entries expire: a look-up ignores an expired entry at once, and a sweep removes it later.
+- Entries expire: a look-up ignores an expired entry immediately, and a sweep removes it later.
 - While the denylist is empty, a look-up costs next to nothing: most deployments are in this state most of the time.
 - A viewer is identified by a digest of (channel, viewer id), so that neither a worker's memory nor the store's table of
   denials reveals viewer ids. The hash includes the channel's length, so that no two pairs give the same input.

@@ -3,8 +3,8 @@
 Invariants
 - The model is the interface: the rules in `claims.py` check its fields, and the OpenAPI document is generated from it.
 - No raw claims: only the server sets `exp`, the session version and the single-use UUID.
-- Every bad field is reported at once, under its name in the JSON; `_combined_field_errors` adds the rules that concern
-  two fields.
+- All bad fields are reported together, under their names in the JSON; `_combined_field_errors` adds the rules that
+  concern two fields.
 - No message repeats a value: a caller may have pasted a key into the wrong field.
 """
 

@@ -4,7 +4,7 @@ Invariants
 - The rules are applied in the order of `RULES`, and the first one that fails names the denial. The edge applies the
   table, `explain` prints it, readiness runs it on a probe. Nothing else decides about a token.
 - Form and signature come before the payload: a token with a changed byte is denied for its form or its signature, never
-  for what it claims. All the same, every rule is evaluated, so that `explain` shows everything that is wrong at once;
+  for what it claims. All the same, every rule is evaluated, so that `explain` shows everything that is wrong together;
   while the signature cannot be verified (the public key is not known here) the outcome stays indeterminate.
 - When no rule fails and only IVS knows the rest (revoked sessions, used single-use tokens), the outcome is conditional.
 - Strict where IVS's documentation is silent: a token that IVS might refuse is denied here, because that shows a tester

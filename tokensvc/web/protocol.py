@@ -619,7 +619,7 @@ class Protocol(asyncio.Protocol):
             self._end_output()
 
     def _end_output(self) -> None:
-        """The last response was written: close, at once if the client has nothing more to send."""
+        """The last response was written: close, immediately if the client has nothing more to send."""
         if self._responding is CLOSED or self.transport.is_closing():
             return
         self._responding = RESPONDING[self._responding][OUTPUT_OVER]

@@ -1,8 +1,8 @@
 """Configures uvicorn for this service.
 
 Invariants
-- On SIGTERM a worker is unready at once, keeps serving for the delay so that load balancers notice, and then finishes
-  the requests in flight, within 15 seconds. A second signal ends the delay.
+- On SIGTERM a worker is unready immediately, keeps serving for the delay so that load balancers notice, and then
+  finishes the requests in flight, within 15 seconds. A second signal ends the delay.
 - Idle connections are kept for 75 seconds: longer than the 60 of AWS's load balancers, which must close first.
 - Connections are accepted by `web/acceptor.py`, not by uvloop's server. On shutdown, accepting ends first; then every
   accepted connection, however recent, is among those that uvicorn shuts down.

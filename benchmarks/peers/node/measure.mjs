@@ -2,7 +2,7 @@
 // seconds and the CPU time of all threads that they took, and one of the last tokens.
 //
 // Invariants
-// - Several tokens are in flight at once, so that jose, which signs in another thread, need not wait for each.
+// - Several tokens are in flight concurrently, so that jose, which signs in another thread, need not wait for each.
 
 import { createInterface } from 'node:readline'
 import { claimsFor, libraries, privateKeyPem } from './libraries.mjs'

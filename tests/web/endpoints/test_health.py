@@ -141,7 +141,8 @@ def test_a_stopping_worker_is_unready_at_once(worker: Worker) -> None:
     assert worker.unready_code() == "draining"
 
 
-def test_frequent_probes_cost_one_signature_per_second(worker: Worker, private_key: PrivateKey) -> None:
+def recorded_digests(worker: Worker, private_key: PrivateKey) -> list[bytes]:
+    """Every digest that the worker signs from now on."""
     signed_digests: list[bytes] = []
 
     def sign(digest: bytes) -> bytes:
@@ -150,6 +151,11 @@ def test_frequent_probes_cost_one_signature_per_second(worker: Worker, private_k
 
     region_keys = RegionKeys(SigningKey("k1", Prepared(sign), 600), {"k1": private_key.public_key()})
     worker.snapshot = worker.snapshot._replace(keyring=Keyring({CHANNEL.account_region: region_keys}))
+    return signed_digests
+
+
+def test_frequent_probes_cost_one_signature_per_second(worker: Worker, private_key: PrivateKey) -> None:
+    signed_digests = recorded_digests(worker, private_key)
     for _ in range(10):
         worker.get()
         worker.clock.advance(0.1)
@@ -162,14 +168,7 @@ def test_frequent_probes_cost_one_signature_per_second(worker: Worker, private_k
 def test_the_probe_token_is_for_an_impossible_channel_and_expires_in_a_second(
     worker: Worker, private_key: PrivateKey
 ) -> None:
-    signed_digests: list[bytes] = []
-
-    def sign(digest: bytes) -> bytes:
-        signed_digests.append(digest)
-        return raw_sign(private_key, digest)
-
-    region_keys = RegionKeys(SigningKey("k1", Prepared(sign), 600), {"k1": private_key.public_key()})
-    worker.snapshot = worker.snapshot._replace(keyring=Keyring({CHANNEL.account_region: region_keys}))
+    signed_digests = recorded_digests(worker, private_key)
     response = worker.get()
     arn = Arn(CHANNEL.account_region, "channel", "readiness-probe")
     probe = signing_input(orjson.dumps({"aws:channel-arn": str(arn), "exp": int(worker.clock.now()) + 1}))

@@ -15,10 +15,15 @@ import typer
 from tokensvc.aws.control_plane import ControlPlane
 from tokensvc.cli.output import print_progress
 from tokensvc.cli.remedies import failure_text
-from tokensvc.clock import StoreClock
-from tokensvc.container.keys_context import deployment_max_staleness, make_keys_context, new_worker_id
-from tokensvc.container.service import configured_regions, make_control_plane, open_configured_store, open_deployment
-from tokensvc.container.vault import make_read_only_cipher, open_vault, required_kek_settings
+from tokensvc.container.keys_context import deployment_max_staleness
+from tokensvc.container.service import (
+    configured_regions,
+    make_command_context,
+    make_control_plane,
+    open_configured_store,
+    open_deployment,
+)
+from tokensvc.container.vault import make_read_only_cipher, required_kek_settings
 from tokensvc.errors import FieldError, ForeignDeployment, InvalidRequest, TokensvcError
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.stale_workers import StaleWorker, find_stale_workers
@@ -104,17 +109,7 @@ def list_stale_workers(store: Store, at: ReferenceTime) -> list[StaleWorker]:
 
 
 def _make_session(settings: Settings, store: Store, control_plane: ControlPlane, cipher: SecretCipher) -> KeysSession:
-    clock = StoreClock(store.versions.read().now)
-    vault = open_vault(settings, store, cipher)
-    context = make_keys_context(
-        settings=settings,
-        store=store,
-        vault=vault,
-        control_plane=control_plane,
-        clock=clock,
-        lease_holder=new_worker_id(),
-        report=print_progress,
-    )
+    context = make_command_context(settings, store, control_plane, cipher, print_progress)
     return KeysSession(
         settings, store, replace(context, sleep=_sleep, report_failure=_report_failure), configured_regions(settings)
     )

@@ -107,7 +107,7 @@ class KeyRoutes:
         return json_response(await self._authenticator.run_in_thread(read))
 
     async def rotate(self, scope: Scope, receive: Receive, context: RequestContext) -> Response:
-        """`POST /v1/keys/rotate`: store a rotation request; the rotation leader starts on it at once."""
+        """`POST /v1/keys/rotate`: store a rotation request; the rotation leader starts on it immediately."""
         caller, body = await self._authenticator.caller_and_body(scope, receive, context, ADMIN, REQUEST_MAX_BYTES)
         fields = _validated(RotateKeysRequest, body)
 
