@@ -8,10 +8,12 @@ PEERS ?=
 RUN := $(VENV)/.run
 TEST := $(VENV)/.test
 BENCH := $(VENV)/.bench
+DOCS := $(VENV)/.docs
 NATIVE := build/native/.installed
 WITH_NATIVE := PYTHONPATH="$$(echo $(CURDIR)/build/native/lib/python*/site-packages)"
 NATIVE_SOURCES := setup.py $(wildcard tokensvc/jose/signing/native/*)
 NODE_PEERS := benchmarks/peers/node/node_modules/.package-lock.json
+MERMAID := docs/site/node_modules/.package-lock.json
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 22
@@ -39,6 +41,13 @@ check: $(TEST) ## check format, lint and types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+
+docs: $(DOCS) $(MERMAID) ## build the documentation's site into build/site; fails on a broken link or anchor (needs npm)
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+	@echo "built: build/site/index.html"
+
+reference: $(TEST) ## write the generated pages and passages of docs/ anew, after a change to what they describe
+	$(VENV)/bin/python -m docs.generator
 
 bench: $(BENCH) ## measure the figures of the README, except those of the peers (needs wrk; 15 minutes)
 	$(VENV)/bin/python -m benchmarks.sign
@@ -82,10 +91,11 @@ lock: $(RUN) ## regenerate the lock files from pyproject.toml and requirements/*
 	$(LOCK) --upgrade pyproject.toml requirements/build.in -o requirements/run.txt
 	$(LOCK) --upgrade pyproject.toml requirements/build.in requirements/test.in -c requirements/run.txt -o requirements/test.txt
 	$(LOCK) --upgrade pyproject.toml requirements/build.in requirements/test.in requirements/bench.in -c requirements/test.txt -o requirements/bench.txt
+	$(LOCK) --upgrade requirements/docs.in -c requirements/bench.txt -o requirements/docs.txt
 	$(LOCK) requirements/native.in -o requirements/native.txt
 
 clean: ## remove the environments, build results and the demo's state (keys/ stays)
-	rm -rf .venv .venv-* .demo .coverage* build dist *.egg-info tokensvc/jose/signing/*.so benchmarks/peers/node/node_modules
+	rm -rf .venv .venv-* .demo .coverage* build dist *.egg-info tokensvc/jose/signing/*.so benchmarks/peers/node/node_modules docs/site/node_modules
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
@@ -108,7 +118,14 @@ $(BENCH): $(TEST) requirements/bench.txt
 	$(VENV)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/bench.txt
 	touch $@
 
+$(DOCS): requirements/docs.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/docs.txt
+	touch $@
+
+$(MERMAID): docs/site/package-lock.json
+	npm ci --prefix docs/site --ignore-scripts --no-audit --no-fund --loglevel=error
+
 $(NODE_PEERS): benchmarks/peers/node/package-lock.json
 	npm ci --prefix benchmarks/peers/node --ignore-scripts --no-audit --no-fund --loglevel=error || echo "the Node peers could not be installed and will be skipped"
 
-.PHONY: help demo test test-fast test-long coverage check bench bench-peers bench-guard load system-packages bench-packages format wheels lock clean
+.PHONY: help demo test test-fast test-long coverage check docs reference bench bench-peers bench-guard load system-packages bench-packages format wheels lock clean

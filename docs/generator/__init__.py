@@ -1,0 +1,43 @@
+"""Writes the parts of the documentation that describe the code, from the code.
+
+Invariants
+- A page in `PAGES` is generated as a whole; a passage in `PASSAGES` is one part of a page that is otherwise written by
+  hand, between `<!-- generated: NAME -->` and `<!-- end of generated: NAME -->`.
+- What is generated is committed, so that it can be read on a code host. `make reference` writes it;
+  `tests/docs/test_generated.py` fails when it is out of date.
+- The same code gives the same text: nothing depends on the time, the machine or the order of a set.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from docs.generator import lifecycle
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTICE = "<!-- Generated from the code by `make reference`. Changes belong into the code. -->"
+
+PAGES: Mapping[str, Callable[[], str]] = {}
+"""Each generated page, relative to `docs/`, and what renders it."""
+
+PASSAGES: Mapping[str, Callable[[], str]] = {
+    "lifecycle": lifecycle.passage,
+}
+"""Each generated passage by its name."""
+
+_PASSAGE = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end of generated: \2 -->)", re.DOTALL)
+
+
+def render() -> dict[Path, str]:
+    """Every file that is generated, in whole or in part, with the text that it should have."""
+    rendered = {ROOT / name: f"{NOTICE}\n\n{page().strip()}\n" for name, page in PAGES.items()}
+    for path in sorted(ROOT.rglob("*.md")):
+        if path in rendered or "node_modules" in path.parts:
+            continue
+        written = path.read_text("utf-8")
+        updated = _PASSAGE.sub(lambda found: f"{found[1]}\n{PASSAGES[found[2]]().strip()}\n\n{found[3]}", written)
+        if "<!-- generated: " in written:
+            rendered[path] = updated
+    return rendered
