@@ -43,7 +43,7 @@ check: $(TEST) ## check format, lint and types
 	$(VENV)/bin/mypy
 
 docs: $(DOCS) $(MERMAID) ## build the documentation's site into build/site; fails on a broken link or anchor (needs npm)
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 	@echo "built: build/site/index.html"
 
 reference: $(TEST) ## write the generated pages and passages of docs/ anew, after a change to what they describe
@@ -69,8 +69,9 @@ bench-guard: $(BENCH) ## fail if a token has become more expensive, by ratios th
 load: $(BENCH) ## run an open-loop load test; PLAN=rotation selects a plan, LOAD="--processes 2" passes options
 	$(VENV)/bin/python -m benchmarks.load $(PLAN) $(LOAD)
 
-system-packages: ## install the Debian packages that some tests and benchmarks need: wrk, openssl, curl, valgrind, nginx, haproxy
-	apt-get update -qq && apt-get install -y -qq --no-install-recommends wrk openssl curl valgrind nginx haproxy
+SYSTEM_PACKAGES := wrk openssl curl valgrind nginx haproxy chromium prometheus
+system-packages: ## install what some tests, benchmarks and `make docs` need from Debian: wrk, openssl, curl, valgrind, nginx, haproxy, chromium, prometheus, npm
+	apt-get update -qq && apt-get install -y -qq --no-install-recommends $(SYSTEM_PACKAGES) $(if $(shell command -v npm 2>/dev/null),,npm)
 
 wheels: $(TEST) ## build into dist/ a pure wheel, and one for x86-64 Linux with the C extension
 	rm -rf dist build/lib build/lib.* build/bdist.* build/temp.*

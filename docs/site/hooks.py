@@ -4,6 +4,7 @@ Invariants
 - A page loads nothing from elsewhere: Mermaid's script, which the theme would otherwise fetch from a CDN, is a file of
   the site.
 - A link that leaves `docs/` leads to a file of the repository. It must exist; the site shows its text without a link.
+- `nav` may name a folder, which stands for its pages in the order of their names.
 - Options of a code block that only the tests read (`tests/docs/`) are not part of the site.
 """
 
@@ -25,9 +26,22 @@ _LINK = re.compile(r"(?<!!)\[((?:[^\[\]`]|`[^`]*`)+)\]\((?!https?:|#|mailto:)([^
 
 
 def on_config(config: Any) -> Any:
-    """Load Mermaid's script on every page, before the theme looks for it."""
+    """Load Mermaid's script on every page, before the theme looks for it, and list the pages of whole folders."""
     config.extra_javascript.append(SCRIPT)
+    config.nav = [_expanded(entry) for entry in config.nav]
     return config
+
+
+def _expanded(entry: Any) -> Any:
+    """A section of the navigation, with the pages of a folder in place of the folder's name."""
+    if isinstance(entry, dict):
+        return {title: _expanded(content) for title, content in entry.items()}
+    if isinstance(entry, list):
+        return [_expanded(part) for part in entry]
+    if entry.endswith("/"):
+        pages = sorted((ROOT / "docs" / entry).glob("*.md"), key=lambda page: (page.name != "README.md", page.name))
+        return [page.relative_to(ROOT / "docs").as_posix() for page in pages]
+    return entry
 
 
 def on_files(files: Files, config: Any) -> Files:
