@@ -21,13 +21,15 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).resolve().parents[2]
 MERMAID = ROOT / "docs/site/node_modules/mermaid/dist/mermaid.min.js"
 SCRIPT = "assets/javascripts/mermaid.min.js"
+STYLE = "assets/stylesheets/site.css"
 _FENCE_OPTIONS = re.compile(r'^(\s*```\w+)((?: (?:skip|background|exit)="[^"]*")+)', re.MULTILINE)
 _LINK = re.compile(r"(?<!!)\[((?:[^\[\]`]|`[^`]*`)+)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)")
 
 
 def on_config(config: Any) -> Any:
-    """Load Mermaid's script on every page, before the theme looks for it, and list the pages of whole folders."""
+    """Load Mermaid's script on every page, before the theme looks for it; list the pages of whole folders."""
     config.extra_javascript.append(SCRIPT)
+    config.extra_css.append(STYLE)
     config.nav = [_expanded(entry) for entry in config.nav]
     return config
 
@@ -45,10 +47,11 @@ def _expanded(entry: Any) -> Any:
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add Mermaid's script to the site."""
+    """Add Mermaid's script and our style to the site."""
     if not MERMAID.is_file():
         raise PluginError("Mermaid's script is missing: run `make docs`, which installs it with npm")
     files.append(File.generated(config, SCRIPT, abs_src_path=str(MERMAID)))
+    files.append(File.generated(config, STYLE, abs_src_path=str(ROOT / "docs/site/site.css")))
     return files
 
 
