@@ -13,7 +13,7 @@ import os
 import sys
 
 from tokensvc.container.logs import mask_secrets
-from tokensvc.errors import Conflict, InvalidRequest, NotAllowed, SettingsError, TokensvcError
+from tokensvc.errors import SettingsError, TokensvcError
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells report it."""
@@ -51,11 +51,10 @@ def _open_standard_descriptors() -> None:
 def _print_failure(failure: TokensvcError) -> int:
     """Print why the command failed; returns the exit code."""
     from tokensvc.cli import output
+    from tokensvc.cli.error_codes import exit_code
     from tokensvc.cli.remedies import failure_text
 
     message = mask_secrets(failure_text(failure))
     layout = "\n" if isinstance(failure, SettingsError) else ""  # one line per setting
     output.print_error(failure.code, message, "--json" in sys.argv, layout=layout)
-    if isinstance(failure, SettingsError | InvalidRequest):
-        return 2
-    return 4 if isinstance(failure, Conflict | NotAllowed) else 1
+    return exit_code(type(failure))

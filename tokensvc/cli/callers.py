@@ -20,12 +20,13 @@ from tokensvc.callers.policy import (
     check_scope,
 )
 from tokensvc.callers.store import CallerRecord, CallerStore
+from tokensvc.cli.help import Commands, examples
 from tokensvc.cli.output import AsJson, Yes, confirm, format_table, instant_or_none, print_progress, print_result
 from tokensvc.container.service import new_api_key, open_configured_store
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.settings import read_settings
 
-app = typer.Typer(help="Manage callers of the HTTP API and their API keys.", no_args_is_help=True, add_completion=False)
+app = Commands("Manage callers of the HTTP API and their API keys.")
 Name = Annotated[
     str,
     typer.Argument(
@@ -37,18 +38,36 @@ _NAMESPACE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 @app.command()
+@examples(
+    ("A backend that requests tokens for one channel", 'tokensvc callers add web-backend --channels "$CHANNEL"'),
+    (
+        "For all channels, with revocations, and tokens of two minutes at most",
+        "tokensvc callers add moderation --all-channels --scope tokens:issue --scope revocations:write --max-ttl 120",
+    ),
+    (
+        "Keep only the API key, in a file",
+        "tokensvc callers add nightly-job --all-channels | head -n 1 > nightly-job.key",
+    ),
+)
 def add(
     name: Name,
-    channels: Annotated[list[str] | None, typer.Option(help="Channel ARN, may contain *; may be repeated.")] = None,
+    channels: Annotated[
+        list[str] | None, typer.Option(metavar="ARN", help="Channel ARN, may contain *; may be repeated.")
+    ] = None,
     all_channels: Annotated[
         bool, typer.Option("--all-channels", help="Allow every channel of the deployment.")
     ] = False,
     scope: Annotated[
-        list[str] | None, typer.Option(help="Scope to grant; may be repeated. Default: tokens:issue.")
+        list[str] | None, typer.Option(metavar="SCOPE", help="Scope to grant; may be repeated. Default: tokens:issue.")
     ] = None,
     max_ttl: Annotated[
         int | None,
-        typer.Option(min=1, max=MAX_CONFIGURABLE_TTL_SECONDS, help="Maximum lifetime of its tokens, in seconds."),
+        typer.Option(
+            min=1,
+            max=MAX_CONFIGURABLE_TTL_SECONDS,
+            metavar="SECONDS",
+            help="Maximum lifetime of its tokens, in seconds.",
+        ),
     ] = None,
     allow_anonymous_viewers: Annotated[
         bool,
@@ -57,7 +76,7 @@ def add(
         ),
     ] = False,
     namespace: Annotated[
-        str, typer.Option(help="Namespace of its subjects; two namespaces never share a viewer id.")
+        str, typer.Option(metavar="NAME", help="Namespace of its subjects; two namespaces never share a viewer id.")
     ] = "default",
     as_json: AsJson = False,
 ) -> None:
@@ -77,6 +96,10 @@ def add(
 
 
 @app.command("list")
+@examples(
+    ("Names, states, scopes and channels", "tokensvc callers list"),
+    ("With limits and API key ids, for a script", "tokensvc callers list --json"),
+)
 def list_(as_json: AsJson = False) -> None:
     """List all callers."""
     with _open_callers() as store:
@@ -98,10 +121,14 @@ def list_(as_json: AsJson = False) -> None:
 
 
 @app.command("rotate-secret")
+@examples(
+    ("A new API key; the current one stays valid for a day", "tokensvc callers rotate-secret web-backend"),
+    ("The current one has leaked: no overlap", "tokensvc callers rotate-secret web-backend --overlap-seconds 0"),
+)
 def rotate_secret(
     name: Name,
     overlap_seconds: Annotated[
-        int, typer.Option(min=0, max=31_536_000, help="How long the current key stays valid.")
+        int, typer.Option(min=0, max=31_536_000, metavar="SECONDS", help="How long the current key stays valid.")
     ] = 86_400,
     as_json: AsJson = False,
 ) -> None:
@@ -130,6 +157,9 @@ def rotate_secret(
 
 
 @app.command()
+@examples(
+    ("Accept a disabled caller again", "tokensvc callers enable web-backend"),
+)
 def enable(name: Name, as_json: AsJson = False) -> None:
     """Accept a disabled caller's requests again, with its existing keys. Takes effect within two seconds."""
     with _open_callers() as store:
@@ -138,6 +168,9 @@ def enable(name: Name, as_json: AsJson = False) -> None:
 
 
 @app.command()
+@examples(
+    ("Reject a caller's requests", "tokensvc callers disable web-backend --yes"),
+)
 def disable(name: Name, yes: Yes = False, as_json: AsJson = False) -> None:
     """Reject a caller's requests. Takes effect within two seconds; tokens already issued stay valid."""
     confirm(f"Disable caller {name} and reject its requests?", yes)

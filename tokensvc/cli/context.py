@@ -24,15 +24,18 @@ from tokensvc.storage.store import Store
 
 COMMAND_LINE = "the command line"
 """The caller shown in lists; no real caller can have this name, since it contains spaces."""
-Viewer = Annotated[str | None, typer.Option(help="The viewer id, as in its tokens.")]
+Viewer = Annotated[str | None, typer.Option(metavar="ID", help="The viewer id, as in its tokens.")]
 Subject = Annotated[
     str | None,
-    typer.Option(help="The viewer's id in your own system; tokensvc derives the viewer id. Not with --viewer."),
+    typer.Option(
+        metavar="SUBJECT", help="The viewer's id in your own system; tokensvc derives the viewer id. Not with --viewer."
+    ),
 ]
 Namespace = Annotated[
-    str, typer.Option(help="Namespace of --subject: that of the caller that requests the viewer's tokens.")
+    str,
+    typer.Option(metavar="NAME", help="Namespace of --subject: that of the caller that requests the viewer's tokens."),
 ]
-Reason = Annotated[str, typer.Option(help="Note shown in lists. Do not include personal data.")]
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="Note shown in lists. Do not include personal data.")]
 
 _OPTIONS_BY_FIELD = {
     "channelArn": "--channel",

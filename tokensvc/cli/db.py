@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 
-import typer
-
+from tokensvc.cli.help import Commands, examples
 from tokensvc.cli.output import AsJson, print_result
 from tokensvc.cli.policy_values import policy_values
 from tokensvc.container.service import apply_deployment_settings, open_configured_store
 from tokensvc.settings import read_settings, require, variable_name
 
-app = typer.Typer(help="Create and upgrade the database.", no_args_is_help=True, add_completion=False)
+app = Commands("Create and upgrade the database.")
 
 
 @app.callback()
@@ -20,6 +19,10 @@ def _db() -> None:
 
 
 @app.command()
+@examples(
+    ("Create the store, or upgrade its schema", "tokensvc db upgrade"),
+    ("Change a limit of the deployment", "TOKENSVC_MAX_TTL_SECONDS=600 tokensvc db upgrade"),
+)
 def upgrade(as_json: AsJson = False) -> None:
     """Create the database or upgrade its schema. Deployment-wide limits that are set here are stored in it."""
     from tokensvc.storage import migrate

@@ -28,6 +28,7 @@ import typer
 from tokensvc.callers.api_keys import key_id_of
 from tokensvc.cli.connection_info import write_connection_info, write_private_file
 from tokensvc.cli.demo_seed import DemoResources, seed
+from tokensvc.cli.help import examples
 from tokensvc.cli.local import RunningLocalIvs, run_local_ivs
 from tokensvc.cli.output import print_progress
 from tokensvc.container import service
@@ -53,8 +54,14 @@ _UNSET = (
 )
 
 
+@examples(
+    ("Start the demo on port 8080, with its state in this directory", "tokensvc demo"),
+    ("On another port, without IVS's rate limits", "tokensvc demo --port 9000 --no-rate-limits"),
+)
 def demo(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 8080,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="Port to listen on; 0 picks a free one.")
+    ] = 8080,
     no_rate_limits: Annotated[bool, typer.Option("--no-rate-limits", help="Do not enforce IVS's rate limits.")] = False,
 ) -> None:
     """Start the service with a local IVS, a live channel, a key and a caller, and print four commands to try."""

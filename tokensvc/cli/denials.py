@@ -9,6 +9,7 @@ import typer
 
 from tokensvc.callers.policy import ALL_CHANNELS
 from tokensvc.cli.context import AdminContext, Namespace, Reason, Subject, Viewer, admin_context
+from tokensvc.cli.help import DENIAL_ID, Commands, examples
 from tokensvc.cli.output import AsJson, Yes, confirm, format_table, print_result
 from tokensvc.cli.paging import Fetch, MaxResults, NextToken, print_truncated, read_all, read_list
 from tokensvc.errors import FieldError, InvalidRequest
@@ -16,20 +17,33 @@ from tokensvc.pagination import validated_query
 from tokensvc.revocations.requests import DenialQuery, read_denial
 from tokensvc.revocations.views import DenialView
 
-app = typer.Typer(help="Block viewers from getting tokens.", no_args_is_help=True, add_completion=False)
+app = Commands("Block viewers from getting tokens.")
 AllChannels = Annotated[bool, typer.Option("--all-channels", help="All channels (*) instead of --channel.")]
-Channel = Annotated[str | None, typer.Option(help="ARN of the channel.")]
+Channel = Annotated[str | None, typer.Option(metavar="ARN", help="ARN of the channel.")]
 
 
 @app.command()
+@examples(
+    (
+        "Deny tokens of one channel for an hour",
+        'tokensvc denials add --channel "$CHANNEL" --viewer viewer-17 --seconds 3600',
+    ),
+    (
+        "Of every channel, until a time",
+        'tokensvc denials add --all-channels --subject eve@example.com --until 2030-01-01T00:00:00Z --reason "banned"',
+    ),
+)
 def add(
-    channel: Annotated[list[str] | None, typer.Option(help="ARN of the channel; may be repeated.")] = None,
+    channel: Annotated[
+        list[str] | None, typer.Option(metavar="ARN", help="ARN of the channel; may be repeated.")
+    ] = None,
     all_channels: AllChannels = False,
     viewer: Viewer = None,
     subject: Subject = None,
-    seconds: Annotated[int | None, typer.Option(help="Duration of the denial, in seconds.")] = None,
+    seconds: Annotated[int | None, typer.Option(metavar="SECONDS", help="Duration of the denial, in seconds.")] = None,
     until: Annotated[
-        str | None, typer.Option(help="End of the denial, such as 2026-11-21T10:00:00Z. Not with --seconds.")
+        str | None,
+        typer.Option(metavar="TIME", help="End of the denial, such as 2026-11-21T10:00:00Z. Not with --seconds."),
     ] = None,
     reason: Reason = "",
     namespace: Namespace = "default",
@@ -49,6 +63,10 @@ def add(
 
 
 @app.command("list")
+@examples(
+    ("All denials in force", "tokensvc denials list"),
+    ("Those of one viewer in one channel", 'tokensvc denials list --channel "$CHANNEL" --viewer viewer-17'),
+)
 def list_(
     channel: Channel = None,
     all_channels: AllChannels = False,
@@ -68,6 +86,13 @@ def list_(
 
 
 @app.command()
+@examples(
+    ("Remove one denial", f"tokensvc denials remove {DENIAL_ID} --yes"),
+    (
+        "Remove every denial of one viewer in one channel",
+        'tokensvc denials remove --channel "$CHANNEL" --viewer viewer-17 --yes',
+    ),
+)
 def remove(
     denial_ids: Annotated[
         list[str] | None, typer.Argument(metavar="ID", help="Denial ids, as shown by `list`.")

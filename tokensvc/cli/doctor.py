@@ -12,6 +12,7 @@ from tokensvc.cli.checks.ivs import check_ivs
 from tokensvc.cli.checks.keys import check_keys
 from tokensvc.cli.checks.rows import check_rows
 from tokensvc.cli.checks.vault import check_vault
+from tokensvc.cli.help import examples
 from tokensvc.cli.output import AsJson, print_result
 from tokensvc.cli.policy_values import policy_values
 from tokensvc.container import service
@@ -26,6 +27,10 @@ SET_CONTROL_PLANE = "export TOKENSVC_CONTROL_PLANE=aws   (or local)"
 RUN_AGAIN = "tokensvc doctor   (again, after fixing what the message names)"
 
 
+@examples(
+    ("Check everything, and print a fix for each problem", "tokensvc doctor"),
+    ("The findings for a script", "tokensvc doctor --json"),
+)
 def doctor(as_json: AsJson = False) -> None:
     """Check settings, store, vault, IVS and callers, and print a fix for every problem. Changes nothing.
 

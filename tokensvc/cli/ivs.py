@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tokensvc.cli.connection_info import write_connection_info
+from tokensvc.cli.help import Commands, examples
 from tokensvc.cli.local import run_local_ivs
 from tokensvc.cli.output import print_progress
 from tokensvc.container.logs import configure
@@ -19,9 +20,7 @@ from tokensvc.local_ivs.sigv4 import AccessKeySecret, parse_access_key
 from tokensvc.supervisor import bind_listener, ignore_signals
 from tokensvc.web.server import allow_abort, make_server
 
-app = typer.Typer(
-    help="Run the local IVS, a stand-in for development and tests.", no_args_is_help=True, add_completion=False
-)
+app = Commands("Run the local IVS, a stand-in for development and tests.")
 REGION = "us-east-1"
 
 
@@ -31,9 +30,19 @@ def _ivs() -> None:
 
 
 @app.command()
+@examples(
+    ("Serve on port 4599, with the state in .local-ivs.db", "tokensvc ivs serve"),
+    (
+        "For tests: any free port, nothing on disk, no rate limits",
+        "tokensvc ivs serve --port 0 --memory --no-rate-limits --info-file ivs.json",
+    ),
+    ("With a second account", "tokensvc ivs serve --access-key ci:secret:111122223333"),
+)
 def serve(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 4599,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="Port to listen on; 0 picks a free one.")
+    ] = 4599,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     access_key: Annotated[
         list[str] | None,
         typer.Option(
@@ -41,17 +50,20 @@ def serve(
         ),
     ] = None,
     public_url: Annotated[
-        str | None, typer.Option(help="Base URL of playback URLs. Default: the Host header of the request.")
+        str | None,
+        typer.Option(metavar="URL", help="Base URL of playback URLs. Default: the Host header of the request."),
     ] = None,
-    database: Annotated[Path, typer.Option(help="SQLite file of the local IVS.")] = Path(".local-ivs.db"),
+    database: Annotated[Path, typer.Option(metavar="FILE", help="SQLite file of the local IVS.")] = Path(
+        ".local-ivs.db"
+    ),
     memory: Annotated[
         bool, typer.Option("--memory", help="Keep all state in memory, without a database file.")
     ] = False,
     info_file: Annotated[
-        Path | None, typer.Option(help="Write endpoint and credentials to this file once ready.")
+        Path | None, typer.Option(metavar="FILE", help="Write endpoint and credentials to this file once ready.")
     ] = None,
     management_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port of the management listener; 0 picks a free one.")
+        int, typer.Option(min=0, max=65535, metavar="PORT", help="Port of the management listener; 0 picks a free one.")
     ] = 0,
     no_rate_limits: Annotated[bool, typer.Option("--no-rate-limits", help="Do not enforce IVS's rate limits.")] = False,
     any_region: Annotated[

@@ -13,6 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from tokensvc.cli.help import Commands, Group
 from tokensvc.cli.output import UsageError, make_printable
 
 COMMANDS = (
@@ -37,14 +38,14 @@ def load_command(name: str) -> TyperCommand | TyperGroup:
     module = import_module(f"tokensvc.cli.{name}")
     app = getattr(module, "app", None)
     if app is None:
-        app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        app = Commands(no_args_is_help=False)
         app.command()(getattr(module, name))
     command: Any = typer.main.get_command(app)
     command.name = name
     return command  # type: ignore[no-any-return] # typer returns one of the two
 
 
-class LazyGroup(TyperGroup):
+class LazyGroup(Group):
     """The group of all commands.
 
     It knows their names from the start, for `--help` and for suggestions after a misspelt name, and loads a command

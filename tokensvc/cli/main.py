@@ -7,14 +7,14 @@ from typing import Annotated
 import typer
 
 from tokensvc import __version__
+from tokensvc.cli.help import Commands
 from tokensvc.cli.lazy_group import LazyGroup
 
-app = typer.Typer(
+app = Commands(
+    "Issue playback tokens for Amazon IVS private channels, manage signing keys, and revoke viewers.",
     cls=LazyGroup,
     name="tokensvc",
-    help="Issue playback tokens for Amazon IVS private channels, manage signing keys, and revoke viewers.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
+    add_completion=True,
 )
 
 

@@ -16,7 +16,10 @@ from tokensvc.cli.output import print_progress
 from tokensvc.pagination import MAX_PAGE_SIZE
 
 MaxResults = Annotated[
-    int, typer.Option("--max-results", "--max", min=1, max=100_000, help="Maximum number of entries to list.")
+    int,
+    typer.Option(
+        "--max-results", "--max", min=1, max=100_000, metavar="COUNT", help="Maximum number of entries to list."
+    ),
 ]
 NextToken = Annotated[
     str | None,

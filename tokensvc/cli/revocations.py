@@ -11,6 +11,7 @@ import typer
 
 from tokensvc.cli.bulk_file import submit_file
 from tokensvc.cli.context import AdminContext, Namespace, Reason, Subject, Viewer, admin_context
+from tokensvc.cli.help import REVOCATION_ID, Commands, examples
 from tokensvc.cli.output import AsJson, Yes, confirm, format_table, print_progress, print_result
 from tokensvc.cli.paging import Fetch, MaxResults, NextToken, print_truncated, read_all, read_list
 from tokensvc.cli.queue_status import progress_line, queue_statuses, queue_table
@@ -21,26 +22,39 @@ from tokensvc.revocations.requests import RevocationQuery, read_revocation
 from tokensvc.revocations.store import Revocation
 from tokensvc.revocations.views import AcceptedRevocationView, RevocationView
 
-app = typer.Typer(
-    help="Revoke viewers: end their sessions and block new tokens.", no_args_is_help=True, add_completion=False
-)
+app = Commands("Revoke viewers: end their sessions and block new tokens.")
 Id = Annotated[str, typer.Argument(metavar="ID", help="Revocation id, as shown by `add` and `list`.")]
 Ids = Annotated[list[str], typer.Argument(metavar="ID", help="Revocation ids, as shown by `add` and `list`.")]
 
 
 @app.command()
+@examples(
+    (
+        "Revoke a viewer in one channel",
+        'tokensvc revocations add --channel "$CHANNEL" --viewer viewer-17 --reason "shares its token"',
+    ),
+    (
+        "By your own id of the viewer, and deny tokens for a day",
+        'tokensvc revocations add --channel "$CHANNEL" --subject eve@example.com --deny 86400',
+    ),
+    ("Many, one JSON object per line", "tokensvc revocations add --file revocations.jsonl"),
+)
 def add(
-    channel: Annotated[list[str] | None, typer.Option(help="ARN of the channel; may be repeated.")] = None,
+    channel: Annotated[
+        list[str] | None, typer.Option(metavar="ARN", help="ARN of the channel; may be repeated.")
+    ] = None,
     viewer: Viewer = None,
     subject: Subject = None,
     issued_before: Annotated[
-        str | None, typer.Option(help="Revoke only tokens issued before this time, such as 2026-11-21T10:00:00Z.")
+        str | None,
+        typer.Option(metavar="TIME", help="Revoke only tokens issued before this time, such as 2026-11-21T10:00:00Z."),
     ] = None,
     deny: Annotated[
         int | None,
         typer.Option(
+            metavar="SECONDS",
             help="Seconds during which the viewer gets no token. Default: until every worker is in sync. 0 does not "
-            "block tokens."
+            "block tokens.",
         ),
     ] = None,
     reason: Reason = "",
@@ -48,6 +62,7 @@ def add(
     file: Annotated[
         Path | None,
         typer.Option(
+            metavar="FILE",
             help="File of revocations: one JSON object per line with the fields of POST /v1/revocations; the options "
             "supply fields that a line omits. - reads standard input.",
         ),
@@ -74,9 +89,17 @@ def add(
 
 
 @app.command("list")
+@examples(
+    ("The newest revocations", "tokensvc revocations list"),
+    ("What IVS has rejected, for a script", "tokensvc revocations list --state failed --json"),
+    ("Those of one viewer", "tokensvc revocations list --viewer viewer-17 --max-results 10"),
+)
 def list_(
-    state: Annotated[RevocationState | None, typer.Option(help="Only revocations with a target in this state.")] = None,
-    channel: Annotated[str | None, typer.Option(help="Only revocations of this channel.")] = None,
+    state: Annotated[
+        RevocationState | None,
+        typer.Option(metavar="|".join(RevocationState), help="Only revocations with a target in this state."),
+    ] = None,
+    channel: Annotated[str | None, typer.Option(metavar="ARN", help="Only revocations of this channel.")] = None,
     viewer: Viewer = None,
     subject: Subject = None,
     namespace: Namespace = "default",
@@ -96,6 +119,9 @@ def list_(
 
 
 @app.command()
+@examples(
+    ("IVS's response, attempts and times", f"tokensvc revocations show {REVOCATION_ID}"),
+)
 def show(revocation_id: Id, as_json: AsJson = False) -> None:
     """Show one revocation and the delivery of each target (a channel and viewer)."""
     with admin_context() as admin:
@@ -104,12 +130,17 @@ def show(revocation_id: Id, as_json: AsJson = False) -> None:
 
 
 @app.command()
+@examples(
+    ("Follow the queues until they are empty", "tokensvc revocations watch"),
+    ("Follow one revocation until it is delivered", f"tokensvc revocations watch {REVOCATION_ID}"),
+    ("The status now, for a script", "tokensvc revocations watch --once --json"),
+)
 def watch(
     revocation_id: Annotated[
         str | None, typer.Argument(metavar="ID", help="Revocation to follow. Default: all queues.")
     ] = None,
     run_once: Annotated[bool, typer.Option("--once", help="Print the current status and exit.")] = False,
-    every: Annotated[float, typer.Option(min=0.01, max=3600, help="Seconds between updates.")] = 2.0,
+    every: Annotated[float, typer.Option(min=0.01, max=3600, metavar="SECONDS", help="Seconds between updates.")] = 2.0,
     as_json: AsJson = False,
 ) -> None:
     """Follow the delivery of revocations to IVS, with an estimated end, until the queue is empty.
@@ -140,6 +171,10 @@ def watch(
 
 
 @app.command()
+@examples(
+    ("Send the failed targets of one revocation again", f"tokensvc revocations retry {REVOCATION_ID}"),
+    ("Of all revocations", "tokensvc revocations retry --all"),
+)
 def retry(
     revocation_ids: Annotated[
         list[str] | None, typer.Argument(metavar="ID", help="Revocation ids, as shown by `list`.")
@@ -161,6 +196,9 @@ def retry(
 
 
 @app.command()
+@examples(
+    ("Cancel what has not been sent yet", f"tokensvc revocations cancel {REVOCATION_ID} --yes"),
+)
 def cancel(revocation_ids: Ids, yes: Yes = False, as_json: AsJson = False) -> None:
     """Cancel the targets that are still queued. Denials stay in force, and what was sent to IVS cannot be undone."""
     confirm(f"Cancel {', '.join(revocation_ids)}?", yes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from tokensvc.cli.help import examples
 from tokensvc.cli.output import AsJson, format_table, print_result
 from tokensvc.cli.policy_values import POLICY_SETTINGS, policy_values
 from tokensvc.cli.remedies import failure_text
@@ -19,6 +20,10 @@ FROM_STORE = "store"
 STORE_NOT_READ = "store (unavailable)"
 
 
+@examples(
+    ("Show the settings in effect, and where each comes from", "tokensvc settings"),
+    ("Which settings are not at their default?", "tokensvc settings | grep -v default"),
+)
 def settings(as_json: AsJson = False) -> None:
     """Show the effective value and the source of every setting. Secrets are masked; in URLs, only the password is.
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import typer
 
 from tokensvc.aws.arn import AccountRegion, Arn, channel_of_path, parse_arn
+from tokensvc.cli.help import Commands, examples
 from tokensvc.cli.output import AsJson, format_table, print_result
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.jose import keypair
@@ -19,7 +20,7 @@ from tokensvc.local_ivs.edge.errors import token_parameters
 from tokensvc.tokens.claims import CHANNEL_ARN
 from tokensvc.tokens.validation import Outcome, PlaybackAttempt, RuleStatus, ValidationResult, validate
 
-app = typer.Typer(help="Inspect playback tokens.", no_args_is_help=True, add_completion=False)
+app = Commands("Inspect playback tokens.")
 
 
 @app.callback()
@@ -28,20 +29,35 @@ def _tokens() -> None:
 
 
 @app.command()
+@examples(
+    (
+        "Explain a token, as if it were played from a web page",
+        'tokensvc tokens explain "$TOKEN" --channel "$CHANNEL" --origin https://app.example.com',
+    ),
+    ("Explain a playback URL, which names the channel", 'tokensvc tokens explain "$PLAYBACK_URL"'),
+    (
+        "Verify the signature with a public key, without a store",
+        'tokensvc tokens explain "$TOKEN" --public-key public.pem',
+    ),
+)
 def explain(
     token: Annotated[
         str,
         typer.Argument(metavar="TOKEN", help="The token, or a playback URL that contains it; - reads standard input."),
     ],
     channel: Annotated[
-        str | None, typer.Option(help="ARN of the channel to be played. Default: the channel of the playback URL.")
+        str | None,
+        typer.Option(metavar="ARN", help="ARN of the channel to be played. Default: the channel of the playback URL."),
     ] = None,
-    origin: Annotated[str | None, typer.Option(help='The Origin header of the player\'s request; "" for none.')] = None,
+    origin: Annotated[
+        str | None, typer.Option(metavar="ORIGIN", help='The Origin header of the player\'s request; "" for none.')
+    ] = None,
     public_key: Annotated[
         list[Path] | None,
         typer.Option(
             exists=True,
             dir_okay=False,
+            metavar="FILE",
             help="PEM file of a public key that is imported in the channel's account and region; may be repeated. "
             "Default: the keys in the configured store.",
         ),

@@ -6,9 +6,14 @@ import os
 
 import typer
 
+from tokensvc.cli.help import examples
 from tokensvc.settings import read_settings
 
 
+@examples(
+    ("Run the background tasks", "tokensvc worker"),
+    ("With metrics and a liveness probe on port 9091", "TOKENSVC_ADMIN_PORT=9091 tokensvc worker"),
+)
 def worker() -> None:
     """Run the background tasks (key rotation, revocation dispatch) without serving requests.
 

@@ -7,14 +7,13 @@ Invariants
 
 from __future__ import annotations
 
-import typer
-
+from tokensvc.cli.help import Commands
 from tokensvc.cli.keys import create, inspect
 from tokensvc.cli.keys import retire as retire_module
 from tokensvc.cli.keys import rewrap as rewrap_module
 from tokensvc.cli.keys import rotate as rotate_module
 
-app = typer.Typer(help="Manage signing keys.", no_args_is_help=True, add_completion=False)
+app = Commands("Manage signing keys.")
 app.command()(create.generate)
 app.command("import")(create.import_)
 app.command()(create.adopt)

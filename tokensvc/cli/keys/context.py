@@ -36,7 +36,8 @@ PROGRESS_INTERVAL_SECONDS = 10.0
 
 KeyId = Annotated[str, typer.Argument(metavar="KEY", help="Key id, as shown by `tokensvc keys list`.")]
 RegionsOption = Annotated[
-    list[str] | None, typer.Option("--region", help="Region; may be repeated. Default: all configured regions.")
+    list[str] | None,
+    typer.Option("--region", metavar="REGION", help="Region; may be repeated. Default: all configured regions."),
 ]
 
 

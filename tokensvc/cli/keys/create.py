@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from tokensvc.aws.arn import parse_arn
+from tokensvc.cli.help import KEY_ID, examples
 from tokensvc.cli.keys.context import KeyId, KeysSession, open_for_write, reference_time, require_configured_regions
 from tokensvc.cli.output import NOTHING_TO_DO, AsJson, DetailedExitCode, print_progress, print_result
 from tokensvc.errors import FieldError, InvalidRequest, WrongPassphrase
@@ -24,11 +25,16 @@ from tokensvc.secret_files import InsecureFile, check_private, read_private_file
 Arns = Annotated[
     list[str] | None,
     typer.Option(
-        "--arn", help="ARN of a key pair of this key that is already in IVS; may be repeated, once per region."
+        "--arn",
+        metavar="ARN",
+        help="ARN of a key pair of this key that is already in IVS; may be repeated, once per region.",
     ),
 ]
 
 
+@examples(
+    ("Create the first key, or a standby", "tokensvc keys generate"),
+)
 def generate(as_json: AsJson = False) -> None:
     """Create a P-384 key pair, store the private key encrypted and import the public key into IVS.
 
@@ -42,11 +48,21 @@ def generate(as_json: AsJson = False) -> None:
         _print_key(opened, record, as_json, "", *map(_describe_standby, standbys))
 
 
+@examples(
+    ("Import a private key from a file", "tokensvc keys import private.pem"),
+    (
+        "An encrypted one that IVS knows, with tokens of up to 6 hours",
+        'tokensvc keys import encrypted.pem --passphrase-file passphrase.txt --arn "$KEY_PAIR" --longest-ttl 21600',
+    ),
+    ("From standard input", "openssl pkey -in private.pem | tokensvc keys import -"),
+)
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="File with the private key; - reads standard input.")],
     passphrase_file: Annotated[
         Path | None,
-        typer.Option(help="File with the passphrase of an encrypted key. Default: prompt on a terminal."),
+        typer.Option(
+            metavar="FILE", help="File with the passphrase of an encrypted key. Default: prompt on a terminal."
+        ),
     ] = None,
     arn: Arns = None,
     longest_ttl: Annotated[
@@ -77,6 +93,9 @@ def import_(
         raise typer.Exit(NOTHING_TO_DO)
 
 
+@examples(
+    ("Adopt a key pair that another application imported", f'tokensvc keys adopt {KEY_ID} --arn "$KEY_PAIR"'),
+)
 def adopt(
     key_id: KeyId,
     arn: Arns = None,

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tokensvc.cli.help import KEY_ID, examples
 from tokensvc.cli.keys.context import KeyId, list_stale_workers, open_read_only, open_store, reference_time
 from tokensvc.cli.output import AsJson, format_table, print_progress, print_result
 from tokensvc.cli.remedies import failure_text, problem_sentence
@@ -21,6 +22,11 @@ MAX_HISTORY = 50
 _PLACEMENT_COLUMNS = ("REGION", "STATE", "SINCE", "AGE", "DRAINS UNTIL", "ARN")
 
 
+@examples(
+    ("Every key and its state in each region", "tokensvc keys list"),
+    ("Compare with what IVS holds, foreign key pairs included", "tokensvc keys list --ivs"),
+    ("For a script", "tokensvc keys list --json"),
+)
 def list_(
     ivs: Annotated[
         bool,
@@ -41,6 +47,9 @@ def list_(
     print_result(data, as_json, *lines)
 
 
+@examples(
+    ("States, drain times, history, and workers that are not in sync", f"tokensvc keys show {KEY_ID}"),
+)
 def show(key_id: KeyId, as_json: AsJson = False) -> None:
     """Show one key: its state in each region, its history, and the workers that are not in sync."""
     with open_store() as (settings, store):
@@ -57,6 +66,9 @@ def show(key_id: KeyId, as_json: AsJson = False) -> None:
         print_progress(f"Only the newest {MAX_HISTORY} steps are shown; older steps are left out.")
 
 
+@examples(
+    ("Save the public key", f"tokensvc keys public {KEY_ID} > public.pem"),
+)
 def public(key_id: KeyId) -> None:
     """Print the public key as PEM."""
     with open_store() as (_, store):

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tokensvc.cli.help import KEY_ID, examples
 from tokensvc.cli.keys.context import (
     KeyId,
     KeysSession,
@@ -43,6 +44,9 @@ SYNC_TIMEOUT_SECONDS = 10
 """How long a compromise waits for the workers to confirm; each writes a heartbeat every five seconds."""
 
 
+@examples(
+    ("Replace a key by the next one, and wait until that is active", f"tokensvc keys retire {KEY_ID} --yes"),
+)
 def retire(
     key_id: KeyId,
     region: RegionsOption = None,
@@ -68,6 +72,10 @@ def retire(
         raise typer.Exit(NOTHING_TO_DO)
 
 
+@examples(
+    ("Delete a retired key's remaining key pairs", f"tokensvc keys delete {KEY_ID} --yes"),
+    ("Delete one key pair of this deployment that the store does not know", 'tokensvc keys delete "$KEY_PAIR" --yes'),
+)
 def delete(
     target: Annotated[str, typer.Argument(metavar="KEY|ARN", help="Key id, or the ARN of one key pair.")],
     region: RegionsOption = None,
@@ -96,6 +104,11 @@ def delete(
         raise typer.Exit(NOTHING_TO_DO)
 
 
+@examples(
+    ("Which tokens become invalid, and is there an outage?", f"tokensvc keys compromise {KEY_ID} --dry-run"),
+    ("Stop using the key, and delete its key pairs", f"tokensvc keys compromise {KEY_ID} --yes"),
+    ("Also replace the standby", f"tokensvc keys compromise {KEY_ID} --include-standby --yes"),
+)
 def compromise(
     key_id: KeyId,
     include_standby: Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tokensvc.cli.help import examples
 from tokensvc.cli.keys.context import open_store
 from tokensvc.cli.output import NOTHING_TO_DO, AsJson, DetailedExitCode, DryRun, count_of, print_progress, print_result
 from tokensvc.container.vault import (
@@ -32,6 +33,14 @@ SourceVault = Annotated[
 ]
 
 
+@examples(
+    ("What is still encrypted with another passphrase or KMS key?", "tokensvc keys rewrap --dry-run"),
+    ("Re-encrypt it", "tokensvc keys rewrap"),
+    (
+        "Move from a directory of key files into the store",
+        "TOKENSVC_VAULT=store tokensvc keys rewrap --from file:keys",
+    ),
+)
 def rewrap(
     source: SourceVault = None,
     dry_run: DryRun = False,

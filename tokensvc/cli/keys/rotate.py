@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tokensvc.cli.help import KEY_ID, examples
 from tokensvc.cli.keys.context import (
     KeyId,
     KeysSession,
@@ -29,13 +30,18 @@ WaitOption = Annotated[
     bool | None,
     typer.Option(
         "--wait/--no-wait",
-        help="--wait also waits for a retiring key to drain if all slots are full; --no-wait leaves the rotation to "
-        "the workers.",
+        help="Also wait for a retiring key to drain, if all slots are full; or leave the rotation to the workers and "
+        "do not wait.",
         show_default="wait for propagation only",
     ),
 ]
 
 
+@examples(
+    ("See the steps first", "tokensvc keys rotate --dry-run"),
+    ("Rotate in every region, and wait until the next key is active", "tokensvc keys rotate"),
+    ("In one region, and leave the waiting to the workers", "tokensvc keys rotate --region us-east-1 --no-wait"),
+)
 def rotate(
     region: RegionsOption = None, wait: WaitOption = None, dry_run: DryRun = False, as_json: AsJson = False
 ) -> None:
@@ -52,6 +58,11 @@ def rotate(
         print_rotation(opened, rotation, as_json)
 
 
+@examples(
+    ("Which steps are due?", "tokensvc keys reconcile --dry-run"),
+    ("Take them", "tokensvc keys reconcile"),
+    ("In a script: exit code 3 if nothing was due", "tokensvc keys reconcile --detailed-exit-code"),
+)
 def reconcile(
     region: RegionsOption = None,
     wait: WaitOption = None,
@@ -86,6 +97,10 @@ def reconcile(
         raise typer.Exit(NOTHING_TO_DO)
 
 
+@examples(
+    ("Activate a key in every region where it is prepared", f"tokensvc keys activate {KEY_ID}"),
+    ("In one region only", f"tokensvc keys activate {KEY_ID} --region us-east-1"),
+)
 def activate(
     key_id: KeyId, region: RegionsOption = None, detailed_exit_code: DetailedExitCode = False, as_json: AsJson = False
 ) -> None:
