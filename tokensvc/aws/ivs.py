@@ -198,8 +198,8 @@ class AwsControlPlane:
 def _may_be_empty(shape: Any, metadata: Mapping[str, Any]) -> bool:
     """Whether IVS may return a response without any member of the shape.
 
-    INFERRED: a batch without failures may leave `errors` out. A proxy that returns an empty 200 sends no AWS request
-    id.
+    INFERRED: IVS may leave `errors` out of the response to a batch in which nothing failed. Its responses have an AWS
+    request id, so an empty 200 without one comes from a proxy.
     """
     members = shape.members if shape is not None else {}
     in_body = {name for name, member in members.items() if "location" not in member.serialization}

@@ -15,7 +15,11 @@ class RotationPolicy(NamedTuple):
     """The deployment's rotation policy: how long a key signs, and the waiting times before and after."""
 
     propagation_seconds: float
-    """How long IVS must hold a key pair before it signs: how fast IVS propagates a pair is not documented."""
+    """How long IVS must hold a key pair before it signs.
+
+    INFERRED: A key pair that was imported may be unknown to parts of IVS for some seconds. AWS documents no propagation
+    delay, so a new key waits before it signs its first token.
+    """
     max_staleness_seconds: float
     """The longest that any worker may act on an outdated snapshot."""
     max_age_seconds: float | None = None

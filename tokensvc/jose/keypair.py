@@ -119,8 +119,10 @@ def fingerprint(key: PublicKey) -> str:
 def fingerprint_of(spki: bytes) -> str:
     """IVS's fingerprint of a public key in DER: MD5 of the SubjectPublicKeyInfo, lower-case hex with colons.
 
-    INFERRED: not documented by AWS, but taken from acceptance tests of other projects against the live service. The
-    fingerprint identifies a key and protects nothing, so MD5 is sufficient.
+    INFERRED: A key pair's fingerprint is computed in this way, which AWS does not document; it is taken from other
+    projects' acceptance tests against the live service.
+
+    The fingerprint identifies a key and protects nothing, so MD5 is sufficient.
     """
     return hashlib.md5(spki, usedforsecurity=False).digest().hex(":")
 

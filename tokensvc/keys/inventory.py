@@ -38,7 +38,10 @@ COMPROMISED_TAG = "tokensvc:compromised"
 
 GRACE_SECONDS = 60
 """How long a pair that was just imported may be missing from lists, and a private key that was just generated from the
-vault. INFERRED: IVS's lists may lag (not documented). Also, another process may be between two steps."""
+vault: another process may be between two steps.
+
+INFERRED: IVS's lists lag by at most 60 seconds behind an import. AWS does not document whether they lag at all.
+"""
 
 _NOT_IMPORTABLE = frozenset({KeyState.RETIRING, KeyState.RETIRED, KeyState.COMPROMISED})
 _NEWEST_REQUESTS = 20

@@ -39,20 +39,21 @@ PATCHES = (
     ),
 )
 
-COMMON_ERRORS: dict[str, int] = {
-    # IVS API reference, "Common Errors".
+DOCUMENTED_ERRORS = {
     "ExpiredTokenException": 403,
     "IncompleteSignature": 403,
     "UnrecognizedClientException": 403,
     "RequestEntityTooLargeException": 413,
     "RequestTimeoutException": 408,
     "UnknownOperationException": 404,
-    # INFERRED: the errors of API Gateway, which seems to be in front of IVS.
-    "InvalidSignatureException": 403,
-    "MissingAuthenticationTokenException": 403,
-    # Only here.
-    "NotImplementedException": 501,
 }
+"""IVS API reference, "Common Errors"."""
+INFERRED_ERRORS = {"InvalidSignatureException": 403, "MissingAuthenticationTokenException": 403}
+"""INFERRED: A request with a wrong signature, or without one, gets the error of API Gateway, which seems to be in front
+of IVS."""
+OWN_ERRORS = {"NotImplementedException": 501}
+"""Errors that only the local IVS has."""
+COMMON_ERRORS: dict[str, int] = {**DOCUMENTED_ERRORS, **INFERRED_ERRORS, **OWN_ERRORS}
 """Error -> HTTP status, for errors that the model does not describe."""
 
 

@@ -4,8 +4,8 @@ Each is one function of a resource type, a call and a validated request; `handle
 
 Invariants
 - A call is one transaction, so an error at any point leaves everything unchanged.
-- Order of errors on a create: the request itself, its references, a duplicate, the quota. INFERRED: IVS does not
-  document it.
+- INFERRED: Errors of a create are reported in this order: the request itself, its references, a duplicate, the quota.
+  IVS documents no order.
 - Responses may have more members than the operation returns (a summary's, a key's DER): the rendering by the
   service model drops the rest.
 """
@@ -29,7 +29,7 @@ Request = Mapping[str, Any]
 
 
 def create(resource_type: ResourceType, call: OperationCall, request: Request) -> Body:
-    """Create a resource, and the one that is created along with it."""
+    """Members that a request leaves out get their defaults."""
     parent_arn = _parent_arn(resource_type, call, request)
     created = _insert(resource_type, call, request, parent_arn)
     response = {resource_type.member: resource_type.render(call, created)}
@@ -40,12 +40,13 @@ def create(resource_type: ResourceType, call: OperationCall, request: Request) -
 
 
 def get(resource_type: ResourceType, call: OperationCall, request: Request) -> Body:
+    """A resource that does not exist is a ResourceNotFoundException."""
     resource = call.require(request["arn"], resource_type.kind)
     return {resource_type.member: resource_type.render(call, resource)}
 
 
 def update(resource_type: ResourceType, call: OperationCall, request: Request) -> Body:
-    """Change the members that are given. An empty ARN removes a reference."""
+    """Members that a request leaves out stay as they are. An empty ARN removes a reference."""
     resource = call.require(request["arn"], resource_type.kind)
     body = _validated_body(resource_type, call, request, resource.body)
     resource_type.check_mutable(call, resource)
@@ -56,7 +57,7 @@ def update(resource_type: ResourceType, call: OperationCall, request: Request) -
 
 
 def delete(resource_type: ResourceType, call: OperationCall, request: Request) -> Body:
-    """Delete a resource and everything that belongs to it."""
+    """Everything that belongs to a resource is deleted along with it."""
     resource = call.require(request["arn"], resource_type.kind)
     resource_type.check_mutable(call, resource)
     _check_unreferenced(resource_type, call, resource)
@@ -69,7 +70,10 @@ def delete(resource_type: ResourceType, call: OperationCall, request: Request) -
 
 
 def list_page(resource_type: ResourceType, call: OperationCall, request: Request) -> Body:
-    """One page, in order of creation. `nextToken` is absent on the last page."""
+    """`nextToken` is absent on the last page. It is valid only for the list that returned it.
+
+    INFERRED: Lists of resources are in the order of creation; AWS documents none.
+    """
     parent_arn = _parent_arn(resource_type, call, request) or None
     equal = _filter(resource_type, request)
     scope = json.dumps([call.operation, *call.account_region, parent_arn, equal])
@@ -86,8 +90,10 @@ def list_page(resource_type: ResourceType, call: OperationCall, request: Request
 
 
 def batch_get(resource_type: ResourceType, call: OperationCall, request: Request) -> Body:
-    """Each resource in the order of the request. One that is not found becomes an entry of `errors`, which is absent
-    if it would be empty."""
+    """A resource that is not found becomes an entry of `errors`, and the others are returned.
+
+    INFERRED: A batch returns resources in the order of the request, and no `errors` if it found all of them.
+    """
     found: list[Body] = []
     errors: list[Body] = []
     for arn in request["arns"]:
@@ -156,8 +162,13 @@ def _validated_body(
 
 
 def _check_unreferenced(resource_type: ResourceType, call: OperationCall, resource: Resource) -> None:
-    """A resource that others refer to cannot be deleted. API reference, DeleteRecordingConfiguration; INFERRED for the
-    other configurations, whose delete operations list the same error."""
+    """A recording configuration that a channel refers to cannot be deleted: ConflictException.
+
+    Source: API reference, DeleteRecordingConfiguration.
+
+    INFERRED: Other configurations and policies that a channel refers to cannot be deleted either; their delete
+    operations list the same error.
+    """
     for other in RESOURCE_TYPES.values():
         for member, kind in other.references.items():
             if kind == resource_type.kind and call.transaction.page(
@@ -167,7 +178,10 @@ def _check_unreferenced(resource_type: ResourceType, call: OperationCall, resour
 
 
 def _filter(resource_type: ResourceType, request: Request) -> dict[str, str]:
-    """Member -> value that a list is filtered by. INFERRED: an empty filter is none, and a name must match exactly."""
+    """Member -> value that a list is filtered by.
+
+    INFERRED: An empty filter of a list is none, and a name must match as a whole.
+    """
     given = {member: request[name] for name, member in resource_type.filters.items() if request.get(name)}
     if len(given) > 1:
         raise conflict("Only one filter can be used at a time")

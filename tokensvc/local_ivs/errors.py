@@ -3,8 +3,8 @@
 Invariants
 - An error has the code of IVS's API and a message; `api_model.py` and the model give its HTTP status.
 - A message never repeats a value of the request except a requested ARN, since values may be secrets.
-- Of IVS's own messages only those of `not_found` and `throttled` are known (they were observed); all others are
-  INFERRED in the style of AWS's services, since IVS documents none.
+- OBSERVED: The messages of `not_found` and `throttled`, for one kind of resource and one operation.
+- INFERRED: All other messages of API errors are worded in the style of AWS's services, since IVS documents none.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ MAX_LISTED_VIOLATIONS = 50
 
 
 BATCH_NOT_FOUND_CODE = "ResourceNotFoundException"
-"""INFERRED: the `code` of a batch entry that is not found. AWS's only sample is "403", of another operation, for a
-resource without permission; the name of an error is clearer."""
+"""INFERRED: An entry of a batch that is not found has the error's name as its `code`. AWS's only sample is "403", of
+another operation, for a resource without permission; the name is clearer."""
 
 
 class IvsError(Exception):
@@ -53,7 +53,10 @@ def invalid_member(path: str, constraint: str) -> IvsError:
 
 
 def not_found(arn: str) -> IvsError:
-    """The text was observed on the real service, for another kind of resource."""
+    """The text was observed on the real service, for one kind of resource.
+
+    INFERRED: Resources of all kinds that are not found get the text that was observed for one.
+    """
     return IvsError("ResourceNotFoundException", f"Resource: {arn} not found")
 
 
@@ -66,7 +69,10 @@ def quota_exceeded(message: str) -> IvsError:
 
 
 def throttled(operation: str, per_second: int, resource: str) -> IvsError:
-    """Observed, up to the parenthesis, for PutMetadata and its channel. INFERRED: other operations use this text."""
+    """The text up to the parenthesis was observed for PutMetadata and its channel.
+
+    INFERRED: All operations that are throttled get the text that was observed for PutMetadata.
+    """
     text = f"Operation: ivs:{operation} exceeded call rate: {per_second} for resource: {resource}"
     return IvsError(
         "ThrottlingException", f"{text} (the local IVS applies IVS's rate limits; --no-rate-limits turns them off)"

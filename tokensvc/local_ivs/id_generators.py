@@ -30,7 +30,10 @@ def new_arn(account_region: AccountRegion, kind: str, random_string: RandomStrin
 
 
 def stream_key_value(channel: Arn, random_string: RandomString) -> str:
-    """`sk_<region>_<channel id>_<12 characters>`. INFERRED: the middle is always the channel id, as in the examples."""
+    """`sk_<region>_<channel id>_<12 characters>`.
+
+    INFERRED: The middle of a stream key is always the channel's id, as in AWS's examples.
+    """
     return f"sk_{channel.account_region.region}_{channel.id}_{random_string(LOWER_ALPHANUMERIC, ID_CHARS)}"
 
 

@@ -161,7 +161,8 @@ def _read_body(body: bytes) -> dict[str, Any]:
     try:
         return read_object(body)
     except ValueError as problem:
-        # INFERRED: the error for a body that is not a JSON object; the operations list no other one for 400.
+        # INFERRED: A request body that is not a JSON object is a ValidationException; the operations list no other
+        # error for 400.
         raise IvsError("ValidationException", f"The request body {problem}") from None
 
 

@@ -3,9 +3,10 @@
 Invariants
 - Source of all limits: IVS user guide, "Service Quotas", API call rates; each is per account and region. The two limits
   of PutMetadata are in the API reference too. None is adjustable.
-- A token bucket holds one second's worth of calls and refills steadily. INFERRED: IVS does not document how it counts.
-- A call that exceeds one limit of its operation takes from none of the buckets and changes nothing. INFERRED: only
-  requests that pass the model's validation are counted.
+- INFERRED: Calls are counted by a token bucket that holds one second's worth of calls and refills steadily. IVS does
+  not document how it counts.
+- A call that exceeds one limit of its operation takes from none of the buckets and changes nothing.
+- INFERRED: Only requests that pass the model's validation count towards a rate limit.
 - Time is the local IVS's own monotonic clock, which the management listener can advance: waiting there refills buckets,
   and changes of the machine's wall clock neither empty nor fill one.
 """

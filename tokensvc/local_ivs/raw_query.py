@@ -2,8 +2,9 @@
 
 Invariants
 - SigV4 verification and the operation use the same function, so what was signed is what is executed.
-- INFERRED: a bare plus is a space, as in form encoding (WHATWG URL, "application/x-www-form-urlencoded parsing"). A
-  client that sends one signs it as `%20`; a plus itself is sent as `%2B`.
+- INFERRED: A bare plus in a query string is a space, as in form encoding (WHATWG URL,
+  "application/x-www-form-urlencoded parsing"). A client that sends one signs it as `%20`; a plus itself is sent as
+  `%2B`.
 """
 
 from __future__ import annotations

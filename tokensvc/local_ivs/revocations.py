@@ -1,13 +1,8 @@
 """Viewer-session revocation: which session versions of a viewer can no longer play a channel.
 
 Invariants
-- API reference, StartViewerSessionRevocation and BatchStartViewerSessionRevocation; IVS user guide, "Start a Viewer
-  Session Revocation". All versions less than or equal to the given one are revoked; the default is 0.
-- The highest version per channel and viewer is kept: a lower one later undoes nothing (INFERRED).
-- INFERRED: a revocation lasts as long as the channel, takes effect immediately, and does not require that the viewer
-  was seen before. It also applies to new tokens of a revoked version, since a version is revoked, not a token.
-- Batch entries are independent. One whose channel does not exist becomes an entry of `errors`, and so does one to which
-  an injected fault applies.
+- Sources: API reference, StartViewerSessionRevocation and BatchStartViewerSessionRevocation; IVS user guide, "Start a
+  Viewer Session Revocation".
 - Viewer ids are stored as digests.
 """
 
@@ -27,11 +22,17 @@ KIND = "viewer-session-revocation"
 """The kind under which revocations are stored, as children of their channel."""
 DEFAULT_VERSION = 0
 ENTRY_FAULT_CODE = "InternalServerException"
-"""INFERRED, like BATCH_NOT_FOUND_CODE: the `code` of an entry that fails inside IVS."""
+"""INFERRED: An entry of a batch that fails inside IVS has the error's name as its `code`."""
 
 
 def start(call: OperationCall, request: Mapping[str, Any]) -> Body:
-    """Revoke the sessions of one viewer of one channel."""
+    """All session versions of the viewer up to the given one, by default 0, are revoked on the channel.
+
+    INFERRED: A revocation takes effect immediately, lasts as long as the channel, and does not require that the viewer
+    was seen before.
+
+    INFERRED: The highest version that was revoked counts: a later revocation of a lower version undoes nothing.
+    """
     channel = call.require(request["channelArn"], "channel")
     version = request.get("viewerSessionVersionsLessThanOrEqualTo", DEFAULT_VERSION)
     key = _key(channel.arn, request["viewerId"])
@@ -43,7 +44,12 @@ def start(call: OperationCall, request: Mapping[str, Any]) -> Body:
 
 
 def start_batch(call: OperationCall, request: Mapping[str, Any]) -> Body:
-    """Revoke the sessions of several viewers. `errors` is absent if every entry succeeds."""
+    """Entries are independent: one whose channel does not exist becomes an entry of `errors`, and the others succeed.
+
+    So does one to which an injected fault applies.
+
+    INFERRED: `errors` is absent if every entry succeeds.
+    """
     errors: list[Body] = []
     for entry in request["viewerSessions"]:
         session = {"channelArn": entry["channelArn"], "viewerId": entry["viewerId"]}

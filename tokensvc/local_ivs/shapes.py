@@ -7,7 +7,7 @@ Invariants
 - Rendering keeps only the modelled members of the body: members located in headers, and members that a resource stores
   besides the modelled ones, are left out.
 - A boolean is not an integer, as in JSON.
-- INFERRED: a pattern must match the whole value, although the model's patterns have no anchors; otherwise
+- INFERRED: A pattern of the model must match the whole value, although most patterns have no anchors; otherwise
   `[a-zA-Z0-9-_]*` would allow every name.
 """
 

@@ -9,8 +9,8 @@ Invariants
 - The access key gives the account, the credential scope the region. A region without the service is rejected with the
   list of those that have it.
 - Signatures are compared in constant time. No message contains a secret, a signature or the signed text.
-- Names and statuses of errors are INFERRED to be those of API Gateway, which seems to be in front of IVS;
-  IncompleteSignature is from the API reference's "Common Errors".
+- INFERRED: Errors about signatures have the names, statuses and texts of API Gateway, which seems to be in front of
+  IVS. Only IncompleteSignature and UnrecognizedClientException are in the API reference's "Common Errors".
 """
 
 from __future__ import annotations

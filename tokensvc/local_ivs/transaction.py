@@ -49,7 +49,7 @@ class OperationCall(NamedTuple):
     def require(self, arn: str, kind: str | None = None) -> Resource:
         """The resource with this ARN. Raises IvsError if it does not exist or is of another kind.
 
-        INFERRED: a resource of another account or region is reported as not found, not as access denied.
+        INFERRED: A resource of another account or region is reported as not found, not as access denied.
         """
         resource = self.transaction.get(arn)
         if resource is None or resource.account_region != self.account_region:

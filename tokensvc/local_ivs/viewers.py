@@ -2,8 +2,9 @@
 
 Invariants
 - IVS API reference, Stream, `viewerCount`: a view appears within 15 seconds of the start of playback and disappears
-  within one minute of its end. INFERRED, and simpler: a view appears immediately and disappears one minute after it
-  started, since the edge receives nothing from a player after serving its playlist.
+  within one minute of its end.
+- INFERRED: A view appears immediately and disappears one minute after it started. This is simpler than what the API
+  reference describes, since the edge receives nothing from a player after serving its playlist.
 - Views are kept in memory: after a restart all counts are 0.
 """
 

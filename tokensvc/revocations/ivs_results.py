@@ -18,8 +18,11 @@ from tokensvc.printable import printable
 
 PERMANENT_ERROR_NAMES = frozenset({"AccessDeniedException", "ResourceNotFoundException", "ValidationException"})
 PERMANENT_BATCH_CODES = PERMANENT_ERROR_NAMES | {"400", "403", "404"}
-"""INFERRED: the codes of a batch response's `errors` that a retry would not change. The only sample that AWS shows has
-the code "403"; the errors of the single operation have names. Any other code is retried."""
+"""The codes of a batch response's `errors` that a retry would not change. Any other code is retried.
+
+INFERRED: An entry of a batch that IVS rejects permanently has an error's name or an HTTP status as its `code`: the only
+sample that AWS shows has the code "403", and the errors of the single operation have names.
+"""
 
 AMBIGUOUS_RESPONSE = "AmbiguousResponse"
 """The code for viewers whose result is unknown, because the response has an error for a viewer that was not sent."""

@@ -21,8 +21,9 @@ BATCH_VIEWERS = 20
 """Viewers in one batch (IVS API reference)."""
 
 VIEWERS_PER_SECOND = SINGLE_CALLS_PER_SECOND + BATCH_CALLS_PER_SECOND * BATCH_VIEWERS
-"""INFERRED: that the two quotas add up to 50 viewers a second. The quota page has a row for each operation and does not
-say that they share a limit. If they did, IVS would throttle and `AimdThrottle` would find the sustainable rate."""
+"""INFERRED: The rate limits of single and batch revocations add up to 50 viewers a second. The quota page has a row for
+each operation and does not say that they share a limit. If they did, IVS would throttle, and `AimdThrottle` would find
+the sustainable rate."""
 
 GUARD_SECONDS = 0.002
 """A margin for clock drift: no call is made at the exact instant at which IVS would accept it."""

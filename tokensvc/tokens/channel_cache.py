@@ -363,8 +363,8 @@ class ChannelCache:
 
 
 _ABSENT_CODES = frozenset({"ResourceNotFoundException", "404"})
-"""INFERRED: how BatchGetChannel reports a missing channel in `errors[].code` is not documented. An exception name and a
-bare status code are the two forms that AWS shows for other batch operations of IVS."""
+"""INFERRED: BatchGetChannel reports a missing channel by an exception's name or by a bare status code in
+`errors[].code`, the two forms that AWS shows for other batch operations of IVS."""
 
 
 def _region(arn: str) -> str:

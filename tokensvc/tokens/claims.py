@@ -30,8 +30,8 @@ ADS_REPORTING_MODE = "aws:ads-reporting-mode"
 EXP = "exp"
 
 VIEWER_ID_MAX_CHARS = 40
-"""INFERRED: a character is a Unicode code point, which is how Smithy, the language of IVS's API model, counts a
-string's length. The model and the user guide say 40 characters without defining one."""
+"""INFERRED: A character of a viewer id is a Unicode code point, which is how Smithy, the language of IVS's API model,
+counts a string's length. The model and the user guide say 40 characters without defining one."""
 ADS_PLAYER_PARAMS_MAX_BYTES = 1000
 MAXIMUM_RESOLUTIONS = ("SD", "HD", "FULL_HD")
 ADS_REPORTING_MODES = ("CLIENT", "SERVER")
@@ -43,12 +43,12 @@ DEFAULT_VIEWER_SESSION_VERSION = 0
 """The session version of a token that has a viewer id and no version."""
 
 EXP_SKEW_ALLOWANCE_SECONDS = 10
-"""INFERRED: how far IVS's clock may differ from ours, and how long a token takes to reach it, is not documented. A
-token issued for the full ten minutes by a clock that is ahead would be refused, so `exp` stays this much below the
-limit."""
+"""INFERRED: Where IVS allows ten minutes, `exp` stays 10 seconds below that, because a token that is issued for the
+full time by a clock that is ahead of IVS's would be rejected. AWS documents no leeway."""
 
 TOKEN_MAX_BYTES = 2000
-"""The quota is 2 KB for the whole token, without saying whether that is 2,000 or 2,048. INFERRED: the lower is safe."""
+"""INFERRED: The quota of 2 KB for a whole token is taken as 2,000 bytes. The quota page does not say whether it is
+2,000 or 2,048, and the lower number is safe in both cases."""
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _INT64 = 1 << 63

@@ -4,11 +4,13 @@ Invariants
 - An entry is `*`, or `scheme://host[:port]` whose host may begin with `*` (IVS user guide, "Generate and Sign
   Playback Tokens", access-control-allow-origin). No path, no trailing slash, no comma: a browser sends none.
 - The token carries the entries in one string, joined by commas without spaces.
-- How IVS compares origins is not documented. INFERRED here, in `matches`: an `Origin` header is parsed first, and a
-  header that is not a serialized origin matches no entry, not even `*`; then scheme, host and port are compared
-  exactly. A `*` at the start of the host stands for one or more characters of a host name, never of an IP literal, so
-  that `https://*.example.com` does not match `https://example.com`. Therefore an entry that no browser could ever send
-  (capitals, a default port, port 99999) is rejected before it is signed."""
+- INFERRED: An `Origin` header that is not a serialized origin matches no entry, not even `*`; otherwise scheme, host
+  and port are compared exactly. A `*` at the start of the host stands for one or more characters of a host name, never
+  of an IP literal, so `https://*.example.com` does not match `https://example.com`. How IVS compares origins is not
+  documented.
+- Therefore an entry that no browser could ever send (capitals, a default port, port 99999) is rejected before it is
+  signed.
+"""
 
 from __future__ import annotations
 

@@ -8,10 +8,11 @@ Invariants
   while the signature cannot be verified (the public key is not known here) the outcome stays indeterminate.
 - When no rule fails and only IVS knows the rest (revoked sessions, used single-use tokens), the outcome is conditional.
 - Strict where IVS's documentation is silent: a token that IVS might refuse is denied here, because that shows a tester
-  more than the opposite. Every inferred rule is marked INFERRED.
+  more than the opposite. What is inferred is marked as such, beside the rule.
 - Each rule has its error response in `local_ivs/edge/errors.py`; a test compares the two.
 - None in an attempt means that the value is unknown; it never means "none".
 - A message says what a rule found without repeating the token, a key or a viewer id.
+- The first paragraph of a rule's docstring says what it requires; `docs/reference/local-ivs.md` shows it.
 """
 
 from __future__ import annotations
@@ -110,8 +111,11 @@ class ValidationResult(NamedTuple):
 
 
 MILLISECONDS_THRESHOLD = 10**11
-"""In seconds this is in the year 5138, in milliseconds in 1973, so it is never meant as seconds. IVS documents seconds,
-while AWS's own sample writes milliseconds. INFERRED: such an `exp` is denied; IVS may read it as a date far ahead."""
+"""In seconds this is in the year 5138, in milliseconds in 1973, so it is never meant as seconds.
+
+INFERRED: An `exp` in milliseconds is denied. IVS documents seconds, while AWS's own sample writes milliseconds, and IVS
+may read such an `exp` as a date far ahead.
+"""
 
 
 class _State:
@@ -125,7 +129,10 @@ class _State:
         self.claims: dict[str, Any] | None = None
 
     def claim(self, name: str) -> Any:
-        """A claim's value after its check; None when it is absent or the payload could not be parsed."""
+        """A claim's value after its check; None when it is absent or the payload could not be parsed.
+
+        INFERRED: A claim whose type or value is not the documented one denies the token.
+        """
         if not self.claims or name not in self.claims:
             return None
         try:
@@ -151,6 +158,7 @@ _Rule = Callable[[_State], str | None]
 
 
 def _size(state: _State) -> str:
+    """The token is not larger than IVS's quota of 2 KB."""
     size = len(state.attempt.token.encode(errors="surrogatepass"))
     if size > c.TOKEN_MAX_BYTES:
         raise _Failed(f"the token has {size} bytes; IVS accepts at most {c.TOKEN_MAX_BYTES}")
@@ -158,7 +166,10 @@ def _size(state: _State) -> str:
 
 
 def _segments(state: _State) -> str:
-    """Leaves an empty signature to the algorithm and signature rules: unsigned tokens have one."""
+    """The token has three segments, and neither header nor payload is empty.
+
+    An empty signature is left to the algorithm and signature rules: unsigned tokens have one.
+    """
     if not state.attempt.token:
         raise _Failed("the token is empty")
     segments = state.attempt.token.encode(errors="surrogatepass").split(b".")
@@ -172,6 +183,7 @@ def _segments(state: _State) -> str:
 
 
 def _encoding(state: _State) -> str | None:
+    """Header, payload and signature are base64url without padding."""
     if not state.segments:
         return None
     parts = []
@@ -185,12 +197,16 @@ def _encoding(state: _State) -> str | None:
 
 
 def _header(state: _State) -> str | None:
+    """The header is a JSON object with an `alg`, without `crit`, and its `typ`, if it has one, is `JWT`.
+
+    INFERRED: A `typ` other than `JWT` is denied: IVS documents the value, but not whether it checks it.
+    """
     if not state.parts:
         return None
     header = _object(state.parts[0], "header")
     if not isinstance(header.get("alg"), str):
         raise _Failed("the header's alg must be a string")
-    if header.get("typ", "JWT") != "JWT":  # INFERRED: IVS documents "JWT" and not whether it checks it
+    if header.get("typ", "JWT") != "JWT":
         raise _Failed("the header's typ must be JWT")
     if "crit" in header:  # RFC 7515, 4.1.11: extensions that are not understood must be rejected
         raise _Failed("the header's crit names extensions that are not supported")
@@ -199,6 +215,7 @@ def _header(state: _State) -> str | None:
 
 
 def _algorithm(state: _State) -> str | None:
+    """The header's `alg` is `ES384`."""
     if state.header is None:
         return None
     if state.header["alg"].lower() == "none":
@@ -209,6 +226,10 @@ def _algorithm(state: _State) -> str | None:
 
 
 def _signature(state: _State) -> str | None:
+    """The signature was made by a playback key pair of the channel's account and region.
+
+    INFERRED: A token names no key, so every key pair of the channel's account and region is tried.
+    """
     if state.header is None or state.header["alg"] != es384.ALGORITHM:
         return None  # the algorithm rule failed
     if len(state.parts[2]) != es384.SIGNATURE_BYTES:
@@ -216,13 +237,13 @@ def _signature(state: _State) -> str | None:
     if state.attempt.keys is None:
         raise _Unknown("the public keys that IVS holds for the channel are not known here")
     signed = state.segments[0] + b"." + state.segments[1]
-    # INFERRED: the token names no key, so every key of the channel's account and region is tried.
     if not any(es384.verify(key, signed, state.parts[2]) for key in state.attempt.keys):
         raise _Failed("the signature was not made by a playback key pair of the channel's account and region")
     return "made by a playback key pair of the channel's account and region"
 
 
 def _payload(state: _State) -> str | None:
+    """The payload is a JSON object."""
     if not state.parts:
         return None
     state.claims = _object(state.parts[1], "payload")
@@ -230,6 +251,11 @@ def _payload(state: _State) -> str | None:
 
 
 def _channel(state: _State) -> str | None:
+    """`aws:channel-arn` is the ARN of the requested channel.
+
+    INFERRED: `aws:channel-arn` must equal the ARN of the requested channel. IVS documents that the claim holds the
+    channel's ARN, but not how it is compared.
+    """
     if state.claims is None:
         return None
     arn = state.claim(c.CHANNEL_ARN)
@@ -237,26 +263,36 @@ def _channel(state: _State) -> str | None:
         raise _Failed(f"{c.CHANNEL_ARN} is missing", Reason.MISSING)
     if state.attempt.channel is None:
         return "a channel ARN"
-    if arn != str(state.attempt.channel):  # INFERRED: that they must be equal
+    if arn != str(state.attempt.channel):
         raise _Failed(f"{c.CHANNEL_ARN} is not the requested channel")
     return "the requested channel"
 
 
 def _expiry(state: _State) -> str | None:
+    """`exp` is a whole number of seconds, and in the future.
+
+    INFERRED: A token without `exp` is denied, since the user guide does not mark `exp` as optional.
+
+    INFERRED: There is no leeway: a token is denied from the second in its `exp` on.
+    """
     if state.claims is None:
         return None
     exp = state.claim(c.EXP)
-    if exp is None:  # INFERRED: not marked optional in the user guide, so required
+    if exp is None:
         raise _Failed("exp is missing", Reason.MISSING)
     if exp >= MILLISECONDS_THRESHOLD:
         raise _in_milliseconds(c.EXP)
-    if exp <= state.attempt.now:  # INFERRED: no leeway
+    if exp <= state.attempt.now:
         raise _Failed(f"the token expired {state.attempt.now - exp:.0f} seconds ago")
     return f"expires in {exp - state.attempt.now:.0f} seconds"
 
 
 def _not_yet(state: _State) -> str | None:
-    """INFERRED from the parser whose error text the edge shows: `nbf` or `iat` in the future is denied."""
+    """`nbf` and `iat`, if present, are numbers of seconds and not in the future.
+
+    INFERRED: An `nbf` or `iat` in the future is denied, as by the JWT parser whose error text the edge shows. IVS
+    documents neither claim.
+    """
     if not state.claims or not (present := [n for n in ("nbf", "iat") if n in state.claims]):
         return None
     for name in present:
@@ -276,6 +312,7 @@ def _in_milliseconds(name: str) -> _Failed:
 
 
 def _ten_minutes(state: _State) -> str | None:
+    """With a viewer id or a single-use UUID, `exp` is at most 600 seconds in the future."""
     if not state.claims or not {c.VIEWER_ID, c.SINGLE_USE_UUID} & state.claims.keys():
         return None
     exp = state.claim(c.EXP)
@@ -285,6 +322,7 @@ def _ten_minutes(state: _State) -> str | None:
 
 
 def _viewer(state: _State) -> str | None:
+    """`aws:viewer-id` has 1 to 40 characters, and `aws:viewer-session-version` is a 64-bit integer."""
     viewer_id, version = state.claim(c.VIEWER_ID), state.claim(c.VIEWER_SESSION_VERSION)
     if viewer_id is None:
         return None if version is None else f"{c.VIEWER_SESSION_VERSION} has no effect without {c.VIEWER_ID}"
@@ -292,9 +330,11 @@ def _viewer(state: _State) -> str | None:
 
 
 def _revoked(state: _State) -> str | None:
-    """IVS user guide, "Start a Viewer Session Revocation": versions up to and including the revoked one.
+    """No revocation covers the viewer's sessions with the token's version: all up to and including the revoked one.
 
-    INFERRED: it refuses new tokens too, because a version is revoked and not a token.
+    Source: IVS user guide, "Start a Viewer Session Revocation".
+
+    INFERRED: New tokens of a revoked version are denied too, because a version is revoked and not a token.
     """
     try:
         viewer_id, version = state.claim(c.VIEWER_ID), state.claim(c.VIEWER_SESSION_VERSION)
@@ -310,6 +350,7 @@ def _revoked(state: _State) -> str | None:
 
 
 def _single_use(state: _State) -> str | None:
+    """`aws:single-use-uuid` is a UUID that has not been used yet."""
     if state.claim(c.SINGLE_USE_UUID) is None:
         return None
     if state.attempt.spent is None:
@@ -320,6 +361,7 @@ def _single_use(state: _State) -> str | None:
 
 
 def _origins(state: _State) -> str | None:
+    """`aws:access-control-allow-origin` lists origins: at most five with strict origin enforcement."""
     allowed, strict = state.claim(c.ALLOW_ORIGIN), state.claim(c.STRICT_ORIGIN)
     if allowed is None:
         return None
@@ -332,13 +374,17 @@ def _origins(state: _State) -> str | None:
 
 
 def _strict_origin(state: _State) -> str | None:
+    """With strict origin enforcement, the player's `Origin` header is one of the allowed origins.
+
+    INFERRED: With strict origin enforcement, an `Origin` header that no browser sends is never allowed.
+    """
     if not state.claim(c.STRICT_ORIGIN):
         return None
     if state.attempt.origin is None:
         raise _Unknown("the Origin header that the player sends is unknown")
     if not state.attempt.origin:
         raise _Failed("the player sent no Origin header, which strict origin enforcement requires", Reason.MISSING)
-    if parse_origin(state.attempt.origin) is None:  # INFERRED: a header that no browser sends is never allowed
+    if parse_origin(state.attempt.origin) is None:
         raise _Failed("the player's Origin header is not an origin: scheme://host[:port]")
     allowed = state.claim(c.ALLOW_ORIGIN)
     if allowed is not None and not matches(state.attempt.origin, split_origins(allowed)):
@@ -347,10 +393,12 @@ def _strict_origin(state: _State) -> str | None:
 
 
 def _resolution(state: _State) -> str | None:
+    """`aws:maximum-resolution` is `SD`, `HD` or `FULL_HD`."""
     return state.claim(c.MAXIMUM_RESOLUTION) and f"at most {state.claim(c.MAXIMUM_RESOLUTION)}"
 
 
 def _ads(state: _State) -> str | None:
+    """The claims about ads have their documented types and values."""
     names = (c.ADS_OPT_OUT, c.ADS_PLAYER_PARAMS, c.ADS_PLAYBACK_CONFIG_NAME, c.ADS_REPORTING_MODE)
     present = [name for name in names if state.claim(name) is not None]
     return ", ".join(present) or None

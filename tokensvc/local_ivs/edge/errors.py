@@ -5,10 +5,12 @@ Invariants
   path and query as they were sent, without the token.
 - `ERRORS` has one entry per rule of `tokens/validation.py`, and `ERRORS_BY_REASON` one for each further way in which a
   rule can fail, so that no text names a fault that the token does not have.
-- Observed are: the text for `segments`, which a missing token gets too (jwt-go's literal); the code for a spent single
-  use; and "origin required" (third-party notes of 2026-09-27 about one deployment; they do not say whether the code is
-  `error` or `error_code`, and saw the origin's text on segments). INFERRED: that these are the `error_code`, and the
-  text on playlists too; all other texts, as jwt-go's wording or in its style; and every error of a 404.
+- Observed are: text and code for `segments`, which a missing token gets too (jwt-go's literal); the code for a spent
+  single use; and "origin required" (third-party notes of 2026-09-27 about one deployment).
+- INFERRED: What was observed for a spent single use is the `error_code`, and "origin required", which was observed on
+  segments, is the `error` on playlists too. The notes do not say which member had the code.
+- INFERRED: All other texts of the edge's 403 are jwt-go's wording or in its style, since the one text that was observed
+  on a playlist is jwt-go's.
 """
 
 from __future__ import annotations
@@ -29,11 +31,13 @@ class EdgeError(NamedTuple):
 
     text: str
     code: str = INVALID_TOKEN
+    observed: str = ""
+    """Which of the two was observed on the real edge: `text`, `code`, or `text and code`."""
 
 
 ERRORS: dict[str, EdgeError] = {
     "size": EdgeError("token is too large"),
-    "segments": EdgeError("token contains an invalid number of segments"),  # observed
+    "segments": EdgeError("token contains an invalid number of segments", observed="text and code"),
     "encoding": EdgeError("token is malformed"),
     "header": EdgeError("token is malformed"),
     "algorithm": EdgeError("signing method is invalid"),
@@ -45,7 +49,7 @@ ERRORS: dict[str, EdgeError] = {
     "ten-minutes": EdgeError("token expires too late"),
     "viewer": EdgeError("token has an invalid viewer"),
     "revoked": EdgeError("viewer session is revoked"),
-    "single-use": EdgeError("token has already been used", ALREADY_USED),  # the code was observed
+    "single-use": EdgeError("token has already been used", ALREADY_USED, observed="code"),
     "origins": EdgeError("token has invalid origins"),
     "strict-origin": EdgeError("origin is not allowed"),
     "resolution": EdgeError("token has an invalid resolution"),
@@ -63,16 +67,17 @@ ERRORS_BY_REASON: dict[tuple[str, Reason], EdgeError] = {
     ("not-yet", Reason.MALFORMED): EdgeError("iat or nbf is not a number of seconds"),
     ("not-yet", Reason.MILLISECONDS): EdgeError("iat or nbf is in milliseconds, not in seconds"),
     ("single-use", Reason.MALFORMED): EdgeError("token has an invalid single-use UUID"),
-    ("strict-origin", Reason.MISSING): EdgeError("origin required"),  # observed
+    ("strict-origin", Reason.MISSING): EdgeError("origin required", observed="text"),
 }
 """(Rule, reason) -> error; where an entry is missing, ERRORS applies."""
 
 SEVERAL_TOKENS = EdgeError("several tokens were sent")
-"""INFERRED: a query with more than one token is rejected, since it is ambiguous."""
+"""INFERRED: A query with more than one token is denied, since it is ambiguous."""
 INDETERMINATE = EdgeError("token is unverifiable")
 
 UNKNOWN_CHANNEL = EdgeError("Can not find channel", "transcode_does_not_exist")
-"""INFERRED from a sister system with the same array: text and code for a channel that does not exist."""
+"""INFERRED: The edge's 404 has the code, and for a channel that does not exist also the text, of a sister system of IVS
+with the same form of errors."""
 OFFLINE = EdgeError("channel is not live", UNKNOWN_CHANNEL.code)
 NO_PLAYLIST = EdgeError("not a playback URL", UNKNOWN_CHANNEL.code)
 NO_MEDIA = EdgeError("the local IVS serves no variant playlists and no segments", UNKNOWN_CHANNEL.code)

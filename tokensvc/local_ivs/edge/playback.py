@@ -3,16 +3,21 @@
 Invariants
 - `tokens/validation.py` decides about tokens. The handler supplies what IVS knows: the key pairs imported in the
   channel's account and region, the Origin header, the viewer's revoked session versions, and the spent single uses.
-- A public channel needs no token. INFERRED: it ignores one that is sent. Only a public channel applies its playback
-  restriction policy (user guide, "Enable Authorization on Channels" and "Undesired Content and Viewers"): with strict
-  enforcement every request needs an allowed Origin (INFERRED: otherwise a 403 of the same form as for a token), without
-  it origins restrict only browsers. Countries restrict nobody here: content is served if a viewer's location is
-  unknown.
-- INFERRED: authorization is checked first, and whether there is a stream second: a channel that is not live is answered
-  with 404 only to those who may watch it. A channel that does not exist has nothing to protect, so it is 404 for all.
-- CORS: without strict enforcement the token's origins restrict only browsers (IVS user guide, "Generate and Sign
-  Playback Tokens"), so a player elsewhere gets a 200 without Access-Control-Allow-Origin (INFERRED). Any origin may
-  read a 403 or a 404, since players in browsers are documented to report both; tested with the IVS player 1.56.1.
+- A public channel needs no token. Only a public channel applies its playback restriction policy (user guide, "Enable
+  Authorization on Channels" and "Undesired Content and Viewers"): with strict enforcement every request needs an
+  allowed Origin, without it origins restrict only browsers. Countries restrict nobody here: content is served if a
+  viewer's location is unknown.
+- INFERRED: A public channel ignores a token that is sent.
+- INFERRED: A request to a public channel without the `Origin` that its restriction policy requires gets a 403 of the
+  same form as for a token; a header that is not a valid origin is never allowed.
+- INFERRED: Authorization is checked first, and whether there is a stream second: a private channel that is not live is
+  answered with 404 only to those who may watch it. A channel that does not exist has nothing to protect, so it is 404
+  for everyone.
+- INFERRED: Without strict enforcement, a player whose origin the token does not allow gets a 200 without
+  Access-Control-Allow-Origin, because the token's origins then restrict only browsers (IVS user guide, "Generate and
+  Sign Playback Tokens").
+- CORS: any origin may read a 403 or a 404, since players in browsers are documented to report both; tested with the IVS
+  player 1.56.1.
 """
 
 from __future__ import annotations
@@ -97,7 +102,7 @@ class PlaybackHandler:
         """A public channel needs no token; its restriction policy may require an origin."""
         origins: list[str] = policy.body["allowedOrigins"] if policy else []
         strict = bool(policy and policy.body["enableStrictOriginEnforcement"])
-        # INFERRED, as for a token: a header that is not a valid origin is never allowed.
+        # As for a token, a header that is not a valid origin is never allowed.
         if strict and not (matches(request.origin, origins) if origins else parse_origin(request.origin)):
             return _error(403, request, errors.strict_origin_error(request.origin))
         return self._playlist(request, stream, now, None, *_cors(request.origin, ",".join(origins) or None))

@@ -32,11 +32,14 @@ STANDARD_LADDER = (
     Rendition(640, 360, 30, 780_000),
     Rendition(284, 160, 30, 330_000),
 )
-"""The renditions of a STANDARD channel with Full HD input. INFERRED: the bit rates, and 30 frames per second."""
+"""The renditions of a STANDARD channel with Full HD input.
+
+INFERRED: Every channel has the same renditions, from 160p to 1080p with 30 frames per second, whatever is ingested.
+"""
 
 MAX_HEIGHT = {"SD": 480, "HD": 720, "FULL_HD": 1080}
-"""INFERRED: the maximum heights for `aws:maximum-resolution`. The token's page gives none; the quotas for multitrack
-input call SD 480p, HD 720p and FULL_HD 1080p."""
+"""INFERRED: `aws:maximum-resolution` limits the height of renditions to 480 (SD), 720 (HD) or 1080 pixels (FULL_HD).
+The page about tokens gives no numbers; these are those of the quotas for multitrack input."""
 
 _CODECS = "avc1.4D401F,mp4a.40.2"
 

@@ -1,8 +1,9 @@
 """Spent single uses, stored with the local IVS's resources so that they survive a restart.
 
 Invariants
-- IVS user guide, "Generate and Sign Playback Tokens", single-use-uuid. INFERRED: the key is (channel, UUID in lower
-  case), and only a GET that is answered with 200 spends it.
+- Source: IVS user guide, "Generate and Sign Playback Tokens", single-use-uuid.
+- INFERRED: A single use is identified by its channel and its UUID in lower case. Only a GET that is answered with 200
+  spends it.
 - A single-use token lives at most ten minutes, so a use is kept for that time and some allowance; each new use deletes
   a few old ones.
 """

@@ -5,7 +5,8 @@ Invariants
   the Batch responses, and an SDK in a browser cannot read a response without Access-Control-Allow-Origin.
 - Other clients do not get them: the AWS CLI would print those of Batch responses, and its published examples have none.
 - The exposed headers are read from the model: all that an SDK reads from a response, and the request id.
-- INFERRED: every value, and that responses for which the model names no headers have them too. AWS documents none.
+- INFERRED: Every response of the API to a web page has the CORS and security headers that the model names for some of
+  them, with values that let pages of every origin read it. AWS documents no values.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ Invariants
 - Every response has Access-Control-Allow-Origin, including errors and paths without a playlist; only a playlist that
   the token restricts to other origins has none (`local_ivs/edge/playback.py`). A browser hides the status of a response
   without it, and the IVS player then reports a network error instead of the documented 403 or 404.
-- INFERRED: preflights are answered for every origin and path; the response to the actual request decides whether a
-  player may read the playlist.
+- INFERRED: Preflight requests to the edge are answered for every origin and path; the response to the actual request
+  decides whether a player may read the playlist.
 """
 
 from __future__ import annotations

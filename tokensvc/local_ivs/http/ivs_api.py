@@ -51,7 +51,7 @@ _BODY_ERRORS: Mapping[type, str] = {
 """IVS API reference, "Common Errors"."""
 _NO_CONTENT = HttpResponse(204, (), b"")
 _PREFLIGHT = HttpResponse(204, PREFLIGHT_HEADERS, b"")
-"""INFERRED: preflights are answered on every path, unsigned as browsers send them."""
+"""INFERRED: Preflight requests to the API are answered on every path, unsigned as browsers send them."""
 
 
 class _ParsedRequest(NamedTuple):

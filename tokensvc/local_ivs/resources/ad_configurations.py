@@ -1,12 +1,8 @@
 """Ad configurations.
 
 Sources: API reference, CreateAdConfiguration, MediaTailorPlaybackConfiguration and PostRollConfiguration; IVS user
-guide, "Server-Side Ad Insertion".
-INFERRED
-- There is no MediaTailor here: every playback configuration of the caller's account and region is assumed to exist and
-  to have the right content source. One of another account or region is a validation error. For the region this follows
-  the model; the user guide would allow any region of IVS.
-- Each entry of the list must name its configuration, although the model requires no member of an entry.
+guide, "Server-Side Ad Insertion". There is no MediaTailor here: every playback configuration of the caller's account
+and region is assumed to exist and to have the right content source.
 """
 
 from __future__ import annotations
@@ -22,7 +18,14 @@ POST_ROLL_DEFAULTS: Mapping[str, Any] = {"enabled": False, "durationSeconds": 15
 
 
 def validate_playback_configurations(call: OperationCall, request: Mapping[str, Any], _: Body) -> Iterator[Violation]:
-    """MediaTailor playback configurations must be of the caller's account and region."""
+    """MediaTailor playback configurations must be of the caller's account and region.
+
+    INFERRED: A MediaTailor playback configuration of another account or region is a ValidationException. For the region
+    this follows the model; the user guide would allow any region of IVS.
+
+    INFERRED: Each entry of `mediaTailorPlaybackConfigurations` must name its configuration, although the model requires
+    no member of an entry.
+    """
     member = "mediaTailorPlaybackConfigurations"
     for number, entry in enumerate(request.get(member, ()), 1):
         path = f"{member}.{number}.member.playbackConfigurationArn"

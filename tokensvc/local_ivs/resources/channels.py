@@ -2,6 +2,9 @@
 
 Sources: API reference, CreateChannel, Channel and MultitrackInputConfiguration; the AWS CLI's examples of
 create-channel and update-channel; IVS user guide, "Server-Side Ad Insertion".
+
+INFERRED: A channel without ad configuration or failover slate configuration shows an empty ARN, as it does for its
+other references. AWS's examples are older than these two members.
 """
 
 from __future__ import annotations
@@ -17,15 +20,19 @@ from tokensvc.local_ivs.resources.types import ResourceType, limited, render_sto
 from tokensvc.local_ivs.transaction import Body, OperationCall
 
 MULTITRACK_DEFAULTS: Mapping[str, Any] = {"enabled": False, "policy": "ALLOW", "maximumResolution": "FULL_HD"}
-"""Shown by the AWS CLI's examples if the request sets none. INFERRED: members that a request omits get them too."""
+"""Shown by the AWS CLI's examples if the request sets none.
+
+INFERRED: Members of `multitrackInputConfiguration` that a request omits get the defaults of an absent configuration.
+"""
 PRESET_TYPES = ("ADVANCED_HD", "ADVANCED_SD")
 DEFAULT_PRESET = "HIGHER_BANDWIDTH_DELIVERY"
 
 
 def validate_preset(_: OperationCall, request: Mapping[str, Any], body: Body) -> Iterator[Violation]:
-    """Only the advanced channel types have a preset, and they always have one. Fills in the default.
+    """Only the types ADVANCED_HD and ADVANCED_SD have a preset, and they always have one.
 
-    INFERRED: requesting a preset for another type is an error, since the model calls it "selectable only" for those.
+    INFERRED: A preset for another channel type is a ValidationException, since the model calls it "selectable only" for
+    those two.
     """
     if body["type"] in PRESET_TYPES:
         body["preset"] = body["preset"] or DEFAULT_PRESET
@@ -36,9 +43,9 @@ def validate_preset(_: OperationCall, request: Mapping[str, Any], body: Body) ->
 
 
 def validate_multitrack(_: OperationCall, request: Mapping[str, Any], body: Body) -> Iterator[Violation]:
-    """If enabled, it requires type STANDARD, container FRAGMENTED_MP4 and both of its other members.
+    """Multitrack input requires type STANDARD, container FRAGMENTED_MP4 and both of its other members.
 
-    INFERRED: an update replaces the whole configuration.
+    INFERRED: An update replaces the whole `multitrackInputConfiguration`.
     """
     member = "multitrackInputConfiguration"
     given = request.get(member)
@@ -56,23 +63,26 @@ def validate_multitrack(_: OperationCall, request: Mapping[str, Any], body: Body
 
 
 def validate_ads_container(_: OperationCall, __: Mapping[str, Any], body: Body) -> Iterator[Violation]:
-    """Ads can be inserted only into MPEG-TS."""
+    """An ad configuration cannot be combined with container format FRAGMENTED_MP4."""
     if body["adConfigurationArn"] and body["containerFormat"] == "FRAGMENTED_MP4":
         yield Violation("adConfigurationArn", "Member cannot be combined with container format FRAGMENTED_MP4")
 
 
 def check_not_live(call: OperationCall, channel: Resource) -> None:
-    """A live channel can be neither updated nor deleted until its stream is stopped.
+    """A live channel can be neither updated nor deleted until its stream is stopped: ConflictException.
 
-    INFERRED for updates: the model says that a live channel cannot be updated, and lists the error; older pages let an
-    update apply to the next stream.
+    INFERRED: An update of a live channel is a ConflictException. The model says that a live channel cannot be updated,
+    and lists the error; older pages let an update apply to the next stream.
     """
     if call.is_live(channel.arn):
         raise conflict("The channel is live; stop its stream first")
 
 
 def generate_passphrase(call: OperationCall, _: Arn, __: str, body: Body) -> str:
-    """Generate the SRT passphrase, which every channel has. No member has to be unique."""
+    """Every channel has an SRT passphrase.
+
+    No member has to be unique.
+    """
     body["srtPassphrase"] = id_generators.srt_passphrase(call.random_string)
     return ""
 
@@ -108,7 +118,7 @@ CHANNEL = ResourceType(
     quota_text="5000 channels per account and region",
     page_size=100,
     defaults={
-        "name": "",  # INFERRED: every example has a name
+        "name": "",
         "latencyMode": "LOW",
         "type": "STANDARD",
         "authorized": False,
@@ -117,7 +127,7 @@ CHANNEL = ResourceType(
         "containerFormat": "TS",
         "recordingConfigurationArn": "",
         "playbackRestrictionPolicyArn": "",
-        "adConfigurationArn": "",  # INFERRED, like the next: the examples are older than these two members
+        "adConfigurationArn": "",
         "failoverSlateConfigurationArn": "",
         "multitrackInputConfiguration": MULTITRACK_DEFAULTS,
         "tags": {},

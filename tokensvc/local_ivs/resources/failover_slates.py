@@ -1,10 +1,9 @@
 """Failover slate configurations.
 
 Source: API reference, CreateFailoverSlateConfiguration, UpdateFailoverSlateConfiguration, FailoverSlateConfiguration.
-INFERRED
-- How long the states CREATING and UPDATING last. The configuration can be updated and deleted meanwhile, since no page
-  says otherwise.
-- The quota, for which no source was found: it is assumed to be that of recording and ad configurations.
+
+INFERRED: A failover slate configuration can be updated and deleted while its state is CREATING or UPDATING, since no
+page says otherwise.
 """
 
 from __future__ import annotations
@@ -15,15 +14,17 @@ from tokensvc.local_ivs.transaction import Body, OperationCall
 
 CREATING_SECONDS = 3.0
 UPDATING_SECONDS = 3.0
-"""INFERRED: how long these states last before the state is CREATED; AWS documents no duration."""
+"""INFERRED: The states CREATING and UPDATING of a failover slate configuration last 3 seconds each; AWS documents no
+duration."""
 QUOTA = 20
-"""INFERRED."""
+"""INFERRED: The quota of failover slate configurations is 20, like those of recording and ad configurations. No source
+was found."""
 
 _UPDATED_AT = "updatedAt"
 
 
 def record_update_time(call: OperationCall, body: Body) -> None:
-    """Store the time of the update, from which the state is derived."""
+    """The state is UPDATING before it is CREATED again."""
     body[_UPDATED_AT] = call.now
 
 
@@ -51,10 +52,11 @@ FAILOVER_SLATE_CONFIGURATION = ResourceType(
         list="ListFailoverSlateConfigurations",
     ),
     quota=QUOTA,
+    quota_documented=False,
     quota_text=f"{QUOTA} failover slate configurations per account and region",
     page_size=QUOTA,  # "your service quota or 100, whichever is less"
     defaults={
-        "name": "",  # INFERRED
+        "name": "",
         "activationThresholdSeconds": 3,
         "minSlateDisplaySeconds": 3,
         "maxSlateDisplaySeconds": 60,

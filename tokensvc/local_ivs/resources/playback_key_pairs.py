@@ -2,11 +2,7 @@
 
 Invariants
 - Only the public key is ever sent here. It is stored as the DER that was sent, and the fingerprint is of those bytes.
-- IVS user guide, "Create or Import a Playback Key": P-384, PEM. Importing a known public key is a conflict; INFERRED:
-  this is checked before the quota.
-- INFERRED, strict where IVS documents nothing: exactly one `PUBLIC KEY` block with nothing but white space around it,
-  holding the DER that `openssl ec -pubout` writes for a named curve and an uncompressed point (RFC 5480, section 2).
-  So each key has one encoding here, and a key that IVS might reject is rejected.
+- Each key has one encoding here, and a key that IVS might reject is rejected.
 """
 
 from __future__ import annotations
@@ -29,7 +25,17 @@ _NAMED_CURVE = bytes.fromhex("06052b81040022")
 
 
 def read_public_key(_: OperationCall, __: Arn, ___: str, body: Body) -> str:
-    """Replace the PEM by fingerprint and DER. Its digest is the unique key in the account and region."""
+    """The public key is P-384 in PEM, and a key that was imported before is a ConflictException.
+
+    Replaces the PEM by fingerprint and DER, whose digest is the unique key in the account and region. Source: IVS user
+    guide, "Create or Import a Playback Key".
+
+    INFERRED: Whether a key was imported before is checked before the quota of key pairs.
+
+    INFERRED: `publicKeyMaterial` is exactly one PEM block `PUBLIC KEY` with nothing but white space around it, holding
+    the DER that `openssl ec -pubout` writes for a named curve and an uncompressed point (RFC 5480, section 2). AWS does
+    not document which other forms IVS accepts.
+    """
     try:
         der = strict_der(body.pop("publicKeyMaterial"))
     except InvalidKey as problem:
@@ -85,7 +91,7 @@ PLAYBACK_KEY_PAIR = ResourceType(
     quota_text="3 playback key pairs per account and region",
     page_size=3,  # "your service quota or 100, whichever is less"
     defaults={
-        "name": "",  # INFERRED: AWS's examples show an absent name both as "" and left out
+        "name": "",
         "tags": {},
     },
     on_create=read_public_key,

@@ -1,11 +1,10 @@
 """Recording configurations.
 
 Sources: API reference, CreateRecordingConfiguration, ThumbnailConfiguration and RenditionConfiguration; IVS user guide,
-"Auto-Record to Amazon S3".
-INFERRED
-- How long the state CREATING lasts. There is no S3 here: every bucket is assumed to exist in the right region, so no
-  configuration fails.
-- Members of a thumbnail or rendition configuration that are left out get their defaults, one by one.
+"Auto-Record to Amazon S3". There is no S3 here: every bucket is assumed to exist in the right region, so no
+configuration fails.
+
+INFERRED: Members of a thumbnail or rendition configuration that are left out get their defaults, one by one.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from tokensvc.local_ivs.resources.types import ResourceType, limited
 from tokensvc.local_ivs.transaction import Body, OperationCall
 
 CREATING_SECONDS = 3.0
-"""INFERRED: how long the state is CREATING before it is ACTIVE; AWS documents no duration."""
+"""INFERRED: A recording configuration is CREATING for 3 seconds before it is ACTIVE; AWS documents no duration."""
 
 THUMBNAIL_DEFAULTS: Mapping[str, Any] = {"recordingMode": "INTERVAL", "targetIntervalSeconds": 60}
 STORAGE_DEFAULT = ("SEQUENTIAL",)
@@ -33,7 +32,7 @@ def validate_destination(_: OperationCall, __: Mapping[str, Any], body: Body) ->
 
 
 def validate_thumbnails(_: OperationCall, __: Mapping[str, Any], body: Body) -> Iterator[Violation]:
-    """An interval is allowed only with mode INTERVAL, and required if that mode is requested. Fills in defaults."""
+    """A thumbnail interval is allowed only with mode INTERVAL, and required if that mode is requested."""
     member = "thumbnailConfiguration"
     given = body[member]
     interval = "targetIntervalSeconds"
@@ -48,7 +47,7 @@ def validate_thumbnails(_: OperationCall, __: Mapping[str, Any], body: Body) -> 
 
 
 def validate_renditions(_: OperationCall, __: Mapping[str, Any], body: Body) -> Iterator[Violation]:
-    """CUSTOM requires renditions; other selections ignore them. Fills in defaults."""
+    """The rendition selection CUSTOM requires renditions; other selections ignore them."""
     member = "renditionConfiguration"
     body[member] = {**RENDITION_DEFAULTS, **body[member]}
     if body[member]["renditionSelection"] == "CUSTOM" and not body[member]["renditions"]:
@@ -76,7 +75,7 @@ RECORDING_CONFIGURATION = ResourceType(
     quota_text="20 recording configurations per account and region",
     page_size=20,  # "your service quota or 100, whichever is less"
     defaults={
-        "name": "",  # INFERRED
+        "name": "",
         "recordingReconnectWindowSeconds": 0,
         "thumbnailConfiguration": {},
         "renditionConfiguration": {},

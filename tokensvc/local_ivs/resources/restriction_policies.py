@@ -2,13 +2,9 @@
 
 Sources: API reference, CreatePlaybackRestrictionPolicy and PlaybackRestrictionPolicy; IVS user guide, "Service Quotas"
 (200 countries, 5 origins) and "Undesired Content and Viewers".
-INFERRED
-- On a create, too many countries or origins exceed a quota (402). An update lists no such error, so there it is a
-  validation error.
-- An origin has the syntax of a playback token's origins, since both pages show the same forms. The model's limit of 128
-  characters applies, although the quota page says 256.
-- A policy can be changed while a live channel uses it: the CLI's page says that a change does not affect an ongoing
-  stream, so the ConflictException that the operation lists is never raised.
+
+INFERRED: A playback restriction policy can be changed while a live channel uses it: the CLI's page says that a change
+does not affect an ongoing stream, so the ConflictException that the operation lists is never raised.
 """
 
 from __future__ import annotations
@@ -40,14 +36,18 @@ user-assigned codes (UK, EU, XK, ZZ …) are not among them."""
 
 
 def validate_countries(_: OperationCall, request: Mapping[str, Any], __: Body) -> Iterator[Violation]:
-    """Countries must be officially assigned codes, in upper case as in ISO 3166-1."""
+    """Countries must be officially assigned codes of ISO 3166-1 alpha-2, in upper case."""
     for number, country in enumerate(request.get("allowedCountries", ()), 1):
         if country not in COUNTRIES:
             yield Violation(f"allowedCountries.{number}.member", "Member must be an ISO 3166-1 alpha-2 country code")
 
 
 def validate_origins(_: OperationCall, request: Mapping[str, Any], __: Body) -> Iterator[Violation]:
-    """Origins must be what a browser can send, or a pattern of it."""
+    """Origins must be what a browser can send, or a pattern of it.
+
+    INFERRED: An origin of a playback restriction policy has the syntax of a playback token's origins, since both pages
+    show the same forms. The model's limit of 128 characters applies, although the quota page says 256.
+    """
     for number, origin in enumerate(request.get("allowedOrigins", ()), 1):
         try:
             check_origin(origin)
@@ -56,7 +56,11 @@ def validate_origins(_: OperationCall, request: Mapping[str, Any], __: Body) -> 
 
 
 def validate_quotas_of_update(_: OperationCall, request: Mapping[str, Any], body: Body) -> Iterator[Violation]:
-    """An update must keep the quotas that a create keeps."""
+    """A policy has at most 200 countries and 5 origins.
+
+    INFERRED: Too many countries or origins in an update of a policy are a ValidationException, since the operation
+    lists no error for quotas. In a create they are a ServiceQuotaExceededException.
+    """
     if "arn" in request:
         for member, quota in MEMBER_QUOTAS.items():
             if len(body[member]) > quota:
@@ -64,7 +68,10 @@ def validate_quotas_of_update(_: OperationCall, request: Mapping[str, Any], body
 
 
 def check_quotas(_: OperationCall, __: Arn, ___: str, body: Body) -> str:
-    """Check the quotas of a new policy's members. No member has to be unique."""
+    """Too many countries or origins in a new policy are a ServiceQuotaExceededException.
+
+    No member has to be unique.
+    """
     for member, quota in MEMBER_QUOTAS.items():
         if len(body[member]) > quota:
             raise quota_exceeded(f"The quota is reached: {quota} {member} per playback restriction policy")
@@ -87,7 +94,7 @@ RESTRICTION_POLICY = ResourceType(
     quota_text="3 playback restriction policies per account and region",
     page_size=1,
     defaults={
-        "name": "",  # INFERRED
+        "name": "",
         "allowedCountries": [],
         "allowedOrigins": [],
         "enableStrictOriginEnforcement": False,

@@ -10,7 +10,13 @@ from tokensvc.local_ivs.transaction import Body, OperationCall
 
 
 def generate_value(call: OperationCall, _: Arn, channel_arn: str, body: Body) -> str:
-    """Generate the secret that the encoder sends. No member has to be unique."""
+    """IVS generates the value, which only CreateStreamKey, GetStreamKey and BatchGetStreamKey show.
+
+    No member has to be unique.
+
+    INFERRED: A second stream key for a channel is a ServiceQuotaExceededException; the operation lists no
+    ConflictException.
+    """
     body["value"] = id_generators.stream_key_value(parse_arn(channel_arn), call.random_string)
     return ""
 

@@ -6,6 +6,10 @@ lists the descriptions.
 Invariants
 - Quotas are those of the IVS user guide, "Service Quotas"; page sizes those of the API reference, `maxResults` of each
   list; defaults those of the API reference and of the output of the AWS CLI's examples.
+- INFERRED: A resource that was created without a name has an empty one. AWS's examples show an absent name both as ""
+  and left out.
+- The first paragraphs of the docstrings of rules, `on_create`, `on_update` and `check_mutable` say what they require;
+  `docs/reference/local-ivs.md` shows them.
 """
 
 from __future__ import annotations
@@ -87,6 +91,8 @@ class ResourceType(NamedTuple):
     page_size: int
     """The page size of a list if the request does not name one."""
     defaults: Mapping[str, Any]
+    quota_documented: bool = True
+    """Whether AWS documents the quota."""
     rules: tuple[Rule, ...] = ()
     on_create: OnCreate = no_generated_members
     on_update: OnUpdate = nothing_on_update

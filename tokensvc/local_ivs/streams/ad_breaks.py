@@ -1,10 +1,7 @@
 """InsertAdBreak: inserts an ad break into a live stream.
 
 Invariants
-- Source: API reference, InsertAdBreak; IVS user guide, "Server-Side Ad Insertion". The channel must be live and have an
-  ad configuration; overlapping breaks are a conflict.
-- INFERRED: a channel without an ad configuration is a validation error (the operation lists no better one); a break
-  without a target time, or with one that has passed, starts now; a break id can be used once per stream.
+- Source: API reference, InsertAdBreak; IVS user guide, "Server-Side Ad Insertion".
 """
 
 from __future__ import annotations
@@ -23,6 +20,15 @@ from tokensvc.timestamps import rfc3339
 
 
 def insert_ad_break(call: OperationCall, request: Mapping[str, Any]) -> Body:
+    """The channel is live and has an ad configuration. Overlapping ad breaks are a ConflictException.
+
+    INFERRED: An ad break for a channel without an ad configuration is a ValidationException; the operation lists no
+    better error.
+
+    INFERRED: An ad break without a target time, or with one that has passed, starts now.
+
+    INFERRED: An ad break id can be used once per stream.
+    """
     channel = call.require(request["channelArn"], "channel")
     stream = require_stream(call, channel.arn)
     if not channel.body["adConfigurationArn"]:

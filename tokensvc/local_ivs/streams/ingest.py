@@ -2,10 +2,11 @@
 
 Invariants
 - The form is the service model's IngestConfigurations. The default is DEFAULT_INGEST.
-- Limits: IVS user guide, "Service Quotas", ingest bitrate and resolution. INFERRED: the bitrate is that of all video
-  tracks together; the resolution applies to each track; 0.4 and 0.9 million pixels are 480p and 720p, rounded.
-- INFERRED: a breach is reported (event, `hasErrorEvent`) and the stream goes on; the API reference says that it
-  "probably will disconnect immediately".
+- Limits: IVS user guide, "Service Quotas", ingest bitrate and resolution.
+- INFERRED: The limit of the ingest bitrate applies to all video tracks together, and that of the resolution to each
+  track; 0.4 and 0.9 million pixels are 480p and 720p, rounded.
+- INFERRED: A breach of an ingest limit is reported (event, `hasErrorEvent`) and the stream goes on; the API reference
+  says that it "probably will disconnect immediately".
 """
 
 from __future__ import annotations

@@ -112,7 +112,10 @@ def _emit_recording_event(context: TxContext, stream: Resource, status: str) -> 
 
 
 def _emit_limit_breaches(context: TxContext, stream: Resource, channel: Resource, ingest: Ingest) -> None:
-    """Limit breaches have no event name. INFERRED: in a session they are named after their limit."""
+    """Limit breaches have no event name.
+
+    INFERRED: In a stream session, a limit breach is named after its limit.
+    """
     for breach in limit_breaches(channel.body, ingest):
         detail = {**breach._asdict(), **_stream_detail(stream)}
         events.append(context, stream.account_region, events.LIMIT_BREACH, stream.parent_arn, detail)

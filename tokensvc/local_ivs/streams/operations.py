@@ -3,10 +3,8 @@
 Invariants
 - Source: API reference, these four and Stream. A channel that is not live is answered with ChannelNotBroadcasting; the
   state OFFLINE is never returned, and the reference says not to rely on it.
-- Metadata is limited to "1 KB". INFERRED: 1,024 bytes of UTF-8. It may be secret and is stored nowhere: there is no
-  media here into which it could be inserted.
-- INFERRED: of a request with two faults, an unknown channel is reported first, then metadata that is too long, then a
-  channel that is not live.
+- Metadata may be secret and is stored nowhere: there is no media here into which it could be inserted.
+- The first paragraph of a handler's docstring says what it enforces; `docs/reference/local-ivs.md` shows it.
 """
 
 from __future__ import annotations
@@ -30,11 +28,15 @@ _RATE_LIMITS = (RateLimit(5),)
 
 
 def get_stream(call: OperationCall, request: Mapping[str, Any]) -> Body:
+    """A channel that is not live is a ChannelNotBroadcasting."""
     return {"stream": _render(call, require_stream(call, request["channelArn"]))}
 
 
 def list_streams(call: OperationCall, request: Mapping[str, Any]) -> Body:
-    """One page of the live streams, in the order in which they started."""
+    """Live streams can be filtered by health. A page has 100 entries by default.
+
+    INFERRED: Live streams are listed in the order in which they started; AWS documents none.
+    """
     health = request.get("filterBy", {}).get("health", "")
     scope = json.dumps([call.operation, *call.account_region, health])
     after = call.page_tokens.decode(scope, request.get("nextToken", ""))
@@ -48,12 +50,19 @@ def list_streams(call: OperationCall, request: Mapping[str, Any]) -> Body:
 
 
 def stop_stream(call: OperationCall, request: Mapping[str, Any]) -> Body:
-    """Disconnect the encoder. Here no encoder reconnects by itself."""
+    """A channel that is not live is a ChannelNotBroadcasting. No encoder reconnects by itself here."""
     lifecycle.stop(call.context, require_stream(call, request["channelArn"]))
     return {}
 
 
 def put_metadata(call: OperationCall, request: Mapping[str, Any]) -> Body:
+    """The channel is live, and metadata has at most 1 KB.
+
+    INFERRED: The 1 KB of metadata is 1,024 bytes of UTF-8.
+
+    INFERRED: If a PutMetadata request has several faults, an unknown channel is reported first, then metadata that is
+    too long, then a channel that is not live.
+    """
     channel = call.require(request["channelArn"], "channel")
     if len(request["metadata"].encode()) > METADATA_MAX_BYTES:
         raise invalid_member("metadata", f"Member must have at most {METADATA_MAX_BYTES} bytes")

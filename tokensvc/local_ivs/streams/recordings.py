@@ -1,9 +1,10 @@
 """Recordings, as far as events report them: nothing is recorded here.
 
-Sources: IVS user guide, "Auto-Record to Amazon S3" (the form of the prefix, ids) and the EventBridge page.
-INFERRED
-- A recording configuration in state CREATING cannot record: Recording Start Failure.
-- Recording End is emitted when the stream ends, not after the reconnect window; each stream is its own recording.
+Invariants
+- Sources: IVS user guide, "Auto-Record to Amazon S3" (the form of the prefix, ids) and the EventBridge page.
+- INFERRED: A recording configuration in state CREATING cannot record: the event is Recording Start Failure.
+- INFERRED: Recording End is emitted when the stream ends, not after the reconnect window, and each stream is its own
+  recording.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
 Invariants
 - Source: API reference, these two, StreamSession and StreamSessionSummary.
 - A deleted channel keeps its sessions (see `sessions.py`), so its ARN is enough to read them.
-- INFERRED: a list starts with the newest session. A channel that never had a stream lists none; a channel that never
-  existed, or that was deleted and has no sessions left, is not found.
+- The first paragraph of a handler's docstring says what it enforces; `docs/reference/local-ivs.md` shows it.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ _RATE_LIMITS = (RateLimit(5),)
 
 
 def get_stream_session(call: OperationCall, request: Mapping[str, Any]) -> Body:
+    """Sessions are kept for 60 days, also those of a deleted channel. Events are newest first, and 500 at most."""
     channel_arn, stream_id = request["channelArn"], request.get("streamId", "")
     session = session_of(call.transaction, channel_arn, stream_id, call.now)
     if session is None or session.account_region != call.account_region:
@@ -36,6 +36,13 @@ def get_stream_session(call: OperationCall, request: Mapping[str, Any]) -> Body:
 
 
 def list_stream_sessions(call: OperationCall, request: Mapping[str, Any]) -> Body:
+    """The sessions include the live one, which has no `endTime`. A page has 100 entries by default.
+
+    INFERRED: A list of stream sessions starts with the newest one.
+
+    INFERRED: A channel that never had a stream lists no sessions. A channel that never existed, or that was deleted and
+    has no sessions left, is not found.
+    """
     channel_arn = request["channelArn"]
     scope = json.dumps([call.operation, *call.account_region, channel_arn])
     after = call.page_tokens.decode(scope, request.get("nextToken", ""))

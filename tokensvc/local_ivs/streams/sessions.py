@@ -2,10 +2,12 @@
 
 Invariants
 - Source: API reference, StreamSession, StreamSessionSummary and StreamEvent; troubleshooting FAQ: a session is kept for
-  60 days, also after its channel is deleted. INFERRED: counted from its end.
+  60 days, also after its channel is deleted.
+- INFERRED: The 60 days for which a stream session is kept are counted from its end.
 - Events are sorted by most recent first and limited to 500; the oldest are dropped.
 - "The properties of the channel at the time of going live": the channel's document at that time, and those of its
-  recording and failover slate configurations. INFERRED from the AWS CLI's example: neither tags nor SRT are shown.
+  recording and failover slate configurations.
+- INFERRED: The channel in a stream session shows neither tags nor SRT, as in the AWS CLI's example.
 - Times are whole seconds, as in the examples.
 """
 
