@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from docs.generator import lifecycle
+from docs.generator import architecture, lifecycle
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTICE = "<!-- Generated from the code by `make reference`. Changes belong into the code. -->"
@@ -24,6 +24,8 @@ PAGES: Mapping[str, Callable[[], str]] = {}
 
 PASSAGES: Mapping[str, Callable[[], str]] = {
     "lifecycle": lifecycle.passage,
+    "packages": architecture.packages_passage,
+    "libraries": architecture.libraries_passage,
 }
 """Each generated passage by its name."""
 
