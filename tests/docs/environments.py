@@ -27,7 +27,12 @@ class PageEnvironment(NamedTuple):
 
 def _ports() -> dict[str, str]:
     """The ports of the tutorials' own servers, which other tests may be using."""
-    return {f"127.0.0.1:{port}": f"127.0.0.1:{free_port()}" for port in (3000, 8000)}
+    substitutions = {}
+    for port in (3000, 8000):
+        free = free_port()
+        for written in ("127.0.0.1:{}", "localhost:{}", "--port {}", "listen({},"):
+            substitutions[written.format(port)] = written.format(free)
+    return substitutions
 
 
 @contextmanager

@@ -29,7 +29,7 @@ PAGES = {
 }
 BLOCKS: dict[str, list[CodeBlock]] = {page: code_blocks(path, page) for page, path in PAGES.items()}
 EXECUTED = [page for page, blocks in BLOCKS.items() if any(block.runs for block in blocks)]
-LONG: frozenset[str] = frozenset()
+LONG = frozenset({"docs/tutorial/backend-node.md", "docs/tutorial/backend-python.md"})
 """The pages that take minutes, or install packages from elsewhere."""
 
 
