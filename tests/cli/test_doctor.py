@@ -21,10 +21,12 @@ from tests.support.problems import make_problem
 from tokensvc.background.heartbeat import UNRESPONSIVE_AFTER_SECONDS
 from tokensvc.clock import SystemClock
 from tokensvc.deployment.workers import Heartbeat
+from tokensvc.errors import Action, Remedy
 from tokensvc.jose import keypair
 from tokensvc.jose import signing as signers
 from tokensvc.keys.inventory import COMPROMISED_TAG, DEPLOYMENT_TAG, KEY_TAG
 from tokensvc.keys.lifecycle import StepKind
+from tokensvc.problems import Problem, ProblemCode
 from tokensvc.storage import schema
 from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.store import Store
@@ -39,6 +41,7 @@ HAS_FIX = re.compile(
 """A shell command line, then perhaps a note."""
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=30)
+CONFIGURE = Remedy(Action.CONFIGURE_REGION, {"region": "eu-west-1"})
 
 
 def signing(terminal: Terminal) -> Any:
@@ -338,6 +341,21 @@ def test_problems_of_live_workers_are_reported_once(healthy: Terminal, store: St
             )
         )
     assert healthy("doctor", "--json").json["ok"] is True
+
+
+def test_a_problem_that_workers_report_has_a_fix_of_its_own_kind(healthy: Terminal, store: Store) -> None:
+    keys, aws_lc = store.versions.read().keys, Remedy(Action.REPLACE_SIGNER)
+    fixes = {
+        Problem(ProblemCode.REVOCATIONS_REJECTED, "us-east-1"): "tokensvc revocations watch --once",
+        Problem(ProblemCode.REVOCATIONS_LATE, "us-east-1"): "tokensvc revocations watch --once",
+        Problem(ProblemCode.REVOCATIONS_UNSERVED, "eu-west-1", remedy=CONFIGURE): "export TOKENSVC_REGIONS=eu-west-1",
+        Problem(ProblemCode.SIGNER_FAILED, remedy=aws_lc): "export TOKENSVC_SIGNER=aws-lc",
+        Problem(ProblemCode.ROTATION_BLOCKED, "us-east-1"): "tokensvc keys reconcile",
+    }
+    for problem, command in fixes.items():
+        heartbeat = Heartbeat("one:1:a", "here", 1, 900, keys.number, 1, problems=(problem,), keys_tag=keys.tag)
+        store.workers.record_heartbeat(heartbeat)
+        assert failed_checks(healthy)["background"][1].partition("   ")[0] == command
 
 
 def test_unfinished_steps_and_rotations_are_reported(healthy: Terminal, store: Store) -> None:

@@ -105,6 +105,18 @@ def test_every_metric_is_rendered_under_its_documented_name() -> None:
     assert bare == NAMES
 
 
+def test_a_counter_of_events_to_alert_on_starts_from_0_so_that_increase_sees_the_first() -> None:
+    found = samples(PrometheusMetrics().render())
+    expected = {
+        "revocations": ("outcome", ("sent", "failed", "deferred")),
+        "signer_fallbacks": ("reason", ("lane_failed", "not_verified", "switched_off")),
+        "signer_verifications": ("outcome", ("passed", "failed")),
+        "log_lines_dropped": ("reason", ("queue_full", "write_failed", "render_failed")),
+    }
+    for name, (label, values) in expected.items():
+        assert [found[f'tokensvc_{name}_total{{{label}="{value}"}}'] for value in values] == [0] * len(values)
+
+
 def test_no_label_can_hold_a_channel_a_viewer_or_a_key() -> None:
     metrics = PrometheusMetrics()
     fill(metrics)

@@ -133,6 +133,8 @@ class PrometheusMetrics:
             ["outcome"],
             registry=registry,
         )
+        for outcome in ("sent", "failed", "deferred"):  # from 0, so that `increase` sees the first one
+            self._revocations.labels(outcome)
         self._revocation_errors = Counter(
             "tokensvc_revocation_errors",
             "Viewer revocations that IVS did not accept, by error code",

@@ -11,16 +11,18 @@ from tokensvc.background.heartbeat import UNRESPONSIVE_AFTER_SECONDS
 from tokensvc.cli.checks.finding import Finding, needs_reconcile, try_check
 from tokensvc.cli.keys.context import list_stale_workers, reference_time
 from tokensvc.cli.output import count_of, instant_or_none
-from tokensvc.cli.remedies import problem_sentence
+from tokensvc.cli.remedies import command_of, problem_sentence
 from tokensvc.deployment.workers import Worker
 from tokensvc.keys.commands import replacement_keys
 from tokensvc.keys.inventory import GRACE_SECONDS
 from tokensvc.keys.lifecycle import KeyRecord, KeyState
 from tokensvc.keys.rotation_policy import PROPAGATION_SECONDS, check_policy
 from tokensvc.keys.views import ReferenceTime
+from tokensvc.problems import Problem, ProblemCode
 from tokensvc.settings import Settings
 from tokensvc.storage.store import Store
 
+WATCH_QUEUE = "tokensvc revocations watch --once"
 _MAX_ROTATIONS = 20
 
 
@@ -75,8 +77,18 @@ def _check_workers(store: Store, records: Sequence[KeyRecord], at: ReferenceTime
     for worker in live:
         yield from _check_undecryptable(worker, signing)
     for problem in dict.fromkeys(problem for worker in live for problem in worker.heartbeat.problems):
-        note = "after fixing the cause; workers also retry by themselves"
-        yield needs_reconcile("background", problem_sentence(problem), note)
+        yield _background_finding(problem)
+
+
+def _background_finding(problem: Problem) -> Finding:
+    """A problem that workers report. The reconciler resolves those of keys."""
+    detail = problem_sentence(problem)
+    if problem.code in (ProblemCode.SIGNER_FAILED, ProblemCode.REVOCATIONS_UNSERVED) and problem.remedy is not None:
+        return Finding(False, "background", detail, command_of(problem.remedy))
+    if problem.code in (ProblemCode.REVOCATIONS_LATE, ProblemCode.REVOCATIONS_REJECTED):
+        fix = f"{WATCH_QUEUE}   (which shows IVS's error; workers retry by themselves until IVS accepts them)"
+        return Finding(False, "background", detail, fix, needs_ivs=True)
+    return needs_reconcile("background", detail, "after fixing the cause; workers also retry by themselves")
 
 
 def _check_undecryptable(worker: Worker, signing: set[str]) -> Iterator[Finding]:
