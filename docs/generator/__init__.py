@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from docs.generator import architecture, lifecycle
+from docs.generator import alerts, architecture, lifecycle
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTICE = "<!-- Generated from the code by `make reference`. Changes belong into the code. -->"
@@ -23,6 +23,7 @@ PAGES: Mapping[str, Callable[[], str]] = {}
 """Each generated page, relative to `docs/`, and what renders it."""
 
 PASSAGES: Mapping[str, Callable[[], str]] = {
+    "alerts": alerts.passage,
     "lifecycle": lifecycle.passage,
     "packages": architecture.packages_passage,
     "libraries": architecture.libraries_passage,

@@ -6,17 +6,31 @@ as output is what is printed, where it is the same in every run.
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tokensvc
 from tests.docs.code_blocks import EXECUTABLE, SKIP_REASONS, CodeBlock, code_blocks
-from tests.docs.environments import PRODUCTION, as_production, beside_demo
+from tests.docs.environments import (
+    DEPLOYED,
+    NOT_SERVING,
+    PRODUCTION,
+    PageEnvironment,
+    as_deployed,
+    as_production,
+    beside_demo,
+    missing_for,
+)
 from tests.docs.page_shell import BASH, PageShell
+from tests.support.http_client import Client
 from tests.support.postgres import PostgresServer, postgres_server, unavailable_reason
+from tests.support.processes import wait_until
 
 ROOT = Path(tokensvc.__file__).parent.parent
 PAGES = {
@@ -29,13 +43,15 @@ PAGES = {
 }
 BLOCKS: dict[str, list[CodeBlock]] = {page: code_blocks(path, page) for page, path in PAGES.items()}
 EXECUTED = [page for page, blocks in BLOCKS.items() if any(block.runs for block in blocks)]
+ALERTS = tuple(page for page in EXECUTED if page.startswith("docs/how-to/alerts/"))
+"""The runbooks. They run beside one demo, whose keys none of them changes, with the variables that their index sets."""
 LONG = frozenset({"docs/tutorial/backend-node.md", "docs/tutorial/backend-python.md"})
 """The pages that take minutes, or install packages from elsewhere."""
 
 
 def _marks(page: str) -> list[pytest.MarkDecorator]:
     marks = [pytest.mark.e2e]
-    if page in PRODUCTION:
+    if page in PRODUCTION | DEPLOYED:
         marks.append(pytest.mark.postgres)
     if page in LONG:
         marks.append(pytest.mark.long)
@@ -44,21 +60,53 @@ def _marks(page: str) -> list[pytest.MarkDecorator]:
 
 @pytest.mark.skipif(BASH is None, reason="bash is not installed")
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed: make system-packages")
-@pytest.mark.parametrize("page", [pytest.param(page, marks=_marks(page)) for page in EXECUTED])
+@pytest.mark.parametrize("page", [pytest.param(page, marks=_marks(page)) for page in EXECUTED if page not in ALERTS])
 def test_the_blocks_of_a_page_run(page: str, tmp_path: Path) -> None:
     blocks = BLOCKS[page]
     if any(block.language == "js" for block in blocks) and shutil.which("npm") is None:
         pytest.skip("npm is not installed: make system-packages")
+    if reason := missing_for(page) or (unavailable_reason() if page in PRODUCTION | DEPLOYED else None):
+        pytest.skip(reason)
     with ExitStack() as stack:
         if page in PRODUCTION:
-            if reason := unavailable_reason():
-                pytest.skip(reason)
             found = stack.enter_context(as_production(tmp_path, _postgres(stack)))
+        elif page in DEPLOYED:
+            is_serving = page not in NOT_SERVING
+            found = stack.enter_context(as_deployed(tmp_path, _postgres(stack), is_serving=is_serving))
         else:
             found = stack.enter_context(beside_demo(tmp_path))
         shell = stack.enter_context(PageShell(found.folder, found.variables, found.substitutions))
         for block in blocks:
             shell.run(block)
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(BASH is None, reason="bash is not installed")
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed: make system-packages")
+@pytest.mark.parametrize("page", ALERTS)
+def test_the_blocks_of_a_runbook_run(page: str, runbooks_demo: PageEnvironment, tmp_path: Path) -> None:
+    (tmp_path / ".demo").symlink_to(runbooks_demo.folder / ".demo")
+    keys_before = _keys(runbooks_demo)
+    with PageShell(tmp_path, runbooks_demo.variables, runbooks_demo.substitutions) as shell:
+        shell.run(CodeBlock(page, 0, "sh", {}, ". .demo/env; export ADMIN=$TOKENS"))
+        for block in BLOCKS[page]:
+            shell.run(block)
+    assert _keys(runbooks_demo) == keys_before, f"{page} changes the keys of the demo that all runbooks share"
+
+
+@pytest.fixture(scope="module")
+def runbooks_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageEnvironment]:
+    with beside_demo(tmp_path_factory.mktemp("runbooks")) as found:
+        wait_until(lambda: [len(keys) for keys in _keys(found)] == [2], "the demo has its active key and its standby")
+        yield found
+
+
+def _keys(found: PageEnvironment) -> list[Any]:
+    """The id, state and ARN of each key pair."""
+    info = json.loads((found.folder / ".demo/demo.json").read_text())
+    with Client(info["url"], info["apiKey"]) as client:
+        regions: list[Any] = client.request("GET", "/v1/status").json["regions"]
+    return [region["keys"] for region in regions]
 
 
 def _postgres(stack: ExitStack) -> PostgresServer:
