@@ -13,7 +13,15 @@ import re
 from typing import Any
 
 ELLIPSIS = "…"
-VOLATILE = {"viewerSessionVersion", "id", "fingerprint", "keyId", "requestId", "ageSeconds"}
+VOLATILE = {
+    "viewerSessionVersion",
+    "viewerSessionVersionsLessThanOrEqualTo",
+    "id",
+    "fingerprint",
+    "keyId",
+    "requestId",
+    "ageSeconds",
+}
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?")
 
 
