@@ -65,6 +65,21 @@ def test_a_rotation_activates_the_next_key_and_the_former_drains(deployment: InM
     deployment.check_completed(EAST)
 
 
+def test_a_previous_key_that_an_operator_activates_again_stays_active(deployment: InMemoryDeployment) -> None:
+    former = deployment.generate().id
+    deployment.clock.advance(1)
+    latter = deployment.rotate()
+    deployment.clock.advance(1)
+    commands.activate(deployment.context(), former, [EAST])
+    deployment.reconcile(EAST)
+    deployment.drain()
+    deployment.reconcile(EAST)
+    assert deployment.active() == former, "the request for its replacement is settled"
+    deployment.clock.advance(1)
+    assert deployment.rotate() not in {former, latter}, "a later request replaces it"
+    deployment.check_completed(EAST)
+
+
 def test_a_key_is_deleted_only_when_its_last_token_has_expired(deployment: InMemoryDeployment) -> None:
     former = deployment.generate().id
     deployment.rotate()

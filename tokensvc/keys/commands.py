@@ -28,6 +28,7 @@ from tokensvc.keys.lifecycle import (
     require_key,
     successor,
     usable_from,
+    was_activated_again,
 )
 from tokensvc.keys.reconciler import RegionResult, reconcile
 from tokensvc.keys.rotation_policy import check_policy
@@ -68,14 +69,28 @@ def select_regions(context: KeysContext, requested: Sequence[str] | None, config
 def request_rotation(context: KeysContext, regions: Sequence[str], by: str) -> RotationRequest:
     """Request that the next key becomes active in these regions. Raises InvalidRotationPolicy if that is impossible."""
     check_policy(context.policy(), context.deployment.read().max_ttl_seconds)
-    previous_key_ids = {region: _active_key_id(context.keys.list(), region) for region in regions}
-    return context.rotation_requests.request(context.new_id(), previous_key_ids, context.now(), by)
+    records = context.keys.list()
+    active = {region: active_placement(placements_in(records, region)) for region in regions}
+    previous_key_ids = {
+        region: placement.key_id if placement is not None else None for region, placement in active.items()
+    }
+    # Not before the activation of a key that it replaces, even if the store's clock was set back since.
+    activated_at = (placement.activated_at for placement in active.values() if placement is not None)
+    at = max([context.now(), *filter(None, activated_at)])
+    return context.rotation_requests.request(context.new_id(), previous_key_ids, at, by)
 
 
 def replacement_keys(records: Sequence[KeyRecord], request: RotationRequest) -> dict[str, str | None]:
-    """By region, the key that has taken over since the request; None where none has yet."""
-    active = {region: _active_key_id(records, region) for region in request.previous_key_ids}
-    return {region: key_id if key_id != request.previous_key_ids[region] else None for region, key_id in active.items()}
+    """By region, the key that has taken over since the request, or the previous one if an operator has activated it
+    again; None where the request is still to be carried out."""
+    taken_over: dict[str, str | None] = {}
+    for region, previous in request.previous_key_ids.items():
+        active = active_placement(placements_in(records, region))
+        if active is None or (active.key_id == previous and not was_activated_again(active, request.requested_at)):
+            taken_over[region] = None
+        else:
+            taken_over[region] = active.key_id
+    return taken_over
 
 
 def rotate(context: KeysContext, regions: Sequence[str], by: str, *, wait_for_drain: bool = False) -> RotationRequest:

@@ -28,7 +28,15 @@ from tokensvc.aws.control_plane import ControlPlane
 from tokensvc.deployment.record import Deployment
 from tokensvc.errors import Action, ControlPlaneResourceMissing, ForeignDeployment, Remedy
 from tokensvc.keys.context import KeysContext
-from tokensvc.keys.lifecycle import KeyPlacement, KeyRecord, KeyState, RegionState, active_placement, placements_in
+from tokensvc.keys.lifecycle import (
+    KeyPlacement,
+    KeyRecord,
+    KeyState,
+    RegionState,
+    active_placement,
+    placements_in,
+    was_activated_again,
+)
 from tokensvc.problems import Problem, ProblemCode
 
 DEPLOYMENT_TAG = "tokensvc:deployment"
@@ -98,7 +106,7 @@ def take_inventory(
         placements=placements,
         importable=_importable(records, stored_ids - damaged.keys(), region),
         foreign=len(arns - {p.arn for p in imported} - unreadable.keys()),
-        to_replace=_to_replace(context, region),
+        to_replace=_to_replace(context, region, placements),
         absent_in_ivs=absent,
         confirmed_absent=confirmed,
         recheck_at=recheck_at,
@@ -353,9 +361,14 @@ def _concerns_region(record: KeyRecord, region: str) -> bool:
     )
 
 
-def _to_replace(context: KeysContext, region: str) -> frozenset[str]:
-    previous = (request.previous_key_ids.get(region) for request in context.rotation_requests.newest(_NEWEST_REQUESTS))
-    return frozenset(filter(None, previous))
+def _to_replace(context: KeysContext, region: str, placements: Sequence[KeyPlacement]) -> frozenset[str]:
+    by_key = {placement.key_id: placement for placement in placements}
+    return frozenset(
+        key_id
+        for request in context.rotation_requests.newest(_NEWEST_REQUESTS)
+        if (key_id := request.previous_key_ids.get(region)) is not None
+        and not (key_id in by_key and was_activated_again(by_key[key_id], request.requested_at))
+    )
 
 
 def _find_absent(

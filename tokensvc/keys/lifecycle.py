@@ -215,6 +215,14 @@ def active_placement(placements: Sequence[KeyPlacement]) -> KeyPlacement | None:
     return next((p for p in placements if p.state is KeyState.ACTIVE), None)
 
 
+def was_activated_again(placement: KeyPlacement, requested_at: datetime) -> bool:
+    """Whether an operator has activated this key since its replacement was requested, so that the request is settled.
+    A key that was only reactivated until another one can sign does not count."""
+    return (
+        placement.retiring_at is None and placement.activated_at is not None and placement.activated_at > requested_at
+    )
+
+
 def placements_in(records: Sequence[KeyRecord], region: str) -> list[KeyPlacement]:
     """The placements of these keys in one region."""
     return [p for record in records for p in record.placements if p.account_region.region == region]
