@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from docs.generator import alerts, architecture, lifecycle
+from docs.generator import alerts, architecture, inferred, lifecycle, local_ivs
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTICE = "<!-- Generated from the code by `make reference`. Changes belong into the code. -->"
@@ -24,9 +24,11 @@ PAGES: Mapping[str, Callable[[], str]] = {}
 
 PASSAGES: Mapping[str, Callable[[], str]] = {
     "alerts": alerts.passage,
+    "inferred": inferred.passage,
     "lifecycle": lifecycle.passage,
     "packages": architecture.packages_passage,
     "libraries": architecture.libraries_passage,
+    **local_ivs.PASSAGES,
 }
 """Each generated passage by its name."""
 

@@ -119,8 +119,8 @@ def fingerprint(key: PublicKey) -> str:
 def fingerprint_of(spki: bytes) -> str:
     """IVS's fingerprint of a public key in DER: MD5 of the SubjectPublicKeyInfo, lower-case hex with colons.
 
-    INFERRED: A key pair's fingerprint is computed in this way, which AWS does not document; it is taken from other
-    projects' acceptance tests against the live service.
+    INFERRED: A key pair's fingerprint is the MD5 of its SubjectPublicKeyInfo in DER. AWS does not document it; it is
+    taken from other projects' acceptance tests against the live service.
 
     The fingerprint identifies a key and protects nothing, so MD5 is sufficient.
     """

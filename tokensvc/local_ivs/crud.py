@@ -57,7 +57,12 @@ def update(resource_type: ResourceType, call: OperationCall, request: Request) -
 
 
 def delete(resource_type: ResourceType, call: OperationCall, request: Request) -> Body:
-    """Everything that belongs to a resource is deleted along with it."""
+    """Everything that belongs to a resource is deleted along with it. A recording configuration that a channel refers
+    to cannot be deleted: ConflictException.
+
+    INFERRED: Playback restriction policies, ad configurations and failover slate configurations that a channel refers
+    to cannot be deleted either; their delete operations list the same error.
+    """
     resource = call.require(request["arn"], resource_type.kind)
     resource_type.check_mutable(call, resource)
     _check_unreferenced(resource_type, call, resource)
@@ -73,6 +78,8 @@ def list_page(resource_type: ResourceType, call: OperationCall, request: Request
     """`nextToken` is absent on the last page. It is valid only for the list that returned it.
 
     INFERRED: Lists of resources are in the order of creation; AWS documents none.
+
+    INFERRED: An empty filter of a list is none, and a name must match as a whole.
     """
     parent_arn = _parent_arn(resource_type, call, request) or None
     equal = _filter(resource_type, request)
@@ -162,13 +169,7 @@ def _validated_body(
 
 
 def _check_unreferenced(resource_type: ResourceType, call: OperationCall, resource: Resource) -> None:
-    """A recording configuration that a channel refers to cannot be deleted: ConflictException.
-
-    Source: API reference, DeleteRecordingConfiguration.
-
-    INFERRED: Other configurations and policies that a channel refers to cannot be deleted either; their delete
-    operations list the same error.
-    """
+    """Source: API reference, DeleteRecordingConfiguration; `delete` says what is inferred for others."""
     for other in RESOURCE_TYPES.values():
         for member, kind in other.references.items():
             if kind == resource_type.kind and call.transaction.page(
@@ -178,10 +179,7 @@ def _check_unreferenced(resource_type: ResourceType, call: OperationCall, resour
 
 
 def _filter(resource_type: ResourceType, request: Request) -> dict[str, str]:
-    """Member -> value that a list is filtered by.
-
-    INFERRED: An empty filter of a list is none, and a name must match as a whole.
-    """
+    """Member -> value that a list is filtered by."""
     given = {member: request[name] for name, member in resource_type.filters.items() if request.get(name)}
     if len(given) > 1:
         raise conflict("Only one filter can be used at a time")

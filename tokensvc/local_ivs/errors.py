@@ -4,7 +4,8 @@ Invariants
 - An error has the code of IVS's API and a message; `api_model.py` and the model give its HTTP status.
 - A message never repeats a value of the request except a requested ARN, since values may be secrets.
 - OBSERVED: The messages of `not_found` and `throttled`, for one kind of resource and one operation.
-- INFERRED: All other messages of API errors are worded in the style of AWS's services, since IVS documents none.
+- INFERRED: Messages of API errors that were not observed are worded in the style of AWS's services, since IVS documents
+  none.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def invalid_member(path: str, constraint: str) -> IvsError:
 def not_found(arn: str) -> IvsError:
     """The text was observed on the real service, for one kind of resource.
 
-    INFERRED: Resources of all kinds that are not found get the text that was observed for one.
+    INFERRED: A resource of any kind that is not found gets the text that was observed for one kind.
     """
     return IvsError("ResourceNotFoundException", f"Resource: {arn} not found")
 
@@ -71,7 +72,7 @@ def quota_exceeded(message: str) -> IvsError:
 def throttled(operation: str, per_second: int, resource: str) -> IvsError:
     """The text up to the parenthesis was observed for PutMetadata and its channel.
 
-    INFERRED: All operations that are throttled get the text that was observed for PutMetadata.
+    INFERRED: A throttled call of any operation gets the text that was observed for PutMetadata.
     """
     text = f"Operation: ivs:{operation} exceeded call rate: {per_second} for resource: {resource}"
     return IvsError(

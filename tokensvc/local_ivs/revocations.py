@@ -22,7 +22,7 @@ KIND = "viewer-session-revocation"
 """The kind under which revocations are stored, as children of their channel."""
 DEFAULT_VERSION = 0
 ENTRY_FAULT_CODE = "InternalServerException"
-"""INFERRED: An entry of a batch that fails inside IVS has the error's name as its `code`."""
+"""INFERRED: A viewer in a batch of revocations that fails inside IVS has the error's name as its `code`."""
 
 
 def start(call: OperationCall, request: Mapping[str, Any]) -> Body:
@@ -48,7 +48,7 @@ def start_batch(call: OperationCall, request: Mapping[str, Any]) -> Body:
 
     So does one to which an injected fault applies.
 
-    INFERRED: `errors` is absent if every entry succeeds.
+    INFERRED: The response to a batch of revocations has no `errors` if every entry succeeds.
     """
     errors: list[Body] = []
     for entry in request["viewerSessions"]:

@@ -20,8 +20,8 @@ PERMANENT_ERROR_NAMES = frozenset({"AccessDeniedException", "ResourceNotFoundExc
 PERMANENT_BATCH_CODES = PERMANENT_ERROR_NAMES | {"400", "403", "404"}
 """The codes of a batch response's `errors` that a retry would not change. Any other code is retried.
 
-INFERRED: An entry of a batch that IVS rejects permanently has an error's name or an HTTP status as its `code`: the only
-sample that AWS shows has the code "403", and the errors of the single operation have names.
+INFERRED: A viewer in a batch of revocations that IVS rejects permanently has an error's name or an HTTP status as its
+`code`: the only sample that AWS shows has the code "403", and the errors of the single operation have names.
 """
 
 AMBIGUOUS_RESPONSE = "AmbiguousResponse"

@@ -273,7 +273,7 @@ def _expiry(state: _State) -> str | None:
 
     INFERRED: A token without `exp` is denied, since the user guide does not mark `exp` as optional.
 
-    INFERRED: There is no leeway: a token is denied from the second in its `exp` on.
+    INFERRED: `exp` has no leeway: a token is denied from that second on.
     """
     if state.claims is None:
         return None
@@ -288,11 +288,8 @@ def _expiry(state: _State) -> str | None:
 
 
 def _not_yet(state: _State) -> str | None:
-    """`nbf` and `iat`, if present, are numbers of seconds and not in the future.
-
-    INFERRED: An `nbf` or `iat` in the future is denied, as by the JWT parser whose error text the edge shows. IVS
-    documents neither claim.
-    """
+    """INFERRED: `nbf` and `iat`, if present, are numbers of seconds and not in the future, as the JWT parser requires
+    whose error text the edge shows. IVS documents neither claim."""
     if not state.claims or not (present := [n for n in ("nbf", "iat") if n in state.claims]):
         return None
     for name in present:
@@ -334,7 +331,8 @@ def _revoked(state: _State) -> str | None:
 
     Source: IVS user guide, "Start a Viewer Session Revocation".
 
-    INFERRED: New tokens of a revoked version are denied too, because a version is revoked and not a token.
+    INFERRED: A revocation also denies new tokens of the versions that it covers, because versions are revoked and not
+    tokens.
     """
     try:
         viewer_id, version = state.claim(c.VIEWER_ID), state.claim(c.VIEWER_SESSION_VERSION)

@@ -7,10 +7,11 @@ Invariants
   rule can fail, so that no text names a fault that the token does not have.
 - Observed are: text and code for `segments`, which a missing token gets too (jwt-go's literal); the code for a spent
   single use; and "origin required" (third-party notes of 2026-09-27 about one deployment).
-- INFERRED: What was observed for a spent single use is the `error_code`, and "origin required", which was observed on
-  segments, is the `error` on playlists too. The notes do not say which member had the code.
-- INFERRED: All other texts of the edge's 403 are jwt-go's wording or in its style, since the one text that was observed
-  on a playlist is jwt-go's.
+- INFERRED: `playback_auth_error` is the `error_code` for a single use that is spent, and "origin required" the `error`
+  for a missing `Origin`. Both come from third-party notes about one deployment, which do not say which member of the
+  error had the code, and which saw the text on segments only.
+- INFERRED: Texts of the edge's 403 that were not observed are jwt-go's wording or in its style, since the one text that
+  was observed on a playlist is jwt-go's.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ DEFAULT_PRESET = "HIGHER_BANDWIDTH_DELIVERY"
 def validate_preset(_: OperationCall, request: Mapping[str, Any], body: Body) -> Iterator[Violation]:
     """Only the types ADVANCED_HD and ADVANCED_SD have a preset, and they always have one.
 
-    INFERRED: A preset for another channel type is a ValidationException, since the model calls it "selectable only" for
-    those two.
+    INFERRED: A preset for another channel type than ADVANCED_HD and ADVANCED_SD is a ValidationException, since the
+    model calls it "selectable only" for those two.
     """
     if body["type"] in PRESET_TYPES:
         body["preset"] = body["preset"] or DEFAULT_PRESET
@@ -45,7 +45,7 @@ def validate_preset(_: OperationCall, request: Mapping[str, Any], body: Body) ->
 def validate_multitrack(_: OperationCall, request: Mapping[str, Any], body: Body) -> Iterator[Violation]:
     """Multitrack input requires type STANDARD, container FRAGMENTED_MP4 and both of its other members.
 
-    INFERRED: An update replaces the whole `multitrackInputConfiguration`.
+    INFERRED: An update of a channel replaces the whole `multitrackInputConfiguration`.
     """
     member = "multitrackInputConfiguration"
     given = request.get(member)

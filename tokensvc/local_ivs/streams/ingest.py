@@ -37,10 +37,10 @@ DEFAULT_INGEST: Ingest = {
 """Within the limits of every channel type."""
 
 _DEPRECATED_VIDEO = {"profile": "avcProfile", "level": "avcLevel"}
-_BITRATES = {"STANDARD": 8_500_000, "ADVANCED_HD": 8_500_000, "ADVANCED_SD": 8_500_000}
-_BASIC_BITRATE_SMALL, _BASIC_BITRATE = 1_500_000, 3_500_000
+BITRATES = {"STANDARD": 8_500_000, "ADVANCED_HD": 8_500_000, "ADVANCED_SD": 8_500_000}
+BASIC_BITRATE_SMALL, BASIC_BITRATE = 1_500_000, 3_500_000
 _BASIC_SMALL_HEIGHT = 480
-_MULTITRACK_BITRATE = 15_000_000
+MULTITRACK_BITRATE = 15_000_000
 
 
 class FrameLimit(NamedTuple):
@@ -91,12 +91,12 @@ def limit_breaches(channel: Mapping[str, Any], ingest: Ingest) -> Iterator[Limit
     multitrack = channel["multitrackInputConfiguration"]
     height = max((video.get("videoHeight", 0) for video in videos), default=0)
     if multitrack["enabled"]:
-        limit, frame = _MULTITRACK_BITRATE, _MULTITRACK_FRAMES[multitrack["maximumResolution"]]
+        limit, frame = MULTITRACK_BITRATE, _MULTITRACK_FRAMES[multitrack["maximumResolution"]]
     elif channel["type"] == "BASIC":
-        limit = _BASIC_BITRATE_SMALL if height <= _BASIC_SMALL_HEIGHT else _BASIC_BITRATE
+        limit = BASIC_BITRATE_SMALL if height <= _BASIC_SMALL_HEIGHT else BASIC_BITRATE
         frame = _SINGLE_TRACK_FRAME
     else:
-        limit, frame = _BITRATES[channel["type"]], _SINGLE_TRACK_FRAME
+        limit, frame = BITRATES[channel["type"]], _SINGLE_TRACK_FRAME
     bitrate = sum(video.get("targetBitrate", 0) for video in videos)
     if bitrate > limit:
         yield LimitBreach("Ingest Bitrate", limit, bitrate - limit, "bits per second")

@@ -50,7 +50,10 @@ def list_streams(call: OperationCall, request: Mapping[str, Any]) -> Body:
 
 
 def stop_stream(call: OperationCall, request: Mapping[str, Any]) -> Body:
-    """A channel that is not live is a ChannelNotBroadcasting. No encoder reconnects by itself here."""
+    """A channel that is not live is a ChannelNotBroadcasting.
+
+    No encoder reconnects by itself here.
+    """
     lifecycle.stop(call.context, require_stream(call, request["channelArn"]))
     return {}
 
