@@ -29,6 +29,11 @@ class RequestModel(JsonModel):
 
 
 class ViewModel(JsonModel):
-    """A part of a response. It is built with the Python names and rendered with the JSON names."""
+    """A part of a response. It is built with the Python names and rendered with the JSON names, defaults included."""
 
-    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True, use_enum_values=True)
+    model_config = ConfigDict(
+        populate_by_name=True,
+        serialize_by_alias=True,
+        use_enum_values=True,
+        json_schema_serialization_defaults_required=True,
+    )

@@ -76,7 +76,7 @@ class PageQuery(JsonModel):
 
     max_results: _PageSize = Field(DEFAULT_PAGE_SIZE, description="Maximum number of entries in the page")
     next_token: Annotated[str, Field(max_length=MAX_TOKEN_CHARS)] | None = Field(
-        None, description="The token that the previous page returned; empty for the first page"
+        None, description="The `nextToken` of the previous page. Missing or empty for the first page"
     )
 
     @field_validator("next_token")

@@ -31,57 +31,59 @@ from tokensvc.timestamps import rfc3339, rfc3339_of
 class LeaderView(ViewModel):
     """The worker that holds a lease."""
 
-    worker_id: str
-    lease_seconds_left: float
+    worker_id: str = Field(description="The worker's id")
+    lease_seconds_left: float = Field(description="When its lease ends unless it renews it")
 
 
 class WorkerView(ViewModel):
     """A process of the deployment, as of its last heartbeat."""
 
-    worker_id: str
-    host: str
-    pid: int
-    started_at: Timestamp
-    last_heartbeat_at: Timestamp
+    worker_id: str = Field(description="The worker's id")
+    host: str = Field(description="The machine that it runs on")
+    pid: int = Field(description="Its process id there")
+    started_at: Timestamp = Field(description="When it started")
+    last_heartbeat_at: Timestamp = Field(
+        description="When it last reported to the store, which it does every 5 seconds"
+    )
     unresponsive: bool = Field(
         description="Whether six heartbeats are missing: the worker was killed, or cannot reach the store"
     )
-    is_leader: bool
+    is_leader: bool = Field(description="Whether it is the rotation leader")
     lease_seconds: float = Field(description="How long it signs without reaching the store; 0: it never signs")
-    keys_version: int
+    keys_version: int = Field(description="The version of the keys that it has loaded")
     in_sync: bool = Field(description="Whether it has loaded the current keys")
     undecryptable_keys: list[str] = Field(description="Keys that should sign but whose private keys it cannot decrypt")
-    signer: str | None = Field(description="The library that signs its tokens; null: it never signs")
-    fallback_reason: str | None = Field(description="Why it does not use a faster signer; null: there is none")
-    problems: list[str]
+    signer: str | None = Field(description="The library that signs its tokens; `null`: it never signs")
+    fallback_reason: str | None = Field(description="Why it does not use a faster signer; `null`: there is none")
+    problems: list[str] = Field(description="Problems of its background tasks, as text")
 
 
 class RegionKeyView(ViewModel):
     """One of our keys in a region."""
 
-    id: str
-    state: str
-    arn: str
+    id: str = Field(description="The key's id")
+    state: str = Field(description="Its state there, as in `GET /v1/keys`")
+    arn: str = Field(description="ARN of the playback key pair in IVS")
 
 
 class SlotsView(ViewModel):
     """The use of a region's key pair quota."""
 
-    ours: int
-    foreign: int | None = Field(description="Key pairs of other applications; null: not observed recently")
-    limit: int
+    ours: int = Field(description="Key pairs of this deployment")
+    foreign: int | None = Field(description="Key pairs of other applications; `null`: not observed recently")
+    limit: int = Field(description="How many IVS allows")
 
 
 class RegionView(ViewModel):
     """The keys of one region."""
 
-    region: str
-    active_key_id: str | None
+    region: str = Field(description="The AWS region")
+    active_key_id: str | None = Field(description="The key that signs there")
     active_seconds: int | None = Field(description="How long it has been active")
-    keys: list[RegionKeyView]
-    slots: SlotsView
+    keys: list[RegionKeyView] = Field(description="The deployment's keys that IVS holds there")
+    slots: SlotsView = Field(description="The use of the region's key pair quota")
     next_action: str | None = Field(description="The next lifecycle step in the region, or what blocks it")
-    next_action_at: Timestamp | None
+    next_action_at: Timestamp | None = Field(description="When that step is due; `null`: not known")
     observed_at: Timestamp | None = Field(description="When the rotation leader last inspected IVS there")
 
 
@@ -89,28 +91,32 @@ class DispatchView(ViewModel):
     """The revocation queue of one account and region, and the worker that dispatches it. There is an entry wherever
     something is queued or a worker is the leader."""
 
-    account: str
-    region: str
+    account: str = Field(description="The AWS account")
+    region: str = Field(description="The AWS region")
     queued: int = Field(description="Viewers of channels whose revocation is not yet delivered to IVS")
     oldest_age_seconds: int = Field(description="How long the oldest of them has been queued")
     leader: LeaderView | None = Field(
-        description="The worker that dispatches revocations there; null: none at the moment"
+        description="The worker that dispatches revocations there; `null`: none at the moment"
     )
 
 
 class StatusView(ViewModel):
     """The status of the deployment."""
 
-    deployment_id: str
-    control_plane: str | None
-    account: str | None
-    keys_version: int
+    deployment_id: str = Field(description="The deployment's id, which each of its key pairs in IVS has as a tag")
+    control_plane: str | None = Field(
+        description="The control plane that its keys belong to: `aws` or `local`; `null` until it has a key"
+    )
+    account: str | None = Field(description="The AWS account of its keys; `null` until it has a key")
+    keys_version: int = Field(description="The version of the keys, which rises with every change")
     problems: list[str] = Field(description="Problems of the background tasks, as text")
-    leader: LeaderView | None = Field(description="The rotation leader; null: none at the moment")
-    workers: list[WorkerView]
+    leader: LeaderView | None = Field(description="The rotation leader; `null`: none at the moment")
+    workers: list[WorkerView] = Field(description="The deployment's processes, as of their last heartbeats")
     stale_workers: list[str] = Field(description="Workers that have not loaded the current keys")
-    revocations: list[DispatchView]
-    regions: list[RegionView]
+    revocations: list[DispatchView] = Field(
+        description="The revocation queue of each account and region where something is queued or a worker dispatches"
+    )
+    regions: list[RegionView] = Field(description="The keys of each region")
 
 
 class StatusData(NamedTuple):

@@ -20,11 +20,16 @@ class RotateKeysRequest(RequestModel):
     """The regions in which to rotate keys."""
 
     regions: list[Annotated[str, Field(max_length=64)]] | None = Field(
-        None, min_length=1, max_length=64, description="Default: all regions that hold a key"
+        None,
+        min_length=1,
+        max_length=64,
+        description="The regions in which to rotate. Default: all configured regions, or else all that hold a key",
     )
 
 
 class CompromiseRequest(RequestModel):
     """Which keys to mark as compromised."""
 
-    include_standby: bool = Field(False, description="Also mark all keys that have never signed as compromised")
+    include_standby: bool = Field(
+        False, description="`true`: also mark all keys as compromised that have never signed, such as the standby"
+    )

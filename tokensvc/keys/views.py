@@ -25,14 +25,17 @@ from tokensvc.timestamps import rfc3339_of
 class KeyPlacementView(ViewModel):
     """A key in one account and region."""
 
-    account: str
-    region: str
-    state: KeyState
+    account: str = Field(description="The AWS account")
+    region: str = Field(description="The AWS region")
+    state: KeyState = Field(
+        description="`prepared`: imported, does not sign yet; `active`: signs; `retiring`: no longer signs, its tokens "
+        "may be valid; `retired`: deleted from IVS; `compromised`: never signs again"
+    )
     since: Timestamp = Field(description="When it entered this state")
     age_seconds: int = Field(description="Seconds since then")
     arn: str = Field(description="ARN of the playback key pair in IVS")
-    imported_at: Timestamp
-    activated_at: Timestamp | None
+    imported_at: Timestamp = Field(description="When it was imported into IVS")
+    activated_at: Timestamp | None = Field(description="When it started to sign")
     retiring_at: Timestamp | None = Field(
         description="When its drain started; for a prepared key, when it was found that it may have signed in a period "
         "that a restored store has lost"
@@ -41,7 +44,7 @@ class KeyPlacementView(ViewModel):
         description="For a retiring key: when its last token expires and its pair is deleted"
     )
     retired_at: Timestamp | None = Field(description="When IVS stopped holding the pair")
-    compromised_at: Timestamp | None
+    compromised_at: Timestamp | None = Field(description="When it was marked as compromised there")
     longest_ttl_seconds: int = Field(description="Longest lifetime of a token that it may have signed there")
     fingerprint_differs: bool = Field(
         description="IVS reports a different fingerprint than ours; an operator must check it"
@@ -51,38 +54,40 @@ class KeyPlacementView(ViewModel):
 class KeyView(ViewModel):
     """One of our key pairs. Without placements it was generated but is not known to be in IVS."""
 
-    id: str
-    fingerprint: str
-    created_at: Timestamp
-    compromised_at: Timestamp | None
+    id: str = Field(description="The key's id")
+    fingerprint: str = Field(description="The fingerprint of its public key, as IVS shows it")
+    created_at: Timestamp = Field(description="When it was generated or imported")
+    compromised_at: Timestamp | None = Field(description="When it was marked as compromised")
     damage: str | None = Field(description="Why its record in the store, or that of a placement, cannot be read")
-    placements: list[KeyPlacementView]
+    placements: list[KeyPlacementView] = Field(description="The key in each account and region")
 
 
 class KeyPage(ViewModel):
     """Key pairs, oldest first."""
 
-    keys: list[KeyView]
-    next_token: str | None = Field(None, description="Pass it in the next request to get the following keys")
+    keys: list[KeyView] = Field(description="The key pairs, oldest first")
+    next_token: str | None = Field(
+        None, description="Pass it as `nextToken` to get the next page; `null` on the last page"
+    )
 
 
 class StepView(ViewModel):
     """One lifecycle step of a key, from the journal."""
 
-    step: StepKind
-    region: str | None
-    reason: str
-    started_at: Timestamp
-    finished_at: Timestamp | None
-    outcome: str | None = Field(description="`done`, or an error code; null while it is unknown")
+    step: StepKind = Field(description="What was done")
+    region: str | None = Field(description="Where; `null` for a step that concerns no region")
+    reason: str = Field(description="Why, or who requested it")
+    started_at: Timestamp = Field(description="When the step started")
+    finished_at: Timestamp | None = Field(description="When it ended; `null` while that is unknown")
+    outcome: str | None = Field(description="`done`, or an error code; `null` while it is unknown")
 
 
 class StaleWorkerView(ViewModel):
     """A worker that may not have loaded the newest keys yet."""
 
-    worker_id: str
-    host: str
-    pid: int
+    worker_id: str = Field(description="The worker's id")
+    host: str = Field(description="The machine that it runs on")
+    pid: int = Field(description="Its process id there")
     last_heartbeat_at: Timestamp = Field(description="Time of its last heartbeat")
     until: Timestamp = Field(description="When it is in sync at the latest, or signs nothing")
 
@@ -90,35 +95,35 @@ class StaleWorkerView(ViewModel):
 class KeyDetailView(KeyView):
     """A key pair, its history, and the workers that are not in sync or cannot use it."""
 
-    history: list[StepView] = Field(description="Newest first")
-    stale_workers: list[StaleWorkerView]
+    history: list[StepView] = Field(description="The last 50 changes to the key, newest first")
+    stale_workers: list[StaleWorkerView] = Field(description="Workers that may not have loaded the newest keys yet")
     workers_unable_to_decrypt: list[str] = Field(description="Workers that cannot decrypt its private key")
 
 
 class RegionRotationView(ViewModel):
     """Progress of a rotation in one region."""
 
-    region: str
+    region: str = Field(description="The AWS region")
     previous_key_id: str | None = Field(description="The key that was active at the time of the request")
-    active_key_id: str | None = Field(description="The key that has taken over; null until one has")
+    active_key_id: str | None = Field(description="The key that has taken over; `null` until one has")
 
 
 class RotationView(ViewModel):
     """A rotation request."""
 
-    id: str
-    requested_at: Timestamp
-    requested_by: str
-    done: bool
-    regions: list[RegionRotationView]
+    id: str = Field(description="The rotation request's id")
+    requested_at: Timestamp = Field(description="When it was stored")
+    requested_by: str = Field(description="The caller, or the command line")
+    done: bool = Field(description="Whether another key has taken over in every region")
+    regions: list[RegionRotationView] = Field(description="The progress in each region")
 
 
 class CompromiseImpactView(ViewModel):
     """What a compromise causes in one region where IVS holds the key."""
 
-    region: str
+    region: str = Field(description="The AWS region")
     was_active: bool = Field(description="Whether the key was active there")
-    successor: str | None = Field(description="The key that takes over immediately")
+    successor: str | None = Field(description="The key that takes over immediately; `null`: none can, or none needs to")
     outage_seconds: float = Field(description="Seconds during which no token can be signed there")
     affected_token_seconds: int = Field(description="Lifetime in seconds of the longest token that becomes invalid")
 
@@ -126,10 +131,10 @@ class CompromiseImpactView(ViewModel):
 class CompromiseView(ViewModel):
     """A compromised key: it no longer signs, and the deletion of its pairs is retried until it succeeds."""
 
-    id: str
-    compromised_at: Timestamp
-    regions: list[CompromiseImpactView]
-    stale_workers: list[StaleWorkerView]
+    id: str = Field(description="The key's id")
+    compromised_at: Timestamp = Field(description="When it was first marked as compromised")
+    regions: list[CompromiseImpactView] = Field(description="The consequences in each region where IVS holds the key")
+    stale_workers: list[StaleWorkerView] = Field(description="Workers that may still sign with the key")
 
 
 class ReferenceTime(NamedTuple):

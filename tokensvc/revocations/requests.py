@@ -54,13 +54,23 @@ _DenySeconds = Annotated[int, Field(ge=0, le=MAX_SESSION_VERSION)]
 class _ViewerRequest(RequestModel):
     """A viewer of one or more channels."""
 
-    channel_arn: ChannelArn | None = Field(None, description="The channel. Not with channelArns")
-    channel_arns: Annotated[list[ChannelArn] | None, Field(min_length=1, max_length=CHANNELS_MAX)] = Field(
-        None, description="Several channels"
+    channel_arn: ChannelArn | None = Field(
+        None,
+        description="The channel: `arn:aws:ivs:REGION:ACCOUNT:channel/ID`, in an account and region where this "
+        "deployment has, had, or is configured to have a key. Either this or `channelArns` is required",
     )
-    viewer_id: ViewerId | None = Field(None, description="The viewer id in the viewer's tokens. Not with subject")
+    channel_arns: Annotated[list[ChannelArn] | None, Field(min_length=1, max_length=CHANNELS_MAX)] = Field(
+        None,
+        description="Several channels, all of which must match the caller's patterns. Either this or `channelArn` is "
+        "required",
+    )
+    viewer_id: ViewerId | None = Field(
+        None, description="The viewer id in the viewer's tokens. Either this or `subject` is required"
+    )
     subject: Subject | None = Field(
-        None, description="Your own name for the viewer: covers every viewer id made from it. Not with viewerId"
+        None,
+        description="The string that identified the viewer in token requests: it stands for every viewer id that was "
+        "ever made from it. Either this or `viewerId` is required",
     )
 
     @property
@@ -74,12 +84,16 @@ class RevocationRequest(_ViewerRequest):
 
     issued_before: _Second | None = Field(
         None,
-        description="End only sessions whose tokens were issued before then, and deny no new tokens. Not in the future",
+        description="End only the sessions of tokens that were issued before this time, by the clock of the issuing "
+        "worker, and deny no new tokens. Not in the future. Precise to one second, or to five seconds within 20 "
+        "minutes after a revocation without `issuedBefore`. Default: all tokens issued until now",
     )
     deny_seconds: _DenySeconds | None = Field(
-        None, description="How long to deny tokens; by default until every worker is in sync. 0: no denial"
+        None,
+        description="For how many seconds token requests for the viewer are rejected with `viewer_denied`. Default: "
+        "until `readmitAfter`, when every worker is in sync; with `issuedBefore`, not at all. 0: not at all",
     )
-    reason: _Reason = Field("", description="Shown in lists; must not contain personal data")
+    reason: _Reason = Field("", description="A note that lists show; no personal data, no control characters")
 
 
 class DenialRequest(_ViewerRequest):
@@ -87,20 +101,24 @@ class DenialRequest(_ViewerRequest):
 
     channel_arn: ChannelArnOrAll | None = Field(
         None,
-        description="The channel, or * for all, which requires the pattern * in the caller's policy. Not with "
-        "channelArns",
+        description="The channel, or `*` for all channels, which requires the pattern `*` in the caller's policy. "
+        "Either this or `channelArns` is required",
     )
-    until: _Second | None = Field(None, description="When the denial ends. Not with denySeconds")
+    until: _Second | None = Field(None, description="When the denial ends. Either this or `denySeconds` is required")
     deny_seconds: Annotated[int | None, Field(ge=1, le=MAX_SESSION_VERSION)] = Field(
-        None, description="How long the denial lasts. Not with until"
+        None, description="How many seconds the denial lasts. Either this or `until` is required"
     )
-    reason: _Reason = Field("", description="Shown in lists; must not contain personal data")
+    reason: _Reason = Field("", description="A note that lists show; no personal data, no control characters")
 
 
 class RevocationBatchRequest(RequestModel):
     """A batch of revocations."""
 
-    revocations: list[RevocationRequest] = Field(min_length=1, max_length=BATCH_MAX)
+    revocations: list[RevocationRequest] = Field(
+        min_length=1,
+        max_length=BATCH_MAX,
+        description="The revocations, each with the fields of `POST /v1/revocations`",
+    )
 
 
 _ONE_OF: dict[type[_ViewerRequest], tuple[tuple[str, str], ...]] = {
@@ -145,8 +163,10 @@ def _exclusive_field_errors(fields: dict[Any, Any], pairs: tuple[tuple[str, str]
 class _ViewerQuery(PageQuery):
     """The query parameters that both lists take."""
 
-    viewer_id: ViewerId | None = Field(None, description="Only this viewer. Not with subject")
-    subject: Subject | None = Field(None, description="Only this viewer, by your own name for it. Not with viewerId")
+    viewer_id: ViewerId | None = Field(None, description="Only this viewer. Not with `subject`")
+    subject: Subject | None = Field(
+        None, description="Only this viewer, by the string that identified it in token requests. Not with `viewerId`"
+    )
 
     @classmethod
     def cross_field_errors(cls, given: Mapping[str, object]) -> list[FieldError]:
@@ -161,8 +181,8 @@ class RevocationQuery(_ViewerQuery):
 
     page_tokens: ClassVar[PageTokens] = PageTokens("revocations", "([0-9]{1,18})")
 
-    state: RevocationState | None = Field(None, description="Only in this state")
-    channel_arn: ChannelArn | None = Field(None, description="Only of this channel")
+    state: RevocationState | None = Field(None, description="Only revocations in this state")
+    channel_arn: ChannelArn | None = Field(None, description="Only revocations of this channel")
 
 
 class DenialQuery(_ViewerQuery):
@@ -171,7 +191,9 @@ class DenialQuery(_ViewerQuery):
     page_tokens: ClassVar[PageTokens] = PageTokens("denials", "([0-9]{1,18})-([0-9a-f]{32})")
 
     channel_arn: ChannelArnOrAll | None = Field(
-        None, description="Only of this channel, or * for denials in all channels; required with a viewer"
+        None,
+        description="Only denials of this channel, or with `*` those of all channels. Required with `viewerId` or "
+        "`subject`",
     )
 
     @classmethod

@@ -17,10 +17,11 @@ from tokensvc.timestamps import rfc3339, rfc3339_of
 class AcceptedRevocationView(ViewModel):
     """A durably stored revocation: it will be delivered to IVS even if this service restarts."""
 
-    id: str
-    state: RevocationState
+    id: str = Field(description="The revocation's id")
+    state: RevocationState = Field(description="Always `queued`: what happens next is in `GET /v1/revocations/{id}`")
     readmit_after: Timestamp = Field(
-        description="From then on tokens of any worker are valid again and the denial has ended"
+        description="When the viewer may return: from then on the denial has ended, and new tokens are valid again, "
+        "whichever worker issues them"
     )
 
     @classmethod
@@ -31,18 +32,21 @@ class AcceptedRevocationView(ViewModel):
 class RevocationTargetView(ViewModel):
     """The delivery to IVS for one viewer of one channel."""
 
-    channel_arn: str
-    viewer_id: str
+    channel_arn: str = Field(description="The channel")
+    viewer_id: str = Field(description="The viewer")
     viewer_session_versions_less_than_or_equal_to: int = Field(
         description="The value sent to IVS: sessions up to this version end"
     )
-    state: RevocationState
-    attempts: int
+    state: RevocationState = Field(
+        description="`queued`: not accepted by IVS yet; `sent`: IVS accepted it; `failed`: IVS rejected it "
+        "permanently; `cancelled`: it was cancelled before it was sent"
+    )
+    attempts: int = Field(description="How often it was sent to IVS")
     finished_at: Timestamp | None = Field(
         description="When IVS accepted or permanently rejected it, or it was cancelled"
     )
-    code: str | None = Field(description="IVS's own code of the last failure, or the transport's")
-    message: str | None
+    code: str | None = Field(description="IVS's error code of the last failure, or the transport's")
+    message: str | None = Field(description="IVS's message of the last failure")
 
     @classmethod
     def of(cls, target: RevocationTarget) -> RevocationTargetView:
@@ -61,15 +65,15 @@ class RevocationTargetView(ViewModel):
 class RevocationView(ViewModel):
     """A revocation and the delivery of each of its targets."""
 
-    id: str
+    id: str = Field(description="The revocation's id")
     state: RevocationState = Field(
-        description="`queued` while any target is queued, else `failed` if any target failed"
+        description="The state of all targets together: `queued` while any is queued, else `failed` if any failed"
     )
     caller: str = Field(description="The caller that requested it")
-    reason: str
-    accepted_at: Timestamp
-    readmit_after: Timestamp
-    targets: list[RevocationTargetView]
+    reason: str = Field(description="The note of the request")
+    accepted_at: Timestamp = Field(description="When it was stored")
+    readmit_after: Timestamp = Field(description="When the viewer may return, as in the response to the request")
+    targets: list[RevocationTargetView] = Field(description="The delivery to IVS, for each viewer id and channel")
 
     @classmethod
     def of(cls, revocation: Revocation) -> RevocationView:
@@ -87,22 +91,23 @@ class RevocationView(ViewModel):
 class RevocationPage(ViewModel):
     """Revocations, newest first."""
 
-    revocations: list[RevocationView]
+    revocations: list[RevocationView] = Field(description="The revocations, newest first")
     next_token: str | None = Field(
         None,
-        description="Pass it as nextToken to get the next page; a page may be short or empty without being the last",
+        description="Pass it as `nextToken` to get the next page; `null` on the last page. A page may be short or "
+        "empty without being the last",
     )
 
 
 class DenialView(ViewModel):
     """A denial in force."""
 
-    id: str
-    channel_arn: str = Field(description="The channel, or * for all")
-    until: Timestamp
-    reason: str
+    id: str = Field(description="The denial's id: random, not derived from the viewer")
+    channel_arn: str = Field(description="The channel, or `*` for all")
+    until: Timestamp = Field(description="When the denial ends")
+    reason: str = Field(description="The note of the request")
     caller: str = Field(description="The caller that added it, by itself or with a revocation")
-    created_at: Timestamp
+    created_at: Timestamp = Field(description="When it was added")
 
     @classmethod
     def of(cls, denial: Denial) -> DenialView:
@@ -119,11 +124,15 @@ class DenialView(ViewModel):
 class CreatedDenialsView(ViewModel):
     """One denial for each channel and viewer id; a denial in force that ends later stays as it is."""
 
-    denials: list[DenialView]
+    denials: list[DenialView] = Field(
+        description="One denial for each channel and viewer id. Where a denial in force ends later, that one"
+    )
 
 
 class DenialPage(ViewModel):
     """Denials in force, last written first."""
 
-    denials: list[DenialView]
-    next_token: str | None = Field(None, description="Pass it as nextToken to get the next page")
+    denials: list[DenialView] = Field(description="The denials, last written first")
+    next_token: str | None = Field(
+        None, description="Pass it as `nextToken` to get the next page; `null` on the last page"
+    )

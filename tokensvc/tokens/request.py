@@ -28,11 +28,13 @@ ORIGINS_MAX_ENTRIES = 100
 class Ads(RequestModel):
     """Server-side ad insertion for this viewer."""
 
-    opt_out: bool | None = Field(None, description="true: the viewer gets no ads")
+    opt_out: bool | None = Field(None, description="`true`: the viewer gets no ads")
     player_params: Annotated[
         dict[str, str] | None,
         AfterValidator(lambda value: value and c.check_ads_player_params(value)),
-        Field(description="Forwarded to MediaTailor as player_params.*; at most 1000 bytes, keys and values together"),
+        Field(
+            description="Forwarded to MediaTailor as `player_params.*`; at most 1000 bytes, keys and values together"
+        ),
     ] = None
     playback_config_name: Annotated[
         str | None, Field(min_length=1, description="One of the channel's ad configurations")
@@ -50,20 +52,29 @@ requested before."""
 class TokenRequest(RequestModel):
     """A request for one token, for one viewer of one channel."""
 
-    channel_arn: Annotated[ChannelArn, Field(description="The private channel to be played")]
+    channel_arn: Annotated[
+        ChannelArn,
+        Field(description="The private channel to be played: `arn:aws:ivs:REGION:ACCOUNT:channel/ID`"),
+    ]
     viewer_id: ViewerId | None = Field(
-        None, description="The viewer's id in IVS; no personal data. Required for revocation. Not with subject"
+        None,
+        description="The viewer's id in IVS; no control characters, no personal data. Only a token with a viewer can "
+        "be revoked. Not with `subject`; one of the two is required unless the caller may issue tokens for anonymous "
+        "viewers",
     )
     subject: Subject | None = Field(
-        None, description="The viewer's id in your system; a keyed hash of it becomes the viewer id. Not with viewerId"
+        None,
+        description="Instead of `viewerId`: any string that identifies the viewer to you. Its keyed hash becomes the "
+        "viewer id, so no personal data leaves tokensvc and no two viewers share an id",
     )
     ttl_seconds: Annotated[
         int | None,
         Field(
             ge=1,
-            description="How long the token can start playback, in seconds; default: the smaller of 300 and the "
-            "policy's limit. More than the policy's limit is rejected. With viewerId, subject or singleUse at "
-            "most 600, of which 591 to 600 become 590, as expiresAt shows: IVS allows ten minutes by its own clock",
+            description="How long the token can start playback. Default: the smaller of 300 and the caller's limit. "
+            "More than the limit is rejected. With `viewerId`, `subject` or `singleUse` at most 600, and 591 to 600 "
+            "become 590: IVS rejects such a token if it expires more than ten minutes ahead by IVS's own clock, so ten "
+            "seconds are left for the difference between the clocks",
         ),
     ] = None
     allowed_origins: Annotated[
@@ -71,19 +82,26 @@ class TokenRequest(RequestModel):
         Field(
             min_length=1,
             max_length=ORIGINS_MAX_ENTRIES,
-            description="Web origins allowed to play; a host may begin with *. At most 5 with strictOriginEnforcement",
+            description="Web origins that may play, as a browser sends them: `https://app.example.com`, "
+            "`http://localhost:3000`, or `https://*.example.com` for all subdomains. `localhost` and `127.0.0.1` are "
+            "different origins. At most 5 with `strictOriginEnforcement`. Default: any origin",
         ),
     ] = None
     strict_origin_enforcement: bool = Field(
-        False, description="true: the edge rejects every request without an allowed Origin header"
+        False,
+        description="`true`: IVS rejects every request without an allowed `Origin` header, for playlists and segments",
     )
-    single_use: bool = Field(False, description="true: the token can start playback once")
-    maximum_resolution: Literal["SD", "HD", "FULL_HD"] | None = Field(None, description="The highest rendition offered")
-    ads: Ads | None = None
+    single_use: bool = Field(
+        False, description="`true`: the token can start playback once. A reload needs another token"
+    )
+    maximum_resolution: Literal["SD", "HD", "FULL_HD"] | None = Field(
+        None, description="The highest rendition that the viewer is offered. Default: no limit"
+    )
+    ads: Ads | None = Field(None, description="Server-side ad insertion for this viewer")
     require_playback_url: bool = Field(
         False,
-        description="true: while the channel's playback URL is unknown, the response is 503 playback_url_unavailable "
-        "with Retry-After instead of a token without playbackUrl",
+        description="`true`: while the channel's playback URL is unknown, the response is 503 "
+        "`playback_url_unavailable` with `Retry-After`, instead of a token without `playbackUrl`",
     )
 
 

@@ -1,41 +1,44 @@
 """`GET /openapi.json`: the API description, generated from the models that validate requests and responses.
 
 Invariants
-- Schemas come from pydantic. The operations in `routes.py` add what the models cannot express: paths, statuses, scopes.
+- Schemas come from pydantic. The operations in `routes.py` add what the models cannot express: paths, scopes, what an
+  operation does, and the codes that it can fail with, whose statuses and meanings are in `http/error_codes.py`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 import orjson
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from starlette.types import Receive, Scope
 
 from tokensvc import __version__
+from tokensvc.http.error_codes import ERROR_CODES
 from tokensvc.http.problem_details import JSON, Response
 from tokensvc.web.context import RequestContext
 from tokensvc.web.operations import Operation
 from tokensvc.web.schemas import Problem
 
-_ERROR_DESCRIPTIONS = {
-    400: "The body is not a JSON object",
-    401: "The API key is missing or invalid",
-    403: "The caller is not allowed to do this",
-    404: "The resource does not exist; for a channel, according to IVS",
-    408: "The body was not received in time",
-    409: "The deployment's rotation policy is not feasible; `detail` shows the calculation",
-    413: "The body is too large",
-    415: "The body has a content coding, or is not JSON and declares another media type",
-    422: "One or more fields are invalid; `errors` names each",
-    503: "This worker cannot respond now; retry, or use another worker",
-}
+_DESCRIPTION = """\
+Issues playback-authorization tokens for Amazon IVS private channels, rotates their keys and revokes viewers.
 
+**Authentication.** Send `Authorization: Bearer tsk_…`. API keys are for backends: never give one to a browser or an
+app, because whoever has it can issue tokens for any viewer of the caller's channels.
 
+**Requests.** A body is one JSON object in UTF-8 without content coding. Unknown, repeated and mutually exclusive fields
+are rejected by name.
+
+**Responses.** Every response has an `X-Request-Id`. Errors are problem details (RFC 9457) with a stable `code`, and
+never repeat the input. Every 429 and 503 has a `Retry-After` in seconds, which the problem repeats as
+`retryAfterSeconds`. Later releases may add members to responses and codes to errors.
+
+Any operation may also fail with 400 `malformed_request`, 405 `method_not_allowed`, 413 `request_too_large`, 431
+`headers_too_large`, 500 `internal_error`, 501 `transfer_coding_not_supported` and 505 `http_version_not_supported`."""
 _PATH_PARAMETER = re.compile(r"\{(\w+)\}")
 
 
@@ -51,11 +54,13 @@ class OpenApiRoute:
 
 def document(operations: Sequence[Operation[Any]]) -> dict[str, Any]:
     """The OpenAPI 3.1 document that describes these operations."""
-    models: list[type[BaseModel]] = [Problem]
-    models += [m for o in operations for m in (o.request, o.response, o.query) if m is not None]
-    _, definitions = models_json_schema(
-        [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
-    )
+    received = [model for o in operations for model in (o.request, o.query) if model is not None]
+    sent: list[type[BaseModel]] = [Problem, *(o.response for o in operations if o.response is not None)]
+    models: list[tuple[type[BaseModel], JsonSchemaMode]] = [
+        *((model, "validation") for model in received),
+        *((model, "serialization") for model in sent),
+    ]
+    _, definitions = models_json_schema(models, ref_template="#/components/schemas/{model}")
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, definitions)
@@ -64,8 +69,7 @@ def document(operations: Sequence[Operation[Any]]) -> dict[str, Any]:
         "info": {
             "title": "tokensvc",
             "version": __version__,
-            "description": "Issues playback authorization tokens for Amazon IVS private channels, rotates their keys "
-            "and revokes viewers.",
+            "description": _DESCRIPTION,
         },
         "paths": paths,
         "components": {
@@ -76,21 +80,43 @@ def document(operations: Sequence[Operation[Any]]) -> dict[str, Any]:
 
 
 def _operation(o: Operation[Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    responses: dict[str, Any] = {str(o.status): {"description": HTTPStatus(o.status).phrase}}
+    success: dict[str, Any] = {"description": HTTPStatus(o.status).phrase}
+    if o.response_headers:
+        success["headers"] = {
+            name: {"description": meaning, "schema": {"type": "string"}} for name, meaning in o.response_headers
+        }
     if o.response is not None:
-        responses[str(o.status)]["content"] = {"application/json": {"schema": _ref(o.response)}}
-    for status in o.errors:
+        success["content"] = _json(o.response, o.example.response)
+    responses = {str(o.status): success}
+    for status, codes in codes_by_status(o.errors).items():
         content = {"application/problem+json": {"schema": _ref(Problem)}}
-        responses[str(status)] = {"description": _ERROR_DESCRIPTIONS[status], "content": content}
-    operation: dict[str, Any] = {"summary": o.summary, "responses": responses}
+        meanings = "\n".join(f"- `{code}`: {ERROR_CODES[code].meaning}" for code in codes)
+        responses[str(status)] = {"description": meanings, "content": content}
+    operation: dict[str, Any] = {"summary": o.summary, "description": o.description, "responses": responses}
     if parameters := _parameters(o, definitions):
         operation["parameters"] = parameters
     if o.request is not None:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(o.request)}}}
+        operation["requestBody"] = {"required": True, "content": _json(o.request, o.example.request)}
     if o.scope:
         operation["security"] = [{"apiKey": []}]
-        operation["description"] = f"Requires the scope `{o.scope}`."
+        operation["description"] += f"\n\nRequires the scope `{o.scope}`."
     return operation
+
+
+def codes_by_status(codes: Collection[str]) -> dict[int, list[str]]:
+    """The codes of each status, both in the order of the table of codes."""
+    by_status: dict[int, list[str]] = {}
+    for code, entry in ERROR_CODES.items():
+        if code in codes:
+            by_status.setdefault(entry.status, []).append(code)
+    return by_status
+
+
+def _json(model: type[BaseModel], example: Mapping[str, Any] | None) -> dict[str, Any]:
+    content: dict[str, Any] = {"schema": _ref(model)}
+    if example is not None:
+        content["example"] = example
+    return {"application/json": content}
 
 
 def _parameters(o: Operation[Any], definitions: dict[str, Any]) -> list[dict[str, Any]]:
@@ -100,7 +126,9 @@ def _parameters(o: Operation[Any], definitions: dict[str, Any]) -> list[dict[str
     ]
     query = definitions["$defs"][o.query.__name__]["properties"] if o.query is not None else {}
     parameters += [{"name": name, "in": "query", "schema": _without_null(schema)} for name, schema in query.items()]
-    return parameters + [{"name": name, "in": "header", "schema": text} for name in o.request_headers]
+    return parameters + [
+        {"name": name, "in": "header", "schema": text, "description": meaning} for name, meaning in o.request_headers
+    ]
 
 
 def _without_null(schema: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope
 
 from tokensvc.http.problem_details import Response
 from tokensvc.web.context import PendingResponse, RequestContext, Route
+from tokensvc.web.examples import NO_EXAMPLE, Example
 
 _Owner = TypeVar("_Owner")
 
@@ -30,15 +31,23 @@ class Operation(Generic[_Owner]):
     endpoint: Callable[[_Owner, Scope, Receive, RequestContext], Awaitable[Response]]
     summary: str
     _: KW_ONLY
+    description: str = ""
+    """What it does, in paragraphs of Markdown."""
     scope: str = ""
     """The scope that the caller needs; empty for anonymous operations."""
     request: type[BaseModel] | None = None
     query: type[BaseModel] | None = None
-    request_headers: tuple[str, ...] = ()
-    """Headers that this operation reads in addition to the usual ones."""
+    request_headers: tuple[tuple[str, str], ...] = ()
+    """Headers that this operation reads in addition to the usual ones, with their meaning."""
     status: int = 200
     response: type[BaseModel] | None = None
-    errors: tuple[int, ...] = ()
+    response_headers: tuple[tuple[str, str], ...] = ()
+    """Headers of a successful response in addition to the usual ones, with their meaning."""
+    errors: tuple[str, ...] = ()
+    """The codes that it can fail with (`http/error_codes.py`), besides those that every operation can."""
+    item_errors: tuple[str, ...] = ()
+    """The codes that single items of a batch can fail with."""
+    example: Example = NO_EXAMPLE
     handle_nowait: Callable[[_Owner, Scope, bytes, RequestContext], PendingResponse | None] | None = None
     """As `context.NowaitEndpoint`."""
     logs_success: bool = True

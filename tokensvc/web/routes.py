@@ -17,6 +17,7 @@ from tokensvc.http.problem_details import Response
 from tokensvc.keys.requests import CompromiseRequest, KeyQuery, RotateKeysRequest
 from tokensvc.keys.views import CompromiseView, KeyDetailView, KeyPage, RotationView
 from tokensvc.metrics import Metrics
+from tokensvc.revocations.acceptance import TARGETS_MAX
 from tokensvc.revocations.requests import (
     DenialQuery,
     DenialRequest,
@@ -33,6 +34,7 @@ from tokensvc.revocations.views import (
 )
 from tokensvc.tokens.request import TokenRequest
 from tokensvc.tokens.snapshot import Snapshot
+from tokensvc.web import examples
 from tokensvc.web.context import RequestContext, Routes
 from tokensvc.web.endpoints import keys, revocations, status, tokens
 from tokensvc.web.endpoints.denials import DenialRoutes
@@ -54,9 +56,31 @@ from tokensvc.web.schemas import (
     TokenResponse,
 )
 
-_WITH_BODY = (400, 401, 403, 408, 413, 415, 422, 503)
-_WITH_QUERY = (401, 403, 422, 503)
-_ONE_RESOURCE = (401, 403, 404, 503)
+_CALLER = ("unauthenticated", "insufficient_scope", "snapshot_stale")
+_BODY = ("malformed_request", "request_timeout", "request_too_large", "unsupported_media_type", "invalid_request")
+_STORE = ("store_unavailable", "store_not_found", "schema_mismatch", "row_unreadable", "store_error")
+_SUBJECT = ("wrapping_key_unknown", "wrong_passphrase", "invalid_key", "subject_key_lost", "wrapping_key_unavailable")
+"""Only requests with `subject` need the key that derives viewer ids."""
+_TOKEN = (
+    "channel_not_allowed",
+    "anonymous_viewer_not_allowed",
+    "viewer_denied",
+    "channel_not_found",
+    "no_signing_key",
+    "playback_url_unavailable",
+    "max_ttl_unavailable",
+    "subject_key_lost",
+)
+_REVOCATION = (*_CALLER, *_BODY, "idempotency_key_reused", *_SUBJECT, *_STORE)
+_BY_VIEWER = (*_CALLER, "channel_not_allowed", "invalid_request", *_SUBJECT, *_STORE)
+
+_IDEMPOTENCY_KEY = (
+    "Idempotency-Key",
+    (
+        "1 to 255 printable ASCII characters, valid for 24 hours for this caller: the same request gets the first "
+        "response again, a different one is rejected with `idempotency_key_reused`"
+    ),
+)
 
 
 async def _livez(_owner: None, scope: Scope, receive: Receive, context: RequestContext) -> Response:
@@ -73,11 +97,29 @@ TOKENS: tuple[Operation[TokenRoutes], ...] = (
         "/v1/tokens",
         TokenRoutes.single,
         "Issue a token",
+        description="""\
+Issues one token for one viewer of one channel, signed with the active key of the channel's account and region. Nothing
+is stored, so the request may be repeated: each response has another token.
+
+**Lifetime.** The server sets `exp`, in whole seconds; clients cannot supply it. `expiresAt` is authoritative: a token
+with a viewer or for a single use expires after 590 seconds at most, even if `ttlSeconds` is 591 to 600. Playback must
+*start* before `expiresAt`; once started, it continues.
+
+**Refreshing.** Request the next token after `refreshAfter`, so that a reload or a reconnect has a valid one. Do not
+interrupt a running playback for it: keep the new `playbackUrl`, and load it when playback starts the next time.
+
+**`playbackUrl` may be missing**, while IVS has not described the channel yet: possible for the first requests for a
+channel, and while IVS is unavailable. The token is valid all the same. The response then has
+`playbackUrlRetryAfterSeconds`: request a token again after that time, or append `?token=` and the token to a playback
+URL that you have. A client that cannot use a token without its URL sends `"requirePlaybackUrl": true` and gets 503
+`playback_url_unavailable` with `Retry-After` instead. Lookups are shared fairly among callers, so the URL is there
+within seconds, whatever other callers request.""",
         scope=tokens.SCOPE,
         request=TokenRequest,
         status=201,
         response=TokenResponse,
-        errors=(*_WITH_BODY, 404),
+        errors=(*_CALLER, *_BODY, *_TOKEN),
+        example=examples.TOKEN,
         handle_nowait=TokenRoutes.single_nowait,
     ),
     Operation(
@@ -85,10 +127,16 @@ TOKENS: tuple[Operation[TokenRoutes], ...] = (
         "/v1/tokens/batch",
         TokenRoutes.batch,
         "Issue up to 500 tokens",
+        description="""\
+Handles each request as `POST /v1/tokens` does, independently of the others. The response is 200 if the batch itself is
+valid, and has one result for each request, in the same order: a token, or the `problem` of that request, with its own
+`status`, `code` and `retryAfterSeconds`. Repeat only the requests that failed.""",
         scope=tokens.SCOPE,
         request=TokenBatchRequest,
         response=TokenBatchResponse,
-        errors=_WITH_BODY,
+        errors=(*_CALLER, *_BODY),
+        item_errors=(*_CALLER, "invalid_request", *_TOKEN),
+        example=examples.TOKEN_BATCH,
     ),
 )
 REVOCATIONS: tuple[Operation[RevocationRoutes], ...] = (
@@ -96,62 +144,93 @@ REVOCATIONS: tuple[Operation[RevocationRoutes], ...] = (
         "POST",
         "/v1/revocations",
         RevocationRoutes.add,
-        "Revoke a viewer: end its sessions and issue it no tokens until all workers are in sync",
+        "Revoke a viewer",
+        description="""\
+Revokes one viewer in 1 to 50 channels: IVS ends the viewer's sessions and rejects its tokens, tokensvc issues no new
+ones, and `readmitAfter` says when the viewer may return.
+
+202 means that the revocation is stored. It is delivered to IVS at least once, with retries until IVS accepts or
+permanently rejects it, even if this service restarts; `GET /v1/revocations/{id}` shows the progress. IVS accepts 50
+viewers a second per account and region, of which tokensvc uses `TOKENSVC_REVOCATION_RATE_FRACTION`. Single revocations
+take precedence over those of a batch, and a viewer that is already queued is not queued twice.
+
+Send an `Idempotency-Key`, so that the request may be repeated after a time-out.""",
         scope=revocations.WRITE,
         request=RevocationRequest,
-        request_headers=("Idempotency-Key",),
+        request_headers=(_IDEMPOTENCY_KEY,),
         status=202,
         response=AcceptedRevocationView,
-        errors=_WITH_BODY,
+        errors=(*_REVOCATION, "channel_not_allowed"),
+        example=examples.REVOCATION,
     ),
     Operation(
         "GET",
         "/v1/revocations",
         RevocationRoutes.list,
         "List revocations, newest first",
+        description="""\
+The revocations whose channels all match the caller's patterns, with the state of each. Completed revocations are
+retained for 90 days.""",
         scope=revocations.READ,
         query=RevocationQuery,
         response=RevocationPage,
-        errors=_WITH_QUERY,
+        errors=_BY_VIEWER,
+        example=examples.REVOCATION_LIST,
     ),
     Operation(
         "POST",
         "/v1/revocations/batch",
         RevocationRoutes.add_batch,
-        "Create up to 1,000 revocations",
+        "Revoke up to 1,000 viewers",
+        description=f"""\
+Handles each item as `POST /v1/revocations` does, independently of the others: one result for each, in the same order,
+accepted or with its own `problem`. The accepted ones are stored in one transaction. A batch has at most {TARGETS_MAX}
+pairs of viewer and channel. Its revocations are delivered after single ones.""",
         scope=revocations.WRITE,
         request=RevocationBatchRequest,
-        request_headers=("Idempotency-Key",),
+        request_headers=(_IDEMPOTENCY_KEY,),
         status=202,
         response=RevocationBatchResponse,
-        errors=_WITH_BODY,
+        errors=_REVOCATION,
+        item_errors=("invalid_request", "channel_not_allowed"),
+        example=examples.REVOCATION_BATCH,
     ),
     Operation(
         "GET",
         "/v1/revocations/{id}",
         RevocationRoutes.show,
-        "Get a revocation and the state of its delivery to IVS",
+        "Get a revocation",
+        description="The state, IVS's error code and message, attempts and times, for each viewer id and channel.",
         scope=revocations.READ,
         response=RevocationView,
-        errors=_ONE_RESOURCE,
+        errors=(*_CALLER, "revocation_not_found", *_STORE),
+        example=examples.ONE_REVOCATION,
     ),
     Operation(
         "POST",
         "/v1/revocations/{id}/retry",
         RevocationRoutes.retry,
-        "Queue the failed deliveries of a revocation again",
+        "Retry a revocation",
+        description="""\
+Queues the failed targets of a revocation again; others are not affected. Useful once the cause is removed, for example
+a missing AWS permission. The request has no body and may be repeated.""",
         scope=revocations.WRITE,
         response=RevocationView,
-        errors=_ONE_RESOURCE,
+        errors=(*_CALLER, "revocation_not_found", *_STORE),
+        example=examples.ONE_REVOCATION,
     ),
     Operation(
         "POST",
         "/v1/revocations/{id}/cancel",
         RevocationRoutes.cancel,
-        "Cancel the queued deliveries of a revocation",
+        "Cancel a revocation",
+        description="""\
+Cancels what has not been sent to IVS yet, except what other revocations also need. What IVS has accepted cannot be
+undone, and the denial stays until it ends or is deleted. The request has no body and may be repeated.""",
         scope=revocations.WRITE,
         response=RevocationView,
-        errors=_ONE_RESOURCE,
+        errors=(*_CALLER, "revocation_not_found", *_STORE),
+        example=examples.ONE_REVOCATION,
     ),
 )
 DENIALS: tuple[Operation[DenialRoutes], ...] = (
@@ -159,31 +238,47 @@ DENIALS: tuple[Operation[DenialRoutes], ...] = (
         "POST",
         "/v1/denials",
         DenialRoutes.add,
-        "Deny tokens to a viewer for a limited time",
+        "Deny a viewer tokens",
+        description="""\
+Blocks a viewer within tokensvc only: token requests for the viewer are rejected with `viewer_denied`, for one channel,
+several or all, until a time. Running sessions continue, and tokens that were issued before stay valid. To end sessions,
+too, revoke the viewer: `POST /v1/revocations`.
+
+A denial takes effect within two seconds on every worker that reaches the store, and ends by itself. A denial in force
+that ends later stays as it is, so the request may be repeated.""",
         scope=revocations.WRITE,
         request=DenialRequest,
         status=201,
         response=CreatedDenialsView,
-        errors=_WITH_BODY,
+        errors=(*_CALLER, *_BODY, "channel_not_allowed", *_SUBJECT, *_STORE),
+        example=examples.DENIAL,
     ),
     Operation(
         "GET",
         "/v1/denials",
         DenialRoutes.list,
         "List the denials in force, newest first",
+        description="""\
+The denials of channels that match the caller's patterns, including those that came with a revocation. Lists show no
+viewer ids; to find a viewer's denials, name the channel and the viewer.""",
         scope=revocations.READ,
         query=DenialQuery,
         response=DenialPage,
-        errors=_WITH_QUERY,
+        errors=_BY_VIEWER,
+        example=examples.DENIAL_LIST,
     ),
     Operation(
         "DELETE",
         "/v1/denials/{id}",
         DenialRoutes.remove,
         "Remove a denial",
+        description="""\
+The viewer gets tokens again within two seconds. If the denial came with a revocation, a worker that is not in sync may
+until the revocation's `readmitAfter` issue a token that IVS rejects.""",
         scope=revocations.WRITE,
         status=204,
-        errors=_ONE_RESOURCE,
+        errors=(*_CALLER, "denial_not_found", *_STORE),
+        example=examples.ONE_DENIAL,
     ),
 )
 STATUS: Operation[StatusRoute] = Operation(
@@ -191,9 +286,14 @@ STATUS: Operation[StatusRoute] = Operation(
     "/v1/status",
     StatusRoute.status,
     "Get the status of the deployment",
+    description="""\
+For operators and dashboards: the workers and which of them are not in sync, the rotation leader, problems, the
+revocation queue of each account and region and who dispatches it, and for each region its keys, slots and next action.
+It is read from the store, never from IVS.""",
     scope=status.SCOPE,
     response=StatusView,
-    errors=(401, 403, 503),
+    errors=(*_CALLER, *_STORE),
+    example=examples.STATUS,
 )
 KEYS: tuple[Operation[KeyRoutes], ...] = (
     Operation(
@@ -201,88 +301,134 @@ KEYS: tuple[Operation[KeyRoutes], ...] = (
         "/v1/keys",
         KeyRoutes.page,
         "List key pairs",
+        description="The deployment's key pairs, oldest first: state, age and end of life in each region.",
         scope=keys.READ,
         query=KeyQuery,
         response=KeyPage,
-        errors=_WITH_QUERY,
+        errors=(*_CALLER, "invalid_request", *_STORE),
+        example=examples.KEY_LIST,
     ),
     Operation(
         "POST",
         "/v1/keys/rotate",
         KeyRoutes.rotate,
-        "Request a key rotation",
+        "Rotate keys",
+        description="""\
+Stores a rotation request, which the rotation leader carries out: it imports the next key where there is no standby,
+waits for the propagation delay, and activates it. Tokens of the previous key stay valid until they expire. `Location`
+shows the progress.""",
         scope=keys.ADMIN,
         request=RotateKeysRequest,
         status=202,
         response=RotationView,
-        errors=(*_WITH_BODY, 409),
+        errors=(*_CALLER, *_BODY, "invalid_rotation_policy", *_STORE),
+        response_headers=(("Location", "The path of the rotation request"),),
+        example=examples.ROTATION_REQUEST,
     ),
     Operation(
         "GET",
         "/v1/keys/{id}",
         KeyRoutes.show,
-        "Get a key pair, its history and the workers that are not in sync",
+        "Get a key pair",
+        description="The key with its history, the workers that are not in sync, and those that cannot decrypt it.",
         scope=keys.READ,
         response=KeyDetailView,
-        errors=(*_WITH_QUERY, 404),
+        errors=(*_CALLER, "invalid_request", "key_not_found", *_STORE),
+        example=examples.ONE_KEY,
     ),
     Operation(
         "POST",
         "/v1/keys/{id}/compromise",
         KeyRoutes.compromise,
-        "Mark a key as compromised: stop signing with it and delete its key pairs from IVS",
+        "Mark a key as compromised",
+        description="""\
+For a private key that has leaked. In one transaction, the key stops signing and the best key that IVS already holds
+takes over in every region: the standby, else the retiring key. Workers that reach the store follow within two seconds;
+one that is cut off stops when its snapshot lease ends. Then the key pairs are deleted from IVS, with retries until that
+succeeds: nobody can start playback with a token of the key any more, while running playback continues.
+
+The response says how long the affected tokens would have lived, and for how many seconds each region has no key, during
+which token requests get `no_signing_key`. This cannot be undone; the request may be repeated.""",
         scope=keys.ADMIN,
         request=CompromiseRequest,
         status=202,
         response=CompromiseView,
-        errors=(*_WITH_BODY, 404),
+        errors=(*_CALLER, *_BODY, "key_not_found", *_STORE),
+        example=examples.COMPROMISE,
     ),
     Operation(
         "GET",
         "/v1/keys/rotations/{id}",
         KeyRoutes.rotation,
         "Get the progress of a rotation",
+        description="""\
+`done`, and for each region the previous and the new active key. What a pending rotation waits for is in `nextAction` of
+`GET /v1/status`.""",
         scope=keys.READ,
         response=RotationView,
-        errors=(*_WITH_QUERY, 404),
+        errors=(*_CALLER, "invalid_request", "rotation_not_found", *_STORE),
+        example=examples.ROTATION,
     ),
 )
 LIVEZ: Operation[None] = Operation(
-    "GET", "/livez", _livez, "Liveness probe", response=LivenessResponse, logs_success=False
+    "GET",
+    "/livez",
+    _livez,
+    "Liveness probe",
+    description="The process responds. It does not say whether this worker can sign: that is `GET /readyz`.",
+    response=LivenessResponse,
+    logs_success=False,
+    example=examples.LIVENESS,
 )
 READYZ: Operation[Readiness] = Operation(
     "GET",
     "/readyz",
     Readiness.readyz,
-    "Readiness probe: whether this worker can sign tokens now",
+    "Readiness probe",
+    description="""\
+Whether this worker can sign tokens now: it signs and validates a probe token with the active key of each region, at
+most once a second. If it can in no region, the response is 503 with the reason, and a load balancer should send
+requests to other workers. Problems that all workers share (a failing rotation, a store outage that is shorter than the
+lease) are `warnings` and never cause a 503.""",
     response=ReadinessResponse,
-    errors=(503,),
+    errors=("no_signing_key", "snapshot_stale", "draining", "max_ttl_unavailable", "subject_key_lost"),
+    example=examples.READINESS,
     logs_success=False,
 )
 JWKS: Operation[JwksRoute] = Operation(
     "GET",
     "/.well-known/jwks.json",
     JwksRoute.jwks,
-    "Get the public keys that tokens verify with, as a JWK Set",
+    "Get the public keys",
+    description="""\
+The public keys that current tokens verify with, as a JWK Set (RFC 7517), for your own verification; IVS does not use
+it. It has the prepared, active and retiring keys, so that tokens verify throughout a rotation. Tokens have no `kid`:
+try each key. The response may be cached for 60 seconds.""",
     response=JwkSet,
+    example=examples.JWKS,
 )
-OPENAPI: Operation[OpenApiRoute] = Operation("GET", "/openapi.json", OpenApiRoute.openapi, "Get this API description")
+OPENAPI: Operation[OpenApiRoute] = Operation(
+    "GET",
+    "/openapi.json",
+    OpenApiRoute.openapi,
+    "Get the OpenAPI document",
+    description="The description of this listener's operations as OpenAPI 3.1, generated from the models that validate "
+    "requests.",
+)
 METRICS: Operation[Metrics] = Operation(
-    "GET", "/metrics", _metrics, "Get metrics in the Prometheus text format", logs_success=False
+    "GET",
+    "/metrics",
+    _metrics,
+    "Get metrics",
+    description="The metrics of all workers on this machine, in the Prometheus text format.",
+    logs_success=False,
 )
 
-OPERATIONS: tuple[Operation[Any], ...] = (
-    *TOKENS,
-    *REVOCATIONS,
-    *DENIALS,
-    STATUS,
-    *KEYS,
-    LIVEZ,
-    READYZ,
-    JWKS,
-    OPENAPI,
-    METRICS,
-)
+ADMIN: tuple[Operation[Any], ...] = (METRICS, STATUS, *KEYS)
+"""The operations that the admin listener has, if there is one; otherwise the public listener has them."""
+EVERYWHERE: tuple[Operation[Any], ...] = (LIVEZ, READYZ, OPENAPI)
+"""The operations that both listeners have."""
+OPERATIONS: tuple[Operation[Any], ...] = (*TOKENS, *REVOCATIONS, *DENIALS, *KEYS, STATUS, *EVERYWHERE, JWKS, METRICS)
 """All operations of the service."""
 
 

@@ -7,10 +7,11 @@ Invariants
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
+from tokensvc.http.error_codes import ERROR_CODES
 from tokensvc.json_models import JsonModel, Timestamp
 from tokensvc.revocations.views import AcceptedRevocationView
 from tokensvc.tokens.request import TokenRequest
@@ -22,91 +23,119 @@ class TokenResponse(JsonModel):
     token: str = Field(description="The signed token (JWT, ES384)")
     playback_url: str | None = Field(
         None,
-        description="The channel's playback URL with the token, ready to play. Omitted while IVS has not described the "
-        "channel yet, unless the request sets requirePlaybackUrl",
+        description="The channel's playback URL with the token: pass it to the player. Missing while IVS has not "
+        "described the channel yet",
     )
     playback_url_retry_after_seconds: int | None = Field(
-        None, description="Only without playbackUrl: seconds after which to request a token that has one"
+        None,
+        description="Only without `playbackUrl`: after how many seconds to request a token again, which will usually "
+        "have one",
     )
     expires_at: Timestamp = Field(
-        description="The latest time at which playback can start; a playback that has started continues. Up to 10 "
-        "seconds earlier than ttlSeconds requests where IVS accepts at most ten minutes"
+        description="Until when playback can start; a playback that has started continues. Authoritative, also where "
+        "it is earlier than `ttlSeconds` asked for"
     )
-    refresh_after: Timestamp = Field(description="When to request the next token")
-    viewer_id: str | None = Field(None, description="The viewer's id in IVS; needed to revoke its sessions")
-    viewer_session_version: int | None = Field(
-        None, description="Time of issue in Unix seconds; a revocation ends the sessions up to a version"
+    refresh_after: Timestamp = Field(
+        description="When to request the next token: after 80 % of this token's lifetime. Until then, this token can "
+        "be used for a reload, unless it is for a single use"
     )
     requires_origin_header: bool = Field(
-        description="Every player must send an Origin header, including players outside browsers"
+        description="`true` with `strictOriginEnforcement`: every player must send an allowed `Origin` header, "
+        "including players outside browsers"
+    )
+    viewer_id: str | None = Field(
+        None, description="The viewer's id in IVS, also where the request had `subject`. Missing without a viewer"
+    )
+    viewer_session_version: int | None = Field(
+        None,
+        description="The session version in the token, which revocations refer to: the second of issue in Unix time. "
+        "After a revocation without `issuedBefore` it is ahead of the clock and increases by one every five seconds "
+        "until the clock has caught up, about 20 minutes later; it never decreases. Missing without a viewer",
     )
 
 
 class InvalidField(JsonModel):
     """An invalid field of a request."""
 
-    field: str
-    message: str
+    field: str = Field(description="The field's path in the request, such as `ads.playerParams` or `allowedOrigins[2]`")
+    message: str = Field(description="The rule that it breaks. Never contains the value")
 
 
 class Problem(JsonModel):
     """Problem details (RFC 9457)."""
 
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str = Field(description="Stable error code; the one to act on")
-    errors: list[InvalidField] | None = None
+    type: str = Field(description="`urn:tokensvc:problem:` and the code")
+    title: str = Field(description="The code in words")
+    status: int = Field(description="The HTTP status, also of an item of a batch")
+    detail: str = Field(description="What happened, for people. Its text may change between releases")
+    code: str = Field(
+        description="What happened, for programs: the member to act on. Later releases may add codes, so treat an "
+        "unknown one by its status",
+        json_schema_extra={"enum": [*ERROR_CODES]},
+    )
+    errors: list[InvalidField] | None = Field(
+        None, description="Only with the codes `invalid_request` and `idempotency_key_reused`: every invalid field"
+    )
     retry_after_seconds: int | None = Field(
-        None, description="The value of Retry-After; also present in the items of a batch"
+        None, description="With every 429 and 503: the value of `Retry-After`, also for an item of a batch"
     )
 
 
 class TokenRequestFailure(JsonModel):
     """A request of a batch that failed."""
 
-    problem: Problem
+    problem: Problem = Field(description="Why there is no token")
 
 
 class TokenBatchRequest(JsonModel):
     """A batch of token requests."""
 
-    requests: list[TokenRequest] = Field(min_length=1, max_length=500)
+    requests: list[TokenRequest] = Field(
+        min_length=1, max_length=500, description="The token requests, each with the fields of `POST /v1/tokens`"
+    )
 
 
 class TokenBatchResponse(JsonModel):
     """One result per request, in the same order."""
 
-    results: list[TokenResponse | TokenRequestFailure]
+    results: list[TokenResponse | TokenRequestFailure] = Field(
+        description="The result of each request, in the same order: a token, or its `problem`"
+    )
 
 
 class RevocationRequestFailure(JsonModel):
     """A revocation of a batch that failed."""
 
-    problem: Problem
+    problem: Problem = Field(description="Why it was not accepted")
 
 
 class RevocationBatchResponse(JsonModel):
     """One result per revocation, in the same order."""
 
-    results: list[AcceptedRevocationView | RevocationRequestFailure]
+    results: list[AcceptedRevocationView | RevocationRequestFailure] = Field(
+        description="The result of each revocation, in the same order: accepted, or its `problem`"
+    )
 
 
 class LivenessResponse(JsonModel):
     """The process is alive."""
 
-    status: str
+    status: Literal["alive"] = Field(description="Always `alive`")
 
 
 class ReadinessResponse(JsonModel):
     """This worker can sign tokens."""
 
-    status: str
-    warnings: list[str]
+    status: Literal["ready"] = Field(description="Always `ready`; otherwise the response is a problem")
+    warnings: list[str] = Field(
+        description="Problems that do not keep this worker from signing, most of which concern all workers: a failing "
+        "rotation, a store outage shorter than the lease, revocations that are delayed"
+    )
 
 
 class JwkSet(JsonModel):
     """A JWK Set (RFC 7517)."""
 
-    keys: list[dict[str, Any]]
+    keys: list[dict[str, Any]] = Field(
+        description="The public keys as JWKs: `kty`, `crv`, `use`, `alg`, `kid`, `x`, `y`"
+    )

@@ -29,6 +29,7 @@ from tokensvc.tokens.validation import Outcome, PlaybackAttempt, validate
 from tokensvc.web.context import RequestContext
 
 _CACHE_SECONDS = 1.0
+_RETRY_AFTER_SECONDS = 1
 _STORE_UNAVAILABLE_SECONDS = 5.0
 """The snapshot is refreshed about once a second; when it is this old, the store does not respond."""
 
@@ -117,4 +118,6 @@ def _probe(account_region: AccountRegion, region_keys: RegionKeys, now: int) -> 
 
 
 def _unready(code: str, detail: str) -> Response:
-    return Response(503, orjson.dumps(make_problem(503, code, detail)), (PROBLEM_JSON, (b"retry-after", b"1")), code)
+    problem = make_problem(503, code, detail) | {"retryAfterSeconds": _RETRY_AFTER_SECONDS}
+    headers = (PROBLEM_JSON, (b"retry-after", str(_RETRY_AFTER_SECONDS).encode()))
+    return Response(503, orjson.dumps(problem), headers, code)
