@@ -82,7 +82,8 @@ def test_a_page_is_about_an_existing_metric_and_has_the_same_parts_as_all(name: 
     text = PAGES[name].read_text("utf-8")
     assert re.findall(r"^## (.*)$", text, re.MULTILINE) == HEADINGS
     metric = WITHOUT_METRIC.get(name) or "tokensvc_" + name.replace("-", "_")
-    assert name in WITHOUT_METRIC or metric in METRICS or f"{metric}_total" in METRICS
+    exported = next((found for found in (f"{metric}_total", metric) if found in METRICS), None)
+    assert name in WITHOUT_METRIC or f"\n\nMetric: `{exported}`" in text
     written = alerts._BLOCK.search(text)
     rules = list(alerts.rules_of(PAGES[name]))
     assert written is not None
