@@ -17,7 +17,7 @@ import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
@@ -114,15 +114,20 @@ def _matching(pattern: str, rule: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _at_most(limit: int, rule: str) -> AfterValidator:
-    """An upper bound whose message includes the reason."""
+class UpperLimit(NamedTuple):
+    """An upper limit whose message includes the reason."""
 
-    def check(value: float | None) -> float | None:
-        if value is not None and value > limit:
-            raise ValueError(f"must be at most {limit}: {rule}")
+    limit: int
+    reason: str
+
+    def check(self, value: float | None) -> float | None:
+        if value is not None and value > self.limit:
+            raise ValueError(f"must be at most {self.limit}: {self.reason}")
         return value
 
-    return AfterValidator(check)
+
+def _at_most(limit: int, reason: str) -> AfterValidator:
+    return AfterValidator(UpperLimit(limit, reason).check)
 
 
 _Ceiling = Annotated[
@@ -160,23 +165,31 @@ class Settings(BaseModel):
     database_url: _DatabaseUrl = Field(
         None, description="URL of the store: `postgresql://…` or `sqlite:////absolute/path.db`. No default"
     )
-    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on")
+    host: str = Field(
+        "127.0.0.1", min_length=1, description="Address to listen on: `0.0.0.0` and `::` are all of IPv4 and of IPv6"
+    )
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 picks a free one")
     admin_port: int | None = Field(
         None,
         ge=0,
         le=65535,
         description="If set, `/metrics`, `/v1/status` and `/v1/keys…` are served only on this port, on loopback; "
-        "`/livez`, `/readyz` and `/openapi.json` are served on both",
+        "`/livez`, `/readyz` and `/openapi.json` are served on both. 0 picks a free one",
     )
-    workers: int = Field(1, ge=1, le=256, description="Number of worker processes; use one for each core")
+    workers: int = Field(
+        1,
+        ge=1,
+        le=256,
+        description="Number of worker processes. A process signs on one core: use one for each core that tokensvc may "
+        "have",
+    )
     background_tasks: bool = Field(
         True,
-        description="Whether `tokensvc serve` also rotates keys and dispatches revocations; set `false` if "
-        "`tokensvc worker` runs for that",
+        description="Whether `tokensvc serve` also rotates keys, dispatches revocations to IVS and prunes old rows; "
+        "set `false` if `tokensvc worker` runs for that",
     )
     regions: _Regions = Field(
-        (), description="AWS regions to import keys into, comma-separated; default: boto3's region"
+        (), description="AWS regions to import keys into, comma-separated. Default: boto3's region"
     )
     vault: _Vault = Field(
         None,
@@ -223,14 +236,19 @@ class Settings(BaseModel):
         "(initially true) by `tokensvc db upgrade`",
     )
     snapshot_lease_seconds: float = Field(
-        900.0, ge=2, le=86_400, description="How long a worker continues to sign while it cannot reach the store"
+        900.0,
+        ge=2,
+        le=86_400,
+        description="How long a worker continues to sign while it cannot reach the store. A retiring key drains for "
+        "this long in addition to the longest token lifetime",
     )
     store_timeout_seconds: float = Field(5.0, gt=0, le=60, description="Timeout of one request to the store")
     channel_lookup_timeout_seconds: float = Field(
         0.3,
         ge=0,
         le=5,
-        description="How long the first token request for an unknown channel waits for its playback URL",
+        description="How long the first token request for an unknown channel waits for its playback URL; without one "
+        "by then, the response has none. 0: do not wait",
     )
     channel_calls_per_second: float = Field(
         1.0, gt=0, le=5, description="BatchGetChannel calls per second and region, for the whole deployment"
@@ -250,16 +268,20 @@ class Settings(BaseModel):
         5.0,
         ge=0,
         le=15,
-        description="How long a stopping worker continues to serve while reporting not ready, so that load balancers "
-        "remove it",
+        description="How long a stopping worker continues to serve while `/readyz` reports not ready, so that load "
+        "balancers remove it",
     )
     trusted_proxies: _Proxies = Field(
         (),
-        description="IP addresses and networks (`10.0.0.0/8`) whose `X-Forwarded-For` is trusted, comma-separated; `*` "
-        "trusts every client",
+        description="IP addresses and networks (`10.0.0.0/8`) whose `X-Forwarded-For` is trusted, comma-separated, "
+        "for the client's address in the access log; `*` trusts every client",
     )
-    access_log: bool = Field(True, description="Log one line for each request, except successful probes and scrapes")
-    log_format: Literal["json", "console"] = Field("json", description="Format of log lines: `json` or `console`")
+    access_log: bool = Field(
+        True, description="Whether to log one line for each request, except successful probes and scrapes"
+    )
+    log_format: Literal["json", "console"] = Field(
+        "json", description="Format of log lines: `json`, or `console` for people"
+    )
 
 
 _SECRETS = frozenset(name for name, field in Settings.model_fields.items() if SecretStr in get_args(field.annotation))

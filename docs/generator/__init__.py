@@ -14,12 +14,14 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from docs.generator import alerts, architecture, inferred, lifecycle, local_ivs
+from docs.generator import alerts, architecture, inferred, lifecycle, local_ivs, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTICE = "<!-- Generated from the code by `make reference`. Changes belong into the code. -->"
 
-PAGES: Mapping[str, Callable[[], str]] = {}
+PAGES: Mapping[str, Callable[[], str]] = {
+    "reference/settings.md": settings.page,
+}
 """Each generated page, relative to `docs/`, and what renders it."""
 
 PASSAGES: Mapping[str, Callable[[], str]] = {

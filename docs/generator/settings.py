@@ -1,0 +1,293 @@
+"""The reference of the settings, from `tokensvc/settings.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le
+from pydantic import AfterValidator
+from pydantic.fields import FieldInfo
+
+from docs.generator.markdown import code, table, unwrap
+from tokensvc.cli.policy_values import POLICY_SETTINGS
+from tokensvc.jose.signing.choice import SIGNERS
+from tokensvc.jose.signing.multibuffer import MIN_BATCH, VERIFY_EVERY, VERIFY_FIRST, VERIFY_PER_SECOND
+from tokensvc.settings import PASSPHRASE_MIN_CHARS, Settings, UpperLimit, variable_name
+
+
+class Group(NamedTuple):
+    """Settings under one heading."""
+
+    heading: str
+    about: str
+    names: tuple[str, ...]
+
+
+EVERYTHING = "every command that opens the store"
+WORKERS = "`serve`, `worker`"
+WITH_KEYS = (
+    "`serve`, `worker`, `doctor`, and every `keys` command except `list` without `--ivs`, `show`, `public` and `rewrap`"
+)
+WITH_SECRETS = (
+    "`serve`, `worker`, `doctor`, every `keys` command except `list` without `--ivs`, `show` and `public`; "
+    "`revocations` and `denials` with `--subject`"
+)
+GROUPS = (
+    Group(
+        "Store and keys",
+        "Every process of a deployment has the same values. Where private keys rest and how the passphrase is changed: "
+        "[change the passphrase](../how-to/change-the-passphrase.md).",
+        (
+            "control_plane",
+            "database_url",
+            "store_timeout_seconds",
+            "vault",
+            "passphrase",
+            "kms_key_arn",
+            "previous_passphrase",
+            "previous_kms_key_arn",
+        ),
+    ),
+    Group(
+        "Serving",
+        "",
+        (
+            "host",
+            "port",
+            "admin_port",
+            "workers",
+            "trusted_proxies",
+            "shutdown_delay_seconds",
+            "snapshot_lease_seconds",
+            "signer",
+        ),
+    ),
+    Group(
+        "Amazon IVS",
+        "",
+        ("regions", "channel_lookup_timeout_seconds", "channel_calls_per_second", "revocation_rate_fraction"),
+    ),
+    Group(
+        "Limits of the deployment",
+        "`tokensvc db upgrade` stores these in the database, where they hold for every process. A value in the "
+        "environment of any other command has no effect; `tokensvc settings` and `tokensvc doctor` report one that "
+        "differs from the stored value.",
+        POLICY_SETTINGS,
+    ),
+    Group("Background tasks", "", ("background_tasks",)),
+    Group("Logs", "What the log contains: [log events](log-events.md).", ("access_log", "log_format")),
+)
+USED_BY: Mapping[str, str] = {
+    "control_plane": WITH_KEYS,
+    "database_url": f"{EVERYTHING}; `tokens explain` and `settings` also work without",
+    "store_timeout_seconds": EVERYTHING,
+    "vault": WITH_SECRETS.partition(";")[0],
+    "passphrase": WITH_SECRETS,
+    "kms_key_arn": WITH_SECRETS,
+    "previous_passphrase": WITH_SECRETS,
+    "previous_kms_key_arn": WITH_SECRETS,
+    "host": "`serve`",
+    "port": "`serve`",
+    "admin_port": WORKERS,
+    "workers": "`serve`",
+    "trusted_proxies": "`serve`",
+    "shutdown_delay_seconds": "`serve`",
+    "snapshot_lease_seconds": "`serve`; commands that calculate drains and denials use the longest lease that a worker "
+    "has reported, or their own setting if that is longer",
+    "signer": "`serve`",
+    "regions": f"{WITH_KEYS}; `revocations` and `denials`",
+    "channel_lookup_timeout_seconds": "`serve`",
+    "channel_calls_per_second": "`serve`",
+    "revocation_rate_fraction": "`serve`, `worker`; `revocations watch` estimates with it",
+    **dict.fromkeys(POLICY_SETTINGS, "`db upgrade`"),
+    "background_tasks": "`serve`",
+    "access_log": "`serve`",
+    "log_format": WORKERS,
+}
+ALLOWED: Mapping[str, str] = {
+    "database_url": (
+        "`postgresql://USER@HOST/DATABASE`, also `postgres://…` and `postgresql+psycopg://…`; "
+        "`sqlite:////absolute/path.db`, also `sqlite+pysqlite:///…`. A password in the URL is masked wherever it is "
+        "shown"
+    ),
+    "vault": "`store`, `file:DIR`, `shared-file:DIR`; not `file:DIR` with PostgreSQL",
+    "passphrase": f"at least {PASSPHRASE_MIN_CHARS} characters",
+    "previous_passphrase": f"at least {PASSPHRASE_MIN_CHARS} characters",
+    "kms_key_arn": "`arn:aws:kms:REGION:ACCOUNT:key/ID`",
+    "previous_kms_key_arn": "`arn:aws:kms:REGION:ACCOUNT:key/ID`",
+    "host": "an IP address or a host name",
+    "regions": "regions that have Amazon IVS in the installed botocore, comma-separated",
+    "trusted_proxies": "IP addresses and networks, comma-separated; or `*` alone",
+}
+MORE: Mapping[str, str] = {
+    "admin_port": "What is served where: [HTTP API](http-api.md).",
+    "trusted_proxies": "See [behind a proxy](../how-to/behind-a-proxy.md).",
+    "snapshot_lease_seconds": "See [propagation](../explanation/propagation.md).",
+    "revocation_rate_fraction": "Lower it if other applications of the account revoke viewers too.",
+    "signer": "See [signers](#signers).",
+}
+"""What follows the description, for settings that are explained elsewhere."""
+UNITS = {"_seconds": "seconds", "_days": "days", "_per_second": "calls per second"}
+SIGNER_ROWS: Mapping[str, tuple[str, str]] = {
+    "multibuffer": (
+        (
+            "x86-64 Linux on a processor with AVX-512 IFMA (Ice Lake, Sapphire Rapids, Zen 4 and later), if a C "
+            "compiler and Python's headers were present at installation"
+        ),
+        (
+            "eight signatures in little more time than one takes with AWS-LC. Used for batches, and when "
+            f"{MIN_BATCH} or more requests arrive together; AWS-LC signs fewer"
+        ),
+    ),
+    "aws-lc": ("everywhere else", "one at a time"),
+    "openssl": ("where AWS-LC cannot be loaded", "one at a time, half as fast"),
+}
+
+
+def page() -> str:
+    """The page."""
+    groups = [_group(group) for group in GROUPS]
+    return unwrap("\n\n".join([_GENERAL, _overview(), *groups, _signers(), _AWS]))
+
+
+def _overview() -> str:
+    rows = [
+        (f"[{code(variable_name(name))}](#{variable_name(name).lower()})", _default(name), _first_sentence(name))
+        for group in GROUPS
+        for name in group.names
+    ]
+    return f"## All settings\n\n{table(('variable', 'default', 'meaning'), rows)}"
+
+
+def _group(group: Group) -> str:
+    return "\n\n".join(filter(None, [f"## {group.heading}", group.about, *map(_setting, group.names)]))
+
+
+def _setting(name: str) -> str:
+    field = Settings.model_fields[name]
+    facts = [("Allowed", _allowed(name, field)), ("Default", _default(name)), ("Unit", _unit(name))]
+    facts.append(("Used by", USED_BY[name]))
+    lines = [f"- **{label}:** {text}" for label, text in facts if text]
+    return "\n\n".join(
+        [f"### {code(variable_name(name))}", f"{field.description}. {MORE.get(name, '')}".strip(), "\n".join(lines)]
+    )
+
+
+def _first_sentence(name: str) -> str:
+    text, period, _ = str(Settings.model_fields[name].description).partition(". ")
+    return text if period else text.rstrip(".")
+
+
+def _default(name: str) -> str:
+    stored = {
+        "max_ttl_seconds": "3600",
+        "key_propagation_seconds": "30",
+        "key_max_age_days": "0",
+        "key_standby": "true",
+    }
+    value = Settings.model_fields[name].default
+    if name in stored:
+        return f"the stored value, initially {code(stored[name])}"
+    if value in (None, ()):
+        return {"vault": "depends on the store", "regions": "boto3's region"}.get(name, "none")
+    return code(str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else value)
+
+
+def _unit(name: str) -> str:
+    return next((unit for suffix, unit in reversed(UNITS.items()) if name.endswith(suffix)), "")
+
+
+def _allowed(name: str, field: FieldInfo) -> str:
+    if name in ALLOWED:
+        return ALLOWED[name]
+    kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if kind is not type(None)]
+    literals = [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
+    if literals:
+        return ", ".join(map(code, literals))
+    if bool in kinds:
+        return "`true` or `false`, also `1`/`0`, `yes`/`no`, `on`/`off`"
+    return f"{'an integer' if int in kinds else 'a number'} {_limits(_constraints(field.metadata))}"
+
+
+def _constraints(metadata: list[Any]) -> dict[type, float]:
+    """The limits of a number by their kind."""
+    found: dict[type, float] = {}
+    for constraint in metadata:
+        match constraint:
+            case Ge(ge=limit) | Gt(gt=limit) | Le(le=limit):
+                found[type(constraint)] = limit  # type: ignore[assignment] # a number for all of ours
+            case AfterValidator(func=check) if isinstance(upper := getattr(check, "__self__", None), UpperLimit):
+                found[Le] = upper.limit
+    return found
+
+
+def _limits(limits: Mapping[type, float]) -> str:
+    high = f"{limits[Le]:,g}" if limits[Le] < 1 else f"{limits[Le]:,}"
+    return f"from {limits[Ge]:,g} to {high}" if Ge in limits else f"greater than {limits[Gt]:g}, {high} at most"
+
+
+def _signers() -> str:
+    rows = [(code(name), *SIGNER_ROWS[name]) for name in SIGNERS]
+    return f"""## Signers
+
+With `TOKENSVC_SIGNER=auto` a worker uses the first of these libraries that works on its machine and passes a
+self-test at start:
+
+{table(("signer", "where", "what"), rows)}
+
+A signer that is selected by name but cannot work stops the start, with the reason. Which one is in use, and why no
+faster one is, is shown by
+`tokensvc settings`, `tokensvc doctor`, `/v1/status`, the log line [`serving`](log-events.md#serving) and the metric
+[`tokensvc_signer_info`](metrics.md#tokensvc_signer_info).
+
+The multi-buffer code is verified while it runs: AWS-LC verifies the first {VERIFY_FIRST} signatures of each key and
+then one in {VERIFY_EVERY}, at most
+{VERIFY_PER_SECOND} a second. A signature that does not verify is replaced before it is returned; AWS-LC signs from
+then on in that process, and `/readyz`, the log
+([`multi-buffer signing switched off: invalid
+signature`](log-events.md#multi-buffer-signing-switched-off-invalid-signature)) and the metrics
+([`tokensvc_signer_verifications_total`](metrics.md#tokensvc_signer_verifications_total)) report it. To install
+without the extension:
+`pip install --config-settings native=off .`."""
+
+
+_GENERAL = """# Settings
+
+tokensvc is configured by environment variables that begin with `TOKENSVC_`. They are read once, when a process
+starts; a change takes effect with a restart.
+
+- **Effective values:** `tokensvc settings` shows each setting with its value and its source. Secrets are masked; in
+  a database URL, the password is.
+- **Errors:** all invalid settings are reported together, and the command exits with 2. A value that could be a
+  secret is not repeated.
+- **Unknown variables:** a `TOKENSVC_…` variable that is no setting is an error, which names the setting with the
+  most similar name.
+- **Needed settings:** a setting without a default is required only by the commands that use it; each of them names
+  what is missing.
+- **Commands with settings of their own:** `tokensvc demo` ignores the settings of the shell, and `tokensvc ivs
+  serve` has options only.
+- **Lists** are separated by commas; white space around entries is ignored.
+
+**Values from files.** Instead of any variable `TOKENSVC_X`, `TOKENSVC_X_FILE` may name a file that contains the
+value, in UTF-8; line feeds at its end are
+dropped. Setting both is an error. The file may be a pipe, such as `<(command)`. A regular file is accepted only if:
+
+- it belongs to the process's user or to root;
+- no other user, not even one of its group, can write to it;
+- if it holds a passphrase or the database URL: it is not accessible to every user, unless it belongs to root, as
+  Docker and Kubernetes mount secrets.
+
+The message for a file that is rejected ends with the `chown` or `chmod` that fixes it. A secret file that is named
+by an **option** (the passphrase of
+`tokensvc keys import`, an unencrypted private key) must be accessible to its owner alone."""
+
+_AWS = """## Variables of AWS and of the system
+
+Region, credentials and endpoints are boto3's own: `AWS_REGION` or `AWS_DEFAULT_REGION`, `AWS_PROFILE`,
+`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
+`AWS_SESSION_TOKEN`, shared configuration files, container and instance roles. `AWS_ENDPOINT_URL_IVS` points boto3
+at a local IVS. The endpoint that boto3 chooses must fit
+[`TOKENSVC_CONTROL_PLANE`](#tokensvc_control_plane): a host of AWS for `aws`, any other for `local`.
+
+With several workers, metrics are shared in a directory below `TMPDIR`, see [metrics](metrics.md#several-workers)."""
