@@ -49,7 +49,7 @@ docs: $(DOCS) $(MERMAID) ## build the documentation's site into build/site; fail
 reference: $(TEST) ## write the generated pages and passages of docs/ anew, after a change to what they describe
 	$(VENV)/bin/python -m docs.generator
 
-bench: $(BENCH) ## measure the figures of the README, except those of the peers (needs wrk; 15 minutes)
+bench: $(BENCH) ## measure the figures of docs/performance.md, except those of the peers (needs wrk; 15 minutes)
 	$(VENV)/bin/python -m benchmarks.sign
 	$(VENV)/bin/python -m benchmarks.signers
 	$(VENV)/bin/python -m benchmarks.http
