@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import botocore.exceptions
 import pytest
 from botocore.session import get_session
 
@@ -44,7 +45,7 @@ SYMPTOMS = (
 )
 PROMTOOL = shutil.which("promtool")
 METRICS = {
-    name: collector._labelnames
+    name: tuple(getattr(collector, "_labelnames", ()))
     for name, collector in PrometheusMetrics()._registry._names_to_collectors.items()
     if not name.endswith("_created")
 }
@@ -144,6 +145,16 @@ def test_a_log_event_that_a_page_names_exists(name: str) -> None:
     for event in (span for line in lines for span in re.findall(r"`([^`]+)`", line)):
         if " " in event and '"' not in event:
             assert f'"{event}"' in SOURCES, f"no log line has the event {event!r}"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_code_that_a_table_explains_exists(name: str) -> None:
+    ours = {kind.code for kind in _subclasses(TokensvcError)} | {"draining"}
+    known = ours | ERROR_CLASSES.keys() | {"Unreadable"} | vars(botocore.exceptions).keys()
+    _, found, rest = PAGES[name].read_text("utf-8").partition("\n| code | ")
+    rows = rest.partition("\n\n")[0].splitlines()[2:] if found else []
+    for code in (span for row in rows for span in re.findall(r"`([^`]+)`", row.split("|")[1])):
+        assert code in known, code
 
 
 def test_the_figures_that_thresholds_are_derived_from_are_those_of_the_code() -> None:
