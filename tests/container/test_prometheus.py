@@ -193,3 +193,18 @@ def test_the_metrics_of_all_workers_are_combined(tmp_path: Path) -> None:
     found = samples(run(7, "import sys; sys.stdout.buffer.write(metrics.render())"))
     assert found['tokensvc_token_requests_total{outcome="issued"}'] == 6
     assert found["tokensvc_snapshot_age_seconds"] == pytest.approx(7)
+
+
+def test_of_what_all_workers_read_from_the_store_the_latest_is_rendered(tmp_path: Path) -> None:
+    """A worker that hangs, or has lost the store, does not hide that it is missing."""
+    environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    def run(then: str) -> bytes:
+        command = [sys.executable, "-c", WORKER.format(age=1, then=then)]
+        return subprocess.run(command, env=environ, check=True, capture_output=True).stdout
+
+    run("metrics.workers(2, 1); metrics.revocation_queue(50, 400.0)")
+    render = "import sys; sys.stdout.buffer.write(metrics.render())"
+    found = samples(run(f"metrics.workers(1, 0); metrics.revocation_queue(3, 1.5); {render}"))
+    assert (found["tokensvc_workers"], found["tokensvc_workers_stale"]) == (1, 0)
+    assert (found["tokensvc_revocation_queue_depth"], found["tokensvc_revocation_queue_oldest_age_seconds"]) == (3, 1.5)

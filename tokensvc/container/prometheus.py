@@ -20,6 +20,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 _T = TypeVar("_T")
 MULTIPROCESS_DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
+MOST_RECENT: Final = "livemostrecent"
+"""For what every worker reads from the store: a worker that hangs, or is cut off, shows its last value for ever."""
 LANE_BUCKETS = (3, 4, 5, 6, 7, 8)
 ISSUE_BUCKETS = (0.0001, 0.00015, 0.0002, 0.0003, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1)
 
@@ -106,26 +108,26 @@ class PrometheusMetrics:
             "tokensvc_workers",
             "Workers of the deployment with a recent heartbeat",
             registry=registry,
-            multiprocess_mode="livemax",
+            multiprocess_mode=MOST_RECENT,
         )
         self._workers_stale = Gauge(
             "tokensvc_workers_stale",
             "Workers with a recent heartbeat that have not loaded the current keys",
             registry=registry,
-            multiprocess_mode="livemax",
+            multiprocess_mode=MOST_RECENT,
         )
 
         self._queue_depth = Gauge(
             "tokensvc_revocation_queue_depth",
             "Viewer revocations that are not yet delivered to IVS",
             registry=registry,
-            multiprocess_mode="livemax",
+            multiprocess_mode=MOST_RECENT,
         )
         self._queue_oldest_age = Gauge(
             "tokensvc_revocation_queue_oldest_age_seconds",
             "Time since the oldest queued revocation was accepted",
             registry=registry,
-            multiprocess_mode="livemax",
+            multiprocess_mode=MOST_RECENT,
         )
         self._revocations = Counter(
             "tokensvc_revocations",
