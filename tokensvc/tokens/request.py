@@ -83,8 +83,8 @@ class TokenRequest(RequestModel):
             min_length=1,
             max_length=ORIGINS_MAX_ENTRIES,
             description="Web origins that may play, as a browser sends them: `https://app.example.com`, "
-            "`http://localhost:3000`, or `https://*.example.com` for all subdomains. `localhost` and `127.0.0.1` are "
-            "different origins. At most 5 with `strictOriginEnforcement`. Default: any origin",
+            "`http://localhost:3000`, `https://*.example.com` for all subdomains, or `*`. `localhost` and `127.0.0.1` "
+            "are different origins. At most 5 with `strictOriginEnforcement`. Default: any origin",
         ),
     ] = None
     strict_origin_enforcement: bool = Field(
