@@ -14,7 +14,17 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from docs.generator import alerts, architecture, error_codes, http_api, inferred, lifecycle, local_ivs, settings
+from docs.generator import (
+    alerts,
+    architecture,
+    error_codes,
+    http_api,
+    inferred,
+    lifecycle,
+    local_ivs,
+    management,
+    settings,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTICE = "<!-- Generated from the code by `make reference`. Changes belong into the code. -->"
@@ -22,6 +32,7 @@ NOTICE = "<!-- Generated from the code by `make reference`. Changes belong into 
 PAGES: Mapping[str, Callable[[], str]] = {
     "reference/error-codes.md": error_codes.page,
     "reference/http-api.md": http_api.page,
+    "reference/management-listener.md": management.page,
     "reference/settings.md": settings.page,
 }
 """Each generated page, relative to `docs/`, and what renders it."""

@@ -1,6 +1,7 @@
 """The management listener of the local IVS: control over clock, streams and faults, which the real IVS does not offer.
 
-It is served on a loopback listener of its own; `Management.routes` lists everything.
+It is served on a loopback listener of its own; OPERATIONS lists everything, and `docs/reference/management-listener.md`
+is generated from it.
 
 Invariants
 - Errors are RFC 9457 problem details, like the service's. An error of IVS itself keeps IVS's code.
@@ -10,11 +11,13 @@ Invariants
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from types import MethodType
 from typing import Any, NamedTuple, TypeVar
 
 import anyio
 import anyio.to_thread
+from pydantic import BaseModel
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -62,73 +65,153 @@ class Management:
         self._limiter = anyio.CapacityLimiter(THREADS)
 
     def routes(self) -> list[Route]:
-        return [
-            Route("/", self._show, methods=["GET"]),
-            Route("/clock", self._advance, methods=["POST"]),
-            Route("/streams/start", self._start, methods=["POST"]),
-            Route("/streams/stop", self._stop, methods=["POST"]),
-            Route("/streams/health", self._set_health, methods=["POST"]),
-            Route("/streams/ingest", self._set_ingest, methods=["POST"]),
-            Route("/streams/viewers", self._set_viewers, methods=["POST"]),
-            Route("/events", self._events.get, methods=["GET"]),
-            Route("/faults", self._show_faults, methods=["GET"]),
-            Route("/faults", self._plan_fault, methods=["POST"]),
-            Route("/faults", self._clear_faults, methods=["DELETE"]),
-        ]
+        return [Route(o.path, MethodType(o.endpoint, self), methods=[o.method]) for o in OPERATIONS]
 
-    async def _show(self, _: Request) -> Response:
+    async def show(self, _: Request) -> Response:
         clock = self._context.clock
         now = rfc3339(int(clock.now()))
         return JSONResponse({"description": DESCRIPTION, "now": now, "clockOffsetSeconds": clock.offset_seconds})
 
-    async def _advance(self, request: Request) -> Response:
+    async def advance(self, request: Request) -> Response:
         body = requests.read_as(requests.AdvanceClockRequest, await _body(request))
         await self._run(self._context.clock.advance, body.advance_seconds)
-        return await self._show(request)
+        return await self.show(request)
 
-    async def _start(self, request: Request) -> Response:
+    async def start(self, request: Request) -> Response:
         body = requests.read_as(requests.StartStreamRequest, await _body(request))
         configurations = body.ingest_configurations
         ingest = None if configurations is None else requests.read_ingest(self._context.model, configurations)
         stream_id = await self._run(self._context.streams.start, body.channel_arn, ingest)
         return JSONResponse({"streamId": stream_id}, 201)
 
-    async def _stop(self, request: Request) -> Response:
+    async def stop(self, request: Request) -> Response:
         body = requests.read_as(requests.StreamRequest, await _body(request))
         await self._run(self._context.streams.stop, body.channel_arn)
         return Response(status_code=204)
 
-    async def _set_health(self, request: Request) -> Response:
+    async def set_health(self, request: Request) -> Response:
         body = requests.read_as(requests.SetHealthRequest, await _body(request))
         await self._run(self._context.streams.set_health, body.channel_arn, body.health)
         return Response(status_code=204)
 
-    async def _set_ingest(self, request: Request) -> Response:
+    async def set_ingest(self, request: Request) -> Response:
         body = requests.read_as(requests.SetIngestRequest, await _body(request))
         ingest = requests.read_ingest(self._context.model, body.ingest_configurations)
         await self._run(self._context.streams.set_ingest, body.channel_arn, ingest)
         return Response(status_code=204)
 
-    async def _set_viewers(self, request: Request) -> Response:
+    async def set_viewers(self, request: Request) -> Response:
         body = requests.read_as(requests.SetViewersRequest, await _body(request))
         await self._run(self._context.streams.set_viewers, body.channel_arn, body.count)
         return Response(status_code=204)
 
-    async def _show_faults(self, _: Request) -> Response:
+    async def get_events(self, request: Request) -> Response:
+        return await self._events.get(request)
+
+    async def show_faults(self, _: Request) -> Response:
         return JSONResponse({"faults": [_render_fault(planned) for planned in self._context.faults.planned()]})
 
-    async def _plan_fault(self, request: Request) -> Response:
+    async def plan_fault(self, request: Request) -> Response:
         body = requests.read_as(requests.PlanFaultRequest, await _body(request))
         return JSONResponse(
             _render_fault(self._context.faults.plan(requests.read_fault(self._context.model, body))), 201
         )
 
-    async def _clear_faults(self, _: Request) -> Response:
+    async def clear_faults(self, _: Request) -> Response:
         self._context.faults.clear()
         return Response(status_code=204)
 
     async def _run(self, function: Callable[..., _T], *arguments: Any) -> _T:
         return await anyio.to_thread.run_sync(function, *arguments, limiter=self._limiter)
+
+
+class ManagementOperation(NamedTuple):
+    """One method of a path."""
+
+    method: str
+    path: str
+    endpoint: Callable[[Management, Request], Awaitable[Response]]
+    request: type[BaseModel] | None
+    status: int
+    description: str
+    """What it does, in Markdown."""
+
+
+OPERATIONS: tuple[ManagementOperation, ...] = (
+    ManagementOperation(
+        "GET",
+        "/",
+        Management.show,
+        None,
+        200,
+        "Shows what this is, the local IVS's time, and how far that is ahead of the real one.",
+    ),
+    ManagementOperation(
+        "POST",
+        "/clock",
+        Management.advance,
+        requests.AdvanceClockRequest,
+        200,
+        "Advances the local IVS's clock: tokens expire, rate limits refill, states settle. It cannot go back.",
+    ),
+    ManagementOperation(
+        "POST",
+        "/streams/start",
+        Management.start,
+        requests.StartStreamRequest,
+        201,
+        "Starts the channel's stream, and returns its `streamId`. Until then, the channel's playback URL returns 404 "
+        "to authorized viewers.",
+    ),
+    ManagementOperation(
+        "POST", "/streams/stop", Management.stop, requests.StreamRequest, 204, "Stops the channel's stream."
+    ),
+    ManagementOperation(
+        "POST",
+        "/streams/health",
+        Management.set_health,
+        requests.SetHealthRequest,
+        204,
+        "Sets the health of the channel's stream.",
+    ),
+    ManagementOperation(
+        "POST",
+        "/streams/ingest",
+        Management.set_ingest,
+        requests.SetIngestRequest,
+        204,
+        "Changes what the encoder sends. Exceeding a limit of the channel's type is a limit breach, which is an event.",
+    ),
+    ManagementOperation(
+        "POST",
+        "/streams/viewers",
+        Management.set_viewers,
+        requests.SetViewersRequest,
+        204,
+        "Sets a number of viewers of the stream.",
+    ),
+    ManagementOperation(
+        "GET",
+        "/events",
+        Management.get_events,
+        None,
+        200,
+        "New events, as server-sent events whose `id` is the event's number. The header `Last-Event-ID` resumes after "
+        "a number. With `?after=N&maxResults=M`, the response is one page of JSON instead.",
+    ),
+    ManagementOperation(
+        "GET",
+        "/faults",
+        Management.show_faults,
+        None,
+        200,
+        "Lists the active faults, and how often each was injected (`drawn`).",
+    ),
+    ManagementOperation(
+        "POST", "/faults", Management.plan_fault, requests.PlanFaultRequest, 201, "Injects a fault from now on."
+    ),
+    ManagementOperation("DELETE", "/faults", Management.clear_faults, None, 204, "Ends all faults."),
+)
 
 
 def management_app(context: ManagementContext) -> Starlette:

@@ -24,13 +24,17 @@ _M = TypeVar("_M", bound=BaseModel)
 
 
 class AdvanceClockRequest(RequestModel):
-    advance_seconds: float = Field(gt=0, le=MAX_ADVANCE_SECONDS, allow_inf_nan=False)
+    """By how much to advance the clock."""
+
+    advance_seconds: float = Field(
+        gt=0, le=MAX_ADVANCE_SECONDS, allow_inf_nan=False, description="By how much to advance the clock"
+    )
 
 
 class StreamRequest(RequestModel):
     """A request about the stream of a channel."""
 
-    channel_arn: str
+    channel_arn: str = Field(description="The channel; its ARN names account and region")
 
     @field_validator("channel_arn")
     @classmethod
@@ -39,28 +43,54 @@ class StreamRequest(RequestModel):
 
 
 class StartStreamRequest(StreamRequest):
-    ingest_configurations: dict[str, Any] | None = None
+    """The stream to start."""
+
+    ingest_configurations: dict[str, Any] | None = Field(
+        None,
+        description="The encoder's tracks, as IVS's `IngestConfigurations`. Default: one video track of 852 by 480 at "
+        "30 frames a second, and one audio track",
+    )
 
 
 class SetIngestRequest(StreamRequest):
-    ingest_configurations: dict[str, Any]
+    """What the encoder sends from now on."""
+
+    ingest_configurations: dict[str, Any] = Field(description="The encoder's tracks, as IVS's `IngestConfigurations`")
 
 
 class SetHealthRequest(StreamRequest):
-    health: Literal["HEALTHY", "STARVING", "UNKNOWN"]
+    """The health of a stream."""
+
+    health: Literal["HEALTHY", "STARVING", "UNKNOWN"] = Field(description="The stream's health from now on")
 
 
 class SetViewersRequest(StreamRequest):
-    count: int = Field(ge=0, le=MAX_VIEWERS)
+    """The viewers of a stream."""
+
+    count: int = Field(
+        ge=0,
+        le=MAX_VIEWERS,
+        description="A number of viewers, in addition to those who start at the edge, each of whom counts for a minute",
+    )
 
 
 class PlanFaultRequest(RequestModel):
-    kind: Annotated[FaultKind, Field(strict=False)]
-    operation: str = ALL_OPERATIONS
-    rate: float = Field(1.0, ge=0, le=1, allow_inf_nan=False)
-    count: int | None = Field(None, ge=1)
-    delay_seconds: float | None = Field(None, gt=0, le=MAX_DELAY_SECONDS, allow_inf_nan=False)
-    seed: int = 0
+    """A fault to inject."""
+
+    kind: Annotated[FaultKind, Field(strict=False)] = Field(description="What goes wrong, see below")
+    operation: str = Field(ALL_OPERATIONS, description="An operation of IVS, or `*` for all")
+    rate: float = Field(1.0, ge=0, le=1, allow_inf_nan=False, description="The share of calls that are affected")
+    count: int | None = Field(
+        None, ge=1, description="After how many affected calls the fault ends. Default: it does not end"
+    )
+    delay_seconds: float | None = Field(
+        None,
+        gt=0,
+        le=MAX_DELAY_SECONDS,
+        allow_inf_nan=False,
+        description="How late the response is; required for the kind `delay`, and for no other",
+    )
+    seed: int = Field(0, description="The seed of the random choice: the same seed affects the same calls")
 
 
 def read_as(model: type[_M], body: dict[str, Any]) -> _M:
