@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import secrets
+import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.docs.page_shell import PYTHON_DIRECTORY
 from tests.support.deployment import REGION, LocalIvs, free_port, local_ivs
 from tests.support.postgres import PostgresServer
-from tests.support.processes import TOKENSVC, environment, started
+from tests.support.processes import TOKENSVC, environment, run, started
 
 EXAMPLE_CHANNEL = "arn:aws:ivs:us-east-1:123456789012:channel/abcdefghijkl"
 EXAMPLE_ACCOUNT = "123456789012"
+EXAMPLE_NAME = "tokens.example.com"
+DATABASE_URL, TLS = "postgresql://tokensvc@db.example.com/tokensvc", "?sslmode=verify-full"
+PROPAGATION_SECONDS = "2"
+"""Instead of 30, so that a page does not wait for its keys."""
 
 
 class PageEnvironment(NamedTuple):
@@ -56,24 +63,61 @@ def as_production(folder: Path, postgres: PostgresServer) -> Iterator[PageEnviro
         variables["PATH"] = f"{PYTHON_DIRECTORY}:{postgres.binaries}:{variables['PATH']}"
         for directory in ("etc/tokensvc", "var/lib/tokensvc", "var/backups"):
             (folder / directory).mkdir(parents=True, mode=0o700)
-        port = free_port()
+        port, tls_port = free_port(), free_port()
         variables["TOKENSVC_PORT"] = str(port)
+        variables["TOKENSVC_KEY_PROPAGATION_SECONDS"] = PROPAGATION_SECONDS
         yield PageEnvironment(
             folder,
             variables,
             {
                 "TOKENSVC_CONTROL_PLANE=aws": "TOKENSVC_CONTROL_PLANE=local",
-                "postgresql://tokensvc@db.example.com/tokensvc": postgres.url(database),
+                **{f"{DATABASE_URL}_{name}{TLS}": postgres.url(f"tokensvc_{name}") for name in ("drill", "new")},
+                f"{DATABASE_URL}{TLS}": postgres.url(database),
+                "TOKENSVC_WORKERS=4": "TOKENSVC_WORKERS=2",
+                "tokensvc_workers 4.0": "tokensvc_workers 2.0",
+                **{str(admin): str(free_port()) for admin in (9090, 9091)},
                 "/etc/tokensvc": str(folder / "etc/tokensvc"),
                 "/var/lib/tokensvc": str(folder / "var/lib/tokensvc"),
                 "/var/backups": str(folder / "var/backups"),
                 "127.0.0.1:8080": f"127.0.0.1:{port}",
                 EXAMPLE_CHANNEL: channel,
                 EXAMPLE_ACCOUNT: channel.split(":")[4],
+                f"https://{EXAMPLE_NAME}": f"https://localhost:{tls_port}",
+                EXAMPLE_NAME: "localhost",
+                "listen 443 ": f"listen {tls_port} ",
+                "bind :443 ": f"bind :{tls_port} ",
                 **_ports(),
             },
         )
     postgres.drop(database)
+
+
+@contextmanager
+def as_deployed(folder: Path, postgres: PostgresServer, *, is_serving: bool) -> Iterator[PageEnvironment]:
+    """A deployment as `docs/how-to/deploy.md` leaves it: settings in /etc/tokensvc/environment, an active key, and a
+    caller whose API key is in web-backend.key. Beside it, an empty store in SQLite."""
+    with as_production(folder, postgres) as found:
+        etc, home = folder / "etc/tokensvc", folder / "var/lib/tokensvc"
+        (etc / "passphrase").write_text(secrets.token_hex(32))
+        (etc / "passphrase").chmod(0o600)
+        settings = {
+            "TOKENSVC_CONTROL_PLANE": "local",
+            "TOKENSVC_DATABASE_URL": found.substitutions[f"{DATABASE_URL}{TLS}"],
+            "TOKENSVC_PASSPHRASE_FILE": str(etc / "passphrase"),
+            "TOKENSVC_ADMIN_PORT": found.substitutions["9090"],
+        }
+        (etc / "environment").write_text("".join(f"{name}='{value}'\n" for name, value in settings.items()))
+        environ = {**found.variables, **settings}
+        for command in (["db", "upgrade"], ["keys", "generate"]):
+            run([TOKENSVC, *command], home, environ)
+        run([TOKENSVC, "db", "upgrade"], home, {**environ, "TOKENSVC_DATABASE_URL": f"sqlite:///{home / 'store.db'}"})
+        added = run([TOKENSVC, "callers", "add", "web-backend", "--all-channels"], home, environ)
+        (home / "web-backend.key").write_text(added.out.splitlines()[0] + "\n")
+        with ExitStack() as stack:
+            if is_serving:
+                process = stack.enter_context(started([TOKENSVC, "serve"], home, environ, "serve"))
+                process.wait_until(lambda: '"event": "serving"' in process.err, "the service serves")
+            yield found
 
 
 def _aws(folder: Path, ivs: LocalIvs) -> tuple[dict[str, str], str]:
@@ -93,5 +137,32 @@ def _aws(folder: Path, ivs: LocalIvs) -> tuple[dict[str, str], str]:
     return environment(folder / "home", aws), str(channel)
 
 
-PRODUCTION: frozenset[str] = frozenset()
-"""The pages whose blocks set up a deployment; those of all others run beside a demo."""
+PRODUCTION = frozenset({"docs/how-to/deploy.md"})
+"""The pages whose blocks set up a deployment."""
+DEPLOYED = frozenset(
+    {
+        "docs/how-to/back-up-and-restore.md",
+        "docs/how-to/behind-a-proxy.md",
+        "docs/how-to/change-the-passphrase.md",
+        "docs/how-to/upgrade.md",
+    }
+)
+"""The pages that start from a deployment. Those of neither set run beside a demo."""
+NOT_SERVING = frozenset({"docs/how-to/behind-a-proxy.md", "docs/how-to/change-the-passphrase.md"})
+"""Those of DEPLOYED that start the service by themselves, or need none."""
+
+
+def missing_for(page: str) -> str | None:
+    """Why a page cannot run here; None if it can."""
+    programs = [name for name in _PROGRAMS.get(page, ()) if shutil.which(name) is None]
+    packages = [name for name in _PACKAGES.get(page, ()) if importlib.util.find_spec(name) is None]
+    if programs:
+        return f"{' and '.join(programs)} not installed: make system-packages"
+    return f"{' and '.join(packages)} not installed: make bench-packages" if packages else None
+
+
+_PROGRAMS = {
+    "docs/how-to/behind-a-proxy.md": ("nginx", "haproxy", "openssl"),
+    "docs/how-to/deploy.md": ("openssl",),
+}
+_PACKAGES = {"docs/how-to/load-test.md": ("hdrh",)}

@@ -27,6 +27,7 @@ from tests.docs.environments import (
     beside_demo,
     missing_for,
 )
+from tests.docs.key_storage import KEY_STORAGE, with_key_storage
 from tests.docs.page_shell import BASH, PageShell
 from tests.support.http_client import Client
 from tests.support.postgres import PostgresServer, postgres_server, unavailable_reason
@@ -73,6 +74,8 @@ def test_the_blocks_of_a_page_run(page: str, tmp_path: Path) -> None:
         elif page in DEPLOYED:
             is_serving = page not in NOT_SERVING
             found = stack.enter_context(as_deployed(tmp_path, _postgres(stack), is_serving=is_serving))
+            if page in KEY_STORAGE:
+                found = stack.enter_context(with_key_storage(found))
         else:
             found = stack.enter_context(beside_demo(tmp_path))
         shell = stack.enter_context(PageShell(found.folder, found.variables, found.substitutions))
