@@ -1,7 +1,7 @@
 """The README matches the code, in both directions.
 
 Invariants
-- The README's tables are compared with the code: settings, commands, error codes, routes, metrics.
+- The README's tables are compared with the code: settings, commands, metrics.
 - No committed file contains an absolute path of a machine or the host of a package registry.
 """
 
@@ -18,43 +18,16 @@ import typer.core
 import typer.main
 
 import tokensvc
-from tokensvc import errors
 from tokensvc.callers.policy import SCOPES
 from tokensvc.cli.main import app
 from tokensvc.container.prometheus import PrometheusMetrics
-from tokensvc.http import problem_details
 from tokensvc.keys.lifecycle import KeyState, diagram
-from tokensvc.revocations.acceptance import TARGETS_MAX
-from tokensvc.revocations.requests import RevocationRequest
 from tokensvc.settings import Settings, variable_name
-from tokensvc.tokens.request import Ads, TokenRequest
-from tokensvc.web.routes import OPERATIONS
 
 ROOT = Path(tokensvc.__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 SOURCES = sorted((ROOT / "tokensvc").rglob("*.py"))
-NEVER_RENDERED = {"error", "cannot_sign", "not_allowed", "not_found", "conflict", "vault_error"}
-"""Codes of the tree's branches, which no one raises by themselves."""
 NOTHING = "\N{EN DASH}"
-OFF_HTTP = (
-    errors.CallerNotFound,
-    errors.StoreReplaced,
-    errors.CallerExists,
-    errors.ControlPlaneError,
-    errors.ForeignDeployment,
-    errors.KeyPairNotOwned,
-    errors.RotationBlocked,
-    errors.ConcurrentModification,
-    errors.KeyPairQuotaReached,
-    errors.KeyPairAlreadyImported,
-    errors.SettingsError,
-    errors.InvalidKey,
-    errors.InsecureKeyFile,
-    errors.PrivateKeyMissing,
-    errors.WrappingKeyUnknown,
-    errors.WrongPassphrase,
-)
-"""The branches that the commands alone can fail with; the service's routes answer with the others."""
 
 
 def _section(heading: str) -> str:
@@ -70,12 +43,6 @@ def _first_cells(heading: str) -> list[str]:
     cells = re.findall(r"^\| `([^`]+)`", _section(heading), re.MULTILINE)
     assert len(cells) == len(set(cells))
     return cells
-
-
-def _tree(kind: type[errors.TokensvcError]) -> Iterator[type[errors.TokensvcError]]:
-    yield kind
-    for child in kind.__subclasses__():
-        yield from _tree(child)
 
 
 def _commands(command: typer.core.TyperCommand | typer.core.TyperGroup, path: str) -> Iterator[tuple[str, bool]]:
@@ -126,29 +93,6 @@ def test_which_commands_take_json() -> None:
     }
 
 
-def test_every_failure_code_is_there_with_its_status() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", _section("### Errors"), re.MULTILINE)
-    raised = {
-        kind.code: problem_details.STATUS[next(k for k in kind.__mro__ if k in problem_details.STATUS)]
-        for kind in _tree(errors.TokensvcError)
-        if kind.code not in NEVER_RENDERED and not issubclass(kind, OFF_HTTP)
-    }
-    written = {
-        code: int(status)
-        for path in SOURCES
-        for status, code in re.findall(r'(?:problem_response|make_problem)\(\s*(\d+), "(\w+)"', path.read_text("utf-8"))
-    }
-    written |= {"route_not_found": 404, "draining": 503}
-    assert {code: int(status) for code, status in rows} == raised | written
-
-
-def test_every_route_is_there_with_its_scope() -> None:
-    rows = re.findall(r"^\| `(GET|POST|DELETE) (/\S+)` \| (\S+) \|", _section("### Routes"), re.MULTILINE)
-    assert {(method, path, scope.strip("`")) for method, path, scope in rows} == {
-        (o.method, o.path, o.scope or NOTHING) for o in OPERATIONS
-    }
-
-
 def test_the_states_of_a_key_are_drawn_as_the_table_of_moves_has_them() -> None:
     drawn = re.findall(r"^```mermaid\n(.*?)\n```$", README, re.MULTILINE | re.DOTALL)
     assert drawn == [diagram()]
@@ -169,22 +113,6 @@ def test_every_metric_is_there_with_its_labels() -> None:
         declared = re.search(rf'"{plain}",\s*"[^"]*",\s*(?:\[([^\]]*)\])?', source)
         assert declared, name
         assert labels == ",".join(re.findall(r"\w+", declared[1] or ""))
-
-
-def test_every_request_field_is_documented() -> None:
-    aliases = [field.alias for field in TokenRequest.model_fields.values()]
-    assert _first_cells("### Request fields") == aliases
-    row = re.search(r"^\| `ads` \|.*$", README, re.MULTILINE)
-    assert row
-    for field in Ads.model_fields.values():
-        assert f"`{field.alias}`" in row[0]
-
-
-def test_every_field_of_a_revocation_is_there() -> None:
-    rows = re.findall(r"^\| (`.*?) \|", _section("### Revoking a viewer"), re.MULTILINE)
-    named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
-    assert sorted(named) == sorted(str(field.alias) for field in RevocationRequest.model_fields.values())
-    assert f"at most {TARGETS_MAX} pairs of viewer and channel" in README
 
 
 def test_every_scope_that_is_named_exists() -> None:
