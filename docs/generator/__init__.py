@@ -41,6 +41,7 @@ PASSAGES: Mapping[str, Callable[[], str]] = {
     "alerts": alerts.passage,
     "inferred": inferred.passage,
     "lifecycle": lifecycle.passage,
+    "key-states": lifecycle.states_passage,
     "packages": architecture.packages_passage,
     "libraries": architecture.libraries_passage,
     **local_ivs.PASSAGES,
