@@ -15,8 +15,10 @@ _MEANINGS: Mapping[KeyState, tuple[str, str]] = {
     KeyState.ACTIVE: ("yes", "at most one in an account and region"),
     KeyState.RETIRING: (
         "no longer",
-        "drains until its last token has expired; becomes active again where no better key can sign, or when you "
-        "activate it",
+        (
+            "drains until its last token has expired; becomes active again where no better key can sign, or when you "
+            "activate it"
+        ),
     ),
     KeyState.RETIRED: ("never again", "its pair is deleted, and its private key too once no region has the pair"),
     KeyState.COMPROMISED: ("never again", "its pair is deleted immediately, and retried until it is"),
