@@ -17,12 +17,15 @@ from pathlib import Path
 from docs.generator import (
     alerts,
     architecture,
+    cli,
     error_codes,
     http_api,
     inferred,
     lifecycle,
     local_ivs,
+    log_events,
     management,
+    metrics,
     settings,
 )
 
@@ -30,9 +33,12 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTICE = "<!-- Generated from the code by `make reference`. Changes belong into the code. -->"
 
 PAGES: Mapping[str, Callable[[], str]] = {
+    "reference/cli.md": cli.page,
     "reference/error-codes.md": error_codes.page,
     "reference/http-api.md": http_api.page,
     "reference/management-listener.md": management.page,
+    "reference/log-events.md": log_events.page,
+    "reference/metrics.md": metrics.page,
     "reference/settings.md": settings.page,
 }
 """Each generated page, relative to `docs/`, and what renders it."""

@@ -1,0 +1,107 @@
+"""The reference of the commands, from the commands themselves (`tokensvc/cli/help.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from docs.generator.markdown import code, table, unwrap
+from tokensvc.cli.help import (
+    DENIAL_ID,
+    KEY_ID,
+    REVOCATION_ID,
+    Parameter,
+    command_lines,
+    description,
+    examples_of,
+    parameters_of,
+    synopsis,
+)
+from tokensvc.cli.lazy_group import COMMANDS, load_command
+
+_WIDTH = 100
+
+
+def commands() -> dict[str, TyperCommand]:
+    """Every command that can be run, by its name: `tokensvc keys rotate`."""
+    return {path: command for name in COMMANDS for path, command in _commands(load_command(name), f"tokensvc {name}")}
+
+
+def _commands(command: TyperCommand | TyperGroup, path: str) -> Iterator[tuple[str, TyperCommand]]:
+    if isinstance(command, TyperGroup):
+        context = typer.Context(command)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert isinstance(below, TyperCommand)  # noqa: S101 - no group has groups
+            yield from _commands(below, f"{path} {name}")
+    else:
+        yield path, command
+
+
+def page() -> str:
+    """The page."""
+    known = commands()
+    rows = [(f"[{code(path)}](#{path.replace(' ', '-')})", _summary(command)) for path, command in known.items()]
+    overview = f"## All commands\n\n{table(('command', 'what it does'), rows)}"
+    return unwrap("\n\n".join([_general(known), overview, *(_entry(path, known[path]) for path in known)]))
+
+
+def _summary(command: TyperCommand) -> str:
+    return command.get_short_help_str(limit=1000).rstrip(".")
+
+
+def _entry(path: str, command: TyperCommand) -> str:
+    parts = [f"## {code(path)}", f"```text\n{synopsis(command, path)}\n```", description(command)]
+    if parameters := parameters_of(command):
+        parts.append(table(("argument or option", "default", "meaning"), map(_row, parameters)))
+    shown = [f"# {e.purpose}\n" + "\n".join(command_lines(e.command, _WIDTH)) for e in examples_of(command)]
+    parts.append("```sh\n" + "\n\n".join(shown) + "\n```")
+    return "\n\n".join(parts)
+
+
+def _row(parameter: Parameter) -> tuple[str, str, str]:
+    meaning = f"{parameter.meaning} {parameter.allowed}." if parameter.allowed else parameter.meaning
+    return code(parameter.name), "required" if parameter.is_required else parameter.default, meaning
+
+
+def _general(known: dict[str, TyperCommand]) -> str:
+    def with_option(option: str) -> str:
+        found = [p for p, c in known.items() if any(q.name == option for q in parameters_of(c))]
+        return ", ".join(code(path.removeprefix("tokensvc ")) for path in found)
+
+    without_json = [p for p, c in known.items() if all(q.name != "--json" for q in parameters_of(c))]
+    exceptions = ", ".join(code(path.removeprefix("tokensvc ")) for path in without_json)
+    return f"""# Commands
+
+Commands act on the deployment that the [settings](settings.md) of the shell name. `--help` after any command shows
+what this page has.
+
+{table(("exit code", "meaning"), _EXIT_CODES)}
+
+- **`--json`** prints the result as one JSON object on standard output, and an error as `{{"error": {{"code": …,
+  "message": …}}}}` on standard error. Every command takes it except {exceptions}.
+- **`--dry-run`** shows what would be done without changing anything: {with_option("--dry-run")}.
+- **`--yes`** confirms. These commands ask on a terminal, and need it elsewhere: {with_option("--yes")}.
+- **`--detailed-exit-code`** exits with 3 if there was nothing to do: {with_option("--detailed-exit-code")}.
+- **Output:** results go to standard output; progress, warnings and errors to standard error. Tables have no
+  borders, so that `grep`, `awk` and `cut` work on them.
+- **Interruption:** every command may be killed and run again. No command prints a private key; an API key is
+  printed once, by the command that creates it.
+- **Completion:** `tokensvc --install-completion` installs it for the current shell, `--show-completion` prints it,
+  `tokensvc --version` prints the version.
+
+In the examples, `$CHANNEL` is a channel's ARN, `$KEY_PAIR` the ARN of a key pair in IVS, and `{KEY_ID}`,
+`{REVOCATION_ID}` and `{DENIAL_ID}` are ids to replace by yours. After `. .demo/env`, commands act on a running
+demo, and `$CHANNEL` is its channel."""
+
+
+_EXIT_CODES = (
+    ("0", "done, or nothing to do"),
+    ("1", "failed"),
+    ("2", "wrong usage or settings"),
+    ("3", "nothing to do, with `--detailed-exit-code`"),
+    ("4", "rejected by a rule"),
+    ("130", "interrupted with Ctrl-C"),
+)
