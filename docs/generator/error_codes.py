@@ -33,12 +33,14 @@ _RETRIES = {
     Retry.AFTER_DELAY: "Retry after the time in `Retry-After`; it usually succeeds then.",
     Retry.OTHER_WORKER: "Retry on a new connection, which a load balancer may give to another worker, or after the "
     "time in `Retry-After`. Other workers are not affected.",
-    Retry.NEW_CONNECTION: "Retry on a new connection: this one is closed after the response.",
+    Retry.NEW_CONNECTION: "Retry on a new connection: the old one still waits for the rest of the body.",
     Retry.OPERATOR: "It fails on every worker, or on this one, until an operator has acted. Respect `Retry-After`, "
     "stop after a few attempts, and alert.",
     Retry.ONCE: "Retry once. If it fails again, it will keep failing.",
 }
 
+_PHRASES = {413: "Content Too Large", 422: "Unprocessable Content"}
+"""The names of RFC 9110, which Python has only since 3.13."""
 _INTRODUCTION = """\
 # Error codes
 
@@ -162,6 +164,16 @@ def link_codes(text: str, folder: str = "error-codes.md") -> str:
     return re.sub(r"(?<!\[)`(\w+)`(?!\])", link, text)
 
 
+def link_operations(text: str, page: str = "", but: str = "") -> str:
+    """The text with a link for each operation that it names, but for one."""
+    known = {f"{o.method} {o.path}" for o in OPERATIONS} - {but}
+
+    def link(found: re.Match[str]) -> str:
+        return f"[{found[0]}]({page}#{anchor(found[1])})" if found[1] in known else found[0]
+
+    return re.sub(r"`((?:GET|POST|DELETE) /[^`]*)`", link, text)
+
+
 def _row(entry: ErrorCode) -> list[str]:
     return [f"[{code(entry.code)}](#{entry.code})", str(entry.status), entry.retry.value]
 
@@ -179,13 +191,13 @@ def _problem_document() -> str:
 
 
 def _http_entry(entry: ErrorCode) -> str:
-    status = f"{entry.status} {HTTPStatus(entry.status).phrase}"
+    status = f"{entry.status} {_PHRASES.get(entry.status, HTTPStatus(entry.status).phrase)}"
     return "\n\n".join(
         [
             f"### `{entry.code}`",
             f"**Status** {status} · **Retry** {entry.retry.value}{_senders(entry.code)}",
             link_codes(entry.meaning, ""),
-            f"**What to do:** {link_codes(entry.remedy, '')}",
+            f"**What to do:** {link_operations(link_codes(entry.remedy, ''), 'http-api.md')}",
         ]
     )
 

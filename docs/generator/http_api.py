@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from docs.generator.error_codes import anchor, link_codes
+from docs.generator.error_codes import anchor, link_codes, link_operations
 from docs.generator.fields import fields, request_table, response_table
 from docs.generator.markdown import code, table, unwrap
 from tokensvc.callers.policy import DEFAULT_SCOPES, SCOPES
@@ -52,7 +52,11 @@ GROUPS = (
         "[Rotate keys](../how-to/rotate-keys.md) · [Respond to a leaked key](../how-to/respond-to-a-leaked-key.md) · "
         "[The life of a key](../explanation/life-of-a-key.md)",
     ),
-    _Group("Operation", (STATUS, *EVERYWHERE, JWKS, METRICS), "[Metrics](metrics.md) · [The service](service.md)"),
+    _Group(
+        "Status, probes and metrics",
+        (STATUS, *EVERYWHERE, JWKS, METRICS),
+        "[Metrics](metrics.md) · [The service](service.md)",
+    ),
 )
 _ELSEWHERE = ("TokenRequest", "RevocationRequest")
 """Models that are described with an operation of their own; the batches that consist of them say so."""
@@ -156,8 +160,11 @@ _RETRY_ROWS = (
     ("408", "Yes, on a new connection."),
     ("429, 503", "Yes, after `Retry-After`. Some codes mean that an operator has to act first: see each code."),
     ("502, 504", "Yes. tokensvc does not send these, a proxy does."),
-    ("500", "Once."),
-    ("400, 401, 403, 404, 405, 409, 413, 415, 422, 431, 501, 505", "No: the same request fails again."),
+    ("500, 409 `conflict`", "Once."),
+    (
+        "400, 401, 403, 404, 405, 409 `invalid_rotation_policy`, 413, 415, 422, 431, 501, 505",
+        "No: the same request fails again.",
+    ),
 )
 _REPEAT_ROWS = (
     ("`GET`, `DELETE`", "Yes. A repeated `DELETE` may get `denial_not_found`."),
@@ -315,12 +322,7 @@ def _operation_link(o: Operation[Any]) -> str:
 
 def _linked(text: str, heading: str = "") -> str:
     """The text with links to the operations and codes that it names, but for the one under this heading."""
-    known = {f"{o.method} {o.path}" for o in OPERATIONS} - {heading}
-
-    def link(found: re.Match[str]) -> str:
-        return f"[{found[0]}](#{anchor(found[1])})" if found[1] in known else found[0]
-
-    return re.sub(r"`((?:GET|POST|DELETE) /[^`]*)`", link, link_codes(text))
+    return link_operations(link_codes(text), but=heading)
 
 
 def curl(o: Operation[Any]) -> str:

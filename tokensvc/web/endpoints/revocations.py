@@ -17,8 +17,8 @@ from starlette.types import Receive, Scope
 from tokensvc.callers.policy import Caller
 from tokensvc.errors import FieldError, InvalidRequest, TokensvcError
 from tokensvc.http.body import header
-from tokensvc.http.json_response import json_response
-from tokensvc.http.problem_details import JSON, Response, problem_details
+from tokensvc.http.json_response import NO_STORE, json_response
+from tokensvc.http.problem_details import Response, problem_details
 from tokensvc.json_objects import batch_items
 from tokensvc.revocations.requests import BATCH_MAX, RevocationQuery, read_revocation
 from tokensvc.revocations.service import RevocationService
@@ -56,7 +56,7 @@ class RevocationRoutes:
         items = batch_items(body, "revocations", BATCH_MAX)
         outcomes = await self._authenticator.run_in_thread(lambda: self._service.add_many(caller, items, key))
         results = [_result(outcome) for outcome in outcomes]
-        return Response(202, orjson.dumps({"results": results}), (JSON,), "batch")
+        return Response(202, orjson.dumps({"results": results}), NO_STORE, "batch")
 
     async def list(self, scope: Scope, _receive: Receive, context: RequestContext) -> Response:
         """`GET /v1/revocations`."""
