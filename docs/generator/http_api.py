@@ -265,9 +265,12 @@ def _operation(o: Operation[Any], described: Mapping[str, Any]) -> Iterator[str]
     yield f"```sh\n{curl(o)}\n```"
     status = f"{o.status} {HTTPStatus(o.status).phrase}"
     yield f"**Response** `{status}`{_response_headers(o)}"
-    if o.example.response is not None:
+    first = next(other for other in OPERATIONS if other.response is o.response)
+    if o.example.response is not None and (first is o or first.example.response != o.example.response):
         yield f"```json\n{json.dumps(o.example.response, indent=2, ensure_ascii=False)}\n```"
-    if o.response is not None:
+    if first is not o and o.response is not None:
+        yield _linked(f"The fields are those of `{first.method} {first.path}`.", heading)
+    elif o.response is not None:
         yield _linked(response_table(fields(_schema(o.response, described), described, _shown_elsewhere(o))), heading)
     if o.errors:
         yield "**Errors**"
