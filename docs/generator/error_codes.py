@@ -195,7 +195,7 @@ def _http_entry(entry: ErrorCode) -> str:
     return "\n\n".join(
         [
             f"### `{entry.code}`",
-            f"**Status** {status} · **Retry** {entry.retry.value}{_senders(entry.code)}",
+            f"Status: {status} · Retry: {entry.retry.value}{_senders(entry.code)}",
             link_codes(entry.meaning, ""),
             f"**What to do:** {link_operations(link_codes(entry.remedy, ''), 'http-api.md')}",
         ]
@@ -206,10 +206,10 @@ def _senders(name: str) -> str:
     """Where the code comes from, if that is not most operations."""
     senders = [o for o in OPERATIONS if name in (*o.errors, *o.item_errors)]
     if not senders:
-        return " · **From** any operation"
+        return " · From: any operation"
     if len(senders) > 4:
         return ""
-    return f" · **From** {', '.join(map(_operation_link, senders))}"
+    return f" · From: {', '.join(map(_operation_link, senders))}"
 
 
 def _operation_link(operation: Operation[object]) -> str:
@@ -225,7 +225,7 @@ def _command_entries() -> Iterator[str]:
     kinds = {kind.code: kind for kind in _kinds(errors.TokensvcError)}
     for entry in COMMAND_ERROR_CODES.values():
         yield f"### `{entry.code}`"
-        yield f"**Exit code** {exit_code(kinds[entry.code])}"
+        yield f"Exit code: {exit_code(kinds[entry.code])}"
         yield entry.meaning
         yield f"**What to do:** {entry.remedy}"
 

@@ -46,8 +46,8 @@ def fields(
 def request_table(rows: Iterator[Field]) -> str:
     """The fields of a request."""
     return table(
-        ["field", "type", "required", "meaning"],
-        [[code(row.name), row.kind, "yes" if row.required else "", f"{row.meaning}."] for row in rows],
+        ["field", "type", "meaning"],
+        [[code(row.name), f"{row.kind}; required" if row.required else row.kind, f"{row.meaning}."] for row in rows],
     )
 
 

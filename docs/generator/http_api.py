@@ -253,8 +253,7 @@ def _operations() -> Iterator[str]:
 def _operation(o: Operation[Any], described: Mapping[str, Any]) -> Iterator[str]:
     heading = f"{o.method} {o.path}"
     yield f"### {heading}"
-    scope = f"**Scope** {code(o.scope) or 'none'}"
-    yield f"**{o.summary}.** {scope} · **Listener** {_listener(o)}"
+    yield f"**{o.summary}** · Scope: {code(o.scope) or 'none'} · Listener: {_listener(o)}"
     yield unwrap(_linked(o.description, heading))
     if parameters := _parameters(o, described):
         yield _linked(table(["parameter", "in", "type", "meaning"], parameters), heading)
@@ -264,7 +263,7 @@ def _operation(o: Operation[Any], described: Mapping[str, Any]) -> Iterator[str]
     yield "**Example**"
     yield f"```sh\n{curl(o)}\n```"
     status = f"{o.status} {HTTPStatus(o.status).phrase}"
-    yield f"**Response** `{status}`{_response_headers(o)}"
+    yield f"**Response:** `{status}`{_response_headers(o)}"
     first = next(other for other in OPERATIONS if other.response is o.response)
     if o.example.response is not None and (first is o or first.example.response != o.example.response):
         yield f"```json\n{json.dumps(o.example.response, indent=2, ensure_ascii=False)}\n```"

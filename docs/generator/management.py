@@ -182,7 +182,7 @@ def _operation(o: ManagementOperation) -> Iterator[str]:
         yield request_table(fields(schema, schema.get("$defs", {})))
     command, response = EXAMPLES[_name(o)]
     yield f"```sh\n{command}\n```"
-    yield f"**Response** `{o.status} {HTTPStatus(o.status).phrase}`"
+    yield f"**Response:** `{o.status} {HTTPStatus(o.status).phrase}`"
     if response is not None:
         yield f"```json\n{json.dumps(response, indent=2)}\n```"
 
