@@ -16,6 +16,7 @@ from tests.support.deployment import REGION, LocalIvs, free_port, local_ivs
 from tests.support.postgres import PostgresServer
 from tests.support.processes import TOKENSVC, environment, run, started
 
+ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE_CHANNEL = "arn:aws:ivs:us-east-1:123456789012:channel/abcdefghijkl"
 EXAMPLE_ACCOUNT = "123456789012"
 EXAMPLE_NAME = "tokens.example.com"
@@ -47,6 +48,7 @@ def beside_demo(folder: Path) -> Iterator[PageEnvironment]:
     """A demo of the page's own, in `.demo` of the directory where its blocks run."""
     variables = environment(folder / "home", {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"})
     variables["PATH"] = f"{PYTHON_DIRECTORY}:{variables['PATH']}"
+    variables["PYTHONPATH"] = str(ROOT)  # as for a reader who is in the clone
     with started([TOKENSVC, "demo", "--port", "0"], folder, environment(folder / "home"), "demo") as process:
         process.wait_until(lambda: "keys rotate" in process.out, "the demo prints its commands")
         info = json.loads((folder / ".demo" / "demo.json").read_text())
