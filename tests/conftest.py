@@ -34,7 +34,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the end-to-end tests first: they take longest, and the short tests then keep all cores busy until the end."""
-    items.sort(key=lambda item: "/e2e/" not in item.nodeid)
+    items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
 
 
 @pytest.hookimpl(tryfirst=True)

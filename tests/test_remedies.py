@@ -28,6 +28,8 @@ FILES = sorted(
 COMMAND_OR_VARIABLE = re.compile(rf"\btokensvc ({'|'.join(COMMANDS)})\b|\bTOKENSVC_[A-Z]")
 
 ALLOWED = {
+    "http/error_codes.py": "the reference of error codes says what an operator of the service does",
+    "web/routes.py": "the reference of the HTTP API says which settings change an operation",
     "container/service.py": "it checks required settings by name, and says how to restore a damaged limit",
     "container/vault.py": "it checks the settings of the vault by name",
     "local_ivs/sigv4.py": "the local IVS is run by a command, whose option accepts other regions",

@@ -19,9 +19,10 @@ from tests.cli.terminal import Terminal
 from tests.storage.samples import denial
 from tests.support.problems import make_problem
 from tokensvc.background.heartbeat import UNRESPONSIVE_AFTER_SECONDS
+from tokensvc.cli.checks.ivs import _fix_of
 from tokensvc.clock import SystemClock
 from tokensvc.deployment.workers import Heartbeat
-from tokensvc.errors import Action, Remedy
+from tokensvc.errors import Action, ControlPlaneUnavailable, Remedy
 from tokensvc.jose import keypair
 from tokensvc.jose import signing as signers
 from tokensvc.keys.inventory import COMPROMISED_TAG, DEPLOYMENT_TAG, KEY_TAG
@@ -145,10 +146,18 @@ def test_a_missing_or_insecure_private_key_is_reported(healthy: Terminal) -> Non
 
 
 def test_unreachable_ivs_and_rejected_credentials_are_reported(healthy: Terminal) -> None:
-    assert failed_checks(healthy, AWS_ENDPOINT_URL_IVS="http://127.0.0.1:9").keys() == {"IVS in us-east-1"}
+    unreachable = failed_checks(healthy, AWS_ENDPOINT_URL_IVS="http://127.0.0.1:9")
+    assert unreachable.keys() == {"IVS in us-east-1"}
+    assert unreachable["IVS in us-east-1"][1].startswith("export AWS_ENDPOINT_URL_IVS=URL   (of the local IVS")
     detail, fix = failed_checks(healthy, AWS_SECRET_ACCESS_KEY="wrong")["IVS in us-east-1"]
     assert "InvalidSignatureException" in detail
     assert "AWS_PROFILE" in fix
+
+
+def test_an_unavailable_aws_is_not_mended_by_another_endpoint() -> None:
+    failure = ControlPlaneUnavailable("IVS failed", operation="ListPlaybackKeyPairs", ivs_code="503", status=503)
+    fix = _fix_of(failure, is_local=False)
+    assert fix.startswith("tokensvc doctor   (in a moment")
 
 
 def test_a_missing_region_is_reported(healthy: Terminal) -> None:
@@ -359,9 +368,11 @@ def test_a_problem_that_workers_report_has_a_fix_of_its_own_kind(healthy: Termin
 
 
 def test_unfinished_steps_and_rotations_are_reported(healthy: Terminal, store: Store) -> None:
+    account_region = store.keys.list()[0].placements[0].account_region
+    store.keys.activate(_prepared_key(healthy, store), account_region, LONG_AGO, 600)
     key_id = signing(healthy)["id"]
     store.journal.start(StepKind.DELETE, key_id, "us-east-1", "a test", LONG_AGO)
-    store.rotation_requests.request("r1", {"us-east-1": key_id}, LONG_AGO, "ada")
+    store.rotation_requests.request("r1", {"us-east-1": key_id}, LONG_AGO + timedelta(days=1), "ada")
     failed = failed_checks(healthy)
     assert failed.keys() == {f"step delete of key {key_id}", "rotation r1"}
     assert "by ada; not done in us-east-1" in failed["rotation r1"][0]

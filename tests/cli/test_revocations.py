@@ -270,7 +270,7 @@ def test_watch_continues_until_the_revocation_is_done(
     terminal: Terminal, opened: Store, state: RevocationState, code: int
 ) -> None:
     id_ = add(terminal)
-    dispatcher = threading.Timer(0.1, record_outcomes, (opened, state))
+    dispatcher = threading.Timer(1, record_outcomes, (opened, state))
     dispatcher.start()
     result = terminal("revocations", "watch", id_, "--every", "0.01", "--json", code=code)
     dispatcher.join()

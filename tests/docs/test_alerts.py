@@ -106,7 +106,7 @@ def test_an_expression_names_existing_metrics_labels_and_values(name: str) -> No
         assert labels <= known | {"instance", "job", "le"}, query
 
 
-@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed: apt-get install prometheus")
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed: make system-packages")
 def test_promtool_accepts_every_rule_and_expression(tmp_path: Path) -> None:
     assert PROMTOOL is not None
     rules = [

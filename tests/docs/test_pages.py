@@ -46,8 +46,12 @@ BLOCKS: dict[str, list[CodeBlock]] = {page: code_blocks(path, page) for page, pa
 EXECUTED = [page for page, blocks in BLOCKS.items() if any(block.runs for block in blocks)]
 ALERTS = tuple(page for page in EXECUTED if page.startswith("docs/how-to/alerts/"))
 """The runbooks. They run beside one demo, whose keys none of them changes, with the variables that their index sets."""
-LONG = frozenset({"docs/tutorial/backend-node.md", "docs/tutorial/backend-python.md"})
-"""The pages that take minutes, or install packages from elsewhere."""
+LONG = DEPLOYED | {
+    "docs/how-to/load-test.md",
+    "docs/tutorial/backend-node.md",
+    "docs/tutorial/backend-python.md",
+}
+"""The pages that need a deployment first, send load, or install packages from elsewhere."""
 
 
 def _marks(page: str) -> list[pytest.MarkDecorator]:

@@ -7,7 +7,7 @@ import math
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tokensvc.clock import CLOCK_SKEW_SECONDS
@@ -145,6 +145,7 @@ def test_versions_rise_with_the_time_of_issue(times: list[tuple[float, float, in
 
 
 @given(times=aged, tokens=mints, deny=st.one_of(st.none(), st.integers(0, 100)))
+@example(times=[(0.0, 0.0, 0), (0.0, 0.0, 4)], tokens=[(0.0, 1.0, -2.0)], deny=None)
 def test_after_readmission_every_worker_issues_a_valid_token(
     times: list[tuple[float, float, int | None]], tokens: list[tuple[float, float, float]], deny: int | None
 ) -> None:

@@ -108,7 +108,8 @@ def readmit_after(now: float, max_staleness_seconds: float, version: int, restri
     """The Unix second from which every worker issues tokens above the filter `version` and above those of earlier
     revocations. By then all workers have read the restriction, or even a stale one whose clock is behind issues a
     higher version, and the denial has ended. `restriction` is the restriction after the revocation."""
-    valid_from = min(now + max_staleness_seconds, max(version + 1 + CLOCK_SKEW_SECONDS, restriction.minimum_version))
+    lowest_valid = max(version + 1, restriction.minimum_version)
+    valid_from = min(now + max_staleness_seconds, lowest_valid + CLOCK_SKEW_SECONDS)
     return max(math.ceil(max(valid_from, now)), restriction.denied_until)
 
 

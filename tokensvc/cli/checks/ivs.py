@@ -55,6 +55,8 @@ class Region(NamedTuple):
     """ARNs of our pairs whose rows cannot be read; `check_rows` reports those."""
     deployment_id: str
     at: ReferenceTime
+    is_local: bool
+    """Whether IVS is the local one."""
     fingerprint: Callable[[str], str | None]
     """The fingerprint that IVS reports for an ARN. Raises ControlPlaneError."""
 
@@ -79,7 +81,7 @@ def check_ivs(settings: Settings, store: Store) -> Iterator[Finding]:
         return
     for name in [*regions, *sorted(imported - set(regions))]:
         region, finding = _try_ivs(
-            f"IVS in {name}", partial(_read_region, settings, store, control_plane, name, records)
+            f"IVS in {name}", partial(_read_region, settings, store, control_plane, name, records), _is_local(settings)
         )
         if region is None:
             yield finding
@@ -88,15 +90,19 @@ def check_ivs(settings: Settings, store: Store) -> Iterator[Finding]:
         yield from _check_clock(control_plane, name)
 
 
-def _try_ivs(check: str, call: Callable[[], _T]) -> tuple[_T | None, Finding]:
+def _try_ivs(check: str, call: Callable[[], _T], is_local: bool) -> tuple[_T | None, Finding]:
     """The response of IVS, or None and the failure as a finding."""
     try:
         return call(), Finding(True, check, "")
     except (ControlPlaneError, ForeignDeployment, SettingsError) as failure:
-        return None, failure_finding(check, failure, _fix_of(failure))
+        return None, failure_finding(check, failure, _fix_of(failure, is_local))
 
 
-def _fix_of(error: TokensvcError) -> str:
+def _is_local(settings: Settings) -> bool:
+    return settings.control_plane == "local"
+
+
+def _fix_of(error: TokensvcError, is_local: bool) -> str:
     """The fix for a failure that has no remedy of its own."""
     if isinstance(error, ForeignDeployment):
         return f"{SET_PROFILE}   (of the account that the message names; or use another store)"
@@ -105,8 +111,10 @@ def _fix_of(error: TokensvcError) -> str:
     if isinstance(error, ControlPlaneThrottled):
         return f"{RUN_AGAIN}   (in a moment: other applications share the account's rate limits)"
     if isinstance(error, ControlPlaneUnavailable):
+        if is_local:
+            return "export AWS_ENDPOINT_URL_IVS=URL   (of the local IVS; check that it is running and reachable)"
         return (
-            "export AWS_ENDPOINT_URL_IVS=URL   (of the local IVS; unset it for AWS; check that the host is reachable)"
+            f"{RUN_AGAIN}   (in a moment; check that this host reaches AWS, and whether AWS reports an outage of IVS)"
         )
     return f"{RUN_AGAIN}   (again, after fixing what the message names)"
 
@@ -126,9 +134,8 @@ def _read_region(
 
     by_id = {record.id: record for record in records}
     unreadable = frozenset(placement.arn for record in records for placement in record.unreadable)
-    return Region(
-        name, pairs, placements, by_id, unreadable, deployment.id, reference_time(settings, store), fingerprint
-    )
+    at = reference_time(settings, store)
+    return Region(name, pairs, placements, by_id, unreadable, deployment.id, at, _is_local(settings), fingerprint)
 
 
 def _check_region(region: Region, *, is_configured: bool) -> Iterator[Finding]:
@@ -250,7 +257,7 @@ def _check_recorded_pair(region: Region, placement: KeyPlacement) -> Iterator[Fi
     if owner_tags(pair) != (region.deployment_id, placement.key_id):
         fix = f"tokensvc keys adopt {placement.key_id} --arn {placement.arn}"
         yield Finding(False, check, f"{placement.arn} has lost tokensvc's tags", fix)
-    shown, finding = _try_ivs(check, lambda: region.fingerprint(placement.arn) or "none")
+    shown, finding = _try_ivs(check, lambda: region.fingerprint(placement.arn) or "none", region.is_local)
     ours = region.records[placement.key_id].fingerprint
     if shown is None:
         yield finding
