@@ -30,7 +30,7 @@ from docs.generator import (
 )
 
 ROOT = Path(__file__).resolve().parents[1]
-NOTICE = "<!-- Generated from the code by `make reference`. Changes belong into the code. -->"
+NOTICE = "<!-- Generated from the code by `make reference`. To change it, change the code. -->"
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "reference/cli.md": cli.page,
