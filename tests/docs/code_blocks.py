@@ -25,10 +25,15 @@ SKIP_REASONS = {
     "long": "takes longer than the tests may",
 }
 """Why a block may say that it is not run."""
+SHOWN = ("text", "json", "yaml", "toml", "ini", "html", "nginx", "haproxy", "promql", "mermaid")
+"""The languages of blocks that are never run. Every other one is a mistake, or hides a program from the tests."""
+OPTIONS = frozenset({"skip", "title", "background", "exit"})
 _FENCE = re.compile(
     r"^(?P<indent> *)(?P<ticks>```+)(?P<info>[^\n`]*)\n(?P<text>.*?)^(?P=indent)(?P=ticks) *$", re.M | re.S
 )
 _OPTION = re.compile(r'(\w+)="([^"]*)"')
+_INFO = re.compile(r'\w+(?: \w+="[^"]*")*')
+_FENCE_LINE = re.compile(r"^[ \t>]*(?:```|~~~)", re.M)
 
 
 class CodeBlock(NamedTuple):
@@ -64,6 +69,17 @@ def code_blocks(path: Path, page: str) -> list[CodeBlock]:
     """The blocks of a page, each with its output."""
     markdown = path.read_text("utf-8")
     return list(_with_outputs(markdown, page))
+
+
+def malformed_fences(markdown: str) -> list[str]:
+    """What is written as a block in a form that `code_blocks` does not read: its lines, or the number of its fences."""
+    found = list(_FENCE.finditer(markdown))
+    wrong = [match["info"] for match in found if not _INFO.fullmatch(match["info"].strip())]
+    wrong += [
+        match["info"] for match in found if not OPTIONS.issuperset(name for name, _ in _OPTION.findall(match["info"]))
+    ]
+    fences = len(_FENCE_LINE.findall(markdown))
+    return wrong if fences == 2 * len(found) else [*wrong, f"{fences} lines with a fence, but {len(found)} blocks"]
 
 
 def _with_outputs(markdown: str, page: str) -> Iterator[CodeBlock]:

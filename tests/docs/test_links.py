@@ -20,7 +20,8 @@ PAGES = sorted(
     if "node_modules" not in path.parts
 )
 _FENCED = re.compile(r"^( *)```.*?^\1```", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_LINK = re.compile(r"""\]\(<?([^)\s>]+)>?(?:\s+["'][^)]*)?\)|^ *\[[^\]]+\]: *(\S+)""", re.MULTILINE)
+"""A link or image, with or without a title, or the definition of a reference."""
 QUESTIONS = {
     "a key leaked": "docs/how-to/respond-to-a-leaked-key.md",
     "revocations pile up": "docs/how-to/alerts/revocation-queue-oldest-age-seconds.md",
@@ -52,7 +53,7 @@ def _slug(heading: str) -> str:
 def _targets(page: str) -> list[tuple[str, str]]:
     """The files and anchors that a page links to."""
     found = []
-    for link in _LINK.findall(_text(page)):
+    for link in map("".join, _LINK.findall(_text(page))):
         if not re.match(r"https?:|mailto:", link):
             path, _, anchor = link.partition("#")
             target = posixpath.normpath(posixpath.join(posixpath.dirname(page), path)) if path else page

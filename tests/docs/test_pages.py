@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import tokensvc
-from tests.docs.code_blocks import EXECUTABLE, SKIP_REASONS, CodeBlock, code_blocks
+from tests.docs.code_blocks import EXECUTABLE, SHOWN, SKIP_REASONS, CodeBlock, code_blocks, malformed_fences
 from tests.docs.environments import (
     DEPLOYED,
     NOT_SERVING,
@@ -29,6 +29,7 @@ from tests.docs.environments import (
 )
 from tests.docs.key_storage import KEY_STORAGE, with_key_storage
 from tests.docs.page_shell import BASH, PageShell
+from tests.docs.test_links import PAGES as LINKED_PAGES
 from tests.support.http_client import Client
 from tests.support.postgres import PostgresServer, postgres_server, unavailable_reason
 from tests.support.processes import wait_until
@@ -128,7 +129,21 @@ def test_a_block_that_does_not_run_says_why(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", BLOCKS)
-def test_every_block_has_a_language(page: str) -> None:
+def test_every_block_is_in_a_language_that_is_run_or_only_shown(page: str) -> None:
+    """Use text for what is in none, and sh, python or js for programs."""
     for block in BLOCKS[page]:
-        assert block.language, f"{block.place} has no language; use text for what is none"
-        assert block.language not in ("bash", "shell", "console", "javascript"), f"{block.place}: use sh or js"
+        assert block.language in (*EXECUTABLE, *SHOWN), f"{block.place}: {block.language or 'no language'}"
+
+
+@pytest.mark.parametrize("page", BLOCKS)
+def test_no_block_escapes_by_its_form(page: str) -> None:
+    """Such as one between tildes, in a quotation, or with an option that does not exist or is not quoted."""
+    assert malformed_fences(PAGES[page].read_text("utf-8")) == []
+
+
+@pytest.mark.parametrize("page", sorted(set(LINKED_PAGES) - PAGES.keys()))
+def test_a_page_whose_blocks_are_not_run_has_no_programs(page: str) -> None:
+    """Except the generated references, whose examples have tests of their own."""
+    if not page.startswith("docs/reference/"):
+        assert not [b.place for b in code_blocks(ROOT / page, page) if b.language in EXECUTABLE]
+        assert malformed_fences((ROOT / page).read_text("utf-8")) == []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.code_blocks import CodeBlock, code_blocks
+from tests.docs.code_blocks import CodeBlock, code_blocks, malformed_fences
 from tests.docs.page_shell import BASH, PageShell
 from tests.docs.shown_output import assert_shown
 from tests.support.processes import environment
@@ -50,6 +50,22 @@ def test_the_blocks_of_a_page_are_found_with_options_and_outputs(tmp_path: Path)
     assert run.output.text == '{"a": 1}\n'
     assert (file.file, file.runs) == ("app.py", False)
     assert (text.language, text.runs) == ("text", False)
+
+
+@pytest.mark.parametrize(
+    "markdown",
+    [
+        "~~~sh\nfalse\n~~~\n",
+        "> ```sh\n> false\n> ```\n",
+        "```sh skip=aws\nfalse\n```\n",
+        '```sh titel="a"\nfalse\n```\n',
+        "```sh\nfalse\n",
+        "```\nfalse\n```\n",
+    ],
+)
+def test_a_block_in_a_form_that_is_not_read_is_reported(markdown: str) -> None:
+    assert malformed_fences(PAGE) == []
+    assert malformed_fences(PAGE + markdown)
 
 
 @pytest.mark.parametrize(

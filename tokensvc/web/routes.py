@@ -105,8 +105,8 @@ is stored, so the request may be repeated: each response has another token.
 with a viewer or for a single use expires after 590 seconds at most, even if `ttlSeconds` is 591 to 600. Playback must
 *start* before `expiresAt`; once started, it continues.
 
-**Refreshing.** Request the next token after `refreshAfter`, so that a reload or a reconnect has a valid one. Do not
-interrupt a running playback for it: keep the new `playbackUrl`, and load it when playback starts the next time.
+**Refreshing.** Playback that starts anew after `refreshAfter`, because of a reload or a reconnect, needs another token:
+request it then, and load its `playbackUrl`. Do not interrupt a running playback for it.
 
 **`playbackUrl` may be missing**, while IVS has not described the channel yet: possible for the first requests for a
 channel, and while IVS is unavailable. The token is valid all the same. The response then has
