@@ -33,7 +33,7 @@ _RETRIES = {
     Retry.AFTER_DELAY: "Retry after the time in `Retry-After`; it usually succeeds then.",
     Retry.OTHER_WORKER: "Retry on a new connection, which a load balancer may give to another worker, or after the "
     "time in `Retry-After`. Other workers are not affected.",
-    Retry.NEW_CONNECTION: "Retry on a new connection: the old one still waits for the rest of the body.",
+    Retry.NEW_CONNECTION: "Retry on a new connection: the server closes the old one.",
     Retry.OPERATOR: "It fails on every worker, or on this one, until an operator has acted. Respect `Retry-After`, "
     "stop after a few attempts, and alert.",
     Retry.ONCE: "Retry once. If it fails again, it will keep failing.",
@@ -79,6 +79,7 @@ _HEADERS = (
         "A challenge as in [RFC 6750](https://www.rfc-editor.org/rfc/rfc6750), see below.",
     ),
     ("`Allow`", "405", "The methods that the path supports."),
+    ("`Connection: close`", "408", "The server closes the connection after this response."),
     ("`Accept`, `Accept-Encoding`", "415", "What a body may be: `application/json`, `identity`."),
 )
 

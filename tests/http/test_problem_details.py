@@ -89,6 +89,11 @@ def test_every_429_and_503_carries_retry_after_and_nothing_else_does(kind: type[
         assert retry_after == []
 
 
+def test_a_timed_out_request_closes_its_connection() -> None:
+    """The rest of its body would otherwise be taken for the next request."""
+    assert (b"connection", b"close") in error_response(errors.RequestTimeout("late")).headers
+
+
 def test_an_internal_error_has_a_fixed_text_with_the_request_id() -> None:
     response = internal_error("abc-1")
     assert response.status == 500

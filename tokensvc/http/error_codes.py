@@ -24,7 +24,7 @@ class Retry(StrEnum):
     OTHER_WORKER = "on another worker"
     """Other workers are not affected: repeat it on a new connection, or after the time in `Retry-After`."""
     NEW_CONNECTION = "on a new connection"
-    """The old connection still waits for the rest of the body."""
+    """The server closes the old one, on which the rest of the body may still arrive."""
     OPERATOR = "after an operator has acted"
     """It fails on every worker. Respect `Retry-After`, stop after a few attempts, and alert."""
     ONCE = "once"

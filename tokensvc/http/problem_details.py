@@ -103,6 +103,8 @@ def error_response(error: TokensvcError) -> Response:
         headers += ((b"www-authenticate", _challenge(error).encode()),)
     if isinstance(error, UnsupportedMediaType):
         headers += ((b"accept", b"application/json"), (b"accept-encoding", b"identity"))
+    if isinstance(error, RequestTimeout):
+        headers += ((b"connection", b"close"),)  # RFC 9110, section 15.5.9: the rest of the body may still come
     if error.retry_after_seconds is not None:
         headers += ((b"retry-after", str(error.retry_after_seconds).encode()),)
     return Response(status_of(error), orjson.dumps(problem_details(error)), headers, error.code)
