@@ -130,7 +130,7 @@ _EXITS = (
     ("1", "Failed. Every command may be run again."),
     ("2", "Wrong usage, or invalid settings or input."),
     ("3", "Nothing to do, only with `--detailed-exit-code`."),
-    ("4", "Rejected by a rule; nothing was changed."),
+    ("4", "Rejected by a rule. Nothing was changed, except that a rotation request stays pending."),
     ("130", "Interrupted by Ctrl-C."),
 )
 

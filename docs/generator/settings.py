@@ -95,7 +95,7 @@ USED_BY: Mapping[str, str] = {
     "shutdown_delay_seconds": "`serve`",
     "snapshot_lease_seconds": "`serve`; commands that calculate drains and denials use the longest lease that a worker "
     "has reported, or their own setting if that is longer",
-    "signer": "`serve`",
+    "signer": "`serve`; `doctor` and `settings` show what it selects",
     "regions": f"{WITH_KEYS}; `revocations` and `denials`",
     "channel_lookup_timeout_seconds": "`serve`",
     "channel_calls_per_second": "`serve`",

@@ -268,8 +268,9 @@ _ENTRIES = (
         503,
         "This worker does not sign: it has not reached the store for longer than its snapshot lease, or its clock is "
         "wrong or has jumped.",
-        "Use another worker; a load balancer that checks `/readyz` does this by itself. An operator restores the "
-        "worker's connection to the store, or its clock.",
+        "Use another worker; a load balancer that checks `/readyz` does this by itself. If all workers return it, the "
+        "store has been gone for longer than the lease. An operator restores the worker's connection to the store, or "
+        "its clock.",
         Retry.OTHER_WORKER,
     ),
     ErrorCode(
@@ -306,9 +307,10 @@ _ENTRIES = (
     ErrorCode(
         "store_unavailable",
         503,
-        "The store did not respond in time, cannot be reached, or is locked, full or read-only. Nothing was stored. "
-        "Tokens are still issued, until the snapshot lease ends.",
-        "Send the request again. An operator restores the store; the worker's log has the cause.",
+        "The store did not respond in time, cannot be reached, or is locked, full or read-only. It has not confirmed "
+        "that anything was stored. Tokens are still issued, until the snapshot lease ends.",
+        "Send the request again, a revocation with the same `Idempotency-Key`. An operator restores the store; the "
+        "worker's log has the cause.",
         Retry.AFTER_DELAY,
     ),
     ErrorCode(
