@@ -321,7 +321,10 @@ def test_a_wrong_clock_is_reported(healthy: Terminal, monkeypatch: pytest.Monkey
     assert "chronyc" in fix
 
 
-def test_stale_workers_and_undecryptable_keys_are_reported(healthy: Terminal, store: Store) -> None:
+def test_stale_workers_and_undecryptable_keys_are_reported(
+    healthy: Terminal, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tokensvc.cli.checks.keys._SYNC_SECONDS", 0.0)
     (number, tag), key_id = store.versions.read().keys, signing(healthy)["id"]
     store.workers.record_heartbeat(Heartbeat("deaf:1:a", "deaf", 1, 900, number - 1, 1))
     store.workers.record_heartbeat(
@@ -332,6 +335,19 @@ def test_stale_workers_and_undecryptable_keys_are_reported(healthy: Terminal, st
     assert "may use an older key set until" in failed["worker deaf:1:a"][0]
     assert failed["worker blind:2:b"][0] == f"cannot decrypt key {key_id}, which is active"
     assert "tokensvc doctor" in failed["worker blind:2:b"][1]
+
+
+def test_a_worker_that_is_about_to_load_a_change_is_not_reported(
+    healthy: Terminal, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number, tag = store.versions.read().keys
+    store.workers.record_heartbeat(Heartbeat("busy:1:a", "busy", 1, 900, number - 1, 1))
+
+    def load_the_change(_seconds: float) -> None:
+        store.workers.record_heartbeat(Heartbeat("busy:1:a", "busy", 1, 900, number, 1, keys_tag=tag))
+
+    monkeypatch.setattr("tokensvc.cli.checks.keys.sleep", load_the_change)
+    assert healthy("doctor", "--json").json["ok"] is True, "nobody is told to kill a worker that is in order"
 
 
 def test_problems_of_live_workers_are_reported_once(healthy: Terminal, store: Store) -> None:

@@ -55,7 +55,9 @@ _WORDINGS: Mapping[Action, _Wording] = {
     Action.RESTORE_STORE: _Wording(_URL, "of the store, restored from a backup to a healthy disk"),
     Action.CORRECT_LOGIN: _Wording(_URL, "with a role and a password that the server accepts: {target}"),
     Action.CREATE_DATABASE: _Wording(
-        _URL, "of an existing database, or create this one with createdb: {target}; then run tokensvc db upgrade"
+        _URL,
+        "of an existing database; if this one was lost, restore its backup; for a new deployment create it with "
+        "createdb: {target}; then run tokensvc db upgrade",
     ),
     Action.CREATE_DIRECTORY: _Wording("mkdir -p {path}"),
     Action.PROTECT_FILE: _Wording("chmod 600 {path}", hint="; fix it with: chmod 600 {path}"),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from functools import partial
+from time import sleep
 
 from tokensvc.background.heartbeat import UNRESPONSIVE_AFTER_SECONDS
 from tokensvc.cli.checks.finding import Finding, needs_reconcile, try_check
@@ -17,6 +19,7 @@ from tokensvc.keys.commands import replacement_keys
 from tokensvc.keys.inventory import GRACE_SECONDS
 from tokensvc.keys.lifecycle import KeyRecord, KeyState
 from tokensvc.keys.rotation_policy import PROPAGATION_SECONDS, check_policy
+from tokensvc.keys.stale_workers import StaleWorker
 from tokensvc.keys.views import ReferenceTime
 from tokensvc.problems import Problem, ProblemCode
 from tokensvc.settings import Settings
@@ -24,6 +27,9 @@ from tokensvc.storage.store import Store
 
 WATCH_QUEUE = "tokensvc revocations watch --once"
 _MAX_ROTATIONS = 20
+_SYNC_SECONDS = 4.0
+"""In which a worker that reaches the store has loaded a change of the keys and reported it, with a margin."""
+_PAUSE_SECONDS = 0.5
 
 
 def check_keys(settings: Settings, store: Store) -> Iterator[Finding]:
@@ -65,8 +71,8 @@ def _check_unfinished(store: Store, records: Sequence[KeyRecord], at: ReferenceT
 
 
 def _check_workers(store: Store, records: Sequence[KeyRecord], at: ReferenceTime) -> Iterator[Finding]:
-    workers, stale = store.workers.list(), list_stale_workers(store, at)
-    live = [w for w in workers if (at.now - w.last_heartbeat_at).total_seconds() <= UNRESPONSIVE_AFTER_SECONDS]
+    stale, workers = _settled_stale_workers(store, at), store.workers.list()
+    live = [w for w in workers if _is_live(w, at)]
     signing = {r.id for r in records for placement in r.placements if placement.state is KeyState.ACTIVE}
     yield Finding(True, "workers", f"{len(live)} active; {len(stale)} still on an older key set")
     for worker, until in stale:
@@ -78,6 +84,20 @@ def _check_workers(store: Store, records: Sequence[KeyRecord], at: ReferenceTime
         yield from _check_undecryptable(worker, signing)
     for problem in dict.fromkeys(problem for worker in live for problem in worker.heartbeat.problems):
         yield _background_finding(problem)
+
+
+def _settled_stale_workers(store: Store, at: ReferenceTime) -> list[StaleWorker]:
+    """The workers that may use an older key set, without those that are about to load a change made just now."""
+    ends_at = time.monotonic() + _SYNC_SECONDS
+    stale = list_stale_workers(store, at)
+    while any(_is_live(worker, at) for worker, _ in stale) and time.monotonic() < ends_at:
+        sleep(_PAUSE_SECONDS)
+        stale = list_stale_workers(store, at)
+    return stale
+
+
+def _is_live(worker: Worker, at: ReferenceTime) -> bool:
+    return (at.now - worker.last_heartbeat_at).total_seconds() <= UNRESPONSIVE_AFTER_SECONDS
 
 
 def _background_finding(problem: Problem) -> Finding:
