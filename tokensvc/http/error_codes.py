@@ -191,7 +191,9 @@ _ENTRIES = (
         "invalid_request",
         422,
         "One or more fields, or parameters of the query string, are invalid. `errors` names each with its rule.",
-        "Correct the named fields. Unknown, repeated and mutually exclusive fields are errors, too.",
+        "Correct the named fields. Unknown, repeated and mutually exclusive fields are errors, too. If no signing key "
+        "is configured for the channel's account and region, correct the ARN, or add the region to "
+        "`TOKENSVC_REGIONS`.",
         Retry.NO,
     ),
     ErrorCode(
@@ -249,10 +251,10 @@ _ENTRIES = (
     ErrorCode(
         "no_signing_key",
         503,
-        "No key is active in the channel's account and region.",
-        "In a new deployment or region: `tokensvc keys generate`. After a compromise without a standby, the next key "
-        "takes over as soon as its propagation delay has passed. Otherwise `tokensvc doctor` names the cause. If the "
-        "channel is in another account or region than the deployment's keys, correct the ARN.",
+        "No key can sign in the channel's account and region, or the deployment has no key yet. A channel where only "
+        "other accounts or regions have keys is rejected with 422 `invalid_request` instead.",
+        "In a new deployment: `tokensvc keys generate`. After a compromise without a standby, the next key takes over "
+        "as soon as its propagation delay has passed. Otherwise `tokensvc doctor` names the cause.",
         Retry.OPERATOR,
     ),
     ErrorCode(
@@ -346,7 +348,8 @@ _ENTRIES = (
         "http_version_not_supported",
         505,
         "The request is not HTTP/1.1 or HTTP/1.0.",
-        "Send HTTP/1.1. Terminate HTTP/2 at a proxy.",
+        "Send HTTP/1.1. Terminate HTTP/2 at a proxy: a connection that starts with the preface of HTTP/2 gets 400 "
+        "`malformed_request`.",
         Retry.NO,
     ),
 )
