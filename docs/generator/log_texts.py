@@ -179,7 +179,8 @@ FIELDS: Mapping[str, str] = {
     "causes": "the types of the exceptions that caused this one",
     "channel": "a channel's ARN",
     "client": "the client's IP address, behind a trusted proxy the one that it forwards; `-` if that is no address",
-    "code": "an [error code](error-codes.md), a problem's code or IVS's; for a success `issued`, `batch` or `ok`",
+    "code": "an [error code](error-codes.md), a problem's code or IVS's; for a success `issued`, `batch` or `ok`; "
+    "empty for an unknown route",
     "codes": "the number of failed revocations by IVS's error code",
     "control_plane": "`aws` or `local`",
     "detail": "the cause, such as the database's message; it is not in the response",
