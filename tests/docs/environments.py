@@ -63,7 +63,7 @@ def as_production(folder: Path, postgres: PostgresServer) -> Iterator[PageEnviro
     with local_ivs(folder) as ivs:
         variables, channel = _aws(folder, ivs)
         variables["PATH"] = f"{PYTHON_DIRECTORY}:{postgres.binaries}:{variables['PATH']}"
-        for directory in ("etc/tokensvc", "var/lib/tokensvc", "var/backups"):
+        for directory in ("etc/tokensvc", "var/lib/tokensvc", "var/backups/tokensvc"):
             (folder / directory).mkdir(parents=True, mode=0o700)
         port, tls_port = free_port(), free_port()
         variables["TOKENSVC_PORT"] = str(port)
