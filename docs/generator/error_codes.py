@@ -145,7 +145,7 @@ def page() -> str:
         ),
         "## Whether to retry",
         table(["retry", "what to do"], [[retry.value, _RETRIES[retry]] for retry in Retry]),
-        "How often, and with which time-outs: [Retries](http-api.md#retries).",
+        "How often, and with which timeouts: [Retries](http-api.md#retries).",
         "## All codes",
         table(["code", "status", "retry"], map(_row, ERROR_CODES.values())),
         "## Codes of the HTTP API",

@@ -129,11 +129,11 @@ below lists the codes of its own. Any operation may also fail with `malformed_re
 Wait for `Retry-After`, or without one for 0.5 seconds, doubled with each attempt and multiplied by a random factor
 between 0.5 and 1.5. Two retries are enough for a request that a viewer waits for; then let the viewer try again.
 
-What may be repeated after a time-out or a lost connection, when it is unknown whether the request was handled:
+What may be repeated after a timeout or a lost connection, when it is unknown whether the request was handled:
 
 {{repeats}}
 
-## Time-outs of clients
+## Timeouts of clients
 
 {{timeouts}}
 
@@ -236,7 +236,7 @@ def _conventions() -> str:
         scopes=table(["scope", "what it allows"], scopes),
         retries=table(["status", "retry"], _RETRY_ROWS),
         repeats=table(["request", "may be repeated"], _REPEAT_ROWS),
-        timeouts=table(["operation", "what the server does", "time-out of the client"], _TIMEOUT_ROWS),
+        timeouts=table(["operation", "what the server does", "timeout of the client"], _TIMEOUT_ROWS),
     )
     return unwrap(_linked(text))
 

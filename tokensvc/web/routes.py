@@ -154,7 +154,7 @@ permanently rejects it, even if this service restarts; `GET /v1/revocations/{id}
 viewers a second per account and region, of which tokensvc uses `TOKENSVC_REVOCATION_RATE_FRACTION`. Single revocations
 take precedence over those of a batch, and a viewer that is already queued is not queued twice.
 
-Send an `Idempotency-Key`, so that the request may be repeated after a time-out.""",
+Send an `Idempotency-Key`, so that the request may be repeated after a timeout.""",
         scope=revocations.WRITE,
         request=RevocationRequest,
         request_headers=(_IDEMPOTENCY_KEY,),
