@@ -215,7 +215,7 @@ def test_a_clock_that_was_set_back_generates_no_second_key(deployment: InMemoryD
 def test_a_lease_that_is_lost_during_a_run_is_waited_for(deployment: InMemoryDeployment) -> None:
     answers = itertools.chain([True, True, False, False], itertools.repeat(True))
     commands.generate(replace(deployment.context(), acquire_lease=lambda: next(answers)), [EAST])
-    assert "rotation is handled by another process; waiting for it to finish" in deployment.reports
+    assert "the rotation leader handles the rotation; waiting for it to finish" in deployment.reports
     deployment.check_completed(EAST)
 
 

@@ -49,7 +49,7 @@ def test_a_rotation_is_done_when_another_process_has_done_it(deployment: InMemor
     request = commands.rotate(command.context, [EAST], "a test")
     assert commands.replacement_keys(deployment.store.keys.list(), request) == {EAST: deployment.active()}
     assert deployment.active() != former
-    assert deployment.reports.count("rotation is handled by another process; waiting for it to finish") == 1
+    assert deployment.reports.count("the rotation leader handles the rotation; waiting for it to finish") == 1
 
 
 def test_a_full_region_is_rejected_although_another_process_is_the_leader(
@@ -98,7 +98,7 @@ def test_what_blocks_the_leader_is_reported_and_waiting_ends(deployment: InMemor
         commands.rotate(command.context, [EAST], "a test")
     assert (
         deployment.reports.count(
-            f"rotation is handled by another process; waiting for it to finish; {EAST}: {raised['reason']}"
+            f"the rotation leader handles the rotation; waiting for it to finish; {EAST}: {raised['reason']}"
         )
         == 1
     )

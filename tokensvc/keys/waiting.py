@@ -100,7 +100,7 @@ class _RemoteLeader:
         ]
         if self._polls % POLLS_PER_INSPECTION == 0:
             self._inspect(pending, problems)
-        waiting = "rotation is handled by another process; waiting for it to finish"
+        waiting = "the rotation leader handles the rotation; waiting for it to finish"
         self._report("; ".join([waiting, *self._waits, *problems]))
         if not self._given_up.keys() >= set(pending):
             self._context.sleep(POLL_SECONDS)
