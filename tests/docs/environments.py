@@ -59,7 +59,7 @@ def beside_demo(folder: Path) -> Iterator[PageEnvironment]:
 @contextmanager
 def as_production(folder: Path, postgres: PostgresServer) -> Iterator[PageEnvironment]:
     """An empty PostgreSQL database and a local IVS in AWS's place: everything else is up to the page."""
-    database = postgres.fresh()
+    database, new_database = postgres.fresh(), postgres.fresh()
     with local_ivs(folder) as ivs:
         variables, channel = _aws(folder, ivs)
         variables["PATH"] = f"{PYTHON_DIRECTORY}:{postgres.binaries}:{variables['PATH']}"
@@ -73,7 +73,8 @@ def as_production(folder: Path, postgres: PostgresServer) -> Iterator[PageEnviro
             variables,
             {
                 "TOKENSVC_CONTROL_PLANE=aws": "TOKENSVC_CONTROL_PLANE=local",
-                **{f"{DATABASE_URL}_{name}{TLS}": postgres.url(f"tokensvc_{name}") for name in ("drill", "new")},
+                f"{DATABASE_URL}_drill{TLS}": postgres.url("tokensvc_drill"),
+                f"{DATABASE_URL}_new{TLS}": postgres.url(new_database),
                 f"{DATABASE_URL}{TLS}": postgres.url(database),
                 "TOKENSVC_WORKERS=4": "TOKENSVC_WORKERS=2",
                 "tokensvc_workers 4.0": "tokensvc_workers 2.0",
@@ -92,6 +93,7 @@ def as_production(folder: Path, postgres: PostgresServer) -> Iterator[PageEnviro
             },
         )
     postgres.drop(database)
+    postgres.drop(new_database)
 
 
 @contextmanager
