@@ -181,7 +181,7 @@ _TIMEOUT_ROWS = (
             f"Answered from memory. Waits for the playback URL of an unknown channel for at most {_LOOKUP:g} s "
             "(`TOKENSVC_CHANNEL_LOOKUP_TIMEOUT_SECONDS`)."
         ),
-        "1 s to connect, 2 s for the response (3 s for a batch)",
+        "1 s to connect, 3 s for the response",
     ),
     (
         "`GET /livez`, `GET /readyz`, `GET /.well-known/jwks.json`",
