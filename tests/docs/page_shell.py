@@ -52,13 +52,13 @@ class PageShell:
 
     def run(self, block: CodeBlock, *, within_seconds: float = 120) -> None:
         """Do what a reader does with the block, and compare what it prints with the output that the page shows."""
-        text = self._substituted(block.text)
+        text = self.substituted(block.text)
         if block.file is not None:
-            self._directory().joinpath(self._substituted(block.file)).write_text(text, "utf-8")
+            self._directory().joinpath(self.substituted(block.file)).write_text(text, "utf-8")
         elif not block.runs:
             return
         elif url := block.options.get("background"):
-            self._start(block, text, self._substituted(url))
+            self._start(block, text, self.substituted(url))
         else:
             result = self._run(block, text, within_seconds)
             expected = int(block.options.get("exit", "0"))
@@ -66,7 +66,7 @@ class PageShell:
                 f"{block.place} exited with {result.code} instead of {expected}:\n{text}\n{result.out}\n{result.err}"
             )
             if block.output is not None:
-                shown = self._substituted(block.output.text)
+                shown = self.substituted(block.output.text)
                 assert_shown(block.output.language, shown, result.out, block.output.place)
 
     def _run(self, block: CodeBlock, text: str, within_seconds: float) -> CommandResult:
@@ -99,7 +99,8 @@ class PageShell:
         script = '. "$STATE" 2> /dev/null; printf %s "$PAGE_DIRECTORY"'
         return Path(run([BASH, "-c", script], self._folder, self._environ).out)
 
-    def _substituted(self, text: str) -> str:
+    def substituted(self, text: str) -> str:
+        """The text with what the test has elsewhere."""
         for literal, replacement in self._substitutions.items():
             text = text.replace(literal, replacement)
         return text

@@ -30,6 +30,7 @@ from tests.docs.environments import (
 from tests.docs.key_storage import KEY_STORAGE, with_key_storage
 from tests.docs.page_shell import BASH, PageShell
 from tests.docs.test_links import PAGES as LINKED_PAGES
+from tests.support.chromium import CHROMIUM, document_of
 from tests.support.http_client import Client
 from tests.support.postgres import PostgresServer, postgres_server, unavailable_reason
 from tests.support.processes import wait_until
@@ -53,6 +54,12 @@ LONG = DEPLOYED | {
     "docs/tutorial/backend-python.md",
 }
 """The pages that need a deployment first, send load, or install packages from elsewhere."""
+
+PLAYERS = {
+    "docs/tutorial/backend-node.md": "http://127.0.0.1:3000/sign-in/ada",
+    "docs/tutorial/backend-python.md": "http://127.0.0.1:8000/sign-in/ada",
+}
+"""What a reader opens at the end of a page, in a browser: a page with a player."""
 
 
 def _marks(page: str) -> list[pytest.MarkDecorator]:
@@ -86,6 +93,9 @@ def test_the_blocks_of_a_page_run(page: str, tmp_path: Path) -> None:
         shell = stack.enter_context(PageShell(found.folder, found.variables, found.substitutions))
         for block in blocks:
             shell.run(block)
+        if page in PLAYERS and CHROMIUM is not None:
+            document = document_of(shell.substituted(PLAYERS[page]), tmp_path)
+            assert "5 renditions" in document, f"{page}: the player of the page did not read the playlist:\n{document}"
 
 
 @pytest.mark.e2e

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,9 +16,9 @@ from threading import Thread
 import pytest
 
 import tokensvc
+from tests.support.chromium import CHROMIUM, UNAVAILABLE, document_of
 
 ROOT = Path(tokensvc.__file__).parent.parent
-CHROMIUM = shutil.which("chromium")
 MERMAID = ROOT / "docs/site/node_modules/mermaid"
 
 pytestmark = [
@@ -151,28 +150,11 @@ def address(site: Path) -> Iterator[str]:
 
 
 @pytest.mark.long
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: make system-packages")
+@pytest.mark.skipif(CHROMIUM is None, reason=UNAVAILABLE)
 def test_a_browser_without_a_network_draws_every_diagram(site: Path, address: str, tmp_path: Path) -> None:
     drawn = [page for page in pages(site) if 'class="mermaid"' in page.read_text("utf-8")]
     assert drawn
     for page in drawn:
-        dom = subprocess.run(
-            [
-                str(CHROMIUM),
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--disable-background-networking",
-                "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-                f"--user-data-dir={tmp_path / 'chromium'}",
-                "--virtual-time-budget=20000",
-                "--dump-dom",
-                f"{address}/{page.relative_to(site)}",
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        ).stdout
+        dom = document_of(f"{address}/{page.relative_to(site)}", tmp_path)
         assert '<pre class="mermaid">' not in dom, f"{page}: a diagram was not drawn"
         assert "Syntax error in text" not in dom, page
