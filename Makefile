@@ -124,9 +124,9 @@ $(DOCS): requirements/docs.txt | $(VENV)/bin/python
 	touch $@
 
 $(MERMAID): docs/site/package-lock.json
-	npm ci --prefix docs/site --ignore-scripts --no-audit --no-fund --loglevel=error
+	cd docs/site && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 
 $(NODE_PEERS): benchmarks/peers/node/package-lock.json
-	npm ci --prefix benchmarks/peers/node --ignore-scripts --no-audit --no-fund --loglevel=error || echo "the Node peers could not be installed and will be skipped"
+	cd benchmarks/peers/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error || echo "the Node peers could not be installed and will be skipped"
 
 .PHONY: help demo test test-fast test-long coverage check docs reference bench bench-peers bench-guard load system-packages bench-packages format wheels lock clean
