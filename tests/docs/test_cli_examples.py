@@ -85,6 +85,7 @@ _FUNCTIONS = """id_of() { tokensvc keys list | awk -v state="$1" '$3 == state { 
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.long,
     pytest.mark.skipif(BASH is None, reason="bash is not installed"),
     pytest.mark.skipif(
         shutil.which("curl") is None or shutil.which("openssl") is None,
@@ -116,14 +117,7 @@ def literal(command: str) -> str:
     return re.sub(r"(_PORT=)\d+", lambda match: f"{match[1]}{free_port()}", command)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(path, marks=[pytest.mark.long] if path in CHANGES_THE_DEMO else [])
-        for path in COMMANDS
-        if path not in SERVERS
-    ],
-)
+@pytest.mark.parametrize("path", [path for path in COMMANDS if path not in SERVERS])
 def test_the_examples_of_a_command_work(path: str, found: PageEnvironment) -> None:
     shown = [example.command for example in examples_of(COMMANDS[path]) if example.command not in NOT_ALONE]
     script = f"set -euo pipefail\n. .demo/env\n{_FUNCTIONS}{BEFORE.get(path, '')}\n"
@@ -135,7 +129,6 @@ def test_the_examples_of_a_command_work(path: str, found: PageEnvironment) -> No
     run([BASH, "-c", script], found.folder, found.variables, within_seconds=150)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("path", "command"),
     [(path, example.command) for path in sorted(SERVERS) for example in examples_of(COMMANDS[path])],

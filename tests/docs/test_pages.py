@@ -48,12 +48,18 @@ BLOCKS: dict[str, list[CodeBlock]] = {page: code_blocks(path, page) for page, pa
 EXECUTED = [page for page, blocks in BLOCKS.items() if any(block.runs for block in blocks)]
 ALERTS = tuple(page for page in EXECUTED if page.startswith("docs/how-to/alerts/"))
 """The runbooks. They run beside one demo, whose keys none of them changes, with the variables that their index sets."""
-LONG = DEPLOYED | {
-    "docs/how-to/load-test.md",
-    "docs/tutorial/backend-node.md",
-    "docs/tutorial/backend-python.md",
-}
-"""The pages that need a deployment first, send load, or install packages from elsewhere."""
+LONG = (
+    PRODUCTION
+    | DEPLOYED
+    | {
+        "docs/how-to/bring-your-own-key.md",
+        "docs/how-to/load-test.md",
+        "docs/how-to/respond-to-a-leaked-key.md",
+        "docs/tutorial/backend-node.md",
+        "docs/tutorial/backend-python.md",
+    }
+)
+"""The pages that need a deployment first, send load, wait for keys, or install packages from elsewhere."""
 
 PLAYERS = {
     "docs/tutorial/backend-node.md": "http://127.0.0.1:3000/sign-in/ada",
