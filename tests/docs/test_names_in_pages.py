@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
 import tokensvc
 from docs.generator.cli import commands
 from tests.docs.code_blocks import code_blocks
@@ -25,30 +23,29 @@ def _text(path: str) -> str:
     return (ROOT / path).read_text("utf-8")
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_every_variable_is_a_setting(page: str) -> None:
-    named = {
-        name for name in re.findall(r"TOKENSVC_[A-Z_]+", _text(page)) if not name.endswith("_")
-    }  # others: a prefix
-    assert {name.removesuffix("_FILE") for name in named} <= VARIABLES
+def test_every_variable_is_a_setting() -> None:
+    for page in PAGES:
+        # A name that ends in an underscore is a prefix.
+        named = {name for name in re.findall(r"TOKENSVC_[A-Z_]+", _text(page)) if not name.endswith("_")}
+        assert {name.removesuffix("_FILE") for name in named} <= VARIABLES, page
 
 
-@pytest.mark.parametrize("path", [*PAGES, *SOURCES])
-def test_every_command_exists(path: str) -> None:
+def test_every_command_exists() -> None:
     groups = {command.split()[1] for command in COMMANDS if len(command.split()) == 3}
-    for group, verb in re.findall(r"(?<!\w)tokensvc ([a-z]+) ([a-z][a-z-]+)", _text(path)):
-        assert group not in groups or f"tokensvc {group} {verb}" in COMMANDS, f"{group} {verb}"
+    for path in (*PAGES, *SOURCES):
+        for group, verb in re.findall(r"(?<!\w)tokensvc ([a-z]+) ([a-z][a-z-]+)", _text(path)):
+            assert group not in groups or f"tokensvc {group} {verb}" in COMMANDS, f"{path}: {group} {verb}"
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_every_scope_exists(page: str) -> None:
-    named = re.findall(r"`((?:tokens|revocations|callers):[a-z]+|keys:(?:read|admin))`", _text(page))
-    assert set(named) <= set(SCOPES)
+def test_every_scope_exists() -> None:
+    for page in PAGES:
+        named = re.findall(r"`((?:tokens|revocations|callers):[a-z]+|keys:(?:read|admin))`", _text(page))
+        assert set(named) <= set(SCOPES), page
 
 
-@pytest.mark.parametrize("page", [*PAGES, ".ci/run"])
-def test_every_make_target_exists(page: str) -> None:
-    assert set(re.findall(r"(?:^|`|: )make ([a-z][a-z-]*)", _text(page), re.MULTILINE)) <= TARGETS
+def test_every_make_target_exists() -> None:
+    for page in (*PAGES, ".ci/run"):
+        assert set(re.findall(r"(?:^|`|: )make ([a-z][a-z-]*)", _text(page), re.MULTILINE)) <= TARGETS, page
 
 
 def test_the_readme_runs_in_production_what_the_guide_does() -> None:
