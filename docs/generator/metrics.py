@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -193,6 +194,7 @@ def initial_values(name: str) -> list[str]:
     return [value for found, _label, value in samples if found == name]
 
 
+@cache
 def task_names() -> set[str]:
     """The names of all background tasks."""
     calls = [node for tree in _trees(PACKAGE) for node in ast.walk(tree) if isinstance(node, ast.Call)]
@@ -200,6 +202,7 @@ def task_names() -> set[str]:
     return {str(call.args[0].value) for call in named if call.args and isinstance(call.args[0], ast.Constant)}
 
 
+@cache
 def ivs_operations() -> set[str]:
     """The operations of IVS that the service calls."""
     folders = ("keys", "revocations", "tokens")
