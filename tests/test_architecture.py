@@ -99,7 +99,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "settings": {"pydantic"},
     "container": {"anyio", "prometheus_client", "pydantic", "starlette"},
     "supervisor": {"uvicorn"},
-    "cli": {"click", "rich", "typer"},
+    "cli": {"click", "typer"},
     "__main__": set(),
 }
 """The third-party libraries that a package may import."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import tokensvc
+from docs.generator.error_codes import error_kinds
 from tests.support.problems import make_problem
 from tokensvc import errors
 from tokensvc.cli.lazy_group import COMMANDS
@@ -100,14 +101,8 @@ def test_the_remedy_for_an_unowned_key_pair_names_the_candidates() -> None:
     assert hint == ". If it is yours, adopt it: tokensvc keys adopt k1 --arn ARN, one of a, b"
 
 
-def subclasses(error: type[errors.TokensvcError]) -> Iterator[type[errors.TokensvcError]]:
-    yield error
-    for child in error.__subclasses__():
-        yield from subclasses(child)
-
-
 def test_every_error_has_a_code_of_its_own() -> None:
-    codes = [error.code for error in subclasses(errors.TokensvcError)]
+    codes = [error.code for error in error_kinds(errors.TokensvcError)]
     assert len(codes) == len(set(codes))
 
 

@@ -9,13 +9,12 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import tokensvc
 from docs.generator.markdown import table
+from docs.generator.sources import PACKAGE, tree
 
-ROOT = Path(tokensvc.__file__).parent
 _SOURCE = "../../tokensvc"
 """The folder of the sources, seen from `docs/explanation/`."""
 _ENTRY = re.compile(r"^    (\w[\w/]*(?:/|\.py))(?: +(\S.*))?$")
@@ -68,7 +67,6 @@ LIBRARIES = (
             "psycopg": Library("the PostgreSQL driver", ("psycopg",)),
             "cachetools": Library("bounded caches", ("cachetools",)),
             "typer": Library("the command line", ("typer", "click")),
-            "rich": Library("lays out the help of the command line, for typer", ("rich",)),
             "structlog": Library("structured logs", ("structlog",)),
             "prometheus-client": Library("metrics, merged over several worker processes", ("prometheus_client",)),
             "pyjwt": Library(
@@ -167,7 +165,7 @@ def libraries_of(name: str) -> list[str]:
 
 def declared(group: Group) -> list[str]:
     """The libraries that the group's file declares."""
-    text = (ROOT.parent / group.declared_in).read_text("utf-8")
+    text = (PACKAGE.parent / group.declared_in).read_text("utf-8")
     if group.declared_in == "pyproject.toml":
         lines = tomllib.loads(text)["project"]["dependencies"]
     else:
@@ -208,9 +206,9 @@ def _steps(entry: Package, steps: Mapping[str, int]) -> list[int]:
 
 
 def _imports(name: str) -> Iterator[str]:
-    path = ROOT / name
+    path = PACKAGE / name
     for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
-        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        for node in ast.walk(tree(file)):
             if isinstance(node, ast.Import):
                 yield from (alias.name.partition(".")[0] for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module is not None:

@@ -18,9 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-import tokensvc
-
-PACKAGE = Path(tokensvc.__file__).parent
+from docs.generator.sources import tree
 
 
 class Basis(StrEnum):
@@ -56,15 +54,13 @@ def marked(docstring: str | None) -> list[Statement]:
 
 def marked_in(path: Path) -> list[Statement]:
     """Every marked statement in a file, in its order."""
-    source = path.read_text("utf-8")
-    texts = sorted([*_docstrings(source), *_comments(source)])
+    texts = sorted([*_docstrings(path), *_comments(path)])
     return [statement for _, text in texts for statement in marked(text)]
 
 
 def module_statements(path: Path) -> list[Statement]:
     """The marked statements in a file that belong to no function: those of the module and of its constants."""
-    tree = ast.parse(path.read_text("utf-8"))
-    return [statement for node in tree.body for statement in marked(_text(node))]
+    return [statement for node in tree(path).body for statement in marked(_text(node))]
 
 
 def _paragraphs(text: str) -> list[str]:
@@ -77,9 +73,9 @@ def _paragraphs(text: str) -> list[str]:
     return [joined for entry in entries if (joined := " ".join(entry).strip())]
 
 
-def _docstrings(source: str) -> Iterator[tuple[int, str]]:
+def _docstrings(path: Path) -> Iterator[tuple[int, str]]:
     """The docstrings of modules, classes, functions and variables, each with its line."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Expr):
             yield node.lineno, _text(node)
 
@@ -90,10 +86,10 @@ def _text(node: ast.AST) -> str:
     return ""
 
 
-def _comments(source: str) -> Iterator[tuple[int, str]]:
+def _comments(path: Path) -> Iterator[tuple[int, str]]:
     """Comments, consecutive ones joined, each with its first line."""
     first, last, lines = 0, 0, [""]
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+    for token in tokenize.generate_tokens(io.StringIO(path.read_text("utf-8")).readline):
         if token.type == tokenize.COMMENT:
             text = token.string.lstrip("#").strip()
             if token.start[0] == last + 1:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from docs.generator.markdown import code, table, unwrap
+from docs.generator.markdown import anchor, code, table, unwrap
 from tokensvc.cli.help import (
     DENIAL_ID,
     KEY_ID,
@@ -43,7 +43,7 @@ def _commands(command: TyperCommand | TyperGroup, path: str) -> Iterator[tuple[s
 def page() -> str:
     """The page."""
     known = commands()
-    rows = [(f"[{code(path)}](#{path.replace(' ', '-')})", _summary(command)) for path, command in known.items()]
+    rows = [(f"[{code(path)}](#{anchor(path)})", _summary(command)) for path, command in known.items()]
     overview = f"## All commands\n\n{table(('command', 'what it does'), rows)}"
     return unwrap("\n\n".join([_general(known), overview, *(_entry(path, known[path]) for path in known)]))
 
@@ -78,7 +78,7 @@ def _general(known: dict[str, TyperCommand]) -> str:
 Commands act on the deployment that the [settings](settings.md) of the shell name. `--help` after any command shows
 what this page has.
 
-{table(("exit code", "meaning"), _EXIT_CODES)}
+{exit_code_table()}
 
 - **`--json`** prints the result as one JSON object on standard output, and an error as `{{"error": {{"code": …,
   "message": …}}}}` on standard error. Every command takes it except {exceptions}.
@@ -97,11 +97,16 @@ In the examples, `$CHANNEL` is a channel's ARN, `$KEY_PAIR` the ARN of a key pai
 demo, and `$CHANNEL` is its channel."""
 
 
+def exit_code_table() -> str:
+    """What each exit code of a command means."""
+    return table(("exit code", "meaning"), _EXIT_CODES)
+
+
 _EXIT_CODES = (
-    ("0", "done, or nothing to do"),
-    ("1", "failed"),
-    ("2", "wrong usage or settings"),
-    ("3", "nothing to do, with `--detailed-exit-code`"),
-    ("4", "rejected by a rule"),
-    ("130", "interrupted with Ctrl-C"),
+    ("0", "Done, or nothing to do."),
+    ("1", "Failed. Every command may be run again."),
+    ("2", "Wrong usage, or invalid settings or input."),
+    ("3", "Nothing to do, only with `--detailed-exit-code`."),
+    ("4", "Rejected by a rule. Nothing was changed, except that a rotation request stays pending."),
+    ("130", "Interrupted by Ctrl-C."),
 )

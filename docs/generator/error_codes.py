@@ -6,12 +6,14 @@ import json
 import re
 from collections.abc import Iterator
 from http import HTTPStatus
+from typing import Any
 
+from docs.generator.cli import exit_code_table
 from docs.generator.fields import fields, response_table
-from docs.generator.markdown import code, table, unwrap
+from docs.generator.markdown import anchor, code, table, unwrap
 from tokensvc import errors
 from tokensvc.cli.error_codes import COMMAND_ERROR_CODES, exit_code
-from tokensvc.http.error_codes import ERROR_CODES, ErrorCode, Retry
+from tokensvc.http.error_codes import ERROR_CODES, RETRY_ADVICE, ErrorCode, Retry
 from tokensvc.web.openapi import document
 from tokensvc.web.operations import Operation
 from tokensvc.web.routes import OPERATIONS
@@ -26,17 +28,6 @@ EXAMPLE_PROBLEM = {
         {"field": "ttlSeconds", "message": "must be an integer"},
         {"field": "expiresAt", "message": "is not a known field"},
     ],
-}
-
-_RETRIES = {
-    Retry.NO: "Do not retry. The same request fails again until it, or what it depends on, is changed.",
-    Retry.AFTER_DELAY: "Retry after the time in `Retry-After`; it usually succeeds then.",
-    Retry.OTHER_WORKER: "Retry on a new connection, which a load balancer may give to another worker, or after the "
-    "time in `Retry-After`. Other workers are not affected.",
-    Retry.NEW_CONNECTION: "Retry on a new connection: the server closes the old one.",
-    Retry.OPERATOR: "It fails on every worker, or on this one, until an operator has acted. Respect `Retry-After`, "
-    "stop after a few attempts, and alert.",
-    Retry.ONCE: "Retry once. If it fails again, it will keep failing.",
 }
 
 _PHRASES = {413: "Content Too Large", 422: "Unprocessable Content"}
@@ -125,15 +116,6 @@ Commands fail with the codes below, and with those of the HTTP API where they do
 `conflict`, the `…_not_found` codes, the codes of store and wrapping keys, and `invalid_key` for a file that is not a
 usable key."""
 
-_EXITS = (
-    ("0", "Done, or nothing to do."),
-    ("1", "Failed. Every command may be run again."),
-    ("2", "Wrong usage, or invalid settings or input."),
-    ("3", "Nothing to do, only with `--detailed-exit-code`."),
-    ("4", "Rejected by a rule. Nothing was changed, except that a rotation request stays pending."),
-    ("130", "Interrupted by Ctrl-C."),
-)
-
 
 def page() -> str:
     """The whole page."""
@@ -144,13 +126,13 @@ def page() -> str:
             _CHALLENGES.format(table=link_codes(table(["status", "WWW-Authenticate", "meaning"], _CHALLENGE_ROWS), ""))
         ),
         "## Whether to retry",
-        table(["retry", "what to do"], [[retry.value, _RETRIES[retry]] for retry in Retry]),
+        table(["retry", "what to do"], [[retry.value, RETRY_ADVICE[retry]] for retry in Retry]),
         "How often, and with which timeouts: [Retries](http-api.md#retries).",
         "## All codes",
         table(["code", "status", "retry"], map(_row, ERROR_CODES.values())),
         "## Codes of the HTTP API",
         *map(_http_entry, ERROR_CODES.values()),
-        unwrap(_COMMANDS.format(exits=table(["exit code", "meaning"], _EXITS))),
+        unwrap(_COMMANDS.format(exits=exit_code_table())),
         *_command_entries(),
     ]
     return "\n\n".join(parts)
@@ -210,20 +192,17 @@ def _senders(name: str) -> str:
         return " · From: any operation"
     if len(senders) > 4:
         return ""
-    return f" · From: {', '.join(map(_operation_link, senders))}"
+    return f" · From: {', '.join(operation_link(o, 'http-api.md') for o in senders)}"
 
 
-def _operation_link(operation: Operation[object]) -> str:
-    return f"[`{operation.method} {operation.path}`](http-api.md#{anchor(f'{operation.method} {operation.path}')})"
-
-
-def anchor(heading: str) -> str:
-    """The anchor that code hosts and the site make from a heading."""
-    return re.sub(r"\s", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())
+def operation_link(operation: Operation[Any], page: str = "") -> str:
+    """A link to the operation in the reference of the HTTP API."""
+    heading = f"{operation.method} {operation.path}"
+    return f"[{code(heading)}]({page}#{anchor(heading)})"
 
 
 def _command_entries() -> Iterator[str]:
-    kinds = {kind.code: kind for kind in _kinds(errors.TokensvcError)}
+    kinds = {kind.code: kind for kind in error_kinds(errors.TokensvcError)}
     for entry in COMMAND_ERROR_CODES.values():
         yield f"### `{entry.code}`"
         yield f"Exit code: {exit_code(kinds[entry.code])}"
@@ -231,7 +210,8 @@ def _command_entries() -> Iterator[str]:
         yield f"**What to do:** {entry.remedy}"
 
 
-def _kinds(kind: type[errors.TokensvcError]) -> Iterator[type[errors.TokensvcError]]:
+def error_kinds(kind: type[errors.TokensvcError]) -> Iterator[type[errors.TokensvcError]]:
+    """The class and all of its subclasses."""
     yield kind
     for child in kind.__subclasses__():
-        yield from _kinds(child)
+        yield from error_kinds(child)

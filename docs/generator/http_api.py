@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from docs.generator.error_codes import anchor, link_codes, link_operations
+from docs.generator.error_codes import link_codes, link_operations, operation_link
 from docs.generator.fields import fields, request_table, response_table
 from docs.generator.markdown import code, table, unwrap
 from tokensvc.callers.policy import DEFAULT_SCOPES, SCOPES
@@ -221,7 +221,7 @@ Every operation of the service with its fields, examples and errors. The same de
 `GET /openapi.json`. The examples use curl, and the variables of the [demo](../tutorial/first-token.md) (`. .demo/env`):
 `$TOKENS` is the URL of the service, `$KEY` an API key with all scopes, `$CHANNEL` the ARN of a private channel."""
     rows = [
-        [_operation_link(o), code(o.scope) or "none", _listener(o), o.summary]
+        [operation_link(o), code(o.scope) or "none", _listener(o), o.summary]
         for group in GROUPS
         for o in group.operations
     ]
@@ -316,10 +316,6 @@ def _listener(o: Operation[Any]) -> str:
     if o in ADMIN:
         return "admin"
     return "both" if o in EVERYWHERE else "public"
-
-
-def _operation_link(o: Operation[Any]) -> str:
-    return f"[`{o.method} {o.path}`](#{anchor(f'{o.method} {o.path}')})"
 
 
 def _linked(text: str, heading: str = "") -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from docs.generator.basis import PACKAGE, Basis, marked_in
+from docs.generator.basis import Basis, marked_in
+from docs.generator.sources import PACKAGE, files
 
 LOCAL_IVS = "local_ivs/"
 """Where files are that a service in production never uses."""
@@ -35,7 +36,7 @@ def subject_of(path: Path) -> str:
 def passage() -> str:
     """Every inference, by subject; those that matter in production first."""
     entries: dict[tuple[str, bool], list[str]] = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in files():
         name = path.relative_to(PACKAGE).as_posix()
         for statement in marked_in(path):
             if statement.basis is Basis.INFERRED:

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from docs.generator.basis import Basis, module_statements, statements
-from docs.generator.markdown import code, table
+from docs.generator.markdown import anchor, code, table
 from tokensvc.local_ivs import api_model, crud, resources, revocations
 from tokensvc.local_ivs.edge import errors as edge_errors
 from tokensvc.local_ivs.rate_limits import RateLimit
@@ -62,7 +62,7 @@ def operations() -> str:
     """Every operation of the model, and the rules of each, by resource."""
     sections = list(_sections())
     links = {
-        name: f"[{section.title}](#{_anchor(section.title)})" for section in sections for name in section.operations
+        name: f"[{section.title}](#{anchor(section.title)})" for section in sections for name in section.operations
     }
     rows = []
     for name in sorted(api_model.load().operations):
@@ -187,10 +187,6 @@ def _path(module: ModuleType) -> Path:
 
 def _words(kind: str) -> str:
     return kind.replace("-", " ")
-
-
-def _anchor(title: str) -> str:
-    return title.lower().replace(" ", "-")
 
 
 # --- limits ---

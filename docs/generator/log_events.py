@@ -10,17 +10,15 @@ Invariants
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import tokensvc
 from docs.generator.log_texts import EVENTS, FIELDS, GROUPS, OPENING, READER
-from docs.generator.markdown import code, table, unwrap
+from docs.generator.markdown import anchor, code, table, unwrap
+from docs.generator.sources import PACKAGE, files, tree
 from tokensvc.web.access_log import LogEntry, _json
 
-PACKAGE = Path(tokensvc.__file__).parent
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 EXCEPTION_FIELDS = ("error", "frames", "causes")
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -66,7 +64,7 @@ def _example() -> str:
 
 def log_events() -> list[LogEvent]:
     """Every event that the code can write, in the order of the modules."""
-    found = [event for path in sorted(PACKAGE.rglob("*.py")) for event in _events_of(path)]
+    found = [event for path in files() for event in _events_of(path)]
     merged: dict[str, LogEvent] = {}
     for event in [*found, *OTHER_EVENTS]:
         before = merged.get(event.event)
@@ -76,15 +74,15 @@ def log_events() -> list[LogEvent]:
 
 
 def _events_of(path: Path) -> Iterator[LogEvent]:
-    tree = ast.parse(path.read_text("utf-8"))
+    module = tree(path)
     loggers = {
         target.id
-        for node in ast.walk(tree)
+        for node in ast.walk(module)
         if isinstance(node, ast.Assign) and "structlog.get_logger" in ast.unparse(node.value)
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    for function in (node for node in ast.walk(tree) if isinstance(node, _Function)):
+    for function in (node for node in ast.walk(module) if isinstance(node, _Function)):
         for call in _calls(function):
             called = call.func
             if not isinstance(called, ast.Attribute) or not isinstance(called.value, ast.Name):
@@ -93,7 +91,7 @@ def _events_of(path: Path) -> Iterator[LogEvent]:
                 level = "error" if called.attr == "exception" else called.attr
                 fields = tuple(_fields_of(call, function))
                 fields += EXCEPTION_FIELDS if called.attr == "exception" else ()
-                for event in _texts(call.args[0], function, tree):
+                for event in _texts(call.args[0], function, module):
                     yield LogEvent(event, level, fields, path.relative_to(PACKAGE).as_posix())
 
 
@@ -107,24 +105,24 @@ def _calls(function: _Function) -> Iterator[ast.Call]:
         pending += [child for child in ast.iter_child_nodes(node) if not isinstance(child, _Function)]
 
 
-def _texts(node: ast.expr, function: _Function, tree: ast.Module) -> Iterator[str]:
+def _texts(node: ast.expr, function: _Function, module: ast.Module) -> Iterator[str]:
     """The literals that an expression may be."""
     match node:
         case ast.Constant(value=str(text)):
             yield text
         case ast.IfExp(body=body, orelse=otherwise):
-            yield from _texts(body, function, tree)
-            yield from _texts(otherwise, function, tree)
+            yield from _texts(body, function, module)
+            yield from _texts(otherwise, function, module)
         case ast.Name(id=name):
             values = list(_assigned(name, function))
             parameters = [argument.arg for argument in function.args.args]
             if not values and name in parameters:
                 position = parameters.index(name) - ("self" in parameters)
                 values = [
-                    c.args[position] for c in ast.walk(tree) if isinstance(c, ast.Call) and _calls_it(c, function)
+                    c.args[position] for c in ast.walk(module) if isinstance(c, ast.Call) and _calls_it(c, function)
                 ]
             for value in values:
-                yield from _texts(value, function, tree)
+                yield from _texts(value, function, module)
 
 
 def _calls_it(call: ast.Call, function: _Function) -> bool:
@@ -149,11 +147,6 @@ def _fields_of(call: ast.Call, function: _Function) -> Iterator[str]:
                     yield from EXCEPTION_FIELDS
                 elif isinstance(value, ast.Dict):
                     yield from (str(key.value) for key in value.keys if isinstance(key, ast.Constant))
-
-
-def anchor(event: str) -> str:
-    """The anchor of an event's heading."""
-    return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", event).strip().lower())
 
 
 def _overview(known: Mapping[str, LogEvent]) -> str:

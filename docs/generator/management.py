@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from docs.generator.error_codes import anchor
 from docs.generator.fields import fields, request_table
-from docs.generator.markdown import code, table, unwrap
+from docs.generator.markdown import anchor, code, table, unwrap
 from tokensvc.local_ivs.faults import FaultKind
 from tokensvc.local_ivs.http.event_log import KEEPALIVE_SECONDS, MAX_PAGE_SIZE, PAGE_SIZE
 from tokensvc.local_ivs.http.management import BODY_MAX_BYTES, OPERATIONS, ManagementOperation

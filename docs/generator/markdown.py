@@ -17,6 +17,11 @@ def code(text: str) -> str:
     return f"`{text}`" if text else ""
 
 
+def anchor(heading: str) -> str:
+    """The anchor that code hosts and the site make from a heading."""
+    return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())
+
+
 def unwrap(text: str) -> str:
     """Each paragraph and list item on one line; blocks that are indented or fenced, and tables, stay as they are."""
     lines: list[str] = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -17,14 +17,13 @@ from typing import NamedTuple
 from botocore.session import get_session
 from prometheus_client.metrics import MetricWrapperBase
 
-import tokensvc
 from docs.generator.markdown import code, table, unwrap
+from docs.generator.sources import PACKAGE, files, tree
 from tokensvc.container.metrics_directory import PREFIX as METRICS_DIRECTORY
 from tokensvc.container.prometheus import PrometheusMetrics
 from tokensvc.jose.signing.choice import SIGNERS
 from tokensvc.settings import variable_name
 
-PACKAGE = Path(tokensvc.__file__).parent
 ALERTS = Path(__file__).resolve().parents[1] / "how-to/alerts"
 ERROR_CODE = "an [error code](error-codes.md)"
 IVS_CODE = "IVS's error code, or the name of the transport's error, such as `ConnectTimeoutError`"
@@ -197,7 +196,7 @@ def initial_values(name: str) -> list[str]:
 @cache
 def task_names() -> set[str]:
     """The names of all background tasks."""
-    calls = [node for tree in _trees(PACKAGE) for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    calls = [node for path in files() for node in ast.walk(tree(path)) if isinstance(node, ast.Call)]
     named = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id in _TASK]
     return {str(call.args[0].value) for call in named if call.args and isinstance(call.args[0], ast.Constant)}
 
@@ -206,14 +205,9 @@ def task_names() -> set[str]:
 def ivs_operations() -> set[str]:
     """The operations of IVS that the service calls."""
     folders = ("keys", "revocations", "tokens")
-    trees = [tree for folder in folders for tree in _trees(PACKAGE / folder)]
-    texts = {node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    paths = [path for folder in folders for path in files(PACKAGE / folder)]
+    texts = {node.value for path in paths for node in ast.walk(tree(path)) if isinstance(node, ast.Constant)}
     return {name for name in get_session().get_service_model("ivs").operation_names if name in texts}
-
-
-def _trees(folder: Path) -> Iterator[ast.Module]:
-    for path in sorted(folder.rglob("*.py")):
-        yield ast.parse(path.read_text("utf-8"))
 
 
 _GENERAL = f"""# Metrics

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
@@ -145,6 +146,9 @@ SIGNER_ROWS: Mapping[str, tuple[str, str]] = {
 }
 
 
+_INITIALLY = re.compile(r"Stored in the database \(initially (\w+)\)")
+
+
 def page() -> str:
     """The page."""
     groups = [_group(group) for group in GROUPS]
@@ -180,15 +184,9 @@ def _first_sentence(name: str) -> str:
 
 
 def _default(name: str) -> str:
-    stored = {
-        "max_ttl_seconds": "3600",
-        "key_propagation_seconds": "30",
-        "key_max_age_days": "0",
-        "key_standby": "true",
-    }
     value = Settings.model_fields[name].default
-    if name in stored:
-        return f"the stored value, initially {code(stored[name])}"
+    if initially := _INITIALLY.search(str(Settings.model_fields[name].description)):
+        return f"the stored value, initially {code(initially[1])}"
     if value in (None, ()):
         return {"vault": "depends on the store", "regions": "boto3's region"}.get(name, "none")
     return code(str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else value)

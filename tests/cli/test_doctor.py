@@ -347,7 +347,7 @@ def test_a_worker_that_is_about_to_load_a_change_is_not_reported(
         store.workers.record_heartbeat(Heartbeat("busy:1:a", "busy", 1, 900, number, 1, keys_tag=tag))
 
     monkeypatch.setattr("tokensvc.cli.checks.keys.sleep", load_the_change)
-    assert healthy("doctor", "--json").json["ok"] is True, "nobody is told to kill a worker that is in order"
+    assert healthy("doctor", "--json").json["ok"] is True, "doctor suggests killing a worker that is in order"
 
 
 def test_problems_of_live_workers_are_reported_once(healthy: Terminal, store: Store) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.docs.page_shell import PYTHON_DIRECTORY
+from tests.support.demo import running_demo
 from tests.support.deployment import REGION, LocalIvs, free_port, local_ivs
 from tests.support.postgres import PostgresServer
 from tests.support.processes import TOKENSVC, environment, run, started
@@ -49,10 +49,8 @@ def beside_demo(folder: Path) -> Iterator[PageEnvironment]:
     variables = environment(folder / "home", {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"})
     variables["PATH"] = f"{PYTHON_DIRECTORY}:{variables['PATH']}"
     variables["PYTHONPATH"] = str(ROOT)  # as for a reader who is in the clone
-    with started([TOKENSVC, "demo", "--port", "0"], folder, environment(folder / "home"), "demo") as process:
-        process.wait_until(lambda: "keys rotate" in process.out, "the demo prints its commands")
-        info = json.loads((folder / ".demo" / "demo.json").read_text())
-        port = info["url"].rpartition(":")[2]
+    with running_demo(folder) as demo:
+        port = demo.info["url"].rpartition(":")[2]
         yield PageEnvironment(folder, variables, {"127.0.0.1:8080": f"127.0.0.1:{port}", **_ports()})
 
 
@@ -102,15 +100,13 @@ def as_deployed(folder: Path, postgres: PostgresServer, *, is_serving: bool) -> 
     caller whose API key is in web-backend.key. Beside it, an empty store in SQLite."""
     with as_production(folder, postgres) as found:
         etc, home = folder / "etc/tokensvc", folder / "var/lib/tokensvc"
-        (etc / "passphrase").write_text(secrets.token_hex(32))
-        (etc / "passphrase").chmod(0o600)
         settings = {
             "TOKENSVC_CONTROL_PLANE": "local",
             "TOKENSVC_DATABASE_URL": found.substitutions[f"{DATABASE_URL}{TLS}"],
-            "TOKENSVC_PASSPHRASE_FILE": str(etc / "passphrase"),
+            "TOKENSVC_PASSPHRASE_FILE": str(new_passphrase(etc / "passphrase")),
             "TOKENSVC_ADMIN_PORT": found.substitutions["9090"],
         }
-        (etc / "environment").write_text("".join(f"{name}='{value}'\n" for name, value in settings.items()))
+        write_settings(etc / "environment", settings)
         environ = {**found.variables, **settings}
         for command in (["db", "upgrade"], ["keys", "generate"]):
             run([TOKENSVC, *command], home, environ)
@@ -122,6 +118,18 @@ def as_deployed(folder: Path, postgres: PostgresServer, *, is_serving: bool) -> 
                 process = stack.enter_context(started([TOKENSVC, "serve"], home, environ, "serve"))
                 process.wait_until(lambda: '"event": "serving"' in process.err, "the service serves")
             yield found
+
+
+def new_passphrase(path: Path) -> Path:
+    """Write a passphrase into a file that only its owner can read; return the file."""
+    path.write_text(secrets.token_hex(32))
+    path.chmod(0o600)
+    return path
+
+
+def write_settings(path: Path, settings: Mapping[str, str]) -> None:
+    """Write settings into a file that a shell can read."""
+    path.write_text("".join(f"{name}='{value}'\n" for name, value in settings.items()))
 
 
 def _aws(folder: Path, ivs: LocalIvs) -> tuple[dict[str, str], str]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.docs.environments import EXAMPLE_ACCOUNT, PageEnvironment
+from tests.docs.environments import EXAMPLE_ACCOUNT, PageEnvironment, new_passphrase, write_settings
 from tests.support.moto_kms import moto_kms
 from tests.support.processes import TOKENSVC, run
 
@@ -22,12 +21,10 @@ def with_key_storage(found: PageEnvironment) -> Iterator[PageEnvironment]:
     sqlite = {
         "TOKENSVC_CONTROL_PLANE": "local",
         "TOKENSVC_DATABASE_URL": f"sqlite:///{home / 'store.db'}",
-        "TOKENSVC_PASSPHRASE_FILE": str(etc / "sqlite.passphrase"),
+        "TOKENSVC_PASSPHRASE_FILE": str(new_passphrase(etc / "sqlite.passphrase")),
         "TOKENSVC_VAULT": f"file:{home / 'keys'}",
     }
-    (etc / "sqlite.passphrase").write_text(secrets.token_hex(32))
-    (etc / "sqlite.passphrase").chmod(0o600)
-    (etc / "sqlite.environment").write_text("".join(f"{name}='{value}'\n" for name, value in sqlite.items()))
+    write_settings(etc / "sqlite.environment", sqlite)
     run([TOKENSVC, "keys", "generate"], home, {**found.variables, **sqlite})
     with moto_kms() as kms:
         example = EXAMPLE_KMS_KEY.replace(EXAMPLE_ACCOUNT, found.substitutions[EXAMPLE_ACCOUNT])

@@ -17,6 +17,7 @@ from botocore.session import get_session
 
 import tokensvc
 from docs.generator import alerts
+from docs.generator.error_codes import error_kinds
 from tests.docs.code_blocks import code_blocks
 from tokensvc.aws.ivs import ERROR_CLASSES
 from tokensvc.background.heartbeat import INTERVAL_SECONDS, UNRESPONSIVE_AFTER_SECONDS
@@ -65,17 +66,13 @@ def values_of(metric: str, label: str) -> set[str]:
     """The values that the label of this metric may have."""
     exported = set(re.findall(rf'^{metric}\{{{label}="(\w+)"\}}', PrometheusMetrics().render().decode(), re.MULTILINE))
     return exported or {
-        ("tokensvc_token_requests_total", "outcome"): {"issued"} | {kind.code for kind in _subclasses(TokensvcError)},
+        ("tokensvc_token_requests_total", "outcome"): {"issued"} | {kind.code for kind in error_kinds(TokensvcError)},
         ("tokensvc_background_failures_total", "task"): set(
             re.findall(r'(?:make_task|BackgroundTask)\(\s*"(\w+)"', SOURCES)
         ),
         ("tokensvc_ivs_requests_total", "operation"): set(get_session().get_service_model("ivs").operation_names),
         ("tokensvc_ivs_requests_total", "code"): {"ok", *ERROR_CLASSES},
     }.get((metric, label), set())
-
-
-def _subclasses(kind: type[TokensvcError]) -> set[type[TokensvcError]]:
-    return {kind}.union(*(_subclasses(derived) for derived in kind.__subclasses__()))
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -149,7 +146,7 @@ def test_a_log_event_that_a_page_names_exists(name: str) -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_code_that_a_table_explains_exists(name: str) -> None:
-    ours = {kind.code for kind in _subclasses(TokensvcError)} | {"draining"}
+    ours = {kind.code for kind in error_kinds(TokensvcError)} | {"draining"}
     known = ours | ERROR_CLASSES.keys() | {"Unreadable"} | vars(botocore.exceptions).keys()
     _, found, rest = PAGES[name].read_text("utf-8").partition("\n| code | ")
     rows = rest.partition("\n\n")[0].splitlines()[2:] if found else []

@@ -51,7 +51,7 @@ def test_every_example_works_as_printed(tmp_path: Path) -> None:
             if operation.example.response is not None:
                 response = json.loads(body)
                 assert _difference(operation.example.response, response, "$") is None, name
-                ids |= {shown: real for shown, real in _ids(operation, response) if shown != real}
+                ids |= {shown: real for shown, real in _ids(operation.example.response, response) if shown != real}
             if operation.example.headers:
                 assert run([BASH, "-euc", command], demo.folder, demo.variables).out.startswith(body), name
             if operation.path == "/v1/revocations":
@@ -77,20 +77,16 @@ def _stops_before_it_starts(operation: ManagementOperation) -> int:
     return {"/streams/stop": 1, "/streams/start": 2}.get(operation.path, 0)
 
 
-def _ids(operation: Operation[Any], response: Any) -> Iterator[tuple[str, str]]:
+def _ids(shown: Any, real: Any) -> Iterator[tuple[str, str]]:
     """Each id in the example with the one in the same place of the response."""
-    yield from _pairs(operation.example.response, response)
-
-
-def _pairs(shown: Any, real: Any) -> Iterator[tuple[str, str]]:
     if isinstance(shown, dict):
         for key, value in shown.items():
             if key == "id" and isinstance(value, str):
                 yield value, real[key]
-            yield from _pairs(value, real.get(key))
+            yield from _ids(value, real.get(key))
     elif isinstance(shown, list) and real:
         for one, other in zip(shown, real, strict=False):
-            yield from _pairs(one, other)
+            yield from _ids(one, other)
 
 
 def _difference(shown: Any, real: Any, where: str) -> str | None:

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from docs.generator import ROOT
-from docs.generator.basis import PACKAGE, Basis, Statement, marked_in, statements
+from docs.generator.basis import Basis, Statement, marked_in, statements
 from docs.generator.inferred import subject_of
+from docs.generator.sources import PACKAGE, files
 
 PAGE = (ROOT / "explanation/inferred-about-ivs.md").read_text("utf-8")
-FOUND = [(path, statement) for path in sorted(PACKAGE.rglob("*.py")) for statement in marked_in(path)]
+FOUND = [(path, statement) for path in files() for statement in marked_in(path)]
 
 
 def test_every_marker_in_the_code_is_found() -> None:

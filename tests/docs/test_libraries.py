@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from docs.generator.architecture import LIBRARIES, ROOT, Group, declared
+from docs.generator.architecture import LIBRARIES, Group, declared
+from docs.generator.sources import PACKAGE
 
 
 @pytest.mark.parametrize("group", LIBRARIES, ids=lambda group: group.declared_in)
@@ -14,5 +15,5 @@ def test_every_library_is_there_with_its_reason(group: Group) -> None:
 
 
 def test_every_file_of_requirements_is_covered() -> None:
-    files = {f"requirements/{path.name}" for path in (ROOT.parent / "requirements").glob("*.in")}
+    files = {f"requirements/{path.name}" for path in (PACKAGE.parent / "requirements").glob("*.in")}
     assert files | {"pyproject.toml"} == {group.declared_in for group in LIBRARIES}

@@ -32,7 +32,7 @@ from tests.docs.page_shell import BASH, PageShell
 from tests.docs.test_links import PAGES as LINKED_PAGES
 from tests.support.chromium import CHROMIUM, document_of
 from tests.support.http_client import Client
-from tests.support.postgres import PostgresServer, postgres_server, unavailable_reason
+from tests.support.postgres import postgres_server, unavailable_reason
 from tests.support.processes import wait_until
 
 ROOT = Path(tokensvc.__file__).parent.parent
@@ -88,10 +88,10 @@ def test_the_blocks_of_a_page_run(page: str, tmp_path: Path) -> None:
         pytest.skip(reason)
     with ExitStack() as stack:
         if page in PRODUCTION:
-            found = stack.enter_context(as_production(tmp_path, _postgres(stack)))
+            found = stack.enter_context(as_production(tmp_path, stack.enter_context(postgres_server())))
         elif page in DEPLOYED:
-            is_serving = page not in NOT_SERVING
-            found = stack.enter_context(as_deployed(tmp_path, _postgres(stack), is_serving=is_serving))
+            postgres = stack.enter_context(postgres_server())
+            found = stack.enter_context(as_deployed(tmp_path, postgres, is_serving=page not in NOT_SERVING))
             if page in KEY_STORAGE:
                 found = stack.enter_context(with_key_storage(found))
         else:
@@ -131,10 +131,6 @@ def _keys(found: PageEnvironment) -> list[Any]:
     with Client(info["url"], info["apiKey"]) as client:
         regions: list[Any] = client.request("GET", "/v1/status").json["regions"]
     return [region["keys"] for region in regions]
-
-
-def _postgres(stack: ExitStack) -> PostgresServer:
-    return stack.enter_context(postgres_server())
 
 
 @pytest.mark.parametrize("page", BLOCKS)

@@ -7,35 +7,23 @@ Invariants
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+from tests.support.demo import Demo, running_demo
 from tests.support.deployment import Deployment, LocalIvs, Service, local_ivs
 from tests.support.http_client import Client
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.postgres import unavailable_reason as postgres_unavailable_reason
-from tests.support.processes import TOKENSVC, Process, environment, started
-
-
-class Demo(NamedTuple):
-    """A running demo."""
-
-    folder: Path
-    process: Process
-    info: dict[str, str]
 
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """`tokensvc demo`, in an empty folder, on a free port."""
-    folder = tmp_path_factory.mktemp("demo")
-    with started([TOKENSVC, "demo", "--port", "0"], folder, environment(folder / "home"), "demo") as process:
-        process.wait_until(lambda: "keys rotate" in process.out, "the demo prints its commands")
-        yield Demo(folder, process, json.loads((folder / ".demo" / "demo.json").read_text()))
+    with running_demo(tmp_path_factory.mktemp("demo")) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

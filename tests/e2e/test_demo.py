@@ -8,8 +8,6 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from signal import SIGINT, SIGTERM
@@ -17,9 +15,9 @@ from signal import SIGINT, SIGTERM
 import jwt
 import pytest
 
-from tests.e2e.conftest import Demo
+from tests.support.demo import Demo, running_demo
 from tests.support.http_client import Client, fetch
-from tests.support.processes import TOKENSVC, CommandResult, Process, environment, run, started, wait_until
+from tests.support.processes import TOKENSVC, CommandResult, environment, run, started, wait_until
 from tests.support.published_keys import signing_key_ids
 
 INFO_FIELDS = {
@@ -196,7 +194,7 @@ def test_a_disabled_caller_stops_the_start_with_an_error(tmp_path: Path) -> None
 
 
 def test_too_many_rotations_are_rejected_only_for_minutes_and_the_error_says_until_when(tmp_path: Path) -> None:
-    with _started(tmp_path) as process:
+    with running_demo(tmp_path) as (_, process, _):
         until_at = _rotate_until_rejected(tmp_path)
         assert 60 < until_at.timestamp() - time.time() < 180
         assert process.is_running
@@ -204,18 +202,10 @@ def test_too_many_rotations_are_rejected_only_for_minutes_and_the_error_says_unt
 
 @pytest.mark.long
 def test_a_rejected_rotation_succeeds_after_the_drain(tmp_path: Path) -> None:
-    with _started(tmp_path):
+    with running_demo(tmp_path):
         until_at = _rotate_until_rejected(tmp_path)
         time.sleep(max(0.0, until_at.timestamp() - time.time()) + 2)
         _rotate(tmp_path, code=0)
-
-
-@contextmanager
-def _started(folder: Path) -> Iterator[Process]:
-    """A separate demo that is ready."""
-    with started([TOKENSVC, "demo", "--port", "0"], folder, environment(folder / "home"), "demo") as process:
-        process.wait_until((folder / ".demo" / "demo.json").exists, "the demo writes its connection info")
-        yield process
 
 
 def _rotate(folder: Path, code: int | None = None) -> CommandResult:

@@ -11,6 +11,7 @@ from signal import SIGHUP, SIGUSR1, SIGUSR2
 
 import pytest
 
+from tests.support.demo import running_demo
 from tests.support.deployment import Deployment, free_port
 from tests.support.http_client import fetch
 from tests.support.processes import TOKENSVC, Process, environment, started, wait_until
@@ -62,8 +63,7 @@ def test_worker_ignores_them(deployment: Deployment) -> None:
 
 
 def test_the_demo_stops_with_its_terminal(tmp_path: Path) -> None:
-    with started([TOKENSVC, "demo", "--port", "0"], tmp_path, environment(tmp_path / "home"), "demo") as process:
-        process.wait_until(lambda: "keys rotate" in process.out, "the demo prints its commands")
+    with running_demo(tmp_path) as (_, process, _):
         for number in (SIGUSR1, SIGUSR2):
             process.send(number)
         process.wait_until(_logged(process, 2), "both signals are logged", 10)

@@ -15,20 +15,26 @@ from typing import NamedTuple
 
 
 class Retry(StrEnum):
-    """Whether a client may repeat a request that failed with a code."""
+    """Whether a client may repeat a request that failed with a code; RETRY_ADVICE says how."""
 
     NO = "no"
-    """The same request fails again until it, or what it depends on, is changed."""
     AFTER_DELAY = "after Retry-After"
-    """It usually succeeds after the time in `Retry-After`."""
     OTHER_WORKER = "on another worker"
-    """Other workers are not affected: repeat it on a new connection, or after the time in `Retry-After`."""
     NEW_CONNECTION = "on a new connection"
-    """The server closes the old one, on which the rest of the body may still arrive."""
     OPERATOR = "after an operator has acted"
-    """It fails on every worker. Respect `Retry-After`, stop after a few attempts, and alert."""
     ONCE = "once"
-    """Repeat it once. If it fails again, it will keep failing."""
+
+
+RETRY_ADVICE: Mapping[Retry, str] = {
+    Retry.NO: "Do not retry. The same request fails again until it, or what it depends on, is changed.",
+    Retry.AFTER_DELAY: "Retry after the time in `Retry-After`; it usually succeeds then.",
+    Retry.OTHER_WORKER: "Retry on a new connection, which a load balancer may give to another worker, or after the "
+    "time in `Retry-After`. Other workers are not affected.",
+    Retry.NEW_CONNECTION: "Retry on a new connection: the server closes the old one.",
+    Retry.OPERATOR: "It fails on every worker, or on this one, until an operator has acted. Respect `Retry-After`, "
+    "stop after a few attempts, and alert.",
+    Retry.ONCE: "Retry once. If it fails again, it will keep failing.",
+}
 
 
 class ErrorCode(NamedTuple):

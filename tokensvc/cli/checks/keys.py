@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from functools import partial
-from time import sleep
+from time import monotonic, sleep
 
 from tokensvc.background.heartbeat import UNRESPONSIVE_AFTER_SECONDS
 from tokensvc.cli.checks.finding import Finding, needs_reconcile, try_check
@@ -88,9 +87,9 @@ def _check_workers(store: Store, records: Sequence[KeyRecord], at: ReferenceTime
 
 def _settled_stale_workers(store: Store, at: ReferenceTime) -> list[StaleWorker]:
     """The workers that may use an older key set, without those that are about to load a change made just now."""
-    ends_at = time.monotonic() + _SYNC_SECONDS
+    ends_at = monotonic() + _SYNC_SECONDS
     stale = list_stale_workers(store, at)
-    while any(_is_live(worker, at) for worker, _ in stale) and time.monotonic() < ends_at:
+    while any(_is_live(worker, at) for worker, _ in stale) and monotonic() < ends_at:
         sleep(_PAUSE_SECONDS)
         stale = list_stale_workers(store, at)
     return stale
