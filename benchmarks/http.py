@@ -3,6 +3,7 @@
 Invariants
 - All servers run on one core and are measured in interleaved rounds; wrk loads them from the other core. Every response
   must be a success.
+- Policy, limits and audit are measured as a difference: a service with all three on, beside the same without.
 - The p99 of a single token while batches run is measured by a separate client that sends one request after another.
 """
 
@@ -27,6 +28,7 @@ from benchmarks.server_measurement import CONNECTIONS, Contender, ServerMeasurem
 from benchmarks.sign import RAW, cpu_us, rate
 from benchmarks.sign import contenders as signing_contenders
 from benchmarks.signer import IS_MULTIBUFFER, SIGNER, WITH_AWS_LC, skipped
+from benchmarks.strict_deployment import strict_service
 
 ROUNDS = 5
 SECONDS = 3
@@ -35,7 +37,11 @@ RAW_SIGNATURES = 2000
 SOAK_TOKENS = 100_000
 TRACES = 1000
 """Number of different requests; no two consecutive ones have the same headers."""
+STRICT = "with policy, limits and audit on / without"
+STRICT_ADDS = "added by policy, limits and audit, CPU microseconds per token"
 TARGETS = {
+    STRICT: 0.9,
+    STRICT_ADDS: 10,
     "tokensvc with AWS-LC / bare app that only signs": 0.88,
     "tokensvc with AWS-LC, batch of 100, tokens / raw AWS-LC sign": 0.85,
 } | (
@@ -59,16 +65,18 @@ def main() -> None:
     wrk.require()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for name_ in ("quiet", "aws-lc"):
+        for name_ in ("quiet", "aws-lc", "strict", "strict-unrecorded"):
             (folder / name_).mkdir()
         with (
             servers.deployed_service(folder) as service,
             servers.deployed_service(folder / "quiet", {"TOKENSVC_ACCESS_LOG": "false"}) as quiet,
             servers.deployed_service(folder / "aws-lc", WITH_AWS_LC) as aws_lc,
+            strict_service(folder / "strict", audit_tokens=True) as strict,
+            strict_service(folder / "strict-unrecorded", audit_tokens=False) as unrecorded,
             servers.run_peer("bare") as bare,
             servers.run_peer("naive") as naive,
         ):
-            _measure_all(folder, service, quiet, aws_lc, bare, naive)
+            _measure_all(folder, service, quiet, aws_lc, {"strict": strict, "unrecorded": unrecorded}, bare, naive)
 
 
 def _measure_all(
@@ -76,6 +84,7 @@ def _measure_all(
     service: servers.RunningService,
     quiet: servers.RunningService,
     aws_lc: servers.RunningService,
+    strict: dict[str, servers.RunningService],
     bare: servers.Endpoint,
     naive: servers.Endpoint,
 ) -> None:
@@ -101,6 +110,7 @@ def _measure_all(
         ),
         "bare": Contender(single, bare.url, bare.pid),
         "naive": Contender(plain, f"{naive.url}/v1/tokens", naive.pid),
+        **{name: _strict_contender(folder, name, running) for name, running in strict.items()},
         "batch": Contender(batch, f"{service.url}/v1/tokens/batch", service.pid, connections=4, tokens=BATCH),
     }
     raw_sign = signing_contenders()[RAW]
@@ -121,6 +131,9 @@ def _measure_all(
     rates = {name: [one.per_second for one in measured] for name, measured in results.items()}
     cpu = {name: [one.cpu_us for one in measured] for name, measured in results.items()}
     ratios: dict[str, float | rounds.Spread] = {
+        STRICT: rounds.ratio(rates["strict"], rates["tokensvc"]),
+        STRICT_ADDS: rounds.difference(cpu["strict"], cpu["tokensvc"]),
+        f"{STRICT_ADDS}, without records of tokens": rounds.difference(cpu["unrecorded"], cpu["tokensvc"]),
         "tokensvc / bare app that only signs": rounds.ratio(rates["tokensvc"], rates["bare"]),
         "tokensvc / bare app that only signs, by server CPU": rounds.ratio(cpu["bare"], cpu["tokensvc"]),
         "tokensvc, different headers in each request / bare app that only signs": rounds.ratio(
@@ -156,6 +169,11 @@ def _measure_all(
         "worker memory at end, MiB": memory[1] / 1024,
     }
     report("tokens over HTTP", ratios, figures, TARGETS, skipped=skipped("targets for the multi-buffer signer"))
+
+
+def _strict_contender(folder: Path, name: str, running: servers.RunningService) -> Contender:
+    headers = {"content-type": "application/json", "authorization": f"Bearer {running.api_key}"}
+    return Contender(wrk.script(folder, name, TOKEN_REQUEST, headers), f"{running.url}/v1/tokens", running.pid)
 
 
 def single_p99(service: servers.RunningService, seconds: float = 5) -> float:

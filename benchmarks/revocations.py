@@ -28,6 +28,8 @@ import boto3
 from benchmarks import servers
 from benchmarks.http import memory_kib, single_p99
 from benchmarks.report import report
+from tokensvc.audit.record import Actor, ActorKind
+from tokensvc.audit.requester import Requester
 from tokensvc.aws.ivs import AwsControlPlane
 from tokensvc.background.denylist_sync import DenylistSync
 from tokensvc.clock import SystemClock
@@ -53,6 +55,7 @@ MEMORY_LIMIT_BYTES = 100e6
 FEW, MANY = 200_000, 1_000_000
 LOADED_DENIALS = 50_000
 MAX_STALENESS_SECONDS = 910.0
+_EVENT = Requester(Actor(ActorKind.SYSTEM, "benchmark")).event("test")
 TARGETS = {
     "revocations sent / IVS's rate limit": 0.95,
     "repeated sends / viewers": 0.01,
@@ -134,7 +137,7 @@ def _drain(folder: Path) -> tuple[RecordingControlPlane, int]:
         for start in range(0, count, 1000):
             numbers = range(start, min(start + 1000, count))
             revocations = [NewRevocation(f"r{n}", (channel_arn,), (f"v{n}",)) for n in numbers]
-            store.revocations.accept("bench", revocations, Priority.BULK, MAX_STALENESS_SECONDS)
+            store.revocations.accept("bench", revocations, Priority.BULK, MAX_STALENESS_SECONDS, events=[_EVENT])
         control_plane, metrics = RecordingControlPlane(AwsControlPlane("local")), CountingMetrics()
         context = DispatchContext(
             queue=store.revocation_queue, control_plane=control_plane, clock=SystemClock(), jitter=random.random
@@ -195,7 +198,7 @@ def _change(url: str, started: Any) -> None:
     while True:
         until = int(time.time()) + 3600
         names = [f"v{(number + n) % VIEWERS}" for n in range(batch_size)]
-        store.denials.add("bench", [_denial(name, until) for name in names])
+        store.denials.add("bench", [_denial(name, until) for name in names], event=_EVENT)
         number += batch_size
         started.set()
         next_action_at += 1 / WRITES_PER_SECOND
@@ -207,7 +210,7 @@ def _load_seconds(folder: Path) -> float:
     store = _store(folder / "load.db")
     until = int(time.time()) + 3600
     for start in range(0, LOADED_DENIALS, 5000):
-        store.denials.add("bench", [_denial(f"v{n}", until) for n in range(start, start + 5000)])
+        store.denials.add("bench", [_denial(f"v{n}", until) for n in range(start, start + 5000)], event=_EVENT)
     sync, started = DenylistSync(store.denials), time.perf_counter()
     sync.catch_up(store.versions.read())
     took = time.perf_counter() - started

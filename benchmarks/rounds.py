@@ -60,6 +60,11 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(median(values), min(values), max(values))
 
 
+def difference(values: Sequence[float], others: Sequence[float]) -> Spread:
+    """One contender's figures less another's, round by round."""
+    return spread([one - other for one, other in zip(values, others, strict=True)])
+
+
 def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Spread:
     """One contender's figures divided by another's, round by round."""
     return spread([one / other for one, other in zip(numerators, denominators, strict=True)])

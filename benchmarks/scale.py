@@ -26,14 +26,17 @@ from typing import NamedTuple
 from benchmarks import rounds, servers, wrk
 from benchmarks.report import report
 from benchmarks.server_measurement import CONNECTIONS, Contender, ServerMeasurement, measure_server
+from tokensvc.audit.record import Actor, ActorKind
+from tokensvc.audit.requester import Requester
 from tokensvc.aws.arn import Arn
 from tokensvc.callers.policy import CallerPolicy
-from tokensvc.container import service
+from tokensvc.container.api_keys import new_api_key
 from tokensvc.revocations.store import NewDenial
 from tokensvc.storage.store import Store, open_store
 from tokensvc.tokens.channels import ChannelRecord
 from tokensvc.tokens.denylist import viewer_digest
 
+_EVENT = Requester(Actor(ActorKind.SYSTEM, "benchmark")).event("test")
 ROUNDS = 45
 SECONDS = 1
 DISTINCT_REQUESTS = 2000
@@ -105,12 +108,15 @@ def _deny(store: Store, channels: list[str], count: int) -> None:
     until = int(time.time()) + 3600
     for start in range(0, count, WRITE_BATCH_SIZE):
         of_channels = [(n, channels[n % len(channels)]) for n in range(start, min(count, start + WRITE_BATCH_SIZE))]
-        store.denials.add("bench", [NewDenial(arn, viewer_digest(arn, f"out-{n}"), until) for n, arn in of_channels])
+        store.denials.add(
+            "bench", [NewDenial(arn, viewer_digest(arn, f"out-{n}"), until) for n, arn in of_channels], event=_EVENT
+        )
 
 
 def _add_caller(store: Store, number: int) -> str:
-    api_key, secret = service.new_api_key()
-    store.callers.add(f"caller-{number}", CallerPolicy((f"arn:aws:ivs:{servers.ACCOUNT_REGION.region}:*",)), secret)
+    api_key, secret = new_api_key()
+    policy = CallerPolicy((f"arn:aws:ivs:{servers.ACCOUNT_REGION.region}:*",))
+    store.callers.add(f"caller-{number}", policy, secret, _EVENT)
     return api_key
 
 

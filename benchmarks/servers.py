@@ -26,9 +26,12 @@ from typing import NamedTuple
 
 import psutil
 
+from tokensvc.audit.record import Actor, ActorKind, AuditEvent
 from tokensvc.aws.arn import AccountRegion, Arn
 from tokensvc.callers.policy import CallerPolicy
-from tokensvc.container import keys_context, service, vault
+from tokensvc.container import keys_context, vault
+from tokensvc.container.api_keys import new_api_key
+from tokensvc.container.store import open_configured_store
 from tokensvc.jose import keypair
 from tokensvc.settings import read_settings
 from tokensvc.storage import migrate
@@ -36,6 +39,7 @@ from tokensvc.tokens.channels import ChannelRecord
 
 ACCOUNT_REGION = AccountRegion("000000000000", "us-east-1")
 CHANNEL = Arn(ACCOUNT_REGION, "channel", "abcdefghijkl")
+_EVENT = AuditEvent(Actor(ActorKind.SYSTEM, "benchmark"), "test")
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
 """Different cores if the machine has more than one."""
@@ -156,7 +160,7 @@ def _create_store(environ: dict[str, str]) -> str:
     settings = read_settings({k: v for k, v in environ.items() if k.startswith("TOKENSVC_")})
     assert settings.database_url is not None
     migrate.upgrade(settings.database_url.get_secret_value())
-    store = service.open_configured_store(settings)
+    store = open_configured_store(settings)
     now = datetime.now(UTC)
     private_key, key_id = keypair.generate(), keys_context.new_key_id()
     public_key = private_key.public_key()
@@ -166,8 +170,8 @@ def _create_store(environ: dict[str, str]) -> str:
     store.keys.activate(key_id, ACCOUNT_REGION, now, 3600)
     playback_url = f"https://example.invalid{CHANNEL.playback_path}"
     store.channels.record([ChannelRecord(str(CHANNEL), playback_url, True, now, 0)])
-    api_key, secret = service.new_api_key()
-    store.callers.add("bench", CallerPolicy((str(CHANNEL),)), secret)
+    api_key, secret = new_api_key()
+    store.callers.add("bench", CallerPolicy((str(CHANNEL),)), secret, _EVENT)
     store.close()
     return api_key
 

@@ -62,9 +62,8 @@ def contenders(private_key: ec.EllipticCurvePrivateKey | None = None) -> dict[st
 
     def token() -> str:
         token_request = parse_token_request(fields)
-        return prepare(
-            token_request, authorize(caller, token_request, snapshot), snapshot, int(time.time()), uuid.uuid4
-        ).signed()
+        authorized = authorize(caller, token_request, snapshot)
+        return prepare(*authorized, snapshot, int(time.time()), uuid.uuid4).signed()
 
     return {
         RAW: lambda: EC.decode_der_signature_to_padded_pair(awslc.sign(digest), 48),

@@ -8,6 +8,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
@@ -19,6 +20,9 @@ from tokensvc.jose import keypair
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.storage import migrate
 from tokensvc.storage.store import Store
+
+if TYPE_CHECKING:
+    from tests.support.browser_tabs import Browser
 
 # Examples differ in each run, except in CI, where a change must not fail because of a bug that another one introduced.
 hypothesis.settings.register_profile(
@@ -111,3 +115,12 @@ def store(migrated: Path) -> Iterator[Store]:
     opened = store_in_memory(migrated)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Chromium without a window."""
+    from tests.support.browser_tabs import running_browser  # loads what few tests need
+
+    with running_browser(tmp_path_factory.mktemp("browser")) as running:
+        yield running

@@ -20,7 +20,9 @@ FILES = sorted(path for path in ROOT.rglob("*.py") if (path.parent / "__init__.p
 LEVELS: tuple[tuple[str, ...], ...] = (
     (
         "errors",
+        "commit",
         "validation_errors",
+        "origins",
         "printable",
         "json_models",
         "secret_files",
@@ -31,11 +33,13 @@ LEVELS: tuple[tuple[str, ...], ...] = (
         "problems",
         "pagination",
         "outages",
+        "toml_positions",
         "runner",
     ),
     ("aws.arn", "aws.control_plane"),
     ("jose",),
     ("json_objects",),
+    ("audit",),
     ("callers",),
     ("deployment",),
     ("vault",),
@@ -46,27 +50,31 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("diagnostics",),
     ("http",),
     ("storage", "aws.ivs", "aws.kms", "web", "local_ivs"),
+    ("settings_file",),
     ("settings",),
     ("container",),
     ("supervisor",),
-    ("cli", "__main__"),
+    ("cli", "__main__", "client"),
+    ("testing",),
 )
 """From left to right; a package may import from its own level and those before it. `settings` is so far to the right
 because only the composition root may know the environment."""
 
-INDEPENDENT = ({"storage"}, {"aws.ivs", "aws.kms"}, {"web"}, {"local_ivs"})
+INDEPENDENT = ({"storage"}, {"aws.ivs", "aws.kms"}, {"web"}, {"local_ivs"}, {"client"})
 """Packages of one level that never import each other, in either direction."""
 
 STORAGE_OF_LOCAL_IVS = {"engine", "dialect", "errors"}
 """The modules of `storage` that the local IVS uses for its own database: how to open one, not the service's tables."""
 
-SUBJECTS = {"callers", "deployment", "vault", "tokens", "keys", "revocations"}
-SUBJECTS_OF_LOCAL_IVS = {"tokens.claims", "tokens.origins", "tokens.validation"}
+SUBJECTS = {"audit", "callers", "deployment", "vault", "tokens", "keys", "revocations"}
+SUBJECTS_OF_LOCAL_IVS = {"tokens.claims", "tokens.validation"}
 """All that the local IVS uses of the service's subjects: the playback rules."""
 
 THIRD_PARTY: dict[str, set[str]] = {
     "errors": set(),
+    "commit": set(),
     "validation_errors": {"pydantic"},
+    "origins": set(),
     "printable": set(),
     "json_models": {"pydantic"},
     "secret_files": set(),
@@ -77,6 +85,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "problems": set(),
     "pagination": {"pydantic"},
     "outages": set(),
+    "toml_positions": set(),
     "runner": set(),
     "aws.arn": set(),
     "aws.control_plane": set(),
@@ -84,7 +93,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     "aws.kms": {"boto3", "botocore"},
     "jose": {"awscrt", "cryptography"},
     "json_objects": {"orjson"},
-    "callers": {"pydantic"},
+    "audit": {"pydantic"},
+    "callers": {"httpx", "jwt", "pydantic"},
     "deployment": set(),
     "vault": {"cryptography"},
     "tokens": {"cachetools", "orjson", "pydantic"},
@@ -94,26 +104,50 @@ THIRD_PARTY: dict[str, set[str]] = {
     "diagnostics": {"pydantic"},
     "http": {"orjson", "pydantic", "starlette"},
     "storage": {"alembic", "psycopg", "sqlalchemy"},
-    "web": {"anyio", "httptools", "orjson", "pydantic", "starlette", "uvicorn"},
-    "local_ivs": {"anyio", "botocore", "orjson", "pydantic", "sqlalchemy", "starlette"},
+    "web": {"anyio", "httptools", "httpx", "orjson", "pydantic", "redis", "starlette", "uvicorn"},
+    "local_ivs": {
+        "anyio",
+        "av",
+        "botocore",
+        "cachetools",
+        "maxminddb",
+        "orjson",
+        "pydantic",
+        "sqlalchemy",
+        "starlette",
+    },
+    "settings_file": set(),
     "settings": {"pydantic"},
-    "container": {"anyio", "prometheus_client", "pydantic", "starlette"},
+    "container": {"anyio", "opentelemetry", "orjson", "prometheus_client", "pydantic", "starlette"},
     "supervisor": {"uvicorn"},
     "cli": {"click", "typer"},
     "__main__": set(),
+    "client": {"httpcore", "httpx"},
+    "testing": {"boto3", "botocore", "cryptography", "pytest", "sqlalchemy", "starlette"},
 }
 """The third-party libraries that a package may import."""
 
 PURE = (
-    *(f"tokens/{name}.py" for name in ("request", "claims", "origins", "authorization", "issuer", "keyring")),
-    *(f"tokens/{name}.py" for name in ("snapshot", "validation", "denylist", "viewer_ids")),
+    *(
+        f"tokens/{name}.py"
+        for name in ("request", "claims", "claim_rules", "authorization", "issuer", "token_response")
+    ),
+    *(f"tokens/{name}.py" for name in ("keyring", "snapshot", "validation", "denylist", "viewer_ids")),
+    *(f"tokens/{name}.py" for name in ("channel_folders", "playback_decision", "playback_session", "single_uses")),
     *(f"keys/{name}.py" for name in ("lifecycle", "rotation_policy", "forecast", "key_import")),
     *(f"revocations/{name}.py" for name in ("model", "rate_limit", "ivs_results", "requests")),
     *(f"jose/{name}.py" for name in ("keypair", "pem", "es384", "jwk", "strict_json")),
     *(
         "aws/arn.py",
         "callers/api_keys.py",
+        "callers/bounded_map.py",
         "callers/policy.py",
+        "callers/policy_document.py",
+        "callers/issuer_urls.py",
+        "callers/limits.py",
+        "callers/policy_changes.py",
+        "callers/policy_file.py",
+        "origins.py",
         "vault/envelope.py",
         "vault/kek.py",
         "printable.py",
@@ -121,6 +155,7 @@ PURE = (
         "problems.py",
     ),
     *("errors.py", "validation_errors.py"),
+    *(f"local_ivs/edge/{name}.py" for name in ("window", "playlist", "media_playlist")),
 )
 """Modules whose functions depend only on their arguments."""
 
@@ -139,7 +174,7 @@ IMPURE = {
 }
 """Modules that pure code does not import: time, randomness, files, sockets and settings are passed as arguments."""
 
-ASYNCHRONOUS = {"http", "web", "local_ivs/http", "container", "cli"}
+ASYNCHRONOUS = {"http", "web", "local_ivs/http", "local_ivs/watch", "container", "cli", "client"}
 
 WEB_OF_CLI = {"server"}
 """All that commands use of `web`: the server. Use cases and views are in their subjects."""
@@ -224,9 +259,9 @@ def test_the_local_ivs_imports_only_the_playback_rules_of_the_subjects() -> None
     assert {module for module in used if module.split(".")[0] in SUBJECTS} <= SUBJECTS_OF_LOCAL_IVS
 
 
-def test_only_container_supervisor_and_cli_import_the_settings() -> None:
+def test_only_what_starts_the_service_imports_the_settings() -> None:
     importing = {_package(path) for path in FILES if "settings" in _imported_packages(path)}
-    assert importing <= {"container", "supervisor", "cli"}
+    assert importing <= {"container", "supervisor", "cli", "testing"}
 
 
 def test_only_the_container_imports_the_metrics_library() -> None:
@@ -255,6 +290,16 @@ def test_the_composition_root_changes_no_object_after_its_construction(name: str
         or (isinstance(node, ast.Attribute) and node.attr in {"append", "extend", "_replace"})
     ]
     assert not changed
+
+
+def test_the_client_imports_nothing_of_the_service_and_the_service_nothing_of_the_client() -> None:
+    """A program that uses the client loads no server, and the client serves as an example of any other."""
+    for path in FILES:
+        imported = _imported_packages(path)
+        if _package(path) == "client":
+            assert imported <= {"client"}, path
+        else:
+            assert "client" not in imported, path
 
 
 def test_the_cli_imports_only_the_server_of_web() -> None:

@@ -22,6 +22,11 @@ def test_the_tests_that_use_the_postgresql_fixture_are_marked(request: pytest.Fi
     assert not [item.nodeid for item in using if item.get_closest_marker("postgres") is None]
 
 
+def test_the_tests_that_compare_times_are_long(request: pytest.FixtureRequest) -> None:
+    timing = [item for item in request.session.items if item.get_closest_marker("timing")]
+    assert not [item.nodeid for item in timing if item.get_closest_marker("long") is None]
+
+
 def test_a_test_without_the_marker_gets_no_server() -> None:
     """Also if the test requests the fixture by name at run time, which its list of fixtures does not show."""
     with pytest.raises(AssertionError, match="needs the marker `postgres`"):

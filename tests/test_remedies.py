@@ -31,8 +31,12 @@ COMMAND_OR_VARIABLE = re.compile(rf"\btokensvc ({'|'.join(COMMANDS)})\b|\bTOKENS
 ALLOWED = {
     "http/error_codes.py": "the reference of error codes says what an operator of the service does",
     "web/routes.py": "the reference of the HTTP API says which settings change an operation",
-    "container/service.py": "it checks required settings by name, and says how to restore a damaged limit",
+    "container/control_plane.py": "it checks required settings by name",
+    "container/demo_page.py": "the page of the demo shows commands to try",
+    "container/deployment.py": "it says how to restore a damaged limit",
     "container/vault.py": "it checks the settings of the vault by name",
+    "settings_file.py": "it has the name of the variable that names the file",
+    "testing/token_service.py": "it configures a service by the variables that one reads",
     "local_ivs/sigv4.py": "the local IVS is run by a command, whose option accepts other regions",
     "jose/signing/native/build_backend.py": "a switch of the build, not a setting of the service",
 }
@@ -102,7 +106,8 @@ def test_the_remedy_for_an_unowned_key_pair_names_the_candidates() -> None:
 
 
 def test_every_error_has_a_code_of_its_own() -> None:
-    codes = [error.code for error in error_kinds(errors.TokensvcError)]
+    """A kind outside the tree, which never reaches a client under its own name, has the code of its parent."""
+    codes = [error.code for error in error_kinds(errors.TokensvcError) if error.__module__ == errors.__name__]
     assert len(codes) == len(set(codes))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from uvicorn.middleware.proxy_headers import _TrustedHosts
 
 from tokensvc.errors import SettingsError
-from tokensvc.settings import Settings, read_settings, require, sources, variable_name
+from tokensvc.settings import Settings, read_configuration, read_setting, read_settings, require, variable_name
 
 SECRET = "hunter2-hunter2-hunter2"
 KMS_KEY_ARN = "arn:aws:kms:us-east-1:123456789012:key/0987dcba-09fe-87dc-65ba-ab0987654321"
@@ -34,7 +35,7 @@ def test_an_empty_environment_gives_the_defaults() -> None:
     assert settings.control_plane is None
     assert settings.database_url is None
     assert settings.passphrase is None
-    assert set(sources({}).values()) == {"default"}
+    assert {read_configuration({}).source(name) for name in Settings.model_fields} == {"default"}
 
 
 def test_other_variables_are_ignored() -> None:
@@ -50,6 +51,8 @@ def test_every_setting_is_read_from_its_variable() -> None:
         "HOST": "0.0.0.0",
         "PORT": "0",
         "ADMIN_PORT": "9090",
+        "ADMIN_HOST": "::",
+        "ADMIN_ROUTES": "true",
         "WORKERS": "4",
         "REGIONS": " us-east-1, eu-west-1 ,",
         "VAULT": "file:/srv/keys",
@@ -70,8 +73,22 @@ def test_every_setting_is_read_from_its_variable() -> None:
         "BACKGROUND_TASKS": "false",
         "SHUTDOWN_DELAY_SECONDS": "0",
         "TRUSTED_PROXIES": "10.0.0.1,10.0.0.2",
+        "MAX_IN_FLIGHT": "64",
+        "MAX_CONNECTIONS": "1024",
+        "CORS_ORIGINS": "https://app.example.com",
+        "LIMITER_URL": "redis://limiter.example:6379/0",
+        "LIMITER_FAILS": "closed",
+        "POLICY_HOOK_URL": "https://policy.example/decide",
+        "POLICY_HOOK_SECRET": SECRET,
+        "AUTHORIZE": "on",
+        "AUTHORIZE_FOLDERS": "/hls/{id}/=arn:aws:ivs:us-east-1:123456789012:channel/{id}",
+        "AUDIT_LOG": "stderr",
+        "AUDIT_RETENTION_DAYS": "30",
         "ACCESS_LOG": "false",
         "LOG_FORMAT": "console",
+        "LOG_LEVEL": "debug",
+        "TRACING": "true",
+        "TRACE_RATIO": "0.01",
     }
     environ = {f"TOKENSVC_{name}": value for name, value in given.items()}
     assert set(environ) == {variable_name(name) for name in Settings.model_fields}, (
@@ -85,7 +102,7 @@ def test_every_setting_is_read_from_its_variable() -> None:
     assert settings.passphrase is not None
     assert settings.passphrase.get_secret_value() == SECRET
     assert all(getattr(settings, n) != f.default for n, f in Settings.model_fields.items())
-    assert sources(environ) == {name: variable_name(name) for name in Settings.model_fields}
+    assert all(read_configuration(environ).source(name) == variable_name(name) for name in Settings.model_fields)
 
 
 @pytest.mark.parametrize("name", sorted(Settings.model_fields))
@@ -110,7 +127,7 @@ def test_an_unknown_variable_is_rejected_with_a_suggestion(unknown: str, nearest
     assert errors_of(**{unknown: "x"})[unknown].endswith(f"did you mean {nearest}?")
 
 
-@pytest.mark.parametrize("unknown", ["TLS_CERT", "TLS_KEY", "API_KEY", "LOG_LEVEL", "SECRET", "REDIS_URL", "X", ""])
+@pytest.mark.parametrize("unknown", ["TLS_CERT", "TLS_KEY", "API_KEY", "LOGGER", "SECRET", "REDIS_URL", "X", ""])
 def test_an_unknown_variable_without_a_similar_setting_gets_no_suggestion(unknown: str) -> None:
     assert errors_of(**{f"TOKENSVC_{unknown}": "x"}) == {f"TOKENSVC_{unknown}": "is not a setting"}
 
@@ -132,6 +149,8 @@ def test_any_unknown_variable_is_rejected(name: str) -> None:
         ("PORT", "-1", "must be at least 0"),
         ("PORT", "9" * 5000, "must have fewer digits"),
         ("ADMIN_PORT", "", "must be an integer"),
+        ("ADMIN_HOST", "", "must not be empty"),
+        ("ADMIN_ROUTES", "some", "must be true or false"),
         ("WORKERS", "0", "must be at least 1"),
         ("VAULT", "keys", "must be `store`, `file:DIR` or `shared-file:DIR`"),
         ("VAULT", "file:", "must be `store`"),
@@ -218,7 +237,7 @@ def test_a_file_may_contain_the_value(tmp_path: Path) -> None:
     settings = read_settings(environ)
     assert settings.passphrase is not None
     assert settings.passphrase.get_secret_value() == SECRET
-    assert sources(environ)["passphrase"] == "TOKENSVC_PASSPHRASE_FILE"
+    assert read_configuration(environ).source("passphrase") == "TOKENSVC_PASSPHRASE_FILE"
 
 
 def test_spaces_in_a_file_are_part_of_the_value(tmp_path: Path) -> None:
@@ -355,3 +374,53 @@ def test_a_pipe_may_contain_the_value() -> None:
     os.close(reading)
     assert passphrase is not None
     assert passphrase.get_secret_value() == SECRET
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "extra", "module"),
+    [
+        ("DATABASE_URL", URL, "postgres", "psycopg"),
+        ("LIMITER_URL", "redis://limiter.example:6379/0", "redis", "redis"),
+        ("TRACING", "true", "otel", "opentelemetry.sdk"),
+    ],
+)
+def test_a_setting_whose_extra_is_missing_names_what_to_install(
+    name: str, value: str, extra: str, module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)  # as if it were not installed
+    with pytest.raises(SettingsError) as raised:
+        read_settings({f"TOKENSVC_{name}": value})
+    [error] = raised.value.errors
+    rule = f"needs the extra {extra}, which is not installed: pip install 'tokensvc[{extra}]'"
+    assert error[:2] == (f"TOKENSVC_{name}", rule)
+
+
+def test_one_setting_is_read_again_without_opening_the_files_of_others(tmp_path: Path) -> None:
+    level, passphrase = tmp_path / "level", tmp_path / "passphrase"
+    level.write_text("warning\n")
+    os.mkfifo(passphrase)  # opening it would wait for a writer
+    config = tmp_path / "tokensvc.toml"
+    config.write_text(f'passphrase_file = "{passphrase}"\nlog_level_file = "{level}"\n')
+    environ = {"TOKENSVC_CONFIG": str(config), "TOKENSVC_PREVIOUS_PASSPHRASE_FILE": str(passphrase)}
+    assert read_setting(environ, "log_level") == "warning"
+    level.write_text("debug")
+    assert read_setting(environ, "log_level") == "debug"
+    assert read_setting(environ | {"TOKENSVC_LOG_LEVEL": "error"}, "log_level") == "error", "the environment wins"
+    assert read_setting({}, "log_level") == "info"
+
+
+@pytest.mark.parametrize("content", ["verbose", "", "INFO", "debug info", "\N{SNOWMAN}", "info\0"])
+def test_a_level_that_is_none_is_rejected_when_it_is_read_again(tmp_path: Path, content: str) -> None:
+    level = tmp_path / "level"
+    level.write_text(content)
+    with pytest.raises(SettingsError) as raised:
+        read_setting({"TOKENSVC_LOG_LEVEL_FILE": str(level)}, "log_level")
+    [error] = raised.value.errors
+    assert error.field == "TOKENSVC_LOG_LEVEL_FILE"
+    assert "verbose" not in error.rule
+    assert "'debug', 'info', 'warning' or 'error'" in error.rule
+
+
+@pytest.mark.parametrize("ratio", ["-0.1", "1.1", "nan", "inf", "1%"])
+def test_a_ratio_of_traces_is_between_0_and_1(ratio: str) -> None:
+    assert set(errors_of(TOKENSVC_TRACE_RATIO=ratio)) == {"TOKENSVC_TRACE_RATIO"}

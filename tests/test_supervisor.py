@@ -7,11 +7,12 @@ import sys
 
 import pytest
 
+from tests.support.deployment import free_port
 from tokensvc.container.service import check_startup
 from tokensvc.errors import SettingsError
 from tokensvc.jose import signing
 from tokensvc.settings import read_settings
-from tokensvc.supervisor import bind_listener, restart_delay
+from tokensvc.supervisor import bind_listener, bind_listeners, restart_delay, serves_admin_routes
 
 LOADED = (
     "import sys, tokensvc.cli, tokensvc.supervisor, tokensvc.container.application, tokensvc.container.service; "
@@ -26,6 +27,58 @@ def test_an_unusable_host_is_reported_by_its_setting_or_option(host: str) -> Non
         bind_listener("TOKENSVC_PORT", host, 0)
     with pytest.raises(SettingsError, match="--host: cannot listen on"):
         bind_listener("--port", host, 0)
+
+
+@pytest.mark.parametrize(
+    ("host", "routes", "expected"),
+    [
+        ("127.0.0.1", "", True),
+        ("127.8.8.8", "", True),
+        ("localhost", "", True),
+        ("::1", "", True),
+        ("::ffff:127.0.0.1", "", True),
+        ("0.0.0.0", "", False),
+        ("::", "", False),
+        ("::ffff:0.0.0.0", "", False),
+        ("0.0.0.0", "true", True),
+        ("::", "true", True),
+        ("127.0.0.1", "false", False),
+        ("::1", "false", False),
+    ],
+)
+def test_an_admin_listener_off_loopback_serves_the_admin_routes_only_if_they_are_named(
+    host: str, routes: str, expected: bool
+) -> None:
+    environ = {"TOKENSVC_PORT": "0", "TOKENSVC_ADMIN_PORT": "0", "TOKENSVC_ADMIN_HOST": host}
+    settings = read_settings(environ | ({"TOKENSVC_ADMIN_ROUTES": routes} if routes else {}))
+    listeners = bind_listeners(settings)
+    try:
+        assert serves_admin_routes(settings, listeners[1]) is expected
+    finally:
+        for listener in listeners:
+            listener.close()
+
+
+def test_an_unusable_admin_host_is_reported_by_its_setting() -> None:
+    settings = read_settings({"TOKENSVC_PORT": "0", "TOKENSVC_ADMIN_PORT": "0", "TOKENSVC_ADMIN_HOST": "192.0.2.1"})
+    with pytest.raises(SettingsError, match="TOKENSVC_ADMIN_HOST: cannot listen on"):
+        bind_listeners(settings)
+
+
+def test_two_listeners_on_one_port_are_rejected_even_on_two_addresses() -> None:
+    """The application tells them apart by their ports: the public listener would serve the admin routes."""
+    port = str(free_port())
+    environ = {"TOKENSVC_HOST": "127.0.0.2", "TOKENSVC_PORT": port, "TOKENSVC_ADMIN_PORT": port}
+    with pytest.raises(SettingsError, match="TOKENSVC_ADMIN_PORT: must differ from TOKENSVC_PORT"):
+        bind_listeners(read_settings(environ))
+
+
+def test_settings_of_the_admin_listener_are_rejected_without_its_port() -> None:
+    """The public listener would serve what these settings are meant to hide."""
+    environ = {"TOKENSVC_PORT": "0", "TOKENSVC_ADMIN_HOST": "0.0.0.0", "TOKENSVC_ADMIN_ROUTES": "false"}
+    with pytest.raises(SettingsError) as raised:
+        bind_listeners(read_settings(environ))
+    assert [error.field for error in raised.value.errors] == ["TOKENSVC_ADMIN_HOST", "TOKENSVC_ADMIN_ROUTES"]
 
 
 def test_an_unusable_signer_prevents_startup_and_the_error_has_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tokensvc.validation_errors import field_errors
+from tokensvc.validation_errors import MAX_ERRORS, field_errors
 
 
 class Inner(BaseModel):
@@ -70,3 +70,14 @@ def test_a_message_of_pydantic_itself_does_not_contain_the_input() -> None:
     [error] = field_errors(invalid.value)
     assert error.field == "many"
     assert "tsk_pasted" not in error.message
+
+
+@pytest.mark.parametrize("wrong", [{"params": dict.fromkeys(map(str, range(MAX_ERRORS + 7)), 1)}, {"inner": [1] * 57}])
+def test_of_many_errors_the_first_are_named_as_ever_and_the_others_counted(wrong: dict[str, Any]) -> None:
+    """A client can make up as many errors as fit into a body; each would cost time, and a line of the response."""
+    [(name, values)] = wrong.items()
+    few = values[:5] if isinstance(values, list) else dict(list(values.items())[:5])
+    found = errors_of(**wrong)
+    assert found[:5] == errors_of(**{name: few})
+    assert len(found) == MAX_ERRORS + 1
+    assert found[-1] == ("(others)", "7 more errors")

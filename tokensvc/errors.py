@@ -3,7 +3,8 @@
     TokensvcError               code · message (safe to show) · detail (for operators) · subject · remedy
     ├─ InvalidRequest           the caller can fix it; `errors` names every bad field
     │  ├─ MalformedRequest         the body is not a JSON object
-    │  └─ IdempotencyKeyReused     the key was already used for a different request
+    │  ├─ IdempotencyKeyReused     the key was already used for a different request
+    │  └─ ClaimRequired            the caller's policy requires a claim that the request does not ask for
     ├─ UnsupportedMediaType     the body is not JSON, or is compressed
     ├─ RequestTooLarge          the body exceeds the limit of the route
     ├─ RequestTimeout           the body did not arrive in time
@@ -12,7 +13,8 @@
     │  ├─ InsufficientScope
     │  ├─ ChannelNotAllowed
     │  ├─ AnonymousViewerNotAllowed
-    │  └─ ViewerDenied
+    │  ├─ ViewerDenied
+    │  └─ PolicyHookDenied
     ├─ NotFound
     │  ├─ ChannelNotFound
     │  ├─ KeyNotFound
@@ -21,6 +23,11 @@
     │  ├─ RevocationNotFound
     │  └─ DenialNotFound
     ├─ PlaybackUrlUnavailable   the playback URL is required, and IVS has not returned it yet
+    ├─ RateLimited              a limit of the caller, viewer, channel or address is exhausted
+    ├─ Overloaded               this worker already handles as many requests as it may
+    ├─ IssuerUnavailable        the keys that verify a bearer token cannot be fetched
+    ├─ LimiterUnavailable       the shared rate limiter does not respond
+    ├─ PolicyHookUnavailable    the policy hook does not respond
     ├─ RotationBlocked          the rotation leader cannot complete the rotation request
     ├─ Conflict                 the request contradicts the present state
     │  ├─ CallerExists
@@ -44,6 +51,7 @@
     │  ├─ ControlPlaneConflict
     │  ├─ ControlPlaneRejected
     │  └─ ControlPlaneUnavailable
+    ├─ ServiceUnreachable       a running service that a command was to ask
     ├─ StoreError               the database failed
     │  ├─ StoreUnavailable
     │  ├─ StoreNotFound
@@ -229,6 +237,12 @@ class IdempotencyKeyReused(InvalidRequest):
     code = "idempotency_key_reused"
 
 
+class ClaimRequired(InvalidRequest):
+    """The caller's policy requires something of the token that the request does not ask for."""
+
+    code = "claim_required"
+
+
 class UnsupportedMediaType(TokensvcError):
     """The body has a content coding, or its media type is not JSON."""
 
@@ -252,10 +266,27 @@ class Unauthenticated(TokensvcError):
 
     code = "unauthenticated"
 
-    def __init__(self, message: str, *, detail: str = "", credentials_sent: bool = False) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        detail: str = "",
+        credentials_sent: bool = False,
+        reason: str = "",
+        key_id: str = "",
+        caller: str = "",
+    ) -> None:
         super().__init__(message, detail=detail)
         self.credentials_sent = credentials_sent
         """Whether the request had credentials, which were not valid."""
+        self.reason = reason
+        """For the log: which check failed."""
+        self.key_id = key_id
+        """For the log: the public id of the API key that was presented; "" if it has not the form of one."""
+        self.caller = caller
+        """For the log: whose credentials they are; "" unless they were proven."""
+        self.required_scope = ""
+        """The scope that the operation requires, for the client."""
 
 
 class NotAllowed(TokensvcError):
@@ -286,6 +317,12 @@ class ViewerDenied(NotAllowed):
     """The viewer is denied in this channel or in all channels; the message says until when."""
 
     code = "viewer_denied"
+
+
+class PolicyHookDenied(NotAllowed):
+    """The operator's policy hook denied the token."""
+
+    code = "policy_hook_denied"
 
 
 class NotFound(TokensvcError):
@@ -335,6 +372,49 @@ class PlaybackUrlUnavailable(TokensvcError):
 
     code = "playback_url_unavailable"
     retry_after_seconds = 2
+
+
+class RateLimited(TokensvcError):
+    """A limit of the caller, the viewer, the channel or the client's address is reached."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, limit: str, policy: str, retry_after_seconds: int) -> None:
+        super().__init__(message, subject={"limit": limit})
+        self.limit = limit
+        """`caller`, `viewer`, `channel` or `address`."""
+        self.policy = policy
+        """The limit's rate, as the value of a `RateLimit-Policy` header."""
+        self.retry_after_seconds = retry_after_seconds  # type: ignore[misc] # differs from error to error
+
+
+class Overloaded(TokensvcError):
+    """This worker has as many requests in flight as it may have, or batches of this caller; nothing was done for the
+    request."""
+
+    code = "overloaded"
+    retry_after_seconds = 1
+
+
+class IssuerUnavailable(TokensvcError):
+    """The keys of the bearer token's issuer cannot be fetched, and none are cached."""
+
+    code = "issuer_unavailable"
+    retry_after_seconds = 5
+
+
+class LimiterUnavailable(TokensvcError):
+    """The shared rate limiter did not respond, and the deployment is set to reject requests then."""
+
+    code = "limiter_unavailable"
+    retry_after_seconds = 1
+
+
+class PolicyHookUnavailable(TokensvcError):
+    """The operator's policy hook did not give a valid decision in time."""
+
+    code = "policy_hook_unavailable"
+    retry_after_seconds = 1
 
 
 class RotationBlocked(TokensvcError):
@@ -485,6 +565,12 @@ class ControlPlaneUnavailable(ControlPlaneError):
     """IVS failed, or could not be reached in time. The operation may or may not have taken effect."""
 
     code = "control_plane_unavailable"
+
+
+class ServiceUnreachable(TokensvcError):
+    """A running service that a command is to ask did not respond, or what responded is no tokensvc."""
+
+    code = "service_unreachable"
 
 
 class StoreError(TokensvcError):

@@ -1,4 +1,4 @@
-"""The base classes of all pydantic models that are parsed from JSON or rendered as JSON.
+"""The base classes of all pydantic models that are parsed from JSON or rendered as JSON, and how one is read.
 
 Invariants
 - Names are camelCase in JSON and snake_case in Python; unknown fields are rejected by name.
@@ -8,11 +8,15 @@ Invariants
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from tokensvc.errors import InvalidRequest
+from tokensvc.validation_errors import field_errors
+
+_Model = TypeVar("_Model", bound=BaseModel)
 Timestamp = Annotated[str, Field(description="RFC 3339, UTC, whole seconds", json_schema_extra={"format": "date-time"})]
 
 
@@ -37,3 +41,11 @@ class ViewModel(JsonModel):
         use_enum_values=True,
         json_schema_serialization_defaults_required=True,
     )
+
+
+def read_as(model: type[_Model], fields: Any) -> _Model:
+    """Read decoded JSON as a model. Raises InvalidRequest naming every invalid field."""
+    try:
+        return model.model_validate(fields)
+    except ValidationError as invalid:
+        raise InvalidRequest(field_errors(invalid)) from None

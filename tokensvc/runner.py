@@ -45,6 +45,15 @@ RunFunction = Callable[[], float | Literal[RunResult.IDLE] | None]
 the same when it attempted nothing."""
 
 
+ObserveTask = Callable[[str, RunFunction], RunFunction]
+"""Makes a run of the task with this name into one that is observed. It must raise and return the same."""
+
+
+def unobserved(_name: str, run_once: RunFunction) -> RunFunction:
+    """The same run."""
+    return run_once
+
+
 class BackgroundTask:
     """A function that is run at an interval, in seconds, in a thread of its own."""
 
@@ -60,6 +69,7 @@ class BackgroundTask:
         failure_log: FailureLog | None = None,
         log_name: str | None = None,
         wake_event: threading.Event | None = None,
+        observe: ObserveTask = unobserved,
     ) -> None:
         """`failure_log` is shared by the tasks of a process; `log_name` identifies the task there if several tasks have
         the same name. Setting `wake_event` is the same as calling `wake`: it is for objects that are made before the
@@ -67,7 +77,7 @@ class BackgroundTask:
         self.name = name
         self._failure_log = failure_log or FailureLog()
         self._log_name = log_name or name
-        self._run_once = run_once
+        self._run_once = observe(name, run_once)
         self._every = every_seconds
         self._backoff_max = backoff_max_seconds
         self._on_failure = on_failure
@@ -75,6 +85,8 @@ class BackgroundTask:
         self._wake = wake_event or threading.Event()
         self.first_run_finished = threading.Event()
         """Set after the first run, successful or not."""
+        self.succeeded_at: float | None = None
+        """When it last ended without a failure, by `time.monotonic`; None before the first time."""
         self._stopping = False
         self._failures = 0
         self._thread = threading.Thread(target=self._run, name=f"task-{name}", daemon=True)
@@ -117,7 +129,7 @@ class BackgroundTask:
         except Exception as error:  # noqa: BLE001 - a task's failure must never end its thread
             self._failed(error)
             return None
-        self._failures = 0
+        self._failures, self.succeeded_at = 0, time.monotonic()
         if isinstance(result, RunResult):
             return None
         self._failure_log.record_success(self._log_name)

@@ -6,13 +6,16 @@ Invariants
 - A worker that exits is restarted; one that exits soon after its start is restarted with an increasing delay. If the
   parent dies, the workers stop.
 - SIGTERM to the parent is passed to every worker; the parent exits after them, with 0 if all stopped in time.
-- SIGHUP, SIGUSR1 and SIGUSR2 stop no process: a closed terminal or a log rotation must not cause an outage. Each is
-  logged once and then ignored.
+- SIGHUP, SIGUSR1 and SIGUSR2 stop no process: a closed terminal or a log rotation must not cause an outage. SIGHUP
+  makes a process read the log's level again; the parent passes it to its workers. One that arrives while a worker
+  starts is pending until the worker can handle it. The others are logged once and then ignored.
+- A worker has a number, which its successor gets too.
 """
 
 from __future__ import annotations
 
 import errno
+import ipaddress
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -27,6 +30,7 @@ from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from tokensvc.container import metrics_directory
 from tokensvc.errors import FieldError, SettingsError, TokensvcError
@@ -41,7 +45,10 @@ _STABLE_SECONDS = 60.0
 _METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 """Must be set before prometheus_client is imported, which reads it once; therefore the name is not imported from
 `container/prometheus.py`."""
-_IGNORED_SIGNALS = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_IGNORED_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
+
+if TYPE_CHECKING:
+    from tokensvc.container.log_level import LogLevelReloader
 
 _log = structlog.get_logger(__name__)
 
@@ -51,7 +58,7 @@ def serve_from_env(environ: Mapping[str, str]) -> int:
     from tokensvc.container.logs import configure
 
     settings = read_settings(environ)
-    configure(settings.log_format)
+    configure(settings.log_format, settings.log_level)
     return serve(settings)
 
 
@@ -83,10 +90,16 @@ def ignore_signals(*, sighup_stops: bool = False) -> None:
     """Ignore the signals that are not meant to stop the process. With `sighup_stops`, SIGHUP stops it gracefully,
     unless it was started to outlive its terminal (nohup). Call it in the main thread."""
     outlives_terminal = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    for number in _IGNORED_SIGNALS:
+    for number in (signal.SIGHUP, *_IGNORED_SIGNALS):
         signal.signal(number, _log_once)
     if sighup_stops and not outlives_terminal:
         signal.signal(signal.SIGHUP, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
+
+
+def _reload_on_sighup(reloader: LogLevelReloader) -> None:
+    """Read the log's level again on SIGHUP, from now on."""
+    signal.signal(signal.SIGHUP, lambda _number, _frame: reloader.request())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
 
 
 def _log_once(number: int, _frame: FrameType | None) -> None:
@@ -95,13 +108,30 @@ def _log_once(number: int, _frame: FrameType | None) -> None:
 
 
 def bind_listeners(settings: Settings) -> list[socket.socket]:
-    """Bind the public listener and, if its port is set, the admin listener on loopback. Raises SettingsError."""
-    public = bind_listener("TOKENSVC_PORT", settings.host, settings.port)
+    """Bind the public listener and, if its port is set, the admin listener. Raises SettingsError."""
+    if settings.admin_port is None:
+        _check_that_nothing_needs_an_admin_port(settings)
+    listeners = [bind_listener("TOKENSVC_PORT", settings.host, settings.port)]
     try:
-        return [public, *_bind_admin(settings)]
+        listeners += _bind_admin(settings)
+        if len({listener.getsockname()[1] for listener in listeners}) < len(listeners):
+            # possible on different addresses; the application tells its listeners apart by their ports
+            raise SettingsError([FieldError("TOKENSVC_ADMIN_PORT", "must differ from TOKENSVC_PORT")])
     except SettingsError:
-        public.close()
+        _close(listeners)
         raise
+    return listeners
+
+
+def _check_that_nothing_needs_an_admin_port(settings: Settings) -> None:
+    """Without an admin port, the public listener serves the admin routes: nobody means that who sets these."""
+    meant = {
+        "TOKENSVC_ADMIN_HOST": settings.admin_host != "127.0.0.1",
+        "TOKENSVC_ADMIN_ROUTES": settings.admin_routes is False,
+    }
+    rule = "needs TOKENSVC_ADMIN_PORT: without it, the public listener serves the admin routes"
+    if errors := [FieldError(name, rule) for name, is_set in meant.items() if is_set]:
+        raise SettingsError(errors)
 
 
 def _close(listeners: Sequence[socket.socket]) -> None:
@@ -112,7 +142,17 @@ def _close(listeners: Sequence[socket.socket]) -> None:
 def _bind_admin(settings: Settings) -> list[socket.socket]:
     if settings.admin_port is None:
         return []
-    return [bind_listener("TOKENSVC_ADMIN_PORT", "127.0.0.1", settings.admin_port)]
+    return [bind_listener("TOKENSVC_ADMIN_PORT", settings.admin_host, settings.admin_port)]
+
+
+def serves_admin_routes(settings: Settings, listener: socket.socket) -> bool:
+    """Whether this admin listener has more than metrics and probes: what the setting says, else whether only this
+    machine reaches it. The bound address decides, since a host name may resolve to any."""
+    if settings.admin_routes is not None:
+        return settings.admin_routes
+    address = ipaddress.ip_address(listener.getsockname()[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def run_background(
@@ -121,11 +161,13 @@ def run_background(
     """Run the background tasks until stopped, with a listener only if an admin port is set. Returns the exit code."""
     from tokensvc.container.application import build_worker_application
     from tokensvc.container.keys_context import ROTATION_LEASE_SECONDS
+    from tokensvc.container.log_level import LogLevelReloader
     from tokensvc.container.service import assemble_worker
     from tokensvc.revocations.leader import LEASE_SECONDS
     from tokensvc.web.server import make_server
 
     ignore_signals()
+    _reload_on_sighup(LogLevelReloader(settings.log_level))
     service = assemble_worker(
         settings,
         rotation_lease_seconds=rotation_lease_seconds or ROTATION_LEASE_SECONDS,
@@ -133,37 +175,54 @@ def run_background(
     )
     try:
         sockets = _bind_admin(settings)
-        server = make_server(build_worker_application(service), lambda: None, delay_seconds=0)
-        _log.info("running background tasks", admin_port=sockets[0].getsockname()[1] if sockets else None)
+        is_described = all(serves_admin_routes(settings, listener) for listener in sockets)
+        server = make_server(
+            build_worker_application(service, is_described=is_described),
+            lambda: None,
+            delay_seconds=0,
+            max_connections=settings.max_connections,
+        )
+        admin_host, admin_port = sockets[0].getsockname()[:2] if sockets else (None, None)
+        _log.info("running background tasks", admin_host=admin_host, admin_port=admin_port)
         server.run(sockets)
     finally:
         service.store.close()
     return 0
 
 
-def run_worker(settings: Settings, sockets: Sequence[socket.socket], *, checked: bool = False) -> None:
-    """Run one worker in this process until stopped. `checked`: the parent has checked that it can start."""
+def run_worker(settings: Settings, sockets: Sequence[socket.socket], *, checked: bool = False, number: int = 0) -> None:
+    """Run one worker in this process until stopped. `checked`: the parent has checked that it can start. `number` is
+    its number among the workers of this machine."""
     from tokensvc.container.application import build_application
+    from tokensvc.container.log_level import LogLevelReloader
     from tokensvc.container.logs import configure
     from tokensvc.container.service import assemble
     from tokensvc.web.server import make_server
 
-    configure(settings.log_format)
+    configure(settings.log_format, settings.log_level)
     ignore_signals()
-    service = assemble(settings, checked=checked)
-    admin_port = sockets[1].getsockname()[1] if len(sockets) > 1 else None
-    application = build_application(service, admin_port=admin_port)
+    _reload_on_sighup(LogLevelReloader(settings.log_level))
+    service = assemble(settings, checked=checked, number=number)
+    admin_host, admin_port = sockets[1].getsockname()[:2] if len(sockets) > 1 else (None, None)
+    application = build_application(
+        service,
+        admin_port=admin_port,
+        serves_admin_routes=all(serves_admin_routes(settings, listener) for listener in sockets[1:]),
+    )
     server = make_server(
         application.asgi,
         application.readiness.drain,
         delay_seconds=settings.shutdown_delay_seconds,
         trusted_proxies=settings.trusted_proxies,
+        max_connections=settings.max_connections,
     )
+    service.metrics.sample_with(lambda: service.metrics.http_connections(len(server.server_state.connections)))
     host, port = sockets[0].getsockname()[:2]
     _log.info(
         "serving",
         host=host,
         port=port,
+        admin_host=admin_host,
         admin_port=admin_port,
         signer=service.signer_choice.signer.name,
         fallback_reason=service.signer_choice.fallback_reason,
@@ -198,14 +257,25 @@ def bind_listener(port_name: str, host: str, port: int) -> socket.socket:
 
 
 def _supervise(settings: Settings, sockets: Sequence[socket.socket]) -> int:
-    stopping = threading.Event()
+    from tokensvc.container.log_level import LogLevelReloader
+
+    stopping, reloaded = threading.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stopping.set())
-    workers = [_start_worker(settings, sockets) for _ in range(settings.workers)]
+    reloader = LogLevelReloader(settings.log_level, on_read=lambda _level: reloaded.set())
+    _reload_on_sighup(reloader)
+
+    def start_worker(position: int) -> BaseProcess:
+        return _start_worker(settings.model_copy(update={"log_level": reloader.level}), sockets, position)
+
+    workers = [start_worker(position) for position in range(settings.workers)]
     started_at = [time.monotonic()] * len(workers)
     pause = 0.0
     while not stopping.is_set():
         multiprocessing.connection.wait([w.sentinel for w in workers], timeout=0.2)
+        if reloaded.is_set():
+            reloaded.clear()
+            _signal_all(workers, signal.SIGHUP)
         for position, worker in enumerate(workers):
             if worker.is_alive() or stopping.is_set():
                 continue
@@ -213,8 +283,14 @@ def _supervise(settings: Settings, sockets: Sequence[socket.socket]) -> int:
             _drop_metrics(worker)
             pause = restart_delay(pause, time.monotonic() - started_at[position])
             stopping.wait(pause)
-            workers[position], started_at[position] = _start_worker(settings, sockets), time.monotonic()
+            workers[position], started_at[position] = start_worker(position), time.monotonic()
     return _stop_workers(workers)
+
+
+def _signal_all(workers: Sequence[BaseProcess], number: int) -> None:
+    for worker in workers:
+        if worker.is_alive() and worker.pid is not None:  # so its id belongs to no other process yet
+            os.kill(worker.pid, number)
 
 
 def restart_delay(previous_seconds: float, lifetime_seconds: float) -> float:
@@ -224,26 +300,28 @@ def restart_delay(previous_seconds: float, lifetime_seconds: float) -> float:
     return min(max(previous_seconds * 2, _RESTART_MIN_SECONDS), _RESTART_MAX_SECONDS)
 
 
-def _start_worker(settings: Settings, sockets: Sequence[socket.socket]) -> BaseProcess:
-    worker = multiprocessing.get_context("spawn").Process(target=_worker_main, args=(settings, list(sockets)))
-    with _signals_ignored():
+def _start_worker(settings: Settings, sockets: Sequence[socket.socket], number: int) -> BaseProcess:
+    worker = multiprocessing.get_context("spawn").Process(target=_worker_main, args=(settings, list(sockets), number))
+    with _signals_held_back():
         worker.start()
     return worker
 
 
 @contextmanager
-def _signals_ignored() -> Iterator[None]:
-    """Make processes that are started meanwhile ignore these signals from the beginning: exec resets handlers, but not
-    ignored signals."""
+def _signals_held_back() -> Iterator[None]:
+    """Make processes that are started meanwhile ignore the ignored signals from the beginning, and leave SIGHUP pending
+    until they unblock it: exec resets handlers, but neither ignored signals nor the mask."""
     previous = {number: signal.signal(number, signal.SIG_IGN) for number in _IGNORED_SIGNALS}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
     try:
         yield
     finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-def _worker_main(settings: Settings, sockets: Sequence[socket.socket]) -> None:
+def _worker_main(settings: Settings, sockets: Sequence[socket.socket], number: int) -> None:
     """The main function of a worker process."""
     directory = Path(os.environ[_METRICS_DIRECTORY])
     threading.Thread(target=_stop_with_parent, name="parent-watch", daemon=True).start()
@@ -252,7 +330,7 @@ def _worker_main(settings: Settings, sockets: Sequence[socket.socket]) -> None:
     except OSError:  # the parent has exited and removed the directory
         sys.exit(1)
     try:
-        run_worker(settings, sockets, checked=True)
+        run_worker(settings, sockets, checked=True, number=number)
     except TokensvcError as failure:
         _log.error("worker cannot start", code=failure.code, error=failure.operator_message)
         sys.exit(1)
@@ -286,6 +364,6 @@ def _stop_workers(workers: Sequence[BaseProcess]) -> int:
 
 def _drop_metrics(worker: BaseProcess) -> None:
     """Stop exporting the gauges of a worker that has exited."""
-    from tokensvc.container.prometheus import forget_process
+    from tokensvc.container.worker_files import forget_process
 
-    forget_process(worker.pid)
+    forget_process(Path(os.environ[_METRICS_DIRECTORY]), worker.pid)

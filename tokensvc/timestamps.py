@@ -1,4 +1,4 @@
-"""Timestamps in JSON: RFC 3339 in UTC, whole seconds."""
+"""Timestamps: RFC 3339 in UTC, in JSON with whole seconds, in log lines with milliseconds."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ _RFC3339 = re.compile(
 def rfc3339(seconds: int) -> str:
     """Unix seconds as `2026-11-21T10:00:00Z`. Cached, because the tokens of one second share their timestamps."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def rfc3339_milliseconds(seconds: float) -> str:
+    """Unix seconds as `2026-11-21T10:00:00.122Z`."""
+    return f"{rfc3339(int(seconds))[:-1]}.{int(seconds % 1 * 1000):03d}Z"
 
 
 def rfc3339_of(at: datetime) -> str:

@@ -3,17 +3,22 @@
 Invariants
 - A message states the rule and never repeats the input: someone may have pasted a key into the wrong field.
 - A field is named as the caller would write it, if it looks like a name.
+- At most MAX_ERRORS errors are named, and the others counted: neither the time nor the response grows with what a
+  client makes up.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from pydantic import ValidationError
 
 from tokensvc.errors import FieldError
 
+MAX_ERRORS = 50
 _NAME = re.compile(r"[!-?A-~]{1,40}")  # no space, no @
 _MESSAGES = {
     "missing": "is required",
@@ -48,10 +53,27 @@ _MESSAGES = {
 
 def field_errors(invalid: ValidationError) -> list[FieldError]:
     """pydantic's errors with messages of our own, without the input."""
-    return [
+    errors = [
         FieldError(shown_path(error["loc"]), _message(error["type"], error.get("ctx", {}), error["msg"]))
-        for error in invalid.errors(include_url=False, include_input=False)
+        for error in _first_errors(invalid)
     ]
+    return errors + others(invalid.error_count())
+
+
+def others(count: int) -> list[FieldError]:
+    """What follows the first MAX_ERRORS of so many errors."""
+    return [FieldError("(others)", f"{count - MAX_ERRORS} more errors")] if count > MAX_ERRORS else []
+
+
+def _first_errors(invalid: ValidationError) -> Iterator[Mapping[str, Any]]:
+    if invalid.error_count() <= MAX_ERRORS:
+        yield from invalid.errors(include_url=False, include_input=False)
+        return
+    # `errors` makes an object of each, which takes a second for all that fit into one batch.
+    text, decoder, end = invalid.json(include_url=False, include_input=False), json.JSONDecoder(), 0
+    for _ in range(MAX_ERRORS):
+        error, end = decoder.raw_decode(text, end + 1)  # after the bracket or comma
+        yield error
 
 
 def _message(kind: str, limits: Mapping[str, object], default: str) -> str:
@@ -65,7 +87,7 @@ def shown_name(name: str) -> str:
     return name if _NAME.fullmatch(name) else f"(a name of {len(name)} characters)"
 
 
-def shown_path(location: tuple[str | int, ...]) -> str:
+def shown_path(location: Sequence[str | int]) -> str:
     """`ads.playerParams` or `allowedOrigins[2]`, as the caller would write it."""
     path = ""
     for step in location:

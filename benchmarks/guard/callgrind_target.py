@@ -17,12 +17,12 @@ from itertools import cycle
 from typing import Any
 
 import uvloop
-from uvicorn.server import ServerState
 
 from benchmarks.sign import CHANNEL, RAW, VIEWER, contenders
 from tokensvc.container.application import build_application
 from tokensvc.container.service import assemble
 from tokensvc.settings import read_settings
+from tokensvc.web.open_connections import ConnectionState
 from tokensvc.web.protocol import Protocol
 from tokensvc.web.server import make_server
 
@@ -70,7 +70,7 @@ def main() -> None:
     loop = uvloop.new_event_loop()
     application: Any = build_application(service).asgi
     config = make_server(application, lambda: None, delay_seconds=0).config
-    state, transport = ServerState(), NullTransport()
+    state, transport = ConnectionState(), NullTransport()
     state.default_headers = [(b"date", b"Sat, 21 Nov 2026 10:00:00 GMT")]
     connection = Protocol(config, state, {}, loop)
     connection.connection_made(transport)

@@ -3,7 +3,7 @@
 Requests are sent at the times that the plan defines, whatever the server does; latency counts from the
 intended time, so that waiting counts.
 
-    plan.py toml_positions.py  a TOML file -> a checked Plan, or errors by line
+    plan.py               a TOML file -> a checked Plan, or errors by line
     pacer.py              stages -> the intended send times
     request_kinds.py      the kinds of request, and their prepared bytes (the Locust file sends the same)
     wire.py connection.py target -> HTTP/1.1 bytes; one keep-alive connection

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from benchmarks.load.pacer import Arrivals, Stage
 from benchmarks.load.request_kinds import KINDS
-from benchmarks.load.toml_positions import line_of
+from tokensvc.toml_positions import line_of
 
 PLANS = Path(__file__).parent / "plans"
 MAX_RATE = 10_000_000

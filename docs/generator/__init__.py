@@ -1,4 +1,5 @@
-"""Writes the parts of the documentation that describe the code, from the code.
+"""Writes the parts of the documentation that describe the code, and files that repeat what is stated elsewhere: the
+Python client's table of codes, and the alert rules and dashboards in `deploy/`.
 
 Invariants
 - A page in `PAGES` is generated as a whole; a passage in `PASSAGES` is one part of a page that is otherwise written by
@@ -10,6 +11,7 @@ Invariants
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,22 +20,31 @@ from docs.generator import (
     alerts,
     architecture,
     cli,
+    client_codes,
+    command_output,
+    dashboards,
     error_codes,
+    examples,
     http_api,
     inferred,
     lifecycle,
     local_ivs,
     log_events,
+    man,
     management,
     metrics,
+    policy,
     settings,
 )
+from tokensvc.web.openapi import document
+from tokensvc.web.routes import OPERATIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTICE = "<!-- Generated from the code by `make reference`. To change it, change the code. -->"
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "reference/cli.md": cli.page,
+    "reference/command-output.md": command_output.page,
     "reference/error-codes.md": error_codes.page,
     "reference/http-api.md": http_api.page,
     "reference/management-listener.md": management.page,
@@ -43,6 +54,9 @@ PAGES: Mapping[str, Callable[[], str]] = {
 }
 """Each generated page, relative to `docs/`, and what renders it."""
 
+OPENAPI = ROOT / "reference/openapi.json"
+"""The stored copy of the OpenAPI document. It is not overwritten by one that breaks clients (`api_changes.py`)."""
+
 PASSAGES: Mapping[str, Callable[[], str]] = {
     "alerts": alerts.passage,
     "inferred": inferred.passage,
@@ -50,6 +64,8 @@ PASSAGES: Mapping[str, Callable[[], str]] = {
     "key-states": lifecycle.states_passage,
     "packages": architecture.packages_passage,
     "libraries": architecture.libraries_passage,
+    "policy-members": policy.passage,
+    **examples.PASSAGES,
     **local_ivs.PASSAGES,
 }
 """Each generated passage by its name."""
@@ -60,6 +76,11 @@ _PASSAGE = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end of generate
 def render() -> dict[Path, str]:
     """Every file that is generated, in whole or in part, with the text that it should have."""
     rendered = {ROOT / name: f"{NOTICE}\n\n{page().strip()}\n" for name, page in PAGES.items()}
+    rendered[client_codes.MODULE] = client_codes.module()
+    rendered[OPENAPI] = json.dumps(document(OPERATIONS), indent=2, ensure_ascii=False) + "\n"
+    rendered[man.FILE] = man.page()
+    rendered[ROOT / "reference" / command_output.SCHEMA] = command_output.schema_text()
+    rendered |= alerts.rule_files() | dashboards.files()
     for path in sorted(ROOT.rglob("*.md")):
         if path in rendered or "node_modules" in path.parts:
             continue

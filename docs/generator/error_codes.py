@@ -83,10 +83,14 @@ A 401 never says which part of the API key was wrong. A 403 that is not `applica
 `X-Request-Id` comes from a proxy in between, or from IVS."""
 
 _CHALLENGE_ROWS = (
-    ("401", '`Bearer realm="tokensvc"`', "`unauthenticated`: the request has no `Authorization` header."),
     (
         "401",
-        '`Bearer realm="tokensvc", error="invalid_token"`',
+        '`Bearer realm="tokensvc", scope="tokens:issue"`',
+        "`unauthenticated`: the request has no `Authorization` header. `scope` is what the operation requires.",
+    ),
+    (
+        "401",
+        '`Bearer realm="tokensvc", error="invalid_token", scope="tokens:issue"`',
         "`unauthenticated`: it has one, but the API key is unknown, disabled or expired, or is not a `Bearer`.",
     ),
     (

@@ -63,6 +63,12 @@ def _sent_kind(row: Field) -> str:
 
 
 def _without_null(schema: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
+    if isinstance(schema.get("type"), list):
+        kinds = [kind for kind in schema["type"] if kind != "null"]
+        plain = {**schema, "type": kinds[0]}
+        if "enum" in schema:
+            plain["enum"] = [value for value in schema["enum"] if value is not None]
+        return plain, len(kinds) < len(schema["type"])
     alternatives = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
     nullable = len(alternatives) < len(schema.get("anyOf", ()))
     if len(alternatives) == 1:

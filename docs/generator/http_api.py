@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, NamedTuple
-
-from pydantic import BaseModel
 
 from docs.generator.error_codes import link_codes, link_operations, operation_link
 from docs.generator.fields import fields, request_table, response_table
@@ -20,10 +17,25 @@ from tokensvc.settings import Settings
 from tokensvc.web.endpoints import tokens
 from tokensvc.web.examples import CHANNEL
 from tokensvc.web.openapi import codes_by_status, document
+from tokensvc.web.openapi_schemas import public_name
 from tokensvc.web.operations import Operation
 from tokensvc.web.protocol import KEEP_ALIVE_SECONDS
 from tokensvc.web.request_head import ENCODED_BODY_MAX_BYTES, HEAD_MAX_BYTES
-from tokensvc.web.routes import ADMIN, DENIALS, EVERYWHERE, JWKS, KEYS, METRICS, OPERATIONS, REVOCATIONS, STATUS, TOKENS
+from tokensvc.web.routes import (
+    ADMIN,
+    AUDIT,
+    AUTHORIZE,
+    DENIALS,
+    EVERYWHERE,
+    EXPLAIN,
+    JWKS,
+    KEYS,
+    METRICS,
+    OPERATIONS,
+    REVOCATIONS,
+    STATUS,
+    TOKENS,
+)
 
 
 class _Group(NamedTuple):
@@ -36,9 +48,10 @@ class _Group(NamedTuple):
 GROUPS = (
     _Group(
         "Tokens",
-        TOKENS,
+        (*TOKENS, EXPLAIN),
         "[Request a token from a backend](../tutorial/README.md) · [Why is it 403?](../how-to/why-403.md)",
     ),
+    _Group("Playback", (AUTHORIZE,), "[Authorize a proxy's requests](../how-to/authorize.md)"),
     _Group(
         "Revocations",
         REVOCATIONS,
@@ -52,6 +65,7 @@ GROUPS = (
         "[Rotate keys](../how-to/rotate-keys.md) · [Respond to a leaked key](../how-to/respond-to-a-leaked-key.md) · "
         "[The life of a key](../explanation/life-of-a-key.md)",
     ),
+    _Group("Audit", (AUDIT,), "[Read the audit records](../how-to/audit.md)"),
     _Group(
         "Status, probes and metrics",
         (STATUS, *EVERYWHERE, JWKS, METRICS),
@@ -70,8 +84,13 @@ _CONVENTIONS = f"""\
 ## Listeners
 
 By default one listener serves all operations. With `TOKENSVC_ADMIN_PORT`, the operations marked *admin* above move to a
-second listener on that port, on the loopback interface, and those marked *both* are served by both. Each listener's
-`/openapi.json` describes its own operations.
+second listener on that port, and those marked *both* are served by both. Each listener's `/openapi.json` describes its
+own operations.
+
+The admin listener is on 127.0.0.1, unless `TOKENSVC_ADMIN_HOST` says otherwise. On an address that is not loopback it
+serves `/metrics`, `/livez` and `/readyz` alone, so that a scraper on another machine reaches these and nothing else;
+`TOKENSVC_ADMIN_ROUTES=true` adds the other operations there. `tokensvc worker` has no other listener. There, `/readyz`
+says whether the process reaches the store.
 
 tokensvc speaks plain HTTP/1.1 and HTTP/1.0: put a [proxy with TLS](../how-to/behind-a-proxy.md) in front of it.
 
@@ -120,7 +139,8 @@ sends no CORS headers, so a script of a web page cannot read its responses.
 A status of 400 or more comes with a problem document with a `code`: see [Error codes](error-codes.md). Each operation
 below lists the codes of its own. Any operation may also fail with `malformed_request`, `route_not_found`,
 `method_not_allowed`, `request_too_large`, `headers_too_large`, `internal_error`, `transfer_coding_not_supported` and
-`http_version_not_supported`.
+`http_version_not_supported`, and any but a probe or scrape with `overloaded`: nothing was done, and the request may be
+repeated after `Retry-After`.
 
 ## Retries
 
@@ -147,6 +167,13 @@ characters, chosen by the client, and valid for 24 hours for this caller. The sa
 first response again, without a second revocation; the order of the fields does not matter. A different request with the
 same key is rejected with `idempotency_key_reused`. In a repeated batch, items that were rejected the first time stay
 rejected: send these with another key.
+
+## Generated clients
+
+The OpenAPI document is made for code generators: each operation has an `operationId` and a tag, optional fields have no
+`default`, and the codes of errors are the enum `ProblemCode`. `openapi-typescript` and `openapi-python-client` are
+tested with it. A client must tolerate what later releases add: operations, optional fields of requests, members of
+responses, and values of `ProblemCode`. For Python there is also a [client](../how-to/python-client.md) that retries.
 
 ## Pages
 
@@ -200,11 +227,12 @@ _TIMEOUT_ROWS = (
 
 _SCOPE_MEANINGS = {
     "tokens:issue": "Issue tokens.",
-    "tokens:explain": "Reserved: no operation requires it yet.",
+    "tokens:explain": "Explain tokens of the caller's channels.",
     "revocations:write": "Revoke viewers; retry and cancel revocations; add and remove denials.",
     "revocations:read": "Read revocations and denials.",
     "keys:read": "Read keys, rotations and the status of the deployment.",
     "keys:admin": "Rotate keys, and mark them as compromised.",
+    "audit:read": "Read audit records.",
 }
 
 
@@ -218,8 +246,9 @@ def _introduction() -> str:
 # HTTP API
 
 Every operation of the service with its fields, examples and errors. The same description is served as OpenAPI 3.1 by
-`GET /openapi.json`. The examples use curl, and the variables of the [demo](../tutorial/first-token.md) (`. .demo/env`):
-`$TOKENS` is the URL of the service, `$KEY` an API key with all scopes, `$CHANNEL` the ARN of a private channel."""
+`GET /openapi.json`, and is stored as [openapi.json](openapi.json) for [generated clients](#generated-clients). The
+examples use curl, and the variables of the [demo](../tutorial/first-token.md) (`. .demo/env`): `$TOKENS` is the URL of
+the service, `$KEY` an API key with all scopes, `$CHANNEL` the ARN of a private channel."""
     rows = [
         [operation_link(o), code(o.scope) or "none", _listener(o), o.summary]
         for group in GROUPS
@@ -242,7 +271,7 @@ def _conventions() -> str:
 
 
 def _operations() -> Iterator[str]:
-    described = document(OPERATIONS)["components"]["schemas"]
+    described = document(OPERATIONS)
     for group in GROUPS:
         yield f"## {group.heading}"
         yield f"More about this: {group.see}."
@@ -255,11 +284,12 @@ def _operation(o: Operation[Any], described: Mapping[str, Any]) -> Iterator[str]
     yield f"### {heading}"
     yield f"**{o.summary}** · Scope: {code(o.scope) or 'none'} · Listener: {_listener(o)}"
     yield unwrap(_linked(o.description, heading))
-    if parameters := _parameters(o, described):
+    schemas = described["components"]["schemas"]
+    if parameters := _parameters(described["paths"][o.path][o.method.lower()].get("parameters", []), schemas):
         yield _linked(table(["parameter", "in", "type", "meaning"], parameters), heading)
     if o.request is not None:
         yield "**Request body**"
-        yield _linked(request_table(fields(_schema(o.request, described), described, _shown_elsewhere(o))), heading)
+        yield _linked(request_table(fields(schemas[public_name(o.request)], schemas, _shown_elsewhere(o))), heading)
     yield "**Example**"
     yield f"```sh\n{curl(o)}\n```"
     status = f"{o.status} {HTTPStatus(o.status).phrase}"
@@ -270,7 +300,7 @@ def _operation(o: Operation[Any], described: Mapping[str, Any]) -> Iterator[str]
     if first is not o and o.response is not None:
         yield _linked(f"The fields are those of `{first.method} {first.path}`.", heading)
     elif o.response is not None:
-        yield _linked(response_table(fields(_schema(o.response, described), described, _shown_elsewhere(o))), heading)
+        yield _linked(response_table(fields(schemas[public_name(o.response)], schemas, _shown_elsewhere(o))), heading)
     if o.errors:
         yield "**Errors**"
         yield _errors(o.errors)
@@ -279,14 +309,10 @@ def _operation(o: Operation[Any], described: Mapping[str, Any]) -> Iterator[str]
         yield _errors(o.item_errors)
 
 
-def _parameters(o: Operation[Any], described: Mapping[str, Any]) -> list[list[str]]:
-    rows = [[code(name), "path", "string", "The id."] for name in re.findall(r"\{(\w+)\}", o.path)]
-    if o.query is not None:
-        rows += [
-            [code(row.name), "query", row.kind, f"{row.meaning}."]
-            for row in fields(_schema(o.query, described), described)
-        ]
-    return rows + [[code(name), "header", "string", f"{meaning}."] for name, meaning in o.request_headers]
+def _parameters(parameters: list[dict[str, Any]], schemas: Mapping[str, Any]) -> list[list[str]]:
+    properties = {each["name"]: each["schema"] | {"description": each["description"]} for each in parameters}
+    rows = {row.name: row for row in fields({"properties": properties}, schemas)}
+    return [[code(each["name"]), each["in"], rows[each["name"]].kind, f"{each['description']}."] for each in parameters]
 
 
 def _response_headers(o: Operation[Any]) -> str:
@@ -300,16 +326,9 @@ def _errors(codes: tuple[str, ...]) -> str:
 
 def _shown_elsewhere(o: Operation[Any]) -> dict[str, str]:
     models = dict.fromkeys(_ELSEWHERE, "")
-    if o.response is not None and o.response.__name__ != "RevocationView":
-        models["RevocationView"] = "the fields of `GET /v1/revocations/{id}`"
-    return {name: text for name, text in models.items() if o.request is None or o.request.__name__ != name}
-
-
-def _schema(model: type[BaseModel], described: Mapping[str, Any]) -> Mapping[str, Any]:
-    if model.__name__ in described:
-        schema: Mapping[str, Any] = described[model.__name__]
-        return schema
-    return model.model_json_schema()
+    if o.response is not None and public_name(o.response) != "Revocation":
+        models["Revocation"] = "the fields of `GET /v1/revocations/{id}`"
+    return {name: text for name, text in models.items() if o.request is None or public_name(o.request) != name}
 
 
 def _listener(o: Operation[Any]) -> str:

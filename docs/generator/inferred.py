@@ -16,9 +16,16 @@ SUBJECTS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ("jose/", "keys/", "deployment/", "tokens/claims.py", "local_ivs/resources/playback_key_pairs.py"),
     ),
     ("Revocations", ("revocations/", "local_ivs/revocations.py")),
-    ("Playback edge", ("tokens/origins.py", "tokens/validation.py", "local_ivs/edge/", "local_ivs/http/edge.py")),
+    (
+        "Playback edge",
+        (
+            *("origins.py", "tokens/validation.py", "tokens/playback_session.py", "tokens/single_uses.py"),
+            *("local_ivs/edge/", "local_ivs/http/edge.py"),
+            *("local_ivs/propagation.py", "local_ivs/media/"),
+        ),
+    ),
     ("Resources", ("local_ivs/resources/", "local_ivs/crud.py", "local_ivs/id_generators.py")),
-    ("Streams", ("local_ivs/streams/", "local_ivs/viewers.py")),
+    ("Streams", ("local_ivs/streams/",)),
     ("API and errors", ("aws/", "tokens/channel_cache.py", "local_ivs/")),
 )
 """Subject -> the files and folders that belong to it; a file belongs to the first subject that names it."""

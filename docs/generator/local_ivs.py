@@ -15,6 +15,7 @@ from docs.generator.basis import Basis, module_statements, statements
 from docs.generator.markdown import anchor, code, table
 from tokensvc.local_ivs import api_model, crud, resources, revocations
 from tokensvc.local_ivs.edge import errors as edge_errors
+from tokensvc.local_ivs.edge import sessions as edge_sessions
 from tokensvc.local_ivs.rate_limits import RateLimit
 from tokensvc.local_ivs.resources import registry, restriction_policies, tags
 from tokensvc.local_ivs.resources.types import (
@@ -213,6 +214,11 @@ def quotas() -> str:
         [f"{stream_operations.METADATA_MAX_BYTES:,} bytes of metadata", invalid, "documented as 1 KB"],
         [f"{claims.TOKEN_MAX_BYTES:,} bytes in a playback token", "403 at the edge", "documented as 2 KB"],
         [streams, f"the stream does not start, and {reported}", Basis.DOCUMENTED],
+        [
+            f"{edge_sessions.MAX_CONCURRENT_VIEWS:,} concurrent views per account and region (`--max-views`)",
+            f"429 at the start of playback, and {reported}",
+            Basis.DOCUMENTED,
+        ],
         [bitrates, reported, Basis.DOCUMENTED],
         [f"{days} days for which a stream session is stored", "it is deleted", Basis.DOCUMENTED],
         [f"{sessions.MAX_EVENTS} events in a stream session", "the oldest are dropped", Basis.DOCUMENTED],
@@ -263,10 +269,19 @@ def channel_errors() -> str:
         [str(status), code(error.text), code(error.code), when]
         for status, error, when in (
             (403, edge_errors.SEVERAL_TOKENS, "the query has more than one `token`"),
+            (
+                403,
+                edge_errors.OTHER_COUNTRY,
+                "the channel is public, and its policy does not allow the viewer's country",
+            ),
+            (403, edge_errors.NO_RENDITION, "every rendition is above the token's maximum resolution"),
+            (403, edge_errors.ABOVE_CAP, "the variant playlist or segment is above the session's maximum resolution"),
+            (403, edge_errors.NO_SESSION, "the session of a variant playlist or segment has ended or never existed"),
+            (429, edge_errors.TOO_MANY_VIEWERS, "the quota of concurrent views is reached"),
             (404, edge_errors.UNKNOWN_CHANNEL, "the channel does not exist"),
             (404, edge_errors.OFFLINE, "the channel is not live, and the viewer may watch it"),
-            (404, edge_errors.NO_PLAYLIST, "the path is not that of a playback URL"),
-            (404, edge_errors.NO_MEDIA, "the path is that of a variant playlist or a segment"),
+            (404, edge_errors.NO_PLAYLIST, "the path is not that of a playback URL, variant playlist or segment"),
+            (404, edge_errors.NO_MEDIA, "there is no such rendition, or the segment is not in the live window"),
         )
     ]
     return table(["status", "`error`", "`error_code`", "when"], rows)

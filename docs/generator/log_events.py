@@ -17,7 +17,8 @@ from typing import NamedTuple
 from docs.generator.log_texts import EVENTS, FIELDS, GROUPS, OPENING, READER
 from docs.generator.markdown import anchor, code, table, unwrap
 from docs.generator.sources import PACKAGE, files, tree
-from tokensvc.web.access_log import LogEntry, _json
+from tokensvc.metrics import HandledRequest
+from tokensvc.web.access_log import _json
 
 LEVELS = {"debug", "info", "warning", "error", "exception", "critical"}
 EXCEPTION_FIELDS = ("error", "frames", "causes")
@@ -37,7 +38,7 @@ OTHER_EVENTS = (
     LogEvent(
         "request",
         "info",
-        ("method", "path", "status", "code", "caller", "client", "request_id", "duration_ms"),
+        ("request_id", "trace_id", "method", "path", "status", "code", "caller", "client", "duration_ms"),
         "web/access_log.py",
     ),
     LogEvent(
@@ -58,8 +59,11 @@ def page() -> str:
 
 
 def _example() -> str:
-    entry = LogEntry(0, "POST", "/v1/tokens", 201, "issued", "web-backend", "10.0.0.7", "5f0c2d9a83b7-1a", 0.000412)
-    return _json(entry, 1_795_255_200.123).strip()
+    client, request_id, trace_id = "10.0.0.7", "5f0c2d9a83b7-1a", "4bf92f3577b34da6a3ce929d0e0e4736"
+    request = HandledRequest(
+        0, "POST", "/v1/tokens", 201, "issued", "web-backend", client, request_id, 0.000412, trace_id, True
+    )
+    return _json(request, 1_795_255_200.123).strip()
 
 
 def log_events() -> list[LogEvent]:

@@ -17,9 +17,22 @@ _BUG = "Report a bug, with the line. Input is not in it."
 _STORE = "See [background-failures](../how-to/alerts/background-failures.md)."
 EVENTS: Mapping[str, EventText] = {
     "request": EventText("A request was answered: the access log. Successful probes and scrapes are left out."),
+    "audit records are missing in the stream": EventText(
+        "`TOKENSVC_AUDIT_LOG` cannot be written: a full disk, a missing directory, a reader that does not read. Acts "
+        "continue, and the store has their records. Logged when it starts.",
+        "Make it writable again; `GET /v1/audit` has what is missing.",
+    ),
     "request failed": EventText(
         "A request was answered with an error whose cause is not in the response, such as the database's message.",
         "Read `detail`; the response's `X-Request-Id` is `request_id`.",
+    ),
+    "authentication failed": EventText(
+        "A request was refused with 401. At most ten lines a second; the response does not contain the `reason`.",
+        "Find the caller of `key_id` with `tokensvc callers list`.",
+    ),
+    "issuer's keys not fetched": EventText(
+        "The key set of a bearer token's issuer cannot be fetched. The last good set serves for a day.",
+        "Follow `error`; check the issuer and this machine's way to it.",
     ),
     "internal error": EventText("A request was answered with 500 `internal_error`.", _BUG),
     "internal error on a connection": EventText("A connection was aborted because of a bug.", _BUG),
@@ -29,9 +42,28 @@ EVENTS: Mapping[str, EventText] = {
         "new ones wait, and accepting is tried again after `retry_seconds`.",
         "Raise the limit of open files (`ulimit -n`, `LimitNOFILE`), or lower the number of connections.",
     ),
+    "idle connections closed": EventText(
+        "A worker has as many connections as `TOKENSVC_MAX_CONNECTIONS` allows, and closes those that have been idle "
+        "longest for new ones. `closed` is how many since the last such line.",
+        "Raise the limit, or find out who opens so many connections.",
+    ),
     "serving": EventText("A worker starts to serve."),
     "running background tasks": EventText("`tokensvc worker` starts."),
-    "signal ignored": EventText("The first SIGHUP, SIGUSR1 or SIGUSR2: none of them stops or reloads anything."),
+    "signal ignored": EventText(
+        "The first SIGUSR1 or SIGUSR2, or in `tokensvc ivs serve` the first SIGHUP: nothing is stopped or read again."
+    ),
+    "log level read": EventText("SIGHUP: `TOKENSVC_LOG_LEVEL` was read again, and holds from now on."),
+    "log level not changed": EventText(
+        "SIGHUP: the level cannot be read, or is none. The previous one still holds.", "Follow `error`, and repeat it."
+    ),
+    "traces not exported": EventText(
+        "The collector cannot be reached, or does not accept spans. Nothing else suffers. Once a minute while it "
+        "lasts.",
+        "Check `OTEL_EXPORTER_OTLP_ENDPOINT` and the collector; see [trace requests](../how-to/tracing.md).",
+    ),
+    "traces are exported again": EventText("The problem above has ended."),
+    "IVS request": EventText("One request to IVS, and its result in `code`."),
+    "background task run": EventText("A background task has done something. Runs with nothing to do are left out."),
     "worker exited and will be restarted": EventText(
         "A worker process ended by itself or was killed.",
         "If it repeats, look for what killed it: memory limits, for example.",
@@ -112,6 +144,7 @@ EVENTS: Mapping[str, EventText] = {
         "The local edge's database failed.", "Check the disk; see `detail`."
     ),
     "request to the playback edge failed": EventText("A request to the local edge was answered with 500.", _BUG),
+    "request to the watch page failed": EventText("A request to the watch page was answered with 500.", _BUG),
 }
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Requests and connections": (
@@ -121,11 +154,17 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "internal error on a connection",
         "connection setup failed",
         "accepting connections failed",
+        "idle connections closed",
     ),
+    "Authentication": ("authentication failed", "issuer's keys not fetched"),
     "Processes": (
         "serving",
         "running background tasks",
         "signal ignored",
+        "log level read",
+        "log level not changed",
+        "traces not exported",
+        "traces are exported again",
         "worker exited and will be restarted",
         "worker cannot start",
         "worker failed",
@@ -139,6 +178,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "background task failed",
         "background task still failing",
         "background task recovered",
+        "background task run",
         "the store was replaced or restored; reloading everything",
         "the store's clock was set back; reloading all denials",
         "ignoring a row of the store that cannot be read",
@@ -163,28 +203,36 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "IVS accepts revocations again",
         "IVS returned an error for a channel",
         "IVS returns channels without errors again",
+        "IVS request",
     ),
-    "The log itself": ("log lines dropped", "log line not rendered"),
+    "The log itself": (
+        "log lines dropped",
+        "log line not rendered",
+        "audit records are missing in the stream",
+    ),
     "Local IVS": (
         "store of the local IVS failed",
         "request to the local IVS failed",
         "store of the playback edge failed",
         "request to the playback edge failed",
+        "request to the watch page failed",
     ),
 }
 FIELDS: Mapping[str, str] = {
+    "admin_host": "the address of the admin listener; null without one",
     "admin_port": "the port of the admin listener; null without one",
     "caller": "the caller's name; empty if the request was not authenticated",
     "category": "the class of a Python warning",
     "causes": "the types of the exceptions that caused this one",
     "channel": "a channel's ARN",
     "client": "the client's IP address, behind a trusted proxy the one that it forwards; `-` if that is no address",
+    "closed": "the number of connections closed since the previous such line",
     "code": "an [error code](error-codes.md), a problem's code or IVS's; for a success `issued`, `batch` or `ok`; "
     "empty for an unknown route",
     "codes": "the number of failed revocations by IVS's error code",
     "control_plane": "`aws` or `local`",
     "detail": "the cause, such as the database's message; it is not in the response",
-    "duration_ms": "how long the request was handled, in milliseconds",
+    "duration_ms": "how long the request, the call or the run took, in milliseconds",
     "errno": "the operating system's error number",
     "error": "what went wrong; for an exception its type, never its message",
     "exit_code": "the exit code of a process; negative: the signal that ended it",
@@ -195,10 +243,14 @@ FIELDS: Mapping[str, str] = {
     "key_id": "a key's id",
     "lane": "the lane of the multi-buffer signer whose signature was invalid",
     "lines": "the number of dropped lines, for all reasons",
+    "log_level": "the level of the log from now on",
+    "max_connections": "how many connections the worker keeps open",
     "method": "the request's method",
+    "operation": "an operation of the IVS API",
     "path": "the route, with `{id}` for ids and without the query; `-` for an unknown route",
     "pid": "a process's id",
     "port": "the port to listen on",
+    "previous": "the level of the log before",
     "queue_full": "lines dropped because the queue was full; absent if none",
     "reason": "why it happened",
     "region": "an AWS region",
@@ -209,10 +261,12 @@ FIELDS: Mapping[str, str] = {
     "seconds": "how long the outage has lasted, or did last",
     "signal": "a signal's name",
     "signer": "the signer's name",
+    "spans": "how many spans were dropped this time",
     "status": "the HTTP status",
     "step": "a step of a rotation, in words",
     "task": "the background task's name, as in `tokensvc_background_failures_total`",
     "thread": "a thread's name",
+    "trace_id": "the trace that the request, or the run of a background task, belongs to",
     "where": "a file and a line of source code",
     "write_failed": "lines dropped because they could not be written; absent if none",
 }
@@ -226,8 +280,9 @@ Every process writes its log to standard error, one line per event. Nothing is l
 | `json` (default) | one JSON object each |
 | `console` | text for people, with printable characters only, without colours |
 
-`tokensvc demo` and `tokensvc ivs serve` always write `console`. The level is `info` for tokensvc and `warning` for
-libraries; it cannot be set. A line of the access log:
+`tokensvc demo` and `tokensvc ivs serve` always write `console`. Every line begins with `timestamp` (RFC 3339, UTC, with
+milliseconds), `level` and `event`; a line that belongs to a request continues with `request_id` and, if the request is
+part of a [trace](../how-to/tracing.md), `trace_id`. A line of the access log:
 
 ```json
 EXAMPLE
@@ -235,9 +290,22 @@ EXAMPLE
 
 `TOKENSVC_ACCESS_LOG=false` turns only these lines off.
 
-**Never in a log:** tokens, API keys, passphrases, private keys, viewer ids and subjects, queries, bodies and
-headers of requests, and messages of exceptions, which may quote any of them. Exceptions are logged as types and
-frames. What looks like a token, an API key or a private key is replaced by `***` in any case.
+## Level
+
+`TOKENSVC_LOG_LEVEL` is `debug`, `info` (default), `warning` or `error`: lines of that level and above are written.
+Lines of the access log have the level `info`. Libraries write from `warning` on, also at `debug`: below that, some of
+them log requests with their credentials.
+
+The level can be changed without a restart where it is in a file, named by `TOKENSVC_LOG_LEVEL_FILE`, or as
+`log_level` in the settings file: change the file and send SIGHUP to the process that was started, which tells its
+workers. Every other setting takes a restart. SIGHUP never stops tokensvc, so a closed terminal does no harm.
+[Observe](../how-to/observe.md) has an example.
+
+## What is never logged
+
+Tokens, API keys, passphrases, private keys, viewer ids and subjects, queries, bodies and headers of requests are
+never logged, nor are messages of exceptions, which may quote any of them. Exceptions are logged as types and frames.
+What looks like a token, an API key or a private key is replaced by `***` in any case.
 
 **Outages** are logged when they begin, at once for each further cause, once a minute while they last, and when they
 end, with their duration in `seconds`."""

@@ -53,6 +53,28 @@ EXAMPLES: Mapping[str, tuple[str, Any]] = {
         f'curl -s $MANAGEMENT/streams/viewers -d \'{{"channelArn": "{_CHANNEL}", "count": 1500}}\'',
         None,
     ),
+    "GET /sessions": (
+        'curl -s "$MANAGEMENT/sessions?maxResults=1"',
+        {
+            "sessions": [
+                {
+                    "sessionId": "Zx81bQVcB0yXgL7kTqWmZ3aPq4RsT5uV",
+                    "channelArn": "arn:aws:ivs:us-east-1:000000000000:channel/abcdefghijkl",
+                    "streamId": "st-1NbnQVcB0yXgL7kTqWmZ3a",
+                    "viewerId": "viewer-1",
+                    "viewerSessionVersion": 1764000000,
+                    "maximumResolution": None,
+                    "allowedOrigins": ["https://shop.example"],
+                    "strictOriginEnforcement": False,
+                    "adsOptOut": False,
+                    "mediaId": "ready-made",
+                    "startedAt": "2026-11-21T10:00:00Z",
+                    "lastSeenAt": "2026-11-21T10:05:00Z",
+                }
+            ]
+        },
+    ),
+    "DELETE /sessions/{sessionId}": ("curl -s -X DELETE $MANAGEMENT/sessions/Zx81bQVcB0yXgL7kTqWmZ3aPq4RsT5uV", None),
     "GET /events": (
         'curl -s "$MANAGEMENT/events?after=0&maxResults=1"',
         {
@@ -109,9 +131,9 @@ _FAULTS = {
 _INTRODUCTION = f"""\
 # The management listener
 
-Controls of the [local IVS](local-ivs.md) that the real IVS does not have: its clock, streams, events and faults. It is
-a separate HTTP listener on the loopback interface, without authentication. `tokensvc ivs serve` prints its URL, and
-`.demo/demo.json` and `--info-file` have it as `managementUrl`; after `. .demo/env` it is `$MANAGEMENT`.
+Controls of the [local IVS](local-ivs.md) that the real IVS does not have: its clock, streams, sessions, events and
+faults. It is a separate HTTP listener on the loopback interface, without authentication. `tokensvc ivs serve` prints
+its URL, and `.demo/demo.json` and `--info-file` have it as `managementUrl`; after `. .demo/env` it is `$MANAGEMENT`.
 
 Bodies are JSON objects of at most {BODY_MAX_BYTES // 1024} KiB. Errors are [problem documents](error-codes.md), with a
 `code` of tokensvc and the invalid fields, or with IVS's own error code, such as `ResourceNotFoundException` or
@@ -138,8 +160,15 @@ that it issues as that much older.
 
 ## Streams
 
-A stream starts and stops on request only; nothing is ingested, and there is no media. Streams, their sessions and
-events survive a restart. At most 100 channels of an account and region are live at once.
+A stream starts and stops on request only; nothing is ingested. What the edge plays is a picture that repeats. Streams,
+their sessions and events survive a restart. At most 100 channels of an account and region are live at once.
+
+## Sessions
+
+A playback session begins when a player gets a multivariant playlist, and counts as one viewer in `viewerCount` and
+towards the quota of concurrent views. It ends with its stream, a minute after its last request, or with `DELETE`. An
+advance of the clock by more than a minute ends all sessions. Session ids and viewer ids are shown here alone; no log
+and no event contains them.
 
 ## Events
 

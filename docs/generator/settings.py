@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le
 from pydantic import AfterValidator
@@ -12,18 +12,10 @@ from pydantic.fields import FieldInfo
 
 from docs.generator.markdown import code, table, unwrap
 from tokensvc.cli.policy_values import POLICY_SETTINGS
+from tokensvc.cli.setting_groups import GROUPS, Group
 from tokensvc.jose.signing.choice import SIGNERS
 from tokensvc.jose.signing.multibuffer import MIN_BATCH, VERIFY_EVERY, VERIFY_FIRST, VERIFY_PER_SECOND
 from tokensvc.settings import PASSPHRASE_MIN_CHARS, Settings, UpperLimit, variable_name
-
-
-class Group(NamedTuple):
-    """Settings under one heading."""
-
-    heading: str
-    about: str
-    names: tuple[str, ...]
-
 
 EVERYTHING = "every command that opens the store"
 WORKERS = "`serve`, `worker`"
@@ -34,54 +26,26 @@ WITH_SECRETS = (
     "`serve`, `worker`, `doctor`, every `keys` command except `list` without `--ivs`, `show` and `public`; "
     "`revocations` and `denials` with `--subject`"
 )
-GROUPS = (
-    Group(
-        "Store and keys",
+ABOUT: Mapping[str, str] = {
+    "Store and keys": (
         "Every process of a deployment has the same values. Where private keys rest and how the passphrase is changed: "
-        "[change the passphrase](../how-to/change-the-passphrase.md).",
-        (
-            "control_plane",
-            "database_url",
-            "store_timeout_seconds",
-            "vault",
-            "passphrase",
-            "kms_key_arn",
-            "previous_passphrase",
-            "previous_kms_key_arn",
-        ),
+        "[change the passphrase](../how-to/change-the-passphrase.md)."
     ),
-    Group(
-        "Serving",
-        "",
-        (
-            "host",
-            "port",
-            "admin_port",
-            "workers",
-            "trusted_proxies",
-            "shutdown_delay_seconds",
-            "snapshot_lease_seconds",
-            "signer",
-        ),
+    "Rate limits": "The limits are in the policies of the callers: [limit callers](../how-to/limit-callers.md).",
+    "Policy hook": "What is asked, and how to answer: [decide in a policy hook](../how-to/policy-hook.md).",
+    "Authorizing a proxy's requests": "How to set it up: [authorize a proxy's requests](../how-to/authorize.md).",
+    "Limits of the deployment": (
+        "`tokensvc db upgrade` stores these in the database, where they hold for every process. A value that any other "
+        "command is given has no effect; `tokensvc settings` and `tokensvc doctor` report one that differs from the "
+        "stored value."
     ),
-    Group(
-        "Amazon IVS",
-        "",
-        ("regions", "channel_lookup_timeout_seconds", "channel_calls_per_second", "revocation_rate_fraction"),
-    ),
-    Group(
-        "Limits of the deployment",
-        "`tokensvc db upgrade` stores these in the database, where they hold for every process. A value in the "
-        "environment of any other command has no effect; `tokensvc settings` and `tokensvc doctor` report one that "
-        "differs from the stored value.",
-        POLICY_SETTINGS,
-    ),
-    Group("Background tasks", "", ("background_tasks",)),
-    Group("Logs", "What the log contains: [log events](log-events.md).", ("access_log", "log_format")),
-)
+    "Logs": "What the log contains: [log events](log-events.md).",
+    "Traces": "What is traced, and with which collectors: [trace requests](../how-to/tracing.md).",
+}
+"""What precedes the settings of a group."""
 USED_BY: Mapping[str, str] = {
     "control_plane": WITH_KEYS,
-    "database_url": f"{EVERYTHING}; `tokens explain` and `settings` also work without",
+    "database_url": f"{EVERYTHING}; `tokens explain`, `tokens issue --url` and `settings` also work without",
     "store_timeout_seconds": EVERYTHING,
     "vault": WITH_SECRETS.partition(";")[0],
     "passphrase": WITH_SECRETS,
@@ -90,7 +54,9 @@ USED_BY: Mapping[str, str] = {
     "previous_kms_key_arn": WITH_SECRETS,
     "host": "`serve`",
     "port": "`serve`",
-    "admin_port": WORKERS,
+    "admin_port": f"{WORKERS}; `health` asks there",
+    "admin_host": f"{WORKERS}; `health` asks there",
+    "admin_routes": WORKERS,
     "workers": "`serve`",
     "trusted_proxies": "`serve`",
     "shutdown_delay_seconds": "`serve`",
@@ -105,6 +71,20 @@ USED_BY: Mapping[str, str] = {
     "background_tasks": "`serve`",
     "access_log": "`serve`",
     "log_format": WORKERS,
+    "log_level": WORKERS,
+    "tracing": WORKERS,
+    "trace_ratio": WORKERS,
+    "cors_origins": "`serve`",
+    "max_in_flight": "`serve`",
+    "max_connections": "`serve`",
+    "limiter_url": "`serve`",
+    "limiter_fails": "`serve`",
+    "authorize": "`serve`",
+    "authorize_folders": "`serve`",
+    "policy_hook_url": "`serve`",
+    "policy_hook_secret": "`serve`",
+    "audit_log": "every command that changes the store, `serve` and `worker`",
+    "audit_retention_days": WORKERS,
 }
 ALLOWED: Mapping[str, str] = {
     "database_url": (
@@ -118,8 +98,16 @@ ALLOWED: Mapping[str, str] = {
     "kms_key_arn": "`arn:aws:kms:REGION:ACCOUNT:key/ID`",
     "previous_kms_key_arn": "`arn:aws:kms:REGION:ACCOUNT:key/ID`",
     "host": "an IP address or a host name",
+    "admin_host": "an IP address or a host name",
     "regions": "regions that have Amazon IVS in the installed botocore, comma-separated",
     "trusted_proxies": "IP addresses and networks, comma-separated; or `*` alone",
+    "cors_origins": "`scheme://host[:port]`, comma-separated; the host may begin with `*`",
+    "limiter_url": "`redis://[:PASSWORD@]HOST[:PORT][/DB]`, or `rediss://…` for TLS",
+    "policy_hook_url": "`https://HOST[:PORT]/PATH`, without query; `http://` for loopback addresses only",
+    "policy_hook_secret": f"at least {PASSPHRASE_MIN_CHARS} characters",
+    "authorize_folders": "`/PATH/=ARN`, comma-separated; each of `{region}`, `{account}` and `{id}` in both or in "
+    "neither",
+    "audit_log": "`stdout`, `stderr` or a path",
 }
 MORE: Mapping[str, str] = {
     "admin_port": "What is served where: [HTTP API](http-api.md).",
@@ -165,7 +153,7 @@ def _overview() -> str:
 
 
 def _group(group: Group) -> str:
-    return "\n\n".join(filter(None, [f"## {group.heading}", group.about, *map(_setting, group.names)]))
+    return "\n\n".join(filter(None, [f"## {group.heading}", ABOUT.get(group.heading), *map(_setting, group.names)]))
 
 
 def _setting(name: str) -> str:
@@ -188,7 +176,11 @@ def _default(name: str) -> str:
     if initially := _INITIALLY.search(str(Settings.model_fields[name].description)):
         return f"the stored value, initially {code(initially[1])}"
     if value in (None, ()):
-        return {"vault": "depends on the store", "regions": "boto3's region"}.get(name, "none")
+        return {
+            "vault": "depends on the store",
+            "regions": "boto3's region",
+            "admin_routes": "only on a loopback address",
+        }.get(name, "none")
     return code(str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else value)
 
 
@@ -252,22 +244,43 @@ without the extension:
 
 _GENERAL = """# Settings
 
-tokensvc is configured by environment variables that begin with `TOKENSVC_`. They are read once, when a process
-starts; a change takes effect with a restart.
+tokensvc is configured by environment variables that begin with `TOKENSVC_`, and by a settings file; the environment
+takes precedence. Both are read once, when a process starts; a change takes effect with a restart. How to set them up:
+[configure tokensvc](../how-to/configure.md).
 
 - **Effective values:** `tokensvc settings` shows each setting with its value and its source. Secrets are masked; in
   a database URL, the password is.
 - **Errors:** all invalid settings are reported together, and the command exits with 2. A value that could be a
   secret is not repeated.
-- **Unknown variables:** a `TOKENSVC_…` variable that is no setting is an error, which names the setting with the
-  most similar name.
+- **Unknown names:** a `TOKENSVC_…` variable or a key of the settings file that is no setting is an error, which names
+  the setting with the most similar name.
 - **Needed settings:** a setting without a default is required only by the commands that use it; each of them names
   what is missing.
 - **Commands with settings of their own:** `tokensvc demo` ignores the settings of the shell, and `tokensvc ivs
   serve` has options only.
-- **Lists** are separated by commas; white space around entries is ignored.
+- **Lists** are separated by commas in a variable, and an array in the settings file; white space around entries is
+  ignored.
 
-**Values from files.** Instead of any variable `TOKENSVC_X`, `TOKENSVC_X_FILE` may name a file that contains the
+## Settings file
+
+`--config FILE`, before or after a command, or the variable `TOKENSVC_CONFIG` names a file in TOML; the option takes
+precedence. `tokensvc settings --example` prints one that has every setting in comments.
+
+- **Keys** are the names of the variables in lower case, without `TOKENSVC_`: `port`. They are at the top of the file:
+  there are no tables.
+- **Values** have TOML's types: `port = 8080`, `access_log = false`, `host = "::"`, `regions = ["us-east-1"]`.
+- **Values in other files:** `x_file` names a file that contains the value of `x`, as `TOKENSVC_X_FILE` does.
+- **Errors** name the file, the line, the key and the rule, and come together with those of the environment.
+- **Secrets:** the file belongs to the process's user or to root, and no other user can write to it. If it holds a
+  passphrase, a secret or a URL with a password, it must not be accessible to every user, not even if root owns it.
+- **Relative paths**, in the file as in variables, are relative to the directory in which the process is started, not to
+  the file.
+- **Limits:** UTF-8, at most 64 KiB. The file may be a pipe, such as `<(command)`, to which something is written within
+  30 seconds.
+
+## Values from files
+
+Instead of any variable `TOKENSVC_X`, `TOKENSVC_X_FILE` may name a file that contains the
 value, in UTF-8; line feeds at its end are
 dropped. Setting both is an error. The file may be a pipe, such as `<(command)`. A regular file is accepted only if:
 

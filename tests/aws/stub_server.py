@@ -70,7 +70,7 @@ def make_control_plane(port: int, stub: Stub) -> AwsControlPlane:
         AWS_ENDPOINT_URL_IVS=f"http://127.0.0.1:{port}",
         AWS_EC2_METADATA_DISABLED="true",
     )
-    return AwsControlPlane("local", lambda operation, code: stub.observed.append((operation, code)))
+    return AwsControlPlane("local", lambda operation, code, _seconds: stub.observed.append((operation, code)))
 
 
 def closed_port() -> int:

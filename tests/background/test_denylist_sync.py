@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.storage.samples import CHANNEL, EVERYONE, denial
+from tests.support.audit import EVENT
 from tests.support.clocks import ManualClock, require_fresh_at
 from tests.support.in_memory_deployment import InMemoryDeployment
 from tests.support.refresh_worker import CountingWorker
@@ -20,7 +21,7 @@ HOUR = 3600
 
 def deny(deployment: InMemoryDeployment, *viewers: str, seconds: int = HOUR) -> None:
     until = int(deployment.store.versions.read().now) + seconds
-    deployment.store.denials.add("b", [denial(viewer, until) for viewer in viewers])
+    deployment.store.denials.add("b", [denial(viewer, until) for viewer in viewers], event=EVENT)
 
 
 def is_denied(denylist: Denylist, viewer: str, now: float) -> bool:
@@ -54,7 +55,7 @@ def test_a_removed_denial_no_longer_applies(
     deny(deployment, "v")
     worker.refresh.run_once()
     [added] = deployment.store.denials.in_force(EVERYONE, limit=9, digests=[viewer_digest(CHANNEL, "v")])
-    deployment.store.denials.remove(added.id, EVERYONE)
+    deployment.store.denials.remove(added.id, EVERYONE, event=EVENT)
     worker.refresh.run_once()
     assert not is_denied(worker.refresh.current.denylist, "v", clock.now())
 
@@ -94,7 +95,7 @@ def test_other_changes_apply_while_denials_cannot_be_read(
 ) -> None:
     worker.refresh.run_once()
     deny(deployment, "v")
-    deployment.store.deployment.set_max_ttl_seconds(60)
+    deployment.store.deployment.set_max_ttl_seconds(60, event=EVENT)
     worker.ports["denials"].unavailable_from = 0
     with pytest.raises(StoreUnavailable):
         worker.refresh.run_once()
@@ -131,9 +132,20 @@ def test_there_is_a_pause_after_each_slice_however_large_a_change_is(deployment:
 def test_denials_are_removed_once_they_have_expired_by_every_workers_clock(deployment: InMemoryDeployment) -> None:
     sync = DenylistSync(deployment.store.denials, lambda _: None)
     now = int(deployment.store.versions.read().now)
-    deployment.store.denials.add("b", [NewDenial(CHANNEL, viewer_digest(CHANNEL, "v"), now + HOUR)])
+    deployment.store.denials.add("b", [NewDenial(CHANNEL, viewer_digest(CHANNEL, "v"), now + HOUR)], event=EVENT)
     versions = deployment.store.versions.read()
     for seconds, remaining in ((0, 1), (HOUR + 2 * CLOCK_SKEW_SECONDS - 1, 1), (HOUR + 2 * CLOCK_SKEW_SECONDS + 1, 0)):
+        for _ in range(256):
+            sync.catch_up(versions._replace(now=now + seconds))
+        assert len(sync.denylist) == remaining
+
+
+def test_restrictions_are_kept_for_the_sessions_that_they_still_end(deployment: InMemoryDeployment) -> None:
+    sync = DenylistSync(deployment.store.denials, lambda _: None, retention_seconds=HOUR)
+    now = int(deployment.store.versions.read().now)
+    deployment.store.denials.add("b", [NewDenial(CHANNEL, viewer_digest(CHANNEL, "v"), now + HOUR)], event=EVENT)
+    versions, kept_seconds = deployment.store.versions.read(), 2 * HOUR + 2 * CLOCK_SKEW_SECONDS
+    for seconds, remaining in ((kept_seconds - 1, 1), (kept_seconds + 1, 0)):
         for _ in range(256):
             sync.catch_up(versions._replace(now=now + seconds))
         assert len(sync.denylist) == remaining

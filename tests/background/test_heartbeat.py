@@ -101,3 +101,13 @@ def test_responsive_and_stale_workers_are_counted(store: Store) -> None:
     for process in processes:
         process.heartbeats.run_once()
     assert processes[2].heartbeats.worker_counts(KEYS) == (3, 1)
+
+
+def test_only_workers_that_sign_share_the_rates_of_callers(store: Store) -> None:
+    processes = [WorkerProcess(store, name) for name in "abc"]
+    assert processes[0].heartbeats.signing_workers() == 0
+    for process in processes[:2]:
+        process.heartbeat = process.heartbeat._replace(signer="openssl")
+    for process in reversed(processes):
+        process.heartbeats.run_once()
+    assert processes[0].heartbeats.signing_workers() == 2

@@ -10,9 +10,11 @@ import pytest
 import sqlalchemy as sa
 
 from tests.storage.samples import EVERYONE, LATER, MAX_STALENESS_SECONDS, channel, denial, revocation
+from tests.support.audit import EVENT
 from tests.support.clocks import AtTime, ManualClock
 from tests.support.in_memory_deployment import InMemoryDeployment
 from tests.support.refresh_worker import CountingWorker
+from tokensvc.audit.store import AuditFilter
 from tokensvc.background.prune import (
     DELETE_BATCH_SIZE,
     DENIAL_RETENTION_SECONDS,
@@ -30,6 +32,7 @@ from tokensvc.storage import schema
 from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.store import Store
 from tokensvc.tokens.channels import ABSENCE_RETENTION_SECONDS
+from tokensvc.tokens.single_uses import RETENTION_SECONDS as SINGLE_USE_RETENTION_SECONDS
 
 
 def prune(store: Store, clock: ManualClock) -> None:
@@ -42,6 +45,19 @@ def make_prune(store: Store, clock: ManualClock) -> Prune:
     return make_prune_with(store, store.channels, versions, clock, pause=lambda _seconds: None)
 
 
+def test_a_spent_single_use_is_deleted_when_its_token_has_expired_by_any_clock(
+    store: Store, clock: ManualClock
+) -> None:
+    clock.wall = store.versions.read().now
+    assert store.single_uses.spend(b"digest")
+    clock.advance(SINGLE_USE_RETENTION_SECONDS - 1)
+    prune(store, clock)
+    assert store.single_uses.is_spent(b"digest")
+    clock.advance(10)
+    prune(store, clock)
+    assert not store.single_uses.is_spent(b"digest")
+
+
 def make_prune_with(
     store: Store, channels: Any, versions: Any, clock: ManualClock, *, pause: Callable[[float], None]
 ) -> Prune:
@@ -52,6 +68,9 @@ def make_prune_with(
         revocations=store.revocations,
         denials=store.denials,
         channels=channels,
+        single_uses=store.single_uses,
+        audit=store.audit,
+        audit_retention_days=365,
         versions=versions,
         clock=clock,
         pause=pause,
@@ -63,7 +82,7 @@ def test_finished_steps_are_deleted_after_their_retention_and_unfinished_ones_ne
 ) -> None:
     started_at = clock.at()
     finished, unfinished = (
-        store.journal.start(StepKind.IMPORT, key_id, "us-east-1", "a test", started_at) for key_id in "ab"
+        store.journal.start(StepKind.IMPORT, key_id, "us-east-1", "a test", started_at, event=EVENT) for key_id in "ab"
     )
     store.journal.finish(finished.id, "done", started_at)
     clock.advance(timedelta(days=JOURNAL_RETENTION_DAYS).total_seconds())
@@ -75,9 +94,9 @@ def test_finished_steps_are_deleted_after_their_retention_and_unfinished_ones_ne
 
 
 def test_old_rotation_requests_are_deleted_with_their_steps(store: Store, clock: ManualClock) -> None:
-    store.rotation_requests.request("old", {"us-east-1": None}, clock.at(), "a test")
+    store.rotation_requests.request("old", {"us-east-1": None}, clock.at(), "a test", event=EVENT)
     clock.advance(timedelta(days=JOURNAL_RETENTION_DAYS).total_seconds())
-    store.rotation_requests.request("new", {"us-east-1": None}, clock.at(), "a test")
+    store.rotation_requests.request("new", {"us-east-1": None}, clock.at(), "a test", event=EVENT)
     prune(store, clock)
     assert [request.id for request in store.rotation_requests.newest(10)] == ["new", "old"]
     clock.advance(1)
@@ -105,8 +124,8 @@ def test_a_worker_is_deleted_when_it_was_unresponsive_for_longer_than_any_lease(
 def test_old_finished_revocations_are_deleted_and_queued_ones_never(store: Store, clock: ManualClock) -> None:
     clock.wall = store.versions.read().now
     many = revocation("many", *(f"v{number}" for number in range(DELETE_BATCH_SIZE + 50)))
-    store.revocations.accept("b", [revocation("queued"), many], Priority.BULK, MAX_STALENESS_SECONDS)
-    store.revocations.cancel("many", EVERYONE)
+    store.revocations.accept("b", [revocation("queued"), many], Priority.BULK, MAX_STALENESS_SECONDS, events=[EVENT])
+    store.revocations.cancel("many", EVERYONE, event=EVENT)
     clock.advance(timedelta(days=REVOCATION_RETENTION_DAYS).total_seconds() - 60)
     prune(store, clock)
     assert store.revocations.get("many", EVERYONE)
@@ -115,9 +134,9 @@ def test_old_finished_revocations_are_deleted_and_queued_ones_never(store: Store
     assert [row.id for row in store.revocations.list(EVERYONE, limit=10)] == ["queued"]
 
 
-def test_denials_are_deleted_an_hour_after_they_expired(store: Store, clock: ManualClock) -> None:
+def test_denials_are_deleted_once_no_session_may_be_left_that_they_end(store: Store, clock: ManualClock) -> None:
     clock.wall = store.versions.read().now
-    store.denials.add("b", [denial("short", int(clock.now()) + 60), denial("long")])
+    store.denials.add("b", [denial("short", int(clock.now()) + 60), denial("long")], event=EVENT)
     clock.advance(60 + DENIAL_RETENTION_SECONDS)
     prune(store, clock)
     assert len(store.denials.changed_since(Position(), 10).rows) == 2
@@ -232,3 +251,13 @@ def test_invented_channels_are_deleted_in_batches_and_never_loaded(
     worker.take_calls()
     worker.refresh.run_once()
     assert worker.take_calls() == {"versions": ["read"]}
+
+
+def test_audit_records_are_deleted_after_their_retention(store: Store, clock: ManualClock) -> None:
+    store.audit.append([EVENT])
+    clock.wall = store.versions.read().now + 364 * 86_400
+    make_prune(store, clock).run_once()
+    assert len(store.audit.list(AuditFilter(), limit=9)) == 1
+    clock.wall += 2 * 86_400
+    make_prune(store, clock).run_once()
+    assert store.audit.list(AuditFilter(), limit=9) == []

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from tests.support.audit import EVENT
 from tests.support.clocks import MONOTONIC_START, START, AtTime, ManualClock, require_fresh_at
 from tests.support.in_memory_deployment import EAST, WEST, InMemoryDeployment
 from tests.support.keks import CIPHER, NEW, FakeKms, passphrase
@@ -43,13 +44,13 @@ def test_only_what_changed_is_read_again(deployment: InMemoryDeployment, worker:
     for _ in range(2):
         worker.refresh.run_once()
     worker.take_calls()
-    deployment.store.callers.add("shop", POLICY, stored_secret("one"))
+    deployment.store.callers.add("shop", POLICY, stored_secret("one"), EVENT)
     worker.refresh.run_once()
     assert worker.take_calls() == {"versions": CALLS_AFTER_A_CHANGE, "callers": ["list"]}
     deployment.store.channels.record([channel(1)])
     worker.refresh.run_once()
     assert worker.take_calls() == {"versions": CALLS_AFTER_A_CHANGE, "channels": ["changed_since"]}
-    deployment.store.deployment.set_max_ttl_seconds(60)
+    deployment.store.deployment.set_max_ttl_seconds(60, event=EVENT)
     worker.refresh.run_once()
     assert worker.take_calls() == {"versions": CALLS_AFTER_A_CHANGE, "deployment": ["read", "subject_keys"]}
     assert worker.refresh.current.max_ttl_seconds == 60
@@ -81,7 +82,7 @@ def test_the_active_key_signs_and_every_imported_key_verifies(
 def test_a_key_is_decrypted_and_prepared_once(deployment: InMemoryDeployment, worker: CountingWorker) -> None:
     deployment.generate(EAST, WEST)
     for seconds in range(3):
-        deployment.store.deployment.set_max_ttl_seconds(7200 + seconds)  # changes the version of keys too
+        deployment.store.deployment.set_max_ttl_seconds(7200 + seconds, event=EVENT)  # changes the version of keys too
         worker.refresh.run_once()
     assert worker.signers == 1, "one key, two regions, three refreshes"
     deployment.rotate(EAST, WEST)
@@ -133,24 +134,25 @@ def test_a_damaged_public_key_affects_only_its_region(deployment: InMemoryDeploy
     assert west.key_id == good.id
 
 
-def test_a_disabled_caller_is_removed_with_the_next_refresh(
+def test_a_disabled_caller_is_marked_with_the_next_refresh(
     deployment: InMemoryDeployment, worker: CountingWorker
 ) -> None:
-    deployment.store.callers.add("shop", POLICY, stored_secret("one"))
-    deployment.store.callers.add("other", POLICY, stored_secret("two"))
+    deployment.store.callers.add("shop", POLICY, stored_secret("one"), EVENT)
+    deployment.store.callers.add("other", POLICY, stored_secret("two"), EVENT)
     worker.refresh.run_once()
     assert set(worker.refresh.current.secrets) == {"one", "two"}
     assert worker.refresh.current.secrets["one"].caller.name == "shop"
-    deployment.store.callers.disable("shop", ManualClock().at())
+    deployment.store.callers.disable("shop", ManualClock().at(), EVENT)
     worker.refresh.run_once()
-    assert set(worker.refresh.current.secrets) == {"two"}
+    disabled = {key_id: known.disabled for key_id, known in worker.refresh.current.secrets.items()}
+    assert disabled == {"one": True, "two": False}
 
 
 def test_callers_with_equal_policies_share_one_policy_object(
     deployment: InMemoryDeployment, worker: CountingWorker
 ) -> None:
     for name, policy in {"one": POLICY, "two": POLICY, "three": replace(POLICY, max_ttl_seconds=60)}.items():
-        deployment.store.callers.add(name, policy, stored_secret(name))
+        deployment.store.callers.add(name, policy, stored_secret(name), EVENT)
     worker.refresh.run_once()
     policies = {key_id: secret.caller.policy for key_id, secret in worker.refresh.current.secrets.items()}
     assert policies["one"] is policies["two"]
@@ -162,8 +164,8 @@ def test_both_keys_of_a_caller_are_valid_while_one_is_replaced(
     deployment: InMemoryDeployment, worker: CountingWorker
 ) -> None:
     until = ManualClock().at()
-    deployment.store.callers.add("shop", POLICY, stored_secret("one"))
-    deployment.store.callers.rotate_secret("shop", "one", stored_secret("two"), until)
+    deployment.store.callers.add("shop", POLICY, stored_secret("one"), EVENT)
+    deployment.store.callers.rotate_secret("shop", "one", stored_secret("two"), until, EVENT)
     worker.refresh.run_once()
     secrets = worker.refresh.current.secrets
     assert (secrets["one"].expires_at, secrets["two"].expires_at) == (until, None)
@@ -208,7 +210,7 @@ def test_the_subject_key_is_decrypted_once_so_a_running_worker_needs_no_wrapping
     worker.refresh.run_once()
     subject_key = worker.refresh.current.subject_key
     kms.unavailable = True
-    deployment.store.deployment.set_max_ttl_seconds(60)
+    deployment.store.deployment.set_max_ttl_seconds(60, event=EVENT)
     worker.refresh.run_once()
     assert worker.refresh.current.max_ttl_seconds == 60
     assert worker.refresh.current.subject_key == subject_key
@@ -289,8 +291,8 @@ def test_a_lost_subject_key_affects_nothing_else_and_is_used_when_it_is_back(
     [stored_key] = deployment.store.deployment.subject_keys()
     with deployment.store.engine.begin() as connection:
         connection.execute(sa.text("DELETE FROM subject_keys"))
-    deployment.store.deployment.set_max_ttl_seconds(60)
-    deployment.store.callers.add("shop", POLICY, stored_secret("one"))
+    deployment.store.deployment.set_max_ttl_seconds(60, event=EVENT)
+    deployment.store.callers.add("shop", POLICY, stored_secret("one"), EVENT)
     for _ in range(2):
         worker.refresh.run_once()
     assert worker.refresh.current.subject_key == b""
@@ -303,3 +305,14 @@ def test_a_lost_subject_key_affects_nothing_else_and_is_used_when_it_is_back(
     worker.refresh.run_once()
     assert worker.refresh.current.subject_key == subject_key
     assert worker.refresh.current.damage == ()
+
+
+def test_the_origins_of_policies_are_known_by_caller(deployment: InMemoryDeployment, worker: CountingWorker) -> None:
+    callers, origins = deployment.store.callers, ("https://app.example.com",)
+    callers.add("app", replace(POLICY, cors_origins=origins), stored_secret("one"), EVENT)
+    callers.add("shop", POLICY, stored_secret("two"), EVENT)
+    worker.refresh.run_once()
+    before = worker.refresh.current.cors_origins
+    assert before == {"app": origins}
+    worker.refresh.run_once()
+    assert worker.refresh.current.cors_origins is before

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.audit import EVENT
 from tests.support.clocks import ManualClock, require_fresh_at
 from tests.support.in_memory_deployment import EAST, InMemoryDeployment
 from tests.support.refresh_worker import POLICY, CountingWorker, channel, stored_secret
@@ -44,9 +45,9 @@ def test_a_store_that_fails_during_a_refresh_changes_and_loses_nothing(
     worker.refresh.run_once()
     before = worker.refresh.current
     deployment.generate()
-    deployment.store.callers.add("shop", POLICY, stored_secret("one"))
+    deployment.store.callers.add("shop", POLICY, stored_secret("one"), EVENT)
     deployment.store.channels.record([channel(1)])
-    deployment.store.deployment.set_max_ttl_seconds(1234)
+    deployment.store.deployment.set_max_ttl_seconds(1234, event=EVENT)
     worker.ports[unavailable].unavailable_from = 0
     with pytest.raises(StoreUnavailable):
         worker.refresh.run_once()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import structlog
 
+from tests.support.audit import REQUESTER
 from tests.support.clocks import ManualClock
 from tests.support.in_memory_deployment import EAST, POLICY, WEST, InMemoryDeployment
 from tests.support.keks import CIPHER, NEW, passphrase
@@ -207,6 +208,7 @@ def test_workers_with_both_wrapping_keys_continue_through_a_rewrap(
             deployment=deployment.store.deployment,
             kek_registry=deployment.store.kek_registry,
             cipher=cipher,
+            requester=REQUESTER,
             report=deployment.reports.append,
         )
     )

@@ -31,7 +31,7 @@ from tokensvc.keys.inventory import KEY_TAG
 from tokensvc.keys.leader import INTERVAL_SECONDS
 from tokensvc.keys.lifecycle import KeyState
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 LIMIT_SECONDS = 60.0
 FAULT_SECONDS = 600.0

@@ -30,6 +30,10 @@ def test_a_ratio_is_the_median_minimum_and_maximum_over_the_rounds() -> None:
     assert rounds.ratio([10, 20, 90], [10, 10, 30]) == Spread(2, 1, 3)
 
 
+def test_a_difference_is_computed_within_each_round() -> None:
+    assert rounds.difference([12, 25, 130], [10, 20, 100]) == Spread(5, 2, 30)
+
+
 def test_a_disturbance_of_a_whole_round_changes_no_ratio() -> None:
     assert rounds.ratio([10, 1, 10], [5, 0.5, 5]) == Spread(2, 2, 2)
 

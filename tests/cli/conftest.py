@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.terminal import Accounts, Terminal
+from tests.support.audit import EVENT
 from tests.support.servers import serving
 from tokensvc.clock import SystemClock
 from tokensvc.local_ivs.clock import AdvanceableClock
@@ -43,7 +44,7 @@ def terminal(bare: Terminal, migrated: Path) -> Terminal:
     """A deployment with a new store, whose keys become active as soon as they are imported."""
     shutil.copy(migrated, bare.store)
     opened = open_store(bare.environ["TOKENSVC_DATABASE_URL"])
-    opened.deployment.set_rotation(propagation_seconds=0, max_age_seconds=None, standby=False)
+    opened.deployment.set_rotation(propagation_seconds=0, max_age_seconds=None, standby=False, event=EVENT)
     opened.close()
     return bare
 

@@ -3,6 +3,7 @@
 Invariants
 - `main` itself runs, so exit codes and error messages are those that a shell sees.
 - Each deployment has its own AWS account in one local IVS that all tests share.
+- Whatever a command prints with `--json` is validated against the JSON schema of its reference.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 import boto3
 
+from tests.support.command_output import validate_output
 from tests.support.processes import CommandResult
 from tokensvc.cli import main
 
@@ -57,6 +59,8 @@ class Terminal:
         """Run a command and require the exit code; `settings` are AWS variables, or settings without their prefix."""
         result = self.run(*arguments, stdin=stdin, without=without, **settings)
         assert result.code == code, f"{arguments} exited with {result.code}:\n{result.out}\n{result.err}"
+        if "--json" in arguments and (result.out or code in (1, 4)):
+            validate_output(arguments, result)
         return result
 
     def run(self, *arguments: str, stdin: str = "", without: str = "", **settings: str) -> CommandResult:

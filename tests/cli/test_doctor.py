@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tests.cli.terminal import Terminal
 from tests.storage.samples import denial
+from tests.support.audit import EVENT
 from tests.support.problems import make_problem
 from tokensvc.background.heartbeat import UNRESPONSIVE_AFTER_SECONDS
 from tokensvc.cli.checks.ivs import _fix_of
@@ -166,6 +167,7 @@ def test_a_missing_region_is_reported(healthy: Terminal) -> None:
     assert "AWS_REGION" in fix
 
 
+@pytest.mark.long
 def test_an_active_key_missing_in_ivs_is_reported_and_fixed(healthy: Terminal) -> None:
     (key,) = healthy("keys", "list", "--json").json["keys"]
     with healthy.ivs() as ivs:
@@ -176,6 +178,7 @@ def test_an_active_key_missing_in_ivs_is_reported_and_fixed(healthy: Terminal) -
     assert fix == "tokensvc keys reconcile"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("standby", [False, True])
 def test_a_store_restored_from_before_a_compromise_is_repaired(healthy: Terminal, *, standby: bool) -> None:
     """All slots are full: two retiring keys, or one and a standby; a new key was imported after the compromise."""
@@ -195,6 +198,7 @@ def test_a_store_restored_from_before_a_compromise_is_repaired(healthy: Terminal
     assert signing(healthy)["id"] != bad_key
 
 
+@pytest.mark.long
 def test_a_restored_store_with_no_usable_key_and_a_full_region_is_repaired(healthy: Terminal) -> None:
     restore = backup(healthy)
     former = signing(healthy)["id"]
@@ -236,7 +240,7 @@ def test_a_damaged_private_key_is_reported_and_replaced(healthy: Terminal, damag
 
 
 def test_an_invalid_rotation_policy_is_reported(healthy: Terminal, store: Store) -> None:
-    store.deployment.set_rotation(propagation_seconds=0, max_age_seconds=600, standby=False)
+    store.deployment.set_rotation(propagation_seconds=0, max_age_seconds=600, standby=False, event=EVENT)
     detail, fix = failed_checks(healthy)["rotation policy"]
     assert "propagation delay + drain" in detail
     assert fix.startswith("TOKENSVC_KEY_MAX_AGE_DAYS=")
@@ -245,7 +249,7 @@ def test_an_invalid_rotation_policy_is_reported(healthy: Terminal, store: Store)
 def test_an_active_key_older_than_the_policy_allows_is_reported(healthy: Terminal, store: Store) -> None:
     store.keys.activate(_prepared_key(healthy, store), store.keys.list()[0].placements[0].account_region, LONG_AGO, 600)
     assert healthy("doctor", "--json").json["ok"] is True
-    store.deployment.set_rotation(propagation_seconds=0, max_age_seconds=86_400.0, standby=False)
+    store.deployment.set_rotation(propagation_seconds=0, max_age_seconds=86_400.0, standby=False, event=EVENT)
     detail, fix = failed_checks(healthy)["key in us-east-1"]
     assert "active for 30 days; the policy allows 1 day" in detail
     assert fix == "tokensvc keys rotate"
@@ -387,8 +391,8 @@ def test_unfinished_steps_and_rotations_are_reported(healthy: Terminal, store: S
     account_region = store.keys.list()[0].placements[0].account_region
     store.keys.activate(_prepared_key(healthy, store), account_region, LONG_AGO, 600)
     key_id = signing(healthy)["id"]
-    store.journal.start(StepKind.DELETE, key_id, "us-east-1", "a test", LONG_AGO)
-    store.rotation_requests.request("r1", {"us-east-1": key_id}, LONG_AGO + timedelta(days=1), "ada")
+    store.journal.start(StepKind.DELETE, key_id, "us-east-1", "a test", LONG_AGO, event=EVENT)
+    store.rotation_requests.request("r1", {"us-east-1": key_id}, LONG_AGO + timedelta(days=1), "ada", event=EVENT)
     failed = failed_checks(healthy)
     assert failed.keys() == {f"step delete of key {key_id}", "rotation r1"}
     assert "by ada; not done in us-east-1" in failed["rotation r1"][0]
@@ -461,7 +465,7 @@ def test_unreadable_rows_are_reported_with_a_fix(healthy: Terminal, store: Store
     healthy("callers", "add", "shop", "--all-channels")
     arn = "arn:aws:ivs:us-east-1:123456789012:channel/a"
     store.channels.record([ChannelRecord(arn, "https://edge.test/a.m3u8", True, datetime.now(UTC), 0)])
-    store.denials.add("shop", [denial("v")])
+    store.denials.add("shop", [denial("v")], event=EVENT)
     with write_transaction(store.engine) as connection:
         connection.execute(sa.text("UPDATE callers SET policy = '}' WHERE name = 'shop'"))
         connection.execute(sa.text("UPDATE denials SET denied_until = -1"))

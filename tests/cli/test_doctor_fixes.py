@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tests.cli.terminal import Accounts, Terminal
 from tests.storage.samples import denial
+from tests.support.audit import EVENT
 from tests.support.processes import TOKENSVC
 from tokensvc.jose import keypair
 from tokensvc.keys.inventory import DEPLOYMENT_TAG, KEY_TAG
@@ -34,7 +35,7 @@ from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.store import Store
 from tokensvc.tokens.channels import ChannelRecord
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 BINARIES = Path(TOKENSVC).parent
 ASKS = re.compile(r"tokensvc (keys (delete|compromise)|callers disable|denials remove)\b")
@@ -204,7 +205,7 @@ def test_fixes_a_limit_that_differs_from_the_stored_one(healthy: Terminal, name:
 
 def test_fixes_an_invalid_rotation_policy(healthy: Terminal, store: Store) -> None:
     del healthy.environ["TOKENSVC_KEY_PROPAGATION_SECONDS"]
-    store.deployment.set_rotation(propagation_seconds=1, max_age_seconds=600, standby=False)
+    store.deployment.set_rotation(propagation_seconds=1, max_age_seconds=600, standby=False, event=EVENT)
     fixes(healthy, "rotation policy")
     assert is_healthy(healthy)
 
@@ -336,7 +337,7 @@ def test_fixes_an_active_key_that_is_too_old(healthy: Terminal, store: Store) ->
     healthy("keys", "generate")
     [_, second] = store.keys.list()
     store.keys.activate(second.id, second.placements[0].account_region, long_ago, 600)
-    store.deployment.set_rotation(propagation_seconds=0, max_age_seconds=86_400.0, standby=False)
+    store.deployment.set_rotation(propagation_seconds=0, max_age_seconds=86_400.0, standby=False, event=EVENT)
     assert fixes(healthy, "key in us-east-1") == "tokensvc keys rotate"
     assert is_healthy(healthy)
 
@@ -344,8 +345,8 @@ def test_fixes_an_active_key_that_is_too_old(healthy: Terminal, store: Store) ->
 def test_fixes_an_unfinished_step_and_rotation(healthy: Terminal, store: Store) -> None:
     long_ago = datetime.now(UTC) - timedelta(days=30)
     [record] = store.keys.list()
-    store.journal.start(StepKind.DELETE, record.id, "us-east-1", "a test", long_ago)
-    store.rotation_requests.request("r1", {"us-east-1": record.id}, long_ago, "ada")
+    store.journal.start(StepKind.DELETE, record.id, "us-east-1", "a test", long_ago, event=EVENT)
+    store.rotation_requests.request("r1", {"us-east-1": record.id}, long_ago, "ada", event=EVENT)
     fixes(healthy, f"step delete of key {record.id}")
     assert is_healthy(healthy)
 
@@ -369,7 +370,7 @@ def test_fixes_a_deployment_with_only_disabled_callers(healthy: Terminal) -> Non
 def test_fixes_unreadable_rows(healthy: Terminal, store: Store, statement: str, check: str) -> None:
     healthy("callers", "add", "shop", "--all-channels")
     store.channels.record([ChannelRecord(ARN, "https://edge.test/a.m3u8", True, datetime.now(UTC), 0)])
-    store.denials.add("shop", [denial("v")])
+    store.denials.add("shop", [denial("v")], event=EVENT)
     damage(store, statement)
     fixes(healthy, check)
     assert is_healthy(healthy)

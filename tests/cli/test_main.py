@@ -6,10 +6,11 @@ import pytest
 
 from tests.cli.terminal import Terminal
 from tokensvc import __version__
+from tokensvc.commit import source_commit
 
 
-def test_version_is_printed(bare: Terminal) -> None:
-    assert bare("--version").out == f"{__version__}\n"
+def test_the_version_is_printed_with_the_commit(bare: Terminal) -> None:
+    assert bare("--version").out == f"tokensvc {__version__} (commit {source_commit()})\n"
 
 
 def test_help_lists_every_command(bare: Terminal) -> None:
@@ -25,7 +26,7 @@ def test_help_lists_every_command(bare: Terminal) -> None:
         ("keys", "nothing"),
         ("keys", "list", "--nothing"),
         ("callers", "add"),
-        ("callers", "rotate-secret", "x", "--overlap-seconds", "-1"),
+        ("callers", "rotate-secret", "x", "--overlap", "-1"),
         ("keys",),
         (),
     ],

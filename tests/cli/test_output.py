@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from tests.cli.terminal import Terminal
 from tests.storage.samples import AT, CHANNEL, HERE, MAX_STALENESS_SECONDS
+from tests.support.audit import EVENT
 from tests.support.processes import CommandResult
 from tokensvc import cli
 from tokensvc.cli import output
@@ -45,9 +46,15 @@ def odd(terminal: Terminal) -> Terminal:
 
 
 def _fill(store: Store) -> None:
-    store.denials.add("shop", [NewDenial(CHANNEL, viewer_digest(CHANNEL, "ada"), int(time.time()) + 60, ODD)])
+    store.denials.add(
+        "shop", [NewDenial(CHANNEL, viewer_digest(CHANNEL, "ada"), int(time.time()) + 60, ODD)], event=EVENT
+    )
     store.revocations.accept(
-        "shop", [NewRevocation("r1", (CHANNEL,), ("ada",), reason=ODD)], Priority.INTERACTIVE, MAX_STALENESS_SECONDS
+        "shop",
+        [NewRevocation("r1", (CHANNEL,), ("ada",), reason=ODD)],
+        Priority.INTERACTIVE,
+        MAX_STALENESS_SECONDS,
+        events=[EVENT],
     )
     [entry] = store.revocation_queue.claim(HERE, Priority.INTERACTIVE, 9, 60)
     store.revocation_queue.record_outcomes([DeliveryOutcome(entry.id, entry.version, RevocationState.FAILED, ODD, ODD)])
@@ -98,7 +105,7 @@ def test_json_contains_the_text_as_stored(odd: Terminal) -> None:
         ("revocations", "cancel", "{}"),
         ("denials", "remove", "{}"),
         ("denials", "remove", "{}", "--yes"),
-        ("denials", "add", "--channel", "{}", "--viewer", "{}", "--reason", "{}", "--seconds", "{}"),
+        ("denials", "add", "--channel", "{}", "--viewer", "{}", "--reason", "{}", "--deny-for", "{}"),
         ("revocations", "add", "--file", "{}"),
         ("callers", "disable", "{}"),
         ("callers", "disable", "{}", "--yes"),
@@ -119,7 +126,7 @@ def test_arguments_cannot_control_the_terminal(terminal: Terminal, command: tupl
 
 
 def test_control_characters_are_rejected_in_options_and_files(terminal: Terminal) -> None:
-    least = ("--channel", CHANNEL, "--seconds", "60")
+    least = ("--channel", CHANNEL, "--deny-for", "60")
     for option in ("--viewer", "--reason"):
         given = {"--viewer": "ada", "--reason": ""} | {option: "a\x1b[2Jb"}
         result = terminal("denials", "add", *least, *(word for pair in given.items() for word in pair), code=2)
@@ -139,7 +146,7 @@ def test_tables_stay_aligned() -> None:
 
 def test_only_the_output_module_prints() -> None:
     """Commands print through `output.py`, which escapes. Text that is entirely our own may be printed directly."""
-    own = {"main.py": "the version", "demo.py": "the commands to try", "inspect.py": "a PEM"}
+    own = {"main.py": "the version", "demo_service.py": "the commands to try", "inspect.py": "a PEM"}
     folder = Path(str(cli.__file__)).parent
     printing = {
         path.name

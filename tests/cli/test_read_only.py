@@ -12,6 +12,7 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.cli.terminal import Terminal
+from tests.support.audit import EVENT
 from tests.support.servers import serving
 from tests.support.stores import dump
 from tokensvc.clock import SystemClock
@@ -80,7 +81,7 @@ def inconsistent(ivs: tuple[Recorder, str], migrated: Path, tmp_path: Path) -> T
     terminal = Terminal(tmp_path, ivs[1], "test")
     shutil.copy(migrated, terminal.store)
     store = open_store(terminal.environ["TOKENSVC_DATABASE_URL"])
-    store.deployment.set_rotation(propagation_seconds=0, max_age_seconds=None, standby=False)
+    store.deployment.set_rotation(propagation_seconds=0, max_age_seconds=None, standby=False, event=EVENT)
     terminal("keys", "generate")
     terminal("callers", "add", "web", "--all-channels")
     private_key = keypair.generate()

@@ -70,7 +70,7 @@ def test_add_reports_when_the_viewer_may_return(terminal: Terminal, opened: Stor
 
 def test_add_accepts_every_request_field(terminal: Terminal, opened: Store) -> None:
     before = int(time.time()) - 3600
-    options = ("--issued-before", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(before)), "--deny", "60")
+    options = ("--issued-before", time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(before)), "--deny-for", "60")
     id_ = add(terminal, "ada", *options, "--reason", "shares its token")
     stored = opened.revocations.get(id_, EVERYONE)
     assert (stored.reason, stored.targets[0].version) == ("shares its token", before - 1)
@@ -98,9 +98,9 @@ def test_all_invalid_options_are_named_together(terminal: Terminal) -> None:
     result = terminal("revocations", "add", code=2).err
     assert "--channel: is required;" in result
     assert "--viewer or --subject is required" in result
-    bad = ("--channel", "x", "--viewer", "v" * 41, "--issued-before", "yesterday", "--deny", "-1")
+    bad = ("--channel", "x", "--viewer", "v" * 41, "--issued-before", "yesterday", "--deny-for", "99999d")
     result = terminal("revocations", "add", *bad, "--json", code=2).error["message"]
-    for option in ("--channel: ", "--viewer: ", "--issued-before: ", "--deny: "):
+    for option in ("--channel: ", "--viewer: ", "--issued-before: ", "--deny-for: "):
         assert option in result
     assert "v" * 41 not in result
     both = terminal("revocations", "add", "--channel", CHANNEL, "--viewer", "a", "--subject", "b", code=2)

@@ -11,7 +11,7 @@ import pytest
 from tests.cli.terminal import Terminal
 from tests.support.signers import AVAILABLE_SIGNERS
 from tokensvc.cli.policy_values import POLICY_SETTINGS
-from tokensvc.settings import Settings, variable_name
+from tokensvc.settings import Settings, read_configuration, variable_name
 
 
 def test_settings_shows_every_setting_with_its_source(bare: Terminal) -> None:
@@ -154,4 +154,97 @@ def test_settings_shows_the_vault_and_its_wrapping_keys(bare: Terminal) -> None:
     assert bare("settings", "--json", without="TOKENSVC_VAULT").json["TOKENSVC_VAULT"] == {
         "value": "file:keys",
         "source": "default",
+    }
+
+
+def uncommented(example: str) -> str:
+    """The example with every setting in effect."""
+    return re.sub(r"^#(?=[a-z_]+ = )", "", example, flags=re.MULTILINE)
+
+
+def test_the_example_has_every_setting_and_is_a_settings_file_once_uncommented(bare: Terminal) -> None:
+    example = bare("settings", "--example").out
+    path = bare.folder / "tokensvc.toml"
+    path.touch(mode=0o600)
+    path.write_text(example)
+    nothing = " ".join(name for name in bare.environ if name.startswith("TOKENSVC_"))
+    result = bare("settings", "--json", "--config", str(path), without=nothing).json
+    assert {row["source"] for row in result.values()} == {"default"}
+    path.write_text(uncommented(example))
+    configuration = read_configuration({"TOKENSVC_CONFIG": str(path)})
+    lines = path.read_text().splitlines()
+    for name in Settings.model_fields:
+        place, _, line = configuration.source(name).rpartition(":")
+        assert (place, lines[int(line) - 1].partition(" = ")[0]) == (str(path), name)
+    assert all(len(line) <= 100 for line in example.splitlines() if line.startswith("# "))
+
+
+def test_the_example_shows_defaults(bare: Terminal) -> None:
+    """A setting that is uncommented as it is changes nothing, unless it has no default."""
+    path = bare.folder / "tokensvc.toml"
+    path.touch(mode=0o600)
+    path.write_text(uncommented(bare("settings", "--example").out))
+    settings = read_configuration({"TOKENSVC_CONFIG": str(path)}).settings
+    for name, field in Settings.model_fields.items():
+        assert (getattr(settings, name) == field.default) is (field.default not in (None, ())), name
+
+
+def test_the_example_needs_no_valid_settings_and_has_no_form_in_json(bare: Terminal) -> None:
+    assert bare("settings", "--example", PORT="x").out.startswith("# Settings of tokensvc")
+    assert "--json: must be left out when --example is given" in bare("settings", "--example", "--json", code=2).err
+
+
+def test_a_setting_of_the_file_is_shown_with_its_line(bare: Terminal) -> None:
+    path = bare.folder / "tokensvc.toml"
+    path.write_text("# a comment\nport = 9000\nworkers = 3\n")
+    result = bare("--config", str(path), "settings", "--json", WORKERS="4").json
+    assert result["TOKENSVC_PORT"] == {"value": 9000, "source": f"{path}:2"}
+    assert result["TOKENSVC_WORKERS"] == {"value": 4, "source": "TOKENSVC_WORKERS"}
+    assert bare("settings", "--json", CONFIG=str(path)).json["TOKENSVC_PORT"]["value"] == 9000
+    other = bare.folder / "other.toml"
+    other.write_text("port = 9001")
+    result = bare("settings", "--json", "--config", str(other), CONFIG=str(path)).json
+    assert result["TOKENSVC_PORT"]["value"] == 9001, "the option takes precedence over the variable"
+
+
+def test_the_settings_file_is_given_once(bare: Terminal) -> None:
+    for arguments in (
+        ("settings", "--config", "a", "--config", "a"),
+        ("--config", "a", "settings", "--config", "a"),
+        ("--config", "a", "--config", "b", "settings"),
+    ):
+        assert "'--config': must be given only once" in bare(*arguments, code=2).err
+
+
+def test_a_limit_in_the_file_that_differs_from_the_store_is_reported_with_its_line(terminal: Terminal) -> None:
+    path = terminal.folder / "tokensvc.toml"
+    path.write_text("max_ttl_seconds = 60\n")
+    result = terminal("settings", "--json", "--config", str(path)).json["TOKENSVC_MAX_TTL_SECONDS"]
+    assert (result["value"], result["source"]) == (3600, "store")
+    assert result["problem"].startswith(f"{path}:1 is set to 60 here, but the stored value applies")
+    terminal("db", "upgrade", "--config", str(path))
+    assert terminal("settings", "--json").json["TOKENSVC_MAX_TTL_SECONDS"]["value"] == 60
+
+
+def test_only_the_password_of_the_limiter_s_url_is_masked(bare: Terminal) -> None:
+    result = bare("settings", "--json", LIMITER_URL="redis://app:a-password@redis.test:6379/0")
+    assert result.json["TOKENSVC_LIMITER_URL"]["value"] == "redis://app:***@redis.test:6379/0"
+    assert "a-password" not in result.out
+
+
+def test_commands_that_read_no_settings_have_no_settings_file(bare: Terminal) -> None:
+    for command in (("demo",), ("ivs", "serve")):
+        assert "No such option: --config" in bare(*command, "--config", "x", code=2).err
+
+
+def test_doctor_reports_each_error_of_the_settings_file(bare: Terminal) -> None:
+    path = bare.folder / "tokensvc.toml"
+    path.write_text("prot = 1\nworkers = 0\n")
+    findings = bare("doctor", "--json", "--config", str(path), code=1).json["findings"]
+    assert [(f["check"], f["detail"]) for f in findings] == [
+        (f"{path}:1: prot", "is not a setting; did you mean port?"),
+        (f"{path}:2: workers", "must be at least 1"),
+    ]
+    assert {f["fix"] for f in findings} == {
+        "tokensvc doctor   (again, after fixing what the message names; it is about the settings file)"
     }

@@ -37,7 +37,7 @@ def test_a_valid_token_is_allowed(bare: Terminal, private_key: PrivateKey, publi
     options = ("--channel", str(CHANNEL), "--public-key", public, "--json")
     result = bare("tokens", "explain", token, *options).json
     assert (result["outcome"], result["deniedBy"]) == ("allow", None)
-    assert list(findings(result)) == [name for name, _ in RULES]
+    assert list(findings(result)) == [*(name for name, _ in RULES), "country"]
     assert set(findings(result).values()) == {"pass", "not_applicable"}
     words = bare("tokens", "explain", "-", *options[:-1], stdin=token + "\n").out
     assert words.splitlines()[-1] == "allow: playback is allowed"
@@ -218,3 +218,62 @@ def test_wrong_use_names_the_option(bare: Terminal, tmp_path: Path) -> None:
     (tmp_path / "private.pem").write_text("-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n")
     result = bare("tokens", "explain", "x", "--public-key", str(tmp_path / "private.pem"), "--json", code=1)
     assert result.error["code"] == "invalid_key"
+
+
+def test_the_time_and_the_country_are_facts_that_can_be_given(
+    bare: Terminal, private_key: PrivateKey, public: str
+) -> None:
+    explain = ("tokens", "explain", minted(private_key, exp=1_795_255_500), "--public-key", public, "--json")
+    assert bare(*explain, "--at", "2026-11-21T10:00:00Z").json["outcome"] == "allow"
+    assert bare(*explain, "--at", "2026-11-21T10:05:00Z", code=4).json["deniedBy"] == "expiry"
+    result = bare(*explain, "--at", "2026-11-21T10:00:00Z", "--country", "DE").json
+    assert (result["outcome"], findings(result)["country"]) == ("conditional", "unknown")
+    for option, value in (("--at", "yesterday"), ("--country", "Germany")):
+        assert f"{option}: must" in bare(*explain[:3], option, value, code=2).err
+
+
+def test_what_to_change_is_said_for_each_finding(bare: Terminal, private_key: PrivateKey, public: str) -> None:
+    token = minted(private_key, exp=int(time.time() * 1000) + 60_000, sub="ada")
+    lines = bare("tokens", "explain", token, "--public-key", public, code=4).out.splitlines()
+    start = lines.index("What to change:")
+    assert [line.split(":")[0].strip() for line in lines[start + 1 : -2]] == ["expiry", "viewer"]
+    assert "What to change:" not in bare("tokens", "explain", minted(private_key), "--public-key", public).out
+
+
+def test_the_viewers_that_the_deployment_denies_or_revoked_are_denied(
+    terminal: Terminal, private_key: PrivateKey
+) -> None:
+    imported(terminal, private_key)
+    channel = own_channel(terminal)
+    claims = {"aws:channel-arn": channel, "aws:viewer-session-version": int(time.time())}
+    for viewer, command, reason in (
+        ("ada", ("denials", "add", "--channel", channel, "--deny-for", "60"), "viewer_denied"),
+        ("bob", ("denials", "add", "--all-channels", "--deny-for", "60"), "viewer_denied"),
+        ("eve", ("revocations", "add", "--channel", channel), ""),
+    ):
+        token = minted(private_key, **claims, **{"aws:viewer-id": viewer})
+        result = terminal("tokens", "explain", token, "--json").json
+        assert (result["outcome"], findings(result)["revoked"]) == ("allow", "pass")
+        terminal(*command, "--viewer", viewer)
+        result = terminal("tokens", "explain", token, "--json", code=4).json
+        assert (result["deniedBy"], result["reason"]) == ("revoked", reason)
+
+
+def test_only_the_viewers_of_own_channels_are_judged(terminal: Terminal, private_key: PrivateKey, public: str) -> None:
+    token = minted(private_key, **{"aws:viewer-id": "ada"})
+    assert findings(terminal("tokens", "explain", token, "--json").json)["revoked"] == "unknown"
+
+
+def test_a_private_key_is_refused_and_never_repeated(bare: Terminal, private_key: PrivateKey) -> None:
+    """Not in a message about an option that does not exist either: a PEM begins with dashes."""
+    pem = private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    for arguments, stdin, named in (
+        (("-",), pem, "TOKEN: contains"),
+        (("--", pem), "", "TOKEN: contains"),
+        (("x", "--origin", pem), "", "--origin: contains"),
+        ((pem,), "", "An argument contains"),
+        (("x", pem.replace("\n", "")), "", "An argument contains"),
+    ):
+        result = bare("tokens", "explain", *arguments, stdin=stdin, code=2)
+        assert f"{named} a private key" in result.err
+        assert not any(line in result.out + result.err for line in pem.splitlines())

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.storage.samples import HERE, MAX_STALENESS_SECONDS, denial, revocation
+from tests.support.audit import EVENT
 from tests.support.clocks import ManualClock
 from tests.support.in_memory_deployment import EAST, InMemoryDeployment
 from tests.support.refresh_worker import CountingPort, CountingWorker
@@ -26,6 +27,7 @@ from tokensvc.container.background import (
 )
 from tokensvc.container.keys_context import ReconcilerConfig
 from tokensvc.container.prometheus import PrometheusMetrics
+from tokensvc.container.sampled_metrics import SnapshotMetrics
 from tokensvc.deployment.versions import Version
 from tokensvc.deployment.workers import Heartbeat
 from tokensvc.errors import StoreUnavailable
@@ -55,6 +57,7 @@ def make_tasks(
     config = BackgroundConfig(
         reconciler=ReconcilerConfig(make_context=deployment.context, regions=[EAST], lease_seconds=20.0),
         dispatch=DispatchConfig(control_plane=deployment.ivs, rate_fraction=1.0, regions=regions),
+        audit_retention_days=90,
     )
     identity = WorkerIdentity(
         worker_id="a", lease_seconds=900.0, store_timeout_seconds=5.0, undecryptable=lambda: undecryptable
@@ -101,7 +104,7 @@ def test_an_accepted_revocation_is_dispatched_immediately_and_the_lease_released
         dispatch_task.start()
         assert dispatch_task.first_run_finished.wait(TIMEOUT_SECONDS)
         deployment.store.revocations.accept(
-            "b", [revocation(f"r{number}")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS
+            "b", [revocation(f"r{number}")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, events=[EVENT]
         )
         notify(process)()
         wait_for(lambda: deployment.store.leases.held(LEASE) is not None)
@@ -164,15 +167,15 @@ def test_a_worker_loads_no_keys_before_it_is_registered_in_the_store(
     process, workers = make_tasks(deployment, runs_background=False), CountingPort(deployment.store.workers)
     workers.unavailable_from = 0
     unregistered = replace(process, heartbeats=Heartbeats(workers, lambda: Heartbeat("a", "here", 1, 900.0, 0, 0)))
-    metrics = PrometheusMetrics()
+    metrics = SnapshotMetrics(PrometheusMetrics(), clock, ())
     with pytest.raises(StoreUnavailable):
-        service._refresh_and_notify(refresh=worker.refresh, tasks=unregistered, metrics=metrics, clock=clock)
+        service._refresh_and_notify(refresh=worker.refresh, tasks=unregistered, snapshot_metrics=metrics)
     assert worker.refresh.current.keyring == Keyring({})
     workers.unavailable_from = None
-    service._refresh_and_notify(refresh=worker.refresh, tasks=unregistered, metrics=metrics, clock=clock)
+    service._refresh_and_notify(refresh=worker.refresh, tasks=unregistered, snapshot_metrics=metrics)
     assert worker.refresh.current.keyring.region_keys
     workers.unavailable_from = 0
-    service._refresh_and_notify(refresh=worker.refresh, tasks=unregistered, metrics=metrics, clock=clock)
+    service._refresh_and_notify(refresh=worker.refresh, tasks=unregistered, snapshot_metrics=metrics)
 
 
 @pytest.fixture
@@ -183,7 +186,7 @@ def worker(deployment: InMemoryDeployment, clock: ManualClock) -> CountingWorker
 
 def test_a_process_with_a_fast_clock_prunes_no_denial_in_force(deployment: InMemoryDeployment) -> None:
     now = deployment.store.versions.read().now
-    deployment.store.denials.add("b", [denial("v", until=int(now) + 60)])
+    deployment.store.denials.add("b", [denial("v", until=int(now) + 60)], event=EVENT)
     deployment.clock.wall = now + 86_400
     [prune_task] = [task for task in make_tasks(deployment, runs_background=True).tasks if task.name == "prune"]
     prune_task._run_once()

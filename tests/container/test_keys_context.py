@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tokensvc.clock import CLOCK_SKEW_SECONDS
-from tokensvc.container.keys_context import deployment_max_staleness
+from tokensvc.container.deployment import deployment_max_staleness
 from tokensvc.deployment.workers import Heartbeat
 from tokensvc.settings import read_settings
 from tokensvc.storage.store import Store

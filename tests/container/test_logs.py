@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,15 @@ from hypothesis import strategies as st
 from tests.support.clocks import ManualClock
 from tests.support.tokens import with_claims
 from tokensvc.container import logs
-from tokensvc.container.logs import EXIT_SECONDS, configure, mask_secrets, process_log
+from tokensvc.container.logs import (
+    EXIT_SECONDS,
+    LEVELS,
+    configure,
+    has_request_lines,
+    mask_secrets,
+    process_log,
+    set_level,
+)
 from tokensvc.jose.keypair import PrivateKey
 
 API_KEY = "tsk_abc123_S3cr3t-of_this-key"
@@ -352,3 +362,75 @@ def test_no_logged_text_can_control_a_terminal(capsys: pytest.CaptureFixture[str
     lines = written(capsys).splitlines()
     assert len(lines) == 2
     assert all(line.isprintable() for line in lines)
+
+
+MILLISECONDS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+
+def _write_lines_of_every_kind() -> None:
+    log = structlog.get_logger("tokensvc.test")
+    log.info("of the service", number=5, request_id="id-1")
+    log.warning("of a request", trace_id="4bf9", code="x", request_id="id-2")
+    with structlog.contextvars.bound_contextvars(trace_id="4bf9", request_id="id-3"):
+        log.error("of a request's task", detail="x")
+        logging.getLogger("alembic").warning("of a library")
+    logging.getLogger("uvicorn.error").warning("of uvicorn")
+    warnings.showwarning("a message", DeprecationWarning, "file.py", 1)
+    sys.excepthook(ValueError, raised(ValueError("text")), None)
+    process_log.writer._drop("queue_full", 3)
+    logging.getLogger("library").warning("%d", "no number")
+
+
+def test_every_line_begins_with_timestamp_level_event_and_the_ids_of_its_request(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure("json")
+    _write_lines_of_every_kind()
+    lines = [json.loads(line) for line in written(capsys).splitlines()]
+    events = {line["event"]: list(line) for line in lines}
+    assert len(events) >= 9
+    for line in lines:
+        assert list(line)[:3] == ["timestamp", "level", "event"], line
+        assert MILLISECONDS.fullmatch(line["timestamp"]), line
+    assert events["of the service"][3:] == ["request_id", "number"]
+    assert events["of a request"][3:] == ["request_id", "trace_id", "code"]
+    assert events["of a request's task"][3:] == ["request_id", "trace_id", "detail"]
+    assert events["of a library"][3:5] == ["request_id", "trace_id"]
+
+
+def test_text_for_people_has_the_same_order(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("console")
+    _write_lines_of_every_kind()
+    lines = [line for line in written(capsys).splitlines() if "not rendered" not in line]
+    assert all(re.match(rf"{MILLISECONDS.pattern} \[\w+ *\] ", line) for line in lines), lines
+    assert any("of a request request_id=id-2 trace_id=4bf9 code=x" in " ".join(line.split()) for line in lines)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_lines_below_the_level_are_not_written_and_it_can_change(
+    capsys: pytest.CaptureFixture[str], level: str
+) -> None:
+    configure("json", level)
+    log = structlog.get_logger("tokensvc.test")
+    expected = LEVELS[LEVELS.index(level) :]
+
+    def write() -> list[str]:
+        for name in LEVELS:
+            getattr(log, name)("event")
+        return [json.loads(line)["level"] for line in written(capsys).splitlines()]
+
+    assert write() == list(expected)
+    set_level("debug")
+    assert write() == list(LEVELS)
+    set_level(level)
+    assert write() == list(expected)
+    assert has_request_lines() == (level in ("debug", "info"))
+
+
+def test_libraries_stay_silent_below_warning_at_level_debug(capsys: pytest.CaptureFixture[str]) -> None:
+    """botocore logs headers with credentials at level debug."""
+    configure("json", "debug")
+    for name in ("botocore", "urllib3", "httpx", "asyncio", "sqlalchemy.engine"):
+        logging.getLogger(name).debug("with a secret")
+        logging.getLogger(name).info("with a secret")
+    assert written(capsys) == ""

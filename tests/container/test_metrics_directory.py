@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tokensvc.container.metrics_directory import LOCK_FILE, PREFIX, create, lock, remove_if_unused, remove_unused
+from tokensvc.errors import SettingsError
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +35,16 @@ def test_a_new_directory_is_private_and_locked() -> None:
     os.close(descriptor)
     remove_unused()
     assert not directory.exists()
+
+
+def test_a_machine_without_a_directory_for_temporary_files_is_told_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    with pytest.raises(SettingsError) as raised:
+        create()
+    assert [error.field for error in raised.value.errors] == ["TMPDIR"]
+    assert "must name a directory in which several workers can share their metrics: No such file" in str(raised.value)
 
 
 def test_a_directory_is_in_use_while_any_process_has_locked_it() -> None:

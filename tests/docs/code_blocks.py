@@ -20,12 +20,28 @@ SKIP_REASONS = {
     "make": "a target of the Makefile that CI runs by itself",
     "install": "installs packages; the tests have them already, from the lock files",
     "aws": "needs an AWS account",
+    "engine": "needs a container engine and a registry; `tests/deploy` builds and runs the image without",
     "hosts": "needs several machines, or a domain name",
     "root": "changes the machine",
+    "cluster": "needs a Kubernetes cluster",
     "long": "takes longer than the tests may",
 }
 """Why a block may say that it is not run."""
-SHOWN = ("text", "json", "yaml", "toml", "ini", "html", "nginx", "haproxy", "promql", "mermaid")
+SHOWN = (
+    "text",
+    "json",
+    "yaml",
+    "toml",
+    "ini",
+    "html",
+    "nginx",
+    "haproxy",
+    "promql",
+    "mermaid",
+    "terraform",
+    "swift",
+    "kotlin",
+)
 """The languages of blocks that are never run. Every other one is a mistake, or hides a program from the tests."""
 OPTIONS = frozenset({"skip", "title", "background", "exit"})
 _FENCE = re.compile(

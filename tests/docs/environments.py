@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE_CHANNEL = "arn:aws:ivs:us-east-1:123456789012:channel/abcdefghijkl"
 EXAMPLE_ACCOUNT = "123456789012"
 EXAMPLE_NAME = "tokens.example.com"
+VIDEO_NAME = "video.example.com"
 DATABASE_URL, TLS = "postgresql://tokensvc@db.example.com/tokensvc", "?sslmode=verify-full"
 PROPAGATION_SECONDS = "2"
 """Instead of 30, so that a page does not wait for its keys."""
@@ -38,9 +39,28 @@ def _ports() -> dict[str, str]:
     substitutions = {}
     for port in (3000, 8000):
         free = free_port()
-        for written in ("127.0.0.1:{}", "localhost:{}", "--port {}", "listen({},"):
+        for written in (
+            "127.0.0.1:{}",
+            "localhost:{}",
+            "--port {}",
+            "listen({},",
+            '("127.0.0.1", {})',
+            "TOKENSVC_PORT={}",
+        ):
             substitutions[written.format(port)] = written.format(free)
     return substitutions
+
+
+def _video(folder: Path) -> dict[str, str]:
+    """What the guide to `/authorize` has in the whole machine: a host, its port, the files and nginx's cache."""
+    port = free_port()
+    return {
+        f"https://{VIDEO_NAME}": f"https://localhost:{port}",
+        VIDEO_NAME: "localhost",
+        "listen 443 ": f"listen {port} ",
+        "/srv/hls": str(folder / "hls"),
+        "/var/lib/nginx/authorize": str(folder / "cache"),
+    }
 
 
 @contextmanager
@@ -51,7 +71,25 @@ def beside_demo(folder: Path) -> Iterator[PageEnvironment]:
     variables["PYTHONPATH"] = str(ROOT)  # as for a reader who is in the clone
     with running_demo(folder) as demo:
         port = demo.info["url"].rpartition(":")[2]
-        yield PageEnvironment(folder, variables, {"127.0.0.1:8080": f"127.0.0.1:{port}", **_ports()})
+        substitutions = {"127.0.0.1:8080": f"127.0.0.1:{port}", **_ports(), **_video(folder)}
+        yield PageEnvironment(folder, variables, substitutions)
+
+
+@contextmanager
+def in_clone(folder: Path) -> Iterator[PageEnvironment]:
+    """A directory with a copy of `deploy/`, and nothing that runs."""
+    shutil.copytree(ROOT / "deploy", folder / "deploy")
+    variables = environment(folder / "home")
+    variables["PATH"] = f"{PYTHON_DIRECTORY}:{variables['PATH']}"
+    yield PageEnvironment(folder, variables, {})
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[PageEnvironment]:
+    """An empty directory, and nothing that runs."""
+    variables = environment(folder / "home", {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"})
+    variables["PATH"] = f"{PYTHON_DIRECTORY}:{variables['PATH']}"
+    yield PageEnvironment(folder, variables, _ports())
 
 
 @contextmanager
@@ -149,6 +187,17 @@ def _aws(folder: Path, ivs: LocalIvs) -> tuple[dict[str, str], str]:
     return environment(folder / "home", aws), str(channel)
 
 
+CLONE = frozenset({"docs/how-to/aws.md", "docs/how-to/kubernetes.md", "docs/how-to/systemd.md"})
+"""The pages whose blocks need the files under `deploy/` alone."""
+ALONE = frozenset(
+    {
+        "docs/how-to/local-playback.md",
+        "docs/how-to/media.md",
+        "docs/how-to/test-with-local-ivs.md",
+        "docs/tutorial/test-your-app.md",
+    }
+)
+"""The pages that start everything that they need."""
 PRODUCTION = frozenset({"docs/how-to/deploy.md"})
 """The pages whose blocks set up a deployment."""
 DEPLOYED = frozenset(
@@ -159,7 +208,7 @@ DEPLOYED = frozenset(
         "docs/how-to/upgrade.md",
     }
 )
-"""The pages that start from a deployment. Those of neither set run beside a demo."""
+"""The pages that start from a deployment. Those of no set run beside a demo."""
 NOT_SERVING = frozenset({"docs/how-to/behind-a-proxy.md", "docs/how-to/change-the-passphrase.md"})
 """Those of DEPLOYED that start the service by themselves, or need none."""
 
@@ -174,7 +223,11 @@ def missing_for(page: str) -> str | None:
 
 
 _PROGRAMS = {
-    "docs/how-to/behind-a-proxy.md": ("nginx", "haproxy", "openssl"),
+    "docs/how-to/authorize.md": ("nginx", "caddy", "openssl"),
+    "docs/how-to/behind-a-proxy.md": ("nginx", "haproxy", "caddy", "openssl"),
     "docs/how-to/deploy.md": ("openssl",),
+    "docs/how-to/media.md": ("ffmpeg", "ffprobe"),
+    "docs/how-to/kubernetes.md": ("kubectl", "openssl"),
+    "docs/how-to/systemd.md": ("systemd-analyze",),
 }
 _PACKAGES = {"docs/how-to/load-test.md": ("hdrh",)}

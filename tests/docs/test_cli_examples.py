@@ -21,12 +21,13 @@ from tests.support.processes import run, started
 from tokensvc.cli.help import DENIAL_ID, KEY_ID, REVOCATION_ID, examples_of
 
 COMMANDS = commands()
-SERVERS = {"tokensvc demo", "tokensvc serve", "tokensvc worker", "tokensvc ivs serve"}
+SERVERS = {"tokensvc demo", "tokensvc serve", "tokensvc worker", "tokensvc ivs serve", "tokensvc audit follow"}
 READY = {
     "tokensvc demo": "The demo is running",
     "tokensvc serve": "serving",
     "tokensvc worker": "running background tasks",
     "tokensvc ivs serve": "Endpoint ",
+    "tokensvc audit follow": "Following new audit records",
 }
 WITHOUT_STANDBY = "TOKENSVC_KEY_STANDBY=false tokensvc db upgrade; "
 REMOVE_STANDBY = WITHOUT_STANDBY + 'tokensvc keys retire "$(id_of prepared)" --yes; '
@@ -44,6 +45,7 @@ TOKEN = (
     'PLAYBACK_URL=$(echo $ANSWER | sed -E \'s/.*"playbackUrl":"([^"]*)".*/\\1/\'); '
 )
 BEFORE = {
+    "tokensvc health": "export TOKENSVC_PORT=${TOKENS##*:}; ",
     "tokensvc keys generate": "",
     "tokensvc keys import": REMOVE_STANDBY
     + NEW_KEY
@@ -66,10 +68,12 @@ BEFORE = {
     "tokensvc revocations watch": REVOKE,
     "tokensvc revocations retry": REVOKE,
     "tokensvc revocations cancel": REVOKE,
-    "tokensvc denials remove": "ID=$(tokensvc denials add --channel $CHANNEL --viewer v1 --seconds 60 --json "
-    '| sed -nE \'s/.*"id": "(.*)",/\\1/p\'); tokensvc denials add --channel $CHANNEL --viewer viewer-17 --seconds 60; ',
+    "tokensvc denials remove": "ID=$(tokensvc denials add --channel $CHANNEL --viewer v1 --deny-for 60 --json "
+    '| sed -nE \'s/.*"id": "(.*)",/\\1/p\'); '
+    "tokensvc denials add --channel $CHANNEL --viewer viewer-17 --deny-for 60; ",
+    "tokensvc callers apply": """printf '[callers.%s]\\nchannels = ["*"]\\n' demo shop > callers.toml; """,
     **dict.fromkeys(
-        [f"tokensvc callers {verb}" for verb in ("rotate-secret", "enable", "disable")],
+        [f"tokensvc callers {verb}" for verb in ("rotate-secret", "enable", "disable", "show", "update")],
         "tokensvc callers add web-backend --all-channels || true; ",  # it may exist
     ),
 }
@@ -137,6 +141,7 @@ def test_the_example_of_a_server_starts_it(path: str, command: str, shared: Page
     assert BASH is not None
     script = f"exec env {literal(command)}"
     if path in ("tokensvc demo", "tokensvc ivs serve"):
+        (tmp_path / "channels.toml").write_text("[channels.lobby]\n")
         script = f"cd {tmp_path}; {script} --port 0"
     else:
         script = f". .demo/env; export TOKENSVC_PORT={free_port()}; {script}"

@@ -16,7 +16,7 @@ def rendered() -> dict[Path, str]:
 
 def test_every_generated_page_is_up_to_date(rendered: dict[Path, str]) -> None:
     stale = [
-        str(path.relative_to(ROOT))
+        str(path.relative_to(ROOT.parent))
         for path, text in rendered.items()
         if not path.exists() or path.read_text("utf-8") != text
     ]

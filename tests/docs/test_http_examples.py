@@ -19,16 +19,24 @@ from docs.generator.management import EXAMPLES
 from tests.docs.environments import beside_demo
 from tests.docs.page_shell import BASH
 from tests.support.processes import run
+from tokensvc.aws.arn import parse_arn
 from tokensvc.local_ivs.http.management import OPERATIONS as MANAGEMENT
 from tokensvc.local_ivs.http.management import ManagementOperation
+from tokensvc.web.examples import CHANNEL
 from tokensvc.web.operations import Operation
 from tokensvc.web.routes import DENIALS, KEYS, OPERATIONS
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.e2e,
     pytest.mark.skipif(BASH is None, reason="bash is not installed"),
     pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed: make system-packages"),
 ]
+START_PLAYBACK = """. .demo/env
+curl -sf "$(curl -sf $TOKENS/v1/tokens -H "authorization: Bearer $KEY" \\
+  -d '{"channelArn": "'$CHANNEL'", "viewerId": "viewer-1"}' | sed 's/.*"playbackUrl":"\\([^"]*\\)".*/\\1/')"
+"""
+"""What the examples about sessions need."""
 LAST: tuple[Operation[Any], ...] = (
     *[o for o in DENIALS if o.method == "DELETE"],
     *[o for o in KEYS if o.path.endswith("/compromise")],
@@ -39,7 +47,8 @@ _ORDER: tuple[Operation[Any], ...] = (*[o for o in OPERATIONS if o not in LAST],
 
 def test_every_example_works_as_printed(tmp_path: Path) -> None:
     with beside_demo(tmp_path) as demo:
-        ids: dict[str, str] = {}
+        channel = json.loads((demo.folder / ".demo/demo.json").read_text("utf-8"))["channelArn"]
+        ids = {_playlist_name(CHANNEL): _playlist_name(channel)}
         for operation in _ORDER:
             command = f'. .demo/env\n{curl(operation)} --write-out "\\n%{{http_code}}"'
             for shown, real in ids.items():
@@ -60,16 +69,28 @@ def test_every_example_works_as_printed(tmp_path: Path) -> None:
 
 def test_every_example_of_the_management_listener_works_as_printed(tmp_path: Path) -> None:
     with beside_demo(tmp_path) as demo:
+        assert BASH is not None
+        ids: dict[str, str] = {}
         for operation in sorted(MANAGEMENT, key=_stops_before_it_starts):
             name = f"{operation.method} {operation.path}"
             command, shown = EXAMPLES[name]
+            for example, real in ids.items():
+                command = command.replace(example, real)
+            if name == "GET /sessions":
+                assert run([BASH, "-euc", START_PLAYBACK], demo.folder, demo.variables).out.startswith("#EXTM3U")
             script = f'. .demo/env\n{command} --write-out "\n%{{http_code}}"'
-            assert BASH is not None
             body, _, status = run([BASH, "-euc", script], demo.folder, demo.variables).out.rpartition("\n")
             assert int(status) == operation.status, f"{name}: {body}"
             assert (body == "") == (shown is None), name
             if shown is not None:
-                assert _difference(shown, json.loads(body), "$") is None, name
+                response = json.loads(body)
+                assert _difference(shown, response, "$") is None, name
+                ids |= dict(_ids(shown, response))
+
+
+def _playlist_name(channel: str) -> str:
+    """A channel as the names of its playlist and of its folder have it."""
+    return parse_arn(channel, "channel").playback_path.rpartition("/")[2].removesuffix(".m3u8")
 
 
 def _stops_before_it_starts(operation: ManagementOperation) -> int:
@@ -78,11 +99,11 @@ def _stops_before_it_starts(operation: ManagementOperation) -> int:
 
 
 def _ids(shown: Any, real: Any) -> Iterator[tuple[str, str]]:
-    """Each id in the example with the one in the same place of the response."""
+    """Each id and token in the example, without its ellipsis, with the one in the same place of the response."""
     if isinstance(shown, dict):
         for key, value in shown.items():
-            if key == "id" and isinstance(value, str):
-                yield value, real[key]
+            if key in ("id", "token", "sessionId") and isinstance(value, str):
+                yield value.rstrip("…"), real[key]
             yield from _ids(value, real.get(key))
     elif isinstance(shown, list) and real:
         for one, other in zip(shown, real, strict=False):

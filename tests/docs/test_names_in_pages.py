@@ -11,11 +11,12 @@ from tests.docs.code_blocks import code_blocks
 from tests.docs.test_links import PAGES
 from tokensvc.callers.policy import SCOPES
 from tokensvc.settings import Settings, variable_name
+from tokensvc.settings_file import CONFIG_VARIABLE
 
 ROOT = Path(tokensvc.__file__).parent.parent
 SOURCES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tokensvc").rglob("*.py"))
 COMMANDS = commands()
-VARIABLES = {variable_name(name) for name in Settings.model_fields} | {"TOKENSVC_X"}
+VARIABLES = {variable_name(name) for name in Settings.model_fields} | {"TOKENSVC_X", CONFIG_VARIABLE}
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
 
 

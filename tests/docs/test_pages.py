@@ -18,13 +18,17 @@ import pytest
 import tokensvc
 from tests.docs.code_blocks import EXECUTABLE, SHOWN, SKIP_REASONS, CodeBlock, code_blocks, malformed_fences
 from tests.docs.environments import (
+    ALONE,
+    CLONE,
     DEPLOYED,
     NOT_SERVING,
     PRODUCTION,
     PageEnvironment,
+    alone,
     as_deployed,
     as_production,
     beside_demo,
+    in_clone,
     missing_for,
 )
 from tests.docs.key_storage import KEY_STORAGE, with_key_storage
@@ -48,18 +52,8 @@ BLOCKS: dict[str, list[CodeBlock]] = {page: code_blocks(path, page) for page, pa
 EXECUTED = [page for page, blocks in BLOCKS.items() if any(block.runs for block in blocks)]
 ALERTS = tuple(page for page in EXECUTED if page.startswith("docs/how-to/alerts/"))
 """The runbooks. They run beside one demo, whose keys none of them changes, with the variables that their index sets."""
-LONG = (
-    PRODUCTION
-    | DEPLOYED
-    | {
-        "docs/how-to/bring-your-own-key.md",
-        "docs/how-to/load-test.md",
-        "docs/how-to/respond-to-a-leaked-key.md",
-        "docs/tutorial/backend-node.md",
-        "docs/tutorial/backend-python.md",
-    }
-)
-"""The pages that need a deployment first, send load, wait for keys, or install packages from elsewhere."""
+QUICK = ("README.md", "docs/tutorial/first-token.md")
+"""The pages that `make test` runs: what a new user reads first. The others are long."""
 
 PLAYERS = {
     "docs/tutorial/backend-node.md": "http://127.0.0.1:3000/sign-in/ada",
@@ -72,7 +66,7 @@ def _marks(page: str) -> list[pytest.MarkDecorator]:
     marks = [pytest.mark.e2e]
     if page in PRODUCTION | DEPLOYED:
         marks.append(pytest.mark.postgres)
-    if page in LONG:
+    if page not in QUICK:
         marks.append(pytest.mark.long)
     return marks
 
@@ -95,15 +89,19 @@ def test_the_blocks_of_a_page_run(page: str, tmp_path: Path) -> None:
             if page in KEY_STORAGE:
                 found = stack.enter_context(with_key_storage(found))
         else:
-            found = stack.enter_context(beside_demo(tmp_path))
+            start = in_clone if page in CLONE else alone if page in ALONE else beside_demo
+            found = stack.enter_context(start(tmp_path))
         shell = stack.enter_context(PageShell(found.folder, found.variables, found.substitutions))
         for block in blocks:
             shell.run(block)
         if page in PLAYERS and CHROMIUM is not None:
             document = document_of(shell.substituted(PLAYERS[page]), tmp_path)
-            assert "5 renditions" in document, f"{page}: the player of the page did not read the playlist:\n{document}"
+            assert "renditions: 480p" in document, (
+                f"{page}: the player of the page did not read the playlist:\n{document}"
+            )
 
 
+@pytest.mark.long
 @pytest.mark.e2e
 @pytest.mark.skipif(BASH is None, reason="bash is not installed")
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed: make system-packages")

@@ -10,6 +10,7 @@ import pytest
 import tokensvc
 from docs.generator import cli, log_events, log_texts, metrics, settings
 from tokensvc.cli.help import examples_of, parameters_of
+from tokensvc.cli.setting_groups import GROUPS
 from tokensvc.container.prometheus import PrometheusMetrics
 from tokensvc.settings import Settings
 
@@ -20,7 +21,7 @@ EVENTS = {event.event: event for event in log_events.log_events()}
 
 
 def test_every_setting_is_in_one_group_and_says_who_uses_it() -> None:
-    listed = [name for group in settings.GROUPS for name in group.names]
+    listed = [name for group in GROUPS for name in group.names]
     assert sorted(listed) == sorted(Settings.model_fields) == sorted(settings.USED_BY)
     assert settings.MORE.keys() | settings.ALLOWED.keys() <= Settings.model_fields.keys()
 
@@ -42,15 +43,15 @@ def test_every_argument_and_option_has_a_meaning_and_a_name_for_its_value(path: 
 
 
 def test_every_metric_is_in_one_group() -> None:
-    listed = [f"tokensvc_{name}" for names in metrics.GROUPS.values() for name in names]
+    listed = [name for names in metrics.GROUPS.values() for name in names]
     exported = {f"{f.name}_total" if f.type == "counter" else f.name for f in PrometheusMetrics()._registry.collect()}
     assert sorted(listed) == sorted(METRICS) == sorted(exported)
-    assert {f"tokensvc_{name}" for name in metrics.UNITS.keys() | metrics.NOTES.keys()} <= METRICS.keys()
+    assert metrics.UNITS.keys() | metrics.NOTES.keys() <= METRICS.keys()
 
 
 @pytest.mark.parametrize("name", metrics.VALUES)
 def test_the_values_of_a_label_that_exist_from_the_start_are_explained(name: str) -> None:
-    assert set(metrics.initial_values(f"tokensvc_{name}")) == set(metrics.VALUES[name])
+    assert set(metrics.initial_values(name)) == set(metrics.VALUES[name])
 
 
 def test_every_log_event_is_explained_and_in_one_group() -> None:

@@ -13,6 +13,8 @@ from tokensvc.container.keys_context import ROTATION_LEASE_SECONDS
 from tokensvc.deployment.record import RotationPolicy
 from tokensvc.keys import absences, leader, rotation_policy
 from tokensvc.settings import Settings
+from tokensvc.tokens import playback_session as session
+from tokensvc.web.request_head import HEAD_MAX_BYTES
 
 DOCS = Path(tokensvc.__file__).parent.parent / "docs"
 LEASE = Settings.model_fields["snapshot_lease_seconds"].default
@@ -21,6 +23,7 @@ INITIAL_TTL, INITIAL_PROPAGATION = 3600, 30
 MAX_STALENESS = rotation_policy.max_staleness_seconds(LEASE, STORE_TIMEOUT)
 DRAIN = RotationPolicy(INITIAL_PROPAGATION, MAX_STALENESS).drain_seconds(INITIAL_TTL)
 LIFE, PROPAGATION = "explanation/life-of-a-key.md", "explanation/propagation.md"
+AUTHORIZE = "how-to/authorize.md"
 
 
 @pytest.mark.parametrize(
@@ -40,6 +43,12 @@ LIFE, PROPAGATION = "explanation/life-of-a-key.md", "explanation/propagation.md"
         (PROPAGATION, f"heartbeat for {heartbeat.UNRESPONSIVE_AFTER_SECONDS:g} seconds"),
         (PROPAGATION, f"counts for {prune.WORKER_RETENTION_SECONDS / 3600:g} hours"),
         (PROPAGATION, f"drain of {DRAIN:g} seconds"),
+        (
+            AUTHORIZE,
+            f"pauses of {session.IDLE_SECONDS / 60:g} minutes at most, and {session.MAX_SECONDS / 3600:g} hours",
+        ),
+        (AUTHORIZE, f"replaced when it is {session.RENEWAL_SECONDS} seconds old"),
+        (AUTHORIZE, f"at most {HEAD_MAX_BYTES // 1024} KiB of headers"),
         ("how-to/rotate-keys.md", f"{DRAIN / 60:.0f} minutes with the initial settings"),
     ],
 )

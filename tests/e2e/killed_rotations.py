@@ -21,12 +21,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from tests.support.audit import REQUESTER
 from tests.support.crashes import CrashPoint
 from tests.support.in_memory_deployment import READ_OPERATIONS
 from tokensvc.aws.control_plane import ControlPlane
 from tokensvc.clock import Clock, StoreClock
+from tokensvc.container.control_plane import configured_regions, make_control_plane
 from tokensvc.container.keys_context import make_keys_context, new_worker_id
-from tokensvc.container.service import configured_regions, make_control_plane, open_configured_store
+from tokensvc.container.store import open_configured_store
 from tokensvc.container.vault import make_cipher, open_vault
 from tokensvc.keys import commands
 from tokensvc.keys.context import KeysContext
@@ -67,6 +69,7 @@ def make_context(clock_offset_seconds: float, ivs: ControlPlane) -> KeysContext:
         control_plane=ivs,
         clock=clock,
         lease_holder=new_worker_id(),
+        requester=REQUESTER,
         report=lambda _text: None,
     )
     return replace(context, sleep=clock.sleep, acquire_lease=lambda: True)

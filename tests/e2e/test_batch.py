@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import socket
+import struct
 import threading
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 import jwt
+import pytest
 
 from tests.support.deployment import Deployment, Service
 from tests.support.http_client import Client
 from tests.support.processes import wait_until
+
+pytestmark = pytest.mark.long
 
 MAX_BATCH_REQUESTS = 500
 CALLERS = 8
@@ -97,3 +104,55 @@ def test_a_single_token_is_not_delayed_by_batches(service: Service, key: str, ca
     assert len(single_seconds) >= ROUNDS
     assert sorted(single_seconds)[len(single_seconds) // 2] < max(batch_seconds) / 3
     assert wait_until(lambda: caller.get("/readyz").status == 200, "the service is ready", 2)
+
+
+def test_a_caller_s_batch_is_not_delayed_by_the_many_of_another(
+    deployment: Deployment, service: Service, caller: Client, channel: Any
+) -> None:
+    requests = [{"channelArn": channel["arn"], "viewerId": f"v{n}"} for n in range(MAX_BATCH_REQUESTS)]
+    flood_key = deployment.add_caller("--all-channels")
+    flood_seconds: list[float] = []
+
+    def timed(client: Client) -> float:
+        started_at = time.monotonic()
+        assert all("token" in result for result in client.request_batch(requests).json["results"])
+        return time.monotonic() - started_at
+
+    def flood() -> None:
+        with service.client(flood_key) as client:
+            flood_seconds.extend(timed(client) for _ in range(ROUNDS))
+
+    with service.client(flood_key) as client:
+        wait_until(lambda: client.request_batch(requests[:1]).status == 200, "the service knows the caller", 5)
+    threads = [threading.Thread(target=flood) for _ in range(2 * CALLERS)]
+    for thread in threads:
+        thread.start()
+    seconds = []
+    while any(thread.is_alive() for thread in threads):
+        seconds.append(timed(caller))
+    for thread in threads:
+        thread.join()
+    assert len(flood_seconds) == 2 * CALLERS * ROUNDS, "a batch failed"
+    assert sorted(seconds)[len(seconds) // 2] < max(flood_seconds) / 3
+
+
+def test_batches_whose_clients_have_gone_hold_up_nobody(
+    deployment: Deployment, service: Service, caller: Client, channel: Any
+) -> None:
+    requests = [{"channelArn": channel["arn"], "viewerId": f"v{n}"} for n in range(MAX_BATCH_REQUESTS)]
+    gone_key = deployment.add_caller("--all-channels")
+    with service.client(gone_key) as client:
+        wait_until(lambda: client.request_batch(requests[:1]).status == 200, "the service knows the caller", 5)
+    url, body = urlsplit(service.url), json.dumps({"requests": requests}).encode()
+    head = (
+        f"POST /v1/tokens/batch HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {gone_key}\r\nContent-Length: {len(body)}"
+    )
+    for _ in range(4 * CALLERS):
+        with socket.create_connection((str(url.hostname), url.port or 0), timeout=5) as connection:
+            connection.sendall(head.encode() + b"\r\n\r\n" + body)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closed by a reset
+    started_at = time.monotonic()
+    assert len(caller.request_batch(requests[:1]).json["results"]) == 1
+    assert time.monotonic() - started_at < 2
+    with service.client(gone_key) as client:
+        wait_until(lambda: client.request_batch(requests).status == 200, "its next batch is accepted", 10)

@@ -47,7 +47,7 @@ def test_requests_without_a_valid_key_get_the_same_401(service: Service, channel
         batch = client.request("POST", "/v1/tokens/batch")
     assert response.status == 401
     error = ', error="invalid_token"' if header else ""
-    assert response.headers["www-authenticate"] == f'Bearer realm="tokensvc"{error}'
+    assert response.headers["www-authenticate"] == f'Bearer realm="tokensvc"{error}, scope="tokens:issue"'
     assert response.headers["content-type"] == "application/problem+json"
     assert (response.json["code"], response.body) == ("unauthenticated", batch.body)
 
@@ -82,13 +82,11 @@ def _everything(store: sqlite3.Connection) -> Iterator[Any]:
 
 def test_two_api_keys_are_valid_during_a_rotation(deployment: Deployment, service: Service, channel: Any) -> None:
     old = deployment.run("callers", "add", "rotating", "--all-channels", "--json").json["apiKey"]
-    new = deployment.run("callers", "rotate-secret", "rotating", "--overlap-seconds", "60", "--json").json["apiKey"]
+    new = deployment.run("callers", "rotate-secret", "rotating", "--overlap", "60", "--json").json["apiKey"]
     with service.client(old) as with_old, service.client(new) as with_new:
         _first_with_status(with_new, channel, 201)
         assert with_old.request_token(channelArn=channel["arn"], viewerId="ada").status == 201
-        newest = deployment.run("callers", "rotate-secret", "rotating", "--overlap-seconds", "1", "--json").json[
-            "apiKey"
-        ]
+        newest = deployment.run("callers", "rotate-secret", "rotating", "--overlap", "1", "--json").json["apiKey"]
         _first_with_status(with_old, channel, 401)
         _first_with_status(with_new, channel, 401)
     with service.client(newest) as with_newest:

@@ -8,6 +8,7 @@ import shutil
 import stat
 import sys
 import time
+import urllib.request
 from datetime import datetime
 from pathlib import Path
 from signal import SIGINT, SIGTERM
@@ -63,9 +64,8 @@ def test_the_printed_commands_work_as_printed(demo: Demo, bare_shell: dict[str, 
     assert played.startswith("HTTP/1.1 200 ")
     assert "#EXTM3U" in played
     variant = fetch(played.split()[-1])
-    assert (variant.status, variant.headers.get("access-control-allow-origin")) == (404, "*"), (
-        "this is not the edge's own response"
-    )
+    assert (variant.status, variant.headers.get("access-control-allow-origin")) == (200, "*")
+    assert "#EXT-X-TARGETDURATION:2" in variant.body.decode()
     denied = shell(demo, bare_shell, tamper).out
     assert denied.startswith("HTTP/1.1 403 ")
     assert json.loads(denied.splitlines()[-1])[0]["error_code"] == "invalid_playback_auth_token"
@@ -111,6 +111,47 @@ def test_it_says_that_it_is_not_aws(demo: Demo) -> None:
     assert "It is not AWS" in demo.process.err
 
 
+def test_it_says_on_standard_error_what_it_does_while_it_starts(demo: Demo) -> None:
+    steps = ("Starting the demo in ", "Creating or opening the store.", "Starting the service", "Creating or checking")
+    lines = [line for line in demo.process.err.splitlines() if line.startswith((*steps, "Ready after "))]
+    assert [line.startswith(step) for line, step in zip(lines, (*steps, "Ready after "), strict=True)] == [True] * 5
+    assert "\x1b" not in demo.process.err, "this is no terminal"
+    assert not set(lines) & set(demo.process.out.splitlines())
+
+
+def test_its_page_shows_the_channel_and_nothing_secret(demo: Demo) -> None:
+    with urllib.request.urlopen(demo.info["url"] + "/") as response:
+        page, headers = response.read().decode(), response.headers
+    assert demo.info["channelArn"] in page
+    assert "tokensvc keys rotate" in page
+    assert demo.info["apiKey"] not in page
+    assert headers["Content-Security-Policy"].startswith("default-src 'none';")
+    for path in re.findall(r'href="([^"]+)"', page):
+        with urllib.request.urlopen(demo.info["url"] + path) as response:
+            assert response.status == 200
+
+
+@pytest.mark.long
+def test_it_opens_its_page_in_the_browser_once_it_is_ready(tmp_path: Path) -> None:
+    browser, opened = tmp_path / "browser", tmp_path / "opened"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {opened}\n')
+    browser.chmod(0o700)
+    environ = environment(tmp_path / "home", {"BROWSER": f"{browser} %s"})
+    with started([TOKENSVC, "demo", "--port", "0", "--open"], tmp_path, environ, "demo") as process:
+        process.wait_until(lambda: opened.exists() and opened.read_text().endswith("\n"), "the demo opens its page")
+        assert opened.read_text().strip() == json.loads((tmp_path / ".demo" / "demo.json").read_text())["url"]
+
+
+@pytest.mark.parametrize("blocked", [".demo", "keys", ""])
+def test_a_directory_that_cannot_hold_its_state_is_rejected(blocked: str, tmp_path: Path) -> None:
+    folder = tmp_path if blocked else Path("/proc")  # in which not even root may create a file
+    if blocked:
+        (folder / blocked).touch()
+    result = run([TOKENSVC, "demo", "--port", "0"], folder, environment(tmp_path / "home"), code=2)
+    assert result.err.startswith("tokensvc: the current directory: must be one in which you may create .demo and keys")
+    assert "Traceback" not in result.err
+
+
 def test_a_port_in_use_is_rejected_by_the_option_s_name(demo: Demo, tmp_path: Path) -> None:
     port = demo.info["url"].rpartition(":")[2]
     result = run([TOKENSVC, "demo", "--port", port], tmp_path, environment(tmp_path / "home"), code=2)
@@ -153,6 +194,7 @@ def test_it_stops_at_ctrl_c_finds_its_state_again_and_never_calls_aws(tmp_path: 
     assert first["apiKey"] == second["apiKey"], "the API key of the first start is not valid in the second"
 
 
+@pytest.mark.long
 def test_a_restarted_demo_accepts_the_api_key_of_the_first_start_at_once(tmp_path: Path) -> None:
     first = _start_and_stop(tmp_path, {}, tmp_path / ".demo" / "demo.json", SIGTERM)
     port = first["url"].rpartition(":")[2]
@@ -163,6 +205,7 @@ def test_a_restarted_demo_accepts_the_api_key_of_the_first_start_at_once(tmp_pat
             assert caller.request_token(channelArn=first["channelArn"], viewerId="ada").status == 201
 
 
+@pytest.mark.long
 def test_the_api_key_file_is_private_and_replaced_if_it_was_not(tmp_path: Path) -> None:
     info_file = tmp_path / ".demo" / "demo.json"
     first = _start_and_stop(tmp_path, {}, info_file, SIGTERM)
@@ -185,6 +228,7 @@ def test_the_api_key_file_is_private_and_replaced_if_it_was_not(tmp_path: Path) 
     assert _start_and_stop(tmp_path, {}, info_file, SIGTERM)["apiKey"] != third["apiKey"]
 
 
+@pytest.mark.long
 def test_a_disabled_caller_stops_the_start_with_an_error(tmp_path: Path) -> None:
     _start_and_stop(tmp_path, {}, tmp_path / ".demo" / "demo.json", SIGTERM)
     environ = environment(tmp_path / "home")
@@ -193,6 +237,7 @@ def test_a_disabled_caller_stops_the_start_with_an_error(tmp_path: Path) -> None
     assert "caller demo is disabled" in result.err
 
 
+@pytest.mark.long
 def test_too_many_rotations_are_rejected_only_for_minutes_and_the_error_says_until_when(tmp_path: Path) -> None:
     with running_demo(tmp_path) as (_, process, _):
         until_at = _rotate_until_rejected(tmp_path)
@@ -230,6 +275,7 @@ def test_a_second_demo_in_the_same_folder_is_rejected(demo: Demo) -> None:
         assert caller.request_token(channelArn=demo.info["channelArn"], viewerId="ada").status == 201
 
 
+@pytest.mark.long
 def test_files_deleted_between_two_starts_are_recreated_except_the_passphrase(tmp_path: Path) -> None:
     info_file = tmp_path / ".demo" / "demo.json"
     signed_by = _start_and_stop(tmp_path, {}, info_file, SIGTERM)["signed by"]

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.storage.samples import MAX_STALENESS_SECONDS, make_due
+from tests.support.audit import EVENT
 from tests.support.http_client import Client
 from tests.support.postgres import PostgresServer
 from tests.support.processes import Process, environment, started, wait_until
@@ -30,6 +31,8 @@ from tokensvc.revocations.rate_limit import BATCH_CALLS_PER_SECOND, SINGLE_CALLS
 from tokensvc.revocations.store import NewRevocation
 from tokensvc.storage import migrate
 from tokensvc.storage.store import Store, open_store
+
+pytestmark = pytest.mark.long
 
 LEASE_SECONDS = 2.0
 WORK = f"""
@@ -74,7 +77,7 @@ class DispatchDeployment:
         revocations = [NewRevocation(f"r{n}", (self.channel,), (f"v{n}",)) for n in range(count)]
         for new, accepted in zip(
             revocations,
-            self.store.revocations.accept("b", revocations, Priority.BULK, MAX_STALENESS_SECONDS),
+            self.store.revocations.accept("b", revocations, Priority.BULK, MAX_STALENESS_SECONDS, events=[EVENT]),
             strict=True,
         ):
             self.accepted_versions[new.viewer_ids[0]] = accepted.version
@@ -86,7 +89,11 @@ class DispatchDeployment:
     def accept_single(self, viewer: str) -> None:
         """Accept a single revocation."""
         [accepted] = self.store.revocations.accept(
-            "b", [NewRevocation(viewer, (self.channel,), (viewer,))], Priority.INTERACTIVE, MAX_STALENESS_SECONDS
+            "b",
+            [NewRevocation(viewer, (self.channel,), (viewer,))],
+            Priority.INTERACTIVE,
+            MAX_STALENESS_SECONDS,
+            events=[EVENT],
         )
         self.accepted_versions[viewer] = accepted.version
 

@@ -12,6 +12,8 @@ from tests.support.deployment import REGION, Deployment, LocalIvs, local_ivs
 from tests.support.http_client import Client
 from tests.support.processes import wait_until
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def faulty_ivs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalIvs]:

@@ -216,6 +216,7 @@ def test_with_an_admin_port_the_public_port_serves_no_metrics(deployment: Deploy
         assert set(admin.get("/openapi.json").json["paths"]) == {
             "/livez",
             "/metrics",
+            "/v1/audit",
             "/openapi.json",
             "/readyz",
             "/v1/keys",

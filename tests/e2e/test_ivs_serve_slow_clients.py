@@ -22,6 +22,8 @@ from tokensvc.web import protocol
 protocol.KEEP_ALIVE_SECONDS = {REQUEST_SECONDS}
 body.BODY_TIMEOUT_SECONDS = {BODY_SECONDS}
 from tokensvc.cli import main
+
+pytestmark = pytest.mark.long
 main()
 """
 INTERFACES = {

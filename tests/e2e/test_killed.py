@@ -10,9 +10,13 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from tests.support.deployment import Deployment, LocalIvs
 from tests.support.postgres import PostgresServer
 from tests.support.processes import run
+
+pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,6 +33,7 @@ def test_a_rotation_killed_before_any_step_is_completed_to_the_same_state(ivs: L
     assert kill_before_every(1, new_deployment(ivs, tmp_path)) == {"generate", "import", "activate", "delete"}
 
 
+@pytest.mark.long
 def test_a_killed_rotation_is_completed_on_postgresql(ivs: LocalIvs, tmp_path: Path, postgres: PostgresServer) -> None:
     """Before every third step: only the store differs, and its own tests cover races at each of its steps."""
     kill_before_every(3, new_deployment(ivs, tmp_path, postgres.url(postgres.fresh())))

@@ -8,6 +8,7 @@ from pathlib import Path
 from signal import SIGKILL
 
 import pytest
+from urllib3.exceptions import HTTPError
 
 from tests.support.deployment import Deployment, Service
 from tests.support.http_client import fetch
@@ -71,3 +72,31 @@ def test_when_all_are_killed_the_next_start_removes_unused_directories_only(
             assert temporary.directories() == in_use
         assert not unused.exists()
         assert _has_metrics(running)
+
+
+@pytest.mark.long
+def test_scrapes_succeed_and_counters_never_fall_while_workers_are_killed(
+    deployment: Deployment, temporary: Temporary
+) -> None:
+    name = 'tokensvc_http_request_duration_seconds_count{method="GET",route="other",status="404"}'
+    counts, killed, statuses = list[float](), list[int](), list[int]()
+    with deployment.serve(WORKERS="2") as service:
+        while len(killed) < 3 or len(set(service.process.children()) - set(killed)) < 2:
+            with contextlib.suppress(HTTPError):  # the connection to a worker that was just killed
+                fetch(f"{service.url}/nothing")
+                scraped = fetch(f"{service.url}/metrics")
+                statuses.append(scraped.status)
+                lines = dict(line.rsplit(" ", 1) for line in scraped.body.decode().splitlines() if line[0] != "#")
+                counts.append(float(lines.get(name, 0)))
+            if len(statuses) % 40 == 0 and len(killed) < 3 and len(service.process.children()) == 2:
+                killed.append(service.process.children()[len(killed) % 2])
+                os.kill(killed[-1], SIGKILL)
+        [directory] = temporary.directories()
+        files = {path.name for path in directory.glob("*.db")}
+    assert set(statuses) == {200}
+    assert counts == sorted(counts), "a counter fell"
+    assert counts[-1] > 40
+    assert not [file for file in files for pid in killed if file.endswith(f"_{pid}.db")], (
+        "files of ended workers are merged"
+    )
+    assert {"counter_ended.db", "histogram_ended.db"} <= files

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +12,11 @@ from typing import Any, NamedTuple
 
 import hypothesis
 import jsonschema_rs
+import orjson
 import pytest
 import schemathesis
 from hypothesis import HealthCheck
+from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -20,18 +24,49 @@ from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_headers_conformance,
     response_schema_conformance,
-    status_code_conformance,
     unsupported_method,
 )
 
 from tests.support.deployment import Deployment, LocalIvs, Service
 from tests.support.http_client import Client, Response
 from tests.support.processes import wait_until
+from tokensvc.callers.policy import SCOPES
+from tokensvc.web.openapi import document as describe
+from tokensvc.web.routes import OPERATIONS
 
 EXAMPLES = 40
+EXAMPLES_WITHOUT_CREDENTIALS = 10
+EXAMPLES_OF_LONG_TESTS = 100
+DESCRIPTION = describe(OPERATIONS)["info"]["description"]
+OF_ANY_OPERATION = {(int(status), code) for status, code in re.findall(r"([45]\d\d)\s`(\w+)`", DESCRIPTION)}
+"""Which errors any operation may have: the introduction lists them."""
+
+
+def status_is_described(_context: Any, response: Any, case: Any) -> bool | None:
+    """Check that the operation lists the status and the code, or that any operation can have them. That it has a
+    default response is not enough."""
+    if response.status_code < 400:
+        assert str(response.status_code) in case.operation.definition.raw["responses"]
+        return None
+    code = response.json().get("code")
+    if (response.status_code, code) not in OF_ANY_OPERATION:
+        described = case.operation.definition.raw["responses"].get(str(response.status_code))
+        assert described is not None, f"status {response.status_code} is not described"
+        assert code in described["x-problem-codes"]
+    return None
+
+
+def closed(document: Any) -> Any:
+    """The document with objects that have no other members than those that are described."""
+    for schema in document["components"]["schemas"].values():
+        if "properties" in schema:
+            schema.setdefault("additionalProperties", False)
+    return document
+
+
 CHECKS = [
     not_a_server_error,
-    status_code_conformance,
+    status_is_described,
     content_type_conformance,
     response_schema_conformance,
     response_headers_conformance,
@@ -40,37 +75,55 @@ CHECKS = [
 ]
 """The applicable ones. Whether data is accepted is not checked: no schema expresses rules between two fields, and every
 batch gets a 200. Authorization is tested in test_callers.py."""
+BY_NAME = {f"{operation.method} {operation.path}": operation for operation in OPERATIONS}
+CHANGES_KEYS = "POST /v1/keys/rotate"
+"""Valid requests for it would rotate keys without end."""
 
 
 @pytest.fixture(scope="module")
 def document(service: Service) -> Any:
     with service.client() as client:
-        return client.get("/openapi.json").json
+        return closed(client.get("/openapi.json").json)
 
 
-@pytest.fixture(scope="module")
-def openapi(service: Service, key: str) -> Any:
-    return schemathesis.openapi.from_url(f"{service.url}/openapi.json", headers={"authorization": f"Bearer {key}"})
-
-
-class _KeyService(NamedTuple):
+class _OwnService(NamedTuple):
     url: str
-    operator: str
+    api_key: str
+    """Of a caller for all channels, with every scope."""
 
 
 @contextmanager
-def _key_service(ivs: LocalIvs, folder: Path) -> Iterator[_KeyService]:
-    """A separate service, because its keys are rotated, and the API key of a caller with all key scopes."""
+def _own_service(ivs: LocalIvs, folder: Path) -> Iterator[tuple[_OwnService, Deployment]]:
+    """A separate service, because its keys are rotated, and because addresses that send invalid credentials are
+    limited."""
     deployment = Deployment(ivs, folder)
-    operator = deployment.set_up("--all-channels", "--scope", "keys:read", "--scope", "keys:admin")
-    with deployment.serve() as service:
-        yield _KeyService(service.url, operator)
+    scopes = [word for scope in SCOPES for word in ("--scope", scope)]
+    api_key = deployment.set_up("--all-channels", "--allow-anonymous-viewers", *scopes)
+    with deployment.serve(AUTHORIZE="on") as service:
+        yield _OwnService(service.url, api_key), deployment
 
 
 @pytest.fixture(scope="module")
-def key_service(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[_KeyService]:
-    with _key_service(ivs, tmp_path_factory.mktemp("key_service")) as key_service:
-        yield key_service
+def _fuzzed(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[_OwnService, Deployment]]:
+    with _own_service(ivs, tmp_path_factory.mktemp("own_service")) as fuzzed:
+        yield fuzzed
+
+
+@pytest.fixture(scope="module")
+def own_service(_fuzzed: tuple[_OwnService, Deployment]) -> _OwnService:
+    return _fuzzed[0]
+
+
+@pytest.fixture(scope="module")
+def own_channel(_fuzzed: tuple[_OwnService, Deployment]) -> str:
+    """The ARN of a channel of that service."""
+    return str(_fuzzed[1].new_channel(name="fuzzed")["arn"])
+
+
+@pytest.fixture(scope="module")
+def openapi(own_service: _OwnService) -> Any:
+    with Client(*own_service) as client:
+        return schemathesis.openapi.from_dict(closed(client.get("/openapi.json").json))
 
 
 @pytest.fixture(scope="module")
@@ -79,57 +132,101 @@ def moderator(service: Service, deployment: Deployment) -> str:
     return deployment.add_caller_and_wait(service, "/v1/revocations", "revocations:read", "revocations:write")
 
 
-@pytest.mark.parametrize(
-    ("operation", "mode"),
-    [
-        ("POST /v1/tokens", GenerationMode.POSITIVE),
-        ("POST /v1/tokens", GenerationMode.NEGATIVE),
-        ("POST /v1/tokens/batch", GenerationMode.POSITIVE),
-        ("POST /v1/tokens/batch", GenerationMode.NEGATIVE),
-        ("POST /v1/revocations", GenerationMode.POSITIVE),
-        ("POST /v1/revocations", GenerationMode.NEGATIVE),
-        ("POST /v1/revocations/batch", GenerationMode.POSITIVE),
-        ("POST /v1/revocations/batch", GenerationMode.NEGATIVE),
-        ("GET /v1/revocations", GenerationMode.POSITIVE),
-        ("GET /v1/revocations", GenerationMode.NEGATIVE),
-        ("GET /v1/revocations/{id}", GenerationMode.POSITIVE),
-        ("POST /v1/revocations/{id}/retry", GenerationMode.POSITIVE),
-        ("POST /v1/revocations/{id}/cancel", GenerationMode.POSITIVE),
-        ("POST /v1/denials", GenerationMode.POSITIVE),
-        ("POST /v1/denials", GenerationMode.NEGATIVE),
-        ("GET /v1/denials", GenerationMode.POSITIVE),
-        ("GET /v1/denials", GenerationMode.NEGATIVE),
-        ("DELETE /v1/denials/{id}", GenerationMode.POSITIVE),
-        ("GET /v1/status", GenerationMode.POSITIVE),
-        ("GET /v1/keys", GenerationMode.POSITIVE),
-        ("GET /v1/keys", GenerationMode.NEGATIVE),
-        ("GET /v1/keys/{id}", GenerationMode.POSITIVE),
-        ("GET /v1/keys/rotations/{id}", GenerationMode.POSITIVE),
-        ("POST /v1/keys/rotate", GenerationMode.NEGATIVE),
-        ("POST /v1/keys/{id}/compromise", GenerationMode.POSITIVE),
-        ("POST /v1/keys/{id}/compromise", GenerationMode.NEGATIVE),
-        ("GET /livez", GenerationMode.POSITIVE),
-        ("GET /readyz", GenerationMode.POSITIVE),
-        ("GET /.well-known/jwks.json", GenerationMode.POSITIVE),
-    ],
-)
-def test_responses_to_any_request_match_the_description(
-    openapi: Any, key: str, key_service: _KeyService, moderator: str, channel: Any, operation: str, mode: GenerationMode
-) -> None:
-    method, path = operation.split()
-    collection = path[4:].partition("/")[0]
-    bearer = {"keys": key_service.operator, "revocations": moderator, "denials": moderator}.get(collection, key)
-    base_url = key_service.url if collection == "keys" else openapi.get_base_url()
+def _modes(name: str) -> list[GenerationMode]:
+    """Which requests can be derived for an operation: invalid ones only where it takes a body or a query."""
+    operation = BY_NAME[name]
+    negative = [GenerationMode.NEGATIVE] if operation.request is not None or operation.query is not None else []
+    return negative if name == CHANGES_KEYS else [GenerationMode.POSITIVE, *negative]
 
-    @hypothesis.settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-    @hypothesis.given(case=openapi[path][method].as_strategy(generation_mode=mode))
+
+MODES = [pytest.param(name, mode, id=f"{name}-{mode.value}") for name in BY_NAME for mode in _modes(name)]
+LENGTHS = [
+    pytest.param(EXAMPLES, id="quick"),
+    pytest.param(EXAMPLES_OF_LONG_TESTS, id="deep", marks=pytest.mark.long),
+]
+LENGTHS_WITHOUT_CREDENTIALS = [
+    pytest.param(EXAMPLES_WITHOUT_CREDENTIALS, id="quick"),
+    pytest.param(EXAMPLES_OF_LONG_TESTS, id="deep", marks=pytest.mark.long),
+]
+
+
+@pytest.mark.parametrize("examples", LENGTHS)
+@pytest.mark.parametrize(("operation", "mode"), MODES)
+def test_responses_to_any_request_match_the_description(
+    openapi: Any, own_service: _OwnService, own_channel: str, operation: str, mode: GenerationMode, examples: int
+) -> None:
+    @hypothesis.settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @hypothesis.given(case=_requests(openapi, operation, mode))
     def check_response(case: Any) -> None:
         for token_request in _token_requests(case.body) if mode is GenerationMode.POSITIVE else ():
-            _make_valid(token_request, channel["arn"])
-        headers = {"authorization": f"Bearer {bearer}"}
-        case.call_and_validate(base_url=base_url, headers=headers, timeout=20, checks=CHECKS)
+            _make_valid(token_request, own_channel)
+        headers = {"authorization": f"Bearer {own_service.api_key}"}
+        case.call_and_validate(base_url=own_service.url, headers=headers, timeout=20, checks=CHECKS)
 
     check_response()
+
+
+def _requests(openapi: Any, operation: str, mode: GenerationMode) -> Any:
+    method, path = operation.split()
+    return openapi[path][method].as_strategy(generation_mode=mode)
+
+
+def _jwt(header: dict[str, object], payload: object, signature: bytes = b"x" * 64) -> str:
+    parts = (orjson.dumps(header), orjson.dumps(payload), signature)
+    return ".".join(urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
+
+
+_CLAIMS = {"iss": "https://issuer.example", "aud": "tokensvc", "sub": "ada", "exp": 4_000_000_000}
+INVALID_CREDENTIALS = (
+    "Bearer",
+    "Basic YWRhOnNlY3JldA==",
+    "Bearer tsk_",
+    "Bearer tsk_0_0",
+    "Bearer tsk_0_0 tsk_0_0",
+    "Bearer ..",
+    "Bearer a.b.c.d.e",
+    f"Bearer {_jwt({'alg': 'none'}, _CLAIMS, b'')}",
+    f"Bearer {_jwt({'alg': 'HS256', 'kid': 'k1'}, _CLAIMS)}",
+    f"Bearer {_jwt({'alg': 'RS256', 'kid': '../../etc/passwd'}, _CLAIMS)}",
+    f"Bearer {_jwt({'alg': 'RS256', 'kid': 7, 'crit': ['b64'], 'b64': False}, _CLAIMS)}",
+    f"Bearer {_jwt({'alg': 'ES256', 'jku': 'http://127.0.0.1:9/keys', 'x5u': 'http://127.0.0.1:9/x'}, _CLAIMS)}",
+    f"Bearer {_jwt({'alg': ['ES256']}, _CLAIMS)}",
+    f"Bearer {_jwt({'alg': 'EdDSA'}, [])}",
+    f"Bearer {_jwt({'alg': 'EdDSA'}, {**_CLAIMS, 'exp': 'never', 'nbf': -1})}",
+    f"Bearer {_jwt({'alg': 'ES384', 'cty': 'JWT'}, {**_CLAIMS, 'padding': 'x' * 6000})}",
+)
+
+
+REJECTED = (401, 429, 431)
+"""For invalid credentials, for too many of them from one address, and for too long a URL."""
+
+
+@pytest.mark.parametrize("examples", LENGTHS_WITHOUT_CREDENTIALS)
+@pytest.mark.parametrize("credentials", ["missing", "invalid"])
+@pytest.mark.parametrize("operation", BY_NAME)
+def test_responses_to_requests_without_valid_credentials_match_the_description(
+    openapi: Any, own_service: _OwnService, operation: str, credentials: str, examples: int
+) -> None:
+    """Operations that need a caller reject them, whatever else is wrong with the request."""
+    anonymous = not BY_NAME[operation].scope
+    almost = (f"Bearer {own_service.api_key}x", f"Bearer {own_service.api_key[:-1]}", own_service.api_key)
+    printable = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=60)
+    invalid = st.sampled_from((*INVALID_CREDENTIALS, *almost)) | printable.map("Bearer {}".format)
+    headers = invalid.map(lambda value: {"authorization": value}) if credentials == "invalid" else st.just({})
+    cases = st.one_of(*(_requests(openapi, operation, mode) for mode in _any_modes(operation)))
+
+    @hypothesis.settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @hypothesis.given(case=cases, headers=headers)
+    def check_response(case: Any, headers: dict[str, str]) -> None:
+        response = case.call_and_validate(base_url=own_service.url, headers=headers, timeout=20, checks=CHECKS)
+        assert anonymous or response.status_code in REJECTED, response.status_code
+
+    check_response()
+
+
+def _any_modes(operation: str) -> list[GenerationMode]:
+    """Valid requests for any operation, too: without credentials, none may change anything."""
+    return sorted({GenerationMode.POSITIVE, *_modes(operation)}, key=str)
 
 
 def _token_requests(body: Any) -> list[Any]:
@@ -231,9 +328,9 @@ KEYS: dict[str, tuple[str, str, str, int]] = {
 
 
 @pytest.mark.parametrize("sample", KEYS)
-def test_key_responses_match_their_schema(document: Any, key_service: _KeyService, sample: str) -> None:
+def test_key_responses_match_their_schema(document: Any, own_service: _OwnService, sample: str) -> None:
     method, path, template, status = KEYS[sample]
-    with Client(*key_service) as client:
+    with Client(*own_service) as client:
         key_id = client.get("/v1/keys").json["keys"][0]["id"]
         body = {"regions": ["mars-1"]} if template.endswith("rotate") else {}
         response = client.request(method, path.replace("{key}", key_id), json.dumps(body) if method == "POST" else None)
@@ -241,9 +338,10 @@ def test_key_responses_match_their_schema(document: Any, key_service: _KeyServic
     _matches_schema(document, method, template, response)
 
 
+@pytest.mark.long
 def test_a_rotation_and_a_compromise_over_http(document: Any, ivs: LocalIvs, tmp_path: Path) -> None:
     """On a separate deployment: the service itself carries out the requests."""
-    with _key_service(ivs, tmp_path) as key_service, Client(*key_service) as client:
+    with _own_service(ivs, tmp_path) as (own_service, _), Client(*own_service) as client:
         (first,) = client.get("/v1/keys").json["keys"]
         response = client.request("POST", "/v1/keys/rotate", "{}")
         assert response.status == 202
@@ -318,6 +416,8 @@ def test_every_route_and_its_scope_are_described(document: Any) -> None:
     assert set(document["paths"]) == {
         "/v1/tokens",
         "/v1/tokens/batch",
+        "/v1/tokens/explain",
+        "/v1/audit",
         "/v1/revocations",
         "/v1/revocations/batch",
         "/v1/revocations/{id}",
@@ -338,4 +438,4 @@ def test_every_route_and_its_scope_are_described(document: Any) -> None:
         "/.well-known/jwks.json",
     }
     for path in ("/v1/tokens", "/v1/tokens/batch"):
-        assert document["paths"][path]["post"]["security"] == [{"apiKey": []}]
+        assert document["paths"][path]["post"]["security"] == [{"apiKey": []}, {"viewerLogin": []}]

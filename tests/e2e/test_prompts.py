@@ -17,6 +17,8 @@ from tests.support.deployment import Deployment, LocalIvs
 from tests.support.processes import TOKENSVC, wait_until
 from tokensvc.jose import keypair
 
+pytestmark = pytest.mark.long
+
 
 class Screen:
     """A command on a pseudo-terminal."""

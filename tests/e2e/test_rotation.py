@@ -135,6 +135,7 @@ def leader(store: Store) -> int:
     return int(lease.holder.split(":")[1]) if lease is not None else 0
 
 
+@pytest.mark.long
 def test_no_request_fails_and_no_token_is_denied_while_keys_rotate(on_sqlite: Deployment) -> None:
     deployment = on_sqlite
     deployment.run("db", "upgrade")
@@ -156,6 +157,7 @@ def test_no_request_fails_and_no_token_is_denied_while_keys_rotate(on_sqlite: De
         assert "Traceback" not in service.process.err
 
 
+@pytest.mark.long
 def test_a_compromise_fails_no_request_and_denies_only_tokens_of_its_key(on_sqlite: Deployment) -> None:
     deployment = on_sqlite
     deployment.run("db", "upgrade", KEY_STANDBY="true")
@@ -181,6 +183,7 @@ def test_a_compromise_fails_no_request_and_denies_only_tokens_of_its_key(on_sqli
         )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("database", ["on_postgresql", "on_sqlite"])
 def test_when_the_leader_is_killed_another_process_takes_over(request: pytest.FixtureRequest, database: str) -> None:
     deployment: Deployment = request.getfixturevalue(database)
@@ -217,11 +220,12 @@ def test_worker_serves_metrics_and_little_else(on_sqlite: Deployment) -> None:
         with Client(f"http://127.0.0.1:{port}") as client:
             assert client.get("/livez").status == 200
             wait_until(lambda: b"tokensvc_rotation_leader 1.0" in client.get("/metrics").body, "it is rotation leader")
-            assert client.get("/readyz").status == 404
-            assert set(client.get("/openapi.json").json["paths"]) == {"/livez", "/metrics", "/openapi.json"}
+            assert client.get("/readyz").status == 200
+            assert set(client.get("/openapi.json").json["paths"]) == {"/livez", "/readyz", "/metrics", "/openapi.json"}
             assert client.get("/v1/status").json["code"] == "route_not_found"
 
 
+@pytest.mark.long
 def test_the_status_is_on_the_admin_port_and_names_the_leader(on_sqlite: Deployment) -> None:
     deployment, port = on_sqlite, free_port()
     key = deployment.set_up("--all-channels", "--scope", "keys:read")

@@ -22,6 +22,8 @@ from tests.support.deployment import Deployment, LocalIvs
 from tests.support.http_client import Client, fetch
 from tests.support.processes import Process, wait_until
 
+pytestmark = pytest.mark.long
+
 PIECE_CHARS = 24
 SUBJECT = "grace.hopper+private@example.com"
 VIEWER = "raw-viewer-id-4711"

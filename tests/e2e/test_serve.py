@@ -40,6 +40,13 @@ def test_invalid_and_unknown_variables_are_reported_together_by_name(deployment:
         assert f"{variable}: " in result.err
 
 
+def test_a_policy_hook_without_a_secret_is_rejected_before_a_worker_serves(deployment: Deployment) -> None:
+    result = deployment.run("serve", code=2, POLICY_HOOK_URL="https://policy.example.com/decide")
+    assert "TOKENSVC_POLICY_HOOK_SECRET: must be set" in result.err
+    result = deployment.run("serve", code=2, POLICY_HOOK_URL="http://policy.example.com/decide")
+    assert "TOKENSVC_POLICY_HOOK_URL: must begin with https://" in result.err
+
+
 def test_a_wrong_passphrase_is_rejected_by_name_and_not_echoed(deployment: Deployment) -> None:
     wrong = secrets.token_hex(32)
     result = deployment.run("serve", code=1, PASSPHRASE=wrong)
@@ -110,6 +117,7 @@ def test_at_shutdown_it_is_unready_at_once_and_no_request_fails(deployment: Depl
         assert "Traceback" not in service.process.err
 
 
+@pytest.mark.long
 def test_a_killed_worker_is_replaced_and_workers_die_with_their_parent(
     deployment: Deployment, key: str, channel: Any
 ) -> None:
@@ -145,6 +153,7 @@ def test_it_logs_one_line_per_request_and_no_unknown_path(deployment: Deployment
         assert (unknown["path"], unknown["status"]) == ("-", 404)
 
 
+@pytest.mark.long
 def test_two_workers_on_postgresql(ivs: LocalIvs, postgres: PostgresServer, tmp_path: Path) -> None:
     deployment = Deployment(ivs, tmp_path, postgres.url(postgres.fresh()))
     key, channel, admin_port = deployment.set_up(), deployment.new_channel(), free_port()

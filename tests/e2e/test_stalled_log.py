@@ -23,6 +23,8 @@ from tests.support.deployment import Deployment, LocalIvs, free_port
 from tests.support.http_client import Client
 from tests.support.processes import TOKENSVC, environment, wait_until
 
+pytestmark = pytest.mark.long
+
 MALFORMED_REQUESTS = 600
 PIPE_BYTES = 4096
 """As small as Linux makes a pipe, so that a few log lines fill it."""

@@ -33,6 +33,8 @@ BACK_WITHIN_SECONDS = 2.0
 STORE_TIMEOUT_SECONDS = 0.5
 LOCK = """
 import fcntl, sys, time
+
+pytestmark = pytest.mark.long
 with open(sys.argv[1], "r+b") as file:
     fcntl.lockf(file, fcntl.LOCK_EX, 8, 120)
     print("locked", flush=True)

@@ -143,6 +143,7 @@ def test_openssl_verifies_the_raw_signature(
     assert "failure" in run(verify, tmp_path, deployment.environ, stdin=signed + "x", code=1).out
 
 
+@pytest.mark.long
 def test_rotation_deletion_and_expiry_take_effect(tmp_path: Path) -> None:
     """On a separate IVS, because keys change and its clock is advanced."""
     with local_ivs(tmp_path) as ivs:

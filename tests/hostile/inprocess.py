@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.server import ServerState
 
 from tests.hostile.wire import Address, parse_responses
 from tests.hostile.wire import Response as ParsedResponse
 from tests.support.processes import wait_until
 from tokensvc.http.problem_details import JSON, Response
 from tokensvc.web.context import Respond
+from tokensvc.web.open_connections import ConnectionState
 from tokensvc.web.protocol import Protocol
 from tokensvc.web.server import make_server
 
@@ -176,7 +176,7 @@ class InProcessConnection:
     """One connection to an application, in the running event loop."""
 
     def __init__(self, application: Echo, protocol_class: type[Protocol] = Protocol) -> None:
-        state = ServerState()
+        state = ConnectionState()
         state.default_headers = [(b"date", b"today")]
         config = make_server(application, lambda: None, delay_seconds=0).config
         self.application = application

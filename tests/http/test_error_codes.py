@@ -65,6 +65,7 @@ def test_every_operation_names_only_known_codes() -> None:
         "http_version_not_supported",
         "internal_error",
         "method_not_allowed",
+        "overloaded",
         "route_not_found",
         "transfer_coding_not_supported",
     }

@@ -20,6 +20,8 @@ def example(kind: type[TokensvcError]) -> TokensvcError:
         return kind([FieldError("ttlSeconds", "must be an integer")])
     if issubclass(kind, errors.ControlPlaneError):
         return kind("IVS rejected it", operation="x", ivs_code="y", detail="inside")
+    if issubclass(kind, errors.RateLimited):
+        return kind("it did not work", limit="viewer", policy='"viewer";q=60;w=60', retry_after_seconds=12)
     return kind("it did not work", detail="inside")
 
 
@@ -55,11 +57,23 @@ def test_malformed_json_is_400_and_an_invalid_field_422() -> None:
     assert error_response(InvalidRequest([FieldError("a", "x")])).status == 422
 
 
+def _required(scope: str, *, credentials_sent: bool = False) -> Unauthenticated:
+    error = Unauthenticated("x", credentials_sent=credentials_sent)
+    error.required_scope = scope
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "challenge"),
     [
         pytest.param(Unauthenticated("x"), b"", id="no credentials"),
         pytest.param(Unauthenticated("x", credentials_sent=True), b', error="invalid_token"', id="invalid credentials"),
+        pytest.param(_required("tokens:issue"), b', scope="tokens:issue"', id="no credentials, known scope"),
+        pytest.param(
+            _required("tokens:issue", credentials_sent=True),
+            b', error="invalid_token", scope="tokens:issue"',
+            id="invalid credentials, known scope",
+        ),
         pytest.param(
             errors.InsufficientScope("x", subject={"scope": "keys:read"}),
             b', error="insufficient_scope", scope="keys:read"',
@@ -87,6 +101,15 @@ def test_every_429_and_503_carries_retry_after_and_nothing_else_does(kind: type[
         assert json.loads(response.body)["retryAfterSeconds"] == int(seconds), "a batch result has no header"
     else:
         assert retry_after == []
+
+
+def test_only_a_429_names_its_limit() -> None:
+    """The headers of draft-ietf-httpapi-ratelimit-headers: the quota of the window, and what remains of it."""
+    headers = dict(error_response(example(errors.RateLimited)).headers)
+    assert headers[b"ratelimit-policy"] == b'"viewer";q=60;w=60'
+    assert headers[b"ratelimit"] == b'"viewer";r=0;t=12'
+    others = [error_response(example(kind)).headers for kind in KINDS if kind is not errors.RateLimited]
+    assert not [name for headers_ in others for name, _ in headers_ if name.startswith(b"ratelimit")]
 
 
 def test_a_timed_out_request_closes_its_connection() -> None:

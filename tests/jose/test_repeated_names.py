@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tokensvc.jose.strict_json import has_repeated_names, read_object, repeated_names
+from tokensvc.jose.strict_json import read_object, repeated_names
+from tokensvc.json_objects import has_repeated_names
 
 TEXT = st.text(st.sampled_from('ab"\\/:,{}[]\n\x7f\u00e9\U0001f600'), max_size=4)
 
@@ -103,6 +104,8 @@ def test_each_duplicate_is_returned_with_its_path(text: str, paths: list[Any]) -
     assert repeated_names(text.encode()) == paths
 
 
-def test_deep_nesting_needs_no_recursion() -> None:
-    text = b'{"a":' * 1000 + b'{"b":1,"b":1}' + b"}" * 1000
-    assert has_repeated_names(text, orjson.loads(text))
+@pytest.mark.parametrize("depth", [10, 100, 253])
+def test_duplicates_are_found_however_deeply_they_are_nested(depth: int) -> None:
+    for innermost, is_repeated in ((b'{"b":1,"b":1}', True), (b'{"b":1,"c":1}', False)):
+        text = b'{"a":' * depth + innermost + b"}" * depth
+        assert has_repeated_names(text, orjson.loads(text)) is is_repeated

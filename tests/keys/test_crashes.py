@@ -134,9 +134,13 @@ CASES = {
     "a key tagged as compromised in ivs": Case(tagged, reconcile, min_steps=6),
     "an import of a given key": Case(one_key, import_given, is_repeated=True),
 }
+QUICK = {"the first key", "a rotation", "a rotation to the standby", "an import of a given key"}
+"""What `make test` runs; the others are long."""
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.long) for name in CASES]
+)
 def test_after_a_crash_at_any_step_the_next_run_converges(name: str, migrated: Path, tmp_path: Path) -> None:
     case, crashes = CASES[name], 0
     before = InMemoryDeployment(migrated, None, POLICY._replace(standby=case.standby))

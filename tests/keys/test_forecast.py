@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.audit import EVENT
 from tests.support.in_memory_deployment import EAST, POLICY, InMemoryDeployment
 from tokensvc.keys import commands
 from tokensvc.keys.forecast import MAX_STEPS, plan
@@ -94,7 +95,7 @@ def test_the_plan_ends_where_an_operator_must_free_a_slot(deployment: InMemoryDe
 
 def test_a_compromised_key_is_deleted_first(deployment: InMemoryDeployment) -> None:
     key = deployment.generate()
-    deployment.store.keys.compromise(key.id, deployment.clock.at(), 30, include_standby=False)
+    deployment.store.keys.compromise(key.id, deployment.clock.at(), 30, include_standby=False, event=EVENT)
     coming = planned(deployment)
     assert coming[0] == Step(StepKind.DELETE, key.id, "it is compromised")
     assert kinds(coming) == ["delete", "generate", "import", "wait", "activate"]

@@ -95,6 +95,7 @@ class Neighbour(InMemoryDeployment):
                     commands.delete(context, key_id, REGIONS)
 
 
+@pytest.mark.long
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(moves=_moves)
 def test_two_deployments_never_change_each_others_pairs(migrated: Path, moves: list[tuple[Any, ...]]) -> None:

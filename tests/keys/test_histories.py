@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
+from tests.support.audit import EVENT
 from tests.support.crashes import Crash
 from tests.support.in_memory_deployment import EAST
 from tests.support.rotation_histories import REGIONS, History, region_of
@@ -28,7 +29,7 @@ from tokensvc.keys.context import KeysContext
 from tokensvc.keys.lifecycle import KeyState
 from tokensvc.keys.reconciler import reconcile
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 PROPAGATION_DELAYS, CEILINGS = (0.0, 30.0, 120.0), (300, 3600, 86_400)
 MAX_AGE = max(PROPAGATION_DELAYS) + 910 + max(CEILINGS) + 5
@@ -83,7 +84,9 @@ class Histories(RuleBasedStateMachine):
     def begin(self, standby: bool, both: bool) -> None:
         self.history = History(self.migrated)
         self.configured: tuple[str, ...] = REGIONS if both else (EAST,)
-        self.history.store.deployment.set_rotation(propagation_seconds=30, max_age_seconds=None, standby=standby)
+        self.history.store.deployment.set_rotation(
+            propagation_seconds=30, max_age_seconds=None, standby=standby, event=EVENT
+        )
 
     @rule(event=_event)
     def something_happens(self, event: tuple[Any, ...]) -> None:
@@ -260,11 +263,11 @@ class Histories(RuleBasedStateMachine):
 
     def _on_policy(self, propagation: float, max_age: float | None, standby: bool) -> None:
         self.history.store.deployment.set_rotation(
-            propagation_seconds=propagation, max_age_seconds=max_age, standby=standby
+            propagation_seconds=propagation, max_age_seconds=max_age, standby=standby, event=EVENT
         )
 
     def _on_ceiling(self, seconds: int) -> None:
-        self.history.store.deployment.set_max_ttl_seconds(seconds)
+        self.history.store.deployment.set_max_ttl_seconds(seconds, event=EVENT)
 
     def _on_down(self, what: str) -> None:
         self.history.ivs.errors[what] = outage()

@@ -12,6 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.container.test_prometheus import samples
+from tests.support.audit import EVENT
 from tests.support.in_memory_deployment import EAST, WEST, InMemoryDeployment
 from tests.support.problems import texts
 from tests.support.simulated_ivs import outage
@@ -153,7 +154,9 @@ def test_a_rotation_request_is_started_by_the_next_run(deployment: InMemoryDeplo
 def test_a_compromise_is_handled_by_the_next_run(deployment: InMemoryDeployment, process: LeaderProcess) -> None:
     bad = deployment.generate().id
     process.run(5)
-    deployment.store.keys.compromise(bad, deployment.clock.at(), PROPAGATION_SECONDS, include_standby=False)
+    deployment.store.keys.compromise(
+        bad, deployment.clock.at(), PROPAGATION_SECONDS, include_standby=False, event=EVENT
+    )
     process.rotation.wake()
     process.run()
     assert not [pair for pair in deployment.ivs.pairs.values() if pair["name"].endswith(bad)]
@@ -374,3 +377,30 @@ def test_a_run_with_nothing_to_do_is_idle(deployment: InMemoryDeployment, proces
     deployment.clock.advance(MIN_INSPECTION_INTERVAL_SECONDS)
     with pytest.raises(StoreUnavailable):
         process.rotation.run_once()
+
+
+def test_what_is_overdue_grows_while_ivs_cannot_be_reached_and_ends_with_the_rotation(
+    deployment: InMemoryDeployment, process: LeaderProcess
+) -> None:
+    rotation, deletion = (f'tokensvc_key_{what}_overdue_seconds{{region="{EAST}"}}' for what in ("rotation", "drain"))
+    process.run(PROPAGATION_SECONDS)
+    assert (process.metric(rotation), process.metric(deletion)) == (0, 0)
+    deployment.ivs.errors[EAST] = outage()
+    deployment.clock.advance(POLICY.max_age_seconds or 0)
+    process.run(120)
+    assert process.metric(rotation) == pytest.approx(120, abs=PROPAGATION_SECONDS + 5)
+    assert process.metric(deletion) == 0
+    del deployment.ivs.errors[EAST]
+    process.run(2 * PROPAGATION_SECONDS + 60)
+    assert process.metric(rotation) == 0, "another key is active"
+    deployment.ivs.errors[EAST] = outage()
+    deployment.clock.advance(POLICY.drain_seconds(3600))
+    process.run(60)
+    assert 0 < process.metric(deletion) <= 60 + 2 * PROPAGATION_SECONDS + 65
+    deployment.leases.acquire("rotation", "another", 1e9)
+    process.is_store_unavailable = False
+    deployment.clock.advance(LEASE_SECONDS)
+    deployment.leases.release("rotation", "a")
+    assert deployment.leases.acquire("rotation", "another", 1e9)
+    process.run(LEASE_SECONDS)
+    assert process.metric(deletion) == 0, "another process reports it now"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.audit import EVENT
 from tests.support.crashes import Before
 from tests.support.in_memory_deployment import EAST, POLICY, WEST, InMemoryDeployment
 from tests.support.problems import texts
@@ -149,7 +150,7 @@ def test_an_import_that_can_no_longer_be_recorded_is_undone(deployment: InMemory
     def discard() -> None:
         [record] = deployment.store.keys.list()
         deployment.vault.remove(record.id)
-        deployment.store.keys.discard(record.id)
+        deployment.store.keys.discard(record.id, event=EVENT)
 
     [result] = reconcile(before(deployment, "record_import", discard), [EAST])
     assert any("there is no key" in words for words in texts(result.problems))
@@ -223,7 +224,7 @@ def test_an_open_step_in_a_region_without_keys_is_closed_without_calling_ivs(
     deployment: InMemoryDeployment,
 ) -> None:
     deployment.generate(EAST, WEST)
-    deployment.store.journal.start(StepKind.DELETE, "k9", "eu-west-1", "because", deployment.clock.at())
+    deployment.store.journal.start(StepKind.DELETE, "k9", "eu-west-1", "because", deployment.clock.at(), event=EVENT)
     deployment.clock.advance(GRACE_SECONDS + 1)
     deployment.reconcile(EAST, WEST)
     assert not deployment.store.journal.open_entries()

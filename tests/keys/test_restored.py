@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.audit import EVENT
 from tests.support.in_memory_deployment import EAST, POLICY, WEST, InMemoryDeployment
 from tests.support.problems import texts
 from tests.support.simulated_ivs import SimulatedIvs, outage, throttle
@@ -118,7 +119,7 @@ def test_a_standby_that_ivs_holds_is_preferred_to_a_retiring_key(with_standby: R
 
 def test_drains_start_anew_and_longest_lifetimes_are_raised(full: RestoredDeployment) -> None:
     """Any of these keys may have signed in the period that the store has lost."""
-    full.store.deployment.set_max_ttl_seconds(86_400)
+    full.store.deployment.set_max_ttl_seconds(86_400, event=EVENT)
     full.clock.advance(POLICY.max_staleness_seconds + 3600 + 10)
     full.confirm()
     confirmed_at = full.clock.at()
@@ -258,7 +259,7 @@ def test_a_pair_whose_import_was_lost_has_the_longest_lifetime_that_was_allowed(
     """A second recording, or a lower limit since, does not shorten it."""
     deployment, key_id = unrecorded
     deployment.reconcile()
-    deployment.store.deployment.set_max_ttl_seconds(300)
+    deployment.store.deployment.set_max_ttl_seconds(300, event=EVENT)
     deployment.reconcile()
     [(_, placement)] = deployment.placements(EAST, PREPARED)
     assert (placement.key_id, placement.longest_ttl_seconds) == (key_id, 3600)

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.audit import REQUESTER
 from tests.support.crashes import Crash, CrashPoint
 from tests.support.keks import NEW, OLD, SALT, FakeKms, passphrase
 from tests.support.stores import store_in_memory
+from tokensvc.audit.record import AuditEvent
 from tokensvc.errors import InvalidKey, WrappingKeyUnavailable, WrappingKeyUnknown
 from tokensvc.jose import keypair
 from tokensvc.keys import rewrap
@@ -56,6 +58,7 @@ class RewrapDeployment:
             deployment=crash_point.wrap(self.store.deployment),
             kek_registry=crash_point.wrap(self.store.kek_registry),
             cipher=self.cipher,
+            requester=REQUESTER,
             report=self.reports.append,
         )
 
@@ -197,10 +200,10 @@ def test_a_key_stored_under_the_old_key_meanwhile_is_rewrapped_too(deployment: R
         def __getattr__(self, name: str) -> Any:
             return getattr(deployment.store.kek_registry, name)
 
-        def retain_only(self, name: str) -> None:
+        def retain_only(self, name: str, *, event: AuditEvent) -> None:
             if next(late, False):
                 deployment.vault(SecretCipher(deployment.old)).put("late", KEYS["k0"])
-            retain_only(name)
+            retain_only(name, event=event)
 
     rewrapped = rewrap.rewrap(replace(deployment.context(), kek_registry=RegistryWithLateKey()))
     assert "private key late" in {s.name for s in rewrapped}

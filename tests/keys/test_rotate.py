@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.audit import EVENT
 from tests.support.in_memory_deployment import EAST, POLICY, WEST, InMemoryDeployment
 from tests.support.problems import texts
 from tests.support.simulated_ivs import Lost, outage
@@ -44,7 +45,7 @@ def test_a_key_becomes_active_after_its_propagation_delay(deployment: InMemoryDe
 
 
 def test_the_longest_lifetime_is_recorded_before_the_key_signs(deployment: InMemoryDeployment) -> None:
-    deployment.store.deployment.set_max_ttl_seconds(7200)
+    deployment.store.deployment.set_max_ttl_seconds(7200, event=EVENT)
     assert deployment.generate().placements[0].longest_ttl_seconds == 7200
 
 
@@ -98,7 +99,7 @@ def test_a_key_is_deleted_only_when_its_last_token_has_expired(deployment: InMem
 def test_a_higher_ttl_limit_prolongs_the_drain_of_a_key_that_may_still_sign(deployment: InMemoryDeployment) -> None:
     deployment.generate()
     deployment.rotate()
-    deployment.store.deployment.set_max_ttl_seconds(86_400)
+    deployment.store.deployment.set_max_ttl_seconds(86_400, event=EVENT)
     deployment.clock.advance(POLICY.drain_seconds(3600))
     deployment.reconcile(EAST)
     assert len(deployment.ivs.pairs) == 2

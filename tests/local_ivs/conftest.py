@@ -12,6 +12,7 @@ from tokensvc.aws.arn import AccountRegion
 from tokensvc.local_ivs import api_model
 from tokensvc.local_ivs.model import ApiModel
 from tokensvc.local_ivs.service import LocalIvs
+from tokensvc.local_ivs.simulator import Simulator
 from tokensvc.local_ivs.storage import SqliteResourceStore
 
 
@@ -49,3 +50,9 @@ def call(local: LocalIvs) -> CallIvs:
         return local.call(account_region, operation, request, "http://edge.test")
 
     return call_operation
+
+
+@pytest.fixture
+def source(resources: SqliteResourceStore, clock: FrozenClock) -> Simulator:
+    """A source of streams that is controlled by the test."""
+    return Simulator(resources, clock, counting_strings())

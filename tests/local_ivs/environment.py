@@ -20,6 +20,7 @@ from tokensvc.local_ivs.simulator import Simulator
 from tokensvc.local_ivs.storage import SqliteResourceStore
 from tokensvc.local_ivs.streams import events
 from tokensvc.local_ivs.streams.sessions import SESSION
+from tokensvc.local_ivs.streams.timed_metadata import TIMED_METADATA
 
 HERE = AccountRegion("000000000000", "us-west-2")
 OTHER_REGION = AccountRegion("000000000000", "eu-west-1")
@@ -79,7 +80,7 @@ def all_stored(resources: SqliteResourceStore, *account_regions: AccountRegion) 
         return [
             transaction.page(account_region, kind, after=0, limit=10_000)
             for account_region in account_regions or (HERE,)
-            for kind in (*RESOURCE_TYPES, "single-use", revocations.KIND, STREAM, SESSION)
+            for kind in (*RESOURCE_TYPES, "single-use", revocations.KIND, STREAM, SESSION, TIMED_METADATA)
         ] + [events.events_after(transaction, 0, 10_000)]
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tests.local_ivs.conftest import CallIvs
-from tests.local_ivs.environment import HERE, OTHER_ACCOUNT, FrozenClock, all_stored
+from tests.local_ivs.environment import HERE, OTHER_ACCOUNT, START, FrozenClock, all_stored
 from tokensvc.local_ivs.errors import IvsError
-from tokensvc.local_ivs.revocations import KIND, revoked_version
+from tokensvc.local_ivs.revocations import HISTORY_SECONDS, KIND, revoked_version
 from tokensvc.local_ivs.service import LocalIvs
 from tokensvc.local_ivs.storage import SqliteResourceStore
 from tokensvc.tokens.validation import NOTHING_REVOKED
@@ -23,9 +23,9 @@ def channel(call: CallIvs) -> str:
     return str(call("CreateChannel")["channel"]["arn"])
 
 
-def revoked(resources: SqliteResourceStore, channel: str, viewer: str = "v") -> int:
+def revoked(resources: SqliteResourceStore, channel: str, viewer: str = "v", *, until: float = START) -> int:
     with resources.begin(write=False) as transaction:
-        return revoked_version(transaction, channel, viewer)
+        return revoked_version(transaction, channel, viewer, until)
 
 
 def start(call: CallIvs, channel: str, version: int | None = None, viewer: str = "v") -> None:
@@ -61,8 +61,32 @@ def test_a_revocation_stores_its_time_and_no_viewer_id(
     start(call, channel, 4, "viewer-17")
     with resources.begin(write=False) as transaction:
         ((_, revocation),) = transaction.page(HERE, KIND, after=0, limit=9)
-    assert revocation.body == {"version": 4, "revokedAt": clock.at}
+    assert revocation.body == {"history": [[4, clock.at]]}
     assert "viewer-17" not in repr(revocation)
+
+
+def test_the_version_that_was_revoked_at_an_earlier_time_is_known(
+    call: CallIvs, resources: SqliteResourceStore, channel: str, clock: FrozenClock
+) -> None:
+    for seconds, version in ((0, 2), (10, 1), (20, 5), (30, 5), (40, 9)):
+        clock.at = START + seconds
+        start(call, channel, version)
+    versions = [revoked(resources, channel, until=START + seconds) for seconds in (-1, 0, 19, 20, 39, 40, 99)]
+    assert versions == [NOTHING_REVOKED, 2, 2, 5, 5, 9, 9]
+
+
+def test_only_one_entry_of_the_history_is_older_than_the_longest_delay(
+    call: CallIvs, resources: SqliteResourceStore, channel: str, clock: FrozenClock
+) -> None:
+    for number in range(30):
+        clock.at = START + number * HISTORY_SECONDS / 10
+        start(call, channel, number)
+    with resources.begin(write=False) as transaction:
+        ((_, revocation),) = transaction.page(HERE, KIND, after=0, limit=9)
+    history = revocation.body["history"]
+    assert history[-1] == [29, clock.at]
+    assert len([at for _, at in history if at <= clock.at - HISTORY_SECONDS]) == 1
+    assert revoked(resources, channel, until=clock.at - HISTORY_SECONDS) == 19
 
 
 @pytest.mark.parametrize(

@@ -210,3 +210,19 @@ def test_a_secret_is_created_once_and_survives_a_restart(tmp_path: Path) -> None
         assert store.get_or_create_secret("pages", lambda: next(secrets)) == b"first"
         assert store.get_or_create_secret("others", lambda: next(secrets)) == b"second"
         store.close()
+
+
+def test_a_file_of_an_earlier_version_is_read_by_this_one(tmp_path: Path) -> None:
+    """Revocations had one version and no history, and streams no restriction policy of their start."""
+    path = str(tmp_path / "ivs.db")
+    store = SqliteResourceStore(path)
+    revocation = make_resource("r", kind="viewer-session-revocation", version=7, revokedAt=1.5)
+    put(store, revocation, make_resource("s", kind="stream", streamId="st-1"))
+    store.close()
+    for _ in range(2):
+        store = SqliteResourceStore(path)
+        with store.begin(write=False) as transaction:
+            assert [one.body for one in transaction.find(HERE, revocation.kind)] == [{"history": [[7, 1.5]]}]
+            [stream] = transaction.find(HERE, "stream")
+            assert stream.body == {"streamId": "st-1", "playbackRestrictionPolicy": None}
+        store.close()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.local_ivs.conftest import CallIvs
-from tests.local_ivs.environment import FrozenClock, counting_strings
+from tests.local_ivs.environment import FrozenClock
 from tests.support.case_ids import stable_repr
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.simulator import Simulator
@@ -16,11 +16,6 @@ from tokensvc.local_ivs.streams.ingest import DEFAULT_INGEST
 from tokensvc.local_ivs.streams.sessions import MAX_EVENTS, RETENTION_SECONDS
 
 DAY = 24 * 3600
-
-
-@pytest.fixture
-def source(resources: SqliteResourceStore, clock: FrozenClock) -> Simulator:
-    return Simulator(resources, clock, counting_strings())
 
 
 @pytest.fixture

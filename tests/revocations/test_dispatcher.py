@@ -7,6 +7,7 @@ import time
 import pytest
 
 from tests.storage.samples import CHANNEL, EVERYONE, HERE, MAX_STALENESS_SECONDS, channel, revocation
+from tests.support.audit import EVENT
 from tests.support.crashes import Crash, CrashPoint
 from tokensvc.callers.policy import Caller, CallerPolicy
 from tokensvc.errors import ChannelNotAllowed, InvalidRequest
@@ -21,7 +22,9 @@ KEY = IdempotencyKey("once", b"digest of the body")
 
 
 def accepted(store: Store, *revocations: NewRevocation, caller: Caller = BACKEND) -> list[AcceptedRevocation]:
-    return accept_revocations(store.revocations, caller, revocations, NOW, MAX_STALENESS_SECONDS, [HERE].__contains__)
+    return accept_revocations(
+        store.revocations, caller, revocations, NOW, MAX_STALENESS_SECONDS, [HERE].__contains__, events=[EVENT]
+    )
 
 
 def claimed(store: Store, priority: Priority) -> list[str]:
@@ -113,10 +116,18 @@ def test_a_request_repeated_after_a_crash_is_accepted_once(store: Store, after: 
             MAX_STALENESS_SECONDS,
             [HERE].__contains__,
             KEY,
+            events=[EVENT],
         )
     assert len(store.revocations.list(EVERYONE, limit=9)) == int(after)
     [accepted_revocation] = accept_revocations(
-        store.revocations, BACKEND, [revocation("r2", "v")], NOW, MAX_STALENESS_SECONDS, [HERE].__contains__, KEY
+        store.revocations,
+        BACKEND,
+        [revocation("r2", "v")],
+        NOW,
+        MAX_STALENESS_SECONDS,
+        [HERE].__contains__,
+        KEY,
+        events=[EVENT],
     )
     assert accepted_revocation.id == ("r1" if after else "r2")
     assert [found.id for found in store.revocations.list(EVERYONE, limit=9)] == [accepted_revocation.id]

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from tests.storage.samples import EVERYONE, make_due
+from tests.support.audit import EVENT
 from tests.support.dispatchers import DispatchScenario
 from tests.support.local_control_plane import ACCOUNT_REGION
 from tokensvc.errors import ControlPlaneDenied, StoreUnavailable
@@ -19,7 +20,7 @@ from tokensvc.revocations.queue import INTERACTIVE_MAX, DeliveryOutcome, Revocat
 from tokensvc.revocations.rate_limit import BATCH_VIEWERS, VIEWERS_PER_SECOND
 from tokensvc.storage.store import Store
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 SINGLE, BATCH = "StartViewerSessionRevocation", "BatchStartViewerSessionRevocation"
 
@@ -144,7 +145,7 @@ def test_a_missing_channel_fails_with_ivs_own_code(dispatch: DispatchScenario) -
     assert {dispatch.state(name) for name in good} == {RevocationState.SENT}
     assert sum(result.failed for result in dispatch.results) == 4
     assert sum(result.errors_by_code.get("ResourceNotFoundException", 0) for result in dispatch.results) == 4
-    dispatch.store.revocations.retry(interactive, EVERYONE)
+    dispatch.store.revocations.retry(interactive, EVERYONE, event=EVENT)
     dispatch.drain(dispatcher)
     assert dispatch.state(interactive) is RevocationState.FAILED
 
@@ -272,7 +273,7 @@ def test_permanent_errors_of_batch_entries_fail_only_those(dispatch: DispatchSce
     assert {dispatch.store.revocations.get(name, EVERYONE).targets[0].code for name in failed} == {code}
     dispatch.ivs.entry_errors = (0.0, "")
     for name in failed:
-        dispatch.store.revocations.retry(name, EVERYONE)
+        dispatch.store.revocations.retry(name, EVERYONE, event=EVENT)
     dispatch.drain(dispatch.dispatcher())
     dispatch.check_nothing_lost()
 

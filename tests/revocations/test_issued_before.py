@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.storage.samples import EVERYONE, make_due
+from tests.support.audit import EVENT
 from tests.support.dispatchers import DispatchScenario
 from tests.support.local_control_plane import ACCOUNT_REGION, LocalControlPlane
 from tests.support.tokens import Prepared, raw_sign
@@ -133,11 +134,11 @@ class History:
 
     def retry(self) -> None:
         for requested in self.requested:
-            self.store.revocations.retry(requested.id, EVERYONE)
+            self.store.revocations.retry(requested.id, EVERYONE, event=EVENT)
 
     def cancel(self, which: int) -> None:
         if self.requested:
-            self.store.revocations.cancel(self.requested[which % len(self.requested)].id, EVERYONE)
+            self.store.revocations.cancel(self.requested[which % len(self.requested)].id, EVERYONE, event=EVENT)
 
     def active(self) -> list[Requested]:
         """The revocations that were not cancelled before they were sent."""

@@ -23,7 +23,7 @@ from tokensvc.revocations.leader import RENEWALS_PER_LEASE, RevocationLeader
 from tokensvc.revocations.queue import DeliveryOutcome
 from tokensvc.storage.store import Store
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 LEASE = 12.0
 RENEWAL = LEASE / RENEWALS_PER_LEASE

@@ -134,6 +134,25 @@ def test_minimums_never_decrease_and_filters_are_valid_for_ivs(times: list[tuple
     assert all(r.version >= 0 for r in revocations), "IVS accepts no filter below 0"
 
 
+@given(times=aged)
+@example(times=[(0.0, 0.0, None), (130.0, 0.0, 10)])
+def test_every_version_that_was_ended_is_below_the_minimum(times: list[tuple[float, float, int | None]]) -> None:
+    """`/authorize` ends the sessions of versions below it, also of tokens with versions ahead of the clock."""
+    for revoked in revoked_at(times):
+        assert revoked.version < revoked.restriction.minimum_version
+
+
+@given(times=aged, seconds=st.lists(st.integers(0, 2000), min_size=1, max_size=30))
+def test_an_instant_does_not_change_the_versions_of_later_tokens(
+    times: list[tuple[float, float, int | None]], seconds: list[int]
+) -> None:
+    """Only the minimum below them, which nobody who is in sync reaches."""
+    before, restriction = revoked_at(times)[-1], revoked_at([*times, (60.0, 0.0, 0)])[-1].restriction
+    for second in (math.floor(before.committed_at) + 61 + later for later in seconds):
+        unchanged = session_version(second, before.restriction.lowest_version(second))
+        assert session_version(second, restriction.lowest_version(second)) == unchanged
+
+
 @given(times=aged, seconds=st.lists(st.integers(0, 2000), min_size=2, max_size=30))
 def test_versions_rise_with_the_time_of_issue(times: list[tuple[float, float, int | None]], seconds: list[int]) -> None:
     """For a worker that is always in sync, across all revocations until their restrictions have expired."""

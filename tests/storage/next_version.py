@@ -22,7 +22,7 @@ from unittest import mock
 from tokensvc.storage import migrate, migrations
 
 _REVISIONS = migrate.REVISIONS
-REVISION = "0002_next"
+REVISION = "0004_next"
 KILL = "TOKENSVC_TEST_KILL_DURING_UPGRADE"
 """If this variable is set, the revision kills its own process after its changes."""
 _SOURCE = f'''

@@ -21,6 +21,7 @@ from tests.storage.samples import (
     revocation,
     secret,
 )
+from tests.support.audit import EVENT
 from tests.support.keks import CIPHER
 from tokensvc.deployment.workers import Heartbeat
 from tokensvc.jose import keypair
@@ -52,6 +53,10 @@ def acquire_lease(store: Store, who: int, race_round: int) -> bool:
     return store.leases.acquire(f"lease {race_round}", f"holder {who}", 60)
 
 
+def spend_single_use(store: Store, who: int, race_round: int) -> bool:
+    return store.single_uses.spend(f"use {race_round}".encode())
+
+
 def bind_control_plane(store: Store, who: int, race_round: int) -> str | None:
     return store.deployment.bind(("aws", "local")[who]).control_plane
 
@@ -78,16 +83,18 @@ def add_subject_key(store: Store, who: int, race_round: int) -> bytes:
 
 
 def add_caller(store: Store, who: int, race_round: int) -> str:
-    return store.callers.add(f"caller {race_round}", POLICY, secret(f"{race_round} of {who}")).name
+    return store.callers.add(f"caller {race_round}", POLICY, secret(f"{race_round} of {who}"), EVENT).name
 
 
 def rotate_secret(store: Store, who: int, race_round: int) -> str:
-    rotated = store.callers.rotate_secret("backend", f"{race_round}", secret(f"{race_round + 1} of {who}"), LATER)
+    rotated = store.callers.rotate_secret(
+        "backend", f"{race_round}", secret(f"{race_round + 1} of {who}"), LATER, EVENT
+    )
     return rotated.secrets[0].key_id
 
 
 def disable_caller(store: Store, who: int, race_round: int) -> bool:
-    return store.callers.disable(f"caller {race_round}", AT).disabled_at == AT
+    return store.callers.disable(f"caller {race_round}", AT, EVENT).disabled_at == AT
 
 
 def add_key(store: Store, who: int, race_round: int) -> str:
@@ -101,7 +108,7 @@ def record_import(store: Store, who: int, race_round: int) -> str:
 
 def discard_or_import(store: Store, who: int, race_round: int) -> None:
     if who == 0:
-        store.keys.discard(f"key {race_round}")
+        store.keys.discard(f"key {race_round}", event=EVENT)
     else:
         store.keys.record_import(f"key {race_round}", HERE, key_arn(f"{race_round}"), AT)
 
@@ -124,44 +131,48 @@ def activate_or_raise_max_ttl(store: Store, who: int, race_round: int) -> None:
     if who == 0:
         store.keys.activate(f"key {race_round}", HERE, AT, 3600)
     else:
-        store.deployment.set_max_ttl_seconds(7200 + race_round)
+        store.deployment.set_max_ttl_seconds(7200 + race_round, event=EVENT)
 
 
 def compromise_or_activate(store: Store, who: int, race_round: int) -> str:
     """Activate the next key, and compromise it or the active one."""
     if who == 0:
-        return store.keys.compromise(f"active {race_round}", LATER, 0, include_standby=race_round % 2 == 0).id
+        return store.keys.compromise(
+            f"active {race_round}", LATER, 0, include_standby=race_round % 2 == 0, event=EVENT
+        ).id
     return store.keys.activate(f"next {race_round}", HERE, LATER, 3600).id
 
 
 def compromise_or_start_deletion(store: Store, who: int, race_round: int) -> str:
     """Make the retiring key active again by a compromise, and start its deletion."""
     if who == 0:
-        return store.keys.compromise(f"active {race_round}", LATER, 0, include_standby=True).id
+        return store.keys.compromise(f"active {race_round}", LATER, 0, include_standby=True, event=EVENT).id
     retiring = require_key(store.keys.list(), f"retiring {race_round}").placements[0]
     return store.keys.start_deletion(retiring, LATER).id
 
 
 def compromise_two(store: Store, who: int, race_round: int) -> str:
     """Each of the two keys would be the successor of the other."""
-    return store.keys.compromise(f"{('active', 'retiring')[who]} {race_round}", LATER, 0, include_standby=False).id
+    return store.keys.compromise(
+        f"{('active', 'retiring')[who]} {race_round}", LATER, 0, include_standby=False, event=EVENT
+    ).id
 
 
 def compromise_or_import(store: Store, who: int, race_round: int) -> str:
     if who == 0:
-        return store.keys.compromise(f"key {race_round}", LATER, 0, include_standby=False).id
+        return store.keys.compromise(f"key {race_round}", LATER, 0, include_standby=False, event=EVENT).id
     return store.keys.record_import(f"key {race_round}", HERE, key_arn(f"{race_round}"), AT).id
 
 
 def compromise_or_raise_max_ttl(store: Store, who: int, race_round: int) -> None:
     if who == 0:
-        store.keys.compromise(f"active {race_round}", LATER, 0, include_standby=False)
+        store.keys.compromise(f"active {race_round}", LATER, 0, include_standby=False, event=EVENT)
     else:
-        store.deployment.set_max_ttl_seconds(7200 + race_round)
+        store.deployment.set_max_ttl_seconds(7200 + race_round, event=EVENT)
 
 
 def start_same_step(store: Store, who: int, race_round: int) -> int:
-    return store.journal.start(StepKind.DELETE, f"key {race_round}", HERE.region, "because", AT).id
+    return store.journal.start(StepKind.DELETE, f"key {race_round}", HERE.region, "because", AT, event=EVENT).id
 
 
 def record_stray_import(store: Store, who: int, race_round: int) -> str:
@@ -198,14 +209,14 @@ def accept_same_viewers(store: Store, who: int, race_round: int) -> list[int]:
     """In opposite orders, which would deadlock if each locked its rows one by one."""
     names = [f"v{race_round}x{number}" for number in range(CHANGES_PER_ROUND)]
     new = [revocation(f"{name} of {who}", name) for name in (names if who else reversed(names))]
-    accepted = store.revocations.accept(f"caller {who}", new, Priority.BULK, MAX_STALENESS_SECONDS)
+    accepted = store.revocations.accept(f"caller {who}", new, Priority.BULK, MAX_STALENESS_SECONDS, events=[EVENT])
     return [item.version for item in (accepted if who else reversed(accepted))]
 
 
 def accept_same_key(store: Store, who: int, race_round: int) -> list[AcceptedRevocation]:
     key = IdempotencyKey(f"key {race_round}", b"digest")
     new = [revocation(f"{race_round} of {who}", f"v{race_round}")]
-    return store.revocations.accept("backend", new, Priority.INTERACTIVE, MAX_STALENESS_SECONDS, key)
+    return store.revocations.accept("backend", new, Priority.INTERACTIVE, MAX_STALENESS_SECONDS, key, events=[EVENT])
 
 
 def record_outcomes_or_raise(store: Store, who: int, race_round: int) -> int:
@@ -219,12 +230,15 @@ def record_outcomes_or_raise(store: Store, who: int, race_round: int) -> int:
         return len(outcomes)
     names = [f"v{race_round}x{number}" for number in range(CHANGES_PER_ROUND)]
     new = [revocation(f"{name} again", name) for name in reversed(names)]
-    return min(item.version for item in store.revocations.accept("backend", new, Priority.BULK, MAX_STALENESS_SECONDS))
+    return min(
+        item.version
+        for item in store.revocations.accept("backend", new, Priority.BULK, MAX_STALENESS_SECONDS, events=[EVENT])
+    )
 
 
 def cancel_or_record_outcomes(store: Store, who: int, race_round: int) -> str:
     if who == 0:
-        return store.revocations.cancel(f"r{race_round}", EVERYONE).state
+        return store.revocations.cancel(f"r{race_round}", EVERYONE, event=EVENT).state
     outcomes = [
         DeliveryOutcome(entry, version, RevocationState.SENT) for entry, version in in_flight(store, race_round)
     ]
@@ -234,26 +248,30 @@ def cancel_or_record_outcomes(store: Store, who: int, race_round: int) -> str:
 
 def cancel_or_join(store: Store, who: int, race_round: int) -> str:
     if who == 0:
-        return store.revocations.cancel(f"r{race_round}", EVERYONE).state
+        return store.revocations.cancel(f"r{race_round}", EVERYONE, event=EVENT).state
     store.revocations.accept(
-        "backend", [revocation(f"joins r{race_round}", f"v{race_round}x0")], Priority.BULK, MAX_STALENESS_SECONDS
+        "backend",
+        [revocation(f"joins r{race_round}", f"v{race_round}x0")],
+        Priority.BULK,
+        MAX_STALENESS_SECONDS,
+        events=[EVENT],
     )
     return "joined"
 
 
 def retry_same(store: Store, who: int, race_round: int) -> str:
-    return store.revocations.retry(f"r{race_round}", EVERYONE).state
+    return store.revocations.retry(f"r{race_round}", EVERYONE, event=EVENT).state
 
 
 def deny_same_viewers(store: Store, who: int, race_round: int) -> list[int]:
     names = [f"v{number}" for number in range(CHANGES_PER_ROUND)]
     new = [denial(name, FAR + race_round) for name in (names if who else reversed(names))]
-    return sorted({added.number for added in store.denials.add(f"caller {who}", new)})
+    return sorted({added.number for added in store.denials.add(f"caller {who}", new, event=EVENT)})
 
 
 def remove_denial(store: Store, who: int, race_round: int) -> None:
     found = store.denials.in_force(EVERYONE, limit=1, digests=[viewer_digest(CHANNEL, f"v{race_round}")])
-    store.denials.remove(found[0].id if found else "removed by the other", EVERYONE)
+    store.denials.remove(found[0].id if found else "removed by the other", EVERYONE, event=EVENT)
 
 
 def prune_same(store: Store, who: int, race_round: int) -> int:

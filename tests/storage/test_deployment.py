@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from tests.storage import samples
 from tests.storage.samples import AT, HERE, LATER, THERE
+from tests.support.audit import EVENT
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.cli.remedies import failure_text
 from tokensvc.errors import ForeignDeployment, SchemaMismatch
@@ -76,8 +77,8 @@ def test_a_subject_key_has_the_time_of_the_store(store: Store) -> None:
 
 
 def test_the_max_ttl_can_be_changed(store: Store) -> None:
-    assert store.deployment.set_max_ttl_seconds(60).max_ttl_seconds == 60
-    assert store.deployment.set_max_ttl_seconds(7200) == store.deployment.read()
+    assert store.deployment.set_max_ttl_seconds(60, event=EVENT).max_ttl_seconds == 60
+    assert store.deployment.set_max_ttl_seconds(7200, event=EVENT) == store.deployment.read()
     assert store.deployment.read().max_ttl_seconds == 7200
 
 
@@ -89,7 +90,7 @@ def test_raising_the_max_ttl_raises_the_longest_ttl_of_keys_that_may_sign(store:
         store.keys.activate(key_id, HERE, AT, 3600)
     store.keys.record_deletion("k1", HERE, LATER)
     before = store.versions.read()
-    store.deployment.set_max_ttl_seconds(7200)
+    store.deployment.set_max_ttl_seconds(7200, event=EVENT)
     longest_ttls = {key.id: key.placements[0].longest_ttl_seconds for key in store.keys.list()}
     assert longest_ttls == {"k1": 3600, "k2": 7200, "k3": 7200, "k4": 0}
     after = store.versions.read()
@@ -100,7 +101,7 @@ def test_lowering_the_max_ttl_keeps_the_longest_ttl_of_keys(store: Store) -> Non
     samples.add_key(store, "k1", HERE)
     store.keys.activate("k1", HERE, AT, 3600)
     before = store.versions.read()
-    store.deployment.set_max_ttl_seconds(60)
+    store.deployment.set_max_ttl_seconds(60, event=EVENT)
     assert require_key(store.keys.list(), "k1").placements[0].longest_ttl_seconds == 3600
     after = store.versions.read()
     assert (after.deployment.number, after.keys) == (before.deployment.number + 1, before.keys)
@@ -109,7 +110,7 @@ def test_lowering_the_max_ttl_keeps_the_longest_ttl_of_keys(store: Store) -> Non
 @pytest.mark.parametrize("account_region", [HERE, THERE])
 def test_an_activated_key_has_at_least_the_max_ttl(store: Store, account_region: AccountRegion) -> None:
     """The process that activates the key may have read the limit before it was raised."""
-    store.deployment.set_max_ttl_seconds(7200)
+    store.deployment.set_max_ttl_seconds(7200, event=EVENT)
     samples.add_key(store, "k1", account_region)
     assert store.keys.activate("k1", account_region, AT, 3600).placements[0].longest_ttl_seconds == 7200
 

@@ -48,13 +48,14 @@ def test_no_revocation_is_lost_with_all_faults_and_killed_dispatchers(dispatch: 
 ACCEPT_FOREVER = """
 import itertools, sys
 from tests.storage.samples import MAX_STALENESS_SECONDS, revocation
+from tests.support.audit import EVENT
 from tokensvc.storage.store import open_store
 from tokensvc.revocations.model import Priority
 
 store = open_store(sys.argv[1])
 for batch in itertools.count():
     wanted = [revocation(f"{sys.argv[2]}-{batch}-{n}") for n in range(20)]
-    for accepted in store.revocations.accept("backend", wanted, Priority.BULK, MAX_STALENESS_SECONDS):
+    for accepted in store.revocations.accept("backend", wanted, Priority.BULK, MAX_STALENESS_SECONDS, events=[EVENT]):
         print(accepted.id, accepted.version, flush=True)
 """
 

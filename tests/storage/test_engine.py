@@ -16,7 +16,7 @@ from tokensvc.cli.remedies import failure_text
 from tokensvc.errors import InvalidDatabaseUrl, StoreNotFound, StoreUnavailable
 from tokensvc.storage.engine import make_engine, read_transaction, write_transaction
 from tokensvc.storage.schema import leases, metadata, versions
-from tokensvc.storage.store import Store, open_store, store_for_engine
+from tokensvc.storage.store import Store, open_store
 
 UNREACHABLE = "postgresql://user:hunter2@127.0.0.1:1/nowhere"
 
@@ -129,7 +129,7 @@ def test_threads_share_an_in_memory_database(url: str) -> None:
     with write_transaction(engine) as connection:
         metadata.create_all(connection)
         connection.execute(sa.insert(versions).values(name="channels", number=0, tag=""))
-    channels = store_for_engine(engine).channels
+    channels = Store(engine).channels
     with ThreadPoolExecutor(4) as threads:
         numbers = threads.map(lambda number: channels.record([channel(f"c{number}")]), range(100))
     assert sorted(numbers) == list(range(1, 101))
@@ -167,8 +167,8 @@ def test_no_password_is_shown() -> None:
 @pytest.mark.parametrize(("url", "other"), [("sqlite://", "psycopg"), (UNREACHABLE, "sqlite3")])
 def test_the_driver_of_the_other_database_is_not_loaded(url: str, other: str) -> None:
     program = (
-        "import sys\nfrom tokensvc.storage import store\n"
-        f"store.make_engine({url!r}).dispose()\nprint({other!r} in sys.modules, 'alembic' in sys.modules)"
+        "import sys\nfrom tokensvc.storage import engine\n"
+        f"engine.make_engine({url!r}).dispose()\nprint({other!r} in sys.modules, 'alembic' in sys.modules)"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.split() == ["False", "False"]

@@ -18,13 +18,14 @@ import sqlalchemy as sa
 
 from tests.storage import samples
 from tests.storage.samples import AT, channel, secret
+from tests.support.audit import EVENT
 from tests.support.postgres import PostgresServer, postgres_server, unavailable_reason
 from tokensvc.cli.remedies import failure_text
 from tokensvc.deployment.versions import Position
 from tokensvc.errors import Conflict, InvalidDatabaseUrl, SchemaMismatch, StoreError, StoreNotFound, StoreUnavailable
 from tokensvc.storage import errors, migrate, schema
 from tokensvc.storage.engine import make_engine, read_transaction, write_transaction
-from tokensvc.storage.store import Store, open_store, store_for_engine
+from tokensvc.storage.store import Store, open_store
 
 TIMEOUT_SECONDS = 0.5
 BOUND_SECONDS = 4
@@ -230,7 +231,7 @@ def test_the_detail_has_the_file_and_sqlites_message(sqlite_url: str) -> None:
 
 
 def test_a_store_without_a_schema_names_the_command_that_creates_it(empty_url: str) -> None:
-    store = store_for_engine(make_engine(empty_url))
+    store = Store(make_engine(empty_url))
     for use in (store.versions.read, lambda: samples.add_key(store, "k1")):
         with pytest.raises(SchemaMismatch) as failed:
             use()
@@ -315,8 +316,8 @@ def test_a_read_only_directory_is_unavailable(sqlite_template: Path) -> None:
         Path(folder).chmod(0o555)
         program = (
             "import os\nfrom tokensvc.storage.engine import make_engine\n"
-            "from tokensvc.storage.store import store_for_engine\nfrom tokensvc.errors import StoreUnavailable\n"
-            f"store = store_for_engine(make_engine('sqlite:///{copy}', create=False))\n"
+            "from tokensvc.storage.store import Store\nfrom tokensvc.errors import StoreUnavailable\n"
+            f"store = Store(make_engine('sqlite:///{copy}', create=False))\n"
             "if os.geteuid() == 0:\n    os.setuid(65534)\n"
             "try:\n    store.leases.acquire('a', 'b', 60)\n"
             "except StoreUnavailable as failure:\n    print(failure.message)"
@@ -348,7 +349,7 @@ def test_text_that_cannot_be_stored_is_reported(postgres_url: str, text: str) ->
 
 def test_no_value_of_a_row_is_shown_by_an_error(store: Store) -> None:
     """Drivers quote rows in their messages; our message, detail and traceback do not repeat them."""
-    store.callers.add("backend", samples.POLICY, secret("s1"))
+    store.callers.add("backend", samples.POLICY, secret("s1"), EVENT)
     row = {"key_id": "s1", "caller": "backend", "ordinal": 1, "digest": b"the-digest", "created_at": AT}
     with pytest.raises(Conflict) as failed, write_transaction(store.engine) as connection:
         connection.execute(sa.insert(schema.caller_secrets).values(**row))

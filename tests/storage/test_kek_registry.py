@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.support.audit import EVENT
+from tokensvc.audit.store import AuditFilter
 from tokensvc.storage.store import Store
 from tokensvc.vault.store import RegisteredKek
 
@@ -30,7 +32,16 @@ def test_a_registered_key_stays_unchanged(store: Store) -> None:
 def test_retain_only_never_empties_the_registry(store: Store) -> None:
     store.kek_registry.add(ONE, None)
     store.kek_registry.add(TWO, ONE.name)
-    store.kek_registry.retain_only("passphrase:9")
+    store.kek_registry.retain_only("passphrase:9", event=EVENT)
     assert store.kek_registry.list() == [TWO, ONE]
-    store.kek_registry.retain_only(TWO.name)
+    store.kek_registry.retain_only(TWO.name, event=EVENT)
     assert store.kek_registry.list() == [TWO]
+
+
+def test_forgetting_the_previous_keys_is_recorded_once(store: Store) -> None:
+    store.kek_registry.add(ONE, None)
+    store.kek_registry.add(TWO, ONE.name)
+    for _ in range(2):
+        store.kek_registry.retain_only(TWO.name, event=EVENT)
+    [record] = store.audit.list(AuditFilter(), limit=9)
+    assert record.event == EVENT._replace(details={"removed": ONE.name})

@@ -8,6 +8,7 @@ import pytest
 
 from tests.storage import samples
 from tests.storage.samples import AT, HERE, LATER, THERE, key_arn
+from tests.support.audit import EVENT
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.errors import ConcurrentModification, KeyNotFound
 from tokensvc.keys.lifecycle import KeyPlacement, KeyState, require_key
@@ -34,7 +35,9 @@ def state(store: Store, key_id: str, account_region: AccountRegion = HERE) -> Ke
 def compromise(
     store: Store, key_id: str, *, include_standby: bool = False, unable: frozenset[str] = frozenset()
 ) -> None:
-    store.keys.compromise(key_id, LATER, PROPAGATION_SECONDS, include_standby=include_standby, unable=unable)
+    store.keys.compromise(
+        key_id, LATER, PROPAGATION_SECONDS, include_standby=include_standby, unable=unable, event=EVENT
+    )
 
 
 def add_three_keys(store: Store, account_region: AccountRegion = HERE) -> None:
@@ -142,7 +145,7 @@ def test_no_key_takes_over_if_all_others_are_unable(store: Store) -> None:
 def test_a_standby_key_does_not_take_over_before_its_propagation_delay(store: Store) -> None:
     add_three_keys(store)
     at = AT + timedelta(seconds=PROPAGATION_SECONDS - 1)
-    store.keys.compromise("k2", at, PROPAGATION_SECONDS, include_standby=False)
+    store.keys.compromise("k2", at, PROPAGATION_SECONDS, include_standby=False, event=EVENT)
     assert [state(store, f"k{n}") for n in (1, 2, 3)] == [ACTIVE, COMPROMISED, PREPARED]
 
 
@@ -153,7 +156,7 @@ def test_the_successors_longest_ttl_rises_to_the_max_ttl_and_never_falls(
     store: Store, max_ttl: int, unable: str, key_id: str, longest_ttl: int
 ) -> None:
     add_three_keys(store)
-    store.deployment.set_max_ttl_seconds(max_ttl)
+    store.deployment.set_max_ttl_seconds(max_ttl, event=EVENT)
     compromise(store, "k2", unable=frozenset({unable}))
     placement = placement_of(store, key_id)
     assert (placement.state, placement.longest_ttl_seconds) == (ACTIVE, longest_ttl)
@@ -189,7 +192,7 @@ def test_a_repeated_compromise_changes_nothing(store: Store) -> None:
     add_three_keys(store)
     compromise(store, "k2")
     after, number = store.keys.list(), store.versions.read().keys.number
-    store.keys.compromise("k2", MUCH_LATER, PROPAGATION_SECONDS, include_standby=False)
+    store.keys.compromise("k2", MUCH_LATER, PROPAGATION_SECONDS, include_standby=False, event=EVENT)
     assert (store.keys.list(), store.versions.read().keys.number) == (after, number)
 
 
@@ -240,7 +243,7 @@ def test_an_import_that_may_have_signed_gets_the_max_ttl(store: Store) -> None:
         store.keys.record_import(key_id, HERE, key_arn(key_id), AT, may_have_signed=True)
         assert placement_of(store, key_id).longest_ttl_seconds == seconds
     before = store.keys.list()
-    store.deployment.set_max_ttl_seconds(60)
+    store.deployment.set_max_ttl_seconds(60, event=EVENT)
     store.keys.record_import("k1", HERE, key_arn("k1"), LATER, may_have_signed=True)
     assert store.keys.list() == before
 
@@ -297,7 +300,7 @@ def test_the_best_usable_key_replaces_an_absent_active_key(
     store: Store, unable: frozenset[str], best: str | None
 ) -> None:
     add_three_keys(store)
-    store.deployment.set_max_ttl_seconds(7200)
+    store.deployment.set_max_ttl_seconds(7200, event=EVENT)
     before = store.versions.read().keys.number
     record_absence(store, "k2", unable=unable)
     assert state(store, "k2") is RETIRED

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.storage import samples
 from tests.storage.samples import AT, HERE, THERE, key_arn
+from tests.support.audit import EVENT
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.errors import ConcurrentModification
 from tokensvc.keys.lifecycle import TRANSITIONS, KeyState
@@ -45,7 +46,7 @@ def run_step(store: Store, step: str, key_id: str, account_region: AccountRegion
         case "retire":
             store.keys.record_deletion(key_id, account_region, AT)
         case "discard":
-            store.keys.discard(key_id)
+            store.keys.discard(key_id, event=EVENT)
             samples.add_key(store, key_id)
 
 

@@ -7,10 +7,11 @@ import pytest
 from tests.storage import samples
 from tests.storage.racers import Race
 from tests.storage.samples import AT, HERE, LATER
+from tests.support.audit import EVENT
 from tokensvc.keys.lifecycle import KeyPlacement, KeyState, require_key
 from tokensvc.storage.store import Store
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 ROUNDS = 8
 
@@ -29,7 +30,7 @@ def add_retiring_and_active(store: Store, number: int) -> None:
 def compromise_all(store: Store) -> None:
     """Compromise all keys, for another round."""
     for record in store.keys.list():
-        store.keys.compromise(record.id, LATER, 0, include_standby=True)
+        store.keys.compromise(record.id, LATER, 0, include_standby=True, event=EVENT)
 
 
 def test_concurrent_compromise_and_activation_leave_a_trusted_key_active_or_none(race: Race) -> None:

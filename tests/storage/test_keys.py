@@ -9,6 +9,7 @@ import pytest
 from tests.storage import samples
 from tests.storage.query_counts import counted
 from tests.storage.samples import AT, HERE, LATER, THERE, key_arn
+from tests.support.audit import EVENT
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.errors import ConcurrentModification, Conflict, KeyNotFound
 from tokensvc.keys.lifecycle import KeyPlacement, KeyRecord, KeyState, require_key
@@ -150,7 +151,7 @@ def test_a_retiring_key_is_reactivated_only_with_its_retiring_time(store: Store,
     with pytest.raises(ConcurrentModification, match="cannot be reactivated"):
         store.keys.activate("k1", HERE, LATER, 3600, retiring_since=AT)
     assert state(store, "k2") is KeyState.ACTIVE
-    store.deployment.set_max_ttl_seconds(7200)
+    store.deployment.set_max_ttl_seconds(7200, event=EVENT)
     again = store.keys.activate("k1", HERE, LATER, 60, retiring_since=LATER, temporary=temporary).placements[0]
     assert (again.state, again.activated_at, again.longest_ttl_seconds) == (KeyState.ACTIVE, LATER, 7200)
     assert again.retiring_at == (LATER if temporary else None)
@@ -195,15 +196,15 @@ def test_a_deletion_is_recorded_once(store: Store) -> None:
 
 def test_a_record_without_placements_is_discarded(store: Store) -> None:
     samples.add_key(store, "k1")
-    store.keys.discard("k1")
-    store.keys.discard("k1")
+    store.keys.discard("k1", event=EVENT)
+    store.keys.discard("k1", event=EVENT)
     assert store.keys.list() == []
 
 
 def test_a_record_with_a_placement_is_not_discarded(store: Store) -> None:
     samples.add_key(store, "k1", HERE)
     with pytest.raises(ConcurrentModification):
-        store.keys.discard("k1")
+        store.keys.discard("k1", event=EVENT)
     store.keys.record_deletion("k1", HERE, AT)
     with pytest.raises(ConcurrentModification):
-        store.keys.discard("k1")
+        store.keys.discard("k1", event=EVENT)

@@ -19,6 +19,8 @@ from tests.storage import next_version, prerelease
 from tests.storage.racers import Racers
 from tests.storage.samples import HERE, add_key
 from tests.storage.schemas import described
+from tokensvc.audit.store import AuditFilter
+from tokensvc.callers.policy import CallerPolicy
 from tokensvc.cli.remedies import failure_text
 from tokensvc.errors import Action, Remedy, SchemaMismatch, StoreError
 from tokensvc.storage import changes, migrate, schema
@@ -141,7 +143,7 @@ def test_the_initial_rows_are_complete(store: Store) -> None:
     store.versions.check_history(versions)
     with read_transaction(store.engine) as connection:
         names = set(connection.execute(sa.select(schema.versions.c.name)).scalars())
-    assert names == {*versions, "revocations"} == set(get_args(changes.VersionName))
+    assert names == {*versions, "revocations", "audit"} == set(get_args(changes.VersionName))
 
 
 def test_the_revisions_equal_those_in_the_folder() -> None:
@@ -160,7 +162,7 @@ def test_an_upgrade_to_the_next_revision_keeps_the_data(store: Store, store_url:
         newer = open_store(store_url)
         assert (newer.deployment.read(), newer.keys.list()) == before
         newer.close()
-    with pytest.raises(SchemaMismatch, match="0002_next of a newer version"):
+    with pytest.raises(SchemaMismatch, match="0004_next of a newer version"):
         open_store(store_url)
 
 
@@ -172,7 +174,7 @@ def test_one_of_two_concurrent_upgrades_to_the_next_revision_does_it(migrated_ur
     with next_version.installed():
         outcomes = racers.race(migrated_url, "upgrade_to_next_version", 0)
         assert [outcome.error for outcome in outcomes] == [None, None]
-        assert {outcome.value for outcome in outcomes} == {migrate.REVISIONS[0], next_version.REVISION}
+        assert {outcome.value for outcome in outcomes} == {migrate.REVISIONS[-2], next_version.REVISION}
         store = open_store(migrated_url)
         assert store.versions.read().keys.number == 1, "the changes were made only once"
         store.close()
@@ -234,7 +236,7 @@ def test_a_store_of_an_older_version_is_rejected(store_url: str) -> None:
         pytest.raises(SchemaMismatch) as failed,
     ):
         open_store(store_url)
-    assert "0001_baseline of an older version; run `tokensvc db upgrade`" in failure_text(failed.value)
+    assert "0003_single_uses of an older version; run `tokensvc db upgrade`" in failure_text(failed.value)
 
 
 def test_a_store_of_a_newer_version_is_rejected_and_unchanged(store_url: str) -> None:
@@ -252,3 +254,32 @@ def test_opening_a_store_does_not_load_alembic(sqlite_url: str) -> None:
         [sys.executable, "-c", program + "print('alembic' in sys.modules)"], capture_output=True, text=True, check=True
     )
     assert ran.stdout == "False\n"
+
+
+def test_a_store_of_the_first_version_is_upgraded_with_its_data(store: Store, store_url: str) -> None:
+    """The later revisions are undone by hand, since revisions only go forward."""
+    add_key(store, "k1", HERE)
+    store.close()
+    undo = (
+        "DROP TABLE single_uses",
+        "DROP TABLE audit_records",
+        "DROP TABLE audit_key",
+        "DELETE FROM versions WHERE name = 'audit'",
+        "DROP INDEX one_caller_per_issuer_and_audience",
+        *(f"ALTER TABLE callers DROP COLUMN {column}" for column in ("issuer", "audience")),
+        *(f"ALTER TABLE caller_secrets DROP COLUMN {column}" for column in ("last_used_at", "last_used_from")),
+        """INSERT INTO callers (name, policy, created_at)
+           VALUES ('shop', '{"channels": ["*"], "namespace": "shop"}', '2026-01-02 03:04:05.000000')""",
+    )
+    schema_of(store_url, *undo)
+    set_revision(store_url, "0001_baseline")
+    with pytest.raises(SchemaMismatch, match="0001_baseline of an older version"):
+        open_store(store_url)
+    assert migrate.upgrade(store_url) == ("0001_baseline", migrate.HEAD)
+    upgraded = open_store(store_url)
+    assert upgraded.callers.get("shop").policy == CallerPolicy(("*",), namespace="shop")
+    assert [key.id for key in upgraded.keys.list()] == ["k1"]
+    assert len(upgraded.audit.digest_key()) == 32
+    assert upgraded.audit.list(AuditFilter(), limit=10) == []
+    assert upgraded.single_uses.spend(b"digest")
+    upgraded.close()

@@ -10,13 +10,14 @@ import sqlalchemy as sa
 from tests.storage import races, samples
 from tests.storage.racers import Race
 from tests.storage.samples import AT, HERE, POLICY, secret
+from tests.support.audit import EVENT
 from tokensvc.deployment.versions import Position
 from tokensvc.keys.lifecycle import KeyState, require_key
 from tokensvc.storage import schema
 from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.store import Store
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 ROUNDS = 12
 
@@ -24,6 +25,11 @@ ROUNDS = 12
 def test_one_of_two_holders_gets_a_lease(race: Race) -> None:
     for number in range(ROUNDS):
         assert sorted(race.both("acquire_lease", number)) == [False, True]
+
+
+def test_one_of_two_attempts_spends_a_single_use(race: Race) -> None:
+    for number in range(ROUNDS):
+        assert sorted(race.both("spend_single_use", number)) == [False, True]
 
 
 def test_a_store_is_bound_to_one_control_plane_and_account(race: Race) -> None:
@@ -73,7 +79,7 @@ def test_a_caller_name_is_used_once(race: Race) -> None:
 
 def test_a_secret_has_one_successor(race: Race) -> None:
     """The secret of the losing racer is not stored, so no API key is printed that does not work."""
-    race.store.callers.add("backend", POLICY, secret("0"))
+    race.store.callers.add("backend", POLICY, secret("0"), EVENT)
     for number in range(ROUNDS):
         newest = race.one_wins("rotate_secret", number, "ConcurrentModification")
         assert [stored.key_id for stored in race.store.callers.get("backend").secrets] == [newest, f"{number}"]
@@ -82,7 +88,7 @@ def test_a_secret_has_one_successor(race: Race) -> None:
 
 def test_a_caller_is_disabled_once(race: Race) -> None:
     for number in range(ROUNDS):
-        race.store.callers.add(f"caller {number}", POLICY, secret(f"{number}"))
+        race.store.callers.add(f"caller {number}", POLICY, secret(f"{number}"), EVENT)
         assert race.both("disable_caller", number) == (True, True)
     assert race.store.versions.read().callers.number == 2 * ROUNDS
 

@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from tests.storage.backups import Backups, PostgresDump, SqliteFile, SqliteInPlace
 from tests.storage.samples import AT, EVERYONE, HERE, LATER, POLICY, channel, denial, denial_id, secret
 from tests.storage.workers import DatabaseDeployment
+from tests.support.audit import EVENT
 from tokensvc.background.changes import ChangeNotifier, KnownVersions
 from tokensvc.background.denylist_sync import SLICE_ROWS
 from tokensvc.background.refresh import Refresh
@@ -25,7 +26,7 @@ from tokensvc.errors import StoreUnavailable
 from tokensvc.storage import changes
 from tokensvc.storage.store import Store
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 METHODS = ("sqlite file", "sqlite in place", "pg_restore")
 LOST = 5
@@ -45,10 +46,12 @@ class Restorable(DatabaseDeployment):
         """Change each part that many times, with names that are unique to this history."""
         for number in range(times):
             name = f"{history}{number}"
-            self.store.callers.add(name, POLICY, secret(name))
-            self.store.denials.add("shop", [denial(name)])
+            self.store.callers.add(name, POLICY, secret(name), EVENT)
+            self.store.denials.add("shop", [denial(name)], event=EVENT)
             self.store.channels.record([channel(name)])
-            self.store.deployment.set_rotation(propagation_seconds=60 + number, max_age_seconds=None, standby=True)
+            self.store.deployment.set_rotation(
+                propagation_seconds=60 + number, max_age_seconds=None, standby=True, event=EVENT
+            )
             self.store.keys.add(name, f"fingerprint of {name}", f"public key of {name}".encode(), AT)
 
 
@@ -92,16 +95,16 @@ def test_a_running_worker_has_the_contents_of_the_restored_store(deployment: Res
     worker.run_once()  # the first run created the subject key
     backup = deployment.backups.save()
     deployment.change("lost", LOST)
-    store.denials.remove(denial_id(store, "undone"), EVERYONE)
-    store.deployment.set_max_ttl_seconds(60)
+    store.denials.remove(denial_id(store, "undone"), EVERYONE, event=EVENT)
+    store.deployment.set_max_ttl_seconds(60, event=EVENT)
     deployment.sign_with("klost")
     worker.run_once()
     deployment.backups.restore(backup)
     deployment.change("since", since)
-    store.callers.disable("shop", LATER)
-    store.deployment.set_max_ttl_seconds(120)
+    store.callers.disable("shop", LATER, EVENT)
+    store.deployment.set_max_ttl_seconds(120, event=EVENT)
     deployment.sign_with("ksince")
-    store.denials.add("shop", [denial("last")])
+    store.denials.add("shop", [denial("last")], event=EVENT)
     with capture_logs() as lines:
         found = refresh(worker)
         assert refresh(worker) == found
@@ -117,11 +120,11 @@ def test_a_running_worker_has_the_contents_of_the_restored_store(deployment: Res
 def test_a_restore_is_detected_by_each_part_alone(deployment: Restorable, part: str, since: int) -> None:
     """Nothing else changed before or after the restore."""
     change: dict[str, Callable[[str], Any]] = {
-        "callers": lambda name: deployment.store.callers.add(name, POLICY, secret(name)),
-        "denials": lambda name: deployment.store.denials.add("shop", [denial(name)]),
+        "callers": lambda name: deployment.store.callers.add(name, POLICY, secret(name), EVENT),
+        "denials": lambda name: deployment.store.denials.add("shop", [denial(name)], event=EVENT),
         "channels": lambda name: deployment.store.channels.record([channel(name)]),
         "deployment": lambda name: deployment.store.deployment.set_max_ttl_seconds(
-            60 + int.from_bytes(name.encode()) % 3001
+            60 + int.from_bytes(name.encode()) % 3001, event=EVENT
         ),
         "keys": lambda name: deployment.store.keys.add(name, f"fingerprint of {name}", name.encode(), AT),
     }
@@ -164,11 +167,11 @@ def test_a_subject_key_that_a_restore_replaced_is_loaded_again(
 
 def test_pruning_denials_is_not_taken_for_a_restore(deployment: Restorable) -> None:
     store, worker = deployment.store, deployment.worker()
-    store.denials.add("shop", [denial("short", until=1)])
+    store.denials.add("shop", [denial("short", until=1)], event=EVENT)
     worker.run_once()
     worker.run_once()
     assert store.denials.prune(AT, 100) == 1
-    store.denials.add("shop", [denial("next")])
+    store.denials.add("shop", [denial("next")], event=EVENT)
     assert refresh(worker) == refresh(deployment.worker())
     assert deployment.replacements == 0
 
@@ -206,7 +209,7 @@ def test_a_restore_between_two_pages_of_denials_is_detected(deployment: Restorab
     worker = deployment.worker(denials)
     backup = deployment.backups.save()
     for number in range(3):
-        store.denials.add("shop", [denial(f"lost{number}x{viewer}") for viewer in range(SLICE_ROWS)])
+        store.denials.add("shop", [denial(f"lost{number}x{viewer}") for viewer in range(SLICE_ROWS)], event=EVENT)
     with pytest.raises(StoreUnavailable):
         worker.run_once()
     assert worker.denials.position.number > 0
@@ -223,15 +226,17 @@ def test_the_previous_denials_stay_in_force_until_all_are_loaded_again(deploymen
     worker = deployment.worker(denials)
     worker.run_once()
     backup = deployment.backups.save()
-    store.denials.add("shop", [denial("lost")])
+    store.denials.add("shop", [denial("lost")], event=EVENT)
     previous = refresh(worker)["denied"]
     deployment.backups.restore(backup)
-    store.callers.disable("shop", LATER)
+    store.callers.disable("shop", LATER, EVENT)
     denials.pages_left = 0
     with pytest.raises(StoreUnavailable):
         worker.run_once()
     assert worker.current.denylist._shards == previous
-    assert set(worker.current.secrets) == {"kept"}, "other changes apply immediately"
+    assert {name for name, known in worker.current.secrets.items() if not known.disabled} == {"kept"}, (
+        "other changes apply immediately"
+    )
     denials.pages_left = 100
     worker.run_once()
     assert worker.current.denylist._shards != previous

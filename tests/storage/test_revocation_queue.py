@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.storage.samples import CHANNEL, EVERYONE, HERE, MAX_STALENESS_SECONDS, THERE, make_due, revocation
+from tests.support.audit import EVENT
 from tokensvc.revocations.model import Priority, RevocationState
 from tokensvc.revocations.queue import DeliveryOutcome, QueueEntry
 from tokensvc.storage.engine import read_transaction
@@ -22,7 +23,7 @@ ELSEWHERE = CHANNEL.replace(HERE.region, THERE.region)
 
 def enqueue(store: Store, *viewers: str, priority: Priority = Priority.INTERACTIVE, where: str = CHANNEL) -> None:
     wanted = [revocation(f"of {viewer} {time.perf_counter_ns()}", viewer, where=(where,)) for viewer in viewers]
-    store.revocations.accept("backend", wanted, priority, MAX_STALENESS_SECONDS)
+    store.revocations.accept("backend", wanted, priority, MAX_STALENESS_SECONDS, events=[EVENT])
 
 
 def claim(
@@ -130,9 +131,11 @@ def test_a_late_dispatcher_records_what_it_sent(store: Store) -> None:
 
 
 def test_an_entry_cancelled_during_the_call_stays_cancelled(store: Store) -> None:
-    store.revocations.accept("backend", [revocation("r", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS)
+    store.revocations.accept(
+        "backend", [revocation("r", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, events=[EVENT]
+    )
     [entry] = claim(store)
-    store.revocations.cancel("r", EVERYONE)
+    store.revocations.cancel("r", EVERYONE, event=EVENT)
     record(store, entry, RevocationState.SENT)
     assert row(store, entry).state == "cancelled"
 
@@ -189,7 +192,11 @@ def test_no_accepted_revocation_is_lost(store: Store, steps: list[tuple[str, Any
     for step, value in steps:
         if step == "enqueue":
             [accepted] = store.revocations.accept(
-                "backend", [revocation(f"{time.perf_counter_ns()}", value)], Priority.INTERACTIVE, MAX_STALENESS_SECONDS
+                "backend",
+                [revocation(f"{time.perf_counter_ns()}", value)],
+                Priority.INTERACTIVE,
+                MAX_STALENESS_SECONDS,
+                events=[EVENT],
             )
             requested[value] = accepted.version
         elif step == "claim":

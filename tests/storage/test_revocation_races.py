@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from tests.storage.racers import Race
 from tests.storage.races import CHANGES_PER_ROUND
 from tests.storage.samples import CHANNEL, EVERYONE, HERE, MAX_STALENESS_SECONDS, denial, make_due, revocation
+from tests.support.audit import EVENT
 from tokensvc.revocations.model import Priority, RevocationState
 from tokensvc.revocations.queue import DeliveryOutcome, QueueEntry
 from tokensvc.storage.engine import read_transaction
@@ -23,7 +24,9 @@ ROUNDS = 6
 def queue(store: Store, race_round: int, count: int = 1) -> None:
     """Accept a revocation r<round> of viewers v<round>x0 and so on."""
     viewers = [f"v{race_round}x{number}" for number in range(count)]
-    store.revocations.accept("backend", [revocation(f"r{race_round}", *viewers)], Priority.BULK, MAX_STALENESS_SECONDS)
+    store.revocations.accept(
+        "backend", [revocation(f"r{race_round}", *viewers)], Priority.BULK, MAX_STALENESS_SECONDS, events=[EVENT]
+    )
 
 
 def claim(store: Store) -> list[QueueEntry]:
@@ -115,7 +118,7 @@ def test_the_same_denials_in_opposite_orders_do_not_deadlock(race: Race) -> None
 
 def test_a_denial_is_removed_once(race: Race) -> None:
     for number in range(ROUNDS):
-        race.store.denials.add("backend", [denial(f"v{number}")])
+        race.store.denials.add("backend", [denial(f"v{number}")], event=EVENT)
         race.one_wins("remove_denial", number, "DenialNotFound")
     assert race.store.denials.in_force(EVERYONE, limit=9, digests=[viewer_digest(CHANNEL, "v0")]) == []
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from tests.storage.query_counts import counted
 from tests.storage.samples import CHANNEL, EVERYONE, HERE, MAX_STALENESS_SECONDS, THERE, channel, make_due, revocation
+from tests.support.audit import EVENT
 from tokensvc.deployment.versions import Position
 from tokensvc.errors import IdempotencyKeyReused, RevocationNotFound
 from tokensvc.revocations.model import Priority, RevocationState
@@ -27,7 +28,7 @@ KEY = IdempotencyKey("once", b"digest of the body")
 def accept(
     store: Store, *new: NewRevocation, priority: Priority = Priority.INTERACTIVE, caller: str = "backend"
 ) -> list[AcceptedRevocation]:
-    return store.revocations.accept(caller, new, priority, MAX_STALENESS_SECONDS)
+    return store.revocations.accept(caller, new, priority, MAX_STALENESS_SECONDS, events=[EVENT])
 
 
 def claim(store: Store, priority: Priority = Priority.INTERACTIVE, limit: int = 100) -> list[QueueEntry]:
@@ -161,11 +162,15 @@ def test_accepting_many_takes_few_statements(store: Store, count: int) -> None:
     """There is no query for each revocation, so a thousand take well under a second."""
     new = [revocation(f"r{number}") for number in range(count)]
     with counted(store.engine) as statements:
-        store.revocations.accept("backend", new, Priority.BULK, MAX_STALENESS_SECONDS, KEY)
+        store.revocations.accept("backend", new, Priority.BULK, MAX_STALENESS_SECONDS, KEY, events=[EVENT])
     assert len(statements) <= 22
     with counted(store.engine) as statements:
         store.revocations.accept(
-            "backend", [w._replace(id=f"again {w.id}") for w in new], Priority.BULK, MAX_STALENESS_SECONDS
+            "backend",
+            [w._replace(id=f"again {w.id}") for w in new],
+            Priority.BULK,
+            MAX_STALENESS_SECONDS,
+            events=[EVENT],
         )
     assert len(statements) <= 24
     assert store.revocation_queue.backlogs()[HERE].queued == count
@@ -173,11 +178,11 @@ def test_accepting_many_takes_few_statements(store: Store, count: int) -> None:
 
 def test_a_repeated_request_returns_the_first_result_and_changes_nothing(store: Store) -> None:
     first = store.revocations.accept(
-        "backend", [revocation("r1", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, KEY
+        "backend", [revocation("r1", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, KEY, events=[EVENT]
     )
     before = store.versions.read().denials.number
     again = store.revocations.accept(
-        "backend", [revocation("r2", "v")], Priority.INTERACTIVE, 2 * MAX_STALENESS_SECONDS, KEY
+        "backend", [revocation("r2", "v")], Priority.INTERACTIVE, 2 * MAX_STALENESS_SECONDS, KEY, events=[EVENT]
     )
     assert again == first
     assert store.versions.read().denials.number == before
@@ -186,7 +191,9 @@ def test_a_repeated_request_returns_the_first_result_and_changes_nothing(store: 
 
 
 def test_the_same_key_for_another_body_is_refused(store: Store) -> None:
-    store.revocations.accept("backend", [revocation("r1", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, KEY)
+    store.revocations.accept(
+        "backend", [revocation("r1", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, KEY, events=[EVENT]
+    )
     with pytest.raises(IdempotencyKeyReused) as refused:
         store.revocations.accept(
             "backend",
@@ -194,6 +201,7 @@ def test_the_same_key_for_another_body_is_refused(store: Store) -> None:
             Priority.INTERACTIVE,
             MAX_STALENESS_SECONDS,
             KEY._replace(body_digest=b"x"),
+            events=[EVENT],
         )
     assert [error.field for error in refused.value.errors] == ["Idempotency-Key"]
     assert len(claim(store)) == 1
@@ -202,7 +210,7 @@ def test_the_same_key_for_another_body_is_refused(store: Store) -> None:
 def test_idempotency_keys_of_two_callers_are_independent(store: Store) -> None:
     for caller in ("one", "two"):
         store.revocations.accept(
-            caller, [revocation(f"of {caller}", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, KEY
+            caller, [revocation(f"of {caller}", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, KEY, events=[EVENT]
         )
     assert len(store.revocations.list(EVERYONE, limit=9)) == 2
 
@@ -214,25 +222,27 @@ def age_keys(store: Store, hours: float) -> None:
 
 
 def test_an_idempotency_key_can_be_reused_after_a_day(store: Store) -> None:
-    store.revocations.accept("backend", [revocation("r1", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, KEY)
+    store.revocations.accept(
+        "backend", [revocation("r1", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, KEY, events=[EVENT]
+    )
     age_keys(store, 23.9)
     assert (
-        store.revocations.accept("backend", [revocation("r2", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, KEY)[
-            0
-        ].id
+        store.revocations.accept(
+            "backend", [revocation("r2", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, KEY, events=[EVENT]
+        )[0].id
         == "r1"
     )
     age_keys(store, 0.2)
     other = KEY._replace(body_digest=b"another")
     assert (
         store.revocations.accept(
-            "backend", [revocation("r3", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, other
+            "backend", [revocation("r3", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, other, events=[EVENT]
         )[0].id
         == "r3"
     )
     assert (
         store.revocations.accept(
-            "backend", [revocation("r4", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, other
+            "backend", [revocation("r4", "v")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, other, events=[EVENT]
         )[0].id
         == "r3"
     )
@@ -240,8 +250,8 @@ def test_an_idempotency_key_can_be_reused_after_a_day(store: Store) -> None:
 
 def test_the_stored_result_is_of_the_whole_batch(store: Store) -> None:
     new = [revocation("r1"), revocation("r2")]
-    first = store.revocations.accept("backend", new, Priority.BULK, MAX_STALENESS_SECONDS, KEY)
-    assert store.revocations.accept("backend", new, Priority.BULK, MAX_STALENESS_SECONDS, KEY) == first
+    first = store.revocations.accept("backend", new, Priority.BULK, MAX_STALENESS_SECONDS, KEY, events=[EVENT])
+    assert store.revocations.accept("backend", new, Priority.BULK, MAX_STALENESS_SECONDS, KEY, events=[EVENT]) == first
     assert len(first) == 2
 
 
@@ -253,9 +263,11 @@ def test_revocations_of_other_tenants_are_not_visible(store: Store) -> None:
     assert [r.id for r in store.revocations.list((CHANNEL, OTHER), limit=9)] == ["theirs", "both", "mine"]
     assert store.revocations.list((), limit=9) == []
     for name in ("both", "theirs"):
-        for method in (store.revocations.get, store.revocations.cancel, store.revocations.retry):
+        with pytest.raises(RevocationNotFound):
+            store.revocations.get(name, (CHANNEL,))
+        for method in (store.revocations.cancel, store.revocations.retry):
             with pytest.raises(RevocationNotFound):
-                method(name, (CHANNEL,))
+                method(name, (CHANNEL,), event=EVENT)
     assert get(store, "theirs").state is RevocationState.QUEUED
 
 
@@ -315,7 +327,7 @@ def test_revocations_are_listed_by_channel_and_viewer_of_the_same_target(store: 
 
 def test_a_queued_revocation_can_be_cancelled(store: Store) -> None:
     accept(store, revocation("r1", "v"))
-    assert store.revocations.cancel("r1", EVERYONE).state is RevocationState.CANCELLED
+    assert store.revocations.cancel("r1", EVERYONE, event=EVENT).state is RevocationState.CANCELLED
     assert claim(store) == []
     assert get(store, "r1").targets[0].finished_at is not None
     assert restriction_of(store).minimum_version > time.time(), "tokens may already carry that version"
@@ -339,7 +351,7 @@ def test_cancelling_one_of_two_revocations_lowers_the_shared_entry(store: Store)
     [limited] = accept(store, revocation("r2", "v", issued_before=int(time.time()) - 3600))
     [entry] = claim(store)
     assert entry.version == unlimited.version > limited.version
-    store.revocations.cancel("r1", EVERYONE)
+    store.revocations.cancel("r1", EVERYONE, event=EVENT)
     store.revocation_queue.record_outcomes([DeliveryOutcome(entry.id, entry.version, RevocationState.FAILED)])
     [lowered] = claim(store)
     assert lowered.version == limited.version, "the outcome of a call for the higher version does not apply"
@@ -350,7 +362,7 @@ def test_cancelling_one_of_two_revocations_lowers_the_shared_entry(store: Store)
 def test_cancelling_does_not_affect_another_revocation_of_the_entry(store: Store) -> None:
     accept(store, revocation("r1", "v"))
     accept(store, revocation("r2", "v"))
-    assert store.revocations.cancel("r1", EVERYONE).state is RevocationState.CANCELLED
+    assert store.revocations.cancel("r1", EVERYONE, event=EVENT).state is RevocationState.CANCELLED
     assert get(store, "r2").state is RevocationState.QUEUED
     assert len(claim(store)) == 1
     record_all(store, RevocationState.SENT)
@@ -361,17 +373,17 @@ def test_a_finished_target_cannot_be_cancelled(store: Store) -> None:
     accept(store, revocation("r1", "v", "w"))
     [first, _] = claim(store)
     store.revocation_queue.record_outcomes([DeliveryOutcome(first.id, first.version, RevocationState.SENT)])
-    found = store.revocations.cancel("r1", EVERYONE)
+    found = store.revocations.cancel("r1", EVERYONE, event=EVENT)
     assert sorted(t.state for t in found.targets) == [RevocationState.CANCELLED, RevocationState.SENT]
     assert found.state is RevocationState.SENT
-    assert store.revocations.cancel("r1", EVERYONE) == found
+    assert store.revocations.cancel("r1", EVERYONE, event=EVENT) == found
 
 
 def test_a_failed_revocation_is_retried(store: Store) -> None:
     [accepted] = accept(store, revocation("r1", "v"))
     record_all(store, RevocationState.FAILED, "AccessDeniedException")
     assert get(store, "r1").targets[0].code == "AccessDeniedException"
-    retried = store.revocations.retry("r1", EVERYONE)
+    retried = store.revocations.retry("r1", EVERYONE, event=EVENT)
     assert (retried.state, retried.targets[0].attempts, retried.targets[0].finished_at) == (
         RevocationState.QUEUED,
         0,
@@ -379,14 +391,14 @@ def test_a_failed_revocation_is_retried(store: Store) -> None:
     )
     assert [e.version for e in claim(store)] == [accepted.version]
     record_all(store, RevocationState.SENT)
-    assert store.revocations.retry("r1", EVERYONE).state is RevocationState.SENT
+    assert store.revocations.retry("r1", EVERYONE, event=EVENT).state is RevocationState.SENT
 
 
 def test_a_retried_entry_joins_a_queued_one(store: Store) -> None:
     accept(store, revocation("r1", "v"))
     record_all(store, RevocationState.FAILED)
     [second] = accept(store, revocation("r2", "v"))
-    assert store.revocations.retry("r1", EVERYONE).state is RevocationState.QUEUED
+    assert store.revocations.retry("r1", EVERYONE, event=EVENT).state is RevocationState.QUEUED
     assert [e.version for e in claim(store)] == [second.version]
     record_all(store, RevocationState.SENT)
     assert get(store, "r1").state is get(store, "r2").state is RevocationState.SENT
@@ -397,10 +409,10 @@ def test_retrying_two_failed_entries_sends_the_higher_version(store: Store) -> N
         accept(store, revocation(name, "v"))
         record_all(store, RevocationState.FAILED)
     higher = get(store, "r2").targets[0].version
-    store.revocations.retry("r1", EVERYONE)
+    store.revocations.retry("r1", EVERYONE, event=EVENT)
     [lower] = claim(store)
     assert lower.version < higher
-    store.revocations.retry("r2", EVERYONE)
+    store.revocations.retry("r2", EVERYONE, event=EVENT)
     store.revocation_queue.record_outcomes([DeliveryOutcome(lower.id, lower.version, RevocationState.SENT)])
     assert get(store, "r2").state is get(store, "r1").state is RevocationState.QUEUED, (
         "the call in progress sent the lower version"
@@ -415,7 +427,7 @@ def test_a_retried_entry_is_queued_since_the_retry(store: Store) -> None:
     record_all(store, RevocationState.FAILED)
     with write_transaction(store.engine) as connection:
         connection.execute(sa.update(revocation_entries).values(queued_at=revocation_entries.c.queued_at - 86_400))
-    store.revocations.retry("r", EVERYONE)
+    store.revocations.retry("r", EVERYONE, event=EVENT)
     assert store.revocation_queue.backlogs()[HERE].oldest_age_seconds < 60
 
 
@@ -444,7 +456,9 @@ def test_pruning_deletes_old_finished_entries_only(store: Store) -> None:
 
 
 def test_idempotency_keys_are_pruned_after_a_day(store: Store) -> None:
-    store.revocations.accept("backend", [revocation("r1")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, KEY)
+    store.revocations.accept(
+        "backend", [revocation("r1")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, KEY, events=[EVENT]
+    )
     store.revocations.prune(datetime.now(UTC), 100)
     assert count(store, idempotency_keys) == 1
     age_keys(store, 24.1)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.storage import samples
 from tests.storage.samples import AT, HERE, THERE
+from tests.support.audit import EVENT
 from tokensvc.errors import Conflict, StoreError
 from tokensvc.revocations.model import Priority
 from tokensvc.storage.engine import read_transaction, write_transaction
@@ -105,7 +106,7 @@ def test_a_public_key_is_unique(store: Store) -> None:
 def test_a_queued_entry_is_unfinished_and_unique_per_viewer(store: Store) -> None:
     """The indexes of the queue rely on it."""
     wanted = [samples.revocation("r1", "v")]
-    store.revocations.accept("backend", wanted, Priority.INTERACTIVE, samples.MAX_STALENESS_SECONDS)
+    store.revocations.accept("backend", wanted, Priority.INTERACTIVE, samples.MAX_STALENESS_SECONDS, events=[EVENT])
     for values in ({"state": "sent"}, {"finished_at": 1.0}):
         with pytest.raises(Conflict), write_transaction(store.engine) as connection:
             connection.execute(sa.update(revocation_entries).values(values))

@@ -11,10 +11,11 @@ from structlog.testing import capture_logs
 
 from tests.storage.samples import AT, EVERYONE, LATER, POLICY, channel, denial, denial_id, secret
 from tests.storage.workers import DatabaseDeployment
+from tests.support.audit import EVENT, REQUESTER
 from tests.support.problems import texts
 from tokensvc.background.denylist_sync import DAMAGED_RELOAD_SECONDS
 from tokensvc.callers.policy import Caller
-from tokensvc.container.service import apply_deployment_settings
+from tokensvc.container.deployment import apply_deployment_settings
 from tokensvc.deployment.versions import Position
 from tokensvc.deployment.workers import Heartbeat, RegionStatus
 from tokensvc.errors import MaxTtlUnavailable, RowUnreadable, ViewerDenied
@@ -78,7 +79,7 @@ def test_only_the_caller_with_an_unreadable_policy_is_refused(deployment: Databa
     worker = deployment.worker()
     worker.run_once()
     damage(deployment, "callers", "policy", policy, "name", "shop")
-    deployment.store.callers.add("next", POLICY, secret("next"))
+    deployment.store.callers.add("next", POLICY, secret("next"), EVENT)
     with capture_logs() as lines:
         for _ in range(2):
             worker.run_once()
@@ -109,11 +110,11 @@ def test_a_caller_with_an_unreadable_time_is_refused(deployment: DatabaseDeploym
     worker.run_once()
     assert set(worker.current.secrets) == {"kept"}
     assert worker.current.damage == (f"caller shop cannot be read: {column} is not a timestamp",)
-    deployment.store.callers.disable("shop", LATER)
+    deployment.store.callers.disable("shop", LATER, EVENT)
 
 
 def test_only_the_unreadable_api_key_of_a_caller_is_refused(deployment: DatabaseDeployment) -> None:
-    deployment.store.callers.rotate_secret("shop", "shop", secret("shop2"), LATER)
+    deployment.store.callers.rotate_secret("shop", "shop", secret("shop2"), LATER, EVENT)
     damage(deployment, "caller_secrets", "digest", b"short", "key_id", "shop")
     worker = deployment.worker()
     worker.run_once()
@@ -129,18 +130,20 @@ def test_a_ceiling_that_no_deployment_can_have_issues_nothing_until_it_is_set_an
     worker.run_once()
     damage(deployment, "deployment", "max_ttl_seconds", value, "singleton", 1)
     deployment.store.deployment.bind("local")
-    deployment.store.callers.disable("kept", LATER)
+    deployment.store.callers.disable("kept", LATER, EVENT)
     worker.run_once()
     request = parse_token_request({"channelArn": channel("a").arn, "viewerId": "v"})
     with pytest.raises(MaxTtlUnavailable):
         authorize(Caller("shop", POLICY), request, worker.current)
     assert "max_ttl_seconds is not an integer from 1 to" in worker.current.damage[0]
-    assert set(worker.current.secrets) == {"shop"}, "other changes apply"
+    assert {name for name, known in worker.current.secrets.items() if not known.disabled} == {"shop"}, (
+        "other changes apply"
+    )
     with pytest.raises(RowUnreadable, match="TOKENSVC_MAX_TTL_SECONDS"):
-        apply_deployment_settings(read_settings({}), deployment.store)
-    apply_deployment_settings(read_settings({"TOKENSVC_MAX_TTL_SECONDS": "600"}), deployment.store)
+        apply_deployment_settings(read_settings({}), deployment.store, REQUESTER)
+    apply_deployment_settings(read_settings({"TOKENSVC_MAX_TTL_SECONDS": "600"}), deployment.store, REQUESTER)
     worker.run_once()
-    assert authorize(Caller("shop", POLICY), request, worker.current).max_ttl_seconds == 600
+    assert authorize(Caller("shop", POLICY), request, worker.current).limits.max_ttl_seconds == 600
 
 
 @pytest.mark.parametrize("column", ["denied_until", "minimum_version"])
@@ -151,7 +154,7 @@ def test_an_unreadable_denial_denies_its_viewer_permanently(
     """The viewer may be denied, so it gets no token; other denials stay unchanged."""
     if value == JUNK:
         sqlite_only(deployment)
-    deployment.store.denials.add("shop", [denial("v", until=1), denial("sound"), denial("free", until=1)])
+    deployment.store.denials.add("shop", [denial("v", until=1), denial("sound"), denial("free", until=1)], event=EVENT)
     damage(deployment, "denials", column, value, "digest", denial("v").digest)
     worker = deployment.worker()
     worker.run_once()
@@ -162,7 +165,7 @@ def test_an_unreadable_denial_denies_its_viewer_permanently(
 
 
 def test_a_repaired_denial_is_read_again(deployment: DatabaseDeployment) -> None:
-    deployment.store.denials.add("shop", [denial("v", until=1)])
+    deployment.store.denials.add("shop", [denial("v", until=1)], event=EVENT)
     damage(deployment, "denials", "denied_until", -1, "digest", denial("v").digest)
     worker = deployment.worker()
     worker.run_once()
@@ -178,7 +181,7 @@ def test_an_unreadable_denial_can_be_removed(deployment: DatabaseDeployment) -> 
     damage(deployment, "denials", "denied_until", 1 << 40, "digest", denial("kept").digest)
     worker = deployment.worker()
     worker.run_once()
-    deployment.store.denials.remove(denial_id(deployment.store, "kept"), EVERYONE)
+    deployment.store.denials.remove(denial_id(deployment.store, "kept"), EVERYONE, event=EVENT)
     worker.run_once()
     assert not is_denied(worker.current.denylist, "kept")
     assert worker.current.damage == ()
@@ -195,9 +198,9 @@ def test_a_denial_without_a_digest_hides_no_other(deployment: DatabaseDeployment
 def test_pages_of_unreadable_rows_do_not_end_the_reading(deployment: DatabaseDeployment) -> None:
     store = deployment.store
     for viewer in range(4):
-        store.denials.add("shop", [denial(f"v{viewer}", until=1)])
+        store.denials.add("shop", [denial(f"v{viewer}", until=1)], event=EVENT)
         damage(deployment, "denials", "digest", bytes([viewer]), "digest", denial(f"v{viewer}").digest)
-    store.denials.add("shop", [denial("last")])
+    store.denials.add("shop", [denial("last")], event=EVENT)
     seen, position, is_last = [], Position(), False
     while not is_last:
         page = store.denials.changed_since(position, 1)

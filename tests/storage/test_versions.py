@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from tests.storage import samples
 from tests.storage.samples import AT, HERE, LATER, POLICY, channel, secret
+from tests.support.audit import EVENT
 from tokensvc.cli.remedies import failure_text
 from tokensvc.errors import SchemaMismatch
 from tokensvc.revocations.model import Priority
@@ -34,15 +35,15 @@ def test_now_is_the_stores_clock_in_unix_seconds(store: Store) -> None:
 def test_each_change_raises_the_version_of_its_part_by_one(store: Store) -> None:
     samples.add_key(store, "k1", HERE)
     assert numbers(store) == (0, 2, 0, 0, 0)
-    store.callers.add("backend", POLICY, secret("s1"))
+    store.callers.add("backend", POLICY, secret("s1"), EVENT)
     assert numbers(store) == (0, 2, 1, 0, 0)
     store.channels.record([channel("a"), channel("b")])
     assert numbers(store) == (0, 2, 1, 1, 0)
     store.deployment.bind("local")
     assert numbers(store) == (1, 2, 1, 1, 0)
-    store.denials.add("backend", [samples.denial("v1"), samples.denial("v2")])
+    store.denials.add("backend", [samples.denial("v1"), samples.denial("v2")], event=EVENT)
     assert numbers(store) == (1, 2, 1, 1, 1)
-    store.revocations.accept("backend", [samples.revocation("r1")], Priority.INTERACTIVE, 910)
+    store.revocations.accept("backend", [samples.revocation("r1")], Priority.INTERACTIVE, 910, events=[EVENT])
     assert numbers(store) == (1, 2, 1, 1, 2)
 
 
@@ -50,24 +51,24 @@ def test_a_call_without_a_change_raises_no_version(store: Store) -> None:
     """A higher version makes every worker read that part."""
     samples.add_key(store, "k1", HERE)
     store.keys.activate("k1", HERE, AT, 3600)
-    store.callers.add("backend", POLICY, secret("s1"))
-    store.callers.disable("backend", AT)
+    store.callers.add("backend", POLICY, secret("s1"), EVENT)
+    store.callers.disable("backend", AT, EVENT)
     store.channels.record([channel("a")])
     store.deployment.bind("local")
     store.deployment.add_subject_key(1, b"wrapped")
-    store.denials.add("backend", [samples.denial("v1")])
+    store.denials.add("backend", [samples.denial("v1")], event=EVENT)
     before = store.versions.read()[1:]
     store.keys.record_import("k1", HERE, samples.key_arn("k1"), LATER)
     store.keys.activate("k1", HERE, LATER, 3600)
-    store.keys.discard("never was")
-    store.callers.disable("backend", LATER)
+    store.keys.discard("never was", event=EVENT)
+    store.callers.disable("backend", LATER, EVENT)
     store.channels.record([channel("a", LATER)])
     store.channels.record([])
     store.deployment.bind("local")
     store.deployment.add_subject_key(1, b"another")
-    store.deployment.set_max_ttl_seconds(3600)
-    store.denials.add("backend", [samples.denial("v1")])
-    store.denials.add("backend", [])
+    store.deployment.set_max_ttl_seconds(3600, event=EVENT)
+    store.denials.add("backend", [samples.denial("v1")], event=EVENT)
+    store.denials.add("backend", [], event=EVENT)
     assert store.versions.read()[1:] == before
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.storage.samples import AT, HERE, POLICY, channel, denial, key_arn, secret
+from tests.support.audit import EVENT
 from tests.support.clocks import ManualClock
 from tests.support.keks import CIPHER
 from tokensvc.background.denylist_sync import DenylistSync
@@ -23,8 +24,8 @@ class DatabaseDeployment:
         self.store = open_store(url)
         self.vault = SqlVault(self.store.engine, CIPHER)
         for name in ("shop", "kept"):
-            self.store.callers.add(name, POLICY, secret(name))
-        self.store.denials.add("shop", [denial("undone"), denial("kept")])
+            self.store.callers.add(name, POLICY, secret(name), EVENT)
+        self.store.denials.add("shop", [denial("undone"), denial("kept")], event=EVENT)
         self.store.channels.record([channel("kept")])
         self.sign_with("k0")
         self.replacements = 0

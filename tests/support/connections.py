@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
-from uvicorn.server import ServerState
 
 from tokensvc.http.problem_details import JSON, Response
 from tokensvc.web.context import Respond
+from tokensvc.web.open_connections import ConnectionState
 from tokensvc.web.protocol import Protocol
 from tokensvc.web.server import make_server
 
@@ -137,7 +137,7 @@ class Connection(asyncio.Transport):
 
 def open_connection(kind: type[Any], application: Application) -> tuple[Any, Connection]:
     """A connection with this application, in the running loop."""
-    state, connection = ServerState(), Connection()
+    state, connection = ConnectionState(), Connection()
     state.default_headers = [(b"date", b"today")]
     config = make_server(application, lambda: None, delay_seconds=0).config
     protocol = kind(config, state, {}, asyncio.get_running_loop())

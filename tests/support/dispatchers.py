@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 
 from tests.storage.samples import MAX_STALENESS_SECONDS, make_due
+from tests.support.audit import EVENT
 from tests.support.clocks import ManualClock
 from tests.support.crashes import CrashPoint
 from tests.support.local_control_plane import ACCOUNT_REGION, LocalControlPlane
@@ -42,7 +43,9 @@ class DispatchScenario:
             batch = viewers[start : start + BATCH_SIZE]
             revocations = [NewRevocation(f"r{next(_numbers)}", (channel,), (viewer,)) for viewer in batch]
             for viewer, accepted in zip(
-                batch, self.store.revocations.accept("b", revocations, priority, MAX_STALENESS_SECONDS), strict=True
+                batch,
+                self.store.revocations.accept("b", revocations, priority, MAX_STALENESS_SECONDS, events=[EVENT]),
+                strict=True,
             ):
                 self.accepted_versions[channel, viewer] = max(
                     self.accepted_versions.get((channel, viewer), 0), accepted.version

@@ -38,9 +38,10 @@ class Response(NamedTuple):
 class Client:
     """One caller with one connection."""
 
-    def __init__(self, url: str, key: str = "") -> None:
+    def __init__(self, url: str, key: str = "", **connection: Any) -> None:
+        """`connection`: what else urllib3 should know of it, such as `ca_certs`."""
         self._pool = urllib3.connectionpool.connection_from_url(
-            url, maxsize=1, block=True, retries=False, timeout=urllib3.Timeout(30)
+            url, maxsize=1, block=True, retries=False, timeout=urllib3.Timeout(30), **connection
         )
         self._headers = {"authorization": f"Bearer {key}"} if key else {}
 
@@ -127,8 +128,10 @@ class Load:
     def stop(self) -> None:
         self._stopping.set()
 
-    def request_continuously(self, url: str, key: str, channel_arn: str, pause_seconds: float) -> None:
-        with Client(url, key) as client:
+    def request_continuously(
+        self, url: str, key: str, channel_arn: str, pause_seconds: float, connection: dict[str, Any]
+    ) -> None:
+        with Client(url, key, **connection) as client:
             while not self._stopping.wait(pause_seconds):
                 started_at = time.monotonic()
                 try:
@@ -142,11 +145,17 @@ class Load:
 
 
 @contextmanager
-def load(url: str, key: str, channel_arn: str, *, callers: int = 4, pause_seconds: float = 0.01) -> Iterator[Load]:
+def load(
+    url: str, key: str, channel_arn: str, *, callers: int = 4, pause_seconds: float = 0.01, **connection: Any
+) -> Iterator[Load]:
     """Request tokens while the block runs; the list of requests is complete after it."""
     running = Load()
     threads = [
-        threading.Thread(target=running.request_continuously, args=(url, key, channel_arn, pause_seconds), daemon=True)
+        threading.Thread(
+            target=running.request_continuously,
+            args=(url, key, channel_arn, pause_seconds, connection),
+            daemon=True,
+        )
         for _ in range(callers)
     ]
     for thread in threads:

@@ -6,6 +6,7 @@ import copy
 import itertools
 from pathlib import Path
 
+from tests.support.audit import EVENT, REQUESTER
 from tests.support.clocks import ManualClock
 from tests.support.crashes import CrashPoint
 from tests.support.keks import CIPHER
@@ -57,6 +58,7 @@ class InMemoryDeployment:
             propagation_seconds=policy.propagation_seconds,
             max_age_seconds=policy.max_age_seconds,
             standby=policy.standby,
+            event=EVENT,
         )
         self.vault: Vault = SqlVault(self.store.engine, CIPHER) if vault is None else KeyFiles(vault, CIPHER)
         self.ivs = ivs or SimulatedIvs()
@@ -94,6 +96,7 @@ class InMemoryDeployment:
             leader_problems=lambda: self.leader_problems,
             absences=self.absences,
             private_keys=self.private_keys,
+            requester=REQUESTER,
             report=self.reports.append,
         )
 

@@ -9,6 +9,7 @@ Invariants
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -69,7 +70,7 @@ class LocalControlPlane:
     def revoked(self, channel: str, viewer: str) -> int:
         """The highest revoked version; negative if none was revoked."""
         with self._resources.begin(write=False) as transaction:
-            return revoked_version(transaction, channel, viewer)
+            return revoked_version(transaction, channel, viewer, math.inf)
 
     def call(self, region: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
         entries = request.get("viewerSessions", [request])

@@ -13,6 +13,7 @@ from tests.support.asgi_client import AsgiResponse, request, scope_of
 from tests.support.captured_log import CapturedLog
 from tests.support.clocks import ManualClock
 from tests.support.keks import CIPHER
+from tokensvc.audit.viewers import ViewerDigests
 from tokensvc.callers.api_keys import KnownSecret, key_digest, key_id_of
 from tokensvc.callers.policy import Caller, CallerPolicy
 from tokensvc.revocations.acceptance import ServedRegions
@@ -63,6 +64,7 @@ class MultiTenantApp:
         self.configured = [HERE.region]
         regions = ServedRegions(store.keys, store.deployment, lambda: self.configured)
         new_id = lambda: f"r{next(numbers)}"  # noqa: E731
+        digest_viewer = ViewerDigests(store.audit)
         service = RevocationService(
             store=store.revocations,
             subjects=subjects,
@@ -70,9 +72,12 @@ class MultiTenantApp:
             max_staleness=lambda: MAX_STALENESS_SECONDS,
             new_id=new_id,
             regions=regions,
+            digest_viewer=digest_viewer,
             on_accepted=self._wake,
         )
-        denial_service = DenialService(store=store.denials, subjects=subjects, clock=self.clock, regions=regions)
+        denial_service = DenialService(
+            store=store.denials, subjects=subjects, clock=self.clock, regions=regions, digest_viewer=digest_viewer
+        )
         authorized = RequestAuthenticator(lambda: self.snapshot, self.clock, lease_seconds=900)
         revocations = bind_all(REVOCATIONS, RevocationRoutes(authorized, service))
         denials = bind_all(DENIALS, DenialRoutes(authorized, denial_service))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -57,7 +58,7 @@ class RecordedIvs:
     def revoked(self, channel: str, viewer: str) -> int:
         """The highest revoked version; negative if none was revoked."""
         with self._resources.begin(write=False) as transaction:
-            return revoked_version(transaction, channel, viewer)
+            return revoked_version(transaction, channel, viewer, until=math.inf)
 
     def delivered(self) -> Counter[str]:
         """How often each viewer was received and accepted."""

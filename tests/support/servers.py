@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
+from tokensvc.web.open_connections import ConnectionState
 from tokensvc.web.server import allow_abort
 
 _STARTS_WITHIN_SECONDS = 10
@@ -24,6 +25,7 @@ def serving(app: ASGIApp) -> Iterator[str]:
         config = uvicorn.Config(app, ws="none", log_config=None, access_log=False, timeout_graceful_shutdown=2)
         allow_abort(config)
         server = uvicorn.Server(config)
+        server.server_state = ConnectionState()  # which our protocol expects
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         ends_at = time.monotonic() + _STARTS_WITHIN_SECONDS

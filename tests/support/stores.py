@@ -9,7 +9,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from tokensvc.storage.engine import make_engine
-from tokensvc.storage.store import Store, store_for_engine
+from tokensvc.storage.store import Store
 
 
 def store_in_memory(migrated: Path) -> Store:
@@ -22,7 +22,7 @@ def store_in_memory(migrated: Path) -> Store:
     source.close()
     weakref.finalize(engine, connection.driver_connection.close)  # a store in memory is never closed explicitly
     connection.close()
-    return store_for_engine(engine)
+    return Store(engine)
 
 
 def save(store: Store, path: Path) -> None:

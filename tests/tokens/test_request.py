@@ -204,3 +204,24 @@ def test_the_schema_says_which_ttls_are_shortened() -> None:
     shortened = c.TEN_MINUTES_SECONDS - c.EXP_SKEW_ALLOWANCE_SECONDS
     assert f"at most {c.TEN_MINUTES_SECONDS}" in described
     assert f"{shortened + 1} to {c.TEN_MINUTES_SECONDS} become {shortened}" in described
+
+
+@given(
+    values=st.fixed_dictionaries(
+        {},
+        optional={
+            "maximum_resolution": st.sampled_from(["SD", "HD", "FULL_HD"]),
+            "single_use": st.booleans(),
+            "subject": st.none() | st.just("s"),
+            "allowed_origins": st.just(["https://app.example.com"]),
+        },
+    )
+)
+def test_a_copy_with_other_values_is_what_pydantic_makes(values: dict[str, Any]) -> None:
+    request = parse_token_request({"channelArn": ARN, "viewerId": "v"})
+    copy = request.with_values(values)
+    expected = request.model_copy(update=values)
+    assert copy == expected
+    assert copy.model_dump(exclude_unset=True) == expected.model_dump(exclude_unset=True)
+    assert copy.model_copy() == copy
+    assert request == parse_token_request({"channelArn": ARN, "viewerId": "v"}), "the original is unchanged"

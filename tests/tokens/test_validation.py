@@ -8,9 +8,13 @@ from typing import Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from tests.support.tokens import CHANNEL, HEADER, NOW, OTHER_CHANNEL, encode_token, with_claims
 from tokensvc.jose import keypair
+from tokensvc.jose.es384 import base64url_encode
 from tokensvc.jose.keypair import PrivateKey
 from tokensvc.tokens import claims as c
 from tokensvc.tokens.validation import (
@@ -225,6 +229,82 @@ def test_a_short_or_der_signature_is_denied_with_its_length(private_key: Private
         "signature",
         "the signature has 93 bytes; raw r||s of P-384 has 96",
     )
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_der_signature_is_named_whether_the_key_is_known_or_not(private_key: PrivateKey, known: bool) -> None:
+    """What most ECDSA libraries make, where JWS wants r||s. An integer is shorter when its first bytes are zero."""
+    header, payload, _ = with_claims(private_key, {}).split(".")
+    der = private_key.sign(f"{header}.{payload}".encode(), ec.ECDSA(hashes.SHA384()))
+    small = encode_dss_signature(1, 2**383)
+    for signature in (der, small):
+        token = f"{header}.{payload}.{base64url_encode(signature).decode()}"
+        failed = validated(private_key, token, **({} if known else {"keys": None})).failed_rule
+        assert failed is not None
+        assert (failed.rule, failed.reason) == ("signature", Reason.DER_SIGNATURE)
+
+
+@pytest.mark.parametrize(
+    "signature", [b"", b"0", b"0\x06\x02\x01\x01\x02\x01", b"0\x07\x02\x7f\x01\x02\x01\x01\x00", b"0" * 95]
+)
+def test_other_bytes_are_not_taken_for_a_der_signature(private_key: PrivateKey, signature: bytes) -> None:
+    header, payload, _ = with_claims(private_key, {}).split(".")
+    failed = validated(private_key, f"{header}.{payload}.{base64url_encode(signature).decode()}").failed_rule
+    assert failed is not None
+    assert (failed.rule, failed.reason) == ("signature", Reason.UNSPECIFIED)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "reason"),
+    [
+        ("https://a.example/watch", Reason.ORIGIN_WITH_PATH),
+        ("https://a.example/", Reason.ORIGIN_WITH_PATH),
+        ("https://b.example,https://*.a.example:8443/x?y#z", Reason.ORIGIN_WITH_PATH),
+        ("https://a.example#", Reason.ORIGIN_WITH_PATH),
+        ("https://A.example/watch", Reason.MALFORMED),
+        ("a.example/watch", Reason.MALFORMED),
+        ("https://a.example/,b", Reason.MALFORMED),
+        (["https://a.example/watch"], Reason.MALFORMED),
+    ],
+)
+def test_an_allowed_origin_with_a_path_is_named(private_key: PrivateKey, allowed: object, reason: Reason) -> None:
+    failed = validated(private_key, with_claims(private_key, {c.ALLOW_ORIGIN: allowed})).failed_rule
+    assert failed is not None
+    assert (failed.rule, failed.reason) == ("origins", reason)
+
+
+def test_a_path_in_the_origin_header_is_named(private_key: PrivateKey) -> None:
+    token = with_claims(private_key, STRICT)
+    for origin, reason in (("https://a.example/watch", Reason.ORIGIN_WITH_PATH), ("a.example", Reason.UNSPECIFIED)):
+        failed = validated(private_key, token, origin=origin).failed_rule
+        assert failed is not None
+        assert (failed.rule, failed.reason) == ("strict-origin", reason)
+
+
+@pytest.mark.parametrize(
+    ("rule", "header", "claims", "reason"),
+    [
+        ("header", {"kid": "k1"}, {}, Reason.KEY_ID),
+        ("viewer", {}, {"sub": "ada"}, Reason.VIEWER_IN_SUB),
+        ("viewer", {}, {c.VIEWER_SESSION_VERSION: 1}, Reason.VERSION_WITHOUT_VIEWER),
+        ("viewer", {}, VIEWER | {"sub": "ada"}, Reason.UNSPECIFIED),
+    ],
+)
+def test_a_mistake_that_denies_nothing_is_named(
+    private_key: PrivateKey, rule: str, header: dict[str, str], claims: dict[str, Any], reason: Reason
+) -> None:
+    payload = {c.CHANNEL_ARN: str(CHANNEL), c.EXP: NOW + 300} | claims
+    result = validated(private_key, encode_token(private_key, HEADER | header, payload))
+    assert result.outcome is Outcome.ALLOW
+    assert [f.reason for f in result.rule_results if f.rule == rule] == [reason]
+
+
+def test_a_viewer_that_the_deployment_denies_is_denied_until_then(private_key: PrivateKey) -> None:
+    token = with_claims(private_key, VIEWER)
+    failed = validated(private_key, token, denied_until=NOW + 1).failed_rule
+    assert failed is not None
+    assert (failed.rule, failed.reason) == ("revoked", Reason.VIEWER_DENIED)
+    assert validated(private_key, token, denied_until=NOW).outcome is Outcome.ALLOW
 
 
 def test_every_key_of_the_account_and_region_is_tried_and_no_other(private_key: PrivateKey) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.audit import EVENT
 from tests.support.keks import NEW, OLD, SALT, FakeKms, passphrase
 from tokensvc.errors import (
     Action,
@@ -107,7 +108,7 @@ def test_a_new_kek_is_registered_if_the_previous_one_is_given(store: Store) -> N
     assert len(registered_names(store)) == 3
     for keys in ([passphrase(OLD)], [passphrase(NEW)], [passphrase(NEW), passphrase("0c" * 32)]):
         register_kek(store.kek_registry, *keys)  # a worker with the former settings still starts
-    store.kek_registry.retain_only("kms:one")
+    store.kek_registry.retain_only("kms:one", event=EVENT)
     with pytest.raises(WrongPassphrase):
         register_kek(store.kek_registry, passphrase(NEW))
 

@@ -19,7 +19,9 @@ from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from tests.support.processes import wait_until
+from tokensvc.web import acceptor as acceptor_module
 from tokensvc.web.acceptor import ACCEPTS_PER_ITERATION, Acceptor
+from tokensvc.web.open_connections import ConnectionLimit
 from tokensvc.web.server import Server, make_server
 
 BACKLOG = 2048
@@ -268,6 +270,90 @@ def test_after_the_pause_it_accepts_the_waiting_connections(listener: socket.soc
                 acceptor = Acceptor(listener, connections.create, backlog=BACKLOG, pause_seconds=0)
                 assert await iterate_until(10, lambda: bool(logs))
             assert await iterate_until(50, lambda: len(connections) == 3)
+            acceptor.close()
+            await acceptor.wait_closed()
+            connections.close()
+
+    run_on_loop(main())
+
+
+class Limit(ConnectionLimit):
+    """A limit on connections of which a test says how many there are, and how many of them are idle."""
+
+    def __init__(self, maximum: int, connections: Connections) -> None:
+        self.maximum = maximum
+        self.idle = 0
+        self._connections = connections
+        self.closed = 0
+
+    def is_reached(self, connecting: int) -> bool:
+        return len(self._connections) - self.closed + connecting >= self.maximum
+
+    def has_idle(self) -> bool:
+        return self.idle > 0
+
+    def close_idle(self) -> None:
+        self.idle -= 1
+        self.closed += 1
+
+
+def test_with_as_many_connections_as_allowed_it_accepts_none_until_one_closes(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acceptor_module, "FULL_PAUSE_SECONDS", 0)
+
+    async def main() -> None:
+        connections = Connections()
+        limit = Limit(2, connections)
+        with waiting(listener, 5):
+            acceptor = Acceptor(listener, connections.create, backlog=BACKLOG, limit=limit)
+            await iterate(50)
+            assert len(connections) == 2
+            limit.closed = 1
+            assert await iterate_until(50, lambda: len(connections) == 3)
+            await iterate(50)
+            assert len(connections) == 3
+            acceptor.close()
+            await acceptor.wait_closed()
+            connections.close()
+
+    run_on_loop(main())
+
+
+def test_with_as_many_as_allowed_it_closes_an_idle_one_for_each_that_it_accepts(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acceptor_module, "FULL_PAUSE_SECONDS", 0)
+
+    async def main() -> None:
+        connections = Connections()
+        limit = Limit(2, connections)
+        limit.idle = 100
+        with waiting(listener, 5):
+            acceptor = Acceptor(listener, connections.create, backlog=BACKLOG, limit=limit)
+            assert await iterate_until(50, lambda: len(connections) == 5)
+            await iterate(50)
+            assert limit.closed == 3, "none is closed but for one that was accepted"
+            acceptor.close()
+            await acceptor.wait_closed()
+            connections.close()
+
+    run_on_loop(main())
+
+
+def test_new_connections_are_left_to_other_workers_before_an_idle_one_is_closed(listener: socket.socket) -> None:
+    async def main() -> None:
+        connections = Connections()
+        limit = Limit(1, connections)
+        limit.idle = 100
+        with waiting(listener, 1):
+            acceptor = Acceptor(listener, connections.create, backlog=BACKLOG, limit=limit)
+            assert await iterate_until(10, lambda: len(connections) == 1)
+            with waiting(listener, 1), listener.dup() as other_worker:
+                await iterate(10)
+                other_worker.accept()[0].close()
+                await asyncio.sleep(2 * acceptor_module.FULL_PAUSE_SECONDS)
+                assert (len(connections), limit.closed) == (1, 0)
             acceptor.close()
             await acceptor.wait_closed()
             connections.close()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -18,9 +20,12 @@ from tests.support.clocks import ManualClock
 from tokensvc.errors import NotAllowed, RequestTimeout
 from tokensvc.http.body import ClientDisconnected, read_json
 from tokensvc.http.problem_details import JSON, Response
+from tokensvc.log import structlog
+from tokensvc.metrics import HandledRequest
 from tokensvc.web.access_log import AccessLog
 from tokensvc.web.app import Application
 from tokensvc.web.context import RequestContext, Route
+from tokensvc.web.request_traces import RequestTracer
 
 SECRET = "tsk_pasted_secret"
 
@@ -297,3 +302,126 @@ def test_path_parameters_are_not_logged() -> None:
     app.request("GET", f"/things/{SECRET}")
     assert '"path":"/things/{id}"' in app.lines()
     assert SECRET not in app.lines()
+
+
+class CountedApplication:
+    """An application that counts its requests, with a limit on those in flight."""
+
+    def __init__(self, tracer: RequestTracer | None = None, max_in_flight: int = 1000) -> None:
+        self.counted: list[HandledRequest] = []
+        self.writer, clock = CapturedLog(), ManualClock()
+        self.application = Application(
+            ROUTES | {"/logging": [Route("GET", logging_endpoint)]},
+            fallback,
+            clock,
+            AccessLog(self.writer, clock, as_json=True),
+            count_request=lambda request: self.counted.append(HandledRequest(*request)),
+            tracer=tracer,
+            max_in_flight=max_in_flight,
+        )
+
+    def request(self, method: str, path: str, **headers: str) -> AsgiResponse:
+        return asyncio.run(request(self.application, scope_of(method, path, **headers)))
+
+
+async def logging_endpoint(_scope: Scope, _receive: Receive, _context: RequestContext) -> Response:
+    structlog.get_logger("tokensvc.test").warning("of an endpoint")
+    return Response(200, b"{}", (JSON,), "ok")
+
+
+def test_every_request_is_counted_once_under_its_route_never_under_its_path() -> None:
+    app = CountedApplication()
+    requests = [
+        ("GET", f"/things/{SECRET}", "/things/{id}", 200),
+        ("GET", "/probe", "/probe", 200),
+        ("POST", "/rejecting", "/rejecting", 403),
+        ("DELETE", "/good", "/good", 405),
+        ("POST", "/failing", "/failing", 500),
+        ("GET", f"/{SECRET}", "-", 404),
+        ("GET", "/broken", "-", 500),
+    ]
+    for method, path, _, _ in requests:
+        app.request(method, path)
+    assert [(r.method, r.route, r.status) for r in app.counted] == [
+        (method, route, status) for method, _, route, status in requests
+    ]
+    assert all((r.trace_id, r.is_sampled) == ("", False) for r in app.counted)
+    assert [json.loads(line)["request_id"] for line in app.writer.text.splitlines()] == [
+        r.request_id for r in app.counted if r.route != "/probe"
+    ]
+
+
+def test_what_an_overloaded_worker_rejects_is_counted_and_not_logged() -> None:
+    app = CountedApplication(max_in_flight=0)
+    assert app.request("GET", f"/things/{SECRET}").status == 503
+    [rejected] = app.counted
+    assert (rejected.route, rejected.status, rejected.code, rejected.seconds) == ("/things/{id}", 503, "overloaded", 0)
+    assert app.writer.text == ""
+
+
+def test_a_client_that_disconnects_is_not_counted() -> None:
+    app = CountedApplication()
+    with pytest.raises(IndexError):
+        app.request("POST", "/disconnecting")
+    assert app.counted == []
+
+
+def test_the_log_lines_of_a_request_have_its_id_and_those_of_others_do_not() -> None:
+    app, seen = CountedApplication(), list[str]()
+    for _ in range(2):
+        with capture_logs([structlog.contextvars.merge_contextvars]) as lines:
+            response = app.request("GET", "/logging")
+        assert lines[0]["request_id"] == response.headers["x-request-id"]
+        seen.append(lines[0]["request_id"])
+    assert len(set(seen)) == 2
+    assert structlog.contextvars.get_contextvars() == {}
+
+
+class Span:
+    """A span of a test's own."""
+
+    def __init__(self, ended: list[HandledRequest]) -> None:
+        self.ended = ended
+
+    def end(self, request: HandledRequest) -> tuple[str, bool]:
+        self.ended.append(request)
+        return "trace-1", True
+
+
+class Tracer:
+    """Notes what the application asks of it."""
+
+    def __init__(self) -> None:
+        self.ended: list[HandledRequest] = []
+        self.closed = 0
+
+    @contextlib.contextmanager
+    def start(self, scope: Scope) -> Iterator[Span]:
+        with structlog.contextvars.bound_contextvars(trace_id="trace-1"):
+            yield Span(self.ended)
+        self.closed += 1
+
+    def trace_id(self, scope: Scope) -> str:
+        return "trace-2"
+
+    def record(self, scope: Scope, request: HandledRequest) -> tuple[str, bool]:
+        self.ended.append(request)
+        return "trace-2", False
+
+
+def test_with_a_tracer_a_request_has_a_span_and_its_lines_have_the_trace_id() -> None:
+    tracer = Tracer()
+    app = CountedApplication(tracer)
+    with capture_logs([structlog.contextvars.merge_contextvars]) as lines:
+        app.request("GET", "/logging")
+    assert lines[0]["trace_id"] == "trace-1"
+    assert json.loads(app.writer.text)["trace_id"] == "trace-1"
+    assert [(r.route, r.status, r.trace_id) for r in tracer.ended] == [("/logging", 200, "")]
+    assert [(r.route, r.trace_id, r.is_sampled) for r in app.counted] == [("/logging", "trace-1", True)]
+
+
+def test_the_span_of_a_client_that_disconnects_is_closed() -> None:
+    tracer = Tracer()
+    with pytest.raises(IndexError):
+        CountedApplication(tracer).request("POST", "/disconnecting")
+    assert (tracer.ended, tracer.closed) == ([], 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,6 +41,23 @@ def test_a_caller_with_the_scope_is_authenticated_and_logged(authenticator: Requ
     context = RequestContext("request-1", 1000.0)
     assert authenticator.caller(scope_of(authorization=f"Bearer {KEY}"), context, "keys:read").name == "dashboard"
     assert context.caller == "dashboard"
+
+
+def test_each_accepted_api_key_is_noted_with_time_and_address(clock: ManualClock) -> None:
+    uses = []
+    known = SNAPSHOT.secrets["abc"]
+    known = known._replace(caller=known.caller._replace(key_id="abc"))
+    authenticator = RequestAuthenticator(
+        lambda: SNAPSHOT._replace(secrets={"abc": known}),
+        clock,
+        lease_seconds=LEASE_SECONDS,
+        record_use=lambda *use: uses.append(use),
+    )
+    for key, expected_scope in ((KEY, "keys:read"), (KEY, "keys:admin"), ("tsk_abc_wrong", "keys:read")):
+        with contextlib.suppress(InsufficientScope, Unauthenticated):
+            scope = scope_of(authorization=f"Bearer {key}")
+            authenticator.caller(scope, RequestContext("request-1", 1000.0), expected_scope)
+    assert uses == [("abc", clock.now(), "192.0.2.7")] * 2, "a wrong key is not used"
 
 
 def test_a_caller_without_the_scope_is_rejected(authenticator: RequestAuthenticator) -> None:

@@ -85,11 +85,11 @@ limits the memory if one of them takes a region from outside."""
 
 _AWS_HOST = re.compile(r"[a-z0-9.-]+\.(amazonaws\.com|api\.aws)")
 
-CallObserver = Callable[[str, str], None]
-"""Called after each call with the operation and its result (`ok`, or the error code)."""
+CallObserver = Callable[[str, str, float], None]
+"""Called after each call with the operation, its result (`ok`, or the error code) and its time in seconds."""
 
 
-def ignore_calls(_operation: str, _code: str) -> None:
+def ignore_calls(_operation: str, _code: str, _seconds: float) -> None:
     """The observer of commands, whose calls are not counted."""
 
 
@@ -149,6 +149,7 @@ class AwsControlPlane:
         self._client(region)
 
     def call(self, region: str, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        started_at = self._clock.monotonic()
         try:
             client = self._client(region)
             response: dict[str, Any] = getattr(client, xform_name(operation))(**request)
@@ -166,9 +167,9 @@ class AwsControlPlane:
         except Exception as parse_error:  # noqa: BLE001 - botocore's parser may raise anything for a foreign response
             error = _from_parse_error(operation, parse_error)
         else:
-            self._observe(operation, "ok")
+            self._observe(operation, "ok", self._clock.monotonic() - started_at)
             return response
-        self._observe(operation, error.ivs_code)
+        self._observe(operation, error.ivs_code, self._clock.monotonic() - started_at)
         raise error from None
 
     def clock_offset_seconds(self, region: str) -> float | None:

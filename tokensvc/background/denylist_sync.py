@@ -7,6 +7,8 @@ Invariants
   while a million denials are loaded.
 - Denials expire by the store's clock, and are removed only when they have expired by any clock that a worker may have.
   If the store's clock is set back, denials that were removed too early are loaded again.
+- With `retention_seconds`, restrictions are kept for that much longer: a minimum session version has no effect on new
+  tokens once the clock has reached it, but it still ends the sessions that older tokens have started.
 - After the store was restored, all denials are loaded into a new denylist, which replaces the old one when it is
   complete: until then the old denials stay in force.
 """
@@ -35,10 +37,13 @@ _log = structlog.get_logger(__name__)
 class DenylistSync:
     """The one writer of a worker's `Denylist`."""
 
-    def __init__(self, denials: DenialStore, pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, denials: DenialStore, pause: Callable[[float], None] = time.sleep, *, retention_seconds: float = 0.0
+    ) -> None:
         self.denylist = Denylist()
         self._denials = denials
         self._pause = pause
+        self._retention_seconds = retention_seconds
         self._loading = self.denylist
         """The denylist that changes are applied to: the one in use, or its successor during a reload."""
         self.position = Position()
@@ -67,7 +72,7 @@ class DenylistSync:
             self._reload_started_at = versions.now
         self._latest_store_time = max(self._latest_store_time, versions.now)
         # One skew for a worker's clock that is behind the store's, one for the step back that is tolerated above.
-        now = versions.now - 2 * CLOCK_SKEW_SECONDS
+        now = versions.now - 2 * CLOCK_SKEW_SECONDS - self._retention_seconds
         while self.position.history != versions.denials or self.position.number < versions.denials.number:
             page = self._next_page(now)
             if page.is_last or page.position.number >= versions.denials.number:  # the store may be ahead of `versions`

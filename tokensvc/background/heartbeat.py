@@ -61,6 +61,10 @@ class Heartbeats:
             if newest and (newest - w.last_heartbeat_at).total_seconds() <= UNRESPONSIVE_AFTER_SECONDS
         ]
 
+    def signing_workers(self) -> int:
+        """How many responsive workers issue tokens, this one included; 0 before its first heartbeat."""
+        return sum(worker.heartbeat.signer != "" for worker in self.responsive_workers())
+
     def problems(self) -> list[Problem]:
         """The problems that the background tasks of all responsive workers report, each once. This process's own are
         current."""

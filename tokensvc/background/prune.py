@@ -1,5 +1,5 @@
 """Deletes rows past their retention: old journal entries, rotation requests and revocations, workers that are gone,
-expired denials, and channels that no longer exist.
+expired denials, spent single uses, audit records, and channels that no longer exist.
 
 Invariants
 - Any process may prune at any time, also several concurrently: each deletion selects by itself what is old enough.
@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+from tokensvc.audit.store import AuditStore
 from tokensvc.clock import Clock
 from tokensvc.deployment.versions import Version, Versions
 from tokensvc.deployment.workers import Workers
@@ -23,6 +24,9 @@ from tokensvc.errors import StoreReplaced
 from tokensvc.keys.store import Journal, RotationRequestStore
 from tokensvc.revocations.store import DenialStore, RevocationStore
 from tokensvc.tokens.channels import ABSENCE_RETENTION_SECONDS, ChannelStore
+from tokensvc.tokens.playback_session import RESTRICTION_RETENTION_SECONDS
+from tokensvc.tokens.single_uses import RETENTION_SECONDS as SINGLE_USE_RETENTION_SECONDS
+from tokensvc.tokens.single_uses import SingleUseStore
 
 INTERVAL_SECONDS = 3600.0
 JOURNAL_RETENTION_DAYS = 90
@@ -36,8 +40,9 @@ a worker that is only cut off from the store has stopped signing before drain ti
 REVOCATION_RETENTION_DAYS = 90
 """How long finished revocations are kept."""
 
-DENIAL_RETENTION_SECONDS = 3600.0
-"""How long a denial is kept after it expired: clocks differ by a few seconds at most, so an hour is ample."""
+DENIAL_RETENTION_SECONDS = 3600.0 + RESTRICTION_RETENTION_SECONDS
+"""How long a denial is kept after it expired: as long as a session may last that it ends, and an hour, since clocks
+differ by a few seconds at most."""
 
 DELETE_BATCH_SIZE = 1000
 PAUSE_SECONDS = 0.02
@@ -60,6 +65,9 @@ class Prune:
         revocations: RevocationStore,
         denials: DenialStore,
         channels: ChannelStore,
+        single_uses: SingleUseStore,
+        audit: AuditStore,
+        audit_retention_days: int,
         versions: Versions,
         clock: Clock,
         pause: Callable[[float], None] = time.sleep,
@@ -70,6 +78,9 @@ class Prune:
         self._revocations = revocations
         self._denials = denials
         self._channels = channels
+        self._single_uses = single_uses
+        self._audit = audit
+        self._audit_retention = timedelta(days=audit_retention_days)
         self._versions = versions
         self._clock = clock
         self._pause = pause
@@ -85,6 +96,8 @@ class Prune:
         self._workers.remove_unresponsive(WORKER_RETENTION_SECONDS)
         self._in_batches(self._revocations.prune, now - timedelta(days=REVOCATION_RETENTION_DAYS))
         self._in_batches(self._denials.prune, now - timedelta(seconds=DENIAL_RETENTION_SECONDS))
+        self._in_batches(self._single_uses.prune, now - timedelta(seconds=SINGLE_USE_RETENTION_SECONDS))
+        self._in_batches(self._audit.prune, now - self._audit_retention)
         return self._prune_channels(now)
 
     def _prune_channels(self, now: datetime) -> float | None:

@@ -156,7 +156,9 @@ class Refresh:
             self._damage["keys"] = tuple(f"key {r.id} cannot be read: {r.damage}" for r in records if r.damage)
         if versions.callers != self.loaded_versions.callers or self._damage.get("callers"):
             callers = self.callers.list()
-            snapshot = snapshot._replace(secrets=_secrets(callers))
+            snapshot = snapshot._replace(
+                secrets=_secrets(callers), bearers=_bearers(callers), cors_origins=_cors_origins(callers)
+            )
             self._damage["callers"] = tuple(error for record in callers for error in record.problems())
         position = self._channels_position
         if started_at - self._channels_read_at > FULL_RELOAD_AFTER_SECONDS:
@@ -316,11 +318,31 @@ def _secrets(records: list[CallerRecord]) -> dict[str, KnownSecret]:
     shared: dict[CallerPolicy, CallerPolicy] = {}
     return {
         secret.key_id: KnownSecret(
-            secret.digest, secret.expires_at, Caller(record.name, shared.setdefault(record.policy, record.policy))
+            secret.digest,
+            secret.expires_at,
+            Caller(record.name, shared.setdefault(record.policy, record.policy), secret.key_id),
+            disabled=record.disabled_at is not None,
         )
         for record in records
-        if record.disabled_at is None and not record.damage
+        if not record.damage
         for secret in record.secrets
+    }
+
+
+def _bearers(records: list[CallerRecord]) -> dict[tuple[str, str], Caller]:
+    """Viewer apps by issuer and audience, which the store keeps unique."""
+    return {
+        (record.policy.bearer.issuer, record.policy.bearer.audience): Caller(record.name, record.policy)
+        for record in records
+        if record.policy.bearer is not None and record.disabled_at is None and not record.damage
+    }
+
+
+def _cors_origins(records: list[CallerRecord]) -> dict[str, tuple[str, ...]]:
+    return {
+        record.name: record.policy.cors_origins
+        for record in records
+        if record.disabled_at is None and not record.damage and record.policy.cors_origins
     }
 
 

@@ -10,16 +10,29 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import NamedTuple
 
 from tokensvc.callers.policy import Caller
 from tokensvc.errors import Unauthenticated
 
 KEY_PREFIX = "tsk_"
+MESSAGE = "API key missing, unknown, expired or disabled"
+_KEY_ID = re.compile(r"[A-Za-z0-9]{1,32}")
 _NO_DIGEST = hashlib.sha256(b"").digest()
 """Compared with where there is no such key, so that an unknown id takes as long as a known one."""
+
+
+class KeyReason(StrEnum):
+    """Why an API key is not accepted."""
+
+    MISSING = "missing"
+    UNKNOWN = "unknown"
+    EXPIRED = "expired"
+    DISABLED = "disabled"
 
 
 class KnownSecret(NamedTuple):
@@ -28,6 +41,8 @@ class KnownSecret(NamedTuple):
     digest: bytes
     expires_at: datetime | None
     caller: Caller
+    disabled: bool = False
+    """Whether its caller is disabled. It is known all the same, so that the log says why it is rejected."""
 
     def __repr__(self) -> str:
         return f"KnownSecret(caller={self.caller.name!r}, expires_at={self.expires_at!r})"
@@ -52,12 +67,20 @@ def authenticate(authorization: str, secrets: Mapping[str, KnownSecret], now: fl
     known = secrets.get(key_id_of(key))
     same = hmac.compare_digest(key_digest(key), known.digest if known else _NO_DIGEST)
     if scheme.lower() != "bearer" or known is None or not same:
-        raise _unauthenticated(authorization)
+        raise _unauthenticated(KeyReason.UNKNOWN if authorization.strip() else KeyReason.MISSING, key)
+    if known.disabled:
+        raise _unauthenticated(KeyReason.DISABLED, key, known.caller.name)
     if known.expires_at is not None and known.expires_at <= datetime.fromtimestamp(now, UTC):
-        raise _unauthenticated(authorization)
+        raise _unauthenticated(KeyReason.EXPIRED, key, known.caller.name)
     return known.caller
 
 
-def _unauthenticated(authorization: str) -> Unauthenticated:
-    message = "a valid API key is required: Authorization: Bearer tsk_…"
-    return Unauthenticated(message, credentials_sent=bool(authorization.strip()))
+def _unauthenticated(reason: KeyReason, key: str, caller: str = "") -> Unauthenticated:
+    key_id = key_id_of(key)
+    return Unauthenticated(
+        MESSAGE,
+        credentials_sent=reason is not KeyReason.MISSING,
+        reason=reason,
+        key_id=key_id if _KEY_ID.fullmatch(key_id) else "",
+        caller=caller,
+    )

@@ -5,10 +5,11 @@ Every method may raise StoreUnavailable, in which case nothing was acknowledged,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+from tokensvc.audit.record import AuditEvent
 from tokensvc.callers.policy import CallerPolicy
 
 
@@ -20,6 +21,10 @@ class StoredSecret(NamedTuple):
     created_at: datetime
     expires_at: datetime | None
     """Set on the older of two keys while it is being replaced."""
+    last_used_at: datetime | None = None
+    """When it was last accepted, to the minute; None if it never was."""
+    last_used_from: str | None = None
+    """The address of the client that used it then."""
 
     def __repr__(self) -> str:
         return f"StoredSecret(key_id={self.key_id!r}, created_at={self.created_at!r}, expires_at={self.expires_at!r})"
@@ -51,11 +56,39 @@ class CallerRecord(NamedTuple):
         ]
 
 
-class CallerStore(Protocol):
-    """Caller records. Each change bumps the `callers` version in its own transaction."""
+class CallerChange(NamedTuple):
+    """What is to become of a caller."""
 
-    def add(self, name: str, policy: CallerPolicy, secret: StoredSecret) -> CallerRecord:
-        """Add a caller, created at the time of its secret. Raises CallerExists when the name was ever used."""
+    name: str
+    before: CallerRecord | None
+    """The record that the change was planned for; None for a new caller."""
+    policy: CallerPolicy
+    disabled_at: datetime | None
+    secret: StoredSecret | None = None
+    """The first API key of a new backend."""
+
+
+class LastUse(NamedTuple):
+    """When an API key was last used, and from which address."""
+
+    at: datetime
+    address: str
+
+
+class CallerStore(Protocol):
+    """Caller records. Each change bumps the `callers` version, and records the given event about the caller, in its own
+    transaction. The store adds to an event the caller's name and what changed.
+
+    Of the callers that are not disabled, at most one has the same issuer and audience; a write that would break this
+    raises Conflict naming both. So does one that would make a viewer app of a backend, or the reverse."""
+
+    def add(self, name: str, policy: CallerPolicy, secret: StoredSecret, event: AuditEvent) -> CallerRecord:
+        """Add a backend, created at the time of its secret. Raises CallerExists when the name was ever used."""
+        ...
+
+    def apply(self, changes: Sequence[CallerChange], at: datetime, event: AuditEvent) -> list[CallerRecord]:
+        """Add and change callers, all or none, and record one event for each. Raises CallerExists,
+        ConcurrentModification when a caller is no longer as it was, Conflict."""
         ...
 
     def list(self) -> list[CallerRecord]:
@@ -66,16 +99,24 @@ class CallerStore(Protocol):
         """One caller. Raises CallerNotFound."""
         ...
 
-    def rotate_secret(self, name: str, expected_key_id: str, secret: StoredSecret, old_until: datetime) -> CallerRecord:
+    def rotate_secret(
+        self, name: str, expected_key_id: str, secret: StoredSecret, old_until: datetime, event: AuditEvent
+    ) -> CallerRecord:
         """Add a new secret. The previously newest one, which must be `expected_key_id`, stays valid until `old_until`;
         older and unreadable ones are deleted. Never extends a secret's validity. Raises ConcurrentModification when
         another secret was added in the meantime, CallerNotFound."""
         ...
 
-    def enable(self, name: str) -> CallerRecord:
-        """Enable this caller again. Idempotent. Raises CallerNotFound."""
+    def enable(self, name: str, event: AuditEvent) -> CallerRecord:
+        """Enable this caller again. Idempotent: without a change, nothing is recorded. Raises CallerNotFound, Conflict
+        when another caller has its issuer and audience by now."""
         ...
 
-    def disable(self, name: str, at: datetime) -> CallerRecord:
-        """Disable this caller from now on. Idempotent. Raises CallerNotFound."""
+    def disable(self, name: str, at: datetime, event: AuditEvent) -> CallerRecord:
+        """Disable this caller from now on. Idempotent: without a change, nothing is recorded. Raises CallerNotFound."""
+        ...
+
+    def record_last_uses(self, uses: Mapping[str, LastUse]) -> None:
+        """Store the last uses of API keys by id, unless later ones are stored. Changes no version and records no
+        event."""
         ...

@@ -5,28 +5,38 @@ Invariants
 - Exit codes: 0 done or nothing to do (3 for the latter with --detailed-exit-code), 1 failed, 2 wrong usage or settings,
   4 rejected by a rule.
 - A command's module is imported when the command is run; `serve` imports none of them.
+- A library that only some commands need is loaded inside the functions that need it (tests/cli/test_imports.py).
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from typing import NoReturn
 
-from tokensvc.container.logs import mask_secrets
 from tokensvc.errors import SettingsError, TokensvcError
+from tokensvc.settings_file import CONFIG_VARIABLE
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells report it."""
+TERMINATED = 143
+"""128 + SIGTERM."""
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
     _open_standard_descriptors()
+    _stop_on_sigterm_as_first_process()
+    # pydantic would read the metadata of every installed package for plugins, which nothing here uses.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
-        if sys.argv[1:] == ["serve"]:  # starts faster, and keeps no command-line module in memory
-            from tokensvc.supervisor import serve_from_env
-
-            sys.exit(serve_from_env(os.environ))
+        match sys.argv[1:]:  # this starts faster, and keeps no command-line module in memory
+            case ["serve"]:
+                _serve()
+            case ["--config", file, "serve"] | ["serve", "--config", file]:
+                os.environ[CONFIG_VARIABLE] = file
+                _serve()
         from tokensvc.cli.main import app
 
         app()
@@ -34,6 +44,12 @@ def main() -> None:
         sys.exit(_print_failure(failure))
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+def _serve() -> NoReturn:
+    from tokensvc.supervisor import serve_from_env
+
+    sys.exit(serve_from_env(os.environ))
 
 
 def _open_standard_descriptors() -> None:
@@ -48,11 +64,21 @@ def _open_standard_descriptors() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor, which is this one
 
 
+def _stop_on_sigterm_as_first_process() -> None:
+    """Make SIGTERM end a container's first process, which the kernel protects from signals without a handler.
+
+    What serves installs its own handler, once it has something to finish.
+    """
+    if os.getpid() == 1:
+        signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(TERMINATED))
+
+
 def _print_failure(failure: TokensvcError) -> int:
     """Print why the command failed; returns the exit code."""
     from tokensvc.cli import output
     from tokensvc.cli.error_codes import exit_code
     from tokensvc.cli.remedies import failure_text
+    from tokensvc.container.logs import mask_secrets
 
     message = mask_secrets(failure_text(failure))
     layout = "\n" if isinstance(failure, SettingsError) else ""  # one line per setting

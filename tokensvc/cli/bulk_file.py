@@ -33,7 +33,7 @@ def submit_file(admin: AdminContext, file: Path, fields: Mapping[str, Any], as_j
     while batch := list(islice(lines, BATCH_SIZE)):
         requests = [_parse_line(text, fields) for _, text in batch]
         valid = [request for request in requests if isinstance(request, dict)]
-        outcomes = iter(admin.revocations.add_many(admin.caller, valid) if valid else ())
+        outcomes = iter(admin.revocations.add_many(admin.caller, valid, admin.requester) if valid else ())
         for (number, _), request in zip(batch, requests, strict=True):
             outcome = request if isinstance(request, InvalidRequest) else next(outcomes)
             if isinstance(outcome, AcceptedRevocation):

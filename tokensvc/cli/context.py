@@ -14,8 +14,11 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from tokensvc.audit.requester import Requester
 from tokensvc.callers.policy import ALL_CHANNELS, Caller, CallerPolicy
-from tokensvc.container.service import open_configured_store, open_revocation_service
+from tokensvc.cli.operator import operator_actor
+from tokensvc.container.revocations import open_revocation_service
+from tokensvc.container.store import open_configured_store
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.revocations.denials import DenialService
 from tokensvc.revocations.service import RevocationService
@@ -43,7 +46,7 @@ _OPTIONS_BY_FIELD = {
     "viewerId": "--viewer",
     "subject": "--subject",
     "issuedBefore": "--issued-before",
-    "denySeconds": "--deny",
+    "denySeconds": "--deny-for",
     "until": "--until",
     "reason": "--reason",
     "state": "--state",
@@ -61,6 +64,7 @@ class AdminContext(NamedTuple):
     revocations: RevocationService
     denials: DenialService
     caller: Caller
+    requester: Requester
 
 
 @contextmanager
@@ -79,8 +83,9 @@ def admin_context(namespace: str = "default", **options: str) -> Iterator[AdminC
             subjects=revocations.subjects,
             clock=revocations.clock,
             regions=revocations.regions,
+            digest_viewer=revocations.digest_viewer,
         )
-        yield AdminContext(settings, store, revocations, denials, caller)
+        yield AdminContext(settings, store, revocations, denials, caller, Requester(operator_actor()))
     except InvalidRequest as invalid:
         if not invalid.errors:
             raise

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 
+from tokensvc.audit.requester import Requester
 from tokensvc.cli.help import Commands, examples
+from tokensvc.cli.operator import operator_actor
 from tokensvc.cli.output import AsJson, print_result
 from tokensvc.cli.policy_values import policy_values
-from tokensvc.container.service import apply_deployment_settings, open_configured_store
+from tokensvc.container.deployment import apply_deployment_settings
+from tokensvc.container.store import open_configured_store
 from tokensvc.settings import read_settings, require, variable_name
 
 app = Commands("Create and upgrade the database.")
@@ -34,7 +37,7 @@ def upgrade(as_json: AsJson = False) -> None:
     store = open_configured_store(settings)
     try:
         previous = store.deployment.read()
-        deployment = apply_deployment_settings(settings, store)
+        deployment = apply_deployment_settings(settings, store, Requester(operator_actor()))
     finally:
         store.close()
     pairs = zip(policy_values(settings, previous), policy_values(settings, deployment), strict=True)

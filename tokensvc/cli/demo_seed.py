@@ -14,13 +14,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from tokensvc.audit.requester import Requester
 from tokensvc.aws.arn import AccountRegion, parse_arn
 from tokensvc.aws.ivs import AwsControlPlane
 from tokensvc.callers.api_keys import key_digest
 from tokensvc.callers.policy import ALL_CHANNELS, SCOPES, CallerPolicy
 from tokensvc.callers.store import CallerStore
 from tokensvc.cli.connection_info import write_private_file
-from tokensvc.container import service
+from tokensvc.cli.operator import operator_actor
+from tokensvc.container.api_keys import new_api_key
+from tokensvc.container.deployment import open_deployment
+from tokensvc.container.keys_context import make_command_context
 from tokensvc.errors import (
     CallerNotFound,
     Conflict,
@@ -56,9 +60,9 @@ def seed(environ: Mapping[str, str], region: str, report: Callable[[str], None],
     settings = read_settings(environ)
     channel = _channel(region)
     account_region = parse_arn(channel["arn"], "channel").account_region
-    control_plane, store, cipher = service.open_deployment(settings)
+    control_plane, store, cipher = open_deployment(settings)
     try:
-        context = service.make_command_context(settings, store, control_plane, cipher, report)
+        context = make_command_context(settings, store, control_plane, cipher, report, Requester(operator_actor()))
         if not _has_usable_key(context, account_region):
             _record_absent_pairs(context, account_region)
             rotate(context, [region], "the demo")
@@ -81,11 +85,14 @@ def _api_key(callers: CallerStore, file: Path) -> str:
         lasting_digests = [secret.digest for secret in caller.secrets if secret.expires_at is None]
         if stored_key and key_digest(stored_key) in lasting_digests:
             return stored_key
-    api_key, secret = service.new_api_key()
+    api_key, secret = new_api_key()
+    requester = Requester(operator_actor())
     if caller is None:
-        callers.add(CALLER_NAME, CallerPolicy((ALL_CHANNELS,), frozenset(SCOPES), allow_anonymous_viewers=True), secret)
+        policy = CallerPolicy((ALL_CHANNELS,), frozenset(SCOPES), allow_anonymous_viewers=True)
+        callers.add(CALLER_NAME, policy, secret, requester.event("callers.add"))
     else:
-        callers.rotate_secret(CALLER_NAME, caller.secrets[0].key_id, secret, datetime.now(UTC))
+        event = requester.event("callers.rotate_secret")
+        callers.rotate_secret(CALLER_NAME, caller.secrets[0].key_id, secret, datetime.now(UTC), event)
     write_private_file(file, api_key.encode())
     return api_key
 

@@ -9,6 +9,7 @@ import typer
 
 from tokensvc.callers.policy import ALL_CHANNELS
 from tokensvc.cli.context import AdminContext, Namespace, Reason, Subject, Viewer, admin_context
+from tokensvc.cli.durations import duration_option
 from tokensvc.cli.help import DENIAL_ID, Commands, examples
 from tokensvc.cli.output import AsJson, Yes, confirm, format_table, print_result
 from tokensvc.cli.paging import Fetch, MaxResults, NextToken, print_truncated, read_all, read_list
@@ -26,7 +27,7 @@ Channel = Annotated[str | None, typer.Option(metavar="ARN", help="ARN of the cha
 @examples(
     (
         "Deny tokens of one channel for an hour",
-        'tokensvc denials add --channel "$CHANNEL" --viewer viewer-17 --seconds 3600',
+        'tokensvc denials add --channel "$CHANNEL" --viewer viewer-17 --deny-for 1h',
     ),
     (
         "Of every channel, until a time",
@@ -40,10 +41,12 @@ def add(
     all_channels: AllChannels = False,
     viewer: Viewer = None,
     subject: Subject = None,
-    seconds: Annotated[int | None, typer.Option(metavar="SECONDS", help="Duration of the denial, in seconds.")] = None,
+    deny_for: Annotated[
+        int | None, duration_option(help="How long the viewer gets no token. Not with --until.")
+    ] = None,
     until: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="End of the denial, such as 2026-11-21T10:00:00Z. Not with --seconds."),
+        typer.Option(metavar="TIME", help="End of the denial, such as 2026-11-21T10:00:00Z. Not with --deny-for."),
     ] = None,
     reason: Reason = "",
     namespace: Namespace = "default",
@@ -55,10 +58,10 @@ def add(
         "channelArn": ALL_CHANNELS if all_channels else None,
         "until": until,
     }
-    given |= {"viewerId": viewer, "subject": subject, "denySeconds": seconds, "reason": reason}
+    given |= {"viewerId": viewer, "subject": subject, "denySeconds": deny_for, "reason": reason}
     fields = {name: value for name, value in given.items() if value is not None}
-    with admin_context(namespace, denySeconds="--seconds", channelArn="--all-channels") as admin:
-        denials = admin.denials.add(admin.caller, read_denial(fields))
+    with admin_context(namespace, channelArn="--all-channels") as admin:
+        denials = admin.denials.add(admin.caller, read_denial(fields), admin.requester)
     _print_denials([DenialView.of(denial) for denial in denials], as_json)
 
 
@@ -114,7 +117,7 @@ def remove(
         if names:
             confirm(f"Remove {', '.join(names)} and let the viewer get tokens again?", yes)
         for name in names:
-            admin.denials.remove(admin.caller, name)
+            admin.denials.remove(admin.caller, name, admin.requester)
     print_result(
         {"removed": names}, as_json, *([f"Denial {name} removed." for name in names] or ["No denial in force."])
     )

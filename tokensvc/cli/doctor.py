@@ -8,19 +8,17 @@ from collections.abc import Iterator
 import typer
 
 from tokensvc.cli.checks.finding import Finding, try_check
-from tokensvc.cli.checks.ivs import check_ivs
 from tokensvc.cli.checks.keys import check_keys
 from tokensvc.cli.checks.rows import check_rows
 from tokensvc.cli.checks.vault import check_vault
 from tokensvc.cli.help import examples
 from tokensvc.cli.output import AsJson, print_result
 from tokensvc.cli.policy_values import policy_values
-from tokensvc.container import service
+from tokensvc.container.store import open_configured_store
 from tokensvc.container.vault import required_kek_settings
 from tokensvc.deployment.record import Deployment
 from tokensvc.errors import FieldError, SettingsError
-from tokensvc.jose.signing.choice import choose_signer
-from tokensvc.settings import Settings, read_settings, variable_name
+from tokensvc.settings import PREFIX, Settings, read_settings, variable_name
 from tokensvc.storage.store import Store
 
 SET_CONTROL_PLANE = "export TOKENSVC_CONTROL_PLANE=aws   (or local)"
@@ -54,6 +52,8 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def _run_checks() -> Iterator[Finding]:
+    from tokensvc.jose.signing.choice import choose_signer  # loads every signer
+
     try:
         settings = read_settings(os.environ)
     except SettingsError as failure:
@@ -69,7 +69,7 @@ def _run_checks() -> Iterator[Finding]:
     if settings.database_url is None:
         yield from _check_kek_settings(settings, None)
         return
-    store, finding = try_check("store", lambda: service.open_configured_store(settings), RUN_AGAIN)
+    store, finding = try_check("store", lambda: open_configured_store(settings), RUN_AGAIN)
     if store is None:
         if settings.control_plane is None:
             yield _check_setting(settings, "control_plane", SET_CONTROL_PLANE)
@@ -110,6 +110,8 @@ def _check_store(settings: Settings, store: Store) -> Iterator[Finding]:
     yield from (finding for finding in findings if not finding.needs_ivs)
     # A problem found in IVS may be what blocks the fixes that call IVS, so those come after it.
     if fits and settings.control_plane is not None:  # otherwise this would call another IVS, or none
+        from tokensvc.cli.checks.ivs import check_ivs  # loads boto3
+
         yield from check_ivs(settings, store)
     yield from (finding for finding in findings if finding.needs_ivs)
     yield from check_rows(store)
@@ -153,6 +155,8 @@ def _fix_setting(error: FieldError) -> str:
         "export TOKENSVC_PASSPHRASE_FILE=FILE   (for a new deployment; otherwise use a file with the "
         "deployment's passphrase)",
     }
+    if not error.field.startswith(PREFIX):
+        return f"{RUN_AGAIN[:-1]}; it is about the settings file)"
     is_file = error.field.removesuffix("_FILE") in map(variable_name, Settings.model_fields) and error.field.endswith(
         "_FILE"
     )

@@ -41,6 +41,11 @@ _ENTRIES = (
         "The database URL is malformed, or names a database that is not supported.",
         "Set `TOKENSVC_DATABASE_URL` to `postgresql://…` or `sqlite:////absolute/path.db`.",
     ),
+    CommandErrorCode(
+        "service_unreachable",
+        "The service at `--url` did not respond within 10 seconds, or what responded is no tokensvc.",
+        "Correct the URL; `curl URL/livez` shows whether the service responds.",
+    ),
     CommandErrorCode("caller_not_found", "The store has no caller of this name.", "`tokensvc callers list`."),
     CommandErrorCode(
         "caller_exists",

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from tokensvc.cli.config_option import with_config_option
+
 MAX_WIDTH = 100
 KEY_ID = "k4c1f0a9e27b3"
 REVOCATION_ID = "r1f0c2d9a83b7e644"
@@ -140,7 +142,7 @@ class Command(TyperCommand):
         if arguments := [p for p in parameters if p.is_argument]:
             with formatter.section("Arguments"):
                 formatter.write_dl(list(_rows(arguments)), col_max=_SECOND_COLUMN_MAX)
-        options = [*_rows([p for p in parameters if not p.is_argument]), ("--help", "Show this message and exit.")]
+        options = [*_rows([p for p in parameters if not p.is_argument]), ("-h, --help", "Show this message and exit.")]
         with formatter.section("Options"):
             formatter.write_dl(options, col_max=_SECOND_COLUMN_MAX)
 
@@ -169,7 +171,7 @@ class Commands(typer.Typer):
 
     def __init__(self, description: str = "", **options: Any) -> None:
         given: dict[str, Any] = {"cls": Group, "no_args_is_help": True, "add_completion": False} | options
-        settings = {"max_content_width": MAX_WIDTH}
+        settings = {"max_content_width": MAX_WIDTH, "help_option_names": ["-h", "--help"]}
         super().__init__(
             help=description or None,
             rich_markup_mode=None,
@@ -179,5 +181,6 @@ class Commands(typer.Typer):
         )
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[Any], Any]:
-        """As typer's, with this module's help."""
-        return super().command(name, **{"cls": Command} | options)
+        """As typer's, with this module's help and `--config`."""
+        declare = super().command(name, **{"cls": Command} | options)
+        return lambda function: declare(with_config_option(function))

@@ -8,20 +8,19 @@ from typing import Annotated
 
 import typer
 
+from tokensvc.cli.config_option import reads_no_settings
 from tokensvc.cli.connection_info import write_connection_info
+from tokensvc.cli.durations import duration_option
 from tokensvc.cli.help import Commands, examples
-from tokensvc.cli.local import run_local_ivs
 from tokensvc.cli.output import print_progress
-from tokensvc.container.logs import configure
 from tokensvc.errors import FieldError, SettingsError
-from tokensvc.http.garbage_collection import freeze_gc
-from tokensvc.local_ivs.http import DEFAULT_CREDENTIALS
+from tokensvc.local_ivs.propagation import MAX_DELAY_SECONDS
 from tokensvc.local_ivs.sigv4 import AccessKeySecret, parse_access_key
-from tokensvc.supervisor import bind_listener, ignore_signals
-from tokensvc.web.server import allow_abort, make_server
 
 app = Commands("Run the local IVS, a stand-in for development and tests.")
 REGION = "us-east-1"
+MEDIA_FOLDER = ".local-ivs-media"
+"""Where what was made for the edge is stored, beside the database."""
 
 
 @app.callback()
@@ -30,6 +29,7 @@ def _ivs() -> None:
 
 
 @app.command()
+@reads_no_settings
 @examples(
     ("Serve on port 4599, with the state in .local-ivs.db", "tokensvc ivs serve"),
     (
@@ -37,6 +37,8 @@ def _ivs() -> None:
         "tokensvc ivs serve --port 0 --memory --no-rate-limits --info-file ivs.json",
     ),
     ("With a second account", "tokensvc ivs serve --access-key ci:secret:111122223333"),
+    ("With the channels of a file", "tokensvc ivs serve --seed channels.toml"),
+    ("Revocations take effect after 5 seconds", "tokensvc ivs serve --propagation-delay 5s"),
 )
 def serve(
     port: Annotated[
@@ -69,28 +71,93 @@ def serve(
     any_region: Annotated[
         bool, typer.Option("--any-region", help="Also accept calls for regions where IVS does not exist.")
     ] = False,
+    media: Annotated[
+        str,
+        typer.Option(
+            metavar="loop|picture|FILE",
+            help="What the edge plays: a ready-made loop, a test picture or a video file. The last two need"
+            " tokensvc[media], and are stored beside the database.",
+        ),
+    ] = "loop",
+    max_views: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="NUMBER", help="Quota of concurrent views per account and region. Default: IVS's, 15000."
+        ),
+    ] = None,
+    propagation_delay: Annotated[
+        float,
+        duration_option(
+            "--propagation-delay",
+            help="Delay of revocations, imported and deleted keys, and deleted channels at the edge.",
+            at_most=MAX_DELAY_SECONDS,
+        ),
+    ] = 0,
+    country_database: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Database in MaxMind's format that says in which country an address is."),
+    ] = None,
+    country_header: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Request header with the viewer's country. A proxy must set or remove it."),
+    ] = None,
+    seed: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="TOML file of channels, public keys and policies to create or change first."),
+    ] = None,
 ) -> None:
     """Serve the local IVS: its API at the root and the playback edge. It is not AWS."""
+    from tokensvc.aws.arn import AccountRegion
+    from tokensvc.cli.edge_options import country_source, media_library
+    from tokensvc.cli.local import run_local_ivs
+    from tokensvc.container.logs import configure
+    from tokensvc.container.watch_key import OwnKeyTokens
+    from tokensvc.http.garbage_collection import freeze_gc
+    from tokensvc.local_ivs.edge.sessions import MAX_CONCURRENT_VIEWS
+    from tokensvc.local_ivs.http import DEFAULT_CREDENTIALS, LocalIvsSettings, random_string
+    from tokensvc.local_ivs.seed_file import read_seed_file
+    from tokensvc.local_ivs.seeding import apply_seed
+    from tokensvc.local_ivs.watch.mounting import watch_page, with_page
+    from tokensvc.supervisor import bind_listener, ignore_signals
+    from tokensvc.web.server import allow_abort, make_server
+
     configure("console")
     ignore_signals()
     credentials = {**DEFAULT_CREDENTIALS, **dict(map(_credential, access_key or ()))}
+    seed_file = None if seed is None else read_seed_file(seed)
+    countries = country_source(country_database, country_header)
+    library = media_library(media, database.parent / MEDIA_FOLDER)
     listener = bind_listener("--port", host, port)
     bound_host, bound_port = listener.getsockname()[:2]
     with run_local_ivs(
         None if memory else database,
-        credentials,
-        prefix="",
-        public_url=public_url,
+        LocalIvsSettings(
+            credentials,
+            public_url=public_url,
+            rate_limits=not no_rate_limits,
+            any_region=any_region,
+            media=library,
+            max_views=max_views or MAX_CONCURRENT_VIEWS,
+            propagation_seconds=propagation_delay,
+            countries=countries,
+        ),
         management_port=management_port,
-        rate_limits=not no_rate_limits,
-        any_region=any_region,
     ) as local_ivs:
-        server = make_server(local_ivs.components.site, lambda: None, delay_seconds=0)
+        if seed_file is not None:
+            components, (_, first) = local_ivs.components, next(iter(credentials.items()))
+            here = AccountRegion(first.account, REGION)
+            apply_seed(seed_file, here, components.resources, components.clock, random_string, library.loop_for)
+            print_progress(f"Account {here.account} has what {seed} says.")
+        page = watch_page(
+            local_ivs.components, OwnKeyTokens(local_ivs.components.ivs, local_ivs.components.clock), REGION
+        )
+        server = make_server(with_page(page, local_ivs.components.site), lambda: None, delay_seconds=0)
         allow_abort(server.config)
         url = f"http://{_url_host(bound_host)}:{bound_port}"
         print_progress(
             f"Endpoint {url}, region {REGION}, access key test, secret test. Management API: {local_ivs.management_url}"
         )
+        print_progress(f"Watch page: {url}/watch")
         if info_file is not None:
             key_id, secret = next(iter(credentials.items()))
             write_connection_info(

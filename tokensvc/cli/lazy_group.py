@@ -1,7 +1,7 @@
 """The root command group, which imports a command's module only when that command is run.
 
 Invariants
-- No command waits for libraries that only another one needs.
+- No command waits for libraries that only another one needs; `--help` loads no command.
 - Each module has an `app` (a group with subcommands) or one function with the command's name.
 """
 
@@ -16,21 +16,24 @@ from typer.core import TyperCommand, TyperGroup
 from tokensvc.cli.help import Commands, Group
 from tokensvc.cli.output import UsageError, make_printable
 
-COMMANDS = (
-    "demo",
-    "serve",
-    "worker",
-    "ivs",
-    "db",
-    "doctor",
-    "settings",
-    "keys",
-    "tokens",
-    "revocations",
-    "denials",
-    "callers",
-)
-"""In the order in which `--help` lists them."""
+COMMANDS = {
+    "demo": "Start the service with a local IVS, a live channel, a key and a caller, and print four commands to try.",
+    "serve": "Serve the HTTP API.",
+    "worker": "Run the background tasks (key rotation, revocation dispatch) without serving requests.",
+    "ivs": "Run the local IVS, a stand-in for development and tests.",
+    "db": "Create and upgrade the database.",
+    "doctor": "Check settings, store, vault, IVS and callers, and print a fix for every problem.",
+    "settings": "Show the effective value and the source of every setting.",
+    "health": "Ask a running service whether it is ready (/readyz).",
+    "keys": "Manage signing keys.",
+    "tokens": "Issue and inspect playback tokens.",
+    "revocations": "Revoke viewers: end their sessions and block new tokens.",
+    "denials": "Block viewers from getting tokens.",
+    "callers": "Manage callers of the HTTP API and their API keys.",
+    "audit": "Read the audit records: who did what, and what was refused.",
+}
+"""In the order in which `--help` lists them, with the first sentence of their descriptions. They are stated here, so
+that `--help` and the completion of names load no command; a test compares them with the commands."""
 
 
 def load_command(name: str) -> TyperCommand | TyperGroup:
@@ -48,18 +51,20 @@ def load_command(name: str) -> TyperCommand | TyperGroup:
 class LazyGroup(Group):
     """The group of all commands.
 
-    It knows their names from the start, for `--help` and for suggestions after a misspelt name, and loads a command
-    when it is looked up, as click documents for lazy groups.
+    It has a placeholder for each, for `--help`, completion and suggestions after a misspelt name, and loads a command
+    when it is run, as click documents for lazy groups.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        for name in COMMANDS:
-            self.add_command(TyperCommand(name))  # a placeholder: `get_command` returns the command itself
+        for name, sentence in COMMANDS.items():
+            self.add_command(TyperCommand(name, help=sentence))
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - click's signature
-        """The command with this name; None if there is none."""
-        return load_command(cmd_name) if cmd_name in COMMANDS else None
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the arguments name, loaded."""
+        name, placeholder, rest = super().resolve_command(ctx, args)
+        command = placeholder and load_command(str(placeholder.name))
+        return name, command, rest
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; arguments that a usage error repeats are made printable."""

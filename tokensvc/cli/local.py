@@ -16,7 +16,6 @@ from typing import NamedTuple
 from tokensvc.cli.output import print_progress
 from tokensvc.clock import SystemClock
 from tokensvc.local_ivs.http import NOT_AWS, LocalIvsComponents, LocalIvsSettings, build, stored_clock
-from tokensvc.local_ivs.sigv4 import Credentials
 from tokensvc.local_ivs.storage import SqliteResourceStore
 from tokensvc.supervisor import bind_listener
 from tokensvc.web.server import make_server
@@ -31,24 +30,16 @@ class RunningLocalIvs(NamedTuple):
 
 @contextmanager
 def run_local_ivs(
-    database: Path | None,
-    credentials: Credentials,
-    *,
-    prefix: str,
-    public_url: str | None,
-    management_port: int,
-    rate_limits: bool,
-    any_region: bool = False,
+    database: Path | None, settings: LocalIvsSettings, *, management_port: int
 ) -> Iterator[RunningLocalIvs]:
     """Open the local IVS (in memory if `database` is None) and serve its management listener until the block ends."""
     print_progress(NOT_AWS)
     print_progress(
         "IVS's rate limits are enforced; --no-rate-limits turns them off."
-        if rate_limits
+        if settings.rate_limits
         else "IVS's rate limits are off."
     )
     resources = SqliteResourceStore(str(database) if database else ":memory:")
-    settings = LocalIvsSettings(credentials, prefix, public_url, rate_limits, any_region)
     clock = stored_clock(resources, SystemClock())
     if clock.offset_seconds:
         print_progress(

@@ -11,6 +11,7 @@ Invariants
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -18,7 +19,8 @@ from typing import Annotated, Any
 
 import typer
 
-from tokensvc.container.logs import process_log
+from tokensvc.cli.tables import lay_out
+from tokensvc.jose.private_key_text import contains_private_key
 from tokensvc.printable import printable, printable_json
 from tokensvc.timestamps import rfc3339
 
@@ -44,8 +46,21 @@ def print_result(data: dict[str, Any], as_json: bool, *lines: str) -> None:
         typer.echo("\n".join(map(printable, lines)))
 
 
+def print_text(*lines: str) -> None:
+    """Print text that has no form in JSON."""
+    typer.echo("\n".join(map(printable, lines)))
+
+
+def print_entry(data: dict[str, Any], as_json: bool, *cells: str) -> None:
+    """Print one entry of an endless list at once: the data as a line of JSON, or the cells."""
+    line = json.dumps(data, ensure_ascii=False)
+    typer.echo(printable_json(line) if as_json else "  ".join(map(printable, cells)))
+
+
 def print_error(code: str, message: str, as_json: bool, *, layout: str = "") -> None:
     """Print why a command failed; the characters in `layout` are printed as they are, all others made printable."""
+    from tokensvc.container.logs import process_log  # loads structlog
+
     if as_json:
         error = json.dumps({"error": {"code": code, "message": message}}, ensure_ascii=False, separators=(",", ":"))
         process_log.print_error(printable_json(error))
@@ -54,16 +69,17 @@ def print_error(code: str, message: str, as_json: bool, *, layout: str = "") -> 
 
 
 def make_printable(error: Any) -> None:
-    """Make the message of a UsageError printable, since it repeats arguments."""
+    """Make the message of a UsageError printable, since it repeats arguments; one with a private key is replaced."""
     message = printable(error.format_message(), keep="\n\t")  # lists of choices use both
+    if contains_private_key(message):  # its first line begins like an option
+        message = "An argument contains a private key, which is not read from there and not repeated here."
     error.format_message = lambda: message
 
 
 def format_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as aligned columns, one line each; without borders, so that cut, awk and grep work on them."""
-    lines = [headers, *([printable(cell) for cell in row] for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(headers))]
-    return ["  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines]
+    """Rows as aligned columns without borders, fitted to the terminal if standard output is one."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return lay_out(headers, [[printable(cell) for cell in row] for row in rows], width)
 
 
 def instant_or_none(at: datetime | None) -> str | None:

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.cli.output import format_table
-from tokensvc.revocations.leader import read_leaders
 from tokensvc.revocations.model import RevocationState
 from tokensvc.revocations.queue import Backlog
 from tokensvc.revocations.rate_limit import delivery_seconds
@@ -51,6 +50,8 @@ class QueueStatus(NamedTuple):
 
 def queue_statuses(store: Store, rate_fraction: float) -> list[QueueStatus]:
     """Every queue that is not empty; `rate_fraction` is our fraction of IVS's rate limits. Raises StoreError."""
+    from tokensvc.revocations.leader import read_leaders  # loads the dispatcher
+
     now, dispatchers = store.versions.read().now, read_leaders(store.leases)
     queues = []
     for account_region, backlog in sorted(store.revocation_queue.backlogs().items()):

@@ -153,7 +153,7 @@ def failure_text(failure: TokensvcError) -> str:
 
 
 def field_error_text(error: FieldError) -> str:
-    """An invalid option or field in words: `--until or --seconds is required`."""
+    """An invalid option or field in words: `--until or --deny-for is required`."""
     if error.alternative:
         return f"{error.field} or {error.alternative} {error._replace(alternative='').message}"
     return f"{error.field}: {error.message}"

@@ -11,6 +11,7 @@ import typer
 
 from tokensvc.cli.bulk_file import submit_file
 from tokensvc.cli.context import AdminContext, Namespace, Reason, Subject, Viewer, admin_context
+from tokensvc.cli.durations import duration_option
 from tokensvc.cli.help import REVOCATION_ID, Commands, examples
 from tokensvc.cli.output import AsJson, Yes, confirm, format_table, print_progress, print_result
 from tokensvc.cli.paging import Fetch, MaxResults, NextToken, print_truncated, read_all, read_list
@@ -35,7 +36,7 @@ Ids = Annotated[list[str], typer.Argument(metavar="ID", help="Revocation ids, as
     ),
     (
         "By your own id of the viewer, and deny tokens for a day",
-        'tokensvc revocations add --channel "$CHANNEL" --subject eve@example.com --deny 86400',
+        'tokensvc revocations add --channel "$CHANNEL" --subject eve@example.com --deny-for 1d',
     ),
     ("Many, one JSON object per line", "tokensvc revocations add --file revocations.jsonl"),
 )
@@ -49,12 +50,10 @@ def add(
         str | None,
         typer.Option(metavar="TIME", help="Revoke only tokens issued before this time, such as 2026-11-21T10:00:00Z."),
     ] = None,
-    deny: Annotated[
+    deny_for: Annotated[
         int | None,
-        typer.Option(
-            metavar="SECONDS",
-            help="Seconds during which the viewer gets no token. Default: until every worker is in sync. 0 does not "
-            "block tokens.",
+        duration_option(
+            help="How long the viewer gets no token. Default: until every worker is in sync. 0s does not block tokens."
         ),
     ] = None,
     reason: Reason = "",
@@ -76,13 +75,13 @@ def add(
         "subject": subject,
         "issuedBefore": issued_before,
     }
-    given |= {"denySeconds": deny, "reason": reason}
+    given |= {"denySeconds": deny_for, "reason": reason}
     fields = {name: value for name, value in given.items() if value is not None}
     with admin_context(namespace) as admin:
         if file is not None:
             submit_file(admin, file, fields, as_json)
             return
-        accepted = admin.revocations.add(admin.caller, read_revocation(fields))
+        accepted = admin.revocations.add(admin.caller, read_revocation(fields), admin.requester)
     shown = AcceptedRevocationView.of(accepted)
     message = f"Revocation {shown.id} queued for IVS; the viewer may return after {shown.readmit_after}."
     print_result(shown.model_dump(), as_json, message)
@@ -140,7 +139,9 @@ def watch(
         str | None, typer.Argument(metavar="ID", help="Revocation to follow. Default: all queues.")
     ] = None,
     run_once: Annotated[bool, typer.Option("--once", help="Print the current status and exit.")] = False,
-    every: Annotated[float, typer.Option(min=0.01, max=3600, metavar="SECONDS", help="Seconds between updates.")] = 2.0,
+    every: Annotated[
+        float, duration_option(at_least=0.01, at_most=3600, show_default="2s", help="Time between updates.")
+    ] = 2.0,
     as_json: AsJson = False,
 ) -> None:
     """Follow the delivery of revocations to IVS, with an estimated end, until the queue is empty.
@@ -191,7 +192,7 @@ def retry(
         ids = revocation_ids or []
         if all_failed:
             ids = [r.id for r in read_all(_pages(admin, {"state": RevocationState.FAILED}))]
-        revocations = [admin.revocations.retry(admin.caller, id_) for id_ in ids]
+        revocations = [admin.revocations.retry(admin.caller, id_, admin.requester) for id_ in ids]
     _print_counts(revocations, as_json, "queued again", RevocationState.QUEUED)
 
 
@@ -203,7 +204,7 @@ def cancel(revocation_ids: Ids, yes: Yes = False, as_json: AsJson = False) -> No
     """Cancel the targets that are still queued. Denials stay in force, and what was sent to IVS cannot be undone."""
     confirm(f"Cancel {', '.join(revocation_ids)}?", yes)
     with admin_context() as admin:
-        revocations = [admin.revocations.cancel(admin.caller, id_) for id_ in revocation_ids]
+        revocations = [admin.revocations.cancel(admin.caller, id_, admin.requester) for id_ in revocation_ids]
     _print_counts(revocations, as_json, "cancelled", RevocationState.CANCELLED)
 
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+from typing import Annotated
+
+import typer
 
 from tokensvc.cli.help import examples
-from tokensvc.cli.output import AsJson, format_table, print_result
+from tokensvc.cli.output import AsJson, format_table, print_result, print_text
 from tokensvc.cli.policy_values import POLICY_SETTINGS, policy_values
 from tokensvc.cli.remedies import failure_text
-from tokensvc.container.service import open_configured_store
+from tokensvc.cli.settings_example import example_lines
+from tokensvc.container.store import open_configured_store
 from tokensvc.container.vault import active_kek_setting, decrypt_only_settings, vault_location
 from tokensvc.deployment.record import Deployment
-from tokensvc.errors import SettingsError, TokensvcError
-from tokensvc.jose.signing.choice import choose_signer
-from tokensvc.settings import Settings, read_settings, sources, variable_name
-from tokensvc.storage.database_urls import masked
+from tokensvc.errors import FieldError, InvalidRequest, SettingsError, TokensvcError
+from tokensvc.settings import Settings, read_configuration, variable_name
 
+Example = Annotated[
+    bool, typer.Option("--example", help="Print a settings file that has every setting in comments, and exit.")
+]
 FROM_STORE = "store"
 STORE_NOT_READ = "store (unavailable)"
 
@@ -23,19 +28,28 @@ STORE_NOT_READ = "store (unavailable)"
 @examples(
     ("Show the settings in effect, and where each comes from", "tokensvc settings"),
     ("Which settings are not at their default?", "tokensvc settings | grep -v default"),
+    ("Start a settings file", "tokensvc settings --example > tokensvc.toml"),
+    ("Show the settings with those of a file", "tokensvc settings --config tokensvc.toml"),
 )
-def settings(as_json: AsJson = False) -> None:
+def settings(example: Example = False, as_json: AsJson = False) -> None:
     """Show the effective value and the source of every setting. Secrets are masked; in URLs, only the password is.
 
-    Deployment-wide limits are shown as stored, if the store can be read.
+    A source is a variable of the environment, a line of the settings file, `store` or `default`. Deployment-wide limits
+    are shown as stored, if the store can be read.
     """
-    values = read_settings(os.environ)
-    origins = sources(os.environ)
+    if example:
+        if as_json:
+            raise InvalidRequest([FieldError("--json", "must be left out", excluded_by="--example")])
+        print_text(*example_lines())
+        return
+    configuration = read_configuration(os.environ)
+    values = configuration.settings
+    origins = {name: configuration.source(name) for name in Settings.model_fields}
     effective = {name: getattr(values, name) for name in origins} | {"vault": _vault(values)}
     notes: list[str] = []
     problems: dict[str, str] = {}
+    effective |= _masked_urls(values)
     if values.database_url is not None:
-        effective["database_url"] = masked(values.database_url.get_secret_value())
         try:
             deployment = _read_deployment(values)
         except TokensvcError as failure:
@@ -67,6 +81,16 @@ def settings(as_json: AsJson = False) -> None:
     print_result(data, as_json, *format_table(("SETTING", "VALUE", "SOURCE"), rows), "", *notes, *_vault_lines(values))
 
 
+def _masked_urls(values: Settings) -> dict[str, str]:
+    """The URLs that may have a password, without it."""
+    urls = {name: url for name in ("database_url", "limiter_url") if (url := getattr(values, name)) is not None}
+    if not urls:
+        return {}
+    from tokensvc.storage.database_urls import masked  # loads SQLAlchemy
+
+    return {name: masked(url.get_secret_value()) for name, url in urls.items()}
+
+
 def _read_deployment(values: Settings) -> Deployment:
     """The stored limits, with a shorter timeout than commands that depend on the store use. Raises StoreError."""
     store = open_configured_store(
@@ -80,6 +104,8 @@ def _read_deployment(values: Settings) -> Deployment:
 
 def _signer(values: Settings) -> str:
     """The signer that a worker would use here and why no faster one; or why no signer can be used."""
+    from tokensvc.jose.signing.choice import choose_signer  # loads every signer
+
     try:
         return choose_signer(values.signer).describe()
     except SettingsError as failure:

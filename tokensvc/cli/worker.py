@@ -23,5 +23,5 @@ def worker() -> None:
     from tokensvc.container.logs import configure
 
     settings = read_settings(os.environ)
-    configure(settings.log_format)
+    configure(settings.log_format, settings.log_level)
     raise typer.Exit(supervisor.run_background(settings))

@@ -41,7 +41,7 @@ from tokensvc.revocations.leader import LEASE_SECONDS as DISPATCH_LEASE_SECONDS
 from tokensvc.revocations.leader import RevocationLeader
 from tokensvc.revocations.scheduler import INTERVAL_SECONDS as DISPATCH_INTERVAL_SECONDS
 from tokensvc.revocations.scheduler import RevocationScheduler
-from tokensvc.runner import BackgroundTask, RunFunction
+from tokensvc.runner import BackgroundTask, ObserveTask, RunFunction, unobserved
 from tokensvc.storage.store import Store
 
 BACKOFF_MAX_SECONDS = 30.0
@@ -99,6 +99,7 @@ class BackgroundConfig:
 
     reconciler: ReconcilerConfig
     dispatch: DispatchConfig
+    audit_retention_days: int
 
 
 def make_background_tasks(
@@ -109,11 +110,12 @@ def make_background_tasks(
     clock: Clock,
     metrics: Metrics,
     failure_log: FailureLog | None = None,
+    observe_task: ObserveTask = unobserved,
 ) -> BackgroundTasks:
     """Create the background tasks of a process. Without `config`, other processes rotate, dispatch and prune.
     `failure_log` is shared with the process's other tasks."""
     known, log = KnownVersions(), failure_log or FailureLog(clock.monotonic)
-    make_task = partial(_make_task, metrics=metrics, failure_log=log)
+    make_task = partial(_make_task, metrics=metrics, failure_log=log, observe_task=observe_task)
 
     def make_heartbeat_task(heartbeats: Heartbeats) -> BackgroundTask:
         run_once = partial(_run_heartbeat, store, heartbeats, metrics)
@@ -137,7 +139,13 @@ def make_background_tasks(
         lease_seconds=reconciler.lease_seconds,
     )
     scheduler = _make_revocation_scheduler(
-        store=store, identity=identity, config=config.dispatch, clock=clock, metrics=metrics, failure_log=log
+        store=store,
+        identity=identity,
+        config=config.dispatch,
+        clock=clock,
+        metrics=metrics,
+        failure_log=log,
+        observe_task=observe_task,
     )
     prune = Prune(
         journal=store.journal,
@@ -146,6 +154,9 @@ def make_background_tasks(
         revocations=store.revocations,
         denials=store.denials,
         channels=store.channels,
+        single_uses=store.single_uses,
+        audit=store.audit,
+        audit_retention_days=config.audit_retention_days,
         versions=store.versions,
         clock=clock,
     )
@@ -214,6 +225,7 @@ def _make_revocation_scheduler(
     clock: Clock,
     metrics: Metrics,
     failure_log: FailureLog,
+    observe_task: ObserveTask,
 ) -> RevocationScheduler:
     context = DispatchContext(
         queue=store.revocation_queue, control_plane=config.control_plane, clock=clock, jitter=random.random
@@ -238,6 +250,7 @@ def _make_revocation_scheduler(
         clock=clock,
         metrics=metrics,
         failure_log=failure_log,
+        observe_task=observe_task,
     )
 
 
@@ -252,6 +265,7 @@ def _make_task(
     every_seconds: float,
     metrics: Metrics,
     failure_log: FailureLog,
+    observe_task: ObserveTask,
     on_stop: Callable[[], None] = lambda: None,
 ) -> BackgroundTask:
     return BackgroundTask(
@@ -262,4 +276,5 @@ def _make_task(
         on_failure=metrics.task_failed,
         on_stop=on_stop,
         failure_log=failure_log,
+        observe=observe_task,
     )

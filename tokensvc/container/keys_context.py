@@ -14,16 +14,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from tokensvc.audit.requester import Requester, system_requester
 from tokensvc.aws.control_plane import ControlPlane
 from tokensvc.clock import Clock, StoreClock
+from tokensvc.container.deployment import deployment_max_staleness
+from tokensvc.container.vault import open_vault
 from tokensvc.jose import keypair
 from tokensvc.keys.absences import AbsenceTracker
 from tokensvc.keys.context import KeysContext
 from tokensvc.keys.private_keys import PrivateKeyChecks
-from tokensvc.keys.rotation_policy import max_staleness_seconds
 from tokensvc.problems import Problem
 from tokensvc.settings import Settings
 from tokensvc.storage.store import Store
+from tokensvc.vault.cipher import SecretCipher
 from tokensvc.vault.store import Vault
 
 ROTATION_LEASE = "rotation"
@@ -41,21 +44,6 @@ class ReconcilerConfig:
     lease_seconds: float
 
 
-def deployment_max_staleness(settings: Settings, store: Store) -> float:
-    """max_staleness of the deployment in seconds: the largest of this process's and those of the last day's workers."""
-    own = max_staleness_seconds(settings.snapshot_lease_seconds, settings.store_timeout_seconds)
-    heartbeats = (worker.heartbeat for worker in store.workers.list())
-    return max(
-        [
-            own,
-            *(
-                max_staleness_seconds(heartbeat.lease_seconds, heartbeat.store_timeout_seconds)
-                for heartbeat in heartbeats
-            ),
-        ]
-    )
-
-
 def make_keys_context(
     *,
     settings: Settings,
@@ -64,6 +52,7 @@ def make_keys_context(
     control_plane: ControlPlane,
     clock: Clock,
     lease_holder: str,
+    requester: Requester,
     report: Callable[[str], None],
     lease_seconds: float = ROTATION_LEASE_SECONDS,
     absences: AbsenceTracker | None = None,
@@ -91,6 +80,28 @@ def make_keys_context(
         leader_problems=lambda: _leader_problems(store),
         absences=absences or AbsenceTracker(),
         private_keys=private_keys or PrivateKeyChecks(),
+        requester=requester,
+        report=report,
+    )
+
+
+def make_command_context(
+    settings: Settings,
+    store: Store,
+    control_plane: ControlPlane,
+    cipher: SecretCipher,
+    report: Callable[[str], None],
+    requester: Requester,
+) -> KeysContext:
+    """The context of the use cases on keys, for a command: on the store's clock, with a lease holder of its own."""
+    return make_keys_context(
+        settings=settings,
+        store=store,
+        vault=open_vault(settings, store, cipher),
+        control_plane=control_plane,
+        clock=StoreClock(store.versions.read().now),
+        lease_holder=new_worker_id(),
+        requester=requester,
         report=report,
     )
 
@@ -116,6 +127,7 @@ def make_reconciler_config(
             control_plane=control_plane,
             clock=StoreClock(store.versions.read().now),
             lease_holder=worker_id,
+            requester=system_requester("rotation"),
             report=lambda _words: None,
             lease_seconds=lease_seconds,
             absences=absences,

@@ -3,6 +3,10 @@
 Invariants
 - One line per event, on standard error, as JSON or as text for people. All lines go through one `LogWriter`:
   structlog's, the standard library's (uvicorn, asyncio and other libraries), warnings and uncaught exceptions.
+- Every line begins with timestamp, level and event, then the ids of the request and its trace if it belongs to one. The
+  timestamp is RFC 3339 in UTC with milliseconds.
+- The level can be changed while the process runs (`set_level`). Libraries never log below warning: at their lower
+  levels some log requests with their credentials.
 - Text for people contains printable characters only, so that untrusted text cannot control a terminal. JSON escapes.
 - Everything that looks like a token, an API key or a private key is masked. This is the last of several defences: no
   code logs secrets in the first place.
@@ -30,10 +34,13 @@ from typing import Any, TextIO
 from tokensvc.container.log_writer import DescriptorSink, LogWriter, Sink, StreamSink, no_sink
 from tokensvc.log import exception_fields, structlog
 from tokensvc.printable import printable
+from tokensvc.timestamps import rfc3339_milliseconds
 
 EXIT_SECONDS = 2.0
 REPEAT_INTERVAL_SECONDS = 10.0
 _REPEATED_MAX = 256
+LEVELS = ("debug", "info", "warning", "error")
+_FIRST_KEYS = ("timestamp", "level", "event", "request_id", "trace_id")
 
 _SECRET = re.compile(
     r"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]*)?"  # a JWT, whole or cut off
@@ -58,20 +65,23 @@ def mask_secrets(text: str) -> str:
     return _SECRET.sub("***", text)
 
 
-def configure(log_format: str) -> None:
-    """Configure structlog, and the standard library's logging for uvicorn and other libraries."""
+def configure(log_format: str, level: str = "info") -> None:
+    """Configure structlog, and the standard library's logging for uvicorn and other libraries. `level` is `debug`,
+    `info`, `warning` or `error`."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _add_timestamp,
         structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.processors.StackInfoRenderer(),
     ]
     render: Any = (
-        structlog.processors.JSONRenderer() if log_format == "json" else structlog.dev.ConsoleRenderer(colors=False)
+        structlog.processors.JSONRenderer()
+        if log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=False, sort_keys=False, pad_event_to=0)
     )
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
@@ -87,15 +97,37 @@ def configure(log_format: str) -> None:
                 _exceptions_as_frames,
                 _mask_values,
                 *([] if log_format == "json" else [_printable_values]),
+                _order_keys,
                 render,
             ],
         )
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(logging.WARNING)
-    logging.getLogger("tokensvc").setLevel(logging.INFO)
+    set_level(level)
     _log_python_messages()
+
+
+def set_level(level: str) -> None:
+    """Write lines of this level and above from now on: `debug`, `info`, `warning` or `error`."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    logging.getLogger("tokensvc").setLevel(number)
+    logging.getLogger().setLevel(max(number, logging.WARNING))
+
+
+def has_request_lines() -> bool:
+    """Whether lines of level info, such as those of the access log, are written at present."""
+    return logging.getLogger("tokensvc").isEnabledFor(logging.INFO)
+
+
+def _add_timestamp(_logger: Any, _method: str, event: Any) -> Any:
+    event["timestamp"] = rfc3339_milliseconds(time.time())
+    return event
+
+
+def _order_keys(_logger: Any, _method: str, event: Any) -> Any:
+    first = {key: event.pop(key) for key in _FIRST_KEYS if key in event}
+    return {**first, **event}
 
 
 class ProcessLog:
@@ -157,7 +189,8 @@ class _QueueHandler(logging.Handler):
         except Exception as error:  # noqa: BLE001 - otherwise logging would print the record with its values
             where, kind = f"{record.pathname}:{record.lineno}", type(error).__name__
             self._writer.put(
-                f'{{"level":"error","event":"log line not rendered","where":"{where}","error":"{kind}"}}\n'
+                f'{{"timestamp":"{rfc3339_milliseconds(time.time())}","level":"error",'
+                f'"event":"log line not rendered","where":"{where}","error":"{kind}"}}\n'
             )
 
 
@@ -191,7 +224,7 @@ def _dropped_lines_renderer(shared: list[Any], render: Any) -> Callable[[Mapping
         event: Any = {"event": "log lines dropped", "lines": sum(dropped.values()), **dropped}
         for process in shared[1:]:
             event = process(None, "warning", event)
-        return f"{render(None, 'warning', event)}\n"
+        return f"{render(None, 'warning', _order_keys(None, 'warning', event))}\n"
 
     return line
 

@@ -18,15 +18,22 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from tokensvc.errors import FieldError, SettingsError
+
 PREFIX = "tokensvc-metrics-"
 LOCK_FILE = "in-use.lock"
 
 
 def create() -> tuple[Path, int]:
-    """Create a temporary directory. Returns it with the descriptor that holds its lock."""
+    """Create a temporary directory. Returns it with the descriptor that holds its lock. Raises SettingsError if no
+    directory for temporary files can be written to, as in a container without one."""
     while True:
-        directory = Path(tempfile.mkdtemp(prefix=PREFIX))
-        descriptor = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            directory = Path(tempfile.mkdtemp(prefix=PREFIX))
+            descriptor = os.open(directory / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            rule = f"must name a directory in which several workers can share their metrics: {error.strerror}"
+            raise SettingsError([FieldError("TMPDIR", rule)]) from None
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         if (directory / LOCK_FILE).exists():
             return directory, descriptor

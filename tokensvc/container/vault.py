@@ -12,13 +12,12 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from tokensvc.aws.kms import KmsKey
+from tokensvc.audit.requester import Requester
 from tokensvc.deployment.record import Deployment
 from tokensvc.errors import FieldError, InvalidKey, SettingsError, SubjectKeyLost, WrappingKeyUnknown
 from tokensvc.keys import rewrap
 from tokensvc.settings import Settings, require
 from tokensvc.storage.store import Store
-from tokensvc.storage.vault import SqlVault
 from tokensvc.tokens.viewer_ids import SUBJECT_KEY_PURPOSE
 from tokensvc.vault.cipher import SecretCipher, register_kek, require_registered_kek
 from tokensvc.vault.kek import PassphraseKey, WrappingKey
@@ -78,6 +77,8 @@ def open_vault(settings: Settings, store: Store, cipher: SecretCipher) -> Vault:
 def open_vault_at(location: str, store: Store, cipher: SecretCipher) -> Vault:
     """Open the vault at a location as `vault_location` returns it."""
     if location == IN_STORE:
+        from tokensvc.storage.vault import SqlVault
+
         return SqlVault(store.engine, cipher)
     return KeyFiles(Path(location.partition(":")[2]), cipher)
 
@@ -98,7 +99,7 @@ def make_read_only_cipher(settings: Settings, store: Store) -> SecretCipher:
 
 
 def make_rewrap_context(
-    settings: Settings, store: Store, cipher: SecretCipher, report: Callable[[str], None]
+    settings: Settings, store: Store, cipher: SecretCipher, report: Callable[[str], None], requester: Requester
 ) -> rewrap.RewrapContext:
     """The context for moving secrets to the active KEK."""
     return rewrap.RewrapContext(
@@ -106,6 +107,7 @@ def make_rewrap_context(
         deployment=store.deployment,
         kek_registry=store.kek_registry,
         cipher=cipher,
+        requester=requester,
         report=report,
     )
 
@@ -132,5 +134,7 @@ def _keks(settings: Settings, store: Store) -> list[WrappingKey]:
 
 def _kek(given: str | SecretStr, deployment: Deployment) -> WrappingKey:
     if isinstance(given, str):
+        from tokensvc.aws.kms import KmsKey  # loads boto3
+
         return KmsKey(given, deployment.id)
     return PassphraseKey(given.get_secret_value(), deployment.passphrase_salt)

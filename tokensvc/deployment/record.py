@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+from tokensvc.audit.record import AuditEvent
 from tokensvc.clock import CLOCK_SKEW_SECONDS
 
 
@@ -111,8 +112,10 @@ class DeploymentStore(Protocol):
         SubjectKeyLost when an earlier key is missing: a lost key is never replaced by a new one."""
         ...
 
-    def set_rotation(self, *, propagation_seconds: float, max_age_seconds: float | None, standby: bool) -> Deployment:
-        """Change the rotation policy."""
+    def set_rotation(
+        self, *, propagation_seconds: float, max_age_seconds: float | None, standby: bool, event: AuditEvent
+    ) -> Deployment:
+        """Change the rotation policy. If that changes anything, the event is recorded with each old and new value."""
         ...
 
     def replace_subject_key(self, version: int, seen: bytes, wrapped: bytes) -> bool:
@@ -120,8 +123,8 @@ class DeploymentStore(Protocol):
         longer `seen`. Bumps no version: the decrypted key stays the same."""
         ...
 
-    def set_max_ttl_seconds(self, seconds: int) -> Deployment:
+    def set_max_ttl_seconds(self, seconds: int, *, event: AuditEvent) -> Deployment:
         """Change the limit on token lifetimes. Raising it also raises, in the same transaction, the longest token
         lifetime of every key that may still sign, including retiring ones; lowering it does not affect signed
-        tokens."""
+        tokens. If the limit changes, the event is recorded with the old and the new value."""
         ...

@@ -61,10 +61,20 @@ _ENTRIES = (
     ErrorCode(
         "unauthenticated",
         401,
-        "The API key is missing, unknown, disabled or expired; which of these is not disclosed.",
+        "The API key is missing, unknown, disabled or expired, or the bearer token is not accepted. Which of these is "
+        "not disclosed; the log has it.",
         "Send `Authorization: Bearer tsk_…` with a valid API key. An operator lists callers with `tokensvc callers "
         "list`, and issues another API key with `tokensvc callers rotate-secret`. A new or changed API key is accepted "
         "by every worker within two seconds.",
+        Retry.NO,
+    ),
+    ErrorCode(
+        "playback_unauthenticated",
+        401,
+        "A player asked a proxy for a file that tokensvc guards, without a token and without the cookie of a running "
+        "session.",
+        "Start playback with a token: the query parameter `token`, or `Authorization: Bearer`. A player that has "
+        "started and is refused keeps no cookies, paused for more than ten minutes, or played for twelve hours.",
         Retry.NO,
     ),
     ErrorCode(
@@ -99,6 +109,22 @@ _ENTRIES = (
         "The viewer has been revoked or denied in this channel, or in all channels. `detail` says until when.",
         "Do not give the viewer another token before that time. To admit the viewer earlier, remove the denial: "
         "`DELETE /v1/denials/{id}`, or `tokensvc denials remove`.",
+        Retry.NO,
+    ),
+    ErrorCode(
+        "playback_denied",
+        403,
+        "A player asked a proxy for a file that tokensvc guards, and one of the playback rules refused it. `detail` "
+        "and the header `Tokensvc-Rule` name the rule.",
+        "`tokensvc tokens explain` says what to change in the token. `path`, `original-request` and `one-token` are "
+        "about the request: see the guide to `/authorize`.",
+        Retry.NO,
+    ),
+    ErrorCode(
+        "policy_hook_denied",
+        403,
+        "The operator's policy hook denied this token to this viewer.",
+        "`detail` has the hook's reason if it gave one; otherwise ask the operator of the hook.",
         Retry.NO,
     ),
     ErrorCode(
@@ -141,8 +167,8 @@ _ENTRIES = (
     ErrorCode(
         "route_not_found",
         404,
-        "The path is not one of this listener's. With `TOKENSVC_ADMIN_PORT`, `/metrics`, `/v1/status` and `/v1/keys…` "
-        "are served by the admin listener only.",
+        "The path is not one of this listener's. With `TOKENSVC_ADMIN_PORT`, `/metrics`, `/v1/status`, `/v1/audit` "
+        "and `/v1/keys…` are served by the admin listener only.",
         "Check path and port; `/openapi.json` describes the operations of the listener that serves it.",
         Retry.NO,
     ),
@@ -210,6 +236,24 @@ _ENTRIES = (
         Retry.NO,
     ),
     ErrorCode(
+        "claim_required",
+        422,
+        "The caller's policy requires tokens with a property that the request does not ask for. `errors` names each "
+        "field with its rule.",
+        "Send the named fields. An operator sees the policy with `tokensvc callers show NAME`, and may have the rule "
+        "applied silently by moving it from `require` to `force`.",
+        Retry.NO,
+    ),
+    ErrorCode(
+        "rate_limited",
+        429,
+        "A limit is reached: of the caller, of the viewer, of the channel, or of failed authentications from the "
+        "client's address. `detail` and the `RateLimit` header name it.",
+        "Wait for the time in `Retry-After`. A backend that asks for many tokens of one viewer should reuse a token "
+        "until `refreshAfter`. An operator changes the limits with `tokensvc callers update`.",
+        Retry.AFTER_DELAY,
+    ),
+    ErrorCode(
         "headers_too_large",
         431,
         "Request line and headers together exceed 16 KiB.",
@@ -262,6 +306,36 @@ _ENTRIES = (
         "In a new deployment: `tokensvc keys generate`. After a compromise without a standby, the next key takes over "
         "as soon as its propagation delay has passed. Otherwise `tokensvc doctor` names the cause.",
         Retry.OPERATOR,
+    ),
+    ErrorCode(
+        "overloaded",
+        503,
+        "This worker has as many requests in flight as `TOKENSVC_MAX_IN_FLIGHT` allows, or the batches of this caller "
+        "are one in sixteen of these already. The request was rejected before any work was done for it.",
+        "Send the request again after the time in `Retry-After`. If it lasts, add workers or machines, or send fewer "
+        "batches at once.",
+        Retry.OTHER_WORKER,
+    ),
+    ErrorCode(
+        "issuer_unavailable",
+        503,
+        "The public keys of the bearer token's issuer cannot be fetched, and this worker has none from before.",
+        "Send the request again. An operator checks that the workers reach the issuer; the worker's log has the cause.",
+        Retry.AFTER_DELAY,
+    ),
+    ErrorCode(
+        "limiter_unavailable",
+        503,
+        "The shared rate limiter (`TOKENSVC_LIMITER_URL`) did not respond, and `TOKENSVC_LIMITER_FAILS` is `closed`.",
+        "Send the request again. An operator restores the limiter, or sets `TOKENSVC_LIMITER_FAILS=open`.",
+        Retry.AFTER_DELAY,
+    ),
+    ErrorCode(
+        "policy_hook_unavailable",
+        503,
+        "The operator's policy hook did not respond in time, or its response was not valid.",
+        "Send the request again. An operator restores the hook; the worker's log has the cause.",
+        Retry.AFTER_DELAY,
     ),
     ErrorCode(
         "playback_url_unavailable",

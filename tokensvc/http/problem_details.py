@@ -20,13 +20,19 @@ from tokensvc.errors import (
     ControlPlaneError,
     InsufficientScope,
     InvalidRequest,
+    IssuerUnavailable,
+    LimiterUnavailable,
     MalformedRequest,
     NotAllowed,
     NotFound,
+    Overloaded,
     PlaybackUrlUnavailable,
+    PolicyHookUnavailable,
+    RateLimited,
     RequestTimeout,
     RequestTooLarge,
     RotationBlocked,
+    ServiceUnreachable,
     SettingsError,
     StoreError,
     TokensvcError,
@@ -48,6 +54,11 @@ STATUS: dict[type[TokensvcError], int] = {
     Conflict: 409,
     RotationBlocked: 503,
     PlaybackUrlUnavailable: 503,
+    RateLimited: 429,
+    Overloaded: 503,
+    IssuerUnavailable: 503,
+    LimiterUnavailable: 503,
+    PolicyHookUnavailable: 503,
     RequestTimeout: 408,
     RequestTooLarge: 413,
     UnsupportedMediaType: 415,
@@ -56,6 +67,7 @@ STATUS: dict[type[TokensvcError], int] = {
     VaultError: 500,
     WrappingKeyUnavailable: 503,
     ControlPlaneError: 502,
+    ServiceUnreachable: 502,
     CannotSign: 503,
     StoreError: 503,
 }
@@ -107,15 +119,26 @@ def error_response(error: TokensvcError) -> Response:
         headers += ((b"connection", b"close"),)  # RFC 9110, section 15.5.9: the rest of the body may still come
     if error.retry_after_seconds is not None:
         headers += ((b"retry-after", str(error.retry_after_seconds).encode()),)
+    if isinstance(error, RateLimited):
+        headers += _rate_limit(error)
     return Response(status_of(error), orjson.dumps(problem_details(error)), headers, error.code)
 
 
+def _rate_limit(error: RateLimited) -> Headers:
+    """The limit that refused the request, and when it admits the next one (draft-ietf-httpapi-ratelimit-headers)."""
+    remaining = f'"{error.limit}";r=0;t={error.retry_after_seconds}'
+    return ((b"ratelimit-policy", error.policy.encode()), (b"ratelimit", remaining.encode()))
+
+
 def _challenge(error: Unauthenticated | InsufficientScope) -> str:
-    """The WWW-Authenticate challenge. A request without credentials gets no error code (RFC 6750, section 3.1)."""
-    challenge = 'Bearer realm="tokensvc"'
+    """The WWW-Authenticate challenge, with the scope that the operation requires (RFC 6750, section 3). A request
+    without credentials gets no error code (section 3.1)."""
     if isinstance(error, InsufficientScope):
-        return f'{challenge}, error="insufficient_scope", scope="{error.subject.get("scope", "")}"'
-    return f'{challenge}, error="invalid_token"' if error.credentials_sent else challenge
+        code, scope = "insufficient_scope", str(error.subject.get("scope", ""))
+    else:
+        code, scope = "invalid_token" if error.credentials_sent else "", error.required_scope
+    fields = {"realm": "tokensvc", "error": code, "scope": scope}
+    return "Bearer " + ", ".join(f'{name}="{value}"' for name, value in fields.items() if value)
 
 
 def problem_response(status: int, code: str, detail: str, headers: Headers = ()) -> Response:

@@ -28,7 +28,11 @@ COORDINATE_BYTES = 48
 _ECDSA = ec.ECDSA(hashes.SHA384())
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _STANDARD = bytes.maketrans(b"-_", b"+/")
+_CHARS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _ALPHABET = re.compile(rb"[A-Za-z0-9_-]*")
+_LAST_CHARS = (_CHARS, b"", _CHARS[::16], _CHARS[::4])
+"""Length modulo 4 -> the last characters whose unused bits are zero: 4 bits after 2 characters, 2 after 3 (RFC 4648,
+section 3.5)."""
 
 
 def base64url_encode(data: bytes) -> bytes:
@@ -40,10 +44,9 @@ def base64url_decode(text: bytes) -> bytes:
     """The inverse of `base64url_encode`. Raises ValueError for anything that it does not return."""
     if not _ALPHABET.fullmatch(text) or len(text) % 4 == 1:
         raise ValueError("is not base64url without padding")
-    data = a2b_base64(text.translate(_STANDARD) + b"=" * (-len(text) % 4))
-    if base64url_encode(data) != text:
+    if text[-1:] not in _LAST_CHARS[len(text) % 4]:
         raise ValueError("is base64url with unused bits that are not zero")
-    return data
+    return a2b_base64(text.translate(_STANDARD) + b"=" * (-len(text) % 4))
 
 
 class PreparedKey(Protocol):

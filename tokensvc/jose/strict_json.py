@@ -1,15 +1,11 @@
-"""A strict JSON parser for tokens, and the detection of duplicate names in JSON that another parser has accepted.
+"""A strict JSON parser for tokens, and the paths of duplicate names in JSON that another parser has accepted.
 
 Invariants
 - `read_object` rejects everything that two parsers could interpret differently. It accepts UTF-8 and a single object
   without duplicate members (RFC 8259, 4, leaves them to the parser; RFC 7519, 4, allows rejecting them), without NaN,
   Infinity or a number that becomes one, without half of a surrogate pair (RFC 8259, 8.2: "unpredictable"), and without
   nesting deep enough to exhaust the stack.
-- `has_repeated_names` is exact for every valid JSON text, whatever its escapes and nesting. It counts instead of
-  parsing again, because it runs for every request body: a text has two quotation marks for each string in it, and a
-  parser that drops a member drops at least its name, so the counts agree only if nothing was dropped.
 - `repeated_names` parses the text again. It is called only for texts that are known to have duplicate names.
-- Neither of the two recurses: the author of a text chooses how deeply it is nested.
 """
 
 from __future__ import annotations
@@ -26,9 +22,7 @@ def read_object(data: bytes) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise ValueError("is not UTF-8") from None
     try:
-        value = json.loads(
-            text, object_pairs_hook=_without_duplicates, parse_constant=_reject_constant, parse_float=_finite
-        )
+        value = _DECODER.decode(text)
     except _Ambiguous as error:
         raise ValueError(str(error)) from None
     except (ValueError, RecursionError):
@@ -62,39 +56,15 @@ def _finite(digits: str) -> float:
     return number
 
 
+_DECODER = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_constant=_reject_constant, parse_float=_finite)
+
+
 def _is_unicode(value: object) -> bool:
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         return False
     return True
-
-
-def has_repeated_names(data: bytes, value: dict[str, Any]) -> bool:
-    """Whether an object in this text has duplicate names. `value` is the result of parsing the text."""
-    strings = len(value)
-    nested: list[Any] = []
-    for item in value.values():
-        kind = type(item)
-        if kind is str:
-            strings += 1
-        elif kind is dict or kind is list:
-            nested.append(item)
-    for container in nested:  # grows during the loop
-        if type(container) is dict:
-            strings += len(container)
-            container = container.values()
-        for item in container:
-            kind = type(item)
-            if kind is str:
-                strings += 1
-            elif kind is dict or kind is list:
-                nested.append(item)
-    marks = data.count(b'"')
-    if b"\\" in data:
-        # Pairs of backslashes are removed first; a backslash that is left before a quotation mark escapes it.
-        marks -= data.replace(b"\\\\", b"").count(b'\\"')
-    return marks != 2 * strings
 
 
 def repeated_names(data: bytes) -> list[tuple[str | int, ...]]:

@@ -77,7 +77,9 @@ def request_rotation(context: KeysContext, regions: Sequence[str], by: str) -> R
     # Not before the activation of a key that it replaces, even if the store's clock was set back since.
     activated_at = (placement.activated_at for placement in active.values() if placement is not None)
     at = max([context.now(), *filter(None, activated_at)])
-    return context.rotation_requests.request(context.new_id(), previous_key_ids, at, by)
+    rotation_id, details = context.new_id(), {"regions": " ".join(regions)}
+    event = context.requester.event("keys.rotate", rotation_id, details=details)
+    return context.rotation_requests.request(rotation_id, previous_key_ids, at, by, event=event)
 
 
 def replacement_keys(records: Sequence[KeyRecord], request: RotationRequest) -> dict[str, str | None]:
@@ -173,7 +175,7 @@ def delete(context: KeysContext, key_id: str, regions: Sequence[str]) -> KeyReco
                 subject=subject,
                 remedy=Remedy(Action.RECONCILE_KEYS, subject),
             )
-        context.keys.discard(key_id)
+        context.keys.discard(key_id, event=context.requester.event("keys.discard", key_id))
         context.vault.remove(key_id)
         return record
     inventories = [
@@ -232,7 +234,14 @@ def mark_compromised(context: KeysContext, key_id: str, *, include_standby: bool
     """Mark this key as compromised, so that it never signs again. The rotation leader does the rest."""
     propagation_seconds = context.deployment.read().key_propagation_seconds
     record = context.keys.compromise(
-        key_id, context.now(), propagation_seconds, include_standby=include_standby, unable=_unable_to_sign(context)
+        key_id,
+        context.now(),
+        propagation_seconds,
+        include_standby=include_standby,
+        unable=_unable_to_sign(context),
+        event=context.requester.event(
+            "keys.compromise", key_id, details={"include_standby": "true"} if include_standby else {}
+        ),
     )
     context.report(f"key {key_id} is marked as compromised; each worker stops signing with it at its next refresh")
     return record

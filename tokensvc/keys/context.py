@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from tokensvc.audit.requester import Requester
 from tokensvc.aws.control_plane import ControlPlane
 from tokensvc.clock import Clock
 from tokensvc.deployment.record import DeploymentStore, RotationPolicy
@@ -44,6 +45,8 @@ class KeysContext:
     """The pairs that IVS has reported to this process as not found."""
     private_keys: PrivateKeyChecks
     """The results of this process's checks of the private keys in the vault."""
+    requester: Requester
+    """On whose behalf the use cases act, for audit records."""
     report: Callable[[str], None]
     """Receives each step as a sentence, to show progress."""
     report_failure: Callable[[str, TokensvcError], None] | None = None

@@ -254,6 +254,7 @@ def _record_compromises(
             include_standby=False,
             unable=unable,
             others_may_have_signed=True,
+            event=context.requester.event("keys.compromise", record.id, details={"reason": f"tagged in {region}"}),
         )
         context.report(f"key {record.id} is compromised: its pair in {region} is tagged as compromised")
     return context.keys.list()

@@ -10,7 +10,8 @@ Invariants
 - What keeps viewers from playing is logged as an error, and a region that could not be completed as a warning: when it
   starts, once a minute while it lasts, and when an inspection finds that it is over (`outages.py`).
 - It never sleeps: what has to wait is continued by a later run.
-- Problems are held until the next inspection, for heartbeats, metrics and `/v1/status`.
+- Problems are held until the next inspection, for heartbeats, metrics and `/v1/status`. What is due is held as an
+  instant, so that what is overdue grows in the metrics while IVS cannot be inspected.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tokensvc.clock import Clock
 from tokensvc.deployment.record import RotationPolicy
@@ -54,6 +55,18 @@ RENEWALS_PER_LEASE = 6
 _log = structlog.get_logger(__name__)
 
 
+class _Due(NamedTuple):
+    """What becomes due in a region, on the monotonic clock; `inf` for nothing."""
+
+    rotation_at: float
+    """When the active key reaches its maximum age."""
+    deletion_at: float
+    """When the first of the retiring keys has drained."""
+
+
+_NOTHING_DUE = _Due(math.inf, math.inf)
+
+
 class RotationLeader:
     """This process's candidate for the rotation lease."""
 
@@ -81,6 +94,8 @@ class RotationLeader:
         self._alarms: dict[str, tuple[Problem, ...]] = {}
         """By region, from the last inspection to which IVS responded."""
         self._region_statuses: dict[str, RegionStatus] = {}
+        self._due: dict[str, _Due] = {}
+        """By region, from the last inspection to which IVS responded."""
         self._outages = OutageTracker(clock.monotonic)
 
     @property
@@ -118,6 +133,7 @@ class RotationLeader:
             general = len(self._general_problems)
             counts = {region: general + len(problems) for region, problems in self._region_problems.items()}
             self._metrics.rotation(self._is_leader, counts)
+            self._report_overdue()
         return None
 
     def stop(self) -> None:
@@ -139,7 +155,7 @@ class RotationLeader:
             self._process(context, results)
         else:
             self._general_problems, self._region_problems = (), dict.fromkeys(self._region_problems, ())
-            self._region_statuses, self._alarms = {}, {}
+            self._region_statuses, self._alarms, self._due = {}, {}, {}
             # From now on the new leader logs the outages that last.
             self._outages = OutageTracker(self._clock.monotonic)
 
@@ -167,6 +183,17 @@ class RotationLeader:
             for result in results
             if result.inventory is not None
         }
+        self._due |= {
+            result.region: _due_from(result.inventory.region_state, policy, now - self._clock.monotonic())
+            for result in results
+            if result.inventory is not None
+        }
+
+    def _report_overdue(self) -> None:
+        now = self._clock.monotonic()
+        for region in self._region_problems.keys() | self._due.keys():
+            due = self._due.get(region, _NOTHING_DUE)
+            self._metrics.overdue(region, max(0.0, now - due.rotation_at), max(0.0, now - due.deletion_at))
 
     def _log_alarms(self, results: Sequence[RegionResult]) -> None:
         """Log what keeps viewers from playing. If IVS did not respond, the previous alarms still apply."""
@@ -233,6 +260,15 @@ def _region_status(
         next_action_at=until.timestamp() if until is not None else None,
         observed_at=now,
     )
+
+
+def _due_from(region_state: RegionState, policy: RotationPolicy, store_offset_seconds: float) -> _Due:
+    active, rotation_at = active_placement(region_state.placements), math.inf
+    if active is not None and active.activated_at is not None and policy.max_age_seconds is not None:
+        rotation_at = active.activated_at.timestamp() + policy.max_age_seconds
+    draining = [p for p in region_state.placements if p.state is KeyState.RETIRING and p.is_imported]
+    deletion_at = min((drains_at(p, policy).timestamp() for p in draining), default=math.inf)
+    return _Due(rotation_at - store_offset_seconds, deletion_at - store_offset_seconds)
 
 
 def _scheduled_actions(region_state: RegionState, policy: RotationPolicy) -> Iterator[tuple[datetime, str]]:

@@ -196,7 +196,7 @@ def _clean_up(context: KeysContext, inspected_regions: Sequence[str]) -> None:
             and _is_past_grace(record.created_at, context)
         ):
             with contextlib.suppress(ConcurrentModification):  # the key was imported in the meantime
-                context.keys.discard(record.id)
+                context.keys.discard(record.id, event=context.requester.event("keys.discard", record.id))
 
 
 def _close_journal_entries(

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+from tokensvc.audit.requester import Requester
 from tokensvc.deployment.record import DeploymentStore, WrappedSubjectKey
 from tokensvc.errors import PrivateKeyMissing, VaultError
 from tokensvc.jose.keypair import public_der
@@ -35,6 +36,8 @@ class RewrapContext:
     deployment: DeploymentStore
     kek_registry: KekRegistry
     cipher: SecretCipher
+    requester: Requester
+    """On whose behalf it is done, for audit records."""
     report: Callable[[str], None]
     """Receives each change as a sentence, to show progress."""
 
@@ -88,7 +91,8 @@ def rewrap(context: RewrapContext) -> list[Secret]:
     """
     rewrapped = _rewrap_pending(context)
     while True:
-        context.kek_registry.retain_only(context.cipher.current)
+        event = context.requester.event("keys.rewrap", context.cipher.current)
+        context.kek_registry.retain_only(context.cipher.current, event=event)
         late = _rewrap_pending(context)  # created under another key by a process with older settings
         if not late:
             return rewrapped

@@ -78,7 +78,9 @@ def execute_step(context: KeysContext, inventory: RegionInventory, step: Step) -
 
 def journaled(context: KeysContext, region: str, step: Step, action: Callable[[], None]) -> None:
     """Run the action of a step, and record its start and end in the journal."""
-    entry = context.journal.start(step.kind, str(step.key_id), region, step.reason, context.now())
+    key_id, details = str(step.key_id), {"region": region, "reason": step.reason}
+    event = context.requester.event(f"keys.{step.kind}", key_id, details=details)
+    entry = context.journal.start(step.kind, key_id, region, step.reason, context.now(), event=event)
     try:
         action()
     except TokensvcError as error:
@@ -106,7 +108,8 @@ def store_key(
     `longest_ttl_seconds` is the longest lifetime of tokens that other programs signed with it.
     """
     key_id, public_key = context.new_id(), private_key.public_key()
-    entry = context.journal.start(StepKind.GENERATE, key_id, "", reason, context.now())
+    event = context.requester.event(f"keys.{StepKind.GENERATE}", key_id, details={"reason": reason})
+    entry = context.journal.start(StepKind.GENERATE, key_id, "", reason, context.now(), event=event)
     fingerprint, der = keypair.fingerprint(public_key), keypair.public_der(public_key)
     record = context.keys.add(key_id, fingerprint, der, context.now(), longest_ttl_seconds)
     context.vault.put(key_id, private_key)

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+from tokensvc.audit.record import AuditEvent
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.keys.lifecycle import KeyPlacement, KeyRecord, StepKind
 
@@ -125,6 +126,7 @@ class KeyStore(Protocol):
         include_standby: bool,
         unable: Collection[str] = frozenset(),
         others_may_have_signed: bool = False,
+        event: AuditEvent,
     ) -> KeyRecord:
         """Mark this key as compromised everywhere: it never signs again.
 
@@ -133,12 +135,12 @@ class KeyStore(Protocol):
         other key that has never signed is marked as compromised too, before a successor is chosen. The keys in
         `unable`, which cannot sign, never take over. With `others_may_have_signed` (the store was restored from a
         backup older than the compromise), drains and longest lifetimes change as in `record_absence` in every account
-        and region of the key. Idempotent. Raises KeyNotFound.
+        and region of the key. Idempotent; the event is recorded only if a key was marked. Raises KeyNotFound.
         """
         ...
 
-    def discard(self, key_id: str) -> None:
-        """Remove a record without placements; does nothing if there is none.
+    def discard(self, key_id: str, *, event: AuditEvent) -> None:
+        """Remove a record without placements, and record the event; does nothing if there is none.
 
         Raises ConcurrentModification if the key is, or was, imported anywhere.
         """
@@ -163,8 +165,11 @@ class JournalEntry(NamedTuple):
 class Journal(Protocol):
     """The steps of the lifecycle, in order."""
 
-    def start(self, kind: StepKind, key_id: str, region: str, reason: str, at: datetime) -> JournalEntry:
-        """Record a step before it is executed. If the same step is open already, returns that entry."""
+    def start(
+        self, kind: StepKind, key_id: str, region: str, reason: str, at: datetime, *, event: AuditEvent
+    ) -> JournalEntry:
+        """Record a step before it is executed, and the audit event with it. If the same step is open already, returns
+        that entry and records nothing."""
         ...
 
     def finish(self, entry_id: int, outcome: str, at: datetime) -> None:
@@ -198,9 +203,10 @@ class RotationRequestStore(Protocol):
     """All rotation requests."""
 
     def request(
-        self, rotation_id: str, previous_key_ids: Mapping[str, str | None], at: datetime, by: str
+        self, rotation_id: str, previous_key_ids: Mapping[str, str | None], at: datetime, by: str, *, event: AuditEvent
     ) -> RotationRequest:
-        """Store a request. Raises the `keys` version in the same transaction, which wakes the rotation leader."""
+        """Store and record a request. Raises the `keys` version in the same transaction, which wakes the rotation
+        leader."""
         ...
 
     def get(self, rotation_id: str) -> RotationRequest:

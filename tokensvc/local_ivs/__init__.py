@@ -10,7 +10,8 @@ crud.py resources/     the operations that resources share; one file per resourc
 live_streams.py        which channels are live; streams/ has their lifecycle, sessions, events and recordings
 simulator.py           starts and stops streams on command
 revocations.py         viewer-session revocations
+propagation.py         what the edge knows of changes, and when
 rate_limits.py faults.py   throttling and fault injection
-edge/ http/            the playback edge; API, edge and management listener over HTTP
+edge/ media/ http/     the playback edge; what it plays; API, edge and management listener over HTTP
 storage.py             the store, on SQLite
 """

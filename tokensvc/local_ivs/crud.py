@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from tokensvc.local_ivs import id_generators
+from tokensvc.local_ivs import id_generators, propagation
 from tokensvc.local_ivs.errors import BATCH_NOT_FOUND_CODE, IvsError, conflict, invalid, quota_exceeded
 from tokensvc.local_ivs.resource_store import Resource
 from tokensvc.local_ivs.resources.registry import RESOURCE_TYPES
@@ -71,6 +71,7 @@ def delete(resource_type: ResourceType, call: OperationCall, request: Request) -
         for child in call.transaction.find(call.account_region, kind, parent_arn=resource.arn):
             call.transaction.delete(child.arn)
     call.transaction.delete(resource.arn)
+    propagation.record_deletion(call.transaction, resource_type, resource, call.now)
     return {}
 
 

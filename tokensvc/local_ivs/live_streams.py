@@ -26,6 +26,11 @@ def stream_of(transaction: ResourceTransaction, channel_arn: str) -> Resource | 
     return transaction.get(stream_document_key(channel_arn))
 
 
+def viewer_count(transaction: ResourceTransaction, stream: Resource, now: float) -> int:
+    """The viewers of a stream: the active sessions at the edge, and those that were set."""
+    return int(stream.body["viewers"]) + transaction.sessions.count_active(stream.body["streamId"], now)
+
+
 class StreamSource(Protocol):
     """A source of streams for the channels of the local IVS. Every method raises IvsError if it cannot be applied."""
 

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
 from tokensvc.aws.arn import AccountRegion
+from tokensvc.local_ivs.session_store import SessionTable
 
 
 class Resource(NamedTuple):
@@ -26,6 +27,11 @@ class Resource(NamedTuple):
 
 class ResourceTransaction(Protocol):
     """Atomic reads and writes. Only one writing transaction runs at a time; readers see one consistent state."""
+
+    @property
+    def sessions(self) -> SessionTable:
+        """The playback sessions."""
+        ...
 
     def get(self, arn: str) -> Resource | None: ...
 

@@ -26,7 +26,6 @@ from tokensvc.local_ivs.resources import tags
 from tokensvc.local_ivs.streams import ad_breaks, session_operations
 from tokensvc.local_ivs.streams import operations as stream_operations
 from tokensvc.local_ivs.transaction import OperationCall
-from tokensvc.local_ivs.viewers import Viewers
 
 HANDLERS = {
     **crud.handlers(),
@@ -52,7 +51,6 @@ class LocalIvs:
         random_string: RandomString,
         page_secret: bytes,
         *,
-        viewers: Viewers | None = None,
         rate_limiter: OperationRateLimiter | None = None,
         faults: Faults | None = None,
     ) -> None:
@@ -63,7 +61,6 @@ class LocalIvs:
         self._clock = clock
         self._random_string = random_string
         self._page_tokens = PageTokens(page_secret)
-        self._viewers = viewers or Viewers()
         self._rate_limiter = rate_limiter
         self._faults = faults or Faults()
 
@@ -90,7 +87,6 @@ class LocalIvs:
                 random_string=self._random_string,
                 page_tokens=self._page_tokens,
                 base_url=base_url,
-                viewers=self._viewers,
                 entry_fails=lambda: self._faults.draw_entry(operation),
             )
             return modelled.render_response(handler.handle(call, validated))

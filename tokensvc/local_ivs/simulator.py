@@ -6,7 +6,7 @@ transaction.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,14 +19,28 @@ from tokensvc.local_ivs.streams import lifecycle
 from tokensvc.local_ivs.streams.ingest import DEFAULT_INGEST
 from tokensvc.local_ivs.transaction import TxContext
 
+PrepareMedia = Callable[[str, str], object]
+"""Called with the ARN and the name of each channel that goes live."""
+
+
+def prepare_nothing(channel_arn: str, channel_name: str) -> None:
+    """For channels whose media need no preparation."""
+
 
 class Simulator:
     """`local_ivs.live_streams.StreamSource`, controlled by method calls."""
 
-    def __init__(self, resources: ResourceStore, clock: Clock, random_string: RandomString) -> None:
+    def __init__(
+        self,
+        resources: ResourceStore,
+        clock: Clock,
+        random_string: RandomString,
+        prepare_media: PrepareMedia = prepare_nothing,
+    ) -> None:
         self._resources = resources
         self._clock = clock
         self._random_string = random_string
+        self._prepare_media = prepare_media
 
     def start(self, channel_arn: str, ingest: Mapping[str, Any] | None = None) -> str:
         """Start a stream and return its id. Raises IvsError if the channel does not exist or is live, or if too many
@@ -35,6 +49,7 @@ class Simulator:
             stream = lifecycle.start(context, _channel(context, channel_arn), ingest or DEFAULT_INGEST)
         if stream is None:
             raise quota_exceeded(f"The quota is reached: {lifecycle.MAX_CONCURRENT_STREAMS} concurrent streams")
+        self._prepare_media(channel_arn, stream.body["channelName"])
         return str(stream.body["streamId"])
 
     def stop(self, channel_arn: str) -> None:

@@ -2,8 +2,10 @@
 
 Invariants
 - All resources are in one table. A resource's members are one JSON text; what is searched by has columns and indexes
-  beside it. Two small tables hold secrets and numbers that must survive a restart.
-- The tables are created when the store is opened. It is never the service's own store, and has no migrations.
+  beside it. Two small tables hold secrets and numbers that must survive a restart. Playback sessions, which change
+  often, have tables of their own (`session_table.py`).
+- The tables are created, and resources of earlier versions rewritten, when the store is opened. It is never the
+  service's own store, and has no migrations.
 - Numbers in the order of creation are never reused (AUTOINCREMENT), so page tokens stay valid.
 - Connections, locking and error mapping are those of every SQLite engine of ours. Statements are plain text for the
   driver, since every call of the local IVS waits for them.
@@ -12,10 +14,11 @@ Invariants
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from functools import lru_cache
+from types import TracebackType
 from typing import Any
 
 import orjson
@@ -23,6 +26,7 @@ import sqlalchemy as sa
 
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.local_ivs.resource_store import Resource
+from tokensvc.local_ivs.session_table import SqliteSessionTable, define_tables
 from tokensvc.storage.engine import make_engine, write_transaction
 from tokensvc.storage.errors import map_db_errors, map_driver_error
 
@@ -61,6 +65,19 @@ _NUMBERS = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("value", sa.Float, nullable=False),
 )
+define_tables(_METADATA)
+_UPGRADES = (
+    (
+        "UPDATE local_ivs_resources SET body = json_object('history', json_array("
+        "json_array(json_extract(body, '$.version'), json_extract(body, '$.revokedAt'))))"
+        " WHERE kind = 'viewer-session-revocation' AND json_type(body, '$.history') IS NULL"
+    ),
+    (
+        "UPDATE local_ivs_resources SET body = json_set(body, '$.playbackRestrictionPolicy', json('null'))"
+        " WHERE kind = 'stream' AND json_type(body, '$.playbackRestrictionPolicy') IS NULL"
+    ),
+)
+"""What gives resources of a file of an earlier version the form of this one. They change nothing when repeated."""
 _MAX_CACHED_RESOURCES = 8192
 """The number of resources whose JSON is kept parsed."""
 
@@ -72,19 +89,14 @@ class SqliteResourceStore:
         self._engine = make_engine("sqlite://" if path == ":memory:" else f"sqlite:///{path}")
         with write_transaction(self._engine) as connection:
             _METADATA.create_all(connection)
+            for statement in _UPGRADES:
+                connection.exec_driver_sql(statement)
         self._call_guard = self._engine.get_execution_options()["call_guard"]
+        self._memory = self._engine.raw_connection() if path == ":memory:" else None
 
-    @contextlib.contextmanager
-    def begin(self, *, write: bool) -> Iterator[_Transaction]:
+    def begin(self, *, write: bool) -> _Begin:
         """One transaction: committed at the end of the block, rolled back if it raises."""
-        with self._connected() as connection:
-            connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-            try:
-                yield _Transaction(connection)
-            except BaseException:
-                connection.rollback()
-                raise
-            connection.execute("COMMIT")
+        return _Begin(self._connected(), "BEGIN IMMEDIATE" if write else "BEGIN")
 
     def get_or_create_secret(self, name: str, create: Callable[[], bytes]) -> bytes:
         """The secret with this name; `create` makes it if there is none."""
@@ -110,18 +122,76 @@ class SqliteResourceStore:
 
     def close(self) -> None:
         """Close the file. A store in memory is lost."""
+        if self._memory is not None:
+            self._memory.close()
         self._engine.dispose()
 
-    @contextlib.contextmanager
-    def _connected(self) -> Iterator[sqlite3.Connection]:
-        with map_db_errors(self._engine), self._call_guard():
-            pooled = self._engine.raw_connection()
+    def _connected(self) -> _Connected:
+        return _Connected(self._engine, self._call_guard(), self._memory)
+
+
+class _Connected:
+    """A connection for one block. A class, as `_Begin` is: generators would cost more than the statements."""
+
+    def __init__(
+        self, engine: sa.Engine, guard: AbstractContextManager[None], memory: sa.PoolProxiedConnection | None
+    ) -> None:
+        """`memory` is the only connection of a store in memory, which never returns to the pool."""
+        self._engine = engine
+        self._pooled = self._memory = memory
+        self._guard = guard
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._guard.__enter__()
+        if self._pooled is None:
             try:
-                yield pooled.driver_connection  # type: ignore[misc]  # always SQLite's own connection type
-            except sqlite3.Error as error:
-                raise map_driver_error(error, self._engine) from None
-            finally:
-                pooled.close()
+                with map_db_errors(self._engine):
+                    self._pooled = self._engine.raw_connection()
+            except BaseException:
+                self._guard.__exit__(None, None, None)
+                raise
+        return self._pooled.driver_connection  # type: ignore[return-value]  # always SQLite's own connection type
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        try:
+            if self._pooled is not None and self._memory is None:
+                self._pooled.close()
+        finally:
+            self._guard.__exit__(None, None, None)
+        if isinstance(error, sqlite3.Error):
+            raise map_driver_error(error, self._engine) from None
+        if isinstance(error, UnicodeEncodeError):
+            with map_db_errors(self._engine):
+                raise error
+
+
+class _Begin:
+    """A transaction for one block."""
+
+    def __init__(self, connected: _Connected, begin: str) -> None:
+        self._connected = connected
+        self._begin = begin
+
+    def __enter__(self) -> _Transaction:
+        self._connection = self._connected.__enter__()
+        try:
+            self._connection.execute(self._begin)
+        except BaseException as error:
+            self._connected.__exit__(type(error), error, None)
+            raise
+        return _Transaction(self._connection)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        try:
+            if error is None:
+                self._connection.execute("COMMIT")
+        except BaseException as failure:
+            kind, error = type(failure), failure
+            raise
+        finally:
+            if error is not None:
+                self._connection.rollback()
+            self._connected.__exit__(kind, error, None)
 
 
 class _Transaction:
@@ -129,6 +199,7 @@ class _Transaction:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self.sessions = SqliteSessionTable(connection)
 
     def get(self, arn: str) -> Resource | None:
         row = self._connection.execute(_GET, (arn,)).fetchone()
@@ -141,7 +212,7 @@ class _Transaction:
         if unique_key is not None:
             # The partial index serves only a query that repeats its condition.
             where, values = f"{where} AND unique_key = ? AND unique_key != ''", [*values, unique_key]
-        query = f"SELECT {_RESOURCE_COLUMNS} FROM local_ivs_resources WHERE {where} ORDER BY number"  # noqa: S608 - only names
+        query = f"{_FIND}{where} ORDER BY number"
         return [_resource(account_region, kind, *row) for row in self._connection.execute(query, values)]
 
     def page(
@@ -193,6 +264,7 @@ class _Transaction:
 
 _RESOURCE_COLUMNS = "arn, parent_arn, unique_key, body, created_at"
 """The columns to read when account, region and kind are known."""
+_FIND = f"SELECT {_RESOURCE_COLUMNS} FROM local_ivs_resources WHERE "  # noqa: S608 - only names
 _COLUMNS = f"account, region, kind, {_RESOURCE_COLUMNS}"
 _GET = f"SELECT {_COLUMNS} FROM local_ivs_resources WHERE arn = ?"  # noqa: S608 - only names
 _PUT = (

@@ -12,7 +12,6 @@ from tokensvc.local_ivs.live_streams import stream_of
 from tokensvc.local_ivs.pagination import PageTokens
 from tokensvc.local_ivs.rate_limits import RateLimit
 from tokensvc.local_ivs.resource_store import Resource, ResourceTransaction
-from tokensvc.local_ivs.viewers import Viewers
 
 Body = dict[str, Any]
 """The members of a resource or of a response, named as in the service model."""
@@ -37,7 +36,6 @@ class OperationCall(NamedTuple):
     page_tokens: PageTokens
     base_url: str
     """The URL under which the caller reaches the local edge. Playback URLs are rendered from it and never stored."""
-    viewers: Viewers
     entry_fails: Callable[[], bool] = lambda: False
     """Whether an injected fault applies to the next entry of a batch."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from tokensvc.audit.record import AuditEvent
 from tokensvc.aws.arn import AccountRegion, parse_arn
 from tokensvc.callers.policy import Caller
 from tokensvc.deployment.record import DeploymentStore
@@ -34,14 +35,17 @@ def accept_revocations(
     max_staleness_seconds: float,
     is_served: IsServed,
     idempotency: IdempotencyKey | None = None,
+    *,
+    events: Sequence[AuditEvent],
 ) -> list[AcceptedRevocation]:
     """Store a caller's revocations durably. A single one has priority INTERACTIVE, several have BULK.
+    `events` are recorded in the same transaction.
 
     Raises InvalidRequest naming each bad field, ChannelNotAllowed or IdempotencyKeyReused.
     """
     check_revocations(caller, revocations, now, is_served)
     priority = Priority.INTERACTIVE if len(revocations) == 1 else Priority.BULK
-    return store.accept(caller.name, revocations, priority, max_staleness_seconds, idempotency)
+    return store.accept(caller.name, revocations, priority, max_staleness_seconds, idempotency, events=events)
 
 
 def check_revocations(caller: Caller, revocations: Sequence[NewRevocation], now: float, is_served: IsServed) -> None:
@@ -81,31 +85,38 @@ class ServedRegions:
         self._known: frozenset[AccountRegion] = frozenset()
 
     def checker(self) -> IsServed:
-        """A predicate for one request or one run of a task. It reads the store at most once, and only for a region that
-        is not known yet.
+        """A predicate for one request or one run of a task. It reads the keys, and then the deployment, at most once,
+        and only for a region that is not known yet.
 
         A region that was once served stays known: its viewers may be revoked after its keys are deleted.
         """
         account_independent: Sequence[str] | None = None
+        has_read_keys = False
 
         def is_served(account_region: AccountRegion) -> bool:
-            nonlocal account_independent
+            nonlocal account_independent, has_read_keys
             if account_region in self._known:
                 return True
+            if not has_read_keys:
+                self._read_keys()
+                has_read_keys = True
+                if account_region in self._known:
+                    return True
             if account_independent is None:
-                account_independent = self._read()
+                account_independent = self._read_configured()
             return account_region in self._known or account_region.region in account_independent
 
         return is_served
 
-    def _read(self) -> Sequence[str]:
-        """Read the known regions. Returns those that count for every account: none once the account is known."""
+    def _read_keys(self) -> None:
+        self._known |= {there.account_region for record in self._keys.list() for there in record.placements}
+
+    def _read_configured(self) -> Sequence[str]:
+        """Read the configured regions. Returns those that count for every account: none once the account is known."""
         account, configured = self._deployment.read().account, self._configured()
-        key_regions = {there.account_region for record in self._keys.list() for there in record.placements}
         if account is None:
-            self._known |= key_regions
             return configured
-        self._known |= key_regions | {AccountRegion(account, region) for region in configured}
+        self._known |= {AccountRegion(account, region) for region in configured}
         return ()
 
 

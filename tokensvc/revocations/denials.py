@@ -9,8 +9,10 @@ Invariants
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from tokensvc.audit.requester import Requester
 from tokensvc.callers.policy import ALL_CHANNELS, Caller
 from tokensvc.clock import Clock
 from tokensvc.errors import FieldError, InvalidRequest
@@ -31,8 +33,10 @@ class DenialService:
     subjects: ViewerIdResolver
     clock: Clock
     regions: ServedRegions
+    digest_viewer: Callable[[str | None], str]
+    """The digest of a viewer id or subject for audit records. Raises StoreError."""
 
-    def add(self, caller: Caller, request: DenialRequest) -> list[Denial]:
+    def add(self, caller: Caller, request: DenialRequest, requester: Requester) -> list[Denial]:
         """Deny a viewer. Raises InvalidRequest or ChannelNotAllowed."""
         now = self.clock.now()
         until = request.until if request.until is not None else math.ceil(now) + (request.deny_seconds or 0)
@@ -46,7 +50,10 @@ class DenialService:
         viewers = self.subjects.for_namespace(caller.policy.namespace)(request.viewer_id, request.subject)
         digests = {viewer_digest(channel, viewer): channel for channel in request.channels for viewer in viewers}
         denials = [NewDenial(channel, digest, until, request.reason) for digest, channel in digests.items()]
-        return self.store.add(caller.name, denials)
+        viewer = self.digest_viewer(request.viewer_id or request.subject)
+        details = {"reason": request.reason} if request.reason else {}
+        event = requester.event("denials.add", viewer=viewer, details=details)
+        return self.store.add(caller.name, denials, event=event)
 
     def page(self, caller: Caller, query: DenialQuery) -> DenialPage:
         """One page of the denials that the caller may see. Raises ChannelNotAllowed."""
@@ -67,6 +74,6 @@ class DenialService:
             token = query.page_tokens.encode(found[-1].number, found[-1].id)
         return DenialPage(denials=[DenialView.of(denial) for denial in found], next_token=token)
 
-    def remove(self, caller: Caller, denial_id: str) -> None:
+    def remove(self, caller: Caller, denial_id: str, requester: Requester) -> None:
         """End a denial. Raises DenialNotFound."""
-        self.store.remove(denial_id, caller.policy.channels)
+        self.store.remove(denial_id, caller.policy.channels, event=requester.event("denials.remove", denial_id))

@@ -8,7 +8,7 @@ Invariants
   rise with the time of issue, which is measured by the clock of the issuing worker.
 - A revocation with `issuedBefore` ends the versions below the one that a token issued at that instant carries, and no
   others: it never ends a token that was issued later. An earlier revocation without `issuedBefore` is delivered with a
-  filter of its own.
+  filter of its own. M rises to F + 1 too, without a change to the versions of later tokens.
 - M never decreases.
 - `max_staleness_seconds` is the longest that a worker may serve from an outdated snapshot: the snapshot's lease, the
   store's timeout and the clock skew. A worker that has not read M by now + max_staleness signs nothing.
@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from enum import IntEnum, StrEnum
 
 from tokensvc.clock import CLOCK_SKEW_SECONDS
-from tokensvc.tokens.denylist import ViewerRestriction, session_version
+from tokensvc.tokens.denylist import VERSION_STEP_SECONDS, ViewerRestriction, session_version
 
 
 class RevocationState(StrEnum):
@@ -70,8 +70,9 @@ def restriction_after(
 ) -> ViewerRestriction:
     """The restriction with the minimum that a revocation with the filter `version` sets: F + 1 without `issued_before`.
 
-    With `issued_before`, the minimum rises only where versions follow the clock alone; elsewhere they are above F
-    already.
+    With `issued_before`, the minimum rises to F + 1 as well, where it is not above F already, so that it covers every
+    version that was ended: sessions that `/authorize` has started are judged by it alone. New tokens carry the same
+    versions as without it.
     """
     minimum = version + 1
     if issued_before is None:
@@ -80,8 +81,12 @@ def restriction_after(
             minimum_version=minimum,
             minimum_ahead_seconds=ahead_seconds if ahead_seconds <= MINIMUM_AHEAD_MAX_SECONDS else 0,
         )
-    if minimum == issued_before and minimum > restriction.minimum_version:
+    steps = minimum - restriction.minimum_version
+    if steps > 0 and minimum == issued_before:
         return restriction._replace(minimum_version=minimum, minimum_ahead_seconds=0)
+    if steps > 0 and restriction.minimum_ahead_seconds:  # as if it had been set when versions reached it
+        ahead_seconds = restriction.minimum_ahead_seconds - steps * (VERSION_STEP_SECONDS - 1)
+        return restriction._replace(minimum_version=minimum, minimum_ahead_seconds=ahead_seconds)
     return restriction
 
 

@@ -25,7 +25,7 @@ from tokensvc.problems import Problem, ProblemCode
 from tokensvc.revocations.acceptance import ServedRegions
 from tokensvc.revocations.leader import RevocationLeader
 from tokensvc.revocations.queue import Backlog, RevocationQueue
-from tokensvc.runner import IDLE, BackgroundTask, RunResult, stop_all
+from tokensvc.runner import IDLE, BackgroundTask, ObserveTask, RunResult, stop_all, unobserved
 
 INTERVAL_SECONDS = 0.5
 """How soon a new account and region is found."""
@@ -63,6 +63,7 @@ class RevocationScheduler:
         clock: Clock,
         metrics: Metrics,
         failure_log: FailureLog | None = None,
+        observe_task: ObserveTask = unobserved,
     ) -> None:
         self._queue = queue
         self._make_leader = make_leader
@@ -72,6 +73,7 @@ class RevocationScheduler:
         self._clock = clock
         self._metrics = metrics
         self._failure_log = failure_log or FailureLog(clock.monotonic)
+        self._observe_task = observe_task
         self._served: dict[AccountRegion, _ServedRegion] = {}
         self._last_queued_at: dict[AccountRegion, float] = {}
         """When a served account and region last had a backlog."""
@@ -160,6 +162,7 @@ class RevocationScheduler:
             on_failure=self._metrics.task_failed,
             on_stop=leader.stop,
             failure_log=self._failure_log,
+            observe=self._observe_task,
             log_name=f"dispatch {account_region.account} {account_region.region}",
         )
         self._served[account_region] = _ServedRegion(leader, task)

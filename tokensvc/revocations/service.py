@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from tokensvc.audit.record import AuditEvent
+from tokensvc.audit.requester import Requester
 from tokensvc.callers.policy import Caller
 from tokensvc.clock import Clock
 from tokensvc.errors import ChannelNotAllowed, FieldError, InvalidRequest, TokensvcError
@@ -45,40 +47,54 @@ class RevocationService:
     """In seconds, for the whole deployment. Raises StoreError."""
     new_id: Callable[[], str]
     regions: ServedRegions
+    digest_viewer: Callable[[str | None], str]
+    """The digest of a viewer id or subject for audit records. Raises StoreError."""
     on_accepted: Callable[[], None] = _ignore
     """Called after each acceptance, so that dispatching starts immediately; returns immediately."""
 
-    def add(self, caller: Caller, request: RevocationRequest, key: IdempotencyKey | None = None) -> AcceptedRevocation:
+    def add(
+        self, caller: Caller, request: RevocationRequest, requester: Requester, key: IdempotencyKey | None = None
+    ) -> AcceptedRevocation:
         """Accept one revocation. Raises the errors of `accept_revocations`."""
         new = _new(self.subjects.for_namespace(caller.policy.namespace), request, self.new_id())
         is_served = self.regions.checker()
         [accepted] = accept_revocations(
-            self.store, caller, [new], self.clock.now(), self.max_staleness(), is_served, key
+            self.store,
+            caller,
+            [new],
+            self.clock.now(),
+            self.max_staleness(),
+            is_served,
+            key,
+            events=[self._event(requester, request, new)],
         )
         self.on_accepted()
         return accepted
 
     def add_many(
-        self, caller: Caller, items: Sequence[object], key: IdempotencyKey | None = None
+        self, caller: Caller, items: Sequence[object], requester: Requester, key: IdempotencyKey | None = None
     ) -> list[AcceptedRevocation | TokensvcError]:
         """Accept the valid items of a batch, as decoded JSON, in one transaction; the others get errors."""
         now, stem, viewer_ids = self.clock.now(), self.new_id(), self.subjects.for_namespace(caller.policy.namespace)
         is_served = self.regions.checker()
         results: list[AcceptedRevocation | TokensvcError] = []
-        valid = []
+        valid, events = [], []
         for position in range(len(items)):
             try:
                 request = read_revocation(batch_item(items, position, "revocations"))
                 new = _new(viewer_ids, request, f"{stem}-{position}")
                 check_revocations(caller, [new], now, is_served)
                 valid.append(new)
+                events.append(self._event(requester, request, new))
                 results.append(
                     InvalidRequest([FieldError("Idempotency-Key", _REJECTED_BEFORE)])
                 )  # replaced below if accepted
             except (InvalidRequest, ChannelNotAllowed) as failure:
                 results.append(failure)
         if valid:
-            for accepted in accept_revocations(self.store, caller, valid, now, self.max_staleness(), is_served, key):
+            for accepted in accept_revocations(
+                self.store, caller, valid, now, self.max_staleness(), is_served, key, events=events
+            ):
                 results[int(accepted.id.rpartition("-")[2])] = accepted
             self.on_accepted()
         return results
@@ -106,13 +122,20 @@ class RevocationService:
         """One revocation. Raises RevocationNotFound."""
         return self.store.get(revocation_id, caller.policy.channels)
 
-    def retry(self, caller: Caller, revocation_id: str) -> Revocation:
+    def retry(self, caller: Caller, revocation_id: str, requester: Requester) -> Revocation:
         """Queue its failed targets again. Raises RevocationNotFound."""
-        return self.store.retry(revocation_id, caller.policy.channels)
+        event = requester.event("revocations.retry", revocation_id)
+        return self.store.retry(revocation_id, caller.policy.channels, event=event)
 
-    def cancel(self, caller: Caller, revocation_id: str) -> Revocation:
+    def cancel(self, caller: Caller, revocation_id: str, requester: Requester) -> Revocation:
         """Cancel its queued targets. Raises RevocationNotFound."""
-        return self.store.cancel(revocation_id, caller.policy.channels)
+        event = requester.event("revocations.cancel", revocation_id)
+        return self.store.cancel(revocation_id, caller.policy.channels, event=event)
+
+    def _event(self, requester: Requester, request: RevocationRequest, new: NewRevocation) -> AuditEvent:
+        details = {"channels": " ".join(new.channel_arns)} | ({"reason": new.reason} if new.reason else {})
+        viewer = self.digest_viewer(request.viewer_id or request.subject)
+        return requester.event("revocations.accept", new.id, viewer=viewer, details=details)
 
 
 def _new(viewer_ids: ResolveViewerIds, request: RevocationRequest, id_: str) -> NewRevocation:

@@ -7,6 +7,8 @@ Invariants
 - A viewer of a channel has one row of restrictions, identified by a digest (`tokens/denylist.py`) that is never shown.
   Revocations write minimum versions and denials into it, `DenialStore.add` writes denials. Each change raises the
   `denials` version in its own transaction and writes that number to the rows.
+- What somebody asked for is recorded in the transaction that does it (`audit/record.py`). A call that changes nothing
+  records nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+from tokensvc.audit.record import AuditEvent
 from tokensvc.deployment.versions import ChangePage, Position
 from tokensvc.revocations.model import Priority, RevocationState, overall_state
 from tokensvc.tokens.denylist import ViewerRestriction
@@ -104,9 +107,11 @@ class RevocationStore(Protocol):
         priority: Priority,
         max_staleness_seconds: float,
         idempotency: IdempotencyKey | None = None,
+        *,
+        events: Sequence[AuditEvent],
     ) -> list[AcceptedRevocation]:
         """Store these revocations durably, in one transaction: the viewers' minimum versions and denials, the queue's
-        entries, and the result for the idempotency key.
+        entries, the result for the idempotency key, and the events.
 
         An entry that is queued for the same channel and viewer is raised to the higher version instead of duplicated.
         A caller with `queue.INTERACTIVE_MAX` interactive entries queued gets BULK instead. Within 24 hours the same key
@@ -140,12 +145,12 @@ class RevocationStore(Protocol):
         at most `count`. It bounds how much of the history one listing reads."""
         ...
 
-    def cancel(self, revocation_id: str, patterns: Patterns) -> Revocation:
+    def cancel(self, revocation_id: str, patterns: Patterns, *, event: AuditEvent) -> Revocation:
         """Cancel its queued targets; an entry that another revocation waits for too stays queued for that one. Minimum
         versions and denials stay, and a call in progress may still reach IVS. Raises RevocationNotFound."""
         ...
 
-    def retry(self, revocation_id: str, patterns: Patterns) -> Revocation:
+    def retry(self, revocation_id: str, patterns: Patterns, *, event: AuditEvent) -> Revocation:
         """Queue its failed targets again, joining an entry that is queued already. Raises RevocationNotFound."""
         ...
 
@@ -191,9 +196,13 @@ class RestrictionRow(NamedTuple):
 class DenialStore(Protocol):
     """One row for each viewer of a channel that is, or recently was, denied or revoked."""
 
-    def add(self, caller: str, denials: Sequence[NewDenial]) -> list[Denial]:
+    def add(self, caller: str, denials: Sequence[NewDenial], *, event: AuditEvent) -> list[Denial]:
         """Deny these viewers, in one transaction. A denial in force that ends later stays as it is. Returns the denials
-        in the same order."""
+        in the same order.
+
+        The event is recorded once for each denial that was written: its target is the denial's id, its details have
+        the channel and the end.
+        """
         ...
 
     def in_force(
@@ -210,9 +219,9 @@ class DenialStore(Protocol):
         `limit` means that there are no more."""
         ...
 
-    def remove(self, denial_id: str, patterns: Patterns) -> None:
-        """End a denial; a minimum version stays. Raises DenialNotFound if none is in force, or it is not visible to
-        these patterns."""
+    def remove(self, denial_id: str, patterns: Patterns, *, event: AuditEvent) -> None:
+        """End a denial; a minimum version stays. The event gets the channel as its details. Raises
+        DenialNotFound if none is in force, or it is not visible to these patterns."""
         ...
 
     def changed_since(self, position: Position, limit: int) -> ChangePage[RestrictionRow]:

@@ -3,7 +3,7 @@
 Invariants
 - A transaction that changes a part of the store locks the part's row in `versions` with its first statement. Changes to
   one part are therefore serialized, and version numbers become visible in order (sequence values would not).
-- Lock order: `deployment` before `keys`, `revocations` before `denials`.
+- Lock order: `deployment` before `keys`, `revocations` before `denials`, and `audit` after all others.
 - A transaction that changes nothing does not raise the number: a higher number makes every worker read the part.
 - Each change draws a new random tag and stores it in `version_history`, in the same transaction. The table is a ring
   buffer: version n + HISTORY_LENGTH overwrites version n, so the table never grows and is never pruned. A version that
@@ -24,7 +24,7 @@ from tokensvc.storage.dialect import insert
 from tokensvc.storage.errors import UPGRADE
 from tokensvc.storage.schema import version_history, versions
 
-VersionName = Literal["deployment", "keys", "callers", "channels", "revocations", "denials"]
+VersionName = Literal["deployment", "keys", "callers", "channels", "revocations", "denials", "audit"]
 
 HISTORY_LENGTH = 16_384
 """How many changes a reader may be behind and still continue from its position."""

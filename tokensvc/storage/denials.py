@@ -17,14 +17,17 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from tokensvc.audit.record import AuditEvent
 from tokensvc.deployment.versions import ChangePage, Position
 from tokensvc.errors import DenialNotFound
 from tokensvc.revocations.store import Denial, NewDenial, Patterns, RestrictionRow
 from tokensvc.storage import changes
+from tokensvc.storage.audit import record_events
 from tokensvc.storage.dialect import StoreNow, chunked, insert, matches_any
 from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.revocation_tables import denials
 from tokensvc.storage.rows import UnreadableValue, integer, octets, raw
+from tokensvc.timestamps import rfc3339
 from tokensvc.tokens.denylist import DIGEST_BYTES, MAX_SESSION_VERSION, ViewerRestriction
 
 _ID_BYTES = 16
@@ -81,7 +84,7 @@ class SqlDenialStore:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def add(self, caller: str, new_denials: Sequence[NewDenial]) -> list[Denial]:
+    def add(self, caller: str, new_denials: Sequence[NewDenial], *, event: AuditEvent) -> list[Denial]:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "denials")
             now = connection.execute(sa.select(StoreNow())).scalar_one()
@@ -90,8 +93,10 @@ class SqlDenialStore:
             for new in new_denials:
                 row = rows.get(new.digest, DenialRow(new.digest, new.channel))
                 rows[new.digest] = row.denied(new.until, caller, new.reason, now)
-            write_rows(connection, [row for name, row in rows.items() if row != before.get(name)])
+            changed = [row for name, row in rows.items() if row != before.get(name)]
+            write_rows(connection, changed)
             written = read_rows(connection, list(rows))
+            record_events(connection, [_event_of(event, written[row.digest]) for row in changed])
             return [_denial(written[new.digest]) for new in new_denials]
 
     def in_force(
@@ -114,14 +119,16 @@ class SqlDenialStore:
         with read_transaction(self._engine) as connection:
             return [_denial(DenialRow(*row)) for row in connection.execute(query)]
 
-    def remove(self, denial_id: str, patterns: Patterns) -> None:
+    def remove(self, denial_id: str, patterns: Patterns, *, event: AuditEvent) -> None:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "denials")
             query = _in_force().where(denials.c.id == denial_id, matches_any(denials.c.channel, patterns))
             found = connection.execute(query).first()
             if found is None:
                 raise DenialNotFound("there is no such denial in force")
-            write_rows(connection, [DenialRow(*found)._replace(denied_until=0)])
+            row = DenialRow(*found)
+            write_rows(connection, [row._replace(denied_until=0)])
+            record_events(connection, [event._replace(details={"channel": row.channel})])
 
     def changed_since(self, position: Position, limit: int) -> ChangePage[RestrictionRow]:
         newer = denials.c.number > position.number
@@ -152,6 +159,12 @@ class SqlDenialStore:
         batch = sa.select(denials.c.digest).where(expired).limit(limit)
         with write_transaction(self._engine) as connection:
             return connection.execute(sa.delete(denials).where(denials.c.digest.in_(batch), expired)).rowcount
+
+
+def _event_of(event: AuditEvent, row: DenialRow) -> AuditEvent:
+    """The event about this denial."""
+    details = {"channel": row.channel, "until": rfc3339(row.denied_until), **event.details}
+    return event._replace(target=str(row.id), details=details)
 
 
 def _restriction_row(row: sa.Row[Any]) -> RestrictionRow:

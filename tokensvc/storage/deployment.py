@@ -7,11 +7,13 @@ from typing import Literal
 
 import sqlalchemy as sa
 
+from tokensvc.audit.record import AuditEvent
 from tokensvc.callers.policy import MAX_STORABLE_TTL_SECONDS
 from tokensvc.deployment.record import Deployment, WrappedSubjectKey
 from tokensvc.errors import ForeignDeployment, SchemaMismatch, SubjectKeyLost
 from tokensvc.keys.lifecycle import KeyState
 from tokensvc.storage import changes
+from tokensvc.storage.audit import record_events
 from tokensvc.storage.dialect import StoreNow, insert
 from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.errors import UPGRADE
@@ -72,10 +74,11 @@ class SqlDeploymentStore:
         with write_transaction(self._engine) as connection:
             return connection.execute(update).first() is not None
 
-    def set_max_ttl_seconds(self, seconds: int) -> Deployment:
+    def set_max_ttl_seconds(self, seconds: int, *, event: AuditEvent) -> Deployment:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "deployment")
             changes.lock_version(connection, "keys")
+            before = _read(connection)
             changed = (
                 sa.update(deployment)
                 .where(deployment.c.max_ttl_seconds != seconds)
@@ -88,13 +91,19 @@ class SqlDeploymentStore:
                 .values(longest_ttl_seconds=seconds)
                 .returning(key_placements.c.key_id)
             )
-            if connection.execute(changed).first():
+            is_changed = connection.execute(changed).first() is not None
+            if is_changed:
                 changes.bump_version(connection, "deployment")
             if connection.execute(raised).all():
                 changes.bump_version(connection, "keys")
+            if is_changed:
+                details = {"max_ttl_seconds": _change(before.max_ttl_seconds or "unreadable", seconds)}
+                record_events(connection, [event._replace(details=details)])
             return _read(connection)
 
-    def set_rotation(self, *, propagation_seconds: float, max_age_seconds: float | None, standby: bool) -> Deployment:
+    def set_rotation(
+        self, *, propagation_seconds: float, max_age_seconds: float | None, standby: bool, event: AuditEvent
+    ) -> Deployment:
         policy = {
             "key_propagation_seconds": propagation_seconds,
             "key_max_age_seconds": max_age_seconds,
@@ -103,9 +112,15 @@ class SqlDeploymentStore:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "deployment")
             current = _read(connection)
-            if any(getattr(current, name) != value for name, value in policy.items()):
+            changed = {
+                name: _change(getattr(current, name), value)
+                for name, value in policy.items()
+                if getattr(current, name) != value
+            }
+            if changed:
                 connection.execute(sa.update(deployment).values(policy))
                 changes.bump_version(connection, "deployment")
+                record_events(connection, [event._replace(details=changed)])
             return _read(connection)
 
     def _bind(self, column: Literal["control_plane", "account"], value: str) -> Deployment:
@@ -119,6 +134,10 @@ class SqlDeploymentStore:
             what = column.replace("_", " ")
             raise ForeignDeployment(f"the store belongs to {what} {stored}, not to {value}")
         return bound
+
+
+def _change(old: object, new: object) -> str:
+    return f"{'none' if old is None else old} -> {'none' if new is None else new}"
 
 
 def _subject_keys(connection: sa.Connection) -> list[WrappedSubjectKey]:

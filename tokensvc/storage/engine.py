@@ -5,23 +5,42 @@ Invariants
 - Every use of the store is one transaction, in a `read_transaction` or a `write_transaction` block: committed at the
   end of the block, rolled back if it raises. No statement runs outside of one.
 - Exceptions of drivers never leave a block: `errors.py` maps them to the errors of tokensvc.
+- What observes the store gets every transaction, also those that fail, once it has ended.
 - A call without a response fails within `timeout_seconds`, whatever it waits for: a lock, a socket, a hanging server.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError
 
-from tokensvc.errors import InvalidDatabaseUrl
+from tokensvc.errors import InvalidDatabaseUrl, StoreError
 from tokensvc.storage.database_urls import is_ambiguous, parsed
 from tokensvc.storage.errors import CORRECT_URL, map_db_errors
 
 _POSTGRES = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 _SQLITE = frozenset({"sqlite", "sqlite+pysqlite"})
+
+
+class Transaction(NamedTuple):
+    """One transaction that has ended."""
+
+    mode: str
+    """`read` or `write`."""
+    seconds: float
+    wait_seconds: float | None
+    """How long it waited for a connection; None if it got none."""
+    error_code: str
+    """The code of the StoreError that it failed with, or ""."""
+
+
+Observe = Callable[[Transaction], None]
+"""Called in the thread of the transaction. Must return soon and raise nothing."""
 
 
 def make_engine(url: str, *, timeout_seconds: float = 5, create: bool = True) -> sa.Engine:
@@ -63,14 +82,42 @@ def read_transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
 @contextlib.contextmanager
 def write_transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
     """One write transaction. On SQLite it excludes other writers from its start (BEGIN IMMEDIATE)."""
+    after_commit: list[Callable[[], None]] = []
     with _transaction(engine, write=True) as connection:
-        yield connection
+        yield connection.execution_options(after_commit=after_commit)
+    for call in after_commit:
+        call()
+
+
+def call_after_commit(connection: sa.Connection, call: Callable[[], None]) -> None:
+    """Call this once the present write transaction is committed; never if it is rolled back."""
+    calls: list[Callable[[], None]] = connection.get_execution_options()["after_commit"]
+    calls.append(call)
+
+
+def observe_transactions(engine: sa.Engine, observe: Observe) -> None:
+    """Call this with every transaction from now on."""
+    engine.update_execution_options(observe=observe)
+
+
+def pool_usage(engine: sa.Engine) -> tuple[int, int]:
+    """How many connections are in use, and how many there may be."""
+    pool = engine.pool
+    return (pool.checkedout(), pool.size()) if isinstance(pool, sa.QueuePool) else (0, 1)
 
 
 @contextlib.contextmanager
 def _transaction(engine: sa.Engine, *, write: bool) -> Iterator[sa.Connection]:
-    options = engine.get_execution_options()
-    with map_db_errors(engine), options["call_guard"](), engine.connect() as connection:
-        connection = connection.execution_options(**options["writing" if write else "reading"])
-        with connection.begin():
-            yield connection
+    options, started_at, wait_seconds, code = engine.get_execution_options(), time.monotonic(), None, ""
+    try:
+        with map_db_errors(engine), options["call_guard"](), engine.connect() as connection:
+            wait_seconds = time.monotonic() - started_at
+            connection = connection.execution_options(**options["writing" if write else "reading"])
+            with connection.begin():
+                yield connection
+    except StoreError as error:
+        code = error.code
+        raise
+    finally:
+        if (observe := options.get("observe")) is not None:
+            observe(Transaction("write" if write else "read", time.monotonic() - started_at, wait_seconds, code))

@@ -7,8 +7,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tokensvc.audit.record import AuditEvent
 from tokensvc.keys.lifecycle import StepKind
 from tokensvc.keys.store import JournalEntry
+from tokensvc.storage.audit import record_events
 from tokensvc.storage.dialect import insert
 from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.schema import key_journal
@@ -23,13 +25,18 @@ class SqlJournal:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def start(self, kind: StepKind, key_id: str, region: str, reason: str, at: datetime) -> JournalEntry:
+    def start(
+        self, kind: StepKind, key_id: str, region: str, reason: str, at: datetime, *, event: AuditEvent
+    ) -> JournalEntry:
         step = {"kind": kind, "key_id": key_id, "region": region}
         with write_transaction(self._engine) as connection:
             entry = insert(connection, key_journal).values(**step, reason=reason, started_at=at)
-            connection.execute(entry.on_conflict_do_nothing())
+            added = connection.execute(entry.on_conflict_do_nothing().returning(key_journal.c.id)).first()
             same = (key_journal.c[name] == value for name, value in step.items())
-            return _entry(connection.execute(_entries.where(*same, _is_open)).one())
+            found = _entry(connection.execute(_entries.where(*same, _is_open)).one())
+            if added is not None:
+                record_events(connection, [event])
+            return found
 
     def finish(self, entry_id: int, outcome: str, at: datetime) -> None:
         with write_transaction(self._engine) as connection:

@@ -6,7 +6,9 @@ import builtins
 
 import sqlalchemy as sa
 
+from tokensvc.audit.record import AuditEvent
 from tokensvc.storage import changes
+from tokensvc.storage.audit import record_events
 from tokensvc.storage.dialect import insert
 from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.schema import wrapping_keys
@@ -32,11 +34,14 @@ class SqlKekRegistry:
                 connection.execute(row.on_conflict_do_nothing())
             return _read(connection)
 
-    def retain_only(self, name: str) -> None:
+    def retain_only(self, name: str, *, event: AuditEvent) -> None:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "deployment")
-            if any(kek.name == name for kek in _read(connection)):
+            registered = {kek.name for kek in _read(connection)}
+            if name in registered and registered != {name}:
                 connection.execute(sa.delete(wrapping_keys).where(wrapping_keys.c.name != name))
+                details = {"removed": " ".join(sorted(registered - {name}))}
+                record_events(connection, [event._replace(details=details)])
 
 
 def _read(connection: sa.Connection) -> list[RegisteredKek]:

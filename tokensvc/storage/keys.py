@@ -17,10 +17,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tokensvc.audit.record import AuditEvent
 from tokensvc.aws.arn import AccountRegion
 from tokensvc.errors import Action, ConcurrentModification, Conflict, KeyNotFound, Remedy, RowUnreadable
 from tokensvc.keys.lifecycle import TRANSITIONS, KeyPlacement, KeyRecord, KeyState, UnreadablePlacement, successor
 from tokensvc.storage import changes
+from tokensvc.storage.audit import record_events
 from tokensvc.storage.dialect import insert
 from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.rows import UnreadableValue, flag, instant, instant_or_none, integer, octets, raw, text
@@ -194,6 +196,7 @@ class SqlKeyStore:
         include_standby: bool,
         unable: Collection[str] = frozenset(),
         others_may_have_signed: bool = False,
+        event: AuditEvent,
     ) -> KeyRecord:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "deployment")
@@ -212,9 +215,10 @@ class SqlKeyStore:
                     for placement in _get(connection, key_id).placements:
                         _start_drains(connection, placement.account_region, at, _max_ttl_seconds(connection))
                 changes.bump_version(connection, "keys")
+                record_events(connection, [event])
             return _get(connection, key_id)
 
-    def discard(self, key_id: str) -> None:
+    def discard(self, key_id: str, *, event: AuditEvent) -> None:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "keys")
             if connection.execute(sa.select(key_placements.c.key_id).where(key_placements.c.key_id == key_id)).first():
@@ -222,6 +226,7 @@ class SqlKeyStore:
             gone = sa.delete(key_pairs).where(key_pairs.c.id == key_id).returning(key_pairs.c.id)
             if connection.execute(gone).first():
                 changes.bump_version(connection, "keys")
+                record_events(connection, [event])
 
 
 def _compromise_unreadable_rows(connection: sa.Connection, record: KeyRecord, at: datetime) -> None:

@@ -1,7 +1,8 @@
 """Upgrades a store to the schema of this version, and checks whether it has it.
 
 Invariants
-- Only `upgrade` loads alembic, and only `tokensvc db upgrade` calls it. `check` compares one row with REVISIONS.
+- Only `upgrade` loads alembic, and only if there is something to upgrade; `tokensvc db upgrade` calls it, and `demo`.
+  `check` compares one row with REVISIONS.
 - An upgrade is one transaction under a lock: it succeeds or fails as a whole, and of two concurrent upgrades the second
   has nothing to do.
 - A store whose revision is not in REVISIONS is never opened and never changed. alembic does not decide this: it
@@ -20,7 +21,7 @@ from tokensvc.storage.errors import UPGRADE, target_of
 
 MIGRATIONS = "tokensvc.storage:migrations"
 """Where alembic finds the revisions: package and folder."""
-REVISIONS = ("0001_baseline",)
+REVISIONS = ("0001_baseline", "0002_policies_and_audit", "0003_single_uses")
 """Every revision, oldest first (a test compares it with the folder `migrations`)."""
 HEAD = REVISIONS[-1]
 _PRERELEASE_REVISIONS = frozenset({"0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0001_initial"})
@@ -36,9 +37,6 @@ def upgrade(url: str) -> tuple[str | None, str]:
 
     Raises SchemaMismatch if the store's revision is not one of REVISIONS, StoreUnavailable if the store cannot be used.
     """
-    from alembic import command
-    from alembic.config import Config
-
     engine = make_engine(url, timeout_seconds=UPGRADE_TIMEOUT_SECONDS)
     try:
         with write_transaction(engine) as connection:
@@ -46,6 +44,9 @@ def upgrade(url: str) -> tuple[str | None, str]:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
             old = _require_known(_current(connection), engine)
             if old != HEAD:
+                from alembic import command
+                from alembic.config import Config
+
                 config = Config(stdout=io.StringIO(), output_buffer=io.StringIO())
                 config.set_main_option("script_location", MIGRATIONS)
                 config.attributes["connection"] = connection

@@ -57,22 +57,6 @@ revocation_entries = sa.Table(
 QUEUED = revocation_entries.c.state == sa.literal_column("'queued'")
 FINISHED = revocation_entries.c.finished_at.is_not(None)
 UNFINISHED = revocation_entries.c.finished_at.is_(None)
-sa.Index(
-    "revocation_entries_due",
-    *(revocation_entries.c[name] for name in ("account", "region", "priority", "id", "due_at")),
-    sqlite_where=QUEUED,
-    postgresql_where=QUEUED,
-)
-sa.Index(
-    "one_queued_entry_per_viewer",
-    revocation_entries.c.digest,
-    unique=True,
-    sqlite_where=UNFINISHED,
-    postgresql_where=UNFINISHED,
-)
-sa.Index(
-    "revocation_entries_finished", revocation_entries.c.finished_at, sqlite_where=FINISHED, postgresql_where=FINISHED
-)
 
 revocations = sa.Table(
     "revocations",

@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tokensvc.audit.record import AuditEvent
 from tokensvc.callers.policy import ALL_CHANNELS
 from tokensvc.errors import FieldError, IdempotencyKeyReused, RevocationNotFound
 from tokensvc.revocations.model import Priority, RevocationState
@@ -26,6 +27,7 @@ from tokensvc.revocations.store import (
     RevocationTarget,
 )
 from tokensvc.storage import changes, revocation_writer
+from tokensvc.storage.audit import record_events
 from tokensvc.storage.dialect import StoreNow, chunked, insert, matches_any
 from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.revocation_tables import (
@@ -58,6 +60,8 @@ class SqlRevocationStore:
         priority: Priority,
         max_staleness_seconds: float,
         idempotency: IdempotencyKey | None = None,
+        *,
+        events: Sequence[AuditEvent],
     ) -> list[AcceptedRevocation]:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "revocations")
@@ -70,6 +74,7 @@ class SqlRevocationStore:
             )
             if idempotency is not None:
                 _store_response(connection, caller, idempotency, accepted, now)
+            record_events(connection, events)
             return accepted
 
     def get(self, revocation_id: str, patterns: Patterns) -> Revocation:
@@ -106,7 +111,7 @@ class SqlRevocationStore:
             found = connection.execute(query).scalars().all()
         return found[0] if len(found) > 1 else None
 
-    def cancel(self, revocation_id: str, patterns: Patterns) -> Revocation:
+    def cancel(self, revocation_id: str, patterns: Patterns, *, event: AuditEvent) -> Revocation:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "revocations")
             number = _get(connection, revocation_id, patterns).number
@@ -118,14 +123,19 @@ class SqlRevocationStore:
             cancelled = {"state": RevocationState.CANCELLED, "finished_at": StoreNow()}
             connection.execute(sa.update(revocation_entries).where(*unshared, QUEUED).values(cancelled))
             _lower_versions(connection, queued)
+            if queued:
+                record_events(connection, [event])
             return _get(connection, revocation_id, patterns)
 
-    def retry(self, revocation_id: str, patterns: Patterns) -> Revocation:
+    def retry(self, revocation_id: str, patterns: Patterns, *, event: AuditEvent) -> Revocation:
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "revocations")
             number = _get(connection, revocation_id, patterns).number
-            for failed in _lock_entries_of(connection, number, RevocationState.FAILED):
-                _queue_again(connection, failed)
+            failed = _lock_entries_of(connection, number, RevocationState.FAILED)
+            for entry in failed:
+                _queue_again(connection, entry)
+            if failed:
+                record_events(connection, [event])
             return _get(connection, revocation_id, patterns)
 
     def prune(self, finished_before: datetime, limit: int) -> int:

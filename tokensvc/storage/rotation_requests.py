@@ -9,9 +9,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from tokensvc.audit.record import AuditEvent
 from tokensvc.errors import RotationNotFound, RowUnreadable
 from tokensvc.keys.store import RotationRequest
 from tokensvc.storage import changes
+from tokensvc.storage.audit import record_events
 from tokensvc.storage.engine import read_transaction, write_transaction
 from tokensvc.storage.rows import UnreadableValue, document, instant, raw, text
 from tokensvc.storage.schema import key_rotation_requests
@@ -26,13 +28,14 @@ class SqlRotationRequestStore:
         self._engine = engine
 
     def request(
-        self, rotation_id: str, previous_key_ids: Mapping[str, str | None], at: datetime, by: str
+        self, rotation_id: str, previous_key_ids: Mapping[str, str | None], at: datetime, by: str, *, event: AuditEvent
     ) -> RotationRequest:
         request = RotationRequest(rotation_id, at, dict(previous_key_ids), by)
         with write_transaction(self._engine) as connection:
             changes.lock_version(connection, "keys")
             connection.execute(sa.insert(key_rotation_requests).values(request._asdict()))
             changes.bump_version(connection, "keys")
+            record_events(connection, [event])
         return request
 
     def get(self, rotation_id: str) -> RotationRequest:

@@ -16,8 +16,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from tokensvc.keys.lifecycle import KeyState
-
 NAMES = {
     "pk": "pk_%(table_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -140,15 +138,6 @@ key_placements = sa.Table(
     sa.Column("deleting_at", Utc),
     sa.Column("fingerprint_differs", sa.Boolean, nullable=False),
 )
-_is_active = key_placements.c.state == KeyState.ACTIVE.value
-sa.Index(
-    "one_active_key_per_account_region",
-    key_placements.c.account,
-    key_placements.c.region,
-    unique=True,
-    sqlite_where=_is_active,
-    postgresql_where=_is_active,
-)
 
 key_journal = sa.Table(
     "key_journal",
@@ -161,16 +150,6 @@ key_journal = sa.Table(
     sa.Column("started_at", Utc, nullable=False),
     sa.Column("finished_at", Utc, index=True),
     sa.Column("outcome", sa.Text),
-)
-_is_open = key_journal.c.finished_at.is_(None)
-sa.Index(
-    "one_open_step_per_kind",
-    key_journal.c.kind,
-    key_journal.c.key_id,
-    key_journal.c.region,
-    unique=True,
-    sqlite_where=_is_open,
-    postgresql_where=_is_open,
 )
 
 key_rotation_requests = sa.Table(
@@ -210,7 +189,11 @@ callers = sa.Table(
     sa.Column("policy", sa.JSON, nullable=False),
     sa.Column("disabled_at", Utc),
     sa.Column("created_at", Utc, nullable=False),
+    # Of viewer apps, copied from the policy so that the database keeps them unique.
+    sa.Column("issuer", sa.Text),
+    sa.Column("audience", sa.Text),
 )
+sa.Index("one_caller_per_issuer_and_audience", callers.c.issuer, callers.c.audience, unique=True)
 
 caller_secrets = sa.Table(
     "caller_secrets",
@@ -221,7 +204,41 @@ caller_secrets = sa.Table(
     sa.Column("digest", sa.LargeBinary, nullable=False),
     sa.Column("created_at", Utc, nullable=False),
     sa.Column("expires_at", Utc),
+    sa.Column("last_used_at", Utc),
+    sa.Column("last_used_from", sa.Text),
     sa.UniqueConstraint("caller", "ordinal"),
+)
+
+audit_key = sa.Table(
+    "audit_key",
+    metadata,
+    sa.Column(
+        "singleton",
+        sa.Integer,
+        sa.CheckConstraint("singleton = 1", name="one_row"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+)
+
+audit_records = sa.Table(
+    "audit_records",
+    metadata,
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("at", Utc, nullable=False, index=True),
+    sa.Column("actor_kind", sa.Text, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False, index=True),
+    sa.Column("key_id", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False, index=True),
+    sa.Column("target", sa.Text, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("rule", sa.Text, nullable=False),
+    sa.Column("request_id", sa.Text, nullable=False),
+    sa.Column("viewer", sa.Text, nullable=False, index=True),
+    sa.Column("occurrences", sa.Integer, nullable=False),
+    sa.Column("details", sa.JSON, nullable=False),
 )
 
 channels = sa.Table(
@@ -240,4 +257,11 @@ leases = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("holder", sa.Text, nullable=False),
     sa.Column("expires_at", sa.Double, nullable=False),
+)
+
+single_uses = sa.Table(
+    "single_uses",
+    metadata,
+    sa.Column("digest", sa.LargeBinary, primary_key=True),
+    sa.Column("spent_at", Utc, nullable=False, index=True),
 )

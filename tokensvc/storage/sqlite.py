@@ -16,7 +16,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -72,19 +72,25 @@ def _in_memory(timeout_seconds: float) -> sa.Engine:
     return engine
 
 
-def _serialize_calls(timeout_seconds: float) -> Callable[[], contextlib.AbstractContextManager[None]]:
-    lock = threading.Lock()
+class _SerializedCalls:
+    """A block that one thread at a time is in. A class, since every transaction waits for it, and a generator costs
+    several times as much."""
 
-    @contextlib.contextmanager
-    def call_guard() -> Iterator[None]:
-        if not lock.acquire(timeout=timeout_seconds):
+    def __init__(self, timeout_seconds: float) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(timeout=self._timeout_seconds):
             raise StoreUnavailable("the store is locked by another thread")
-        try:
-            yield
-        finally:
-            lock.release()
 
-    return call_guard
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def _serialize_calls(timeout_seconds: float) -> Callable[[], contextlib.AbstractContextManager[None]]:
+    calls = _SerializedCalls(timeout_seconds)
+    return lambda: calls
 
 
 def _create_file(path: Path) -> None:

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 
 from tokensvc.aws.arn import parse_arn
-from tokensvc.tokens.origins import STRICT_MAX_ENTRIES, check_origin, split_origins
+from tokensvc.origins import STRICT_MAX_ENTRIES, check_origin, split_origins
 
 CHANNEL_ARN = "aws:channel-arn"
 ALLOW_ORIGIN = "aws:access-control-allow-origin"

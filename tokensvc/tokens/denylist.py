@@ -57,6 +57,10 @@ class ViewerRestriction(NamedTuple):
         """The second at which `minimum_version` was set, if it was ahead of the clock."""
         return self.minimum_version - self.minimum_ahead_seconds
 
+    def including(self, everywhere: ViewerRestriction) -> ViewerRestriction:
+        """This restriction, in one channel, with a denial in all channels."""
+        return self._replace(denied_until=max(self.denied_until, everywhere.denied_until))
+
     def lowest_version(self, second: int) -> int:
         """The lowest session version that a token issued at `second` may carry."""
         if not self.minimum_ahead_seconds or second <= self.minimum_set_at:
@@ -141,6 +145,11 @@ class Denylist:
         if until > now:
             raise ViewerDenied(f"this viewer is denied tokens for this channel until {rfc3339(until)}")
         return own.lowest_version(now) if own.minimum_ahead_seconds else own.minimum_version
+
+    def restriction(self, channel_arn: str, viewer_id: str) -> ViewerRestriction:
+        """What restricts a viewer in a channel, including denials in all channels. It may have expired."""
+        own = self._restriction(viewer_digest(channel_arn, viewer_id))
+        return own.including(self._restriction(viewer_digest(ALL_CHANNELS, viewer_id)))
 
     def _restriction(self, key: bytes) -> ViewerRestriction:
         packed = self._shards[key[0]].get(key)

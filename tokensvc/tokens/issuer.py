@@ -20,11 +20,11 @@ from tokensvc.aws.arn import parse_arn
 from tokensvc.callers.policy import DEFAULT_TTL_SECONDS
 from tokensvc.errors import FieldError, InvalidRequest, SubjectKeyLost
 from tokensvc.jose.es384 import SIGNATURE_CHARS, PreparedKey, digest, jws_compact, signing_input
+from tokensvc.origins import join_origins
 from tokensvc.tokens import claims as c
 from tokensvc.tokens.authorization import TokenLimits
 from tokensvc.tokens.denylist import session_version
 from tokensvc.tokens.keyring import SigningKey
-from tokensvc.tokens.origins import join_origins
 from tokensvc.tokens.request import Ads, TokenRequest
 from tokensvc.tokens.snapshot import Snapshot
 from tokensvc.tokens.viewer_ids import viewer_id

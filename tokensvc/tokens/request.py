@@ -3,26 +3,28 @@
 Invariants
 - The model is the interface: the rules in `claims.py` check its fields, and the OpenAPI document is generated from it.
 - No raw claims: only the server sets `exp`, the session version and the single-use UUID.
-- All bad fields are reported together, under their names in the JSON; `_combined_field_errors` adds the rules that
+- All bad fields are reported together, under their names in the JSON; `combined_field_errors` adds the rules that
   concern two fields.
 - No message repeats a value: a caller may have pasted a key into the wrong field.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError
 
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.json_models import RequestModel
+from tokensvc.origins import check_origin
 from tokensvc.tokens import claims as c
-from tokensvc.tokens.origins import check_origin
 from tokensvc.tokens.viewer_ids import Subject, ViewerId
 from tokensvc.validation_errors import field_errors
 
 ORIGINS_MAX_ENTRIES = 100
+_set = object.__setattr__
 
 
 class Ads(RequestModel):
@@ -104,6 +106,15 @@ class TokenRequest(RequestModel):
         "`playback_url_unavailable` with `Retry-After`, instead of a token without `playbackUrl`",
     )
 
+    def with_values(self, values: Mapping[str, Any]) -> TokenRequest:
+        """A copy with these valid values, by the names of the fields. As `model_copy`, which costs twice as much."""
+        copy = TokenRequest.__new__(TokenRequest)
+        _set(copy, "__dict__", {**self.__dict__, **values})
+        _set(copy, "__pydantic_fields_set__", self.__pydantic_fields_set__.union(values))
+        _set(copy, "__pydantic_extra__", None)
+        _set(copy, "__pydantic_private__", None)
+        return copy
+
 
 _validate = TokenRequest.__pydantic_validator__.validate_python
 """`TokenRequest.model_validate` without its overhead: token requests are parsed on the hot path."""
@@ -117,7 +128,7 @@ def parse_token_request(fields: object) -> TokenRequest:
         raise InvalidRequest(field_errors(invalid) + _combined_errors_of_raw(fields)) from None
     if request.subject is None and request.ttl_seconds is None and request.allowed_origins is None:
         return request  # most requests: no rule on two fields applies
-    if errors := _combined_field_errors(
+    if errors := combined_field_errors(
         request.viewer_id,
         request.subject,
         request.single_use,
@@ -129,7 +140,7 @@ def parse_token_request(fields: object) -> TokenRequest:
     return request
 
 
-def _combined_field_errors(
+def combined_field_errors(
     viewer_id: object, subject: object, single_use: object, ttl_seconds: object, strict: object, origins: object
 ) -> list[FieldError]:
     """Errors by the rules that concern two fields. Values of the wrong type break other rules and none of these."""
@@ -152,4 +163,4 @@ def _combined_errors_of_raw(fields: object) -> list[FieldError]:
     if not isinstance(fields, dict):
         return []
     names = ("viewerId", "subject", "singleUse", "ttlSeconds", "strictOriginEnforcement", "allowedOrigins")
-    return _combined_field_errors(*(fields.get(name) for name in names))
+    return combined_field_errors(*(fields.get(name) for name in names))

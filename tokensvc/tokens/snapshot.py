@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from tokensvc.callers.api_keys import KnownSecret
+from tokensvc.callers.policy import Caller
 from tokensvc.clock import CLOCK_SKEW_SECONDS
 from tokensvc.errors import SnapshotStale
 from tokensvc.tokens.denylist import Denylist
@@ -36,7 +37,12 @@ class Snapshot(NamedTuple):
 
     keyring: Keyring = EMPTY_KEYRING
     secrets: Mapping[str, KnownSecret] = {}
-    """API keys by their public id, those of disabled callers excluded."""
+    """API keys by their public id; those of disabled callers are marked."""
+    bearers: Mapping[tuple[str, str], Caller] = {}
+    """The viewer apps that are not disabled, by the issuer and audience of their bearer tokens."""
+    cors_origins: Mapping[str, tuple[str, ...]] = {}
+    """By caller, the origins of its policy whose pages may use its credentials; callers without any, and disabled ones,
+    are left out. The same object until a caller changes."""
     channels: Mapping[str, KnownChannel] = {}
     denylist: Denylist = Denylist()
     """The viewers that are denied, or need a minimum session version."""

@@ -17,16 +17,19 @@ Invariants
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from tokensvc.aws.arn import Arn
 from tokensvc.jose import es384
 from tokensvc.jose.keypair import PublicKey
 from tokensvc.jose.strict_json import read_object
+from tokensvc.origins import check_origin, matches, parse_origin, split_origins
+from tokensvc.timestamps import rfc3339
 from tokensvc.tokens import claims as c
-from tokensvc.tokens.origins import matches, parse_origin, split_origins
 
 NOTHING_REVOKED = -(2**63) - 1
 """Below every session version (a signed 64-bit integer), so that comparisons need no special case."""
@@ -42,8 +45,8 @@ class RuleStatus(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a rule failed, where it can fail in several ways. Error texts and programs depend on it, never on the
-    message."""
+    """Why a rule failed, where it can fail in several ways, or which harmless mistake it found. Error texts and
+    programs depend on it, never on the message."""
 
     UNSPECIFIED = ""
     """The reason that the rule's name states, as for a rule that can fail in only one way."""
@@ -53,6 +56,19 @@ class Reason(StrEnum):
     """A claim whose type or form is not the documented one."""
     MILLISECONDS = "milliseconds"
     UNSIGNED = "unsigned"
+    DER_SIGNATURE = "der_signature"
+    """An ECDSA signature in ASN.1 DER (RFC 3279, 2.2.3), as most libraries make it, where JWS has r||s (RFC 7518,
+    3.4)."""
+    ORIGIN_WITH_PATH = "origin_with_path"
+    """A path, a query or a trailing slash behind an origin."""
+    VIEWER_DENIED = "viewer_denied"
+    """The deployment denies the viewer tokens."""
+    KEY_ID = "key_id"
+    """A `kid` in the header, which is harmless: IVS documents none."""
+    VIEWER_IN_SUB = "viewer_in_sub"
+    """A `sub` and no viewer id, which is harmless for playback, but such a token cannot be revoked."""
+    VERSION_WITHOUT_VIEWER = "version_without_viewer"
+    """A session version and no viewer id: harmless and without effect."""
 
 
 class Outcome(StrEnum):
@@ -64,6 +80,10 @@ class Outcome(StrEnum):
     """Allowed unless one of `ValidationResult.unless` holds, which only IVS knows."""
     INDETERMINATE = "indeterminate"
     """A rule needs a fact that was not supplied: a public key, or the player's Origin header."""
+
+
+VerifySignature = Callable[[PublicKey, bytes, bytes], bool]
+"""(key, signed bytes, signature) -> whether the signature of these bytes was made with this key."""
 
 
 class PlaybackAttempt(NamedTuple):
@@ -81,6 +101,11 @@ class PlaybackAttempt(NamedTuple):
     """Whether the single-use token was used before."""
     revoked_version: int | None = None
     """The highest session version of the token's viewer that was revoked on the channel, or NOTHING_REVOKED."""
+    denied_until: int = 0
+    """Until when the deployment issues the viewer no tokens, in Unix seconds; 0 for a viewer that is not denied. IVS
+    knows of no denials, so the edge never sets it."""
+    verify: VerifySignature = es384.verify
+    """Verifies a signature with one of the keys. The edge remembers what it has verified."""
 
 
 class RuleResult(NamedTuple):
@@ -153,7 +178,15 @@ class _Unknown(Exception):
     """A rule needs a fact that was not supplied."""
 
 
-_Rule = Callable[[_State], str | None]
+class _Note(NamedTuple):
+    """What a rule found that denies nothing and is probably a mistake."""
+
+    message: str
+    reason: Reason
+    status: RuleStatus = RuleStatus.PASS
+
+
+_Rule = Callable[[_State], str | _Note | None]
 """Returns a message, or None when the rule does not apply. Raises _Failed or _Unknown."""
 
 
@@ -196,14 +229,17 @@ def _encoding(state: _State) -> str | None:
     return "base64url without padding"
 
 
-def _header(state: _State) -> str | None:
+def _header(state: _State) -> str | _Note | None:
     """The header is a JSON object with an `alg`, without `crit`, and its `typ`, if it has one, is `JWT`.
 
     INFERRED: A `typ` other than `JWT` is denied: IVS documents the value, but not whether it checks it.
     """
     if not state.parts:
         return None
-    header = _object(state.parts[0], "header")
+    try:
+        header = _read_header(state.parts[0])
+    except ValueError as error:
+        raise _Failed(f"the header {error}") from None
     if not isinstance(header.get("alg"), str):
         raise _Failed("the header's alg must be a string")
     if header.get("typ", "JWT") != "JWT":
@@ -211,7 +247,14 @@ def _header(state: _State) -> str | None:
     if "crit" in header:  # RFC 7515, 4.1.11: extensions that are not understood must be rejected
         raise _Failed("the header's crit names extensions that are not supported")
     state.header = header
+    if "kid" in header:
+        text = "a JSON object; its kid has no effect: IVS documents none and tries every key of the account and region"
+        return _Note(text, Reason.KEY_ID)
     return "a JSON object"
+
+
+_read_header = lru_cache(maxsize=64)(read_object)
+"""Nearly all tokens have the same header. Its members are only read."""
 
 
 def _algorithm(state: _State) -> str | None:
@@ -232,21 +275,44 @@ def _signature(state: _State) -> str | None:
     """
     if state.header is None or state.header["alg"] != es384.ALGORITHM:
         return None  # the algorithm rule failed
+    if _is_der_signature(state.parts[2]):
+        raise _Failed(
+            f"the signature is in ASN.1 DER; it must be raw r||s of P-384, {es384.SIGNATURE_BYTES} bytes",
+            Reason.DER_SIGNATURE,
+        )
     if len(state.parts[2]) != es384.SIGNATURE_BYTES:
         raise _Failed(f"the signature has {len(state.parts[2])} bytes; raw r||s of P-384 has {es384.SIGNATURE_BYTES}")
     if state.attempt.keys is None:
         raise _Unknown("the public keys that IVS holds for the channel are not known here")
     signed = state.segments[0] + b"." + state.segments[1]
-    if not any(es384.verify(key, signed, state.parts[2]) for key in state.attempt.keys):
+    if not any(state.attempt.verify(key, signed, state.parts[2]) for key in state.attempt.keys):
         raise _Failed("the signature was not made by a playback key pair of the channel's account and region")
     return "made by a playback key pair of the channel's account and region"
+
+
+def _is_der_signature(signature: bytes) -> bool:
+    """Whether this is a DER SEQUENCE of two INTEGERs and of no other length (X.690, 8.1.3, 8.3 and 8.9)."""
+    if len(signature) == es384.SIGNATURE_BYTES or len(signature) < 8 or signature[0] != 0x30:
+        return False
+    start = 3 if signature[1] == 0x81 else 2
+    if signature[start - 1] != len(signature) - start or signature[start] != 0x02:
+        return False
+    second = start + 2 + signature[start + 1]
+    return (
+        second + 1 < len(signature)
+        and signature[second] == 0x02
+        and second + 2 + signature[second + 1] == len(signature)
+    )
 
 
 def _payload(state: _State) -> str | None:
     """The payload is a JSON object."""
     if not state.parts:
         return None
-    state.claims = _object(state.parts[1], "payload")
+    try:
+        state.claims = read_object(state.parts[1])
+    except ValueError as error:
+        raise _Failed(f"the payload {error}") from None
     return "a JSON object"
 
 
@@ -258,14 +324,14 @@ def _channel(state: _State) -> str | None:
     """
     if state.claims is None:
         return None
-    arn = state.claim(c.CHANNEL_ARN)
-    if arn is None:
+    requested = state.attempt.channel
+    if requested is not None and state.claims.get(c.CHANNEL_ARN) == str(requested):
+        return "the requested channel"
+    if state.claim(c.CHANNEL_ARN) is None:
         raise _Failed(f"{c.CHANNEL_ARN} is missing", Reason.MISSING)
-    if state.attempt.channel is None:
-        return "a channel ARN"
-    if arn != str(state.attempt.channel):
+    if requested is not None:
         raise _Failed(f"{c.CHANNEL_ARN} is not the requested channel")
-    return "the requested channel"
+    return "a channel ARN"
 
 
 def _expiry(state: _State) -> str | None:
@@ -318,12 +384,17 @@ def _ten_minutes(state: _State) -> str | None:
     return "at most 600 seconds in the future"
 
 
-def _viewer(state: _State) -> str | None:
+def _viewer(state: _State) -> str | _Note | None:
     """`aws:viewer-id` has 1 to 40 characters, and `aws:viewer-session-version` is a 64-bit integer."""
     viewer_id, version = state.claim(c.VIEWER_ID), state.claim(c.VIEWER_SESSION_VERSION)
-    if viewer_id is None:
-        return None if version is None else f"{c.VIEWER_SESSION_VERSION} has no effect without {c.VIEWER_ID}"
-    return "can be revoked"
+    if viewer_id is not None:
+        return "can be revoked"
+    if version is not None:
+        return _Note(f"{c.VIEWER_SESSION_VERSION} has no effect without {c.VIEWER_ID}", Reason.VERSION_WITHOUT_VIEWER)
+    if state.claims and "sub" in state.claims:
+        text = f"sub does not name a viewer to IVS, which reads {c.VIEWER_ID}: the token cannot be revoked"
+        return _Note(text, Reason.VIEWER_IN_SUB, RuleStatus.NOT_APPLICABLE)
+    return None
 
 
 def _revoked(state: _State) -> str | None:
@@ -344,6 +415,9 @@ def _revoked(state: _State) -> str | None:
         raise _Unknown("only IVS knows whether the viewer's sessions with this version were revoked")
     if (c.DEFAULT_VIEWER_SESSION_VERSION if version is None else version) <= state.attempt.revoked_version:
         raise _Failed("the viewer's sessions with this version were revoked")
+    if state.attempt.denied_until > state.attempt.now:
+        until = rfc3339(state.attempt.denied_until)
+        raise _Failed(f"this deployment issues the viewer no tokens until {until}", Reason.VIEWER_DENIED)
     return "not revoked"
 
 
@@ -360,7 +434,14 @@ def _single_use(state: _State) -> str | None:
 
 def _origins(state: _State) -> str | None:
     """`aws:access-control-allow-origin` lists origins: at most five with strict origin enforcement."""
-    allowed, strict = state.claim(c.ALLOW_ORIGIN), state.claim(c.STRICT_ORIGIN)
+    try:
+        allowed = state.claim(c.ALLOW_ORIGIN)
+    except _Failed as failed:
+        if _has_path((state.claims or {})[c.ALLOW_ORIGIN]):
+            text = f"{c.ALLOW_ORIGIN} has an entry with a path or a trailing slash; an origin is scheme://host[:port]"
+            raise _Failed(text, Reason.ORIGIN_WITH_PATH) from None
+        raise failed
+    strict = state.claim(c.STRICT_ORIGIN)
     if allowed is None:
         return None
     entries = split_origins(allowed)
@@ -369,6 +450,26 @@ def _origins(state: _State) -> str | None:
     except ValueError as error:
         raise _Failed(f"{c.ALLOW_ORIGIN} {error}") from None
     return f"{len(entries)} entries"
+
+
+def _has_path(allowed: object) -> bool:
+    """Whether every entry is an origin once what follows the host and port is cut off, and one has such a rest."""
+    if not isinstance(allowed, str):
+        return False
+    entries = split_origins(allowed)
+    bare = [_AFTER_ORIGIN.sub(r"\1", entry) for entry in entries]
+    return bare != entries and all(map(_is_origin, bare))
+
+
+def _is_origin(entry: str) -> bool:
+    try:
+        check_origin(entry)
+    except ValueError:
+        return False
+    return True
+
+
+_AFTER_ORIGIN = re.compile(r"^([^/]*://[^/?#]*)[/?#].*$", re.DOTALL)
 
 
 def _strict_origin(state: _State) -> str | None:
@@ -383,7 +484,11 @@ def _strict_origin(state: _State) -> str | None:
     if not state.attempt.origin:
         raise _Failed("the player sent no Origin header, which strict origin enforcement requires", Reason.MISSING)
     if parse_origin(state.attempt.origin) is None:
-        raise _Failed("the player's Origin header is not an origin: scheme://host[:port]")
+        has_path = parse_origin(_AFTER_ORIGIN.sub(r"\1", state.attempt.origin)) is not None
+        raise _Failed(
+            "the player's Origin header is not an origin: scheme://host[:port]",
+            Reason.ORIGIN_WITH_PATH if has_path else Reason.UNSPECIFIED,
+        )
     allowed = state.claim(c.ALLOW_ORIGIN)
     if allowed is not None and not matches(state.attempt.origin, split_origins(allowed)):
         raise _Failed("the player's Origin header is not one of the allowed origins")
@@ -424,6 +529,8 @@ RULES: tuple[tuple[str, _Rule], ...] = (
 )
 
 
+_NOT_APPLICABLE = {name: RuleResult(name, RuleStatus.NOT_APPLICABLE, "") for name, _ in RULES}
+
 _CONDITIONS = {"revoked": "revoked", "single-use": "already used"}
 """The rules that only IVS can decide, and the condition under which IVS then denies the token."""
 
@@ -431,11 +538,11 @@ _CONDITIONS = {"revoked": "revoked", "single-use": "already used"}
 def validate(attempt: PlaybackAttempt) -> ValidationResult:
     """Apply all rules and return the result. Never raises, whatever the token is."""
     state = _State(attempt)
-    results = tuple(_apply(name, rule, state) for name, rule in RULES)
+    results = tuple([_apply(name, rule, state) for name, rule in RULES])
     claims = state.claims or {}
-    failed = next((f for f in results if f.status is RuleStatus.FAIL), None)
-    if failed is not None:
-        return ValidationResult(Outcome.DENY, failed.rule, failed.message, results, claims)
+    for failed in results:
+        if failed.status is RuleStatus.FAIL:
+            return ValidationResult(Outcome.DENY, failed.rule, failed.message, results, claims)
     unknown = [f for f in results if f.status is RuleStatus.UNKNOWN]
     if not unknown:
         return ValidationResult(Outcome.ALLOW, None, "playback is allowed", results, claims)
@@ -447,6 +554,15 @@ def validate(attempt: PlaybackAttempt) -> ValidationResult:
     return ValidationResult(Outcome.CONDITIONAL, None, message, results, claims, unless)
 
 
+def unverified_claims(token: str) -> dict[str, Any]:
+    """The payload of a token whose signature was not verified; {} if it cannot be parsed."""
+    state = _State(PlaybackAttempt(token, 0))
+    for name, rule in (("size", _size), ("segments", _segments), ("encoding", _encoding), ("payload", _payload)):
+        if _apply(name, rule, state).status is RuleStatus.FAIL:
+            break
+    return state.claims or {}
+
+
 def _apply(name: str, rule: _Rule, state: _State) -> RuleResult:
     try:
         detail = rule(state)
@@ -454,11 +570,8 @@ def _apply(name: str, rule: _Rule, state: _State) -> RuleResult:
         return RuleResult(name, RuleStatus.FAIL, str(failed), failed.reason)
     except _Unknown as unknown:
         return RuleResult(name, RuleStatus.UNKNOWN, str(unknown))
-    return RuleResult(name, RuleStatus.PASS if detail is not None else RuleStatus.NOT_APPLICABLE, detail or "")
-
-
-def _object(data: bytes, name: str) -> dict[str, Any]:
-    try:
-        return read_object(data)
-    except ValueError as error:
-        raise _Failed(f"the {name} {error}") from None
+    if detail is None:
+        return _NOT_APPLICABLE[name]
+    if isinstance(detail, _Note):
+        return RuleResult(name, detail.status, detail.message, detail.reason)
+    return RuleResult(name, RuleStatus.PASS, detail)

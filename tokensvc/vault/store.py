@@ -10,6 +10,7 @@ import builtins
 import re
 from typing import NamedTuple, Protocol
 
+from tokensvc.audit.record import AuditEvent
 from tokensvc.errors import VaultError
 from tokensvc.jose.keypair import PrivateKey
 
@@ -90,7 +91,8 @@ class KekRegistry(Protocol):
         """
         ...
 
-    def retain_only(self, name: str) -> None:
+    def retain_only(self, name: str, *, event: AuditEvent) -> None:
         """Delete every other key, since no secret is encrypted with them any more. Does nothing if this key is not
-        registered: an empty registry would accept any key."""
+        registered: an empty registry would accept any key. If keys are deleted, the event is recorded with their
+        names."""
         ...

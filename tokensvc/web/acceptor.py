@@ -10,6 +10,9 @@ Invariants
 - When `accept` fails for lack of file descriptors or memory, the listening socket is left alone for PAUSE_SECONDS and
   one line is logged. The socket stays readable meanwhile, so without the pause every iteration would fail again. The
   connections wait in the kernel's queue, and none of them is reset.
+- A worker that has as many connections as it may have accepts nothing for FULL_PAUSE_SECONDS, so that workers with
+  room do. What still waits then is accepted in place of idle connections (`web/open_connections.py`), after the accept,
+  so that none is closed for a client that another worker took. Without any, clients wait in the kernel's queue.
 - A closed acceptor accepts nothing. When `wait_closed` returns, every connection that it accepted has its protocol,
   which can then be shut down.
 """
@@ -21,10 +24,13 @@ import socket
 from collections.abc import Callable
 
 from tokensvc.log import structlog
+from tokensvc.web.open_connections import ConnectionLimit, ConnectionState
 
 ACCEPTS_PER_ITERATION = 32
 PAUSE_SECONDS = 1.0
 """The same as in asyncio's own server."""
+FULL_PAUSE_SECONDS = 0.05
+"""How long a worker with as many connections as allowed leaves new ones to the others."""
 
 _log = structlog.get_logger(__name__)
 
@@ -42,11 +48,15 @@ class Acceptor:
         *,
         backlog: int,
         pause_seconds: float = PAUSE_SECONDS,
+        limit: ConnectionLimit | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._listener = listener
         self._create_protocol = create_protocol
         self._pause_seconds = pause_seconds
+        self._limit = limit or ConnectionLimit(ConnectionState(), None)
+        self._has_paused = False
+        """Whether others could take the connections that wait, because this worker has as many as allowed."""
         self._connecting: set[asyncio.Task[None]] = set()
         self._pause: asyncio.TimerHandle | None = None
         self._closed = False
@@ -73,7 +83,13 @@ class Acceptor:
         self._loop.add_reader(self._listener, self._accept)
 
     def _accept(self) -> None:
+        has_paused, self._has_paused = self._has_paused, False
         for _ in range(ACCEPTS_PER_ITERATION):
+            is_full = self._limit.is_reached(len(self._connecting))
+            if is_full and not (has_paused and self._limit.has_idle()):
+                self._has_paused = True
+                self._pause_for(FULL_PAUSE_SECONDS)
+                return
             try:
                 connection, _address = self._listener.accept()
             except BlockingIOError:  # the queue is empty, or another worker was faster
@@ -83,6 +99,8 @@ class Acceptor:
             except OSError as error:
                 self._pause_after(error)
                 return
+            if is_full:
+                self._limit.close_idle()
             connection.setblocking(False)
             task = self._loop.create_task(self._connect(connection))
             self._connecting.add(task)
@@ -102,5 +120,8 @@ class Acceptor:
             errno=error.errno,
             retry_seconds=self._pause_seconds,
         )
+        self._pause_for(self._pause_seconds)
+
+    def _pause_for(self, seconds: float) -> None:
         self._loop.remove_reader(self._listener)
-        self._pause = self._loop.call_later(self._pause_seconds, self._resume)
+        self._pause = self._loop.call_later(seconds, self._resume)

@@ -2,8 +2,9 @@
 
 Invariants
 - A line has the time, route, caller, client, status, code and duration: no query, no body, no token and no viewer.
+- Its first keys are those of every log line: timestamp, level, event, request id and trace id.
 - The event loop only queues a tuple. The log writer's thread renders the text, in batches; when it cannot keep up, it
-  drops lines and counts them.
+  drops lines and counts them. It also leaves out the lines while the log's level is above theirs.
 """
 
 from __future__ import annotations
@@ -11,27 +12,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from tokensvc.clock import Clock
-from tokensvc.timestamps import rfc3339
+from tokensvc.metrics import HandledRequest
+from tokensvc.timestamps import rfc3339_milliseconds
 
+EVENT = "request"
 _ADDRESS = re.compile(r"[0-9a-fA-F.:]{2,45}")
-
-
-class LogEntry(NamedTuple):
-    """One request. The hot path queues a plain tuple of the same members."""
-
-    finished_at: float
-    """Monotonic clock, in seconds."""
-    method: str
-    path: str
-    status: int
-    code: str
-    caller: str
-    client: str
-    request_id: str
-    seconds: float
 
 
 class LineQueue(Protocol):
@@ -43,35 +31,44 @@ class LineQueue(Protocol):
 
 
 class AccessLog:
-    """Queues entries, and renders them."""
+    """Queues requests, and renders them."""
 
-    def __init__(self, queue: LineQueue, clock: Clock, *, as_json: bool) -> None:
+    def __init__(
+        self, queue: LineQueue, clock: Clock, *, as_json: bool, is_written: Callable[[], bool] = lambda: True
+    ) -> None:
+        """`is_written` is asked for each batch of lines: whether the log has lines of level info at present."""
         self._clock = clock
         self._render = _json if as_json else _text
+        self._is_written = is_written
         self.add = queue.queue_for(self._render_all)
-        """Queue one entry; never waits."""
+        """Queue one `HandledRequest`; never waits."""
 
-    def _render_all(self, entries: Sequence[tuple[float, str, str, int, str, str, str, str, float]]) -> str:
+    def _render_all(self, requests: Sequence[tuple[float, str, str, int, str, str, str, str, float, str, bool]]) -> str:
+        if not self._is_written():
+            return ""
         wall_ahead = self._clock.now() - self._clock.monotonic()
-        named = [LogEntry(*entry) for entry in entries]
-        return "".join([self._render(entry, entry.finished_at + wall_ahead) for entry in named])
+        named = [HandledRequest(*request) for request in requests]
+        return "".join([self._render(request, request.finished_at + wall_ahead) for request in named])
 
 
-def _json(entry: LogEntry, at: float) -> str:
+def _json(request: HandledRequest, at: float) -> str:
     """Formatted by hand for speed: every value is ours or validated (a caller's name), so none needs escaping."""
+    trace = f'"trace_id":"{request.trace_id}",' if request.trace_id else ""
     return (
-        f'{{"timestamp":"{_instant(at)}","level":"info","event":"request","method":"{entry.method}",'
-        f'"path":"{entry.path}","status":{entry.status},"code":"{entry.code}","caller":"{entry.caller}",'
-        f'"client":"{_address(entry.client)}",'
-        f'"request_id":"{entry.request_id}","duration_ms":{entry.seconds * 1000:.3f}}}\n'
+        f'{{"timestamp":"{rfc3339_milliseconds(at)}","level":"info","event":"{EVENT}",'
+        f'"request_id":"{request.request_id}",{trace}"method":"{request.method}",'
+        f'"path":"{request.route}","status":{request.status},"code":"{request.code}","caller":"{request.caller}",'
+        f'"client":"{_address(request.client)}","duration_ms":{request.seconds * 1000:.3f}}}\n'
     )
 
 
-def _text(entry: LogEntry, at: float) -> str:
+def _text(request: HandledRequest, at: float) -> str:
+    trace = f"trace_id={request.trace_id} " if request.trace_id else ""
     return (
-        f"{_instant(at)} {entry.method} {entry.path} {entry.status} {entry.code} caller={entry.caller or '-'} "
-        f"client={_address(entry.client)} "
-        f"{entry.seconds * 1000:.1f}ms {entry.request_id}\n"
+        f"{rfc3339_milliseconds(at)} [info     ] {EVENT} request_id={request.request_id} {trace}"
+        f"method={request.method} path={request.route} status={request.status} code={request.code or '-'} "
+        f"caller={request.caller or '-'} "
+        f"client={_address(request.client)} duration_ms={request.seconds * 1000:.1f}\n"
     )
 
 
@@ -79,7 +76,3 @@ def _text(entry: LogEntry, at: float) -> str:
 def _address(client: str) -> str:
     """The client's address, or "-": a trusted proxy may forward any text as the address."""
     return client if _ADDRESS.fullmatch(client) else "-"
-
-
-def _instant(seconds: float) -> str:
-    return f"{rfc3339(int(seconds))[:-1]}.{int(seconds % 1 * 1000):03d}Z"

@@ -11,10 +11,21 @@ from tokensvc.http.problem_details import Response
 from tokensvc.jose.es384 import PreparedKey
 
 
+class RefusedToken(NamedTuple):
+    """For which channel and viewer a token was requested in vain."""
+
+    channel_arn: str
+    viewer: str
+    """Viewer id or subject; "" for an anonymous viewer."""
+
+    def __repr__(self) -> str:
+        return "RefusedToken()"
+
+
 class RequestContext:
     """What is known about a request in addition to its ASGI scope."""
 
-    __slots__ = ("caller", "request_id", "started_at")
+    __slots__ = ("caller", "key_id", "refused", "request_id", "started_at")
 
     def __init__(self, request_id: str, started_at: float) -> None:
         self.request_id = request_id
@@ -22,6 +33,10 @@ class RequestContext:
         """Monotonic clock, in seconds."""
         self.caller = ""
         """The name of the caller; empty until it is authenticated."""
+        self.key_id = ""
+        """The public id of its API key; empty until it is authenticated, and for bearer tokens."""
+        self.refused: RefusedToken | None = None
+        """The token that was not issued; set only when a token request fails once it is parsed."""
 
 
 Endpoint = Callable[[Scope, Receive, RequestContext], Awaitable[Response]]
@@ -63,6 +78,8 @@ class Route(NamedTuple):
     """Tried first where the server supports it; `endpoint` handles what it declines."""
     logs_success: bool = True
     """False for probes and scrapes, which come every few seconds: only their failures are logged."""
+    covers_subpaths: bool = False
+    """Whether it also serves every path below its own."""
 
 
 Routes = Mapping[str, Sequence[Route]]

@@ -43,6 +43,9 @@ _TOKEN_RESPONSE = {
     "viewerId": "viewer-17",
     "viewerSessionVersion": 1795255200,
 }
+AUTHORIZE = Example(
+    headers={"X-Original-URI": f"/live/{_REGION}.{_ACCOUNT}.channel.abcdefghijkl/index.m3u8?token={_TOKEN[:-1]}"}
+)
 _TARGET = {
     "channelArn": CHANNEL,
     "viewerId": "viewer-17",
@@ -113,6 +116,22 @@ _ROTATION_VIEW = {
 }
 _LEADER = {"workerId": _WORKER, "leaseSecondsLeft": 17.2}
 
+_EXPIRY_IN_MILLISECONDS = (  # 1795255500000, that is 2026-11-21T10:05:00Z
+    "eyJhbGciOiJFUzM4NCIsInR5cCI6IkpXVCJ9.eyJhd3M6Y2hhbm5lbC1hcm4iOiJhcm46YXdzOml2czp1cy1lYXN0LTE6MTIzNDU"
+    "2Nzg5MDEyOmNoYW5uZWwvYWJjZGVmZ2hpamtsIiwiYXdzOmFjY2Vzcy1jb250cm9sLWFsbG93LW9yaWdpbiI6Imh0dHBzOi8vYXB"
+    "wLmV4YW1wbGUuY29tL3dhdGNoIiwiZXhwIjoxNzk1MjU1NTAwMDAwfQ.VKWbnyKwuAiA2EJ-VIt8I6vYc0huHwNdzpzWl-hRdQM8"
+    "qojm1XvDXvrgta_TFF8xmKkGGCzc-x6060cRdgD2iVji3dFAJItHmE9L3mWHuJyCFcPaiVozbpStGso5AVxA"
+)
+_IN_MILLISECONDS = (
+    "exp is in milliseconds, as JavaScript's Date.now() returns them; IVS expects seconds: divide it by 1000"
+)
+
+
+def _rule(rule: str, result: str, message: str = "", *, reason: str = "", remedy: str = "") -> dict[str, str]:
+    return {"rule": rule, "result": result, "reason": reason, "message": message, "remedy": remedy}
+
+
+INVALID_FIELD = {"field": "ttlSeconds", "message": "must be at most 600 with viewerId, subject or singleUse"}
 TOKEN = Example({"channelArn": CHANNEL, "viewerId": "viewer-17", "ttlSeconds": 120}, _TOKEN_RESPONSE)
 TOKEN_BATCH = Example(
     {
@@ -129,14 +148,62 @@ TOKEN_BATCH = Example(
                     "type": "urn:tokensvc:problem:invalid_request",
                     "title": "invalid request",
                     "status": 422,
-                    "detail": "ttlSeconds: must be at most 600 with viewerId, subject or singleUse",
+                    "detail": f"{INVALID_FIELD['field']}: {INVALID_FIELD['message']}",
                     "code": "invalid_request",
-                    "errors": [
-                        {"field": "ttlSeconds", "message": "must be at most 600 with viewerId, subject or singleUse"}
-                    ],
+                    "errors": [INVALID_FIELD],
                 }
             },
         ]
+    },
+)
+EXPLANATION = Example(
+    {"token": _EXPIRY_IN_MILLISECONDS, "at": "2026-11-21T10:00:00Z"},
+    {
+        "outcome": "deny",
+        "deniedBy": "expiry",
+        "reason": "milliseconds",
+        "unless": [],
+        "message": _IN_MILLISECONDS,
+        "signedBy": None,
+        "rules": [
+            _rule("size", "pass", "384 bytes"),
+            _rule("segments", "pass", "header, payload and signature"),
+            _rule("encoding", "pass", "base64url without padding"),
+            _rule("header", "pass", "a JSON object"),
+            _rule("algorithm", "pass", "ES384"),
+            _rule(
+                "signature",
+                "unknown",
+                "not signed by a key of this deployment, and others may have imported key pairs, too",
+                remedy="validate the token where the public key is known",
+            ),
+            _rule("payload", "pass", "a JSON object"),
+            _rule("channel", "pass", "a channel ARN"),
+            _rule(
+                "expiry",
+                "fail",
+                _IN_MILLISECONDS,
+                reason="milliseconds",
+                remedy="divide it by 1000: IVS expects whole seconds (Date.now() in JavaScript returns milliseconds)",
+            ),
+            _rule("not-yet", "not_applicable"),
+            _rule("ten-minutes", "not_applicable"),
+            _rule("viewer", "not_applicable"),
+            _rule("revoked", "not_applicable"),
+            _rule("single-use", "not_applicable"),
+            _rule(
+                "origins",
+                "fail",
+                "aws:access-control-allow-origin has an entry with a path or a trailing slash; an origin is "
+                "scheme://host[:port]",
+                reason="origin_with_path",
+                remedy="write scheme://host[:port] as a browser sends it, without a path and without a trailing slash",
+            ),
+            _rule("strict-origin", "not_applicable"),
+            _rule("resolution", "not_applicable"),
+            _rule("ads", "not_applicable"),
+            _rule("country", "not_applicable"),
+        ],
     },
 )
 REVOCATION = Example(
@@ -171,6 +238,28 @@ DENIAL_LIST = Example(
     response={"denials": [_DENIAL_VIEW], "nextToken": None}, query={"channelArn": CHANNEL, "viewerId": "viewer-17"}
 )
 ONE_DENIAL = Example(path={"id": _DENIAL})
+AUDIT_LIST = Example(
+    response={
+        "records": [
+            {
+                "number": 4711,
+                "at": "2026-11-21T10:00:00Z",
+                "actor": {"kind": "caller", "name": "moderation", "keyId": "4f1c0a9e27b3"},
+                "action": "revocations.accept",
+                "target": _REVOCATION,
+                "outcome": "done",
+                "code": None,
+                "rule": None,
+                "requestId": "9c41d0e23a17-2b",
+                "viewer": "6f0f5cf0a4d1f7a8c1b2a3d4e5f60718",
+                "occurrences": 1,
+                "details": {"channels": CHANNEL, "reason": "shares its token"},
+            }
+        ],
+        "nextToken": None,
+    },
+    query={"action": "revocations", "viewerId": "viewer-17", "maxResults": "10"},
+)
 STATUS = Example(
     response={
         "deploymentId": "0afdc637-84c5-40cc-bebd-8904f0920109",

@@ -1,34 +1,41 @@
 """`GET /openapi.json`: the API description, generated from the models that validate requests and responses.
 
 Invariants
-- Schemas come from pydantic. The operations in `routes.py` add what the models cannot express: paths, scopes, what an
-  operation does, and the codes that it can fail with, whose statuses and meanings are in `http/error_codes.py`.
+- Schemas come from pydantic (`openapi_schemas.py`). The operations in `routes.py` add what the models cannot express:
+  paths, scopes, what an operation does, and the codes that it can fail with, whose statuses and meanings are in
+  `http/error_codes.py`.
+- `docs/reference/openapi.json` is a stored copy. What it names stays: `docs/generator/api_changes.py` tells additions
+  from changes that break clients.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any
 
 import orjson
 from pydantic import BaseModel
-from pydantic.json_schema import JsonSchemaMode, models_json_schema
 from starlette.types import Receive, Scope
 
 from tokensvc import __version__
-from tokensvc.http.error_codes import ERROR_CODES
-from tokensvc.http.problem_details import JSON, Response
+from tokensvc.callers.policy import VIEWER_APP_SCOPES
+from tokensvc.http.error_codes import ERROR_CODES, RETRY_ADVICE, ErrorCode
+from tokensvc.http.problem_details import JSON, Response, make_problem
 from tokensvc.web.context import RequestContext
-from tokensvc.web.operations import Operation
+from tokensvc.web.examples import INVALID_FIELD
+from tokensvc.web.openapi_schemas import query_parameters, reference, request_schemas, response_schemas
+from tokensvc.web.operations import TAG_DESCRIPTIONS, Operation
 from tokensvc.web.schemas import Problem
 
 _DESCRIPTION = """\
 Issues playback-authorization tokens for Amazon IVS private channels, rotates their keys and revokes viewers.
 
 **Authentication.** Send `Authorization: Bearer tsk_…`. API keys are for backends: never give one to a browser or an
-app, because whoever has it can issue tokens for any viewer of the caller's channels.
+app, because whoever has it can issue tokens for any viewer of the caller's channels. A viewer app sends its viewer's
+own login token instead, a JWT of the issuer that its policy names; its playback tokens are for that viewer alone.
 
 **Requests.** A body is one JSON object in UTF-8 without content coding. Unknown, repeated and mutually exclusive fields
 are rejected by name.
@@ -38,15 +45,59 @@ never repeat the input. Every 429 and 503 has a `Retry-After` in seconds, which 
 `retryAfterSeconds`. Later releases may add members to responses and codes to errors.
 
 Any operation may also fail with 400 `malformed_request`, 405 `method_not_allowed`, 413 `request_too_large`, 431
-`headers_too_large`, 500 `internal_error`, 501 `transfer_coding_not_supported` and 505 `http_version_not_supported`."""
+`headers_too_large`, 500 `internal_error`, 501 `transfer_coding_not_supported` and 505 `http_version_not_supported`, and
+any but a probe with 503 `overloaded`: nothing was done, and the request may be repeated."""
 _PATH_PARAMETER = re.compile(r"\{(\w+)\}")
+_SERVERS = [
+    {"url": "/", "description": "The server that serves this document"},
+    {
+        "url": "{url}",
+        "description": "Your deployment",
+        "variables": {
+            "url": {
+                "default": "http://127.0.0.1:8080",
+                "description": "The URL of tokensvc, without a slash at its end",
+            }
+        },
+    },
+]
+_HEADERS = {
+    "RequestId": {
+        "description": "The id of the request, which the service's log has, too",
+        "schema": {"type": "string"},
+        "required": True,
+    },
+    "RetryAfter": {
+        "description": "After how many seconds to send the request again",
+        "schema": {"type": "integer", "minimum": 0},
+        "required": True,
+    },
+    "Challenge": {
+        "description": "A challenge as in RFC 6750. With 401, `error` is missing if the request had no credentials; "
+        "with 403, the header is there only for `insufficient_scope` and names the scope",
+        "schema": {"type": "string"},
+    },
+}
+_SECURITY_SCHEMES = {
+    "apiKey": {"type": "http", "scheme": "bearer", "description": "An API key: `tsk_…`"},
+    "viewerLogin": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "A viewer's login token, of the issuer that a viewer app's policy names",
+    },
+}
 
 
 class OpenApiRoute:
-    """Serves the description of the given operations, rendered once."""
+    """Serves the description of the given operations, rendered at the first request."""
 
     def __init__(self, operations: Sequence[Operation[Any]]) -> None:
-        self._body = orjson.dumps(document(operations))
+        self._operations = operations
+
+    @cached_property
+    def _body(self) -> bytes:
+        return orjson.dumps(document(self._operations))
 
     async def openapi(self, _scope: Scope, _receive: Receive, _context: RequestContext) -> Response:
         return Response(200, self._body, (JSON,), "ok")
@@ -54,53 +105,119 @@ class OpenApiRoute:
 
 def document(operations: Sequence[Operation[Any]]) -> dict[str, Any]:
     """The OpenAPI 3.1 document that describes these operations."""
-    received = [model for o in operations for model in (o.request, o.query) if model is not None]
-    sent: list[type[BaseModel]] = [Problem, *(o.response for o in operations if o.response is not None)]
-    models: list[tuple[type[BaseModel], JsonSchemaMode]] = [
-        *((model, "validation") for model in received),
-        *((model, "serialization") for model in sent),
-    ]
-    _, definitions = models_json_schema(models, ref_template="#/components/schemas/{model}")
+    schemas = request_schemas(o.request for o in operations if o.request is not None)
+    schemas |= response_schemas([Problem, *(o.response for o in operations if o.response is not None)])
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, definitions)
+        parameters, referred = _parameters(operation)
+        schemas |= referred
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, parameters)
+    codes = [code for code in ERROR_CODES if any(code in o.errors for o in operations)]
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "tokensvc",
             "version": __version__,
+            "summary": "Playback-authorization tokens for Amazon IVS private channels",
             "description": _DESCRIPTION,
         },
+        "servers": _SERVERS,
+        "tags": [
+            {"name": tag, "description": meaning}
+            for tag, meaning in TAG_DESCRIPTIONS.items()
+            if any(o.tag is tag for o in operations)
+        ],
         "paths": paths,
         "components": {
-            "schemas": definitions["$defs"],
-            "securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer", "description": "An API key: `tsk_…`"}},
+            "schemas": dict(sorted(schemas.items())),
+            "responses": {"Problem": _other_problem()},
+            "examples": {code: _problem_example(ERROR_CODES[code]) for code in codes},
+            "headers": _HEADERS,
+            "securitySchemes": _SECURITY_SCHEMES,
         },
     }
 
 
-def _operation(o: Operation[Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    success: dict[str, Any] = {"description": HTTPStatus(o.status).phrase}
-    if o.response_headers:
-        success["headers"] = {
-            name: {"description": meaning, "schema": {"type": "string"}} for name, meaning in o.response_headers
-        }
-    if o.response is not None:
-        success["content"] = _json(o.response, o.example.response)
-    responses = {str(o.status): success}
-    for status, codes in codes_by_status(o.errors).items():
-        content = {"application/problem+json": {"schema": _ref(Problem)}}
-        meanings = "\n".join(f"- `{code}`: {ERROR_CODES[code].meaning}" for code in codes)
-        responses[str(status)] = {"description": meanings, "content": content}
-    operation: dict[str, Any] = {"summary": o.summary, "description": o.description, "responses": responses}
-    if parameters := _parameters(o, definitions):
+def _operation(o: Operation[Any], parameters: list[dict[str, Any]]) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": o.operation_id,
+        "tags": [o.tag],
+        "summary": o.summary,
+        "description": o.description,
+        "security": [],
+    }
+    if o.scope:
+        operation["security"].append({"apiKey": []})
+        if o.scope in VIEWER_APP_SCOPES:
+            operation["security"].append({"viewerLogin": []})
+        operation["description"] += f"\n\nRequires the scope `{o.scope}`."
+    if parameters:
         operation["parameters"] = parameters
     if o.request is not None:
         operation["requestBody"] = {"required": True, "content": _json(o.request, o.example.request)}
-    if o.scope:
-        operation["security"] = [{"apiKey": []}]
-        operation["description"] += f"\n\nRequires the scope `{o.scope}`."
+    operation["responses"] = {
+        str(o.status): _success(o),
+        **{str(status): _problem(status, codes) for status, codes in codes_by_status(o.errors).items()},
+        "default": {"$ref": "#/components/responses/Problem"},
+    }
     return operation
+
+
+def _success(o: Operation[Any]) -> dict[str, Any]:
+    description = HTTPStatus(o.status).phrase
+    if o.item_errors:
+        meanings = (f"- `{code}`: {ERROR_CODES[code].meaning}" for code in ERROR_CODES if code in o.item_errors)
+        description = "\n".join(
+            [f"{description}. A single item can have a problem with one of these codes:\n", *meanings]
+        )
+    own = {name: {"description": meaning, "schema": {"type": "string"}} for name, meaning in o.response_headers}
+    response: dict[str, Any] = {"description": description, "headers": {**_headers("RequestId"), **own}}
+    if o.response is not None:
+        response["content"] = _json(o.response, o.example.response)
+    elif o.other_response is not None:
+        media_type, schema = o.other_response
+        response["content"] = {media_type: {"schema": schema}}
+    return response
+
+
+def _problem(status: int, codes: Iterable[str]) -> dict[str, Any]:
+    names = ["RequestId"]
+    if status in (429, 503):
+        names.append("RetryAfter")
+    if status in (401, 403):
+        names.append("Challenge")
+    content = {
+        "schema": reference(Problem),
+        "examples": {code: {"$ref": f"#/components/examples/{code}"} for code in codes},
+    }
+    return {
+        "description": "\n".join(f"- `{code}`: {ERROR_CODES[code].meaning}" for code in codes),
+        "headers": _headers(*names),
+        "content": {"application/problem+json": content},
+        "x-problem-codes": [*codes],
+    }
+
+
+def _other_problem() -> dict[str, Any]:
+    return {
+        "description": "An error that any operation can have, or one that a later release adds",
+        "headers": _headers("RequestId"),
+        "content": {"application/problem+json": {"schema": reference(Problem)}},
+    }
+
+
+def _problem_example(entry: ErrorCode) -> dict[str, Any]:
+    value = make_problem(entry.status, entry.code, entry.meaning.replace("`", ""))
+    if entry.code == "invalid_request":
+        value |= {"detail": f"{INVALID_FIELD['field']}: {INVALID_FIELD['message']}", "errors": [INVALID_FIELD]}
+    if entry.status in (429, 503):
+        value["retryAfterSeconds"] = 1
+    return {"summary": f"Retry: {entry.retry}", "description": RETRY_ADVICE[entry.retry], "value": value}
+
+
+def _headers(*names: str) -> dict[str, Any]:
+    fields = {"RequestId": "X-Request-Id", "RetryAfter": "Retry-After", "Challenge": "WWW-Authenticate"}
+    return {fields[name]: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
 def codes_by_status(codes: Collection[str]) -> dict[int, list[str]]:
@@ -113,30 +230,30 @@ def codes_by_status(codes: Collection[str]) -> dict[int, list[str]]:
 
 
 def _json(model: type[BaseModel], example: Mapping[str, Any] | None) -> dict[str, Any]:
-    content: dict[str, Any] = {"schema": _ref(model)}
+    content: dict[str, Any] = {"schema": reference(model)}
     if example is not None:
         content["example"] = example
     return {"application/json": content}
 
 
-def _parameters(o: Operation[Any], definitions: dict[str, Any]) -> list[dict[str, Any]]:
-    text = {"type": "string"}
-    parameters = [
-        {"name": name, "in": "path", "required": True, "schema": text} for name in _PATH_PARAMETER.findall(o.path)
+def _parameters(o: Operation[Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The parameters of an operation, and the schemas that they refer to."""
+    in_path = [
+        _parameter(name, "path", {"type": "string", "description": "The id"}, o.example.path) | {"required": True}
+        for name in _PATH_PARAMETER.findall(o.path)
     ]
-    query = definitions["$defs"][o.query.__name__]["properties"] if o.query is not None else {}
-    parameters += [{"name": name, "in": "query", "schema": _without_null(schema)} for name, schema in query.items()]
-    return parameters + [
-        {"name": name, "in": "header", "schema": text, "description": meaning} for name, meaning in o.request_headers
+    query, referred = ({}, {}) if o.query is None else query_parameters(o.query)
+    in_query = [_parameter(name, "query", schema, o.example.query) for name, schema in query.items()]
+    in_header = [
+        _parameter(name, "header", {"type": "string", "description": meaning}, o.example.headers)
+        for name, meaning in o.request_headers
     ]
+    return in_path + in_query + in_header, referred
 
 
-def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A schema without the alternative null, which a query string cannot express."""
-    alternatives = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
-    others = {key: value for key, value in schema.items() if key != "anyOf" and value is not None}
-    return others | alternatives[0] if alternatives else others
-
-
-def _ref(model: type[BaseModel]) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{model.__name__}"}
+def _parameter(name: str, place: str, schema: Mapping[str, Any], examples: Mapping[str, str]) -> dict[str, Any]:
+    own = {key: value for key, value in schema.items() if key != "description"}
+    parameter = {"name": name, "in": place, "description": schema["description"], "schema": own}
+    if name in examples:
+        parameter["example"] = int(examples[name]) if own.get("type") == "integer" else examples[name]
+    return parameter

@@ -6,8 +6,9 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
+from enum import StrEnum
 from functools import partial
 from types import MethodType
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -22,6 +23,29 @@ from tokensvc.web.examples import NO_EXAMPLE, Example
 _Owner = TypeVar("_Owner")
 
 
+class Tag(StrEnum):
+    """What an operation is about. Generators make one module or class of each."""
+
+    TOKENS = "Tokens"
+    PLAYBACK = "Playback"
+    REVOCATIONS = "Revocations"
+    DENIALS = "Denials"
+    KEYS = "Keys"
+    AUDIT = "Audit"
+    MONITORING = "Monitoring"
+
+
+TAG_DESCRIPTIONS: Mapping[Tag, str] = {
+    Tag.TOKENS: "Issue playback tokens, and explain why a token can or cannot start playback",
+    Tag.PLAYBACK: "Guard the files of a stream for a proxy",
+    Tag.REVOCATIONS: "End viewers' sessions in IVS",
+    Tag.DENIALS: "Deny viewers new tokens",
+    Tag.KEYS: "Read, rotate and compromise the key pairs that sign tokens",
+    Tag.AUDIT: "Read who did what, and what was refused",
+    Tag.MONITORING: "The status of the deployment, probes, metrics, the public keys and this description",
+}
+
+
 @dataclass(frozen=True)
 class Operation(Generic[_Owner]):
     """The handlers are methods of an owner, which is bound when a listener is assembled."""
@@ -31,6 +55,10 @@ class Operation(Generic[_Owner]):
     endpoint: Callable[[_Owner, Scope, Receive, RequestContext], Awaitable[Response]]
     summary: str
     _: KW_ONLY
+    operation_id: str
+    """Its unique name, a verb and a noun in camel case. Generated clients name their functions after it, so it never
+    changes."""
+    tag: Tag
     description: str = ""
     """What it does, in paragraphs of Markdown."""
     scope: str = ""
@@ -41,6 +69,8 @@ class Operation(Generic[_Owner]):
     """Headers that this operation reads in addition to the usual ones, with their meaning."""
     status: int = 200
     response: type[BaseModel] | None = None
+    other_response: tuple[str, Mapping[str, Any]] | None = None
+    """Media type and schema of a successful response that no model describes."""
     response_headers: tuple[tuple[str, str], ...] = ()
     """Headers of a successful response in addition to the usual ones, with their meaning."""
     errors: tuple[str, ...] = ()
@@ -52,11 +82,19 @@ class Operation(Generic[_Owner]):
     """As `context.NowaitEndpoint`."""
     logs_success: bool = True
     """As in `context.Route`."""
+    covers_subpaths: bool = False
+    """As in `context.Route`."""
 
     def bind(self, owner: _Owner) -> BoundOperation:
         """The operation with its handlers."""
         nowait = None if self.handle_nowait is None else MethodType(self.handle_nowait, owner)
-        route = Route(self.method, partial(self.endpoint, owner), nowait, logs_success=self.logs_success)
+        route = Route(
+            self.method,
+            partial(self.endpoint, owner),
+            nowait,
+            logs_success=self.logs_success,
+            covers_subpaths=self.covers_subpaths,
+        )
         return BoundOperation(self, route)
 
 

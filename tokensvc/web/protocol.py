@@ -37,11 +37,11 @@ from starlette.types import Scope
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
-from uvicorn.server import ServerState
 
 from tokensvc.http.problem_details import Response
 from tokensvc.log import exception_fields, structlog
 from tokensvc.web.fast_path import FastPath, response_bytes
+from tokensvc.web.open_connections import ConnectionState
 from tokensvc.web.request_cycle import CycleTransport, Flow, disconnect, new_cycle
 from tokensvc.web.request_head import (
     ENCODED_BODY_MAX_BYTES,
@@ -163,7 +163,7 @@ class Protocol(asyncio.Protocol):
     def __init__(
         self,
         config: Config,
-        server_state: ServerState,
+        server_state: ConnectionState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
@@ -207,6 +207,8 @@ class Protocol(asyncio.Protocol):
         self._expects_continue = False
         self._upgrade_offered = False
         self._has_trailers = False
+        self._head_since = 0.0
+        """When the current head began to arrive, by the event loop's clock."""
         self._requests = 0
         """The number of requests that arrived completely."""
         self._fast_path_taken = False
@@ -219,6 +221,7 @@ class Protocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # always a stream here
         self._state.connections.add(self)  # type: ignore[arg-type] # uvicorn lists its own protocols; `shutdown` is all it needs
+        self._state.by_use[self] = None
         self.transport = transport
         self._flow = Flow(transport)
         self._server = get_local_addr(transport)
@@ -230,6 +233,7 @@ class Protocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the loop calls it so
         self._state.connections.discard(self)
+        self._state.by_use.pop(self, None)
         self._forget_head()
         self._reading = READING[self._reading][INPUT_OVER]
         for cycle in (self._active, self._received):
@@ -252,6 +256,7 @@ class Protocol(asyncio.Protocol):
         if fast is not None:
             if fast.accept_repeated(data):
                 self._requests += 1
+                self._state.by_use.move_to_end(self)
                 return
             fast.forget()
         if self._reading is ENDED:
@@ -291,6 +296,29 @@ class Protocol(asyncio.Protocol):
             self._end_output()
         elif isinstance(last, RequestResponseCycle):
             last.keep_alive = False
+
+    def is_idle(self, head_seconds: float) -> bool:
+        """Whether nothing of the client's is in flight: it owes the next request, or the rest of a head for longer than
+        so."""
+        if self._reading is HEAD:
+            waits = self.loop.time() - self._head_since > head_seconds
+        else:
+            waits = self._reading is IDLE and not self._unparsed
+        return (
+            waits
+            and self._responding is READY
+            and not (self._fast is not None and self._fast.pending)
+            and not self.transport.is_closing()
+            and not self.transport.get_write_buffer_size()
+        )
+
+    def close_idle(self) -> None:
+        """Close a connection with nothing in flight. An incomplete head gets no response."""
+        self._forget_head()
+        if self._reading is HEAD:
+            self.transport.abort()
+        else:
+            self.transport.close()
 
     # Parsing
 
@@ -425,6 +453,7 @@ class Protocol(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._reading = READING[self._reading][REQUEST_STARTED]
         self._url, self._headers, self._body = b"", [], []
+        self._head_since = self.loop.time()
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -493,6 +522,7 @@ class Protocol(asyncio.Protocol):
         buffered = self._reading is BUFFERING
         cycle, self._received = self._received, None
         self._requests += 1
+        self._state.used(self)
         self._bytes = 0
         self._reading = READING[self._reading][MESSAGE_COMPLETE]
         if not self._keep_alive:
@@ -563,6 +593,7 @@ class Protocol(asyncio.Protocol):
     def _on_response_complete(self) -> None:
         """Called by a cycle when it has written its response, after closing the connection if that was the last."""
         self._state.total_requests += 1
+        self._state.used(self)
         if self._responding is CLOSED:
             return
         self._responding = RESPONDING[self._responding][RESPONSE_COMPLETE]

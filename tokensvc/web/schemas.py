@@ -7,11 +7,10 @@ Invariants
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from tokensvc.http.error_codes import ERROR_CODES
 from tokensvc.json_models import JsonModel, Timestamp
 from tokensvc.revocations.views import AcceptedRevocationView
 from tokensvc.tokens.request import TokenRequest
@@ -70,11 +69,12 @@ class Problem(JsonModel):
     detail: str = Field(description="What happened, for people. Its text may change between releases")
     code: str = Field(
         description="What happened, for programs: the member to act on. Later releases may add codes, so treat an "
-        "unknown one by its status",
-        json_schema_extra={"enum": [*ERROR_CODES]},
+        "unknown one by its status"
     )
     errors: list[InvalidField] | None = Field(
-        None, description="Only with the codes `invalid_request` and `idempotency_key_reused`: every invalid field"
+        None,
+        description="Only with the codes `invalid_request` and `idempotency_key_reused`: every invalid field. Of more "
+        "than 50, the first 50 and, as `(others)`, how many more there are",
     )
     retry_after_seconds: int | None = Field(
         None, description="With every 429 and 503: the value of `Retry-After`, also for an item of a batch"
@@ -133,9 +133,19 @@ class ReadinessResponse(JsonModel):
     )
 
 
+class Jwk(JsonModel):
+    """A public key on the curve P-384 (RFC 7517 and 7518)."""
+
+    kty: Literal["EC"] = Field(description="The type of the key")
+    crv: Literal["P-384"] = Field(description="Its curve")
+    use: Literal["sig"] = Field(description="What it is for: signatures")
+    alg: Literal["ES384"] = Field(description="The algorithm of the signatures")
+    kid: str = Field(description="The key's id in this deployment")
+    x: str = Field(description="The x coordinate of its point: base64url, 48 bytes")
+    y: str = Field(description="The y coordinate of its point: base64url, 48 bytes")
+
+
 class JwkSet(JsonModel):
     """A JWK Set (RFC 7517)."""
 
-    keys: list[dict[str, Any]] = Field(
-        description="The public keys as JWKs: `kty`, `crv`, `use`, `alg`, `kid`, `x`, `y`"
-    )
+    keys: list[Jwk] = Field(description="The public keys as JWKs")

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 
 from tokensvc.http.abort_connection import EXTENSION as ABORT_EXTENSION
 from tokensvc.web.acceptor import Acceptor
+from tokensvc.web.open_connections import ConnectionLimit, ConnectionState
 from tokensvc.web.protocol import KEEP_ALIVE_SECONDS, Protocol
 from tokensvc.web.trusted_proxies import TrustedProxies
 
@@ -30,10 +31,18 @@ SHUTDOWN_TIMEOUT_SECONDS = 15
 class Server(uvicorn.Server):
     """One worker's server."""
 
-    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None], delay_seconds: float) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        on_stop: Callable[[], None],
+        delay_seconds: float,
+        max_connections: int | None = None,
+    ) -> None:
         super().__init__(config)
         self._on_stop = on_stop
         self._delay_seconds = delay_seconds
+        self.server_state = state = ConnectionState()
+        self._limit = ConnectionLimit(state, max_connections)
         self._stopping = False
         self._acceptors: list[Acceptor] = []
 
@@ -41,7 +50,8 @@ class Server(uvicorn.Server):
         """As in uvicorn, but with our own acceptors on the sockets."""
         await super().startup(sockets=[])
         self._acceptors = [
-            Acceptor(listener, self._create_protocol, backlog=self.config.backlog) for listener in sockets or ()
+            Acceptor(listener, self._create_protocol, backlog=self.config.backlog, limit=self._limit)
+            for listener in sockets or ()
         ]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -71,9 +81,15 @@ class Server(uvicorn.Server):
 
 
 def make_server(
-    asgi: ASGIApp, on_stop: Callable[[], None], *, delay_seconds: float, trusted_proxies: tuple[str, ...] = ()
+    asgi: ASGIApp,
+    on_stop: Callable[[], None],
+    *,
+    delay_seconds: float,
+    trusted_proxies: tuple[str, ...] = (),
+    max_connections: int | None = None,
 ) -> Server:
-    """A server for this application, to be run with bound sockets."""
+    """A server for this application, to be run with bound sockets. `max_connections` are open at once, on all sockets
+    together."""
     config = uvicorn.Config(
         TrustedProxies(asgi, trusted_proxies) if trusted_proxies else asgi,
         http=Protocol,
@@ -88,7 +104,7 @@ def make_server(
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_SECONDS,
     )
-    return Server(config, on_stop, delay_seconds)
+    return Server(config, on_stop, delay_seconds, max_connections)
 
 
 class _AbortableProtocol(Protocol):

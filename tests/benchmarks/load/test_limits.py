@@ -22,7 +22,7 @@ from tests.benchmarks.load.conftest import SigningService, run_options
 from tests.benchmarks.load.sample_records import generator_line, run_line, second_line, whole_run
 from tokensvc.jose.keypair import PrivateKey
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def parsed(*arguments: str) -> Limits:

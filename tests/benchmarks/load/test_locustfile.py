@@ -17,6 +17,7 @@ from tests.support.tokens import CHANNEL
 
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.long,
     pytest.mark.skipif(find_spec("locust") is None, reason="locust comes with the benchmarks: make bench-packages"),
 ]
 

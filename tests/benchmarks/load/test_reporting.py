@@ -26,7 +26,7 @@ pytest.importorskip("matplotlib", reason="matplotlib comes with the benchmarks: 
 
 from benchmarks.load import __main__ as load
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 ROOT = Path(benchmarks.__file__).parents[1]
 COMMAND = [sys.executable, "-m", "benchmarks.load"]

@@ -16,7 +16,7 @@ pytest.importorskip("matplotlib", reason="matplotlib comes with the benchmarks: 
 from benchmarks.load import __main__ as load
 from benchmarks.load import merge
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 PLAN = 'title = "t"\nconnections = 4\n[[stage]]\nseconds = 1\nrate = 40\n[[request]]\nkind = "token"\n'
 

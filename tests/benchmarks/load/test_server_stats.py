@@ -18,7 +18,7 @@ from benchmarks.load.server_stats import WatchedServer, find_server
 from benchmarks.load.wire import Target
 from tests.support.processes import wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 SERVER = Path(__file__).with_name("forking_server.py")
 ROUNDING = 0.001

@@ -11,7 +11,6 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.cli.terminal import Accounts, Terminal
-from tokensvc.cli.keys import inspect
 from tokensvc.clock import SystemClock
 from tokensvc.container import service
 from tokensvc.jose.keypair import fingerprint
@@ -53,17 +52,17 @@ def test_a_draining_key_is_shown_with_the_end_of_the_drain(terminal: Terminal) -
         assert place["drainsAt"] in result
 
 
-def test_show_reports_that_older_steps_are_omitted(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_show_says_that_older_steps_are_left_out_and_how_to_get_them(terminal: Terminal) -> None:
     key = terminal("keys", "generate", "--json").json["id"]
     whole = terminal("keys", "show", key, "--json")
     steps = len(whole.json["history"])
-    assert "older steps" not in whole.err
-    monkeypatch.setattr(inspect, "MAX_HISTORY", steps - 1)
-    cut = terminal("keys", "show", key, "--json")
+    assert not whole.json["historyTruncated"]
+    assert "Older steps" not in whole.err
+    cut = terminal("keys", "show", key, "--json", "--max-results", str(steps - 1))
     assert cut.json["history"] == whole.json["history"][:-1]
-    assert f"Only the newest {steps - 1} steps are shown; older steps are left out." in cut.err
-    monkeypatch.setattr(inspect, "MAX_HISTORY", steps)
-    assert "older steps" not in terminal("keys", "show", key).err
+    assert cut.json["historyTruncated"]
+    assert "Older steps of its history are left out: raise --max-results." in cut.err
+    assert "Older steps" not in terminal("keys", "show", key, "--max-results", str(steps)).err
 
 
 def test_generate_explains_why_it_creates_a_second_key(terminal: Terminal) -> None:

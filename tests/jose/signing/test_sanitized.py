@@ -32,7 +32,8 @@ loader = importlib.machinery.ExtensionFileLoader(name, sys.argv[1])
 module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
 loader.exec_module(module)
 signing._multibuffer = sys.modules[name] = module
-code = pytest.main(sys.argv[2:])
+# pytest would rewrite our plugin's assertions, and warns that the package is imported already.
+code = pytest.main(["-W", "ignore::pytest.PytestAssertRewriteWarning", *sys.argv[2:]])
 assert signing._multibuffer is module and module.__file__ == sys.argv[1]
 sys.exit(code)
 """

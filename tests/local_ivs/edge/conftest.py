@@ -9,12 +9,18 @@ import jwt
 import pytest
 
 from tests.local_ivs.environment import HERE, START, FrozenClock, counting_strings, pem, private_key, start_stream
+from tests.local_ivs.ladder import Ladder
 from tokensvc.aws.arn import Arn, parse_arn
 from tokensvc.local_ivs import api_model
-from tokensvc.local_ivs.edge.playback import PlaybackHandler, PlaybackRequest, PlaybackResponse
+from tokensvc.local_ivs.edge.countries import CountrySource
+from tokensvc.local_ivs.edge.delivery import Delivery
+from tokensvc.local_ivs.edge.playback import PlaybackHandler, PlaybackRequest
+from tokensvc.local_ivs.edge.responses import PlaybackResponse
+from tokensvc.local_ivs.edge.sessions import Sessions
+from tokensvc.local_ivs.http import random_string
 from tokensvc.local_ivs.service import LocalIvs
+from tokensvc.local_ivs.session_store import PlaybackSession
 from tokensvc.local_ivs.storage import SqliteResourceStore
-from tokensvc.local_ivs.viewers import Viewers
 
 
 class EdgeFixture(NamedTuple):
@@ -26,6 +32,8 @@ class EdgeFixture(NamedTuple):
     clock: FrozenClock
     private_channel: Arn
     public_channel: Arn
+    ladder: Ladder
+    delivery: Delivery
 
     def call(self, operation: str, **request: Any) -> dict[str, Any]:
         return self.ivs.call(HERE, operation, request, "http://edge.test")
@@ -46,6 +54,22 @@ class EdgeFixture(NamedTuple):
         payload = {name: value for name, value in payload.items() if value is not None}
         return jwt.encode(payload, private_key(key), algorithm="ES384")
 
+    def sessions(self, at: float) -> list[PlaybackSession]:
+        """The active sessions, newest first."""
+        return Sessions(self.resources, counting_strings()).active(at)
+
+    def with_quota(self, max_views: int) -> EdgeFixture:
+        """The same edge with another quota of concurrent views."""
+        sessions = Sessions(self.resources, random_string, max_views)
+        return self._replace(handler=PlaybackHandler(self.resources, sessions, self.ladder, random_string))
+
+    def with_countries(self, countries: CountrySource) -> EdgeFixture:
+        """The same edge with another way to determine countries."""
+        sessions = Sessions(self.resources, random_string)
+        return self._replace(
+            handler=PlaybackHandler(self.resources, sessions, self.ladder, random_string, countries=countries)
+        )
+
 
 BASE_URL = "http://edge.test"
 
@@ -53,8 +77,8 @@ BASE_URL = "http://edge.test"
 @pytest.fixture
 def edge() -> Iterator[EdgeFixture]:
     resources = SqliteResourceStore(":memory:")
-    clock, viewers = FrozenClock(), Viewers()
-    ivs = LocalIvs(api_model.load(), resources, clock, counting_strings(), b"secret", viewers=viewers)
+    clock, strings = FrozenClock(), counting_strings()
+    ivs = LocalIvs(api_model.load(), resources, clock, strings, b"secret")
     ivs.call(HERE, "ImportPlaybackKeyPair", {"publicKeyMaterial": pem(1)}, "")
     private_channel, public_channel = (
         parse_arn(ivs.call(HERE, "CreateChannel", {"authorized": authorized}, "")["channel"]["arn"])
@@ -62,7 +86,8 @@ def edge() -> Iterator[EdgeFixture]:
     )
     for channel in (private_channel, public_channel):
         start_stream(resources, channel)
-    yield EdgeFixture(
-        resources, ivs, PlaybackHandler(resources, counting_strings(), viewers), clock, private_channel, public_channel
-    )
+    sessions, ladder = Sessions(resources, strings), Ladder()
+    handler = PlaybackHandler(resources, sessions, ladder, strings)
+    delivery = Delivery(resources, sessions, ladder)
+    yield EdgeFixture(resources, ivs, handler, clock, private_channel, public_channel, ladder, delivery)
     resources.close()

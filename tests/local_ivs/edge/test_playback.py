@@ -5,15 +5,36 @@ from __future__ import annotations
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
+from uuid import UUID as UUID4
 
 import jwt
 import pytest
 
-from tests.local_ivs.edge.conftest import EdgeFixture
-from tests.local_ivs.environment import START, pem, start_stream
-from tokensvc.local_ivs.edge.errors import ERRORS, ERRORS_BY_REASON
-from tokensvc.local_ivs.edge.playback import PlaybackResponse
+from tests.local_ivs.edge.conftest import BASE_URL, EdgeFixture
+from tests.local_ivs.environment import (
+    HERE,
+    START,
+    FrozenClock,
+    counting_strings,
+    pem,
+    private_key,
+    start_stream,
+)
+from tests.local_ivs.ladder import SIZES, Ladder
+from tokensvc.aws.arn import parse_arn
+from tokensvc.local_ivs import api_model
+from tokensvc.local_ivs.edge.errors import ERRORS, ERRORS_BY_REASON, RULE_HEADER
+from tokensvc.local_ivs.edge.grants import Grant
+from tokensvc.local_ivs.edge.playback import PlaybackHandler, PlaybackRequest
+from tokensvc.local_ivs.edge.responses import PlaybackResponse
+from tokensvc.local_ivs.edge.sessions import Sessions
+from tokensvc.local_ivs.http import random_string
+from tokensvc.local_ivs.service import LocalIvs
+from tokensvc.local_ivs.session_store import SessionTerms
+from tokensvc.local_ivs.storage import SqliteResourceStore
+from tokensvc.local_ivs.streams import events
 from tokensvc.tokens.validation import RULES
 
 UUID = "123e4567-e89b-42d3-a456-426614174000"
@@ -29,8 +50,14 @@ def error_text(response: PlaybackResponse, code: str = "invalid_playback_auth_to
     return str(entry["error"])
 
 
+def denied_by(response: PlaybackResponse) -> str | None:
+    """The rule in the header."""
+    return dict(response.headers).get(RULE_HEADER)
+
+
 def assert_already_used(response: PlaybackResponse) -> None:
     assert error_text(response, "playback_auth_error") == "token has already been used"
+    assert denied_by(response) == "single-use"
 
 
 def allowed_origin(response: PlaybackResponse) -> str | None:
@@ -125,7 +152,9 @@ def test_other_algorithms_are_rejected(edge: EdgeFixture) -> None:
 
 def test_several_tokens_are_rejected(edge: EdgeFixture) -> None:
     token = edge.token()
-    assert error_text(edge.get_playlist(f"token={token}&token={token}")) == "several tokens were sent"
+    response = edge.get_playlist(f"token={token}&token={token}")
+    assert error_text(response) == "several tokens were sent"
+    assert denied_by(response) == "several-tokens"
 
 
 def test_a_public_channel_needs_no_token_and_ignores_one(edge: EdgeFixture) -> None:
@@ -169,16 +198,46 @@ def test_an_offline_channel_is_not_found_only_for_authorized_viewers(edge: EdgeF
     assert_already_used(edge.get_playlist(single_use))
 
 
-def test_a_view_is_counted_for_a_minute(edge: EdgeFixture) -> None:
-    def viewer_count(at: float) -> int:
-        edge.clock.at = at
-        return int(edge.call("GetStream", channelArn=str(edge.private_channel))["stream"]["viewerCount"])
+def test_each_start_is_a_session_with_what_was_granted(edge: EdgeFixture) -> None:
+    claims = {"viewer_id": "v", "viewer_session_version": 7, "maximum_resolution": "HD", "ads_opt_out": True}
+    origins = {"access_control_allow_origin": f"https://a.com,{ORIGIN}", "strict_origin_enforcement": True}
+    edge.get_playlist(f"token={edge.token(**claims, **origins)}", origin=ORIGIN)
+    edge.get_playlist(f"token={edge.token()}", at=START + 1)
+    edge.get_playlist("", edge.public_channel, at=START + 2)
+    public, plain, full = (session.terms for session in edge.sessions(START + 2))
+    assert full == SessionTerms(
+        edge.private_channel, full.stream_id, "v", 7, "HD", ("https://a.com", ORIGIN), True, True, "ladder", True
+    )
+    assert plain == SessionTerms(
+        edge.private_channel, full.stream_id, None, 0, None, None, False, False, "ladder", True
+    )
+    assert public == SessionTerms(
+        edge.public_channel, public.stream_id, None, 0, None, None, False, False, "ladder", False
+    )
+    assert edge.call("GetStream", channelArn=str(edge.private_channel))["stream"]["viewerCount"] == 2
 
-    for seconds in (0, 0, 30):
-        assert edge.get_playlist(f"token={edge.token()}", at=START + seconds).status == 200
-    edge.get_playlist(f"token={edge.token()}", is_get=False)
+
+def test_what_is_not_answered_with_a_playlist_starts_no_session(edge: EdgeFixture) -> None:
+    token = edge.token()
+    assert edge.get_playlist(f"token={token}", is_get=False).status == 200
     edge.get_playlist(f"token={edge.token(2)}")
-    assert [viewer_count(START + seconds) for seconds in (30, 59, 60, 89, 90)] == [3, 3, 1, 1, 0]
+    edge.call("StopStream", channelArn=str(edge.private_channel))
+    edge.get_playlist(f"token={token}")
+    assert edge.sessions(START) == []
+
+
+def test_too_many_concurrent_views_are_denied_without_spending_the_single_use(edge: EdgeFixture) -> None:
+    edge = edge.with_quota(2)
+    first, second, third = (f"token={edge.token(single_use_uuid=str(UUID4(int=n)))}" for n in range(3))
+    assert [edge.get_playlist(query).status for query in (first, second)] == [200, 200]
+    response = edge.get_playlist(third)
+    assert error_text(response, "too_many_concurrent_viewers", 429) == "too many concurrent viewers"
+    assert denied_by(response) == "concurrent-views"
+    assert allowed_origin(response) == "*"
+    with edge.resources.begin(write=False) as transaction:
+        breach = events.events_after(transaction, 0, 99)[-1].event
+    assert (breach["detail-type"], breach["detail"]["limit_name"]) == ("IVS Limit Breach", "Concurrent Viewers")
+    assert [edge.get_playlist(query, at=START + 61).status for query in (third, first)] == [200, 403]
 
 
 def test_the_first_get_spends_the_single_use(edge: EdgeFixture) -> None:
@@ -210,6 +269,26 @@ def test_only_one_of_many_concurrent_players_can_spend_a_single_use(edge: EdgeFi
         ]
     assert statuses.count(200) == 1
     assert statuses.count(403) == 23
+
+
+def test_processes_that_share_a_database_spend_a_single_use_once(tmp_path: Path) -> None:
+    """Each has its own connections and its own memory of what it has verified."""
+    stores = [SqliteResourceStore(str(tmp_path / "ivs.db")) for _ in range(3)]
+    ivs = LocalIvs(api_model.load(), stores[0], FrozenClock(), counting_strings(), b"secret")
+    ivs.call(HERE, "ImportPlaybackKeyPair", {"publicKeyMaterial": pem(1)}, "")
+    channel = parse_arn(ivs.call(HERE, "CreateChannel", {"authorized": True}, "")["channel"]["arn"])
+    start_stream(stores[0], channel)
+    handlers = [PlaybackHandler(store, Sessions(store, random_string), Ladder(), random_string) for store in stores]
+    claims = {"aws:channel-arn": str(channel), "aws:single-use-uuid": UUID, "exp": int(START) + 300}
+    query = f"token={jwt.encode(claims, private_key(1), algorithm='ES384')}"
+    request = PlaybackRequest(channel, channel.playback_path, query, "", "http://edge.test")
+    with ThreadPoolExecutor(6) as threads:
+        statuses = [reply.status for reply in threads.map(lambda n: handlers[n % 3].handle(request, START), range(18))]
+    assert statuses.count(200) == 1
+    assert statuses.count(403) == 17
+    assert len(Sessions(stores[1], random_string).active(START)) == 1
+    for store in stores:
+        store.close()
 
 
 @pytest.mark.parametrize(
@@ -257,12 +336,35 @@ def test_strict_enforcement_rejects_other_origins(edge: EdgeFixture, origin: str
 def test_a_maximum_resolution_removes_higher_renditions(
     edge: EdgeFixture, resolution: str | None, heights: list[int]
 ) -> None:
+    edge.ladder.renditions = Ladder(tuple(SIZES)).renditions
     claims = {"maximum_resolution": resolution} if resolution else {}
     text = edge.get_playlist(f"token={edge.token(**claims)}").body.decode()
     found = [int(height) for height in re.findall(r"RESOLUTION=\d+x(\d+)", text)]
     assert found == heights
 
 
+def test_a_token_that_allows_no_rendition_is_denied_and_not_spent(edge: EdgeFixture) -> None:
+    token = edge.token(maximum_resolution="SD", single_use_uuid=UUID)
+    ladder, edge.ladder.renditions = edge.ladder.renditions, Ladder([1080, 720]).renditions
+    for is_get in (True, False):
+        response = edge.get_playlist(f"token={token}", is_get=is_get)
+        assert error_text(response) == "no rendition is within the token's maximum resolution"
+        assert denied_by(response) == "resolution"
+    edge.ladder.renditions = ladder
+    assert edge.get_playlist(f"token={token}").status == 200
+
+
 def test_malformed_queries_are_rejected(edge: EdgeFixture) -> None:
     for query in ("&&&=", "token=%ff%00", "=token", "token=a.b.c", "\xff=\x80&token=\xff", "%", "a" * 9000):
         assert edge.get_playlist(query).status == 403
+
+
+def test_no_repr_contains_a_token_a_viewer_or_an_address(edge: EdgeFixture) -> None:
+    headers = [(b"cookie", b"a-cookie")]
+    request = PlaybackRequest(
+        edge.private_channel, "/path", "token=a-token", "", BASE_URL, address="192.0.2.1", headers=headers
+    )
+    grant = Grant(is_private=True, viewer_id="a-viewer", single_use_uuid="a-uuid")
+    for value in ("a-token", "192.0.2.1", "a-cookie", "a-viewer", "a-uuid"):
+        assert value not in f"{request!r} {grant!r}"
+    assert str(edge.private_channel) in repr(request)

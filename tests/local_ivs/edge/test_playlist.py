@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 
-from tokensvc.local_ivs.edge.playlist import STANDARD_LADDER, render, renditions_up_to
+from tests.local_ivs.ladder import Ladder
+from tokensvc.local_ivs.edge.playlist import render, renditions_up_to
+
+RENDITIONS = Ladder().renditions
 
 
 def test_every_rendition_has_its_media_attributes_and_url() -> None:
-    lines = render(STANDARD_LADDER, "http://h:1", "SESSION").splitlines()
+    lines = render(RENDITIONS, "http://h:1", "SESSION").splitlines()
     assert lines[0] == "#EXTM3U"
     variants = [(lines[n - 1], lines[n]) for n, line in enumerate(lines) if not line.startswith("#")]
-    assert len(variants) == len(STANDARD_LADDER)
-    for (tag, url), rendition in zip(variants, STANDARD_LADDER, strict=True):
+    assert len(variants) == len(RENDITIONS)
+    for (tag, url), rendition in zip(variants, RENDITIONS, strict=True):
         found = re.fullmatch(
             r'#EXT-X-STREAM-INF:BANDWIDTH=(\d+),RESOLUTION=(\d+)x(\d+),CODECS="[^"]+",VIDEO="(\w+)",FRAME-RATE=[\d.]+',
             tag,
@@ -24,4 +27,4 @@ def test_every_rendition_has_its_media_attributes_and_url() -> None:
 
 
 def test_without_a_maximum_resolution_all_renditions_remain() -> None:
-    assert renditions_up_to(STANDARD_LADDER, None) == list(STANDARD_LADDER)
+    assert renditions_up_to(RENDITIONS, None) == list(RENDITIONS)

@@ -9,7 +9,7 @@ import pytest
 from tests.local_ivs.edge.conftest import EdgeFixture
 from tests.local_ivs.environment import start_stream
 from tokensvc.aws.arn import parse_arn
-from tokensvc.local_ivs.edge.playback import PlaybackResponse
+from tokensvc.local_ivs.edge.responses import PlaybackResponse
 
 VIEWER = "viewer-17"
 

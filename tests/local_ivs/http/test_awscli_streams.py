@@ -32,6 +32,7 @@ def aws(server: LocalIvsServer, *arguments: str) -> Any:
     return json.loads(done.stdout) if done.stdout.strip() else None
 
 
+@pytest.mark.long
 def test_stream_commands_work_as_in_the_aws_clis_examples() -> None:
     """The AWS CLI's examples of each command."""
     with local_ivs_server() as server:

@@ -9,17 +9,18 @@ from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 import jwt
+import m3u8
 import pytest
 
-from tests.local_ivs.environment import pem, private_key
+from tests.local_ivs.environment import HERE, pem, private_key
 from tests.local_ivs.http.conftest import SharedServer
 from tests.local_ivs.http.signed_requests import Reply, send
 from tests.support.servers import serving
+from tokensvc.aws.arn import parse_arn
 from tokensvc.clock import SystemClock
 from tokensvc.errors import StoreUnavailable
-from tokensvc.local_ivs.edge.playback import PlaybackHandler, PlaybackRequest
-from tokensvc.local_ivs.http import random_string
-from tokensvc.local_ivs.http.edge import EdgeApp
+from tokensvc.local_ivs.clock import AdvanceableClock
+from tokensvc.local_ivs.http import LocalIvsSettings, build
 from tokensvc.local_ivs.storage import SqliteResourceStore
 
 
@@ -113,12 +114,13 @@ def test_preflights_are_answered(private_channel: PrivateChannel) -> None:
 
 def test_other_methods_and_paths_are_rejected(private_channel: PrivateChannel, shared_server: SharedServer) -> None:
     assert private_channel.get_playlist("", "POST").status == 405
-    for path in ("/api/video/v1/", "/api/video/v1/us-west-2.1.channel.x.m3u8", "/api/video/v1/x.m3u8"):
+    for path in (
+        *("/api/video/v1/", "/api/video/v1/us-west-2.1.channel.x.m3u8", "/api/video/v1/x.m3u8"),
+        *("/v1/playlist/abc.720p30.m3u8", "/v1/segment/abc.ts", f"/v1/segment/{'A' * 32}.480p30.m3u8"),
+    ):
         reply = send("GET", shared_server.base_url + path, sign=False)
         assert reply.status == 404
         assert json.loads(reply.body)[0]["error"] == "not a playback URL"
-    reply = send("GET", shared_server.base_url + "/v1/playlist/abc.720p30.m3u8", sign=False)
-    assert json.loads(reply.body)[0]["error"] == "the local IVS serves no variant playlists and no segments"
 
 
 @pytest.mark.parametrize("path", ["/v1/playlist/abc.720p30.m3u8", "/v1/segment/abc.ts", "/api/video/v1/x.m3u8"])
@@ -142,15 +144,51 @@ def test_players_in_browsers_can_read_every_response(
 
 @pytest.mark.parametrize(("failure", "status"), [(StoreUnavailable("away"), 503), (RuntimeError("a bug"), 500)])
 def test_players_in_browsers_can_read_internal_failures(failure: Exception, status: int) -> None:
-    class Failing(PlaybackHandler):
-        def handle(self, request: PlaybackRequest, now: float) -> NoReturn:
+    class FailingStore(SqliteResourceStore):
+        def begin(self, *, write: bool) -> NoReturn:
             raise failure
 
-    resources = SqliteResourceStore(":memory:")
-    with serving(EdgeApp(Failing(resources, random_string), SystemClock())) as url:
-        reply = send("GET", f"{url}/api/video/v1/us-west-2.000000000000.channel.a.m3u8", sign=False)
-    resources.close()
-    assert (reply.status, reply.headers.get("access-control-allow-origin")) == (status, "*")
+    store = FailingStore(":memory:")
+    edge = build(store, LocalIvsSettings(), AdvanceableClock(SystemClock())).edge
+    with serving(edge) as url:
+        for path in ("/api/video/v1/us-west-2.000000000000.channel.a.m3u8", f"/v1/playlist/{'A' * 32}.480p30.m3u8"):
+            reply = send("GET", url + path, sign=False)
+            assert (reply.status, reply.headers.get("access-control-allow-origin")) == (status, "*")
+    store.close()
+
+
+def test_a_session_plays_without_a_token(private_channel: PrivateChannel) -> None:
+    started = private_channel.get_playlist(f"?token={private_channel.token()}")
+    (variant,) = m3u8.loads(started.body.decode()).playlists
+    reply = send("GET", variant.uri, sign=False)
+    assert (reply.status, reply.headers["content-type"]) == (200, "application/vnd.apple.mpegurl")
+    segments = m3u8.loads(reply.body.decode()).segments
+    assert len(segments) == 6
+    for segment in segments:
+        assert segment.uri.startswith(private_channel.playback_url.partition("/api/")[0])
+        loaded = send("GET", segment.uri, sign=False)
+        assert (loaded.status, loaded.headers["content-type"]) == (200, "video/mp2t")
+        assert loaded.body[::188] == b"G" * (len(loaded.body) // 188)
+        head = send("HEAD", segment.uri, sign=False)
+        assert (head.status, head.body) == (200, b"")
+        assert head.headers["content-length"] == loaded.headers["content-length"]
+    assert send("POST", variant.uri, sign=False).status == 405
+    preflight = send("OPTIONS", variant.uri, headers={"Origin": "https://a.com"}, sign=False)
+    assert (preflight.status, preflight.headers["access-control-allow-origin"]) == (204, "*")
+
+
+def test_variant_playlists_begin_with_the_public_url(resources: SqliteResourceStore) -> None:
+    """Behind a proxy the Host header is not what players use."""
+    components = build(resources, LocalIvsSettings(public_url="https://ivs.example/"), AdvanceableClock(SystemClock()))
+    channel = components.ivs.call(HERE, "CreateChannel", {"authorized": False}, "")["channel"]["arn"]
+    components.streams.start(channel)
+    with serving(components.site) as url:
+        started = send("GET", url + parse_arn(channel).playback_path, sign=False)
+        (variant,) = m3u8.loads(started.body.decode()).playlists
+        assert variant.uri.startswith("https://ivs.example/v1/playlist/")
+        reply = send("GET", url + urlsplit(variant.uri).path, sign=False)
+    uris = [segment.uri for segment in m3u8.loads(reply.body.decode()).segments]
+    assert all(uri.startswith("https://ivs.example/v1/segment/") for uri in uris)
 
 
 def test_tokens_expire_by_the_local_clock(private_channel: PrivateChannel, shared_server: SharedServer) -> None:

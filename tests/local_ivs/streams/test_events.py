@@ -19,11 +19,6 @@ from tokensvc.local_ivs.transaction import TxContext
 METADATA = "a secret of the show"
 
 
-@pytest.fixture
-def source(resources: SqliteResourceStore, clock: FrozenClock) -> Simulator:
-    return Simulator(resources, clock, counting_strings())
-
-
 def logged_events(resources: SqliteResourceStore, after: int = 0) -> list[dict[str, Any]]:
     with resources.begin(write=False) as transaction:
         return [dict(numbered.event) for numbered in events.events_after(transaction, after, 10_000)]

@@ -23,16 +23,6 @@ from tokensvc.local_ivs.streams import lifecycle
 from tokensvc.local_ivs.streams.operations import METADATA_MAX_BYTES
 
 
-@pytest.fixture
-def source(resources: SqliteResourceStore, clock: FrozenClock) -> Simulator:
-    return Simulator(resources, clock, counting_strings())
-
-
-@pytest.fixture
-def channel(call: CallIvs) -> str:
-    return str(call("CreateChannel", name="show")["channel"]["arn"])
-
-
 def stream_of(call: CallIvs, channel: str) -> dict[str, Any]:
     stream: dict[str, Any] = call("GetStream", channelArn=channel)["stream"]
     return stream
@@ -158,13 +148,26 @@ def test_metadata_has_at_most_one_kilobyte(
     assert "xxx" not in problem.value.message
 
 
-def test_metadata_is_stored_nowhere(
+def test_the_media_of_a_channel_are_prepared_when_it_goes_live(
+    call: CallIvs, channel: str, resources: SqliteResourceStore, clock: FrozenClock
+) -> None:
+    prepared: list[tuple[str, str]] = []
+    source = Simulator(resources, clock, counting_strings(), lambda *names: prepared.append(names))
+    source.start(channel)
+    assert prepared == [(channel, call("GetChannel", arn=channel)["channel"]["name"])]
+    with pytest.raises(IvsError):
+        source.start(channel)
+    assert len(prepared) == 1
+
+
+def test_metadata_is_stored_until_the_end_of_the_stream(
     call: CallIvs, source: Simulator, channel: str, resources: SqliteResourceStore
 ) -> None:
     source.start(channel)
-    before = all_stored(resources)
     call("PutMetadata", channelArn=channel, metadata="a secret of the show")
-    assert all_stored(resources) == before
+    assert "a secret of the show" in str(all_stored(resources))
+    source.stop(channel)
+    assert "secret" not in str(all_stored(resources))
 
 
 def test_more_than_one_hundred_streams_are_rejected(call: CallIvs, source: Simulator) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.asgi_client import make_receive, request, scope_of
+from tests.support.audit import EVENT
 from tests.support.in_memory_deployment import EAST, WEST, InMemoryDeployment
 from tokensvc.callers.api_keys import KnownSecret, key_digest
 from tokensvc.callers.policy import Caller, CallerPolicy
@@ -183,7 +184,7 @@ def test_an_infeasible_rotation_policy_is_explained_with_the_calculation(
     deployment: InMemoryDeployment, service: Service
 ) -> None:
     deployment.generate()
-    deployment.store.deployment.set_rotation(propagation_seconds=30, max_age_seconds=60, standby=False)
+    deployment.store.deployment.set_rotation(propagation_seconds=30, max_age_seconds=60, standby=False, event=EVENT)
     shown = service.post("/v1/keys/rotate", status=409)
     assert shown["code"] == "invalid_rotation_policy"
     assert "propagation delay + drain" in shown["detail"]

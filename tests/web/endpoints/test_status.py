@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from tests.storage.samples import CHANNEL, MAX_STALENESS_SECONDS, revocation
 from tests.support.asgi_client import make_receive, response_of, scope_of
+from tests.support.audit import EVENT
 from tests.support.in_memory_deployment import EAST, WEST, InMemoryDeployment
 from tests.support.problems import make_problem
 from tests.support.simulated_ivs import SimulatedIvs
@@ -95,7 +96,7 @@ def test_a_new_deployment_has_an_empty_status(service: StatusService) -> None:
 
 def test_queued_revocations_are_counted_by_account_and_region(service: StatusService) -> None:
     wanted = [revocation("r1", "v", "w"), revocation("r2", where=(CHANNEL.replace("us-east-1", "eu-west-1"),))]
-    service.store.revocations.accept("backend", wanted, Priority.INTERACTIVE, MAX_STALENESS_SECONDS)
+    service.store.revocations.accept("backend", wanted, Priority.INTERACTIVE, MAX_STALENESS_SECONDS, events=[EVENT])
     [first, second] = service.get()["revocations"]
     assert (first["region"], first["queued"], second["region"], second["queued"]) == ("eu-west-1", 1, "us-east-1", 2)
     labels = {"account": "123456789012", "region": "us-east-1"}
@@ -104,7 +105,9 @@ def test_queued_revocations_are_counted_by_account_and_region(service: StatusSer
 
 def test_the_dispatching_worker_is_shown_with_and_without_a_queue(service: StatusService) -> None:
     account_region, idle_region = parse_arn(CHANNEL).account_region, AccountRegion("123456789012", "ap-south-1")
-    service.store.revocations.accept("backend", [revocation("r1")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS)
+    service.store.revocations.accept(
+        "backend", [revocation("r1")], Priority.INTERACTIVE, MAX_STALENESS_SECONDS, events=[EVENT]
+    )
     with write_transaction(service.store.engine) as connection:
         connection.execute(sa.update(revocation_entries).values(queued_at=revocation_entries.c.queued_at - 90))
     for leased, holder in ((account_region, "here:7:a:1"), (idle_region, "elsewhere:8:b:12")):

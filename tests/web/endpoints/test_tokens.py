@@ -6,25 +6,31 @@ import asyncio
 import contextlib
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from starlette.types import Scope
 
 from tests.support.asgi_client import make_receive, response_of, scope_of
 from tests.support.clocks import START, ManualClock
 from tests.support.leases import ManualLeases
 from tests.support.simulated_ivs import SimulatedIvs, outage
 from tests.support.tokens import CHANNEL, OTHER_CHANNEL, snapshot_of
+from tokensvc.background.audit_writer import IssuedToken
 from tokensvc.callers.api_keys import KnownSecret, key_digest
-from tokensvc.callers.policy import Caller, CallerPolicy
+from tokensvc.callers.limits import TokenLimiter, refusal
+from tokensvc.callers.policy import BearerPolicy, Caller, CallerPolicy, Rate, RateLimits, ViewerLogin
 from tokensvc.container.prometheus import PrometheusMetrics
 from tokensvc.errors import (
     ChannelNotFound,
     InsufficientScope,
     InvalidRequest,
+    Overloaded,
     PlaybackUrlUnavailable,
+    RateLimited,
     SnapshotStale,
     TokensvcError,
     Unauthenticated,
@@ -34,11 +40,17 @@ from tokensvc.jose import keypair
 from tokensvc.jose.signing.signer import sign_each
 from tokensvc.storage.store import Store
 from tokensvc.tokens.channel_cache import CHANNELS_PER_CALL, ChannelCache
+from tokensvc.tokens.request import TokenRequest, parse_token_request
 from tokensvc.tokens.snapshot import KnownChannel, Snapshot
 from tokensvc.tokens.validation import NOTHING_REVOKED, Outcome, PlaybackAttempt, validate
+from tokensvc.web.admission import ADMITTED, AskedToken, Decision
 from tokensvc.web.authentication import RequestAuthenticator
-from tokensvc.web.context import RequestContext
-from tokensvc.web.endpoints.tokens import SLICE_SIZE, TokenRoutes
+from tokensvc.web.batch_turns import BatchTurns
+from tokensvc.web.channel_lookups import ChannelLookups
+from tokensvc.web.context import RefusedToken, RequestContext
+from tokensvc.web.endpoints.token_batch import SLICE_SIZE
+from tokensvc.web.endpoints.token_parts import TokenParts
+from tokensvc.web.endpoints.tokens import TokenRoutes
 from tokensvc.web.schemas import TokenBatchResponse, TokenResponse
 
 KEY = keypair.generate()
@@ -74,13 +86,26 @@ class Worker:
         self.snapshot: Snapshot = snapshot_of(KEY)._replace(secrets=SECRETS, channels=channels)
         self.metrics = PrometheusMetrics()
         authenticator = RequestAuthenticator(lambda: self.snapshot, self.clock, lease_seconds=900)
-        self.routes = TokenRoutes(
+        self.issued: list[IssuedToken] = []
+        self.refused: list[str] = []
+        self.refused_tokens: list[RefusedToken | None] = []
+        self.parts = TokenParts(
             authenticator=authenticator,
-            channel_cache=self.channel_cache,
+            channels=ChannelLookups(self.channel_cache),
             metrics=self.metrics,
             sign_many=sign_each,
             new_uuid=uuid.uuid4,
+            record_issued=self.issued.append,
+            record_refusal=self._refused,
+            take_limits=TokenLimiter(self.clock.monotonic).take,
+            admission=None,
+            turns=BatchTurns(),
         )
+        self.routes = TokenRoutes(self.parts)
+
+    def _refused(self, error: TokensvcError, scope: Scope, context: RequestContext) -> None:
+        self.refused.append(f"{scope['path']} {context.caller} {error.code}")
+        self.refused_tokens.append(context.refused)
 
     def single(self, item: Any = REQUEST, **kwargs: Any) -> Any:
         return json.loads(self.call(self.routes.single, item, **kwargs).body)
@@ -99,12 +124,12 @@ class Worker:
                 return pending.complete(pending.key.sign(pending.digest), 0.0)
         return response_of(endpoint, scope, body, started_at=self.clock.monotonic(), **kwargs)
 
-    def outcomes(self) -> dict[str, float]:
+    def outcomes(self, caller: str = "shop") -> dict[str, float]:
         lines = self.metrics.render().decode().splitlines()
         return {
-            line.split('"')[1]: float(line.split()[-1])
+            line.split('"')[3]: float(line.split()[-1])
             for line in lines
-            if line.startswith("tokensvc_token_requests_total{")
+            if line.startswith(f'tokensvc_token_requests_total{{caller="{caller}",')
         }
 
 
@@ -344,7 +369,9 @@ def test_a_lookup_without_a_result_is_awaited_no_longer_than_the_timeout(worker:
     async def timed() -> float:
         loop = asyncio.get_running_loop()
         started_at = loop.time()
-        await worker.routes._look_up({f"{CHANNEL}{n}" for n in range(20)}, worker.snapshot, Caller("shop", POLICY))
+        await worker.parts.channels.resolve(
+            {f"{CHANNEL}{n}" for n in range(20)}, worker.snapshot, Caller("shop", POLICY)
+        )
         return loop.time() - started_at
 
     assert 0.25 <= asyncio.run(timed()) < 1.5
@@ -423,6 +450,72 @@ def test_a_single_request_does_not_wait_for_whole_batches(worker: Worker) -> Non
     assert issued <= 1 + 2 * 25
 
 
+def test_many_batches_of_one_caller_cost_another_at_most_one_slice_for_each_of_its_own(worker: Worker) -> None:
+    flood = KnownSecret(key_digest("tsk_flood_secret"), None, Caller("flood", POLICY))
+    worker.snapshot = worker.snapshot._replace(secrets={**SECRETS, "flood": flood})
+    body = json.dumps({"requests": [REQUEST] * 3 * SLICE_SIZE}).encode()
+
+    async def run() -> float:
+        def start(api_key: str) -> asyncio.Task[Any]:
+            scope = scope_of(authorization=f"Bearer {api_key}")
+            context = RequestContext("b", worker.clock.monotonic())
+            return asyncio.ensure_future(worker.routes.batch(scope, make_receive(body), context))
+
+        floods = [start("tsk_flood_secret") for _ in range(20)]
+        await asyncio.sleep(0)
+        before = worker.outcomes().get("issued", 0)
+        await start(API_KEY)
+        issued = worker.outcomes()["issued"] - before
+        await asyncio.gather(*floods)
+        return issued
+
+    assert asyncio.run(run()) <= 2 * 3 * SLICE_SIZE + SLICE_SIZE
+
+
+def test_a_caller_with_too_many_batches_is_refused_before_the_body_is_read(worker: Worker) -> None:
+    reads: list[str] = []
+    worker.parts.turns = BatchTurns(1)
+    with worker.parts.turns.batch("shop"), pytest.raises(Overloaded):
+        worker.call(worker.routes.batch, {}, receive=make_receive(b"{}", lambda: reads.append("body")))
+    assert not reads
+    assert "token" in worker.batch(REQUEST)[0]
+
+
+class RefusingAdmission:
+    """Refuses the first request that it is asked about, and no others."""
+
+    def __init__(self) -> None:
+        self.asked: list[str | None] = []
+
+    async def admit(self, asked: Sequence[AskedToken]) -> list[Decision]:
+        self.asked += [token.request.viewer_id for token in asked]
+        return [refusal("viewer", Rate(1, 1), 60), *[ADMITTED] * (len(asked) - 1)]
+
+    async def close(self) -> None:
+        pass
+
+
+def test_a_batch_that_waits_for_an_admission_is_parsed_once(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed, admission = list[Any](), RefusingAdmission()
+
+    def parse(item: Any) -> TokenRequest:
+        parsed.append(item)
+        return parse_token_request(item)
+
+    monkeypatch.setattr("tokensvc.web.endpoints.token_batch.parse_token_request", parse)
+    worker.parts.admission = admission
+    worker.ivs.add_channels([str(OTHER_CHANNEL)])
+    worker.wake = worker.channel_cache.run_once
+    items: list[Any] = [REQUEST | {"viewerId": f"v{n}"} for n in range(SLICE_SIZE + 2)]
+    items[1] = REQUEST | {"viewerId": "v" * 41}
+    items[2] = items[2] | {"channelArn": str(OTHER_CHANNEL)}
+    results = worker.batch(*items)
+    assert parsed == items
+    assert admission.asked == [item["viewerId"] for item in items[:1] + items[2:]]
+    codes = [result["problem"]["code"] if "problem" in result else "token" for result in results]
+    assert codes == ["rate_limited", "invalid_request"] + ["token"] * SLICE_SIZE
+
+
 def test_no_response_contains_the_subject(worker: Worker) -> None:
     response = worker.call(worker.routes.single, {"channelArn": str(CHANNEL), "subject": "jane@example.com"})
     assert b"jane" not in response.body
@@ -490,13 +583,13 @@ def test_a_clock_jump_within_a_request_does_not_change_its_token(
 def test_a_clock_jump_during_a_channel_lookup_prevents_signing(worker: Worker) -> None:
     """The token is computed from the time after the wait."""
     worker.snapshot = worker.snapshot._replace(channels={})
-    look_up = worker.routes._channel_cache.look_up
+    look_up = worker.channel_cache.look_up
 
     def jump(channel_arn: str, caller: str) -> Any:
         worker.clock.jump(3600)
         return look_up(channel_arn, caller)
 
-    worker.routes._channel_cache.look_up = jump  # type: ignore[method-assign]
+    worker.channel_cache.look_up = jump  # type: ignore[method-assign]
     with pytest.raises(SnapshotStale, match="jumped"):
         worker.single()
 
@@ -507,9 +600,106 @@ def test_a_clock_jump_within_a_batch_fails_the_remaining_slices(worker: Worker) 
     def now() -> float:
         nonlocal slices
         slices += 1
-        return START + (3600 if slices > 3 else 0)  # before and after the body, then once per slice
+        return START + (3600 if slices > 4 else 0)  # three times around the body, then once per slice
 
     worker.clock.now = now  # type: ignore[method-assign]
     results = worker.batch(*[REQUEST] * (2 * SLICE_SIZE))
     assert all("token" in result for result in results[:SLICE_SIZE])
     assert {result["problem"]["code"] for result in results[SLICE_SIZE:]} == {"snapshot_stale"}
+
+
+def test_each_token_is_recorded_only_if_the_callers_policy_asks_for_it(worker: Worker) -> None:
+    worker.single()
+    assert worker.issued == []
+    caller = Caller("shop", replace(POLICY, audit_tokens=True), "abc")
+    worker.snapshot = worker.snapshot._replace(secrets={"abc": SECRETS["abc"]._replace(caller=caller)})
+    worker.single()
+    worker.batch(REQUEST, {"channelArn": str(CHANNEL), "subject": "ada"}, {"channelArn": "bad"})
+    assert [(token.caller, token.key_id, token.channel_arn, token.viewer) for token in worker.issued] == [
+        ("shop", "abc", str(CHANNEL), viewer) for viewer in ("v", "v", "ada")
+    ]
+
+
+def test_the_refusals_of_single_items_of_a_batch_are_handed_on_for_the_record(worker: Worker) -> None:
+    policy = replace(POLICY, channels=(str(OTHER_CHANNEL),))
+    worker.snapshot = worker.snapshot._replace(secrets={"abc": SECRETS["abc"]._replace(caller=Caller("shop", policy))})
+    worker.batch(REQUEST, REQUEST)
+    assert worker.refused == ["/v1/tokens shop channel_not_allowed"] * 2
+
+
+LOGIN = CallerPolicy(channels=("*",), bearer=BearerPolicy("https://login.test", "app"))
+
+
+@pytest.mark.parametrize(
+    ("caller", "item", "viewer"),
+    [
+        (Caller("shop", replace(POLICY, channels=(str(OTHER_CHANNEL),))), REQUEST, "v"),
+        (Caller("shop", POLICY), {"channelArn": str(CHANNEL)}, ""),
+        (Caller("shop", replace(POLICY, limits=RateLimits(caller=Rate(1, 1)))), REQUEST | {"viewerId": "w"}, "w"),
+        (Caller("shop", LOGIN, login=ViewerLogin("ada", frozenset())), {"channelArn": str(CHANNEL)}, "ada"),
+    ],
+    ids=["channel_not_allowed", "anonymous", "rate_limited", "viewer app"],
+)
+def test_a_refusal_has_the_channel_and_the_viewer_on_every_path(
+    worker: Worker, caller: Caller, item: dict[str, Any], viewer: str
+) -> None:
+    worker.snapshot = worker.snapshot._replace(secrets={"abc": KnownSecret(key_digest(API_KEY), None, caller)})
+    with contextlib.suppress(TokensvcError):
+        worker.single()  # takes the only token of the limit
+    worker.batch({"channelArn": 1}, item)
+    assert worker.refused_tokens == [None, RefusedToken(str(CHANNEL), viewer)]
+    context = RequestContext("r", worker.clock.monotonic())
+    body = json.dumps(item).encode()
+    with pytest.raises(TokensvcError):
+        worker.routes.single_nowait(scope_of(**AUTHORIZED), body, context)
+    assert context.refused == RefusedToken(str(CHANNEL), viewer)
+    context = RequestContext("r", worker.clock.monotonic())
+    with pytest.raises(TokensvcError):
+        asyncio.run(worker.routes.single(scope_of(**AUTHORIZED), make_receive(body), context))
+    assert context.refused == RefusedToken(str(CHANNEL), viewer)
+
+
+def limited(worker: Worker, limits: RateLimits) -> None:
+    """Give the caller these limits."""
+    caller = Caller("shop", CallerPolicy(channels=POLICY.channels, limits=limits))
+    worker.snapshot = worker.snapshot._replace(secrets={"abc": KnownSecret(key_digest(API_KEY), None, caller)})
+
+
+def test_a_request_over_a_limit_is_refused_and_those_of_other_viewers_are_not(worker: Worker) -> None:
+    limited(worker, RateLimits(viewer=Rate(per_minute=6, burst=2)))
+    worker.single()
+    worker.single()
+    with pytest.raises(RateLimited, match="too many tokens for this viewer") as refused:
+        worker.single()
+    headers = dict(error_response(refused.value).headers)
+    assert headers[b"retry-after"] == b"10"
+    assert headers[b"ratelimit-policy"] == b'"viewer";q=6;w=60'
+    worker.single(REQUEST | {"viewerId": "another"})
+    worker.clock.advance(10)
+    worker.single()
+    assert worker.outcomes() == {"issued": 4.0, "rate_limited": 1.0}
+
+
+def test_each_request_of_a_batch_counts_and_those_over_the_limit_fail_alone(worker: Worker) -> None:
+    limited(worker, RateLimits(caller=Rate(per_minute=60, burst=3)))
+    results = worker.batch(*[REQUEST] * 5)
+    assert ["token" in result for result in results] == [True, True, True, False, False]
+    problem = results[3]["problem"]
+    assert (problem["status"], problem["code"], problem["retryAfterSeconds"]) == (429, "rate_limited", 1)
+    with pytest.raises(RateLimited, match="this caller"):
+        worker.single()
+
+
+def test_a_request_that_waits_for_its_channel_takes_one_token(worker: Worker) -> None:
+    limited(worker, RateLimits(channel=Rate(per_minute=1, burst=2)))
+    unknown = REQUEST | {"channelArn": str(OTHER_CHANNEL)}
+    worker.single(unknown)
+    assert ["token" in result for result in worker.batch(unknown, unknown)] == [True, False]
+
+
+def test_a_request_that_policy_refuses_takes_nothing(worker: Worker) -> None:
+    limited(worker, RateLimits(caller=Rate(per_minute=1, burst=1)))
+    for _ in range(3):
+        with pytest.raises(TokensvcError, match="viewerId or subject is required"):
+            worker.single({"channelArn": str(CHANNEL)})
+    worker.single()

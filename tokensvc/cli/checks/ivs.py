@@ -14,7 +14,7 @@ from tokensvc.cli.checks.rows import FROM_BACKUP
 from tokensvc.cli.keys.context import reference_time
 from tokensvc.cli.output import count_of, format_duration
 from tokensvc.clock import CLOCK_SKEW_SECONDS
-from tokensvc.container import service
+from tokensvc.container.control_plane import configured_regions, make_control_plane
 from tokensvc.errors import (
     ControlPlaneDenied,
     ControlPlaneError,
@@ -71,11 +71,11 @@ def check_ivs(settings: Settings, store: Store) -> Iterator[Finding]:
         if placement.is_imported
     }
     fix = f"export TOKENSVC_REGIONS={','.join(sorted(imported)) or 'us-east-1'}   (or set AWS_REGION)"
-    regions, finding = try_check("regions", lambda: service.configured_regions(settings), fix)
+    regions, finding = try_check("regions", lambda: configured_regions(settings), fix)
     if regions is None:
         yield finding
         return
-    control_plane, finding = try_check("IVS", lambda: service.make_control_plane(settings), UNSET_ENDPOINT)
+    control_plane, finding = try_check("IVS", lambda: make_control_plane(settings), UNSET_ENDPOINT)
     if control_plane is None:
         yield finding
         return

@@ -12,17 +12,13 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from tokensvc.audit.requester import Requester
 from tokensvc.aws.control_plane import ControlPlane
+from tokensvc.cli.operator import operator_actor
 from tokensvc.cli.output import print_progress
 from tokensvc.cli.remedies import failure_text
-from tokensvc.container.keys_context import deployment_max_staleness
-from tokensvc.container.service import (
-    configured_regions,
-    make_command_context,
-    make_control_plane,
-    open_configured_store,
-    open_deployment,
-)
+from tokensvc.container.deployment import deployment_max_staleness, open_deployment
+from tokensvc.container.store import open_configured_store
 from tokensvc.container.vault import make_read_only_cipher, required_kek_settings
 from tokensvc.errors import FieldError, ForeignDeployment, InvalidRequest, TokensvcError
 from tokensvc.keys.context import KeysContext
@@ -74,9 +70,12 @@ def open_for_write() -> Iterator[KeysSession]:
 
 
 @contextmanager
-def open_read_only() -> Iterator[KeysSession]:
-    """Open store, vault and IVS without changing anything: nothing is bound or registered."""
-    settings = read_settings(os.environ)
+def open_read_only(settings: Settings | None = None) -> Iterator[KeysSession]:
+    """Open store, vault and IVS without changing anything: nothing is bound or registered. The settings are read
+    unless they are given: what a pipe held cannot be read twice."""
+    from tokensvc.container.control_plane import make_control_plane  # loads boto3
+
+    settings = settings or read_settings(os.environ)
     require(settings, "control_plane", "database_url", *required_kek_settings(settings))
     control_plane = make_control_plane(settings)
     store = open_configured_store(settings)
@@ -110,7 +109,10 @@ def list_stale_workers(store: Store, at: ReferenceTime) -> list[StaleWorker]:
 
 
 def _make_session(settings: Settings, store: Store, control_plane: ControlPlane, cipher: SecretCipher) -> KeysSession:
-    context = make_command_context(settings, store, control_plane, cipher, print_progress)
+    from tokensvc.container.control_plane import configured_regions
+    from tokensvc.container.keys_context import make_command_context
+
+    context = make_command_context(settings, store, control_plane, cipher, print_progress, Requester(operator_actor()))
     return KeysSession(
         settings, store, replace(context, sleep=_sleep, report_failure=_report_failure), configured_regions(settings)
     )

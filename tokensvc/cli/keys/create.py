@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from tokensvc.aws.arn import parse_arn
+from tokensvc.cli.durations import duration_option
 from tokensvc.cli.help import KEY_ID, examples
 from tokensvc.cli.keys.context import KeyId, KeysSession, open_for_write, reference_time, require_configured_regions
 from tokensvc.cli.output import NOTHING_TO_DO, AsJson, DetailedExitCode, print_progress, print_result
@@ -52,7 +53,7 @@ def generate(as_json: AsJson = False) -> None:
     ("Import a private key from a file", "tokensvc keys import private.pem"),
     (
         "An encrypted one that IVS knows, with tokens of up to 6 hours",
-        'tokensvc keys import encrypted.pem --passphrase-file passphrase.txt --arn "$KEY_PAIR" --longest-ttl 21600',
+        'tokensvc keys import encrypted.pem --passphrase-file passphrase.txt --arn "$KEY_PAIR" --longest-ttl 6h',
     ),
     ("From standard input", "openssl pkey -in private.pem | tokensvc keys import -"),
 )
@@ -67,10 +68,9 @@ def import_(
     arn: Arns = None,
     longest_ttl: Annotated[
         int,
-        typer.Option(
-            min=0,
-            max=31_536_000,
-            metavar="SECONDS",
+        duration_option(
+            at_most=365 * 86_400,
+            show_default="0s",
             help="Maximum lifetime of tokens that other applications have signed with the key.",
         ),
     ] = 0,

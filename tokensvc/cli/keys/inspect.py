@@ -18,7 +18,10 @@ from tokensvc.keys.lifecycle import KeyRecord, require_key
 from tokensvc.keys.rotation_policy import MAX_KEY_PAIRS
 from tokensvc.keys.views import KeyDetailView, KeyView, key_detail_view, key_view
 
-MAX_HISTORY = 50
+MaxHistory = Annotated[
+    int,
+    typer.Option("--max-results", min=1, max=100_000, metavar="COUNT", help="Maximum number of steps of its history."),
+]
 _PLACEMENT_COLUMNS = ("REGION", "STATE", "SINCE", "AGE", "DRAINS UNTIL", "ARN")
 
 
@@ -41,7 +44,7 @@ def list_(
     data: dict[str, Any] = {"keys": [key.model_dump(mode="json") for key in keys]}
     lines = format_table(("KEY", *_PLACEMENT_COLUMNS), [row for key in keys for row in _placement_rows(key)])
     if ivs:
-        with open_read_only() as opened:
+        with open_read_only(settings) as opened:
             data["ivs"] = [_inspect_region(opened.context, region) for region in opened.regions]
         lines += ["", *(line for region in data["ivs"] for line in _describe_region(region))]
     print_result(data, as_json, *lines)
@@ -49,21 +52,24 @@ def list_(
 
 @examples(
     ("States, drain times, history, and workers that are not in sync", f"tokensvc keys show {KEY_ID}"),
+    ("With its whole history, for a script", f"tokensvc keys show {KEY_ID} --max-results 10000 --json"),
 )
-def show(key_id: KeyId, as_json: AsJson = False) -> None:
+def show(key_id: KeyId, max_results: MaxHistory = 50, as_json: AsJson = False) -> None:
     """Show one key: its state in each region, its history, and the workers that are not in sync."""
     with open_store() as (settings, store):
         record = require_key(store.keys.list(), key_id)
         at = reference_time(settings, store)
         workers = store.workers.list()
         workers_unable_to_decrypt = [w.heartbeat.worker_id for w in workers if key_id in w.heartbeat.undecryptable]
-        history = store.journal.history(key_id, MAX_HISTORY + 1)
+        history = store.journal.history(key_id, max_results + 1)
         detail = key_detail_view(
-            record, at, history[:MAX_HISTORY], list_stale_workers(store, at), workers_unable_to_decrypt
+            record, at, history[:max_results], list_stale_workers(store, at), workers_unable_to_decrypt
         )
-    print_result(detail.model_dump(mode="json"), as_json, *_describe(record, detail))
-    if len(history) > MAX_HISTORY:
-        print_progress(f"Only the newest {MAX_HISTORY} steps are shown; older steps are left out.")
+    is_truncated = len(history) > max_results
+    data = detail.model_dump(mode="json") | {"historyTruncated": is_truncated}
+    print_result(data, as_json, *_describe(record, detail))
+    if is_truncated:
+        print_progress("Older steps of its history are left out: raise --max-results.")
 
 
 @examples(

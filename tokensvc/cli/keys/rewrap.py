@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from tokensvc.audit.requester import Requester
 from tokensvc.cli.help import examples
 from tokensvc.cli.keys.context import open_store
+from tokensvc.cli.operator import operator_actor
 from tokensvc.cli.output import NOTHING_TO_DO, AsJson, DetailedExitCode, DryRun, count_of, print_progress, print_result
 from tokensvc.container.vault import (
     FILES,
@@ -55,7 +57,7 @@ def rewrap(
         raise InvalidRequest([FieldError("--from", "must be `store`, or `file:` followed by an existing directory")])
     with open_store() as (settings, store):
         cipher = (make_read_only_cipher if dry_run else make_cipher)(settings, store)
-        context = make_rewrap_context(settings, store, cipher, print_progress)
+        context = make_rewrap_context(settings, store, cipher, print_progress, Requester(operator_actor()))
         copied = _import_missing(store, context, source, dry_run) if source else []
         rewrapped = rewrap_service.pending_secrets(context) if dry_run else rewrap_service.rewrap(context)
     current = context.cipher.current

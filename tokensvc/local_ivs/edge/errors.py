@@ -6,7 +6,9 @@ Invariants
 - `ERRORS` has one entry per rule of `tokens/validation.py`, and `ERRORS_BY_REASON` one for each further way in which a
   rule can fail, so that no text names a fault that the token does not have.
 - Observed are: text and code for `segments`, which a missing token gets too (jwt-go's literal); the code for a spent
-  single use; and "origin required" (third-party notes of 2026-09-27 about one deployment).
+  single use; "origin required", and "Forbidden" for a variant playlist (third-party notes of 2026-09-27 about one
+  deployment).
+- A 403 and a 429 name the rule in a header too, which IVS does not send: texts may change, and some rules share one.
 - INFERRED: `playback_auth_error` is the `error_code` for a single use that is spent, and "origin required" the `error`
   for a missing `Origin`. Both come from third-party notes about one deployment, which do not say which member of the
   error had the code, and which saw the text on segments only.
@@ -23,6 +25,8 @@ from urllib.parse import unquote_plus
 from tokensvc.tokens.validation import Reason, RuleResult, RuleStatus
 
 TOKEN_PARAMETER = "token"  # noqa: S105 - the name of a parameter
+RULE_HEADER = "tokensvc-rule"
+"""Only here: the rule that denied playback."""
 INVALID_TOKEN = "invalid_playback_auth_token"  # noqa: S105 - an error code
 ALREADY_USED = "playback_auth_error"
 
@@ -34,6 +38,8 @@ class EdgeError(NamedTuple):
     code: str = INVALID_TOKEN
     observed: str = ""
     """Which of the two was observed on the real edge: `text`, `code`, or `text and code`."""
+    rule: str = ""
+    """The rule that denied playback, for the header RULE_HEADER; "" where `ERRORS` has the rule, and for a 404."""
 
 
 ERRORS: dict[str, EdgeError] = {
@@ -72,34 +78,53 @@ ERRORS_BY_REASON: dict[tuple[str, Reason], EdgeError] = {
 }
 """(Rule, reason) -> error; where an entry is missing, ERRORS applies."""
 
-SEVERAL_TOKENS = EdgeError("several tokens were sent")
+SEVERAL_TOKENS = EdgeError("several tokens were sent", rule="several-tokens")
 """INFERRED: A query with more than one token is denied, since it is ambiguous."""
-INDETERMINATE = EdgeError("token is unverifiable")
+INDETERMINATE = EdgeError("token is unverifiable", rule="indeterminate")
+
+OTHER_COUNTRY = EdgeError("content is not available in this country", "content_geoblocked", rule="country")
+"""INFERRED: The 403 of a viewer in a country that the playback restriction policy does not allow has the code of a
+sister system of IVS with the same form of errors."""
+NO_RENDITION = EdgeError("no rendition is within the token's maximum resolution", rule="resolution")
+"""INFERRED: A token whose `aws:maximum-resolution` is below every rendition of the stream is denied with a 403: to play
+a rendition above the cap would exceed what the token grants, and a playlist without renditions cannot be played. It
+spends no single use. IVS documents only that renditions above the cap are left out."""
+TOO_MANY_VIEWERS = EdgeError("too many concurrent viewers", "too_many_concurrent_viewers", rule="concurrent-views")
+"""INFERRED: The 429 at the quota of concurrent views has the form of the other errors; text and code are our own."""
 
 UNKNOWN_CHANNEL = EdgeError("Can not find channel", "transcode_does_not_exist")
 """INFERRED: The edge's 404 has the code, and for a channel that does not exist also the text, of a sister system of IVS
 with the same form of errors."""
 OFFLINE = EdgeError("channel is not live", UNKNOWN_CHANNEL.code)
 NO_PLAYLIST = EdgeError("not a playback URL", UNKNOWN_CHANNEL.code)
-NO_MEDIA = EdgeError("the local IVS serves no variant playlists and no segments", UNKNOWN_CHANNEL.code)
-"""Only here: the real edge serves both."""
+NO_SESSION = EdgeError("Forbidden", observed="text", rule="session")
+"""For a variant playlist or segment of a session that has ended or never existed."""
+ABOVE_CAP = EdgeError("rendition is above the maximum resolution", rule="resolution")
+"""INFERRED: A variant playlist or segment of a rendition above the session's maximum resolution is denied with a 403.
+IVS documents only that the multivariant playlist leaves such renditions out."""
+NO_MEDIA = EdgeError("no such rendition or segment", UNKNOWN_CHANNEL.code)
 
 
 def error_of(failed_rule: RuleResult | None) -> EdgeError:
     """The error for the rule that a token failed; None means that the result is indeterminate."""
     if failed_rule is None:
         return INDETERMINATE
-    return ERRORS_BY_REASON.get((failed_rule.rule, failed_rule.reason)) or ERRORS[failed_rule.rule]
+    error = ERRORS_BY_REASON.get((failed_rule.rule, failed_rule.reason)) or ERRORS[failed_rule.rule]
+    return error._replace(rule=failed_rule.rule)
+
+
+def denied_by(rule: str, reason: Reason = Reason.UNSPECIFIED) -> EdgeError:
+    """The error of a rule that was found to fail outside of `validate`."""
+    return error_of(RuleResult(rule, RuleStatus.FAIL, "", reason))
 
 
 def strict_origin_error(origin: str) -> EdgeError:
     """The error of strict origin enforcement on a public channel, to which the token rules do not apply."""
-    reason = Reason.UNSPECIFIED if origin else Reason.MISSING
-    return error_of(RuleResult("strict-origin", RuleStatus.FAIL, "", reason))
+    return denied_by("strict-origin", Reason.UNSPECIFIED if origin else Reason.MISSING)
 
 
 def error_body(path: str, query: str, error: EdgeError) -> bytes:
-    """The body of a 403 or 404."""
+    """The body of an error."""
     query_without_token = "&".join(
         pair for pair, (name, _) in zip(_raw_pairs(query), _pairs(query), strict=True) if name != TOKEN_PARAMETER
     )

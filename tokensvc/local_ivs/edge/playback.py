@@ -3,44 +3,44 @@
 Invariants
 - `tokens/validation.py` decides about tokens. The handler supplies what IVS knows: the key pairs imported in the
   channel's account and region, the Origin header, the viewer's revoked session versions, and the spent single uses.
-- A public channel needs no token. Only a public channel applies its playback restriction policy (user guide, "Enable
-  Authorization on Channels" and "Undesired Content and Viewers"): with strict enforcement every request needs an
-  allowed Origin, without it origins restrict only browsers. Countries restrict nobody here: content is served if a
-  viewer's location is unknown.
+- A public channel needs no token, and `restrictions.py` decides about its viewers. A private channel ignores its
+  playback restriction policy (user guide, "Enable Authorization on Channels").
 - INFERRED: A public channel ignores a token that is sent.
-- INFERRED: A request to a public channel without the `Origin` that its restriction policy requires gets a 403 of the
-  same form as for a token; a header that is not a valid origin is never allowed.
 - INFERRED: Authorization is checked first, and whether there is a stream second: a private channel that is not live is
   answered with 404 only to those who may watch it. A channel that does not exist has nothing to protect, so it is 404
   for everyone.
 - INFERRED: Without strict enforcement, a player whose origin the token does not allow gets a 200 without
   Access-Control-Allow-Origin, because the token's origins then restrict only browsers (IVS user guide, "Generate and
   Sign Playback Tokens").
-- CORS: any origin may read a 403 or a 404, since players in browsers are documented to report both; tested with the IVS
-  player 1.56.1.
+- A signature is verified outside of any transaction, so that starts do not wait for each other. Revocations and single
+  uses are read in the transaction that starts the session: none begins after its viewer was revoked.
+- Only a GET that is answered with a playlist starts a session and spends a single use, both in one transaction.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from tokensvc.aws.arn import Arn
-from tokensvc.local_ivs.edge import errors, playlist
-from tokensvc.local_ivs.edge.single_use import SingleUses
+from tokensvc.local_ivs.edge import errors, playlist, single_use
+from tokensvc.local_ivs.edge.attempts import NOTHING_STORED, attempt_with_keys, stored_facts
+from tokensvc.local_ivs.edge.countries import CountrySource, NoCountries, RequestHeaders
+from tokensvc.local_ivs.edge.grants import Grant, grant_of_claims, grant_of_restrictions
+from tokensvc.local_ivs.edge.responses import PLAYLIST_TYPE, PlaybackResponse, cors_headers, error_response
+from tokensvc.local_ivs.edge.restrictions import Restrictions
+from tokensvc.local_ivs.edge.sessions import SESSION_ID_CHARS, Sessions
+from tokensvc.local_ivs.edge.verified_tokens import VerifiedTokens
 from tokensvc.local_ivs.id_generators import ALPHANUMERIC, RandomString
 from tokensvc.local_ivs.live_streams import stream_of
+from tokensvc.local_ivs.media.loop import MediaLibrary
+from tokensvc.local_ivs.propagation import EdgeView
 from tokensvc.local_ivs.resource_store import Resource, ResourceStore, ResourceTransaction
-from tokensvc.local_ivs.resources.playback_key_pairs import public_key
-from tokensvc.local_ivs.revocations import revoked_version
-from tokensvc.local_ivs.viewers import Viewers
-from tokensvc.tokens import claims
-from tokensvc.tokens.origins import matches, parse_origin, split_origins
-from tokensvc.tokens.validation import NOTHING_REVOKED, Outcome, PlaybackAttempt, ValidationResult, validate
+from tokensvc.local_ivs.session_store import SessionTerms
+from tokensvc.tokens.validation import Outcome, PlaybackAttempt, ValidationResult, validate
 
-SESSION_ID_CHARS = 32
-PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
-_ACAO = "access-control-allow-origin"
-ANY_ORIGIN = (_ACAO, "*")
+_MAY_PLAY = frozenset({Outcome.ALLOW, Outcome.CONDITIONAL})
+"""The outcomes of a token that may play if nothing is stored that denies it."""
 
 
 class PlaybackRequest(NamedTuple):
@@ -55,115 +55,145 @@ class PlaybackRequest(NamedTuple):
     base_url: str
     """The URL under which the player reaches the edge, with which variant URLs begin."""
     is_get: bool = True
-    """Whether the method is GET. A HEAD spends no single use."""
+    """Whether the method is GET. A HEAD starts no session and spends no single use."""
+    address: str = ""
+    """The player's IP address; "" if it is unknown."""
+    headers: RequestHeaders = ()
+
+    def __repr__(self) -> str:
+        """Without the token, the address and the headers."""
+        return f"PlaybackRequest(channel={self.channel}, is_get={self.is_get})"
 
 
-class PlaybackResponse(NamedTuple):
-    """Status, headers and body."""
+class _Denied(Exception):
+    """The request is answered with an error."""
 
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
+    def __init__(self, status: int, error: errors.EdgeError) -> None:
+        super().__init__(error.text)
+        self.status = status
+        self.error = error
+
+
+class _Channel(NamedTuple):
+    """The requested channel."""
+
+    attempt: PlaybackAttempt | None
+    """The attempt to play a private channel, without what is stored about its token."""
+    restrictions: Restrictions
+    """Those of a public channel."""
 
 
 class PlaybackHandler:
-    """Validates tokens and origins, and serves playlists."""
+    """Validates tokens, applies restriction policies, starts sessions and serves playlists."""
 
-    def __init__(self, resources: ResourceStore, random_string: RandomString, viewers: Viewers | None = None) -> None:
+    def __init__(
+        self,
+        resources: ResourceStore,
+        sessions: Sessions,
+        library: MediaLibrary,
+        random_string: RandomString,
+        *,
+        countries: CountrySource | None = None,
+        propagation_seconds: float = 0.0,
+    ) -> None:
         self._resources = resources
+        self._sessions = sessions
+        self._library = library
         self._random_string = random_string
-        self._viewers = viewers or Viewers()
-        self._single_uses = SingleUses(resources)
+        self._countries = countries or NoCountries()
+        self._propagation_seconds = propagation_seconds
+        self._verified_tokens = VerifiedTokens()
 
     def handle(self, request: PlaybackRequest, now: float) -> PlaybackResponse:
-        """The response: the playlist, a 403 or a 404."""
+        """The response: the playlist, a 403, a 404 or a 429."""
+        try:
+            return self._handle(request, now)
+        except _Denied as denied:
+            return error_response(denied.status, request.path, request.query, denied.error)
+
+    def _handle(self, request: PlaybackRequest, now: float) -> PlaybackResponse:
         with self._resources.begin(write=False) as transaction:
-            channel = transaction.get(str(request.channel))
-            if channel is None:
-                return _error(404, request, errors.UNKNOWN_CHANNEL)
-            stream = stream_of(transaction, channel.arn)
-            if not channel.body["authorized"]:
-                policy = transaction.get(channel.body["playbackRestrictionPolicyArn"])
-                return self._public(request, stream, now, policy)
-            tokens = errors.token_parameters(request.query)
-            if len(tokens) > 1:
-                return _error(403, request, errors.SEVERAL_TOKENS)
-            attempt = _build_attempt(transaction, request, tokens[0] if tokens else "", now)
-        result = self._validate(request, attempt, now, may_spend=request.is_get and stream is not None)
-        if result.outcome is not Outcome.ALLOW:
-            return _error(403, request, errors.error_of(result.failed_rule))
-        resolution = result.claims.get(claims.MAXIMUM_RESOLUTION)
-        cors = _cors(request.origin, result.claims.get(claims.ALLOW_ORIGIN))
-        return self._playlist(request, stream, now, resolution, *cors)
-
-    def _public(
-        self, request: PlaybackRequest, stream: Resource | None, now: float, policy: Resource | None
-    ) -> PlaybackResponse:
-        """A public channel needs no token; its restriction policy may require an origin."""
-        origins: list[str] = policy.body["allowedOrigins"] if policy else []
-        strict = bool(policy and policy.body["enableStrictOriginEnforcement"])
-        # As for a token, a header that is not a valid origin is never allowed.
-        if strict and not (matches(request.origin, origins) if origins else parse_origin(request.origin)):
-            return _error(403, request, errors.strict_origin_error(request.origin))
-        return self._playlist(request, stream, now, None, *_cors(request.origin, ",".join(origins) or None))
-
-    def _validate(
-        self, request: PlaybackRequest, attempt: PlaybackAttempt, now: float, *, may_spend: bool
-    ) -> ValidationResult:
-        """The validation result. A valid single-use token is spent in the same step if `may_spend`."""
-        result = validate(attempt)
-        uuid = result.claims.get(claims.SINGLE_USE_UUID)
-        if result.outcome is not Outcome.ALLOW or uuid is None:
-            return result
-        if may_spend:
-            spent = not self._single_uses.spend(request.channel, uuid, now)
+            channel = self._read(request, self._view(transaction, now))
+        if channel.attempt is None:
+            self._check(channel.restrictions, request)
+            result = None
         else:
-            spent = self._single_uses.is_spent(request.channel, uuid)
-        return validate(attempt._replace(spent=True)) if spent else result
+            result = validate(channel.attempt)
+        may_start = request.is_get and (result is None or result.outcome in _MAY_PLAY)
+        with self._resources.begin(write=may_start) as transaction:
+            view = self._view(transaction, now)
+            if channel.attempt is None or result is None:
+                grant = grant_of_restrictions(channel.restrictions)
+            else:
+                grant = _grant_of_token(view, request.channel, channel.attempt, result)
+            stream = stream_of(transaction, str(request.channel))
+            if stream is None:
+                raise _Denied(404, errors.OFFLINE)
+            loop = self._library.loop_for(str(request.channel), stream.body["channelName"])
+            renditions = playlist.renditions_up_to(loop.renditions, grant.maximum_resolution)
+            if not renditions:
+                raise _Denied(403, errors.NO_RENDITION)
+            terms = grant.terms(request.channel, stream.body["streamId"], loop.media_id)
+            if may_start:
+                session_id = self._start(view, terms, grant.single_use_uuid)
+            else:
+                session_id = self._random_string(ALPHANUMERIC, SESSION_ID_CHARS)
+        if session_id is None:  # after the transaction, which stores the event
+            raise _Denied(429, errors.TOO_MANY_VIEWERS)
+        headers = (("content-type", PLAYLIST_TYPE), ("cache-control", "no-store"))
+        text = playlist.render(renditions, request.base_url, session_id)
+        return PlaybackResponse(200, (*headers, *cors_headers(request.origin, grant.origins)), text.encode())
 
-    def _playlist(
-        self,
-        request: PlaybackRequest,
-        stream: Resource | None,
-        now: float,
-        resolution: str | None,
-        *headers: tuple[str, str],
-    ) -> PlaybackResponse:
-        if stream is None:
-            return _error(404, request, errors.OFFLINE)
-        if request.is_get:
-            self._viewers.add(stream.body["streamId"], now)
-        renditions = playlist.renditions_up_to(playlist.STANDARD_LADDER, resolution)
-        text = playlist.render(renditions, request.base_url, self._random_string(ALPHANUMERIC, SESSION_ID_CHARS))
-        return PlaybackResponse(
-            200, (("content-type", PLAYLIST_TYPE), ("cache-control", "no-store"), *headers), text.encode()
+    def _start(self, view: EdgeView, terms: SessionTerms, single_use_uuid: str | None) -> str | None:
+        """Start a session and spend the single use. Returns the session's id, or None if there are too many views."""
+        session_id = self._sessions.start(view.transaction, terms, view.now)
+        if session_id is not None and single_use_uuid is not None:
+            single_use.spend(view.transaction, terms.channel, single_use_uuid, view.now)
+        return session_id
+
+    def _view(self, transaction: ResourceTransaction, now: float) -> EdgeView:
+        return EdgeView(transaction, now, self._propagation_seconds)
+
+    def _read(self, request: PlaybackRequest, view: EdgeView) -> _Channel:
+        channel = view.channel(request.channel)
+        if channel is None:
+            raise _Denied(404, errors.UNKNOWN_CHANNEL)
+        if not channel.body["authorized"]:
+            return _Channel(None, Restrictions.of(_policy(view.transaction, channel)))
+        tokens = errors.token_parameters(request.query)
+        if len(tokens) > 1:
+            raise _Denied(403, errors.SEVERAL_TOKENS)
+        token = tokens[0] if tokens else ""
+        attempt = attempt_with_keys(view, request.channel, token, request.origin, self._verified_tokens)
+        return _Channel(attempt, Restrictions())
+
+    def _check(self, restrictions: Restrictions, request: PlaybackRequest) -> None:
+        error = restrictions.violated_by(
+            lambda: self._countries.country_of(request.address, request.headers), request.origin
         )
+        if error is not None:
+            raise _Denied(403, error)
 
 
-def _build_attempt(
-    transaction: ResourceTransaction, request: PlaybackRequest, token: str, now: float
-) -> PlaybackAttempt:
-    """The playback attempt with everything that IVS knows. The viewer id is read before the signature is verified,
-    which is harmless: a forged token is rejected by its signature in any case."""
-    attempt = PlaybackAttempt(token, now, request.channel, None, request.origin)
-    viewer_id = validate(attempt).claims.get(claims.VIEWER_ID)
-    revoked = NOTHING_REVOKED
-    if isinstance(viewer_id, str):
-        revoked = revoked_version(transaction, str(request.channel), viewer_id)
-    keys = [public_key(pair) for pair in transaction.find(request.channel.account_region, "playback-key")]
-    return attempt._replace(keys=keys, revoked_version=revoked, spent=False)
+def _policy(transaction: ResourceTransaction, channel: Resource) -> Mapping[str, Any] | None:
+    """The playback restriction policy of a public channel: that of its live stream's start, else the present one."""
+    stream = stream_of(transaction, channel.arn)
+    if stream is not None:
+        found: Mapping[str, Any] | None = stream.body["playbackRestrictionPolicy"]
+        return found
+    policy = transaction.get(channel.body["playbackRestrictionPolicyArn"])
+    return policy.body if policy else None
 
 
-def _cors(origin: str, claim: str | None) -> tuple[tuple[str, str], ...]:
-    if claim is None:
-        return (ANY_ORIGIN,)
-    if origin and matches(origin, split_origins(claim)):
-        return ((_ACAO, origin), ("vary", "origin"))
-    return (("vary", "origin"),)
+def _grant_of_token(view: EdgeView, channel: Arn, attempt: PlaybackAttempt, result: ValidationResult) -> Grant:
+    """What the token grants, given its result without stored facts. Raises _Denied.
 
-
-def _error(status: int, request: PlaybackRequest, error: errors.EdgeError) -> PlaybackResponse:
-    body = errors.error_body(request.path, request.query, error)
-    return PlaybackResponse(
-        status, (("content-type", "application/json"), ("cache-control", "no-store"), ANY_ORIGIN), body
-    )
+    Where something is stored about the token, the rules are applied again, since the first one that fails names the
+    denial.
+    """
+    facts = stored_facts(view, channel, result.claims)
+    if facts != NOTHING_STORED:
+        result = validate(attempt._replace(**facts._asdict()))
+    if result.outcome not in _MAY_PLAY:
+        raise _Denied(403, errors.error_of(result.failed_rule))
+    return grant_of_claims(result.claims)

@@ -10,6 +10,7 @@ import secrets
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -17,7 +18,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tokensvc.clock import Clock
 from tokensvc.local_ivs import api_model
 from tokensvc.local_ivs.clock import AdvanceableClock
+from tokensvc.local_ivs.edge.countries import CountrySource, NoCountries
+from tokensvc.local_ivs.edge.delivery import Delivery
 from tokensvc.local_ivs.edge.playback import PlaybackHandler
+from tokensvc.local_ivs.edge.sessions import MAX_CONCURRENT_VIEWS, Sessions
 from tokensvc.local_ivs.faults import Faults
 from tokensvc.local_ivs.http.asgi import run_lifespan
 from tokensvc.local_ivs.http.edge import PATHS as EDGE_PATHS
@@ -25,12 +29,13 @@ from tokensvc.local_ivs.http.edge import EdgeApp
 from tokensvc.local_ivs.http.ivs_api import IvsApi
 from tokensvc.local_ivs.http.management import ManagementContext, management_app
 from tokensvc.local_ivs.live_streams import StreamSource
+from tokensvc.local_ivs.media.loop import MediaLibrary
+from tokensvc.local_ivs.media.ready_made import ReadyMadeLibrary
 from tokensvc.local_ivs.rate_limits import OperationRateLimiter
 from tokensvc.local_ivs.resource_store import ResourceStore
 from tokensvc.local_ivs.service import LocalIvs
 from tokensvc.local_ivs.sigv4 import AccessKeySecret, Credentials, SignatureVerifier
 from tokensvc.local_ivs.simulator import Simulator
-from tokensvc.local_ivs.viewers import Viewers
 
 NOT_AWS = "This is tokensvc's local IVS, a stand-in for development and tests. It is not AWS, and not for production."
 DEFAULT_CREDENTIALS: Mapping[str, AccessKeySecret] = {"test": AccessKeySecret("test", "000000000000")}
@@ -51,6 +56,15 @@ class LocalIvsSettings:
     """Whether IVS's rate limits are enforced."""
     any_region: bool = False
     """Whether requests for regions without IVS are accepted."""
+    media: MediaLibrary = field(default_factory=ReadyMadeLibrary)
+    """What the edge plays."""
+    max_views: int = MAX_CONCURRENT_VIEWS
+    """The quota of concurrent views per account and region."""
+    propagation_seconds: float = 0.0
+    """How much later than the API the edge knows of revocations, of imported and deleted keys, and of deleted
+    channels; at most `propagation.MAX_DELAY_SECONDS`."""
+    countries: CountrySource = field(default_factory=NoCountries)
+    """Determines the viewers' countries, for playback restriction policies."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,16 +76,19 @@ class LocalIvsComponents:
     site: ASGIApp
     """API and edge on one listener."""
     management: ASGIApp
+    settings: LocalIvsSettings
+    resources: ResourceStore
     ivs: LocalIvs
     clock: AdvanceableClock
     streams: StreamSource
+    faults: Faults
     closing: threading.Event
     """Set this before closing the management listener, to end its event streams."""
 
 
 def build(resources: ResourceStore, settings: LocalIvsSettings, clock: AdvanceableClock) -> LocalIvsComponents:
     """Build the local IVS. `clock` is its time; the dates of signatures are checked against the base of that clock."""
-    model, viewers, faults, closing = api_model.load(), Viewers(), Faults(), threading.Event()
+    model, faults, closing = api_model.load(), Faults(), threading.Event()
     page_secret = resources.get_or_create_secret("pages", lambda: secrets.token_bytes(PAGE_SECRET_BYTES))
     rate_limiter = OperationRateLimiter() if settings.rate_limits else None
     ivs = LocalIvs(
@@ -80,7 +97,6 @@ def build(resources: ResourceStore, settings: LocalIvsSettings, clock: Advanceab
         clock=clock,
         random_string=random_string,
         page_secret=page_secret,
-        viewers=viewers,
         rate_limiter=rate_limiter,
         faults=faults,
     )
@@ -95,19 +111,38 @@ def build(resources: ResourceStore, settings: LocalIvsSettings, clock: Advanceab
         prefix=settings.prefix,
         public_url=settings.public_url,
     )
-    edge = EdgeApp(PlaybackHandler(resources, random_string, viewers), clock, public_url=settings.public_url)
-    streams = Simulator(resources, clock, random_string)
+    sessions = Sessions(resources, random_string, settings.max_views)
+    handler = PlaybackHandler(
+        resources,
+        sessions,
+        settings.media,
+        random_string,
+        countries=settings.countries,
+        propagation_seconds=settings.propagation_seconds,
+    )
+    delivery = Delivery(resources, sessions, settings.media, propagation_seconds=settings.propagation_seconds)
+    edge = EdgeApp(handler, delivery, clock, public_url=settings.public_url)
+    streams = Simulator(resources, clock, random_string, settings.media.loop_for)
     context = ManagementContext(
-        model=model, resources=resources, clock=clock, streams=streams, faults=faults, closing=closing
+        model=model,
+        resources=resources,
+        clock=clock,
+        streams=streams,
+        faults=faults,
+        sessions=sessions,
+        closing=closing,
     )
     return LocalIvsComponents(
         api=api,
         edge=edge,
         site=_site(api, edge),
         management=management_app(context),
+        settings=settings,
+        resources=resources,
         ivs=ivs,
         clock=clock,
         streams=streams,
+        faults=faults,
         closing=closing,
     )
 
@@ -126,7 +161,19 @@ def routes(components: LocalIvsComponents, prefix: str) -> list[Mount]:
 
 def random_string(alphabet: str, length: int) -> str:
     """A cryptographically random string of characters of the alphabet."""
-    return "".join(secrets.choice(alphabet) for _ in range(length))
+    table, uneven = _translation(alphabet)
+    drawn = b""
+    while len(drawn) < length:
+        drawn += secrets.token_bytes(2 * length).translate(table, uneven)
+    return drawn[:length].decode("latin-1")
+
+
+@lru_cache(maxsize=16)
+def _translation(alphabet: str) -> tuple[bytes, bytes]:
+    """For `bytes.translate`: a byte's character, and the bytes that would make the first characters more frequent."""
+    characters = alphabet.encode("latin-1")
+    table = bytes(characters[byte % len(characters)] for byte in range(256))
+    return table, bytes(range(256 - 256 % len(characters), 256))
 
 
 def _site(api: ASGIApp, edge: ASGIApp) -> ASGIApp:

@@ -23,7 +23,7 @@ class HttpResponse(NamedTuple):
 async def send_response(send: Send, response: HttpResponse, *, with_body: bool = True) -> None:
     """Send a response; for a HEAD without its body, with the headers of the GET."""
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
-    if response.status != 204:
+    if response.status not in (204, 304):  # RFC 9110, section 8.6
         headers.append((b"content-length", str(len(response.body)).encode()))
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
     await send({"type": "http.response.body", "body": response.body if with_body else b""})

@@ -1,11 +1,15 @@
-"""The playback edge over HTTP: `/api/video/v1/<region>.<account>.channel.<id>.m3u8`.
+"""The playback edge over HTTP: multivariant playlists, variant playlists and segments.
+
+`/api/video/v1/<region>.<account>.channel.<id>.m3u8` starts playback; `/v1/playlist/` and `/v1/segment/` with the id of
+a session continue it.
 
 Invariants
 - The token is read from the raw query. Neither path nor query is logged.
-- HEAD differs from GET only in that it has no body and spends no single use.
-- Every response has Access-Control-Allow-Origin, including errors and paths without a playlist; only a playlist that
-  the token restricts to other origins has none (`local_ivs/edge/playback.py`). A browser hides the status of a response
-  without it, and the IVS player then reports a network error instead of the documented 403 or 404.
+- HEAD differs from GET only in that it has no body, and at the start of playback that it starts no session and spends
+  no single use.
+- Every response has Access-Control-Allow-Origin, including errors and unknown paths; only a playlist or segment that
+  the token restricts to other origins has none (`local_ivs/edge/responses.py`). A browser hides the status of a
+  response without it, and the IVS player then reports a network error instead of the documented 403 or 404.
 - INFERRED: Preflight requests to the edge are answered for every origin and path; the response to the actual request
   decides whether a player may read the playlist.
 """
@@ -20,13 +24,13 @@ from tokensvc.aws.arn import channel_of_path
 from tokensvc.clock import Clock
 from tokensvc.errors import StoreError
 from tokensvc.local_ivs.edge import errors
-from tokensvc.local_ivs.edge.playback import ANY_ORIGIN, PlaybackHandler, PlaybackRequest
+from tokensvc.local_ivs.edge.delivery import Delivery, MediaRequest, parse_request
+from tokensvc.local_ivs.edge.playback import PlaybackHandler, PlaybackRequest
+from tokensvc.local_ivs.edge.responses import ANY_ORIGIN
 from tokensvc.local_ivs.http.asgi import HttpResponse, base_url, run_lifespan, send_response
 from tokensvc.log import exception_fields, structlog
 
-MEDIA_PATHS = ("/v1/playlist/", "/v1/segment/")
-"""The paths of variant playlists and segments begin with these, as in IVS."""
-PATHS = ("/api/video/", *MEDIA_PATHS)
+PATHS = ("/api/video/", "/v1/playlist/", "/v1/segment/")
 """The paths of the edge begin with these; an application with other routes sends them to the edge."""
 THREADS = 8
 
@@ -44,8 +48,11 @@ _log = structlog.get_logger(__name__)
 class EdgeApp:
     """The ASGI application of the playback edge."""
 
-    def __init__(self, handler: PlaybackHandler, clock: Clock, *, public_url: str | None = None) -> None:
+    def __init__(
+        self, handler: PlaybackHandler, delivery: Delivery, clock: Clock, *, public_url: str | None = None
+    ) -> None:
         self._handler = handler
+        self._delivery = delivery
         self._clock = clock
         self._public_url = public_url
         self._limiter = anyio.CapacityLimiter(THREADS)
@@ -71,15 +78,18 @@ class EdgeApp:
         query = scope["query_string"].decode("latin-1")
         if scope["method"] == "OPTIONS":
             return _cors_response(204, *_PREFLIGHT)
-        channel = channel_of_path(scope["path"])
-        if channel is None:
-            error = errors.NO_MEDIA if scope["path"].startswith(MEDIA_PATHS) else errors.NO_PLAYLIST
-            return _cors_response(404, *_JSON, body=errors.error_body(path, query, error))
+        origin, url, now = _origin(scope), base_url(scope, self._public_url), self._clock.now()
+        request: PlaybackRequest | MediaRequest | None = parse_request(path, query, origin, url)
+        if channel := channel_of_path(scope["path"]):
+            is_get, address = scope["method"] == "GET", (scope.get("client") or ("",))[0]
+            request = PlaybackRequest(channel, path, query, origin, url, is_get, address, scope["headers"])
+        if request is None:
+            return _cors_response(404, *_JSON, body=errors.error_body(path, query, errors.NO_PLAYLIST))
         if scope["method"] not in ("GET", "HEAD"):
             return _cors_response(405, ("allow", _ALLOW))
-        origin, url = _origin(scope), base_url(scope, self._public_url)
-        request = PlaybackRequest(channel, path, query, origin, url, is_get=scope["method"] == "GET")
-        return HttpResponse(*self._handler.handle(request, self._clock.now()))
+        if isinstance(request, MediaRequest):
+            return HttpResponse(*self._delivery.handle(request, now))
+        return HttpResponse(*self._handler.handle(request, now))
 
 
 def _cors_response(status: int, *headers: tuple[str, str], body: bytes = b"") -> HttpResponse:

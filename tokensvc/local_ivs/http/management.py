@@ -1,7 +1,7 @@
-"""The management listener of the local IVS: control over clock, streams and faults, which the real IVS does not offer.
+"""The management listener of the local IVS: control over clock, streams, sessions and faults.
 
-It is served on a loopback listener of its own; OPERATIONS lists everything, and `docs/reference/management-listener.md`
-is generated from it.
+The real IVS has nothing like it. It is served on a loopback listener of its own; OPERATIONS lists everything, and
+`docs/reference/management-listener.md` is generated from it.
 
 Invariants
 - Errors are RFC 9457 problem details, like the service's. An error of IVS itself keeps IVS's code.
@@ -27,8 +27,10 @@ from starlette.routing import Route
 from tokensvc.errors import TokensvcError
 from tokensvc.http.body import read_json
 from tokensvc.http.problem_details import make_problem, problem_details, status_of
+from tokensvc.json_models import read_as
 from tokensvc.local_ivs.api_model import status_of as ivs_status_of
 from tokensvc.local_ivs.clock import AdvanceableClock
+from tokensvc.local_ivs.edge.sessions import Sessions
 from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.faults import Faults, PlannedFault
 from tokensvc.local_ivs.http import management_requests as requests
@@ -36,6 +38,7 @@ from tokensvc.local_ivs.http.event_log import EventLog
 from tokensvc.local_ivs.live_streams import StreamSource
 from tokensvc.local_ivs.model import ApiModel
 from tokensvc.local_ivs.resource_store import ResourceStore
+from tokensvc.local_ivs.session_store import PlaybackSession
 from tokensvc.timestamps import rfc3339
 
 BODY_MAX_BYTES = 64 * 1024
@@ -52,6 +55,7 @@ class ManagementContext(NamedTuple):
     clock: AdvanceableClock
     streams: StreamSource
     faults: Faults
+    sessions: Sessions
     closing: threading.Event
     """Set before the listener is closed, which ends the event streams."""
 
@@ -73,36 +77,48 @@ class Management:
         return JSONResponse({"description": DESCRIPTION, "now": now, "clockOffsetSeconds": clock.offset_seconds})
 
     async def advance(self, request: Request) -> Response:
-        body = requests.read_as(requests.AdvanceClockRequest, await _body(request))
+        body = read_as(requests.AdvanceClockRequest, await _body(request))
         await self._run(self._context.clock.advance, body.advance_seconds)
         return await self.show(request)
 
     async def start(self, request: Request) -> Response:
-        body = requests.read_as(requests.StartStreamRequest, await _body(request))
+        body = read_as(requests.StartStreamRequest, await _body(request))
         configurations = body.ingest_configurations
         ingest = None if configurations is None else requests.read_ingest(self._context.model, configurations)
         stream_id = await self._run(self._context.streams.start, body.channel_arn, ingest)
         return JSONResponse({"streamId": stream_id}, 201)
 
     async def stop(self, request: Request) -> Response:
-        body = requests.read_as(requests.StreamRequest, await _body(request))
+        body = read_as(requests.StreamRequest, await _body(request))
         await self._run(self._context.streams.stop, body.channel_arn)
         return Response(status_code=204)
 
     async def set_health(self, request: Request) -> Response:
-        body = requests.read_as(requests.SetHealthRequest, await _body(request))
+        body = read_as(requests.SetHealthRequest, await _body(request))
         await self._run(self._context.streams.set_health, body.channel_arn, body.health)
         return Response(status_code=204)
 
     async def set_ingest(self, request: Request) -> Response:
-        body = requests.read_as(requests.SetIngestRequest, await _body(request))
+        body = read_as(requests.SetIngestRequest, await _body(request))
         ingest = requests.read_ingest(self._context.model, body.ingest_configurations)
         await self._run(self._context.streams.set_ingest, body.channel_arn, ingest)
         return Response(status_code=204)
 
     async def set_viewers(self, request: Request) -> Response:
-        body = requests.read_as(requests.SetViewersRequest, await _body(request))
+        body = read_as(requests.SetViewersRequest, await _body(request))
         await self._run(self._context.streams.set_viewers, body.channel_arn, body.count)
+        return Response(status_code=204)
+
+    async def list_sessions(self, request: Request) -> Response:
+        query = read_as(requests.ListSessionsQuery, dict(request.query_params))
+        now = self._context.clock.now()
+        found = await self._run(self._context.sessions.active, now, query.max_results, query.channel_arn)
+        return JSONResponse({"sessions": [_render_session(session) for session in found]})
+
+    async def end_session(self, request: Request) -> Response:
+        session_id = request.path_params["sessionId"]
+        if not await self._run(self._context.sessions.end, session_id, self._context.clock.now()):
+            raise IvsError("ResourceNotFoundException", "There is no such session, or it has ended")
         return Response(status_code=204)
 
     async def get_events(self, request: Request) -> Response:
@@ -112,7 +128,7 @@ class Management:
         return JSONResponse({"faults": [_render_fault(planned) for planned in self._context.faults.planned()]})
 
     async def plan_fault(self, request: Request) -> Response:
-        body = requests.read_as(requests.PlanFaultRequest, await _body(request))
+        body = read_as(requests.PlanFaultRequest, await _body(request))
         return JSONResponse(
             _render_fault(self._context.faults.plan(requests.read_fault(self._context.model, body))), 201
         )
@@ -192,6 +208,24 @@ OPERATIONS: tuple[ManagementOperation, ...] = (
     ),
     ManagementOperation(
         "GET",
+        "/sessions",
+        Management.list_sessions,
+        None,
+        200,
+        "Lists the sessions of players, newest first. Each start of playback begins one; it ends with its stream or a "
+        "minute after its last request. A session id is a secret: its variant playlists and segments need nothing "
+        "else. With `?channelArn=ARN`, only those of a channel; `maxResults` is 1 to 1,000, by default 100.",
+    ),
+    ManagementOperation(
+        "DELETE",
+        "/sessions/{sessionId}",
+        Management.end_session,
+        None,
+        204,
+        "Ends a session: its player's next request gets a 403. The player may start anew.",
+    ),
+    ManagementOperation(
+        "GET",
         "/events",
         Management.get_events,
         None,
@@ -237,6 +271,24 @@ def management_app(context: ManagementContext) -> Starlette:
 
 async def _body(request: Request) -> dict[str, Any]:
     return await read_json(request.scope, request.receive, BODY_MAX_BYTES)
+
+
+def _render_session(session: PlaybackSession) -> dict[str, Any]:
+    terms = session.terms
+    return {
+        "sessionId": session.session_id,
+        "channelArn": str(terms.channel),
+        "streamId": terms.stream_id,
+        "viewerId": terms.viewer_id,
+        "viewerSessionVersion": terms.session_version if terms.viewer_id is not None else None,
+        "maximumResolution": terms.maximum_resolution,
+        "allowedOrigins": terms.origins,
+        "strictOriginEnforcement": terms.strict_origin,
+        "adsOptOut": terms.ads_opt_out,
+        "mediaId": terms.media_id,
+        "startedAt": rfc3339(int(session.started_at)),
+        "lastSeenAt": rfc3339(int(session.last_seen)),
+    }
 
 
 def _render_fault(planned: PlannedFault) -> dict[str, Any]:

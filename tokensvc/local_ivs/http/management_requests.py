@@ -1,26 +1,26 @@
-"""The request bodies of the management listener. Every invalid field is reported."""
+"""The request bodies and query parameters of the management listener. Every invalid field is reported."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field
 
 from tokensvc.aws.arn import parse_arn
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.json_models import RequestModel
 from tokensvc.local_ivs.faults import ALL_OPERATIONS, Fault, FaultKind
 from tokensvc.local_ivs.model import ApiModel
-from tokensvc.validation_errors import field_errors
 
 MAX_ADVANCE_SECONDS = 366 * 24 * 3600
 """Longer than IVS stores anything; more is surely a mistake."""
 MAX_DELAY_SECONDS = 60
 MAX_VIEWERS = 10_000_000
+SESSIONS_PAGE_SIZE, MAX_SESSIONS_PAGE_SIZE = 100, 1000
 INGEST_SHAPE = "IngestConfigurations"
 BATCH_REVOCATION = "BatchStartViewerSessionRevocation"
 
-_M = TypeVar("_M", bound=BaseModel)
+ChannelArn = Annotated[str, AfterValidator(lambda text: str(parse_arn(text, "channel")))]
 
 
 class AdvanceClockRequest(RequestModel):
@@ -34,12 +34,7 @@ class AdvanceClockRequest(RequestModel):
 class StreamRequest(RequestModel):
     """A request about the stream of a channel."""
 
-    channel_arn: str = Field(description="The channel; its ARN names account and region")
-
-    @field_validator("channel_arn")
-    @classmethod
-    def _is_a_channel(cls, value: str) -> str:
-        return str(parse_arn(value, "channel"))
+    channel_arn: ChannelArn = Field(description="The channel; its ARN names account and region")
 
 
 class StartStreamRequest(StreamRequest):
@@ -70,8 +65,15 @@ class SetViewersRequest(StreamRequest):
     count: int = Field(
         ge=0,
         le=MAX_VIEWERS,
-        description="A number of viewers, in addition to those who start at the edge, each of whom counts for a minute",
+        description="A number of viewers, in addition to the sessions at the edge",
     )
+
+
+class ListSessionsQuery(RequestModel):
+    """Which sessions to list, as query parameters."""
+
+    channel_arn: ChannelArn | None = None
+    max_results: int = Field(SESSIONS_PAGE_SIZE, ge=1, le=MAX_SESSIONS_PAGE_SIZE, strict=False)
 
 
 class PlanFaultRequest(RequestModel):
@@ -91,14 +93,6 @@ class PlanFaultRequest(RequestModel):
         description="How late the response is; required for the kind `delay`, and for no other",
     )
     seed: int = Field(0, description="The seed of the random choice: the same seed affects the same calls")
-
-
-def read_as(model: type[_M], body: dict[str, Any]) -> _M:
-    """Parse a body. Raises InvalidRequest naming every invalid field."""
-    try:
-        return model.model_validate(body)
-    except ValidationError as invalid:
-        raise InvalidRequest(field_errors(invalid)) from None
 
 
 def read_ingest(model: ApiModel, value: dict[str, Any]) -> dict[str, Any]:

@@ -139,6 +139,7 @@ CHANNEL = ResourceType(
     render_summary=render_stored,
     creates_with="stream-key",
     owned_kinds=(revocations.KIND,),
+    edge_members=("authorized", "playbackRestrictionPolicyArn"),
     references={
         "recordingConfigurationArn": "recording-configuration",
         "playbackRestrictionPolicyArn": "playback-restriction-policy",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from functools import lru_cache
+from typing import NamedTuple
 
 from tokensvc.aws.arn import Arn
 from tokensvc.errors import InvalidKey
@@ -66,9 +67,16 @@ def strict_der(material: str) -> bytes:
     raise InvalidKey("this public key is not in the DER encoding that `openssl ec -pubout` writes")
 
 
-def public_key(resource: Resource) -> PublicKey:
-    """The public key of an imported key pair."""
-    return _read(resource.body["publicKeyDer"])
+class ImportedKey(NamedTuple):
+    """The public key of an imported key pair, and its fingerprint."""
+
+    fingerprint: str
+    public_key: PublicKey
+
+
+def imported_key(resource: Resource) -> ImportedKey:
+    """The public key of an imported key pair, and its fingerprint."""
+    return ImportedKey(resource.body["fingerprint"], _read(resource.body["publicKeyDer"]))
 
 
 @lru_cache(maxsize=1024)
@@ -95,4 +103,5 @@ PLAYBACK_KEY_PAIR = ResourceType(
         "tags": {},
     },
     on_create=read_public_key,
+    edge_members=("fingerprint", "publicKeyDer"),
 )

@@ -16,7 +16,7 @@ from tokensvc.aws.arn import Arn
 from tokensvc.local_ivs.errors import Violation, quota_exceeded
 from tokensvc.local_ivs.resources.types import ResourceType, limited
 from tokensvc.local_ivs.transaction import Body, OperationCall
-from tokensvc.tokens.origins import check_origin
+from tokensvc.origins import check_origin
 
 MEMBER_QUOTAS: Mapping[str, int] = {"allowedCountries": 200, "allowedOrigins": 5}
 """Member -> the maximum number of entries per policy."""

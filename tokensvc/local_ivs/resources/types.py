@@ -106,6 +106,8 @@ class ResourceType(NamedTuple):
     """The kind of which one resource is created along with it."""
     owned_kinds: tuple[str, ...] = ()
     """Kinds without a ResourceType that are stored under it and deleted with it."""
+    edge_members: tuple[str, ...] = ()
+    """The stored members that the edge uses until a deletion has reached it; none for a kind that it does not know."""
     references: Mapping[str, str] = {}
     """Member that holds the ARN of another resource -> that resource's kind. An empty ARN is no reference."""
     filters: Mapping[str, str] = {}

@@ -6,6 +6,8 @@ Invariants
   Recording End, Stream End, Session Ended (the last two come in either order there).
 - Quota: 100 concurrent streams per account and region; one more is rejected and emitted as a limit breach ("Service
   Quotas"). `exceeded_by` is documented as the value minus the limit.
+- A change of a playback restriction policy does not affect a stream that is live (AWS CLI, update-playback-restriction-
+  policy): a stream has the policy of its start.
 - Starvation sets the health STARVING; its start and end are emitted (user guide, "Monitoring Stream Health").
 """
 
@@ -17,7 +19,7 @@ from tokensvc.local_ivs.errors import conflict
 from tokensvc.local_ivs.id_generators import ALPHANUMERIC
 from tokensvc.local_ivs.live_streams import STREAM, stream_document_key, stream_of
 from tokensvc.local_ivs.resource_store import Resource
-from tokensvc.local_ivs.streams import events, sessions
+from tokensvc.local_ivs.streams import events, sessions, timed_metadata
 from tokensvc.local_ivs.streams.ingest import Ingest, limit_breaches
 from tokensvc.local_ivs.streams.recordings import event_detail, new_recording
 from tokensvc.local_ivs.transaction import TxContext
@@ -40,6 +42,7 @@ def start(context: TxContext, channel: Resource, ingest: Ingest) -> Resource | N
         return None
     stream_id = f"st-{context.random_string(ALPHANUMERIC, STREAM_ID_CHARS)}"
     recording = new_recording(context, channel)
+    policy = context.transaction.get(channel.body["playbackRestrictionPolicyArn"])
     body = {
         "streamId": stream_id,
         "channelName": channel.body["name"],
@@ -48,6 +51,7 @@ def start(context: TxContext, channel: Resource, ingest: Ingest) -> Resource | N
         "viewers": 0,
         "adBreaks": [],
         "recording": recording,
+        "playbackRestrictionPolicy": policy and policy.body,
     }
     key = stream_document_key(channel.arn)
     stream = Resource(key, channel.account_region, STREAM, channel.arn, "", body, context.now)
@@ -62,13 +66,15 @@ def start(context: TxContext, channel: Resource, ingest: Ingest) -> Resource | N
 
 
 def stop(context: TxContext, stream: Resource) -> None:
-    """End the stream."""
+    """End the stream, and with it the sessions of its players and its metadata."""
     recording = stream.body["recording"]
     if recording and not recording["fails"]:
         _emit_recording_event(context, stream, "Recording End")
     emit_event(context, stream, events.STREAM_STATE, "Stream End")
     emit_event(context, stream, events.STREAM_STATE, "Session Ended")
     sessions.close_session(context, stream)
+    context.transaction.sessions.end_all_of(stream.body["streamId"])
+    timed_metadata.delete_all_of(context, stream)
     context.transaction.delete(stream.arn)
 
 

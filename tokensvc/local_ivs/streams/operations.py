@@ -3,7 +3,7 @@
 Invariants
 - Source: API reference, these four and Stream. A channel that is not live is answered with ChannelNotBroadcasting; the
   state OFFLINE is never returned, and the reference says not to rely on it.
-- Metadata may be secret and is stored nowhere: there is no media here into which it could be inserted.
+- Metadata may be secret; how long it is stored, `timed_metadata.py` says.
 - The first paragraph of a handler's docstring says what it enforces; `docs/reference/local-ivs.md` shows it.
 """
 
@@ -16,10 +16,10 @@ from typing import Any
 from tokensvc.aws.arn import parse_arn
 from tokensvc.local_ivs import id_generators
 from tokensvc.local_ivs.errors import invalid_member, not_broadcasting
-from tokensvc.local_ivs.live_streams import STREAM, stream_of
+from tokensvc.local_ivs.live_streams import STREAM, stream_of, viewer_count
 from tokensvc.local_ivs.rate_limits import RateLimit
 from tokensvc.local_ivs.resource_store import Resource
-from tokensvc.local_ivs.streams import lifecycle
+from tokensvc.local_ivs.streams import lifecycle, timed_metadata
 from tokensvc.local_ivs.transaction import Body, Handler, OperationCall
 
 METADATA_MAX_BYTES = 1024
@@ -59,7 +59,7 @@ def stop_stream(call: OperationCall, request: Mapping[str, Any]) -> Body:
 
 
 def put_metadata(call: OperationCall, request: Mapping[str, Any]) -> Body:
-    """The channel is live, and metadata has at most 1 KB.
+    """The channel is live, and metadata has at most 1 KB. Players get it in the segment of its time, as an ID3 tag.
 
     INFERRED: The 1 KB of metadata is 1,024 bytes of UTF-8.
 
@@ -69,7 +69,7 @@ def put_metadata(call: OperationCall, request: Mapping[str, Any]) -> Body:
     channel = call.require(request["channelArn"], "channel")
     if len(request["metadata"].encode()) > METADATA_MAX_BYTES:
         raise invalid_member("metadata", f"Member must have at most {METADATA_MAX_BYTES} bytes")
-    require_stream(call, channel.arn)
+    timed_metadata.put(call.context, require_stream(call, channel.arn), request["metadata"])
     return {}
 
 
@@ -87,7 +87,7 @@ def _render(call: OperationCall, stream: Resource) -> Body:
         "channelArn": stream.parent_arn,
         "playbackUrl": id_generators.playback_url(parse_arn(stream.parent_arn), call.base_url),
         "state": "LIVE",
-        "viewerCount": stream.body["viewers"] + call.viewers.count(stream.body["streamId"], call.now),
+        "viewerCount": viewer_count(call.transaction, stream, call.now),
     }
 
 
@@ -95,5 +95,5 @@ HANDLERS: Mapping[str, Handler] = {
     "GetStream": Handler(get_stream, writes=False, rate_limits=_RATE_LIMITS),
     "ListStreams": Handler(list_streams, writes=False, rate_limits=_RATE_LIMITS),
     "StopStream": Handler(stop_stream, writes=True, rate_limits=_RATE_LIMITS),
-    "PutMetadata": Handler(put_metadata, writes=False, rate_limits=(RateLimit(5, "channelArn"), RateLimit(155))),
+    "PutMetadata": Handler(put_metadata, writes=True, rate_limits=(RateLimit(5, "channelArn"), RateLimit(155))),
 }

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from alembic import context
 
-from tokensvc.storage import revocation_tables
+from tokensvc.storage.partial_indexes import complete_metadata
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=revocation_tables.denials.metadata,  # all tables: the module also imports those of schema.py
+    target_metadata=complete_metadata,
     render_as_batch=True,
 )
 with context.begin_transaction():

@@ -13,6 +13,7 @@ from tokensvc.web.authentication import RequestAuthenticator
 from tokensvc.web.context import RequestContext
 from tokensvc.web.endpoints.revocations import READ, REQUEST_MAX_BYTES, WRITE
 from tokensvc.web.query_parameters import read_model
+from tokensvc.web.requesters import requester_of
 
 
 class DenialRoutes:
@@ -32,12 +33,14 @@ class DenialRoutes:
         """`POST /v1/denials`."""
         caller, body = await self._authenticator.caller_and_body(scope, receive, context, WRITE, REQUEST_MAX_BYTES)
         request = read_denial(body)
-        written = await self._authenticator.run_in_thread(lambda: self._service.add(caller, request))
+        requester = requester_of(caller, context)
+        written = await self._authenticator.run_in_thread(lambda: self._service.add(caller, request, requester))
         return json_response(CreatedDenialsView(denials=[DenialView.of(denial) for denial in written]), 201, "denied")
 
     async def remove(self, scope: Scope, _receive: Receive, context: RequestContext) -> Response:
         """`DELETE /v1/denials/{id}`."""
         caller = self._authenticator.caller(scope, context, WRITE)
         denial_id = scope["path_params"]["id"]
-        await self._authenticator.run_in_thread(lambda: self._service.remove(caller, denial_id))
+        requester = requester_of(caller, context)
+        await self._authenticator.run_in_thread(lambda: self._service.remove(caller, denial_id, requester))
         return Response(204, b"", (), "ok")

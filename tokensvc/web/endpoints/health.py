@@ -1,10 +1,11 @@
 """Liveness and readiness probes.
 
 Invariants
-- Readiness answers one question: can this worker sign now? It signs a probe token with the active key of each region
-  and validates it by the playback rules. A problem that all workers share is a warning, never a 503; so is a key that
-  this worker cannot decrypt while another key signs in its place.
+- Readiness of a process that serves answers one question: can this worker sign now? It signs a probe token with the
+  active key of each region and validates it by the playback rules. A problem that all workers share is a warning, never
+  a 503; so is a key that this worker cannot decrypt while another key signs in its place.
 - The result is cached for a second, so that frequent probes cost one signature a second.
+- Readiness of a process that only runs background tasks answers another: does it reach the store?
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from starlette.types import Receive, Scope
 from tokensvc.aws.arn import AccountRegion, Arn
 from tokensvc.clock import Clock
 from tokensvc.diagnostics.problems import problem_sentence, remedy_text
-from tokensvc.errors import Action, CannotSign, MaxTtlUnavailable, Remedy, SubjectKeyLost
+from tokensvc.errors import Action, CannotSign, MaxTtlUnavailable, Remedy, StoreUnavailable, SubjectKeyLost
 from tokensvc.http.problem_details import JSON, PROBLEM_JSON, Response, make_problem
 from tokensvc.jose.es384 import digest, jws_compact, signing_input
 from tokensvc.problems import Problem
@@ -96,14 +97,39 @@ class Readiness:
         if not usable:
             return _unready("no_signing_key", "; ".join(warnings))
         warnings += [*snapshot.damage, *self._store_warnings(snapshot), *map(problem_sentence, self._problems())]
-        body: dict[str, Any] = {"status": "ready", "warnings": warnings}
-        return Response(200, orjson.dumps(body), (JSON,), "ok")
+        return _ready(warnings)
 
     def _store_warnings(self, snapshot: Snapshot) -> list[str]:
         age = self._clock.monotonic() - snapshot.refresh_started_at
         left = self._lease_seconds - age
         warning = f"the store has not responded for {age:.0f} s; this worker stops signing in {left:.0f} s"
         return [warning] if age > _STORE_UNAVAILABLE_SECONDS else []
+
+
+class BackgroundReadiness:
+    """`GET /readyz` of a process that only runs background tasks."""
+
+    def __init__(
+        self,
+        store_read_at: Callable[[], float | None],
+        monotonic: Callable[[], float],
+        problems: Callable[[], Sequence[Problem]],
+    ) -> None:
+        """`store_read_at` is when the store last responded, which it is asked about once a second, by the clock
+        `monotonic`; None before the first time."""
+        self._store_read_at = store_read_at
+        self._monotonic = monotonic
+        self._problems = problems
+
+    async def readyz(self, _scope: Scope, _receive: Receive, _context: RequestContext) -> Response:
+        """200 while the store responds, otherwise 503."""
+        read_at = self._store_read_at()
+        if read_at is None:
+            return _unready(StoreUnavailable.code, "the store has not responded since this process started")
+        age = self._monotonic() - read_at
+        if age > _STORE_UNAVAILABLE_SECONDS:
+            return _unready(StoreUnavailable.code, f"the store has not responded for {age:.0f} s")
+        return _ready([problem_sentence(problem) for problem in self._problems()])
 
 
 def _probe(account_region: AccountRegion, region_keys: RegionKeys, now: int) -> str | None:
@@ -115,6 +141,11 @@ def _probe(account_region: AccountRegion, region_keys: RegionKeys, now: int) -> 
     token = jws_compact(signed, region_keys.active.prepared.sign(digest(signed)))
     result = validate(PlaybackAttempt(token, now, channel, keys=list(region_keys.verification_keys.values())))
     return None if result.outcome is Outcome.ALLOW else f"the probe token was denied by the rule {result.denied_by}"
+
+
+def _ready(warnings: Sequence[str]) -> Response:
+    body: dict[str, Any] = {"status": "ready", "warnings": warnings}
+    return Response(200, orjson.dumps(body), (JSON,), "ok")
 
 
 def _unready(code: str, detail: str) -> Response:

@@ -10,16 +10,17 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from dataclasses import replace
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from starlette.types import Receive, Scope
 
 from tokensvc.deployment.versions import Versions
 from tokensvc.deployment.workers import Workers
-from tokensvc.errors import InvalidRequest, KeyNotFound
+from tokensvc.errors import KeyNotFound
 from tokensvc.http.json_response import json_response
 from tokensvc.http.problem_details import Response
+from tokensvc.json_models import read_as
 from tokensvc.keys.commands import (
     mark_compromised,
     preview_compromise,
@@ -44,15 +45,14 @@ from tokensvc.keys.views import (
 )
 from tokensvc.pagination import page_of
 from tokensvc.timestamps import rfc3339_of
-from tokensvc.validation_errors import field_errors
 from tokensvc.web.authentication import RequestAuthenticator
 from tokensvc.web.context import RequestContext
 from tokensvc.web.query_parameters import read_model, reject_parameters
+from tokensvc.web.requesters import requester_of
 
 READ, ADMIN = "keys:read", "keys:admin"
 REQUEST_MAX_BYTES = 16 * 1024
 HISTORY_MAX_ENTRIES = 50
-_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class KeyRoutes:
@@ -109,10 +109,10 @@ class KeyRoutes:
     async def rotate(self, scope: Scope, receive: Receive, context: RequestContext) -> Response:
         """`POST /v1/keys/rotate`: store a rotation request; the rotation leader starts on it immediately."""
         caller, body = await self._authenticator.caller_and_body(scope, receive, context, ADMIN, REQUEST_MAX_BYTES)
-        fields = _validated(RotateKeysRequest, body)
+        fields, requester = read_as(RotateKeysRequest, body), requester_of(caller, context)
 
         def request() -> RotationView:
-            keys_context = self._make_context()
+            keys_context = replace(self._make_context(), requester=requester)
             regions = select_regions(keys_context, fields.regions, self._regions)
             rotation = request_rotation(keys_context, regions, f"caller {caller.name}")
             return rotation_view(rotation, replacement_keys(keys_context.keys.list(), rotation))
@@ -134,11 +134,11 @@ class KeyRoutes:
 
     async def compromise(self, scope: Scope, receive: Receive, context: RequestContext) -> Response:
         """`POST /v1/keys/{id}/compromise`: mark the key in one transaction; its pairs are deleted next."""
-        _, body = await self._authenticator.caller_and_body(scope, receive, context, ADMIN, REQUEST_MAX_BYTES)
-        fields = _validated(CompromiseRequest, body)
+        caller, body = await self._authenticator.caller_and_body(scope, receive, context, ADMIN, REQUEST_MAX_BYTES)
+        fields, requester = read_as(CompromiseRequest, body), requester_of(caller, context)
 
         def mark() -> BaseModel:
-            keys_context = self._make_context()
+            keys_context = replace(self._make_context(), requester=requester)
             record = _require_key(keys_context, scope)
             impacts = preview_compromise(keys_context, record.id, include_standby=fields.include_standby)
             compromised = mark_compromised(keys_context, record.id, include_standby=fields.include_standby)
@@ -166,10 +166,3 @@ def _require_key(keys_context: KeysContext, scope: Scope) -> KeyRecord:
     if record is None:
         raise KeyNotFound("there is no key with this id")
     return record
-
-
-def _validated(model: type[_Model], fields: dict[str, object]) -> _Model:
-    try:
-        return model.model_validate(fields)
-    except ValidationError as invalid:
-        raise InvalidRequest(field_errors(invalid)) from None

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 from starlette.types import Receive, Scope
 
+from tokensvc.audit.requester import Requester
 from tokensvc.callers.policy import Caller
 from tokensvc.errors import FieldError, InvalidRequest, TokensvcError
 from tokensvc.http.body import header
@@ -27,6 +28,7 @@ from tokensvc.revocations.views import AcceptedRevocationView, RevocationView
 from tokensvc.web.authentication import RequestAuthenticator
 from tokensvc.web.context import RequestContext
 from tokensvc.web.query_parameters import read_model
+from tokensvc.web.requesters import requester_of
 
 READ, WRITE = "revocations:read", "revocations:write"
 REQUEST_MAX_BYTES = 16 * 1024
@@ -46,7 +48,8 @@ class RevocationRoutes:
         caller, body = await self._authenticator.caller_and_body(scope, receive, context, WRITE, REQUEST_MAX_BYTES)
         key = _idempotency_key(scope, body)
         request = read_revocation(body)
-        accepted = await self._authenticator.run_in_thread(lambda: self._service.add(caller, request, key))
+        requester = requester_of(caller, context)
+        accepted = await self._authenticator.run_in_thread(lambda: self._service.add(caller, request, requester, key))
         return json_response(AcceptedRevocationView.of(accepted), 202, "accepted")
 
     async def add_batch(self, scope: Scope, receive: Receive, context: RequestContext) -> Response:
@@ -54,7 +57,10 @@ class RevocationRoutes:
         caller, body = await self._authenticator.caller_and_body(scope, receive, context, WRITE, BATCH_MAX_BYTES)
         key = _idempotency_key(scope, body)
         items = batch_items(body, "revocations", BATCH_MAX)
-        outcomes = await self._authenticator.run_in_thread(lambda: self._service.add_many(caller, items, key))
+        requester = requester_of(caller, context)
+        outcomes = await self._authenticator.run_in_thread(
+            lambda: self._service.add_many(caller, items, requester, key)
+        )
         results = [_result(outcome) for outcome in outcomes]
         return Response(202, orjson.dumps({"results": results}), NO_STORE, "batch")
 
@@ -66,7 +72,7 @@ class RevocationRoutes:
 
     async def show(self, scope: Scope, _receive: Receive, context: RequestContext) -> Response:
         """`GET /v1/revocations/{id}`."""
-        return await self._for_one(self._service.get, READ, scope, context)
+        return await self._for_one(lambda caller, id_, _: self._service.get(caller, id_), READ, scope, context)
 
     async def retry(self, scope: Scope, _receive: Receive, context: RequestContext) -> Response:
         """`POST /v1/revocations/{id}/retry`."""
@@ -77,11 +83,16 @@ class RevocationRoutes:
         return await self._for_one(self._service.cancel, WRITE, scope, context)
 
     async def _for_one(
-        self, use_case: Callable[[Caller, str], Revocation], required_scope: str, scope: Scope, context: RequestContext
+        self,
+        use_case: Callable[[Caller, str, Requester], Revocation],
+        required_scope: str,
+        scope: Scope,
+        context: RequestContext,
     ) -> Response:
         caller = self._authenticator.caller(scope, context, required_scope)
         revocation_id = scope["path_params"]["id"]
-        revocation = await self._authenticator.run_in_thread(lambda: use_case(caller, revocation_id))
+        requester = requester_of(caller, context)
+        revocation = await self._authenticator.run_in_thread(lambda: use_case(caller, revocation_id, requester))
         return json_response(RevocationView.of(revocation))
 
 

@@ -5,7 +5,7 @@ Invariants
   on all machines but x86-64 Linux with glibc, the package is installed without it.
 - Intel's libraries are needed only while building: they are linked statically.
 
-`pip install --config-settings native=off` leaves the extension out.
+`pip install --config-settings native=off` leaves the extension out; `commit=…` states the commit where there is no git.
 """
 
 from __future__ import annotations
@@ -23,10 +23,14 @@ from setuptools import build_meta as setuptools_backend
 _PACKAGE = Path("tokensvc/jose/signing")
 _LIBRARIES = Path("requirements/native.in")
 _SWITCH = "TOKENSVC_BUILD_NATIVE"
-"""Passes the config setting to setup.py, which does not receive config settings."""
+COMMIT_SWITCH = "TOKENSVC_BUILD_COMMIT"
+"""They pass the config settings to setup.py, which does not receive config settings."""
 
-build_sdist = setuptools_backend.build_sdist
 get_requires_for_build_sdist = setuptools_backend.get_requires_for_build_sdist
+
+
+def build_sdist(directory: str, config_settings: Any = None) -> str:
+    return str(setuptools_backend.build_sdist(directory, _setuptools_settings(config_settings)))
 
 
 def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
@@ -96,6 +100,8 @@ def _setuptools_settings(config_settings: Any) -> Any:
     settings = dict(config_settings or {})
     if settings.pop("native", None) == "off":
         os.environ[_SWITCH] = "off"
+    if commit := settings.pop("commit", None):
+        os.environ[COMMIT_SWITCH] = str(commit)
     return settings or None
 
 

@@ -1,0 +1,41 @@
+"""New records are shown in order, each once, also across an outage of the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import islice
+
+import pytest
+
+from tests.support.audit import EVENT
+from tokensvc.audit.follow import AT_ONCE, follow
+from tokensvc.audit.record import AuditRecord
+from tokensvc.errors import StoreUnavailable
+
+AT = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+class _Done(Exception):
+    pass
+
+
+def test_records_are_shown_once_and_an_outage_is_waited_out() -> None:
+    """Each step is what one read finds: the number up to which records are visible, or an outage."""
+    steps = iter([AT_ONCE + 1, AT_ONCE + 1, None, None, AT_ONCE + 3, None])
+    outages: list[StoreUnavailable] = []
+
+    def read(after: int, limit: int) -> Sequence[AuditRecord]:
+        try:
+            until = next(steps)
+        except StopIteration:
+            raise _Done from None
+        if until is None:
+            raise StoreUnavailable("the store cannot be reached")
+        return [AuditRecord(number, AT, EVENT) for number in range(after + 1, until + 1)][:limit]
+
+    followed = follow(read, 1, pause=lambda: None, on_outage=outages.append)
+    assert [record.number for record in islice(followed, AT_ONCE + 2)] == list(range(2, AT_ONCE + 4))
+    with pytest.raises(_Done):
+        next(followed)
+    assert len(outages) == 2

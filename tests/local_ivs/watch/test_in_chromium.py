@@ -1,0 +1,295 @@
+"""The watch page in Chromium: what its player sees of the edge's decisions.
+
+Playback is judged by the video element's time, the decoded frames and fatal errors alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.local_ivs.watch.watch_site import WatchSite, watch_site
+from tests.local_ivs.watch.watch_tab import VIDEO, Page, plays_for
+from tests.support.browser_tabs import Browser
+from tests.support.chromium import CHROMIUM, UNAVAILABLE
+from tokensvc.local_ivs.media.loop import SEGMENT_SECONDS
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason=UNAVAILABLE),
+    pytest.mark.e2e,
+]
+BUFFER_SECONDS = """(() => { const { buffered, currentTime } = document.querySelector('#video');
+  return buffered.length ? buffered.end(buffered.length - 1) - currentTime : 0; })()"""
+REQUESTED = "performance.getEntriesByType('resource').map((entry) => entry.name)"
+
+
+@pytest.fixture
+def page(browser: Browser, site: WatchSite) -> Iterator[Page]:
+    tab = browser.new_tab()
+    opened = Page(tab, site.url)
+    opened.choose(site.create_channel("stage"))
+    yield opened
+    opened.evaluate("0")
+    assert (tab.console, tab.errors, tab.violations) == ([], [], [])
+    tab.close()
+
+
+@pytest.mark.slow
+def test_a_token_plays_and_the_verdict_allows_it_rule_by_rule(page: Page) -> None:
+    page.play()
+    plays_for(page, 3)
+    assert page.rules()["signature"] == page.rules()["revoked"] == "pass"
+    assert "fail" not in page.rules().values()
+    assert page.text("verdict").startswith("Allowed")
+    page.wait_for("the session is shown", "document.querySelector('#session').textContent.includes('active')")
+    page.wait_for("the viewer is counted", "document.querySelector('#air').textContent === 'On air · 1 watching'")
+
+
+@pytest.mark.long
+def test_playback_goes_on_for_a_minute(page: Page) -> None:
+    page.play()
+    plays_for(page, 60)
+
+
+@pytest.mark.slow
+def test_without_a_token_the_player_is_refused_and_sees_why(page: Page) -> None:
+    page.click("play-bare")
+    [refused] = page.wait_for_log("refused")
+    assert (
+        refused
+        == "403 token contains an invalid number of segments (invalid_playback_auth_token), by the rule segments"
+    )
+    assert page.rules()["segments"] == "fail"
+    assert page.text("overlay-title") == "Refused"
+
+
+@pytest.mark.slow
+def test_a_tampered_token_is_refused_by_its_signature(page: Page) -> None:
+    page.click("request")
+    page.wait_for("there is a token", "document.querySelector('#token').value.length > 100")
+    page.set("token", page.evaluate("document.querySelector('#token').value.slice(0, -8) + 'AAAAAAAA'"))
+    page.click("play")
+    [refused] = page.wait_for_log("refused")
+    assert refused.endswith("by the rule signature")
+
+
+@pytest.mark.long
+def test_a_revoked_viewer_is_cut_off_and_may_come_back_with_a_new_token(page: Page) -> None:
+    page.play()
+    assert page.evaluate("document.querySelector('#revoke-viewer').value") == "ada"
+    buffered = page.evaluate(BUFFER_SECONDS)
+    page.evaluate("document.querySelector('#revoke-form').requestSubmit()")
+    page.wait_for_log("revoked")
+    [cut_off] = page.wait_for_log("cut off", within_seconds=2 * SEGMENT_SECONDS + buffered)
+    assert cut_off.startswith("403 ")
+    assert page.text("overlay-title") == "Cut off"
+    page.click("play")
+    page.wait_for_log("refused")
+    assert page.rules()["revoked"] == "fail"
+    page.play()
+
+
+@pytest.mark.long
+def test_a_single_use_token_starts_once(page: Page) -> None:
+    page.set("single-use", True)
+    page.play()
+    assert page.rules()["single-use"] == "pass"
+    plays_for(page, 2 * SEGMENT_SECONDS)
+    page.click("play")
+    [refused] = page.wait_for_log("refused")
+    assert refused.startswith("403 token has already been used (playback_auth_error)")
+    assert page.rules()["single-use"] == "fail"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("limit", "offered"),
+    [("", ["1080p30", "720p30", "480p30"]), ("HD", ["720p30", "480p30"]), ("SD", ["480p30"])],
+)
+def test_a_capped_token_requests_no_rendition_above_its_cap(limit: str, offered: list[str], page: Page) -> None:
+    page.set("resolution", limit)
+    page.play()
+    plays_for(page, 3 * SEGMENT_SECONDS)
+    options = page.evaluate(
+        "[...document.querySelectorAll('#level option')].slice(1).map((option) => option.textContent)"
+    )
+    assert sorted(options) == sorted(offered)
+    requested = {
+        url.split(".")[-2] if url.endswith(".m3u8") else url.split(".")[-3]
+        for url in page.evaluate(REQUESTED)
+        if "/v1/" in url and "/api/" not in url
+    }
+    assert requested
+    assert requested <= set(offered)
+
+
+@pytest.mark.long
+def test_strict_enforcement_refuses_a_page_on_another_origin(page: Page, site: WatchSite) -> None:
+    page.set("origins", "https://app.example.com")
+    page.set("strict", True)
+    page.click("request-and-play")
+    [refused] = page.wait_for_log("refused")
+    assert refused == "403 origin is not allowed (invalid_playback_auth_token), by the rule strict-origin"
+    page.set("origins", site.url)
+    page.play()
+    plays_for_strictly(page)
+    page.set("cross-origin", False)
+    page.click("play")
+    assert page.wait_for_log("refused", lines=2)[1].startswith("403 origin required")
+
+
+def plays_for_strictly(page: Page) -> None:
+    """Variant playlists and segments are checked, too: the picture goes on beyond what the start loaded."""
+    started_at = page.evaluate(VIDEO)[0]
+    page.wait_for(
+        "the picture runs on", f"document.querySelector('#video').currentTime > {started_at + 3 * SEGMENT_SECONDS}"
+    )
+    assert page.log("cut off") == []
+
+
+@pytest.mark.long
+def test_an_origin_that_is_not_allowed_cannot_read_the_playlist_without_strict_enforcement(page: Page) -> None:
+    page.set("origins", "https://app.example.com")
+    page.click("request-and-play")
+    [refused] = page.wait_for_log("refused")
+    assert "CORS" in refused
+    assert "has been blocked by CORS policy" in page.violations.pop(0)
+
+
+@pytest.mark.long
+def test_timed_metadata_arrives_in_order(page: Page) -> None:
+    page.play()
+    texts = [f"Question {number}" for number in (1, 2, 3)]
+    for text in texts:
+        page.set("metadata", text)
+        page.evaluate("document.querySelector('#metadata-form').requestSubmit()")
+        time.sleep(0.7)
+    assert page.wait_for_log("metadata", lines=3) == texts
+
+
+@pytest.mark.long
+def test_an_ad_break_is_announced_and_playback_goes_on_through_it(page: Page, site: WatchSite) -> None:
+    arn = site.act("channels", {"name": "with-ads", "ads": True}).json["arn"]
+    page.choose(arn)
+    page.play()
+    page.set("ad-seconds", "6")
+    page.evaluate("document.querySelector('#ad-form').requestSubmit()")
+    [announced] = page.wait_for_log("ad break")
+    assert announced.endswith("UTC, 6 s")
+    plays_for(page, 14)
+
+
+@pytest.mark.long
+def test_a_stream_that_is_taken_off_air_ends_and_comes_back(page: Page) -> None:
+    page.play()
+    page.click("toggle-air")
+    page.wait_for("playback ends", "document.querySelector('#screen').dataset.state === 'off-air'")
+    page.click("toggle-air")
+    page.wait_for("the channel is on air", "document.querySelector('#air').dataset.live === 'true'")
+    page.play()
+
+
+@pytest.mark.long
+def test_after_a_rotation_playback_goes_on_and_the_next_token_plays(page: Page) -> None:
+    page.play()
+    page.click("rotate")
+    page.wait_for_log("rotated")
+    plays_for(page, 2 * SEGMENT_SECONDS)
+    page.play()
+
+
+@pytest.mark.slow
+def test_the_first_channel_is_created_on_the_page_and_plays(browser: Browser) -> None:
+    tab = browser.new_tab()
+    with watch_site() as site:
+        page = Page(tab, site.url)
+        page.wait_for(
+            "it says so", "document.querySelector('#overlay-title').textContent === 'There is no channel yet'"
+        )
+        page.click("create-first")
+        page.set("create-name", "no spaces, please")
+        page.evaluate("document.querySelector('#create-form').requestSubmit()")
+        page.wait_for("the name is refused", "document.querySelector('#create-name').matches('[aria-invalid=true]')")
+        page.set("create-name", "first")
+        page.evaluate("document.querySelector('#create-form').requestSubmit()")
+        page.wait_for("the channel is chosen", "document.querySelector('#air').dataset.live === 'true'")
+        page.play()
+        assert (tab.console, tab.errors, tab.violations) == ([], [], [])
+        page.click("stop")
+    tab.close()
+
+
+@pytest.mark.slow
+def test_errors_are_beside_their_fields_and_the_first_one_has_the_focus(page: Page) -> None:
+    page.set("viewer", "")
+    page.set("ttl", "soon")
+    page.set("ads-params", "\n".join(f"name{number}={'x' * 60}" for number in range(20)))
+    page.click("request")
+    page.wait_for("an error is shown", "document.querySelector('#viewer').getAttribute('aria-invalid') === 'true'")
+    for name, rule in (
+        ("viewer", "viewerId must have"),
+        ("ttl", "ttlSeconds must be an integer"),
+        ("ads-params", "ads.playerParams"),
+    ):
+        described = page.evaluate(f"document.querySelector('#{name}').getAttribute('aria-describedby')")
+        assert page.text(described).startswith(rule)
+    assert page.evaluate("document.activeElement.id") == "viewer"
+    page.set("viewer", "ada")
+    page.set("ttl", "")
+    page.set("ads-params", "")
+    page.play()
+    assert page.evaluate("document.querySelectorAll('[aria-invalid=true]').length") == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 768, 1440])
+def test_the_page_fits_its_window(width: int, scheme: str, browser: Browser, site: WatchSite, tmp_path: Path) -> None:
+    tab = browser.new_tab()
+    tab.resize(width, 900, color_scheme=scheme)
+    Page(tab, site.url).choose(site.create_channel("a-channel-with-a-name-that-is-rather-long-for-a-telephone"))
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    outside = tab.evaluate(
+        "[...document.querySelectorAll('main *')]"
+        ".filter((it) => it.checkVisibility() && !it.closest('.visually-hidden')"
+        " && it.getBoundingClientRect().right > document.documentElement.clientWidth + 1)"
+        ".map((it) => it.outerHTML.slice(0, 80))"
+    )
+    assert outside == []
+    tab.screenshot(tmp_path / "page.png")
+    assert (tmp_path / "page.png").stat().st_size > 10_000
+    tab.close()
+
+
+@pytest.mark.slow
+def test_everything_can_be_reached_and_seen_with_the_keyboard(page: Page) -> None:
+    """Each press of Tab moves the focus to another control, which is then visible and outlined."""
+    reached = []
+    page.evaluate("document.activeElement.blur()")
+    for _ in range(45):
+        page.press("Tab")
+        focused = page.evaluate(
+            "(() => { const it = document.activeElement;"
+            " return [it.id, getComputedStyle(it).outlineStyle, it.matches(':focus-visible')]; })()"
+        )
+        if focused[0]:
+            assert focused[1:] != ["none", True], focused
+            reached.append(focused[0])
+    assert {
+        "channel",
+        "toggle-air",
+        "request-and-play",
+        "play-bare",
+        "cross-origin",
+        "log",
+        "viewer",
+        "single-use",
+        "request",
+        "token",
+        "revoke-viewer",
+        "metadata",
+        "rotate",
+    } <= set(reached)

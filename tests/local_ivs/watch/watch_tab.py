@@ -1,0 +1,88 @@
+"""The watch page in a tab of Chromium, used as a person uses it."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from tests.support.browser_tabs import Tab
+from tests.support.processes import wait_until
+
+LOG = "[...document.querySelectorAll('#log li')].map((line) => [line.dataset.kind, line.lastElementChild.textContent])"
+VIDEO = """(() => { const video = document.querySelector('#video');
+  return [video.currentTime, video.getVideoPlaybackQuality().totalVideoFrames]; })()"""
+
+
+class Page:
+    """The page in a tab, used as a person uses it."""
+
+    def __init__(self, tab: Tab, url: str) -> None:
+        self._tab = tab
+        self.violations = tab.violations
+        tab.open(f"{url}/watch")
+
+    def choose(self, arn: str) -> None:
+        """Choose a channel."""
+        listed = f"[...document.querySelectorAll('#channel option')].some((option) => option.value === '{arn}')"
+        self.wait_for("the channel is in the list", listed)
+        self.set("channel", arn)
+        self.wait_for("the channel is chosen", "!document.querySelector('#request-and-play').disabled")
+
+    def evaluate(self, expression: str) -> Any:
+        return self._tab.evaluate(expression)
+
+    def wait_for(self, description: str, expression: str, within_seconds: float = 20) -> None:
+        wait_until(lambda: self.evaluate(expression), description, within_seconds)
+
+    def click(self, name: str) -> None:
+        self.evaluate(f"document.querySelector('#{name}').click()")
+
+    def set(self, name: str, value: str | bool) -> None:
+        member = "checked" if isinstance(value, bool) else "value"
+        self.evaluate(
+            f"(() => {{ const it = document.querySelector('#{name}'); it.{member} = {json.dumps(value)};"
+            " it.dispatchEvent(new Event('change', { bubbles: true })); })()"
+        )
+
+    def press(self, key: str) -> None:
+        for kind in ("keyDown", "keyUp"):
+            self._tab.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=9)
+
+    def text(self, name: str) -> str:
+        return str(self.evaluate(f"document.querySelector('#{name}').textContent"))
+
+    def log(self, kind: str) -> list[str]:
+        """The lines of one kind of what the player saw."""
+        return [text for found, text in self.evaluate(LOG) if found == kind]
+
+    def wait_for_log(self, kind: str, within_seconds: float = 20, lines: int = 1) -> list[str]:
+        wait_until(lambda: len(self.log(kind)) >= lines, f"{lines} lines of {kind}", within_seconds)
+        return self.log(kind)
+
+    def play(self) -> None:
+        """Request a token and play until the picture moves."""
+        before = len(self.log("plays"))
+        self.click("request-and-play")
+        self.wait_for_log("plays", lines=before + 1)
+
+    def rules(self) -> dict[str, str]:
+        """Rule -> result, as shown."""
+        found: dict[str, str] = self.evaluate(
+            "Object.fromEntries([...document.querySelectorAll('.rules li')]"
+            ".map((rule) => [rule.dataset.rule, rule.dataset.result]))"
+        )
+        return found
+
+
+def plays_for(page: Page, seconds: float) -> None:
+    """The picture runs for that long without a stall or a failure."""
+    started_at, frames = page.evaluate(VIDEO)
+    ends_at = time.monotonic() + seconds
+    while time.monotonic() < ends_at:
+        time.sleep(0.5)
+        now, more_frames = page.evaluate(VIDEO)
+    assert now - started_at >= 0.8 * seconds
+    assert more_frames - frames >= 0.5 * 30 * seconds
+    for kind in ("failed", "cut off", "refused", "stalled"):
+        assert page.log(kind) == []

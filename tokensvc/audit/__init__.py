@@ -1,0 +1,1 @@
+"""Audit records: who did what, to what, and what was refused."""

@@ -1,0 +1,102 @@
+"""The watch page over HTTP: `/watch`, its files under `/watch/static`, and its API under `/watch/api`.
+
+Invariants
+- Every request is checked by `same_origin.py` first. No response has a CORS header, so no other site reads one.
+- Data is never stored by a browser (`no-store`); errors are RFC 9457 problem details, like the service's. An error of
+  IVS itself keeps IVS's code.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qsl
+
+import anyio
+import anyio.to_thread
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from tokensvc.errors import TokensvcError
+from tokensvc.http.body import ClientDisconnected, header, read_json
+from tokensvc.http.problem_details import error_response, make_problem
+from tokensvc.local_ivs.api_model import load, status_of
+from tokensvc.local_ivs.errors import IvsError
+from tokensvc.local_ivs.http.asgi import HttpResponse, base_url, send_response
+from tokensvc.local_ivs.watch import same_origin, static_files
+from tokensvc.local_ivs.watch.actions import ACTIONS, READS, Call, Handler, WatchContext
+from tokensvc.local_ivs.watch.token_source import Reply
+from tokensvc.log import exception_fields, structlog
+
+PATH = "/watch"
+BODY_MAX_BYTES = 16 * 1024
+THREADS = 4
+_STATIC, _API = f"{PATH}/static/", f"{PATH}/api/"
+_HEADERS = (("cache-control", "no-store"), *static_files.SECURITY_HEADERS)
+
+_log = structlog.get_logger(__name__)
+
+
+class WatchPage:
+    """The ASGI application of the page."""
+
+    def __init__(self, context: WatchContext) -> None:
+        self._context = context
+        self._limiter = anyio.CapacityLimiter(THREADS)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            same_origin.check_host(scope, self._context.public_url)
+            response = await self._respond(scope, receive)
+        except same_origin.NotSameOrigin as refused:
+            response = _json(Reply(403, make_problem(403, refused.code, str(refused))))
+        except ClientDisconnected:
+            return
+        except TokensvcError as error:
+            failed = error_response(error)
+            response = HttpResponse(failed.status, (*_decoded(failed.headers), *_HEADERS), failed.body)
+        except IvsError as error:
+            status = status_of(load(), error.code)
+            response = _json(Reply(status, make_problem(status, error.code, error.message)))
+        except Exception as failure:  # noqa: BLE001 - the last resort: logged and rendered here
+            _log.error("request to the watch page failed", **exception_fields(failure))
+            response = _json(Reply(500, make_problem(500, "internal_error", "Internal error; the log has it.")))
+        await send_response(send, response, with_body=scope["method"] != "HEAD")
+
+    async def _respond(self, scope: Scope, receive: Receive) -> HttpResponse:
+        path, is_read = scope["path"], scope["method"] in ("GET", "HEAD")
+        if path.startswith(_API):
+            name = path.removeprefix(_API)
+            if is_read and name in READS:
+                return await self._call(READS[name], scope, {})
+            if scope["method"] == "POST" and name in ACTIONS:
+                same_origin.check_action(scope)
+                return await self._call(ACTIONS[name], scope, await read_json(scope, receive, BODY_MAX_BYTES))
+            return _unknown(405 if name in READS or name in ACTIONS else 404)
+        name = static_files.INDEX if path in (PATH, f"{PATH}/") else path.removeprefix(_STATIC)
+        if name not in static_files.names():
+            return _unknown(404)
+        if not is_read:
+            return _unknown(405)
+        return static_files.respond(name, header(scope, b"if-none-match"))
+
+    async def _call(self, handler: Handler, scope: Scope, fields: dict[str, Any]) -> HttpResponse:
+        call = Call(fields, _query(scope), base_url(scope, self._context.public_url))
+        return _json(await anyio.to_thread.run_sync(handler, self._context, call, limiter=self._limiter))
+
+
+def _json(reply: Reply) -> HttpResponse:
+    kind = "application/problem+json" if reply.status >= 400 else "application/json"
+    return HttpResponse(reply.status, (("content-type", kind), *_HEADERS), orjson.dumps(dict(reply.document)))
+
+
+def _unknown(status: int) -> HttpResponse:
+    code = "method_not_allowed" if status == 405 else "route_not_found"
+    return _json(Reply(status, make_problem(status, code, "The watch page has no such route.")))
+
+
+def _query(scope: Scope) -> dict[str, str]:
+    return dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
+
+
+def _decoded(headers: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[str, str], ...]:
+    return tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)

@@ -1,0 +1,86 @@
+"""How many batches a caller may have at once, and whose signs its next slice: round robin over the callers.
+
+Invariants
+- A caller has at most `max_of_caller` batches, from the start of their bodies to their responses. So its batches do not
+  use up what the worker accepts of everybody together (`web/overload.py`).
+- One slice of one batch at a time.
+- A slice waits for at most one slice of each other caller, however many batches those have, and for the batches of its
+  own caller that asked earlier.
+- A batch that is cancelled, while it waits or while it has its turn, holds up no other.
+- Only callers with batches are remembered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from tokensvc.errors import Overloaded
+
+DEFAULT_MAX_OF_CALLER = 32
+
+
+class BatchTurns:
+    """The turns of one worker's batches, on one event loop."""
+
+    def __init__(self, max_of_caller: int = DEFAULT_MAX_OF_CALLER) -> None:
+        self._max_of_caller = max_of_caller
+        self._batches: dict[str, int] = {}
+        """By caller."""
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        """By caller, in the order of their next turns."""
+        self._running: str | None = None
+        """The caller that has its turn."""
+
+    @contextmanager
+    def batch(self, caller: str) -> Iterator[None]:
+        """Count one batch of the caller while the block runs. Raises Overloaded if it has too many."""
+        batches = self._batches.get(caller, 0)
+        if batches >= self._max_of_caller:
+            raise Overloaded("this caller has too many batches on this worker at once; wait for their responses")
+        self._batches[caller] = batches + 1
+        try:
+            yield
+        finally:
+            self._batches[caller] -= 1
+            if not self._batches[caller]:
+                del self._batches[caller]
+
+    @asynccontextmanager
+    async def turn(self, caller: str) -> AsyncIterator[None]:
+        """Wait for a turn, and have it while the block runs."""
+        if self._running is None:
+            self._running = caller
+        else:
+            await self._wait(caller)
+        try:
+            yield
+        finally:
+            if caller in self._waiting:  # behind those that arrived meanwhile
+                self._waiting[caller] = self._waiting.pop(caller)
+            self._give_next()
+
+    async def _wait(self, caller: str) -> None:
+        given = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(caller, deque()).append(given)
+        try:
+            await given
+        except asyncio.CancelledError:
+            if not given.cancelled():  # it has just been given the turn: the next batch has it, of this caller if any
+                self._give_next()
+            raise
+
+    def _give_next(self) -> None:
+        """Give the turn to the next caller that has a batch which is not cancelled."""
+        waiting = self._waiting
+        self._running = None
+        while waiting and self._running is None:
+            caller = next(iter(waiting))
+            given = waiting[caller].popleft()
+            if not waiting[caller]:
+                del waiting[caller]
+            if not given.cancelled():
+                self._running = caller
+                given.set_result(None)
