@@ -14,6 +14,8 @@ import pytest
 from tests.hostile.wire import CLOSED, OPEN, Address, Connection
 from tests.support.processes import environment, started
 
+pytestmark = pytest.mark.long
+
 REQUEST_SECONDS = 1
 BODY_SECONDS = 0.3
 SERVE = f"""
@@ -23,7 +25,6 @@ protocol.KEEP_ALIVE_SECONDS = {REQUEST_SECONDS}
 body.BODY_TIMEOUT_SECONDS = {BODY_SECONDS}
 from tokensvc.cli import main
 
-pytestmark = pytest.mark.long
 main()
 """
 INTERFACES = {

@@ -22,6 +22,8 @@ from tests.support.http_client import load
 from tests.support.postgres import PostgresServer
 from tests.support.processes import environment, started, wait_until
 
+pytestmark = pytest.mark.long
+
 OUTAGE_SECONDS = 1.0
 """An outage of this length must have no effect."""
 
@@ -34,7 +36,6 @@ STORE_TIMEOUT_SECONDS = 0.5
 LOCK = """
 import fcntl, sys, time
 
-pytestmark = pytest.mark.long
 with open(sys.argv[1], "r+b") as file:
     fcntl.lockf(file, fcntl.LOCK_EX, 8, 120)
     print("locked", flush=True)
