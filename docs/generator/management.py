@@ -135,6 +135,9 @@ Controls of the [local IVS](local-ivs.md) that the real IVS does not have: its c
 faults. It is a separate HTTP listener on the loopback interface, without authentication. `tokensvc ivs serve` prints
 its URL, and `.demo/demo.json` and `--info-file` have it as `managementUrl`; after `. .demo/env` it is `$MANAGEMENT`.
 
+It is for programs on this machine. A page in a browser gets a 403 with the code `not_same_origin`, and so does every
+request whose `Host` is a name other than localhost: another site cannot use it through your browser.
+
 Bodies are JSON objects of at most {BODY_MAX_BYTES // 1024} KiB. Errors are [problem documents](error-codes.md), with a
 `code` of tokensvc and the invalid fields, or with IVS's own error code, such as `ResourceNotFoundException` or
 `ChannelNotBroadcasting`. A status of 204 has no body."""

@@ -19,6 +19,7 @@ import typer
 
 from tokensvc.cli.config_option import reads_no_settings
 from tokensvc.cli.help import examples
+from tokensvc.cli.media_option import DEFAULT_MEDIA, Media
 from tokensvc.cli.output import print_progress
 from tokensvc.errors import Conflict, FieldError, SettingsError
 
@@ -31,6 +32,7 @@ FOLDER, KEYS = Path(".demo"), Path("keys")
     ("Start the demo on port 8080, with its state in this directory", "tokensvc demo"),
     ("On another port, without IVS's rate limits", "tokensvc demo --port 9000 --no-rate-limits"),
     ("Open its page in the browser once it runs", "tokensvc demo --open"),
+    ("With a test picture instead of colour bars; needs tokensvc[media]", "tokensvc demo --media picture"),
 )
 def demo(
     port: Annotated[
@@ -40,6 +42,7 @@ def demo(
     open_browser: Annotated[
         bool, typer.Option("--open", help="Open the demo's page in the browser once it is ready.")
     ] = False,
+    media: Media = DEFAULT_MEDIA,
 ) -> None:
     """Start the service with a local IVS, a live channel, a key and a caller, and print four commands to try.
 
@@ -52,7 +55,7 @@ def demo(
         from tokensvc.supervisor import ignore_signals
 
         ignore_signals(sighup_stops=True)
-        run_demo(port, rate_limits=not no_rate_limits, open_browser=open_browser, started_at=started_at)
+        run_demo(port, media, rate_limits=not no_rate_limits, open_browser=open_browser, started_at=started_at)
 
 
 @contextmanager

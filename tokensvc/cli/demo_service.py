@@ -31,6 +31,7 @@ from tokensvc.cli.connection_info import write_connection_info, write_private_fi
 from tokensvc.cli.demo import FOLDER, KEYS
 from tokensvc.cli.demo_seed import DemoResources, seed
 from tokensvc.cli.local import RunningLocalIvs, run_local_ivs
+from tokensvc.cli.media_option import media_library
 from tokensvc.cli.operator import operator_actor
 from tokensvc.cli.output import print_progress
 from tokensvc.container import service
@@ -61,16 +62,17 @@ _UNSET = (
 )
 
 
-def run_demo(port: int, *, rate_limits: bool, open_browser: bool, started_at: float) -> None:
+def run_demo(port: int, media: str, *, rate_limits: bool, open_browser: bool, started_at: float) -> None:
     """Run the demo in this directory until it is stopped. Its command began at `started_at` of the monotonic clock.
 
-    Raises TokensvcError.
+    `media` is what `open_media` takes. Raises TokensvcError.
     """
     configure("console")
     listener = bind_listener("--port", "127.0.0.1", port)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     environ = _environ(url)
     _set_aws_environment(environ)
+    library = media_library(media, FOLDER / "media")
     settings = read_settings(_settings_of(environ))
     print_progress("Creating or opening the store.")
     migrate.upgrade(environ["TOKENSVC_DATABASE_URL"])
@@ -80,7 +82,9 @@ def run_demo(port: int, *, rate_limits: bool, open_browser: bool, started_at: fl
     print_progress("Starting the service and the local IVS.")
     page, tokens = DemoPage(), ServiceTokens(url)
     with run_local_ivs(
-        FOLDER / "local-ivs.db", LocalIvsSettings(prefix=IVS_PREFIX, rate_limits=rate_limits), management_port=0
+        FOLDER / "local-ivs.db",
+        LocalIvsSettings(prefix=IVS_PREFIX, rate_limits=rate_limits, media=library),
+        management_port=0,
     ) as local_ivs:
         assembled = service.assemble(settings)
         watch = page_routes(watch_page(local_ivs.components, tokens, REGION))

@@ -12,6 +12,7 @@ from tokensvc.cli.config_option import reads_no_settings
 from tokensvc.cli.connection_info import write_connection_info
 from tokensvc.cli.durations import duration_option
 from tokensvc.cli.help import Commands, examples
+from tokensvc.cli.media_option import DEFAULT_MEDIA, Media, media_library
 from tokensvc.cli.output import print_progress
 from tokensvc.errors import FieldError, SettingsError
 from tokensvc.local_ivs.propagation import MAX_DELAY_SECONDS
@@ -71,14 +72,7 @@ def serve(
     any_region: Annotated[
         bool, typer.Option("--any-region", help="Also accept calls for regions where IVS does not exist.")
     ] = False,
-    media: Annotated[
-        str,
-        typer.Option(
-            metavar="loop|picture|FILE",
-            help="What the edge plays: a ready-made loop, a test picture or a video file. The last two need"
-            " tokensvc[media], and are stored beside the database.",
-        ),
-    ] = "loop",
+    media: Media = DEFAULT_MEDIA,
     max_views: Annotated[
         int | None,
         typer.Option(
@@ -108,7 +102,7 @@ def serve(
 ) -> None:
     """Serve the local IVS: its API at the root and the playback edge. It is not AWS."""
     from tokensvc.aws.arn import AccountRegion
-    from tokensvc.cli.edge_options import country_source, media_library
+    from tokensvc.cli.edge_options import country_source
     from tokensvc.cli.local import run_local_ivs
     from tokensvc.container.logs import configure
     from tokensvc.container.watch_key import OwnKeyTokens

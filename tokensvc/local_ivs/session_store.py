@@ -25,7 +25,6 @@ class SessionTerms(NamedTuple):
     strict_origin: bool
     ads_opt_out: bool
     media_id: str
-    is_private: bool
 
     def __repr__(self) -> str:
         """Without the viewer."""

@@ -8,7 +8,7 @@ from http.client import HTTPConnection
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
-from tokensvc.local_ivs.edge.errors import RULE_HEADER, TOKEN_PARAMETER
+from tokensvc.tokens.validation import RULE_HEADER, TOKEN_PARAMETER
 
 TIMEOUT_SECONDS = 30.0
 

@@ -20,14 +20,13 @@ from tokensvc.json_models import RequestModel, ViewModel, read_as
 from tokensvc.timestamps import unix_seconds
 from tokensvc.tokens.explanation import Explanation
 from tokensvc.tokens.request import ChannelArn
-from tokensvc.tokens.validation import Outcome, RuleStatus
+from tokensvc.tokens.validation import TOKEN_PARAMETER, Outcome, RuleStatus
 from tokensvc.validation_errors import shown_name
 
 PRIVATE_KEY_RULE = (
     "contains a private key, which was not read: only the token is needed. A private key that was pasted somewhere "
     "should be replaced"
 )
-_TOKEN_PARAMETER = "token"  # noqa: S105 - the name of a parameter
 
 
 class ExplainRequest(RequestModel):
@@ -142,7 +141,7 @@ def read_pasted(text: str, field: str = "token") -> Pasted:
     if not mark and "://" not in path:
         return Pasted(text.strip(), None)
     pairs = (pair.partition("=") for pair in query.split("&") if pair)
-    tokens = [unquote_plus(value) for name, _, value in pairs if unquote_plus(name) == _TOKEN_PARAMETER]
+    tokens = [unquote_plus(value) for name, _, value in pairs if unquote_plus(name) == TOKEN_PARAMETER]
     if len(tokens) > 1:
         rule = f"is a URL with {len(tokens)} token parameters; IVS accepts one"
         raise InvalidRequest([FieldError(field, rule)])

@@ -9,6 +9,7 @@ from tokensvc.timestamps import rfc3339
 from tokensvc.tokens.issuer import UnsignedToken
 from tokensvc.tokens.request import TokenRequest
 from tokensvc.tokens.snapshot import KnownChannel
+from tokensvc.tokens.validation import TOKEN_PARAMETER
 
 
 def require_channel(request: TokenRequest, channel: KnownChannel | None) -> KnownChannel | None:
@@ -30,7 +31,7 @@ def token_response(unsigned: UnsignedToken, channel: KnownChannel | None, token:
         "requiresOriginHeader": unsigned.requires_origin_header,
     }
     if channel is not None:
-        response["playbackUrl"] = f"{channel.playback_url}?token={token}"
+        response["playbackUrl"] = f"{channel.playback_url}?{TOKEN_PARAMETER}={token}"
     if unsigned.viewer_id is not None:
         response["viewerId"] = unsigned.viewer_id
         response["viewerSessionVersion"] = unsigned.viewer_session_version

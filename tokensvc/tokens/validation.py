@@ -33,6 +33,10 @@ from tokensvc.tokens import claims as c
 
 NOTHING_REVOKED = -(2**63) - 1
 """Below every session version (a signed 64-bit integer), so that comparisons need no special case."""
+TOKEN_PARAMETER = "token"  # noqa: S105 - the name of a parameter
+"""The query parameter of a playback URL that holds the token."""
+RULE_HEADER = "tokensvc-rule"
+"""The response header that names the rule by which playback is denied. IVS sends nothing like it."""
 
 
 class RuleStatus(StrEnum):

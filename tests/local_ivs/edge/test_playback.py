@@ -25,7 +25,7 @@ from tests.local_ivs.environment import (
 from tests.local_ivs.ladder import SIZES, Ladder
 from tokensvc.aws.arn import parse_arn
 from tokensvc.local_ivs import api_model
-from tokensvc.local_ivs.edge.errors import ERRORS, ERRORS_BY_REASON, RULE_HEADER
+from tokensvc.local_ivs.edge.errors import ERRORS, ERRORS_BY_REASON
 from tokensvc.local_ivs.edge.grants import Grant
 from tokensvc.local_ivs.edge.playback import PlaybackHandler, PlaybackRequest
 from tokensvc.local_ivs.edge.responses import PlaybackResponse
@@ -35,7 +35,7 @@ from tokensvc.local_ivs.service import LocalIvs
 from tokensvc.local_ivs.session_store import SessionTerms
 from tokensvc.local_ivs.storage import SqliteResourceStore
 from tokensvc.local_ivs.streams import events
-from tokensvc.tokens.validation import RULES
+from tokensvc.tokens.validation import RULE_HEADER, RULES
 
 UUID = "123e4567-e89b-42d3-a456-426614174000"
 ORIGIN = "https://shop.example.com"
@@ -206,14 +206,10 @@ def test_each_start_is_a_session_with_what_was_granted(edge: EdgeFixture) -> Non
     edge.get_playlist("", edge.public_channel, at=START + 2)
     public, plain, full = (session.terms for session in edge.sessions(START + 2))
     assert full == SessionTerms(
-        edge.private_channel, full.stream_id, "v", 7, "HD", ("https://a.com", ORIGIN), True, True, "ladder", True
+        edge.private_channel, full.stream_id, "v", 7, "HD", ("https://a.com", ORIGIN), True, True, "ladder"
     )
-    assert plain == SessionTerms(
-        edge.private_channel, full.stream_id, None, 0, None, None, False, False, "ladder", True
-    )
-    assert public == SessionTerms(
-        edge.public_channel, public.stream_id, None, 0, None, None, False, False, "ladder", False
-    )
+    assert plain == SessionTerms(edge.private_channel, full.stream_id, None, 0, None, None, False, False, "ladder")
+    assert public == SessionTerms(edge.public_channel, public.stream_id, None, 0, None, None, False, False, "ladder")
     assert edge.call("GetStream", channelArn=str(edge.private_channel))["stream"]["viewerCount"] == 2
 
 
@@ -364,7 +360,7 @@ def test_no_repr_contains_a_token_a_viewer_or_an_address(edge: EdgeFixture) -> N
     request = PlaybackRequest(
         edge.private_channel, "/path", "token=a-token", "", BASE_URL, address="192.0.2.1", headers=headers
     )
-    grant = Grant(is_private=True, viewer_id="a-viewer", single_use_uuid="a-uuid")
+    grant = Grant(viewer_id="a-viewer", single_use_uuid="a-uuid")
     for value in ("a-token", "192.0.2.1", "a-cookie", "a-viewer", "a-uuid"):
         assert value not in f"{request!r} {grant!r}"
     assert str(edge.private_channel) in repr(request)

@@ -31,7 +31,6 @@ def terms(account_region: AccountRegion = HERE, stream_id: str = STREAM_ID) -> S
         strict_origin=True,
         ads_opt_out=True,
         media_id="loop",
-        is_private=True,
     )
 
 

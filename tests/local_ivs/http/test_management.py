@@ -52,6 +52,41 @@ def test_the_clock_is_advanced(url: str, clock: AdvanceableClock) -> None:
 
 
 @pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "127.0.0.1.evil.example:80"},
+        {"Host": ""},
+        {"Host": "["},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+    ids=str,
+)
+def test_a_page_of_another_site_can_neither_read_nor_act(
+    url: str, clock: AdvanceableClock, headers: dict[str, str]
+) -> None:
+    before = clock.offset_seconds
+    for reply in (
+        send("GET", f"{url}/sessions", headers=headers, sign=False),
+        send("POST", f"{url}/clock", b'{"advanceSeconds": 600}', headers, sign=False),
+    ):
+        assert (reply.status, reply.json()["code"]) == (403, "not_same_origin")
+    assert clock.offset_seconds == before
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:9", "[::1]:8080", "ivs.localhost"])
+def test_programs_on_this_machine_use_it_under_any_of_its_names(url: str, host: str) -> None:
+    assert send("GET", f"{url}/", headers={"Host": host}, sign=False).status == 200
+
+
+def test_its_address_can_be_typed_into_a_browser(url: str) -> None:
+    assert send("GET", f"{url}/", headers={"Sec-Fetch-Site": "none"}, sign=False).status == 200
+
+
+@pytest.mark.parametrize(
     "body",
     [{}, *({"advanceSeconds": bad} for bad in (0, -1, "5", True, None, [1], MAX_ADVANCE_SECONDS + 1))],
     ids=stable_repr,

@@ -22,11 +22,8 @@ import json
 from typing import NamedTuple
 from urllib.parse import unquote_plus
 
-from tokensvc.tokens.validation import Reason, RuleResult, RuleStatus
+from tokensvc.tokens.validation import TOKEN_PARAMETER, Reason, RuleResult, RuleStatus
 
-TOKEN_PARAMETER = "token"  # noqa: S105 - the name of a parameter
-RULE_HEADER = "tokensvc-rule"
-"""Only here: the rule that denied playback."""
 INVALID_TOKEN = "invalid_playback_auth_token"  # noqa: S105 - an error code
 ALREADY_USED = "playback_auth_error"
 

@@ -15,7 +15,6 @@ from tokensvc.tokens import claims as c
 class Grant(NamedTuple):
     """What nothing denies a player."""
 
-    is_private: bool
     viewer_id: str | None = None
     session_version: int = c.DEFAULT_VIEWER_SESSION_VERSION
     maximum_resolution: str | None = None
@@ -27,7 +26,7 @@ class Grant(NamedTuple):
 
     def __repr__(self) -> str:
         """Without the viewer and the single use."""
-        return f"Grant(is_private={self.is_private}, maximum_resolution={self.maximum_resolution})"
+        return f"Grant(maximum_resolution={self.maximum_resolution})"
 
     def terms(self, channel: Arn, stream_id: str, media_id: str) -> SessionTerms:
         """The terms of a session."""
@@ -41,7 +40,6 @@ class Grant(NamedTuple):
             strict_origin=self.strict_origin,
             ads_opt_out=self.ads_opt_out,
             media_id=media_id,
-            is_private=self.is_private,
         )
 
 
@@ -49,7 +47,6 @@ def grant_of_claims(claims: Mapping[str, Any]) -> Grant:
     """What the claims of a valid token grant."""
     allowed = claims.get(c.ALLOW_ORIGIN)
     return Grant(
-        is_private=True,
         viewer_id=claims.get(c.VIEWER_ID),
         session_version=claims.get(c.VIEWER_SESSION_VERSION, c.DEFAULT_VIEWER_SESSION_VERSION),
         maximum_resolution=claims.get(c.MAXIMUM_RESOLUTION),
@@ -62,4 +59,4 @@ def grant_of_claims(claims: Mapping[str, Any]) -> Grant:
 
 def grant_of_restrictions(restrictions: Restrictions) -> Grant:
     """What a policy grants to those whom it does not exclude."""
-    return Grant(is_private=False, origins=restrictions.origins or None, strict_origin=restrictions.strict_origin)
+    return Grant(origins=restrictions.origins or None, strict_origin=restrictions.strict_origin)

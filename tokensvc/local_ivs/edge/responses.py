@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tokensvc.local_ivs.edge.errors import RULE_HEADER, EdgeError, error_body
+from tokensvc.local_ivs.edge.errors import EdgeError, error_body
 from tokensvc.origins import matches
+from tokensvc.tokens.validation import RULE_HEADER
 
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 _ALLOW_ORIGIN = "access-control-allow-origin"

@@ -6,6 +6,7 @@ The real IVS has nothing like it. It is served on a loopback listener of its own
 Invariants
 - Errors are RFC 9457 problem details, like the service's. An error of IVS itself keeps IVS's code.
 - There are no accounts here: the ARN of a channel names its account.
+- A page in a browser cannot use it: every request is checked by `same_origin.py` first.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.faults import Faults, PlannedFault
 from tokensvc.local_ivs.http import management_requests as requests
 from tokensvc.local_ivs.http.event_log import EventLog
+from tokensvc.local_ivs.http.same_origin import NotSameOrigin, check_no_page
 from tokensvc.local_ivs.live_streams import StreamSource
 from tokensvc.local_ivs.model import ApiModel
 from tokensvc.local_ivs.resource_store import ResourceStore
@@ -45,6 +47,7 @@ BODY_MAX_BYTES = 64 * 1024
 THREADS = 4
 DESCRIPTION = "The management listener of tokensvc's local IVS. This is not AWS."
 _T = TypeVar("_T")
+_Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class ManagementContext(NamedTuple):
@@ -69,7 +72,7 @@ class Management:
         self._limiter = anyio.CapacityLimiter(THREADS)
 
     def routes(self) -> list[Route]:
-        return [Route(o.path, MethodType(o.endpoint, self), methods=[o.method]) for o in OPERATIONS]
+        return [Route(o.path, _checked(MethodType(o.endpoint, self)), methods=[o.method]) for o in OPERATIONS]
 
     async def show(self, _: Request) -> Response:
         clock = self._context.clock
@@ -258,6 +261,8 @@ def management_app(context: ManagementContext) -> Starlette:
             case IvsError():
                 status = ivs_status_of(context.model, failure.code)
                 body = make_problem(status, failure.code, failure.message)
+            case NotSameOrigin():
+                status, body = 403, make_problem(403, failure.code, str(failure))
             case HTTPException():
                 code = "method_not_allowed" if failure.status_code == 405 else "route_not_found"
                 status, body = failure.status_code, make_problem(failure.status_code, code, failure.detail)
@@ -265,8 +270,16 @@ def management_app(context: ManagementContext) -> Starlette:
                 raise failure
         return JSONResponse(body, status, media_type="application/problem+json")
 
-    handlers: Any = dict.fromkeys((TokensvcError, IvsError, HTTPException), render_error)
+    handlers: Any = dict.fromkeys((TokensvcError, IvsError, NotSameOrigin, HTTPException), render_error)
     return Starlette(routes=Management(context).routes(), exception_handlers=handlers)
+
+
+def _checked(endpoint: _Endpoint) -> _Endpoint:
+    async def respond(request: Request) -> Response:
+        check_no_page(request.scope)
+        return await endpoint(request)
+
+    return respond
 
 
 async def _body(request: Request) -> dict[str, Any]:

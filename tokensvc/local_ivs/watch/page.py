@@ -1,7 +1,7 @@
 """The watch page over HTTP: `/watch`, its files under `/watch/static`, and its API under `/watch/api`.
 
 Invariants
-- Every request is checked by `same_origin.py` first. No response has a CORS header, so no other site reads one.
+- Every request is checked by `http/same_origin.py` first. No response has a CORS header, so no other site reads one.
 - Data is never stored by a browser (`no-store`); errors are RFC 9457 problem details, like the service's. An error of
   IVS itself keeps IVS's code.
 """
@@ -21,8 +21,9 @@ from tokensvc.http.body import ClientDisconnected, header, read_json
 from tokensvc.http.problem_details import error_response, make_problem
 from tokensvc.local_ivs.api_model import load, status_of
 from tokensvc.local_ivs.errors import IvsError
+from tokensvc.local_ivs.http import same_origin
 from tokensvc.local_ivs.http.asgi import HttpResponse, base_url, send_response
-from tokensvc.local_ivs.watch import same_origin, static_files
+from tokensvc.local_ivs.watch import static_files
 from tokensvc.local_ivs.watch.actions import ACTIONS, READS, Call, Handler, WatchContext
 from tokensvc.local_ivs.watch.token_source import Reply
 from tokensvc.log import exception_fields, structlog

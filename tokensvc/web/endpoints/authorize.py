@@ -40,14 +40,13 @@ from tokensvc.tokens.playback_decision import (
 from tokensvc.tokens.playback_session import PlaybackSession, encode_session, read_session, started_session
 from tokensvc.tokens.single_uses import SingleUseStore, single_use_digest
 from tokensvc.tokens.snapshot import Snapshot, require_fresh
-from tokensvc.tokens.validation import validate
+from tokensvc.tokens.validation import RULE_HEADER, TOKEN_PARAMETER, validate
 from tokensvc.web.context import RequestContext
 from tokensvc.web.original_request import OriginalRequest, Unreadable, original_request
 
 PATH = "/authorize"
 COOKIE = "tokensvc_session"
-TOKEN_PARAMETER = "token"  # noqa: S105 - the name of a query parameter
-RULE_HEADER = b"tokensvc-rule"
+_RULE_HEADER = RULE_HEADER.encode()
 DECISION_MAX_AGE_SECONDS = 9
 """Proxies count whole seconds, and so keep a decision for up to a second longer."""
 MAX_CONCURRENT_STORE_CALLS = 8
@@ -191,9 +190,9 @@ def _allow(origin: str) -> tuple[bytes, bytes]:
 
 
 def _refused(refusal: Refusal, origin: str) -> Response:
-    headers: Headers = (*_NO_STORE, (RULE_HEADER, refusal.rule.encode()), _VARY)
+    headers: Headers = (*_NO_STORE, (_RULE_HEADER, refusal.rule.encode()), _VARY)
     if parse_origin(origin) is not None:
-        headers += (_allow(origin), _CREDENTIALS, (b"access-control-expose-headers", RULE_HEADER))
+        headers += (_allow(origin), _CREDENTIALS, (b"access-control-expose-headers", _RULE_HEADER))
     detail = f"{refusal.rule}: {refusal.message}"
     if refusal is _NO_TOKEN:
         headers += ((b"www-authenticate", b'Bearer realm="tokensvc"'),)
