@@ -142,6 +142,23 @@ def test_it_opens_its_page_in_the_browser_once_it_is_ready(tmp_path: Path) -> No
         assert opened.read_text().strip() == json.loads((tmp_path / ".demo" / "demo.json").read_text())["url"]
 
 
+def test_media_that_cannot_be_played_are_rejected_before_anything_is_created(tmp_path: Path) -> None:
+    command = [TOKENSVC, "demo", "--port", "0", "--media", "missing.mp4"]
+    result = run(command, tmp_path, environment(tmp_path / "home"), code=2)
+    assert result.err.endswith("tokensvc: --media: missing.mp4 cannot be read: No such file or directory\n"), result.err
+    assert [path.name for path in (tmp_path / ".demo").iterdir()] == ["lock"]
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed: make system-packages")
+def test_it_plays_a_file_of_the_user_s(tmp_path: Path) -> None:
+    make = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=30:duration=4", "mine.mp4"]
+    run(make, tmp_path, environment(tmp_path / "home"))
+    with running_demo(tmp_path, "--media", "mine.mp4") as demo, Client(demo.info["url"], demo.info["apiKey"]) as caller:
+        token = caller.request_token(channelArn=demo.info["channelArn"], viewerId="ada").json
+        assert "RESOLUTION=320x180" in fetch(token["playbackUrl"]).body.decode()
+
+
 @pytest.mark.parametrize("blocked", [".demo", "keys", ""])
 def test_a_directory_that_cannot_hold_its_state_is_rejected(blocked: str, tmp_path: Path) -> None:
     folder = tmp_path if blocked else Path("/proc")  # in which not even root may create a file

@@ -20,8 +20,9 @@ class Demo(NamedTuple):
 
 
 @contextmanager
-def running_demo(folder: Path) -> Iterator[Demo]:
+def running_demo(folder: Path, *options: str) -> Iterator[Demo]:
     """A demo that has printed its commands. It runs while the block runs."""
-    with started([TOKENSVC, "demo", "--port", "0"], folder, environment(folder / "home"), "demo") as process:
+    command = [TOKENSVC, "demo", "--port", "0", *options]
+    with started(command, folder, environment(folder / "home"), "demo") as process:
         process.wait_until(lambda: "keys rotate" in process.out, "the demo prints its commands")
         yield Demo(folder, process, json.loads((folder / ".demo" / "demo.json").read_text()))

@@ -69,10 +69,10 @@ def run_demo(port: int, media: str, *, rate_limits: bool, open_browser: bool, st
     """
     configure("console")
     listener = bind_listener("--port", "127.0.0.1", port)
+    library = media_library(media, FOLDER / "media")
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     environ = _environ(url)
     _set_aws_environment(environ)
-    library = media_library(media, FOLDER / "media")
     settings = read_settings(_settings_of(environ))
     print_progress("Creating or opening the store.")
     migrate.upgrade(environ["TOKENSVC_DATABASE_URL"])
