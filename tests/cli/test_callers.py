@@ -331,6 +331,17 @@ def test_new_api_keys_can_go_to_files_and_are_not_printed_then(terminal: Termina
     assert "tsk_" not in result.out + result.err
 
 
+def test_a_key_file_that_is_there_already_is_neither_replaced_nor_removed(terminal: Terminal) -> None:
+    folder = terminal.folder / "api keys"
+    folder.mkdir()
+    (folder / "web.key").write_text("of another deployment")
+    (terminal.folder / "callers.toml").write_text(POLICY_FILE)
+    command = ("callers", "apply", str(terminal.folder / "callers.toml"), "--keys-dir", str(folder))
+    assert "--keys-dir: already has web.key, which is not replaced" in terminal(*command, code=2).err
+    assert [(file.name, file.read_text()) for file in folder.iterdir()] == [("web.key", "of another deployment")]
+    assert terminal("callers", "list", "--json").json["callers"] == [], "nothing is applied"
+
+
 def test_a_conflict_with_a_caller_that_the_file_does_not_name_is_reported_by_a_dry_run_too(terminal: Terminal) -> None:
     terminal("callers", "add", "other", "--all-channels", *VIEWER_APP)
     folder = terminal.folder / "keys of callers"

@@ -15,7 +15,7 @@ from tokensvc.callers.policy_file import FileEntry, check_plan, parse_policy_fil
 from tokensvc.callers.store import CallerChange, CallerRecord
 from tokensvc.cli.callers.context import act, open_callers
 from tokensvc.cli.callers.differences import change_lines, change_view
-from tokensvc.cli.connection_info import write_private_file
+from tokensvc.cli.connection_info import create_private_file
 from tokensvc.cli.help import examples
 from tokensvc.cli.output import AsJson, DryRun, Yes, confirm, count_of, print_progress, print_result
 from tokensvc.container.api_keys import new_api_key
@@ -86,18 +86,33 @@ def apply(
 
 @contextmanager
 def _written_keys(folder: Path | None, keys: dict[str, str]) -> Iterator[None]:
-    """The API keys in files while the block makes them valid, so that none is lost; without them if it fails."""
-    files = [folder / f"{name}.key" for name in keys] if folder is not None else []
+    """The API keys in files while the block makes them valid, so that none is lost; without them if it fails. No file
+    that is there already is replaced or removed."""
+    created: list[Path] = []
     try:
-        for file, key in zip(files, keys.values(), strict=False):
-            write_private_file(file, f"{key}\n".encode())
+        if folder is not None:
+            for name, key in keys.items():
+                file = folder / f"{name}.key"
+                _create(file, key)
+                created.append(file)
         yield
-    except OSError as error:
-        raise InvalidRequest([FieldError("--keys-dir", f"cannot be written: {error.strerror}")]) from None
     except TokensvcError:
-        for file in files:
+        for file in created:
             file.unlink(missing_ok=True)
         raise
+
+
+def _create(file: Path, key: str) -> None:
+    """Write a key to a new file. Raises InvalidRequest."""
+    try:
+        create_private_file(file, f"{key}\n".encode())
+    except FileExistsError:
+        rule = f"already has {file.name}, which is not replaced; move it away or name another directory"
+    except OSError as error:
+        rule = f"cannot be written: {error.strerror}"
+    else:
+        return
+    raise InvalidRequest([FieldError("--keys-dir", rule)])
 
 
 def _with_key(change: CallerChange, keys: dict[str, str]) -> CallerChange:
