@@ -28,6 +28,7 @@ from tokensvc.errors import (
     ChannelNotFound,
     InsufficientScope,
     InvalidRequest,
+    NoSigningKey,
     Overloaded,
     PlaybackUrlUnavailable,
     RateLimited,
@@ -40,6 +41,7 @@ from tokensvc.jose import keypair
 from tokensvc.jose.signing.signer import sign_each
 from tokensvc.storage.store import Store
 from tokensvc.tokens.channel_cache import CHANNELS_PER_CALL, ChannelCache
+from tokensvc.tokens.keyring import EMPTY_KEYRING
 from tokensvc.tokens.request import TokenRequest, parse_token_request
 from tokensvc.tokens.snapshot import KnownChannel, Snapshot
 from tokensvc.tokens.validation import NOTHING_REVOKED, Outcome, PlaybackAttempt, validate
@@ -695,6 +697,23 @@ def test_a_request_that_waits_for_its_channel_takes_one_token(worker: Worker) ->
     unknown = REQUEST | {"channelArn": str(OTHER_CHANNEL)}
     worker.single(unknown)
     assert ["token" in result for result in worker.batch(unknown, unknown)] == [True, False]
+
+
+def test_a_request_that_cannot_be_signed_takes_nothing(worker: Worker) -> None:
+    """Be it too long a lifetime or a key that is missing for a while: clients that try again are not refused for it."""
+    limited(worker, RateLimits(caller=Rate(per_minute=1, burst=1)))
+    keyring = worker.snapshot.keyring
+    worker.snapshot = worker.snapshot._replace(max_ttl_seconds=60)
+    too_long = REQUEST | {"ttlSeconds": 61}
+    for _ in range(3):
+        with pytest.raises(InvalidRequest, match="exceeds this caller's limit"):
+            worker.single(too_long)
+    worker.snapshot = worker.snapshot._replace(keyring=EMPTY_KEYRING)
+    for _ in range(3):
+        with pytest.raises(NoSigningKey):
+            worker.single()
+    worker.snapshot = worker.snapshot._replace(keyring=keyring)
+    assert ["token" in result for result in worker.batch(too_long, REQUEST, REQUEST)] == [False, True, False]
 
 
 def test_a_request_that_policy_refuses_takes_nothing(worker: Worker) -> None:

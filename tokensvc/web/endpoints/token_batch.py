@@ -142,8 +142,8 @@ class TokenBatch:
                     if channel is None or channel.playback_url is None:
                         self._waiting.append(position)
                         continue
-                parts.take_limits(caller, request.channel_arn, request.viewer_id, request.subject)
                 unsigned = prepare(request, limits, snapshot, int(now), parts.new_uuid)
+                parts.take_limits(caller, request.channel_arn, request.viewer_id, request.subject)
                 record = issued_token(caller, request, unsigned, context) if caller.policy.audit_tokens else None
                 prepared[position] = PreparedToken(unsigned, channel, record)
             except TokensvcError as error:

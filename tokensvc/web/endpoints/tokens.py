@@ -126,9 +126,9 @@ class TokenRoutes:
     ) -> _PendingToken:
         """The token, for which nothing but its signature is missing. Raises RateLimited, or as `prepare`."""
         parts = self._parts
-        parts.take_limits(caller, request.channel_arn, request.viewer_id, request.subject)
         started = perf_counter()
         unsigned = prepare(request, limits, snapshot, int(now), parts.new_uuid)
+        parts.take_limits(caller, request.channel_arn, request.viewer_id, request.subject)
         record = issued_token(caller, request, unsigned, context) if caller.policy.audit_tokens else None
         return _PendingToken(parts, PreparedToken(unsigned, channel, record), caller.name, perf_counter() - started)
 
