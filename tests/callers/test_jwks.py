@@ -8,9 +8,11 @@ import socket
 import time
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from tests.support.oidc_issuer import DISCOVERY_PATH, JWKS_PATH, OidcIssuer, running_issuer
+from tokensvc.callers import jwks
 from tokensvc.callers.jwks import (
     LAST_GOOD_SECONDS,
     MAX_BYTES,
@@ -84,7 +86,7 @@ def test_an_outage_is_bridged_for_a_day_with_the_last_good_set(issuer: OidcIssue
     issuer.status = 500
     later = NOW + LAST_GOOD_SECONDS - 1
     keys.refresh("first", later)
-    assert keys.failure == "the issuer answered with status 500"
+    assert keys.failure == "the issuer's response has the status 500"
     assert keys.find("first", "RS256", later) is not None
     with pytest.raises(IssuerUnavailable):
         keys.find("first", "RS256", later + 2)
@@ -94,7 +96,26 @@ def test_without_any_set_the_issuer_is_unavailable(issuer: OidcIssuer) -> None:
     issuer.status = 503
     with pytest.raises(IssuerUnavailable) as raised:
         _refreshed(issuer).find("first", "RS256", NOW)
-    assert raised.value.detail == "the issuer answered with status 503"
+    assert raised.value.detail == "the issuer's response has the status 503"
+
+
+def test_a_url_that_the_http_client_rejects_is_a_failed_fetch(
+    issuer: OidcIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reject(_url: str) -> httpx.URL:
+        raise httpx.InvalidURL("no")
+
+    monkeypatch.setattr(httpx, "URL", reject)
+    with pytest.raises(FetchFailed, match="the issuer's URL is not valid"):
+        fetch_json(issuer.url + JWKS_PATH, 5)
+
+
+def test_the_time_that_resolving_takes_counts(issuer: OidcIssuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.0, 6.0])
+    monkeypatch.setattr(jwks, "monotonic", lambda: next(times))
+    with pytest.raises(FetchFailed, match="not resolved in time"):
+        fetch_json(issuer.url + JWKS_PATH, 5)
+    assert issuer.requests == []
 
 
 def test_redirects_are_refused(issuer: OidcIssuer) -> None:
@@ -108,7 +129,9 @@ def test_another_issuers_discovery_document_is_refused(issuer: OidcIssuer) -> No
     assert "another issuer's" in _refreshed(issuer).failure
 
 
-@pytest.mark.parametrize("uri", ["http://keys.example.com/", "file:///etc/passwd", "https://a@b/", None, 7])
+@pytest.mark.parametrize(
+    "uri", ["http://keys.example.com/", "file:///etc/passwd", "https://a@b/", "https://a/\x7f", None, 7]
+)
 def test_a_jwks_uri_obeys_the_rules_of_issuer_urls(issuer: OidcIssuer, uri: object) -> None:
     issuer.discovery["jwks_uri"] = uri
     assert _refreshed(issuer).failure.startswith("jwks_uri must")

@@ -16,6 +16,7 @@ from tests.support.asgi_client import scope_of
 from tests.support.clocks import OFFSET, ManualClock
 from tests.support.oidc_issuer import AUDIENCE, JWKS_PATH, OidcIssuer, running_issuer
 from tokensvc.callers.api_keys import KnownSecret, key_digest
+from tokensvc.callers.jwks import IssuerKeys
 from tokensvc.callers.policy import BearerPolicy, Caller, CallerPolicy
 from tokensvc.errors import InsufficientScope, IssuerUnavailable, RateLimited, Unauthenticated
 from tokensvc.http.problem_details import error_response
@@ -213,6 +214,32 @@ def test_a_request_without_credentials_guesses_nothing(web: Web) -> None:
     for _ in range(FAILURE_RATE.burst + 5):
         with pytest.raises(Unauthenticated):
             asyncio.run(web.authenticator.verified(scope_of(), RequestContext("r", 0.0), SCOPE))
+
+
+def test_requests_that_wait_for_the_same_issuer_fetch_once_and_occupy_one_thread(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = [web.token(sub=f"viewer-{n}") for n in range(5)]
+    running, most, real = 0, 0, IssuerKeys.refresh
+
+    def refresh(keys: IssuerKeys, kid: str | None, now: float) -> bool:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        try:
+            return real(keys, kid, now)
+        finally:
+            running -= 1
+
+    async def verify(token: str) -> None:
+        await web.authenticator.verified(scope_of(authorization=f"Bearer {token}"), RequestContext("r", 0.0), SCOPE)
+
+    async def verify_all() -> None:
+        await asyncio.gather(*map(verify, waiting))
+
+    monkeypatch.setattr(IssuerKeys, "refresh", refresh)
+    asyncio.run(verify_all())
+    assert (most, web.fetches) == (1, [("127.0.0.1", True)])
 
 
 def test_fetches_of_key_sets_are_counted_by_host_and_their_age_is_known(web: Web, clock: ManualClock) -> None:

@@ -79,6 +79,10 @@ class VerifiedBearer(NamedTuple):
     verified_at: float
     """Monotonic clock, in seconds."""
 
+    def __repr__(self) -> str:
+        """Without the claims: they describe a person."""
+        return f"VerifiedBearer(issuer={self.unverified.issuer!r})"
+
 
 def rejected(reason: BearerReason, caller: str = "") -> Unauthenticated:
     """The error for a token that is not accepted. `caller` is the one that it was verified for."""

@@ -20,7 +20,7 @@ def check_issuer_url(url: str) -> str:
         host, _ = parts.hostname or "", parts.port
     except ValueError:
         raise ValueError("must be a URL, such as https://login.example.com") from None
-    if len(url) > _MAX_LENGTH or not url.isascii() or any(c <= " " for c in url):
+    if len(url) > _MAX_LENGTH or not url.isascii() or not url.isprintable() or " " in url:
         raise ValueError(f"must be at most {_MAX_LENGTH} printable ASCII characters without spaces")
     if not host or parts.scheme not in ("https", "http"):
         raise ValueError("must be a URL, such as https://login.example.com")

@@ -1,11 +1,12 @@
-"""The public keys of one issuer of bearer tokens, fetched over HTTP and kept.
+"""The public keys of one issuer of bearer tokens, fetched over HTTP and cached.
 
 Invariants
-- A fetch follows no redirect, ends after FETCH_SECONDS, and reads at most MAX_BYTES and MAX_KEYS. It uses https; http
+- A fetch follows no redirect, reads at most MAX_BYTES and MAX_KEYS, and ends after FETCH_SECONDS; only the system's
+  resolver may take longer, by its own time-outs. It uses https; http
   is for loopback addresses only. No proxy or credentials of the environment are used.
 - The host's name is resolved once, and the connection goes to an address that was checked: a name server cannot give
   another one in between. Link-local addresses and those of cloud metadata services are refused.
-- Only public signature keys are kept: symmetric keys, encryption keys and unknown types are ignored, and private
+- Only public signature keys are used: symmetric keys, encryption keys and unknown types are ignored, and private
   members are dropped. A key is used only with algorithms of its own type: no public key serves as a secret.
 - Unknown key ids cause at most one fetch a minute. While the issuer is unreachable, the last good set serves for a day.
 """
@@ -20,6 +21,7 @@ import ssl
 import threading
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from time import monotonic
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -175,16 +177,20 @@ def fetch_json(url: str, seconds: float) -> dict[str, Any]:
     """Get a JSON object from an issuer's URL, within this time and the module's bounds. Raises FetchFailed."""
     import httpx  # loads its command line, with rich: only a worker that fetches keys pays for it
 
+    ends_at = monotonic() + seconds
     parts = urlsplit(url)
     host, is_http = parts.hostname or "", parts.scheme == "http"
     address = _resolve(host, parts.port or (80 if is_http else 443), loopback=is_http)
-    target = httpx.URL(url).copy_with(host=str(address))
-    closing = _Deadline(seconds)
+    remaining = ends_at - monotonic()
+    if remaining <= 0:
+        raise FetchFailed("the issuer's host was not resolved in time")
+    closing = _Deadline(remaining)
     try:
+        target = httpx.URL(url).copy_with(host=str(address))
         with (
             closing,
             httpx.Client(
-                verify=False if is_http else _tls(), trust_env=False, follow_redirects=False, timeout=seconds
+                verify=False if is_http else _tls(), trust_env=False, follow_redirects=False, timeout=remaining
             ) as client,
             client.stream(
                 "GET",
@@ -194,19 +200,21 @@ def fetch_json(url: str, seconds: float) -> dict[str, Any]:
             ) as response,
         ):
             if response.status_code != 200:
-                raise FetchFailed(f"the issuer answered with status {response.status_code}")
+                raise FetchFailed(f"the issuer's response has the status {response.status_code}")
             if response.headers.get("content-encoding", "identity") != "identity":
-                raise FetchFailed("the issuer answered with a content coding")
+                raise FetchFailed("the issuer's response has a content coding")
             body = bytearray()
             for chunk in response.iter_raw():
                 body += chunk
                 if len(body) > MAX_BYTES:
-                    raise FetchFailed(f"the issuer's answer is longer than {MAX_BYTES} bytes")
+                    raise FetchFailed(f"the issuer's response is longer than {MAX_BYTES} bytes")
             return read_object(bytes(body))
+    except httpx.InvalidURL:
+        raise FetchFailed("the issuer's URL is not valid") from None
     except (httpx.HTTPError, OSError) as error:
         raise FetchFailed(f"the issuer cannot be reached: {type(error).__name__}") from None
     except ValueError as error:
-        raise FetchFailed(f"the issuer's answer {error}") from None
+        raise FetchFailed(f"the issuer's response {error}") from None
 
 
 def check_address(address: _Address, *, loopback: bool) -> None:

@@ -178,6 +178,10 @@ class ViewerLogin(NamedTuple):
     channel_arns: frozenset[str] | None = None
     """The only channels that its tokens may be for; None: those of the policy."""
 
+    def __repr__(self) -> str:
+        """Without the viewer."""
+        return f"ViewerLogin(channel_arns={self.channel_arns})"
+
 
 class Caller(NamedTuple):
     """An authenticated backend or viewer app."""

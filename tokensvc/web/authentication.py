@@ -5,8 +5,8 @@ Invariants
 - Caller, snapshot and time are read once and belong together: a request is handled with exactly these three.
 - Only `authenticated_body` reads a request's body. It authenticates again once the body is complete: a client may send
   it slowly, and a caller that was disabled meanwhile may do nothing more. A test checks this.
-- A bearer token is verified once, off the hot path; its key set is fetched in threads that nothing else
-  uses.
+- A bearer token is verified once, off the hot path; its key set is fetched in threads that nothing else uses, and an
+  issuer that does not respond holds one of them at most.
 - An address with too many failures gets 429 for unverified bearer tokens before a signature or a key set is touched.
 - Off the hot path, routes call the store in threads. The limit on these threads is shared with nothing else, so that a
   store that hangs occupies no other threads.
@@ -17,13 +17,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 import anyio
 import anyio.to_thread
 from starlette.types import Receive, Scope
 
 from tokensvc.callers.api_keys import KEY_PREFIX, KeyReason, authenticate
-from tokensvc.callers.bearer import MESSAGE, BearerVerifier, caller_of, read_bearer
+from tokensvc.callers.bearer import MESSAGE, BearerVerifier, UnverifiedBearer, caller_of, read_bearer
+from tokensvc.callers.jwks import IssuerKeys
 from tokensvc.callers.policy import Caller
 from tokensvc.clock import Clock
 from tokensvc.errors import Unauthenticated
@@ -74,6 +76,8 @@ class RequestAuthenticator:
         self._bearers = BearerVerifier()
         self._failed_logins = FailedLogins()
         self._fetches = anyio.CapacityLimiter(MAX_CONCURRENT_KEY_FETCHES)
+        self._fetching: WeakKeyDictionary[IssuerKeys, anyio.Lock] = WeakKeyDictionary()
+        """Held while an issuer's key set is fetched."""
         self._threads = anyio.CapacityLimiter(MAX_CONCURRENT_STORE_CALLS)
 
     def authenticate(self, scope: Scope, context: RequestContext, required_scope: str) -> Authenticated:
@@ -138,10 +142,7 @@ class RequestAuthenticator:
             unverified = read_bearer(token)
             keys = self._bearers.keys(caller_of(unverified, snapshot.bearers)[1])
             if keys.needs_fetch(unverified.kid, monotonic):
-                if await anyio.to_thread.run_sync(keys.refresh, unverified.kid, monotonic, limiter=self._fetches):
-                    self._count_fetch(_host(unverified.issuer), not keys.failure)
-                if keys.failure:
-                    _log.warning("issuer's keys not fetched", error=keys.failure)
+                await self._fetch(keys, unverified)
                 snapshot, now, monotonic = self._snapshot(), self._clock.now(), self._clock.monotonic()
                 self._failed_logins.check(scope, monotonic)
             self._bearers.verify(token, snapshot.bearers, now, monotonic)
@@ -150,6 +151,17 @@ class RequestAuthenticator:
             self._failed_logins.failed(error, scope, monotonic, context.request_id)
             raise
         return self.authenticate(scope, context, required_scope)
+
+    async def _fetch(self, keys: IssuerKeys, unverified: UnverifiedBearer) -> None:
+        """Fetch an issuer's key set, unless another request did so in the meantime."""
+        async with self._fetching.setdefault(keys, anyio.Lock()):
+            monotonic = self._clock.monotonic()
+            if not keys.needs_fetch(unverified.kid, monotonic):
+                return
+            if await anyio.to_thread.run_sync(keys.refresh, unverified.kid, monotonic, limiter=self._fetches):
+                self._count_fetch(_host(unverified.issuer), not keys.failure)
+            if keys.failure:
+                _log.warning("issuer's keys not fetched", error=keys.failure)
 
     async def authenticated_body(
         self, scope: Scope, receive: Receive, context: RequestContext, required_scope: str, limit_bytes: int
