@@ -213,13 +213,15 @@ class TokensvcError(Exception):
 
 
 class InvalidRequest(TokensvcError):
-    """The request is invalid: `errors` names each bad field and the rule that it breaks."""
+    """The request is invalid: `errors` names each bad field and the rule that it breaks. `by_policy`: it asks for what
+    the caller's policy does not let it have, such as another viewer or a longer lifetime, which is on record."""
 
     code = "invalid_request"
 
-    def __init__(self, errors: Sequence[FieldError], message: str = "") -> None:
+    def __init__(self, errors: Sequence[FieldError], message: str = "", *, by_policy: bool = False) -> None:
         super().__init__(message or "; ".join(f"{e.field}: {e.message}" for e in errors))
         self.errors = tuple(errors)
+        self.by_policy = by_policy
 
 
 class MalformedRequest(InvalidRequest):

@@ -22,6 +22,22 @@ def test_the_first_of_a_minute_are_recorded_and_the_rest_are_counted_when_it_end
     assert windows.ended(1e9) == [], "counted once"
 
 
+def test_each_action_and_key_is_counted_by_itself_with_the_rule_that_all_share() -> None:
+    windows = RefusalWindows()
+    for _ in range(REFUSALS_PER_MINUTE):
+        windows.admit(refusal(), 0.0)
+    issuing, reading = refusal()._replace(rule="scope tokens:issue"), refusal()._replace(action="status.read")
+    other_key = issuing._replace(actor=ACTOR._replace(name="shop", key_id="ffffffffffff"))
+    for event in (issuing, issuing, reading, reading._replace(rule="scope keys:read"), other_key):
+        assert windows.admit(event, 0.0) == []
+    counted = {(e.action, e.actor.key_id): (e.occurrences, e.rule) for e in windows.ended(60.0)}
+    assert counted == {
+        ("tokens.issue", ACTOR.key_id): (2, "scope tokens:issue"),
+        ("status.read", ACTOR.key_id): (2, ""),
+        ("tokens.issue", "ffffffffffff"): (1, "scope tokens:issue"),
+    }
+
+
 def test_callers_and_codes_have_limits_of_their_own() -> None:
     windows = RefusalWindows()
     for _ in range(REFUSALS_PER_MINUTE + 1):

@@ -56,6 +56,7 @@ def rejection(key: str = KEY, *, disabled: bool = False) -> Unauthenticated:
         (InsufficientScope("no", subject={"scope": "keys:read"}), "scope keys:read"),
         (ChannelNotAllowed("no"), ""),
         (ClaimRequired([FieldError("viewerId", "is required")]), "viewerId"),
+        (InvalidRequest([FieldError("subject", "must be left out")], by_policy=True), "subject"),
         (RateLimited("no", limit="caller", policy="60;w=60", retry_after_seconds=1), "limit caller, 60;w=60"),
     ],
 )

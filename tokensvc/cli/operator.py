@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 
 from tokensvc.audit.record import Actor, ActorKind
 
@@ -14,11 +14,10 @@ _LONGEST = 200
 def operator_actor() -> Actor:
     """The user who runs this process: by login name, or `uid:N` where the system knows no name for the user id.
 
-    The name is what the environment says (`LOGNAME`, `USER`), or else the user database: it tells colleagues apart and
-    is no proof against somebody who sets another.
+    The name is that of the process's user id. `LOGNAME`, `USER` and `SUDO_USER` are not read: anybody can set them.
     """
     try:
-        name = getpass.getuser()
-    except (KeyError, OSError, ImportError):  # no such user: KeyError until Python 3.12, OSError since 3.13
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
         name = f"uid:{os.getuid()}"
     return Actor(ActorKind.OPERATOR, name[:_LONGEST])

@@ -25,6 +25,7 @@ from tokensvc.errors import ControlPlaneError
 from tokensvc.jose.signing.openssl import OpenSslSigner
 from tokensvc.keys.rotation_policy import max_staleness_seconds
 from tokensvc.settings import Settings
+from tokensvc.timestamps import rfc3339
 from tokensvc.tokens.authorization import authorize
 from tokensvc.tokens.channel_cache import ChannelCache
 from tokensvc.tokens.issuer import prepare
@@ -75,7 +76,8 @@ def issue_token(settings: Settings, caller: Caller, request: TokenRequest, reque
         require_fresh(snapshot, now, clock.monotonic(), settings.snapshot_lease_seconds)
         unsigned = prepare(request, limits, snapshot, int(now), uuid.uuid4)
         viewer = ViewerDigests(store.audit)(request.viewer_id or request.subject)
-        store.audit.append([requester.event(ACTION, request.channel_arn, viewer=viewer)])
+        details = {"expires_at": rfc3339(unsigned.exp)}
+        store.audit.append([requester.event(ACTION, request.channel_arn, viewer=viewer, details=details)])
         return token_response(unsigned, channel, unsigned.signed())
     finally:
         store.close()

@@ -40,7 +40,7 @@ def apply_claim_rules(caller: Caller, request: TokenRequest) -> TokenRequest:
     if missing:
         raise ClaimRequired(errors + missing)
     if errors:
-        raise InvalidRequest(errors)
+        raise InvalidRequest(errors, by_policy=True)
     return effective
 
 

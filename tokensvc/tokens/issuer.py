@@ -110,7 +110,9 @@ def _ttl(request: TokenRequest, limits: TokenLimits, key: SigningKey, is_viewer_
     if seconds is None:
         seconds = DEFAULT_TTL_SECONDS if limit_seconds > DEFAULT_TTL_SECONDS else limit_seconds
     elif seconds > limit_seconds:
-        raise InvalidRequest([FieldError("ttlSeconds", f"exceeds this caller's limit of {limit_seconds} s")])
+        raise InvalidRequest(
+            [FieldError("ttlSeconds", f"exceeds this caller's limit of {limit_seconds} s")], by_policy=True
+        )
     return MAX_VIEWER_BOUND_TTL_SECONDS if is_viewer_bound and seconds > MAX_VIEWER_BOUND_TTL_SECONDS else seconds
 
 

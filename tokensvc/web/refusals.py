@@ -16,7 +16,13 @@ from typing import NamedTuple, Protocol
 from starlette.types import Scope
 
 from tokensvc.audit.record import Actor, ActorKind, AuditEvent, Outcome
-from tokensvc.errors import ClaimRequired, InvalidRequest, RateLimited, TokensvcError, Unauthenticated
+from tokensvc.errors import (
+    ClaimRequired,
+    InvalidRequest,
+    RateLimited,
+    TokensvcError,
+    Unauthenticated,
+)
 from tokensvc.http.error_codes import ERROR_CODES
 from tokensvc.web.context import RequestContext
 
@@ -69,7 +75,8 @@ def _who(error: TokensvcError, context: RequestContext) -> _Known | None:
         return _Known(error.caller, error.key_id, str(error.reason)) if proven else None
     described = ERROR_CODES.get(error.code)
     is_refusal = described is not None and described.status in _RECORDED_STATUSES
-    if not context.caller or not (is_refusal or isinstance(error, ClaimRequired)):
+    is_refused_by_policy = isinstance(error, ClaimRequired) or (isinstance(error, InvalidRequest) and error.by_policy)
+    if not context.caller or not (is_refusal or is_refused_by_policy):
         return None
     return _Known(context.caller, context.key_id, _rule_of(error))
 
