@@ -42,7 +42,7 @@ from tokensvc.keys.private_keys import open_private_key
 from tokensvc.keys.store import KeyStore
 from tokensvc.log import structlog
 from tokensvc.tokens.channels import FULL_RELOAD_AFTER_SECONDS, ChannelStore
-from tokensvc.tokens.keyring import Keyring, RegionKeys, SigningKey, retiring_key_not_after
+from tokensvc.tokens.keyring import Keyring, RegionKeys, SigningKey, WithdrawnKey, retiring_key_not_after
 from tokensvc.tokens.snapshot import KnownChannel, Snapshot
 from tokensvc.tokens.viewer_id_resolver import ViewerIdResolver
 from tokensvc.vault.store import Vault
@@ -211,25 +211,31 @@ class Refresh:
     ) -> RegionKeys:
         """The keys of one account and region. Adds those that cannot be decrypted to `undecryptable`, with the reason.
         Where no key is known to be active, the active one may be one of the `damaged`."""
-        verification_keys = _verification_keys(
-            [record for record, placement in keys if placement.state in ACCEPTED_STATES]
-        )
+        public_keys = _public_keys([record for record, _ in keys])
+        accepted = {record.id for record, placement in keys if placement.state in ACCEPTED_STATES}
+        verification_keys = {key_id: public for key_id, public in public_keys.items() if key_id in accepted}
+        withdrawn_keys = {
+            record.id: WithdrawnKey(
+                public_keys[record.id], placement.state is KeyState.COMPROMISED, placement.is_imported
+            )
+            for record, placement in keys
+            if record.id in public_keys and record.id not in accepted
+        }
         active = next(((r, placement) for r, placement in keys if placement.state is KeyState.ACTIVE), None)
         if active is None and not damaged:
-            return RegionKeys(None, verification_keys)
+            return RegionKeys(None, verification_keys, withdrawn_keys=withdrawn_keys)
         if active is None:
             problem_text = f"no active key is known, and the store's record of {', '.join(damaged)} cannot be read"
         elif key := self._signing_key(*active, undecryptable):
-            return RegionKeys(key, verification_keys)
+            return RegionKeys(key, verification_keys, withdrawn_keys=withdrawn_keys)
         else:
             problem_text = f"this worker cannot decrypt the active key {active[0].id}"
         for record, placement in self._usable_retiring_keys(keys):
             if key := self._signing_key(record, placement, undecryptable):
                 until = datetime.fromtimestamp(key.not_after, UTC).isoformat(timespec="seconds")
-                return RegionKeys(
-                    key, verification_keys, problem=f"{problem_text}; the retiring key {record.id} signs until {until}"
-                )
-        return RegionKeys(None, verification_keys, problem=problem_text)
+                problem_text = f"{problem_text}; the retiring key {record.id} signs until {until}"
+                return RegionKeys(key, verification_keys, problem_text, withdrawn_keys)
+        return RegionKeys(None, verification_keys, problem_text, withdrawn_keys)
 
     def _usable_retiring_keys(self, keys: list[tuple[KeyRecord, KeyPlacement]]) -> list[tuple[KeyRecord, KeyPlacement]]:
         """The retiring keys that may still sign, newest first."""
@@ -302,14 +308,15 @@ class Refresh:
         return now
 
 
-def _verification_keys(records: list[KeyRecord]) -> dict[str, PublicKey]:
-    verification_keys = {}
+def _public_keys(records: list[KeyRecord]) -> dict[str, PublicKey]:
+    """By key id; without those that cannot be read."""
+    public_keys = {}
     for record in records:
         try:
-            verification_keys[record.id] = keypair.read_public_der(record.public_der)
+            public_keys[record.id] = keypair.read_public_der(record.public_der)
         except InvalidKey as error:
             _log.error("public key in the store cannot be read", key_id=record.id, error=error.message)
-    return verification_keys
+    return public_keys
 
 
 def _secrets(records: list[CallerRecord]) -> dict[str, KnownSecret]:

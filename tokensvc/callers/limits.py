@@ -144,10 +144,11 @@ class TokenLimiter:
         self._take(applied_limits(caller, channel_arn, viewer_id, subject))
 
     def take_of_caller(self, caller: Caller) -> None:
-        """Admit a request that is not for one viewer and channel, such as an explanation: it counts as one token of
-        the caller's limit. Raises RateLimited."""
-        if caller.policy.limits.caller is not None:
-            self._take([("caller", caller.policy.limits.caller, (caller.name,))])
+        """Admit a request that is for no channel, such as an explanation: it counts as one token of the caller's
+        limit, and of the viewer's who presents a bearer token. Raises RateLimited."""
+        subject = caller.login.subject if caller.login is not None else None
+        applied = applied_limits(caller, "", None, subject)
+        self._take([limit for limit in applied if limit[0] != "channel"])
 
     def _take(self, applied: list[AppliedLimit]) -> None:
         now = self._monotonic()

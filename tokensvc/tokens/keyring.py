@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import NamedTuple
 
 from tokensvc.aws.arn import AccountRegion
@@ -30,6 +31,15 @@ class SigningKey(NamedTuple):
     """Until when it may sign, in Unix seconds on the worker's clock; finite for a retiring key only."""
 
 
+class WithdrawnKey(NamedTuple):
+    """A key whose tokens IVS should no longer accept in an account and region: it is retired or compromised there."""
+
+    public: PublicKey
+    is_compromised: bool
+    is_imported: bool
+    """Whether IVS still holds it, as far as is known: deleting it failed, or is not done yet."""
+
+
 class RegionKeys(NamedTuple):
     """The keys of one account and region."""
 
@@ -39,6 +49,8 @@ class RegionKeys(NamedTuple):
     """By key id, the public keys that IVS holds there: active, prepared and retiring."""
     problem: str = ""
     """Why this worker cannot sign with the active key; "" when it can."""
+    withdrawn_keys: Mapping[str, WithdrawnKey] = MappingProxyType({})
+    """By key id, what was there before."""
 
 
 class Keyring(NamedTuple):

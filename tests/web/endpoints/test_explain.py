@@ -13,15 +13,17 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.support.asgi_client import AsgiResponse, request, scope_of
 from tests.support.captured_log import CapturedLog
 from tests.support.clocks import ManualClock
-from tests.support.tokens import CHANNEL, NOW, OTHER_CHANNEL, snapshot_of, with_claims
+from tests.support.tokens import CHANNEL, NOW, OTHER_CHANNEL, SUBJECT_KEY, snapshot_of, with_claims
 from tokensvc.callers.api_keys import KnownSecret, key_digest, key_id_of
 from tokensvc.callers.limits import TokenLimiter
-from tokensvc.callers.policy import ALL_CHANNELS, Caller, CallerPolicy, Rate, RateLimits
+from tokensvc.callers.policy import ALL_CHANNELS, Caller, CallerPolicy, Rate, RateLimits, ViewerLogin
 from tokensvc.jose.keypair import generate
 from tokensvc.timestamps import rfc3339
 from tokensvc.tokens import claims as c
 from tokensvc.tokens.denylist import Denylist, ViewerRestriction, viewer_digest
 from tokensvc.tokens.explain_request import ExplanationView
+from tokensvc.tokens.keyring import Keyring, RegionKeys, WithdrawnKey
+from tokensvc.tokens.viewer_ids import viewer_id
 from tokensvc.web.access_log import AccessLog
 from tokensvc.web.app import Application
 from tokensvc.web.authentication import RequestAuthenticator
@@ -31,12 +33,16 @@ from tokensvc.web.routes import EXPLAIN
 
 KEY = generate()
 ANY, OWN, WITHOUT_SCOPE, LIMITED = "tsk_any_secret", "tsk_own_secret", "tsk_none_secret", "tsk_limited_secret"
+OF_A_VIEWER = "tsk_viewer_secret"
+LOGIN = ViewerLogin("user-1")
+OWN_VIEWER_ID = viewer_id(SUBJECT_KEY, "default", LOGIN.subject)
 SCOPE = frozenset({"tokens:explain"})
 POLICIES = {
     ANY: CallerPolicy((ALL_CHANNELS,), SCOPE),
     OWN: CallerPolicy((str(CHANNEL),), SCOPE),
     WITHOUT_SCOPE: CallerPolicy((ALL_CHANNELS,)),
     LIMITED: CallerPolicy((ALL_CHANNELS,), SCOPE, limits=RateLimits(caller=Rate(per_minute=10, burst=10))),
+    OF_A_VIEWER: CallerPolicy((ALL_CHANNELS,), SCOPE, limits=RateLimits(viewer=Rate(per_minute=10, burst=5))),
 }
 VIEWER: dict[str, Any] = {c.VIEWER_ID: "ada", c.VIEWER_SESSION_VERSION: NOW}
 PRIVATE_PEM = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
@@ -47,14 +53,16 @@ class App:
 
     def __init__(self) -> None:
         self.clock, self.log, self.denylist = ManualClock(), CapturedLog(), Denylist()
-        snapshot = snapshot_of(KEY)._replace(
+        self.snapshot = snapshot_of(KEY)._replace(
             denylist=self.denylist,
             secrets={
-                key_id_of(key): KnownSecret(key_digest(key), None, Caller(key_id_of(key), policy))
+                key_id_of(key): KnownSecret(
+                    key_digest(key), None, Caller(key_id_of(key), policy, login=LOGIN if key == OF_A_VIEWER else None)
+                )
                 for key, policy in POLICIES.items()
             },
         )
-        authenticator = RequestAuthenticator(lambda: snapshot, self.clock, lease_seconds=900)
+        authenticator = RequestAuthenticator(lambda: self.snapshot, self.clock, lease_seconds=900)
         limiter = TokenLimiter(self.clock.monotonic)
         routes = routes_of([EXPLAIN.bind(ExplainRoute(authenticator, limiter.take_of_caller))])
         log = AccessLog(self.log, self.clock, as_json=True)
@@ -131,6 +139,41 @@ def test_the_token_of_a_denied_viewer_is_denied_by_the_revocation_rule(app: App,
     assert rfc3339(NOW + 60) in result["message"]
     assert app.explained(with_claims(KEY, VIEWER | {c.VIEWER_ID: "bob"}))["outcome"] == "allow"
     assert app.explained(with_claims(KEY, {}))["outcome"] == "allow"
+
+
+def test_a_viewer_with_a_login_learns_nothing_about_other_viewers(app: App) -> None:
+    """Anybody can write a token that claims another viewer's id."""
+    for viewer in ("ada", OWN_VIEWER_ID):
+        app.restrict(viewer, ViewerRestriction(denied_until=NOW + 60))
+    for key in (KEY, generate()):
+        result = app.explained(with_claims(key, VIEWER), OF_A_VIEWER)
+        assert {rule["rule"]: rule["result"] for rule in result["rules"]}["revoked"] == "unknown"
+        assert rfc3339(NOW + 60) not in json.dumps(result)
+    own = app.explained(with_claims(KEY, VIEWER | {c.VIEWER_ID: OWN_VIEWER_ID}), OF_A_VIEWER)
+    assert (own["deniedBy"], own["reason"]) == ("revoked", "viewer_denied")
+
+
+def test_an_explanation_counts_against_the_limit_of_the_viewer_whose_login_it_is(app: App) -> None:
+    statuses = [app.post({"token": "x"}, OF_A_VIEWER).status for _ in range(6)]
+    assert statuses == [200] * 5 + [429]
+
+
+@pytest.mark.parametrize(
+    ("withdrawn", "outcome", "message"),
+    [
+        (WithdrawnKey(KEY.public_key(), False, False), "deny", "which is no longer in IVS in us-east-1"),
+        (WithdrawnKey(KEY.public_key(), True, True), "allow", "compromised in us-east-1"),
+    ],
+    ids=["retired", "compromised, and IVS still holds it"],
+)
+def test_the_token_of_a_key_that_was_withdrawn_is_recognized(
+    app: App, withdrawn: WithdrawnKey, outcome: str, message: str
+) -> None:
+    regions = {CHANNEL.account_region: RegionKeys(None, {}, withdrawn_keys={"k0": withdrawn})}
+    app.snapshot = app.snapshot._replace(keyring=Keyring(regions))
+    result = app.explained(with_claims(KEY, VIEWER))
+    assert (result["outcome"], result["signedBy"]) == (outcome, "k0")
+    assert message in {rule["rule"]: rule["message"] for rule in result["rules"]}["signature"]
 
 
 def test_a_revoked_session_version_is_denied_and_a_later_one_is_not(app: App) -> None:

@@ -3,6 +3,8 @@
 Invariants
 - Answered from the worker's snapshot: no store, no file and no call to IVS. A single-use token is not spent.
 - A caller learns only about channels that match its patterns, whether they are asked for or claimed by the token.
+- A viewer with a bearer token learns what restricts that viewer, and nothing about others: whose id a token claims is
+  not proven by a signature that does not verify.
 - A private key in the request is refused by the name of its field; the body is never logged.
 """
 
@@ -21,6 +23,7 @@ from tokensvc.tokens.explain_request import ExplainRequest, ExplanationView, rea
 from tokensvc.tokens.explanation import DeploymentFacts, KnownKey, channel_or_none, claimed_channel, explain
 from tokensvc.tokens.snapshot import Snapshot
 from tokensvc.tokens.validation import PlaybackAttempt
+from tokensvc.tokens.viewer_ids import viewer_id
 from tokensvc.web.authentication import RequestAuthenticator
 from tokensvc.web.context import RequestContext
 
@@ -34,7 +37,7 @@ class ExplainRoute:
     def __init__(
         self, authenticator: RequestAuthenticator, take_limits: Callable[[Caller], None] = lambda _: None
     ) -> None:
-        """`take_limits` counts one explanation as one token of the caller's limit; it raises RateLimited."""
+        """`take_limits` counts one explanation as one token; it raises RateLimited."""
         self._authenticator = authenticator
         self._take_limits = take_limits
 
@@ -56,25 +59,37 @@ def _explanation(caller: Caller, snapshot: Snapshot, now: float, request: Explai
     attempt = PlaybackAttempt(
         token=pasted.token, now=now if request.at is None else request.at, channel=channel, origin=request.origin
     )
-    return ExplanationView.of(explain(attempt, _facts(snapshot), request.country))
+    return ExplanationView.of(explain(attempt, _facts(caller, snapshot), request.country))
 
 
-def _facts(snapshot: Snapshot) -> DeploymentFacts:
-    """What the snapshot knows. Viewers of channels in other accounts and regions are another deployment's."""
+def _facts(caller: Caller, snapshot: Snapshot) -> DeploymentFacts:
+    """What the snapshot knows and the caller may learn. Viewers of channels in other accounts and regions are another
+    deployment's."""
+
+    own_viewer = None
+    if caller.login is not None and snapshot.subject_key:
+        own_viewer = viewer_id(snapshot.subject_key, caller.policy.namespace, caller.login.subject)
 
     def keys(account_region: AccountRegion) -> list[KnownKey]:
         region = snapshot.keyring.region_keys.get(account_region)
         if region is None:
             return []
         active = region.active.key_id if region.active else None
-        return [
+        accepted = [
             KnownKey(key_id, public, "active" if key_id == active else "imported", True)
             for key_id, public in region.verification_keys.items()
         ]
+        withdrawn = [
+            KnownKey(key_id, key.public, "compromised" if key.is_compromised else "retired", key.is_imported)
+            for key_id, key in region.withdrawn_keys.items()
+        ]
+        return accepted + withdrawn
 
-    def restriction(channel_arn: str, viewer_id: str) -> ViewerRestriction | None:
+    def restriction(channel_arn: str, viewer: str) -> ViewerRestriction | None:
         if parse_arn(channel_arn, "channel").account_region not in snapshot.keyring.region_keys:
             return None
-        return snapshot.denylist.restriction(channel_arn, viewer_id)
+        if caller.login is not None and viewer != own_viewer:
+            return None
+        return snapshot.denylist.restriction(channel_arn, viewer)
 
     return DeploymentFacts(keys=keys, restriction=restriction)
