@@ -24,7 +24,7 @@ from tokensvc.tokens.playback_session import (
 from tokensvc.tokens.viewer_ids import viewer_id
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
-SESSION = started_session("a.b.c", {c.CHANNEL_ARN: str(CHANNEL)}, NOW)
+SESSION = started_session("a.b.c", "k1", {c.CHANNEL_ARN: str(CHANNEL)}, NOW)
 COOKIE = encode_session(SESSION, SUBJECT_KEY)
 
 
@@ -39,7 +39,9 @@ def test_a_session_that_is_read_is_the_one_that_was_encoded(
         c.ALLOW_ORIGIN: origins,
         c.STRICT_ORIGIN: True,
     }
-    session = started_session("a.b.c", {name: value for name, value in claims.items() if value is not None}, NOW + 0.9)
+    session = started_session(
+        "a.b.c", "k1", {name: value for name, value in claims.items() if value is not None}, NOW + 0.9
+    )
     assert (session.viewer_id, session.version, session.origins) == (viewer, version or 0, origins)
     assert (session.is_strict, session.started_at) == (True, NOW)
     assert read_session(encode_session(session, SUBJECT_KEY), str(CHANNEL), SUBJECT_KEY, NOW) == session

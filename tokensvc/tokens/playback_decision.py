@@ -2,7 +2,8 @@
 
 Invariants
 - `validation.py` decides about tokens, with the keys, revocations and denials of one snapshot. What goes on after a
-  start is decided here by the rules that IVS documents for a running session: revocation and strict origins.
+  start is decided here by the rules that IVS documents for a running session: revocation and strict origins. One is
+  added: a key that is compromised ends the sessions that its tokens have started, since anybody may have made them.
 - A token in the query asks for a new start, as on IVS. A token in the Authorization header comes with every request of
   a player, so it continues the session that it has started, and is not validated or spent again.
 - Spending a single use is the caller's: it needs the store.
@@ -10,9 +11,12 @@ Invariants
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from tokensvc.aws.arn import Arn
+from tokensvc.aws.arn import Arn, parse_arn
+from tokensvc.jose import es384
+from tokensvc.jose.keypair import PublicKey
 from tokensvc.origins import matches, parse_origin, split_origins
 from tokensvc.tokens import claims as c
 from tokensvc.tokens.denylist import ViewerRestriction
@@ -36,24 +40,42 @@ class Refusal(NamedTuple):
 
 
 REVOKED = Refusal("revoked", "the viewer's session was revoked, or the viewer is denied")
+KEY_COMPROMISED = Refusal("signature", "the key that signed the session's token is compromised")
 ORIGIN_MISSING = Refusal("strict-origin", "the player sent no valid Origin header, which strict enforcement requires")
 ORIGIN_NOT_ALLOWED = Refusal("strict-origin", "the player's Origin header is not one of the allowed origins")
 
 
-def attempt_start(snapshot: Snapshot, channel: Arn, token: str, origin: str, now: float) -> PlaybackAttempt:
+class KeyFinder:
+    """Verifies signatures as `es384.verify` does, and finds out by which of the keys one was made."""
+
+    def __init__(self, keys: Mapping[str, PublicKey]) -> None:
+        """`keys` by key id."""
+        self.keys = keys
+        self.key_id = ""
+        """The id of the key that made the signature which was verified last."""
+
+    def __call__(self, key: PublicKey, signed: bytes, signature: bytes) -> bool:
+        is_valid = es384.verify(key, signed, signature)
+        if is_valid:
+            self.key_id = next(key_id for key_id, public in self.keys.items() if public is key)
+        return is_valid
+
+
+def attempt_start(
+    snapshot: Snapshot, channel: Arn, token: str, origin: str, now: float
+) -> tuple[PlaybackAttempt, KeyFinder]:
     """The attempt to start playback with everything that the snapshot knows. The single use counts as unspent. The
-    viewer id is read before the signature is verified, which is harmless: the signature is verified in any case."""
-    keys = snapshot.keyring.region_keys.get(channel.account_region)
-    attempt = PlaybackAttempt(token, now, channel, None, origin, spent=False, revoked_version=NOTHING_REVOKED)
+    viewer id is read before the signature is verified, which is harmless: the signature is verified in any case. Once
+    the attempt is validated, the finder has the id of the signing key."""
+    region = snapshot.keyring.region_keys.get(channel.account_region)
+    finder = KeyFinder(region.verification_keys if region is not None else {})
+    attempt = PlaybackAttempt(token, now, channel, [*finder.keys.values()], origin, spent=False, verify=finder)
     viewer_id = unverified_claims(token).get(c.VIEWER_ID)
     restriction = ViewerRestriction()
     if isinstance(viewer_id, str):
         restriction = snapshot.denylist.restriction(str(channel), viewer_id)
-    return attempt._replace(
-        keys=list(keys.verification_keys.values()) if keys is not None else [],
-        revoked_version=revoked_version(restriction),
-        denied_until=restriction.denied_until,
-    )
+    attempt = attempt._replace(revoked_version=revoked_version(restriction), denied_until=restriction.denied_until)
+    return attempt, finder
 
 
 def revoked_version(restriction: ViewerRestriction) -> int:
@@ -62,9 +84,9 @@ def revoked_version(restriction: ViewerRestriction) -> int:
     return restriction.minimum_version - 1 if restriction.minimum_version else NOTHING_REVOKED
 
 
-def is_started_by(session: PlaybackSession | None, token: str) -> bool:
+def is_started_by(session: PlaybackSession, token: str) -> bool:
     """Whether this token has started this session."""
-    return session is not None and session.token_digest == token_digest(token)
+    return session.token_digest == token_digest(token)
 
 
 def refusal_of(result: ValidationResult) -> Refusal | None:
@@ -81,6 +103,10 @@ def refusal_of_session(session: PlaybackSession, snapshot: Snapshot, origin: str
         restriction = snapshot.denylist.restriction(session.channel, session.viewer_id)
         if session.version <= revoked_version(restriction) or restriction.denied_until > now:
             return REVOKED
+    region = snapshot.keyring.region_keys.get(parse_arn(session.channel, "channel").account_region)
+    withdrawn = region.withdrawn_keys.get(session.key_id) if region is not None else None
+    if withdrawn is not None and withdrawn.is_compromised:
+        return KEY_COMPROMISED
     if session.is_strict:
         if parse_origin(origin) is None:
             return ORIGIN_MISSING

@@ -1,8 +1,8 @@
 """The session that a player continues without its token, as a signed cookie.
 
 Invariants
-- A session is what a token started: its channel, viewer, session version and origins. It carries what the rules need
-  that hold after the start, and nothing that could start playback anew, so a single-use token stays spent.
+- A session is what a token started: its channel, viewer, session version, origins and signing key. It carries what the
+  rules need that hold after the start, and nothing that could start playback anew, so a single-use token stays spent.
 - It is signed with a key derived from the deployment's subject key, so every worker of the deployment reads it and
   nobody else makes one. A changed byte, another deployment's key or another channel makes it no session.
 - It ends when nothing has been requested for IDLE_SECONDS, and MAX_SECONDS after its start in any case: a viewer
@@ -33,7 +33,7 @@ MAX_CHARS = 4000
 RESTRICTION_RETENTION_SECONDS = MAX_SECONDS + c.TEN_MINUTES_SECONDS
 """How long a viewer's minimum session version matters once the clock has reached it: a token of a lower version may
 have started a session up to ten minutes after it was issued."""
-_PURPOSE = b"tokensvc playback session 1"
+_PURPOSE = b"tokensvc playback session 2"
 """Not the beginning of a message that viewer ids are made of: its first four bytes would be a length of 1.9 GB."""
 _DIGEST_BYTES = 16
 
@@ -51,6 +51,8 @@ class PlaybackSession(NamedTuple):
     """Whether the player's origin is enforced for every request."""
     token_digest: str
     """Identifies the token that started the session."""
+    key_id: str
+    """The id of the key that signed it."""
     started_at: int
     issued_at: int
     """When this cookie was made, in Unix seconds."""
@@ -70,8 +72,9 @@ class PlaybackSession(NamedTuple):
         return self._replace(issued_at=int(now))
 
 
-def started_session(token: str, claims: dict[str, object], now: float) -> PlaybackSession:
-    """The session that this token starts now. The claims are those of an allowed token."""
+def started_session(token: str, key_id: str, claims: dict[str, object], now: float) -> PlaybackSession:
+    """The session that this token starts now. The claims are those of an allowed token, `key_id` is of the key that
+    signed it."""
     viewer_id, version, origins = (claims.get(n) for n in (c.VIEWER_ID, c.VIEWER_SESSION_VERSION, c.ALLOW_ORIGIN))
     return PlaybackSession(
         channel=str(claims[c.CHANNEL_ARN]),
@@ -80,6 +83,7 @@ def started_session(token: str, claims: dict[str, object], now: float) -> Playba
         origins=None if origins is None else str(origins),
         is_strict=claims.get(c.STRICT_ORIGIN) is True,
         token_digest=token_digest(token),
+        key_id=key_id,
         started_at=int(now),
         issued_at=int(now),
     )

@@ -23,6 +23,7 @@ from tokensvc.storage.store import Store
 from tokensvc.tokens import claims as c
 from tokensvc.tokens.channel_folders import DEFAULT_FOLDERS, ChannelFolders
 from tokensvc.tokens.denylist import Denylist, ViewerRestriction, viewer_digest
+from tokensvc.tokens.keyring import Keyring, RegionKeys, WithdrawnKey
 from tokensvc.tokens.playback_session import IDLE_SECONDS, MAX_SECONDS, RENEWAL_SECONDS
 from tokensvc.tokens.validation import RULES
 from tokensvc.web.app import Application
@@ -355,11 +356,60 @@ def test_a_page_reads_with_the_cookie_what_the_token_allows_its_origin(
         assert response.headers["vary"] == "origin"
 
 
-def test_any_page_may_read_a_refusal(worker: Worker) -> None:
-    response = worker.authorize(SEGMENT, origin=PAGE)
-    assert response.headers["access-control-allow-origin"] == PAGE
+def readers(response: AsgiResponse) -> tuple[str, bool]:
+    """Which pages may read a refusal and its rule, and whether also those that send the cookie."""
     assert response.headers["access-control-expose-headers"] == "tokensvc-rule"
+    return response.headers["access-control-allow-origin"], "access-control-allow-credentials" in response.headers
+
+
+def test_any_page_may_read_why_its_token_is_refused(worker: Worker) -> None:
+    expired = with_claims(KEY, {c.EXP: NOW - 1})
+    cookie = cookie_of(worker.authorize(f"{SEGMENT}?token={with_claims(KEY, VIEWER)}"))
+    for response in (
+        worker.authorize(f"{SEGMENT}?token={expired}", cookie, origin=PAGE),
+        worker.authorize(SEGMENT, cookie, origin=PAGE, authorization=f"Bearer {expired}"),
+        worker.authorize(f"{SEGMENT}?token={expired}&token={expired}", cookie, origin=PAGE),
+    ):
+        assert (response.status, *readers(response)) == (403, PAGE, True)
     assert "access-control-allow-origin" not in worker.authorize(SEGMENT, origin="x\u00ff").headers
+
+
+@pytest.mark.parametrize("claim", [None, "*", "https://b.example"])
+def test_no_page_finds_out_by_the_cookie_whether_a_session_runs(worker: Worker, claim: str | None) -> None:
+    """With and without a session, before and after its revocation: a page with the cookie reads nothing."""
+    token = with_claims(KEY, VIEWER | {c.ALLOW_ORIGIN: claim})
+    cookie = cookie_of(worker.authorize(f"{SEGMENT}?token={token}", origin="https://b.example"))
+    running = worker.authorize(SEGMENT, cookie, origin=PAGE)
+    assert "access-control-allow-credentials" not in running.headers
+    worker.restrict("ada", ViewerRestriction(minimum_version=NOW + 1))
+    for refused in (worker.authorize(SEGMENT, origin=PAGE), worker.authorize(SEGMENT, cookie, origin=PAGE)):
+        assert readers(refused) == ("*", False)
+
+
+def test_a_page_that_the_session_allows_reads_why_it_ended(worker: Worker) -> None:
+    token = with_claims(KEY, VIEWER | {c.ALLOW_ORIGIN: PAGE})
+    cookie = cookie_of(worker.authorize(f"{SEGMENT}?token={token}", origin=PAGE))
+    worker.restrict("ada", ViewerRestriction(minimum_version=NOW + 1))
+    refused = worker.authorize(SEGMENT, cookie, origin=PAGE)
+    assert (rule(refused), *readers(refused)) == ("revoked", PAGE, True)
+
+
+@pytest.mark.parametrize("is_compromised", [False, True])
+def test_a_compromised_key_ends_the_sessions_of_its_tokens_and_a_retired_one_does_not(
+    worker: Worker, *, is_compromised: bool
+) -> None:
+    cookie = worker.start()
+    account_region = CHANNEL.account_region
+    region = worker.snapshot.keyring.region_keys[account_region]
+    [(key_id, public)] = region.verification_keys.items()
+    withdrawn = {key_id: WithdrawnKey(public, is_compromised, is_imported=False)}
+    keyring = Keyring({account_region: RegionKeys(None, {}, withdrawn_keys=withdrawn)})
+    worker.snapshot = worker.snapshot._replace(keyring=keyring)
+    assert rule(worker.authorize(f"{SEGMENT}?token={with_claims(KEY, {})}")) == "signature", "no new start"
+    response = worker.authorize(SEGMENT, cookie)
+    assert response.status == (403 if is_compromised else 204)
+    if is_compromised:
+        assert "compromised" in response.json["detail"]
 
 
 def test_several_tokens_are_refused_whatever_they_are(worker: Worker) -> None:

@@ -16,7 +16,7 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import anyio
@@ -69,8 +69,19 @@ class _Admission(NamedTuple):
     may_be_cached: bool
 
 
+class _Refused(NamedTuple):
+    """A request that is refused."""
+
+    refusal: Refusal
+    readable_by: Sequence[str] = ()
+    """The origins whose pages may read the refusal although they sent the cookie; `*` for all."""
+
+
+_ANY_PAGE = ("*",)
+
+
 class AuthorizeRoute:
-    """The route that proxies ask."""
+    """The endpoint for the authorization subrequests of proxies."""
 
     def __init__(
         self,
@@ -100,9 +111,9 @@ class AuthorizeRoute:
         try:
             decided = await self._decide(scope, original_request(scope, PATH), origin, snapshot, now)
         except Unreadable as problem:
-            decided = Refusal("original-request", str(problem))
-        if isinstance(decided, Refusal):
-            self._count(decided.rule)
+            decided = _Refused(Refusal("original-request", str(problem)))
+        if isinstance(decided, _Refused):
+            self._count(decided.refusal.rule)
             return _refused(decided, origin)
         self._count(decided.outcome)
         headers = _headers(decided, snapshot.subject_key, origin, now)
@@ -110,36 +121,36 @@ class AuthorizeRoute:
 
     async def _decide(
         self, scope: Scope, request: OriginalRequest, origin: str, snapshot: Snapshot, now: float
-    ) -> _Admission | Refusal:
+    ) -> _Admission | _Refused:
         folder = self._folders.folder_of(request.path)
         if folder is None:
-            return _NO_CHANNEL
+            return _Refused(_NO_CHANNEL)
         in_query, in_header = request.parameters(TOKEN_PARAMETER), _bearer_tokens(scope)
         tokens = {*in_query, *in_header}
         if len(in_query) > 1 or len(tokens) > 1:
-            return _SEVERAL_TOKENS
+            return _Refused(_SEVERAL_TOKENS, _ANY_PAGE)
         token = next(iter(tokens), "")
         session = read_session(_cookie(scope), str(folder.channel), snapshot.subject_key, now)
         if session is not None and (not token or (not in_query and is_started_by(session, token))):
             return _continued(folder, session, snapshot, origin, now)
         if not token:
-            return _NO_TOKEN
+            return _Refused(_NO_TOKEN)
         return await self._start(token, request, folder, snapshot, origin, now)
 
     async def _start(
         self, token: str, request: OriginalRequest, folder: ChannelFolder, snapshot: Snapshot, origin: str, now: float
-    ) -> _Admission | Refusal:
-        attempt = attempt_start(snapshot, folder.channel, token, origin, now)
+    ) -> _Admission | _Refused:
+        attempt, finder = attempt_start(snapshot, folder.channel, token, origin, now)
         result = validate(attempt)
         if (refusal := refusal_of(result)) is not None:
-            return refusal
+            return _Refused(refusal, _ANY_PAGE)
         is_get = request.method == "GET"
         uuid = result.claims.get(c.SINGLE_USE_UUID)
         if uuid is not None and await self._is_spent(str(folder.channel), uuid, spends=is_get):
             refusal = refusal_of(validate(attempt._replace(spent=True)))
             assert refusal is not None  # noqa: S101 - `spent` fails the rule
-            return refusal
-        session = started_session(token, result.claims, now)
+            return _Refused(refusal, _ANY_PAGE)
+        session = started_session(token, finder.key_id, result.claims, now)
         return _Admission(STARTED, folder, session, sets_cookie=is_get, may_be_cached=False)
 
     async def _is_spent(self, channel: str, uuid: str, *, spends: bool) -> bool:
@@ -152,9 +163,9 @@ class AuthorizeRoute:
 
 def _continued(
     folder: ChannelFolder, session: PlaybackSession, snapshot: Snapshot, origin: str, now: float
-) -> _Admission | Refusal:
+) -> _Admission | _Refused:
     if (refusal := refusal_of_session(session, snapshot, origin, now)) is not None:
-        return refusal
+        return _Refused(refusal, split_origins(session.origins or ""))
     renewed = session.renewed(now)
     return _Admission(
         CONTINUED, folder, renewed or session, sets_cookie=renewed is not None, may_be_cached=renewed is None
@@ -189,10 +200,20 @@ def _allow(origin: str) -> tuple[bytes, bytes]:
     return b"access-control-allow-origin", origin.encode("ascii")
 
 
-def _refused(refusal: Refusal, origin: str) -> Response:
+def _refused(refused: _Refused, origin: str) -> Response:
+    """A page that sends the cookie may read only what it knows without the cookie, that is the refusal of a token that
+    it sent itself, or what the session's origins let it read. Else every page could find out whether the viewer who
+    opens it watches a channel. Without the cookie every page may read every refusal."""
+    refusal = refused.refusal
     headers: Headers = (*_NO_STORE, (_RULE_HEADER, refusal.rule.encode()), _VARY)
     if parse_origin(origin) is not None:
-        headers += (_allow(origin), _CREDENTIALS, (b"access-control-expose-headers", _RULE_HEADER))
+        if refused.readable_by is _ANY_PAGE or (
+            "*" not in refused.readable_by and matches(origin, refused.readable_by)
+        ):
+            headers += (_allow(origin), _CREDENTIALS)
+        else:
+            headers += ((b"access-control-allow-origin", b"*"),)
+        headers += ((b"access-control-expose-headers", _RULE_HEADER),)
     detail = f"{refusal.rule}: {refusal.message}"
     if refusal is _NO_TOKEN:
         headers += ((b"www-authenticate", b'Bearer realm="tokensvc"'),)
