@@ -122,6 +122,14 @@ _BEARER = {"issuer": "https://login.example.com", "audience": "player"}
             "force.allowed_origins",
             "must have at most 5 entries with strict_origin_enforcement",
         ),
+        (
+            {
+                "require": {"strict_origin_enforcement": True},
+                "force": {"allowed_origins": [f"https://{n}.example" for n in "abcdef"]},
+            },
+            "force.allowed_origins",
+            "must have at most 5 entries with strict_origin_enforcement",
+        ),
         ({"limits": {"viewer": {}}}, "limits.viewer.per_minute", "is required"),
         ({"limits": {"caller": {"per_minute": 0}}}, "limits.caller.per_minute", "must be at least 1"),
         ({"limits": {"channel": {"per_minute": 1, "burst": 0}}}, "limits.channel.burst", "must be at least 1"),

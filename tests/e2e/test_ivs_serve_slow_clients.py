@@ -48,7 +48,7 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ad
 
 
 def request(interface: str, *headers: bytes) -> bytes:
-    lines = [INTERFACES[interface][1] + b" HTTP/1.1", b"Host: ivs.test", *headers]
+    lines = [INTERFACES[interface][1] + b" HTTP/1.1", b"Host: localhost", *headers]
     return b"".join(line + b"\r\n" for line in lines)
 
 
@@ -109,5 +109,5 @@ def test_a_missing_body_times_out(addresses: dict[str, Address], interface: str,
 
 def test_an_event_stream_does_not_time_out(addresses: dict[str, Address]) -> None:
     with Connection(addresses["management"]) as connection:
-        connection.send(b"GET /events HTTP/1.1\r\nHost: ivs.test\r\n\r\n")
+        connection.send(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert connection.read_all(quiet_seconds=3 * REQUEST_SECONDS).ending == OPEN

@@ -92,8 +92,9 @@ def test_no_token_request_fails_within_the_lease_and_service_recovers(
     }
     with deployment.serve(**settings) as service, load(service.url, key, arn, pause_seconds=0.005) as running:
         wait_until(lambda: len(running.requests) > 100, "more than 100 requests were sent")
+        outage_at = time.monotonic()
         with outage():
-            outage_at = time.monotonic()
+            away_at = time.monotonic()
             wait_until(lambda: running.requests[-1].status != 201, "a request fails", LEASE_SECONDS + 1)
             stale_at = time.monotonic()
             with service.client() as watcher:
@@ -121,4 +122,4 @@ def test_no_token_request_fails_within_the_lease_and_service_recovers(
     assert "(PostgreSQL: host " in first["error"]
     assert len(others) <= 2, "more than two further causes (such as a time-out after a lost connection) were logged"
     [again] = [line for line in lines if line["event"] == "store available again"]
-    assert stale_at - outage_at - 1 < again["seconds"] < again_at - outage_at + 5
+    assert stale_at - away_at - 1 < again["seconds"] < again_at - outage_at + 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from typing import Any
 
 import pytest
@@ -97,6 +98,19 @@ HEADERS = st.lists(
 )
 
 
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def test_what_is_forwarded_and_is_not_an_address_is_ignored() -> None:
+    for forwarded in ("unknown", "<script>", "1.2.3.4.5", "x" * 5000, "_hidden"):
+        assert clients_of(["*"], b"quick", x_forwarded_for=forwarded) == [PROXY]
+
+
 @given(
     headers=HEADERS,
     kind=st.sampled_from(["http", "websocket"]),
@@ -119,4 +133,6 @@ def test_the_client_is_the_one_that_uvicorn_determines(
         await middleware(uvicorns, None, None)
 
     asyncio.run(set_client())
+    if uvicorns["client"] and not _is_address(str(uvicorns["client"][0])):
+        uvicorns["client"] = client
     assert ours == uvicorns

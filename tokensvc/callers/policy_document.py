@@ -252,11 +252,10 @@ def _combined_errors(policy: CallerPolicy) -> list[FieldError]:
         for name in _RULES
         if getattr(policy.required, name) and getattr(policy.forced, name)
     ]
-    for member, rules in (("require", policy.required), ("force", policy.forced)):
-        strict = rules.strict_origin_enforcement or policy.forced.strict_origin_enforcement
-        if strict and len(rules.allowed_origins) > STRICT_MAX_ENTRIES and member == "force":
-            rule = f"must have at most {STRICT_MAX_ENTRIES} entries with strict_origin_enforcement"
-            errors.append(FieldError(f"{member}.allowed_origins", rule))
+    is_strict = policy.forced.strict_origin_enforcement or policy.required.strict_origin_enforcement
+    if is_strict and len(policy.forced.allowed_origins) > STRICT_MAX_ENTRIES:
+        rule = f"must have at most {STRICT_MAX_ENTRIES} entries with strict_origin_enforcement"
+        errors.append(FieldError("force.allowed_origins", rule))
     if policy.bearer is not None and not policy.scopes <= VIEWER_APP_SCOPES:
         rule = f"must be among {', '.join(sorted(VIEWER_APP_SCOPES))} for a viewer app: its bearer tokens are viewers'"
         errors.append(FieldError("scopes", rule))

@@ -3,14 +3,17 @@
 Invariants
 - Only the proxies that the settings name are trusted. uvicorn decides whether an address is one of them, and which
   address of a list is the client's (`trusted_hosts`). The scope is changed here, since uvicorn's middleware does that
-  in a coroutine and the hot path awaits nothing; a test compares the two.
+  in a coroutine and the hot path awaits nothing; a test compares the two. What is forwarded and is not an address is
+  ignored, unlike there: it would be stored, logged and counted as one.
 - Behind a proxy the hot path is the same as without one, except that a head with a new client address or trace id
   differs from the last one, so it is parsed.
 """
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -58,5 +61,15 @@ class TrustedProxies:
             scope["scheme"] = scheme.replace("http", "ws") if scope["type"] == "websocket" else scheme
         if addresses:
             host, port = self._trusted.get_trusted_client_address(b", ".join(addresses).decode("latin1"))
-            if host:
+            if host and _is_address(host):
                 scope["client"] = (host, port)
+
+
+@lru_cache(maxsize=4096)
+def _is_address(text: str) -> bool:
+    """Whether this is an address: a proxy may forward any text, which would go to logs and the store."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

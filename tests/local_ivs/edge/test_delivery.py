@@ -152,14 +152,13 @@ def test_strict_origin_enforcement_applies_to_every_request(edge: EdgeFixture) -
         assert error_text(elsewhere.load(url, START), 403) == "origin is not allowed"
 
 
-def test_without_strict_enforcement_origins_restrict_only_browsers(edge: EdgeFixture) -> None:
+def test_without_strict_enforcement_origins_restrict_only_the_start(edge: EdgeFixture) -> None:
     session = player.start(edge, f"token={edge.token(access_control_allow_origin=ORIGIN)}", origin=ORIGIN)
-    for origin, allowed in ((ORIGIN, ORIGIN), ("https://elsewhere.example", None), ("", None)):
+    for origin in (ORIGIN, "https://elsewhere.example", ""):
         other = session._replace(origin=origin)
         for url in (session.variants["480p30"], segment_url(session, START)):
             response = other.load(url, START)
-            assert response.status == 200
-            assert dict(response.headers).get("access-control-allow-origin") == allowed
+            assert (response.status, dict(response.headers)["access-control-allow-origin"]) == (200, "*")
 
 
 def test_a_restriction_policy_with_strict_enforcement_applies_to_every_request(edge: EdgeFixture) -> None:

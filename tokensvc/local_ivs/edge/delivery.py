@@ -6,6 +6,8 @@ Invariants
 - Checked on each request, in this order: the session's viewer is not revoked; the origin, with strict enforcement; the
   stream of the session is live; the session has not ended; the rendition is within the session's maximum resolution.
 - A session is bound to its stream: it ends with it, also if the channel goes live again.
+- Without strict enforcement, origins restrict the multivariant playlist only: any page may read what follows (IVS user
+  guide, "Generate and Sign Playback Tokens" and "Undesired Content and Viewers").
 - INFERRED: A request with the id of a session that has ended, or that never existed, gets a 403 `Forbidden`. That was
   observed by a third party for a variant playlist an hour after its last use, without the form of the body.
 - INFERRED: A revoked viewer's requests for variant playlists and segments get the same 403 as its token.
@@ -138,7 +140,8 @@ class Delivery:
         else:
             return _error(404, request, errors.NO_MEDIA)
         headers = (("content-type", content_type), ("cache-control", "no-store"))
-        return PlaybackResponse(200, (*headers, *cors_headers(request.origin, terms.origins)), body)
+        readable_by = terms.origins if terms.strict_origin else None
+        return PlaybackResponse(200, (*headers, *cors_headers(request.origin, readable_by)), body)
 
 
 def _denied(view: EdgeView, origin: str, session: PlaybackSession) -> EdgeError | None:

@@ -7,9 +7,10 @@ Invariants
 - The token is read from the raw query. Neither path nor query is logged.
 - HEAD differs from GET only in that it has no body, and at the start of playback that it starts no session and spends
   no single use.
-- Every response has Access-Control-Allow-Origin, including errors and unknown paths; only a playlist or segment that
-  the token restricts to other origins has none (`local_ivs/edge/responses.py`). A browser hides the status of a
-  response without it, and the IVS player then reports a network error instead of the documented 403 or 404.
+- Every response has Access-Control-Allow-Origin, including errors and unknown paths, except for what the token or the
+  policy restricts to other origins: the multivariant playlist, and with strict enforcement every playlist and segment.
+  A browser hides the status of a response without it, and the IVS player then reports a network error instead of the
+  documented 403 or 404.
 - INFERRED: Preflight requests to the edge are answered for every origin and path; the response to the actual request
   decides whether a player may read the playlist.
 """
