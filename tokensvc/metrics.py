@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
-ADMISSION_FAILURE_REASONS = ("timeout", "connection", "answer")
-"""Why the shared rate limiter or the policy hook gave no decision: too slow, not reachable, or no valid answer."""
+ADMISSION_FAILURE_REASONS = ("timeout", "connection", "invalid_response")
+"""Why the shared rate limiter or the policy hook gave no decision: too slow, not reachable, or no valid response."""
 DROPPED_SPAN_REASONS = ("queue_full", "export_failed")
 """Why spans were not exported: too many waited, or the collector did not accept them."""
 
@@ -188,7 +188,7 @@ class Metrics(SigningMetrics, StoreMetrics, Protocol):
         ...
 
     def limiter_failed(self, reason: str, /) -> None:
-        """One call of the shared rate limiter that gave no decision: `timeout`, `connection` or `answer`."""
+        """One call of the shared rate limiter that gave no decision: `timeout`, `connection` or `invalid_response`."""
         ...
 
     def policy_hook_decided(self, seconds: float, /) -> None:
@@ -196,7 +196,7 @@ class Metrics(SigningMetrics, StoreMetrics, Protocol):
         ...
 
     def policy_hook_failed(self, reason: str, /) -> None:
-        """One token request without a decision of the policy hook: `timeout`, `connection` or `answer`."""
+        """One token request without a decision of the policy hook: `timeout`, `connection` or `invalid_response`."""
         ...
 
     def spans_dropped(self, reason: str, count: int, /) -> None:

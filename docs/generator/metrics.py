@@ -240,12 +240,12 @@ VALUES: Mapping[str, Mapping[str, str]] = {
     "tokensvc_limiter_failures_total": {
         "timeout": "Redis took longer than 20 ms",
         "connection": "Redis cannot be reached",
-        "answer": "Redis answered with an error",
+        "invalid_response": "Redis responded with an error",
     },
     "tokensvc_policy_hook_failures_total": {
         "timeout": "no decision within 300 ms, waiting for a connection included",
         "connection": "the hook cannot be reached, or its certificate is not trusted",
-        "answer": "a status other than 200, or an invalid body",
+        "invalid_response": "a status other than 200, or an invalid body",
     },
     "tokensvc_log_lines_dropped_total": {
         "queue_full": "the log's reader is too slow, or has stopped",

@@ -179,7 +179,7 @@ class SharedLimiter:
 def _reason_of(error: Exception) -> str:
     if isinstance(error, TimeoutError | RedisTimeoutError):
         return "timeout"
-    return "connection" if isinstance(error, OSError | RedisConnectionError) else "answer"
+    return "connection" if isinstance(error, OSError | RedisConnectionError) else "invalid_response"
 
 
 def _digest(name: str, key: tuple[str, ...]) -> str:
