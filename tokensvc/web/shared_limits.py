@@ -23,7 +23,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from tokensvc.callers.limits import AppliedLimit, applied_limits, refusal
+from tokensvc.callers.limits import AppliedLimit, applied_limits, rate_limited_error
 from tokensvc.callers.policy import NO_LIMITS
 from tokensvc.errors import LimiterUnavailable
 from tokensvc.outages import FailureLog
@@ -130,7 +130,7 @@ class SharedLimiter:
             which, wait = int(results[2 * number]), float(results[2 * number + 1])
             if which:
                 name, rate, _ = applied[which - 1]
-                decisions[position] = refusal(name, rate, wait)
+                decisions[position] = rate_limited_error(name, rate, wait)
         return decisions
 
     async def close(self) -> None:
