@@ -18,7 +18,7 @@ class HandledRequest(NamedTuple):
     """Monotonic clock, in seconds."""
     method: str
     route: str
-    """The template of the path, never the path that was sent; `-` for a path that is no route."""
+    """The template of the path, never the path that was sent; `-` for a path without a route."""
     status: int
     code: str
     """What the response is: `issued`, for example, or the code of a problem."""

@@ -157,7 +157,7 @@ UNITS: Mapping[str, str] = {
 NOTES: Mapping[str, str] = {
     "tokensvc_http_request_duration_seconds": "`_count` is the number of requests. What an overloaded worker rejects "
     "counts with 0 seconds: compute latencies from `status` 2xx. Not counted: requests whose client went away, and "
-    "what is no valid HTTP. With tracing, OpenMetrics has exemplars.",
+    "what is not valid HTTP. With tracing, OpenMetrics has exemplars.",
     "tokensvc_event_loop_lag_seconds": "Every request of the worker waits for as long. uvloop's timers are up to 1 ms "
     "late by themselves.",
     "tokensvc_rate_limited_total": "`address`: too many failed authentications of one client address.",

@@ -75,12 +75,12 @@ def test_origins_are_narrowed_to_those_of_the_decision(granted: list[str] | None
 @pytest.mark.parametrize(
     ("granted", "restriction"), [([APP], (SHOP,)), ([APP], (APP, SHOP)), ([APP], (ALL,)), ([APP], ("*",))]
 )
-def test_wider_origins_are_no_decision(granted: list[str], restriction: tuple[str, ...]) -> None:
+def test_wider_origins_are_not_a_decision(granted: list[str], restriction: tuple[str, ...]) -> None:
     with pytest.raises(PolicyHookUnavailable):
         narrowed(authorized(allowedOrigins=granted), Narrowing(allowed_origins=restriction))
 
 
-def test_origins_that_ivs_would_not_accept_are_no_decision() -> None:
+def test_origins_that_ivs_would_not_accept_are_not_a_decision() -> None:
     """At most five with strict origin enforcement."""
     origins = tuple(f"https://app{number}.example.com" for number in range(6))
     with pytest.raises(PolicyHookUnavailable):

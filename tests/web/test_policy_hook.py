@@ -161,7 +161,7 @@ def test_anything_but_a_valid_decision_admits_nothing(hook: Hook, response: Any)
 
 
 @pytest.mark.parametrize("status", [201, 204, 400, 401, 403, 404, 500, 503])
-def test_a_status_other_than_200_is_no_decision(hook: Hook, status: int) -> None:
+def test_a_status_other_than_200_is_not_a_decision(hook: Hook, status: int) -> None:
     """403 denies nothing: it may come from a proxy."""
     hook.status = status
     hook.response = lambda _asked: b"" if status == 204 else {"allow": True}

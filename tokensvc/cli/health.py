@@ -69,7 +69,7 @@ def health(
         return
     code = response_body.get("code")
     if not isinstance(code, str):
-        raise ServiceUnreachable(f"{asked}: what responded, with status {status}, is no tokensvc")
+        raise ServiceUnreachable(f"{asked}: the response, with status {status}, is not from tokensvc")
     print_error(code, f"{asked}: {status} {code}: {response_body.get('detail', '')}", as_json)
     raise typer.Exit(1)
 
@@ -100,8 +100,8 @@ def _reachable(host: str) -> str:
 
 
 def _probe(base_url: str, endpoint: str, timeout: float) -> tuple[int, Mapping[str, Any]]:
-    """The status and the JSON object that responds; an empty one for anything else. Raises InvalidRequest for a URL
-    that is none, and ServiceUnreachable."""
+    """The status and the JSON object that responds; an empty one for anything else. Raises InvalidRequest for
+    an invalid URL, and ServiceUnreachable."""
     connection, path = connect(base_url, timeout)
     try:
         with _time_limit(timeout):

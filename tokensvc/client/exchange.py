@@ -153,7 +153,7 @@ def _is_retried(error: TokensError, attempt: int) -> bool:
 
 
 def problem_of(response: Response, now: datetime) -> ProblemError | InvalidResponseError:
-    """The error of a response that is no success."""
+    """The error of an unsuccessful response."""
     if response.status < 400:
         return InvalidResponseError(
             f"the response has status {response.status}, and redirects are not followed: base_url must be the address "

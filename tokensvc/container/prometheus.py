@@ -244,7 +244,7 @@ class PrometheusMetrics:
 
 def _format(accept: str) -> tuple[Callable[[Collector], bytes], str]:
     """How to write the metrics for this Accept header, and the content type. The library's own choice fails for a
-    version that is no number."""
+    version that is not a number."""
     if any(entry.partition(";")[0].strip() == _OPENMETRICS for entry in accept.split(",")):
         return partial(openmetrics.generate_latest, version="1.0.0"), openmetrics.CONTENT_TYPE_LATEST
     return generate_latest, CONTENT_TYPE_PLAIN_0_0_4
