@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 ADMISSION_FAILURE_REASONS = ("timeout", "connection", "invalid_response")
 """Why the shared rate limiter or the policy hook gave no decision: too slow, not reachable, or no valid response."""
@@ -12,7 +12,7 @@ DROPPED_SPAN_REASONS = ("queue_full", "export_failed")
 
 
 class HandledRequest(NamedTuple):
-    """One HTTP request that has its response. The hot path passes a plain tuple of the same members."""
+    """One HTTP request that has its response. The hot path passes a `HandledRequestTuple`."""
 
     finished_at: float
     """Monotonic clock, in seconds."""
@@ -31,6 +31,10 @@ class HandledRequest(NamedTuple):
     """"" for a request without a trace."""
     is_sampled: bool
     """Whether its trace is exported."""
+
+
+HandledRequestTuple: TypeAlias = tuple[float, str, str, int, str, str, str, str, float, str, bool]
+"""The members of a `HandledRequest`, without the time that making one takes."""
 
 
 class SigningMetrics(Protocol):
@@ -69,7 +73,7 @@ class StoreMetrics(Protocol):
 class Metrics(SigningMetrics, StoreMetrics, Protocol):
     """All metrics of a process. Those of SigningMetrics are counted by `flush` too."""
 
-    def http_request(self, request: tuple[float, str, str, int, str, str, str, str, float, str, bool], /) -> None:
+    def http_request(self, request: HandledRequestTuple, /) -> None:
         """One `HandledRequest`. Called on the hot path: counted by `flush`."""
         ...
 
