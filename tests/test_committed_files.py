@@ -19,7 +19,7 @@ MACHINE = re.compile(r"/(?:home|root|Users|work)/\w|https?://[^\s/]*(?:pypi|pyth
 def test_no_committed_file_knows_a_machine() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
     if listed.returncode:
-        pytest.skip("this is no clone")
+        pytest.skip("this is not a clone")
     files = [ROOT / line for line in listed.stdout.splitlines() if (ROOT / line).is_file()]
     texts = ((path, path.read_text("utf-8", "replace")) for path in files)
     assert not [f"{path}: {match[0]}" for path, text in texts for match in MACHINE.finditer(text)]

@@ -410,7 +410,7 @@ def test_one_setting_is_read_again_without_opening_the_files_of_others(tmp_path:
 
 
 @pytest.mark.parametrize("content", ["verbose", "", "INFO", "debug info", "\N{SNOWMAN}", "info\0"])
-def test_a_level_that_is_none_is_rejected_when_it_is_read_again(tmp_path: Path, content: str) -> None:
+def test_an_invalid_level_is_rejected_when_it_is_read_again(tmp_path: Path, content: str) -> None:
     level = tmp_path / "level"
     level.write_text(content)
     with pytest.raises(SettingsError) as raised:

@@ -176,7 +176,7 @@ def test_an_empty_file_gives_nothing(path: Path, content: str | bytes) -> None:
     assert settings_of(path, content) == read_settings({})
 
 
-def test_a_byte_order_mark_and_the_line_ends_of_windows_are_no_error(path: Path) -> None:
+def test_a_byte_order_mark_and_the_line_ends_of_windows_are_not_errors(path: Path) -> None:
     assert settings_of(path, b"\xef\xbb\xbfport = 1\r\nworkers = 2\r\n").port == 1
     assert errors_of(path, b"\xef\xbb\xbfport = 1\r\nworkers = 0\r\n") == [
         "tokensvc.toml:2: workers: must be at least 1"
@@ -245,7 +245,7 @@ def test_a_link_to_a_file_is_followed(path: Path) -> None:
     assert settings_of_existing(link).port == 1
 
 
-def test_what_is_no_file_is_an_error(tmp_path: Path) -> None:
+def test_what_is_not_a_file_is_an_error(tmp_path: Path) -> None:
     assert errors_of(tmp_path / "missing.toml") == ["missing.toml: cannot be read: No such file or directory"]
     (tmp_path / "folder").mkdir()
     assert errors_of(tmp_path / "folder") == ["folder: cannot be read: Is a directory"]

@@ -570,7 +570,7 @@ class ControlPlaneUnavailable(ControlPlaneError):
 
 
 class ServiceUnreachable(TokensvcError):
-    """A running service that a command is to ask did not respond, or what responded is no tokensvc."""
+    """A running service that a command is to ask did not respond, or the response is not from tokensvc."""
 
     code = "service_unreachable"
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
-ADMISSION_FAILURE_REASONS = ("timeout", "connection", "answer")
-"""Why the shared rate limiter or the policy hook gave no decision: too slow, not reachable, or no valid answer."""
+ADMISSION_FAILURE_REASONS = ("timeout", "connection", "invalid_response")
+"""Why the shared rate limiter or the policy hook gave no decision: too slow, not reachable, or no valid response."""
 DROPPED_SPAN_REASONS = ("queue_full", "export_failed")
 """Why spans were not exported: too many waited, or the collector did not accept them."""
 
 
 class HandledRequest(NamedTuple):
-    """One HTTP request that has its response. The hot path passes a plain tuple of the same members."""
+    """One HTTP request that has its response. The hot path passes a `HandledRequestTuple`."""
 
     finished_at: float
     """Monotonic clock, in seconds."""
     method: str
     route: str
-    """The template of the path, never the path that was sent; `-` for a path that is no route."""
+    """The template of the path, never the path that was sent; `-` for a path without a route."""
     status: int
     code: str
     """What the response is: `issued`, for example, or the code of a problem."""
@@ -31,6 +31,10 @@ class HandledRequest(NamedTuple):
     """"" for a request without a trace."""
     is_sampled: bool
     """Whether its trace is exported."""
+
+
+HandledRequestTuple: TypeAlias = tuple[float, str, str, int, str, str, str, str, float, str, bool]
+"""The members of a `HandledRequest`, without the time that making one takes."""
 
 
 class SigningMetrics(Protocol):
@@ -69,7 +73,7 @@ class StoreMetrics(Protocol):
 class Metrics(SigningMetrics, StoreMetrics, Protocol):
     """All metrics of a process. Those of SigningMetrics are counted by `flush` too."""
 
-    def http_request(self, request: tuple[float, str, str, int, str, str, str, str, float, str, bool], /) -> None:
+    def http_request(self, request: HandledRequestTuple, /) -> None:
         """One `HandledRequest`. Called on the hot path: counted by `flush`."""
         ...
 
@@ -188,7 +192,7 @@ class Metrics(SigningMetrics, StoreMetrics, Protocol):
         ...
 
     def limiter_failed(self, reason: str, /) -> None:
-        """One call of the shared rate limiter that gave no decision: `timeout`, `connection` or `answer`."""
+        """One call of the shared rate limiter that gave no decision: `timeout`, `connection` or `invalid_response`."""
         ...
 
     def policy_hook_decided(self, seconds: float, /) -> None:
@@ -196,7 +200,7 @@ class Metrics(SigningMetrics, StoreMetrics, Protocol):
         ...
 
     def policy_hook_failed(self, reason: str, /) -> None:
-        """One token request without a decision of the policy hook: `timeout`, `connection` or `answer`."""
+        """One token request without a decision of the policy hook: `timeout`, `connection` or `invalid_response`."""
         ...
 
     def spans_dropped(self, reason: str, count: int, /) -> None:

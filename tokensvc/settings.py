@@ -373,8 +373,9 @@ class Settings(BaseModel):
     trusted_proxies: _Proxies = Field(
         (),
         examples=[("10.0.0.0/8",)],
-        description="IP addresses and networks (`10.0.0.0/8`) whose `X-Forwarded-For` is trusted, comma-separated, "
-        "for the client's address in the access log; `*` trusts every client",
+        description="IP addresses and networks (`10.0.0.0/8`) whose `X-Forwarded-For` is trusted, comma-separated. The "
+        "client's address is used in logs, for the limit on failed authentications, as the address of an API key's "
+        "last use, and in requests to a policy hook; with `*`, every client can choose its own address",
     )
     max_in_flight: int = Field(
         512,

@@ -51,7 +51,7 @@ export type PlaybackTokenErrorCode =
   | "network"
   /** There was no response within `timeout`. Retryable. */
   | "timeout"
-  /** The response is no JSON, or has neither `playbackUrl` nor `token`. */
+  /** The response is not JSON, or has neither `playbackUrl` nor `token`. */
   | "invalid_response"
   /** `onUnauthorized` has replaced the token once already, or the backend returned the same one again. */
   | "rejected"

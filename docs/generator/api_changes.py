@@ -5,7 +5,7 @@ Invariants
   it sent, does not understand what it receives, or does not find a name that it uses.
 - What the service accepts may widen, and what it sends may not: a field of a request may become optional, a member of a
   response may not.
-- Texts, titles and examples are no part of the contract.
+- Texts, titles and examples are not part of the contract.
 - Schemas are compared by name. A name is part of the contract, because generators use it.
 """
 

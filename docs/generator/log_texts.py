@@ -54,7 +54,8 @@ EVENTS: Mapping[str, EventText] = {
     ),
     "log level read": EventText("SIGHUP: `TOKENSVC_LOG_LEVEL` was read again, and holds from now on."),
     "log level not changed": EventText(
-        "SIGHUP: the level cannot be read, or is none. The previous one still holds.", "Follow `error`, and repeat it."
+        "SIGHUP: the level cannot be read, or is invalid. The previous one still holds.",
+        "Follow `error`, and repeat it.",
     ),
     "traces not exported": EventText(
         "The collector cannot be reached, or does not accept spans. Nothing else suffers. Once a minute while it "
@@ -225,7 +226,7 @@ FIELDS: Mapping[str, str] = {
     "category": "the class of a Python warning",
     "causes": "the types of the exceptions that caused this one",
     "channel": "a channel's ARN",
-    "client": "the client's IP address, behind a trusted proxy the one that it forwards; `-` if that is no address",
+    "client": "the client's IP address, behind a trusted proxy the one that it forwards; `-` if that is not an address",
     "closed": "the number of connections closed since the previous such line",
     "code": "an [error code](error-codes.md), a problem's code or IVS's; for a success `issued`, `batch` or `ok`; "
     "empty for an unknown route",

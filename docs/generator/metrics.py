@@ -157,7 +157,7 @@ UNITS: Mapping[str, str] = {
 NOTES: Mapping[str, str] = {
     "tokensvc_http_request_duration_seconds": "`_count` is the number of requests. What an overloaded worker rejects "
     "counts with 0 seconds: compute latencies from `status` 2xx. Not counted: requests whose client went away, and "
-    "what is no valid HTTP. With tracing, OpenMetrics has exemplars.",
+    "what is not valid HTTP. With tracing, OpenMetrics has exemplars.",
     "tokensvc_event_loop_lag_seconds": "Every request of the worker waits for as long. uvloop's timers are up to 1 ms "
     "late by themselves.",
     "tokensvc_rate_limited_total": "`address`: too many failed authentications of one client address.",
@@ -240,12 +240,12 @@ VALUES: Mapping[str, Mapping[str, str]] = {
     "tokensvc_limiter_failures_total": {
         "timeout": "Redis took longer than 20 ms",
         "connection": "Redis cannot be reached",
-        "answer": "Redis answered with an error",
+        "invalid_response": "Redis responded with an error",
     },
     "tokensvc_policy_hook_failures_total": {
         "timeout": "no decision within 300 ms, waiting for a connection included",
         "connection": "the hook cannot be reached, or its certificate is not trusted",
-        "answer": "a status other than 200, or an invalid body",
+        "invalid_response": "a status other than 200, or an invalid body",
     },
     "tokensvc_log_lines_dropped_total": {
         "queue_full": "the log's reader is too slow, or has stopped",

@@ -252,8 +252,8 @@ takes precedence. Both are read once, when a process starts; a change takes effe
   a database URL, the password is.
 - **Errors:** all invalid settings are reported together, and the command exits with 2. A value that could be a
   secret is not repeated.
-- **Unknown names:** a `TOKENSVC_…` variable or a key of the settings file that is no setting is an error, which names
-  the setting with the most similar name.
+- **Unknown names:** a `TOKENSVC_…` variable or a key of the settings file that is not a setting is an error, which
+  names the setting with the most similar name.
 - **Needed settings:** a setting without a default is required only by the commands that use it; each of them names
   what is missing.
 - **Commands with settings of their own:** `tokensvc demo` ignores the settings of the shell, and `tokensvc ivs

@@ -9,7 +9,7 @@ from itertools import islice
 import pytest
 
 from tests.support.audit import EVENT
-from tokensvc.audit.follow import AT_ONCE, follow
+from tokensvc.audit.follow import READ_BATCH_SIZE, follow
 from tokensvc.audit.record import AuditRecord
 from tokensvc.errors import StoreUnavailable
 
@@ -22,7 +22,7 @@ class _Done(Exception):
 
 def test_records_are_shown_once_and_an_outage_is_waited_out() -> None:
     """Each step is what one read finds: the number up to which records are visible, or an outage."""
-    steps = iter([AT_ONCE + 1, AT_ONCE + 1, None, None, AT_ONCE + 3, None])
+    steps = iter([READ_BATCH_SIZE + 1, READ_BATCH_SIZE + 1, None, None, READ_BATCH_SIZE + 3, None])
     outages: list[StoreUnavailable] = []
 
     def read(after: int, limit: int) -> Sequence[AuditRecord]:
@@ -35,7 +35,7 @@ def test_records_are_shown_once_and_an_outage_is_waited_out() -> None:
         return [AuditRecord(number, AT, EVENT) for number in range(after + 1, until + 1)][:limit]
 
     followed = follow(read, 1, pause=lambda: None, on_outage=outages.append)
-    assert [record.number for record in islice(followed, AT_ONCE + 2)] == list(range(2, AT_ONCE + 4))
+    assert [record.number for record in islice(followed, READ_BATCH_SIZE + 2)] == list(range(2, READ_BATCH_SIZE + 4))
     with pytest.raises(_Done):
         next(followed)
     assert len(outages) == 2

@@ -158,7 +158,7 @@ def test_unsigned_tokens_are_refused(app: App, issuer: OidcIssuer) -> None:
 
 
 @pytest.mark.parametrize("algorithms", [("RS256",), ("RS256", "HS256")])
-def test_the_public_key_is_no_shared_secret(issuer: OidcIssuer, algorithms: tuple[str, ...]) -> None:
+def test_the_public_key_is_not_a_shared_secret(issuer: OidcIssuer, algorithms: tuple[str, ...]) -> None:
     """Key confusion, RFC 8725, section 2.1. Even a policy that lists HS256 by a bug accepts none of it."""
     public = issuer.keys["first"].public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     claims = {"iss": issuer.url, "aud": AUDIENCE, "sub": "viewer-1", "exp": int(NOW) + 60}
@@ -180,7 +180,7 @@ def test_changed_claims_are_refused(app: App, issuer: OidcIssuer) -> None:
 
 
 @pytest.mark.parametrize("token", ["", ".", "..", "a.b.c", "é.é.é", "e30.e30.", f"{_part([])}.{_part({})}.", "a.b"])
-def test_what_is_no_token_is_malformed(app: App, token: str) -> None:
+def test_what_is_not_a_token_is_malformed(app: App, token: str) -> None:
     assert _reason(app, token) == BearerReason.MALFORMED
 
 

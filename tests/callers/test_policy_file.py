@@ -69,7 +69,7 @@ def test_an_empty_file_names_no_caller() -> None:
         ("disabled", "enabled", 9, "callers.player.enabled", ""),
         ("https://login", "http://login", 12, "callers.player.bearer.issuer", "must begin with https://"),
         ("[true]", "[]", 14, "callers.player.bearer.required_claims.https://example.com/x.y", "must"),
-        ("[callers.player]", "[callers.-player]", 7, "callers.-player", "is no name of a caller"),
+        ("[callers.player]", "[callers.-player]", 7, "callers.-player", "is not a valid caller name"),
         ("[callers.web-backend]", 'title = "x"\n[callers.web-backend]', 1, "title", "is unknown"),
     ],
 )

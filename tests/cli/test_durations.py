@@ -70,7 +70,7 @@ def test_a_duration_has_units_or_is_a_number_of_seconds(text: str, seconds: floa
         "5.",
     ],
 )
-def test_what_could_mean_two_things_is_no_duration(text: str) -> None:
+def test_an_ambiguous_duration_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match="must be a duration such as 90s, 5m, 2h, 1d or 1h30m, or a number of seconds"):
         parse_duration(text)
 

@@ -182,7 +182,7 @@ def test_a_problem_is_printed_with_its_code_and_the_option(healthy: Terminal, re
         assert key not in words + result.err
 
 
-def test_what_is_no_tokensvc_is_reported(healthy: Terminal, remote: Remote) -> None:
+def test_a_response_that_is_not_from_tokensvc_is_reported(healthy: Terminal, remote: Remote) -> None:
     for url in ("http://127.0.0.1:1", healthy.environ["AWS_ENDPOINT_URL_IVS"]):
         service = ("--url", url, "--api-key-file", "-", "--json")
         result = issue(healthy, remote.channel, *service, stdin=remote.api_key, code=1)

@@ -111,7 +111,7 @@ def test_a_base_url_may_have_a_path_and_a_slash_at_its_end(client: ClientCalls, 
     ],
 )
 @pytest.mark.parametrize("kind", [TokensClient, AsyncTokensClient])
-def test_a_base_url_that_is_none_is_rejected_at_once(kind: Callable[..., object], base_url: str) -> None:
+def test_an_invalid_base_url_is_rejected_at_once(kind: Callable[..., object], base_url: str) -> None:
     with pytest.raises(ValueError, match="base_url") as raised:
         kind(base_url, API_KEY)
     assert "secret" not in str(raised.value)
@@ -412,7 +412,7 @@ def test_a_batch_whose_first_part_fails_raises_and_a_later_failure_is_the_result
 
 
 @pytest.mark.parametrize("results", [[], [TOKEN, TOKEN], None, [7], [{"problem": 7}]])
-def test_a_batch_without_one_result_for_each_item_is_no_response_of_tokensvc(
+def test_a_batch_without_one_result_for_each_item_is_not_a_response_of_tokensvc(
     client: ClientCalls, results: object
 ) -> None:
     with scripted_server(http_response(200, {"results": results})) as server, pytest.raises(InvalidResponseError):

@@ -24,13 +24,13 @@ from tokensvc.client.errors import (
     error_class,
 )
 from tokensvc.client.exchange import (
+    Environment,
     Request,
     Response,
     RetryPolicy,
     Send,
     Sleep,
     Steps,
-    Surroundings,
     exchange,
     retry_after_seconds,
 )
@@ -63,10 +63,10 @@ class _Machine:
     sleeps: list[float] = field(default_factory=list)
 
     def run(self) -> Response:
-        around = Surroundings(
+        environment = Environment(
             self.policy, lambda: self.time, lambda: NOW, lambda low, high: low + (high - low) * self.chance
         )
-        steps: Steps[Response] = exchange(REQUEST, around)
+        steps: Steps[Response] = exchange(REQUEST, environment)
         result = None
         while True:
             try:

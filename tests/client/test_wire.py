@@ -155,7 +155,7 @@ def test_every_field_is_sent_under_its_name_in_the_api() -> None:
     }
 
 
-def test_text_that_is_no_valid_unicode_is_left_to_the_service_to_reject() -> None:
+def test_text_that_is_not_valid_unicode_is_left_to_the_service_to_reject() -> None:
     assert to_json({"viewerId": "\ud800"}) == b'{"viewerId":"\\ud800"}'
 
 
@@ -166,7 +166,7 @@ def test_a_time_is_sent_in_utc_and_needs_a_time_zone() -> None:
         to_members(DenialRequest(until=datetime(2026, 11, 21)))  # noqa: DTZ001 - what is rejected
 
 
-def test_what_is_no_request_of_the_client_is_rejected() -> None:
+def test_what_is_not_a_request_of_the_client_is_rejected() -> None:
     with pytest.raises(TypeError, match=r"must be an object of tokensvc\.client"):
         to_members({"channelArn": CHANNEL})
 

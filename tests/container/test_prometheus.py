@@ -318,7 +318,7 @@ def series(metrics: PrometheusMetrics, name: str) -> set[str]:
 
 
 def test_100_000_paths_methods_and_statuses_of_clients_are_a_few_series() -> None:
-    """The application gives `-` for a path that is no route; a parser may let any method pass."""
+    """The application gives `-` for a path without a route; a parser may let any method pass."""
     metrics = PrometheusMetrics()
     for number in range(100_000):
         metrics.http_request(request("-", f"METHOD{number}", 404))

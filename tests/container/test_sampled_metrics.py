@@ -57,7 +57,7 @@ def test_a_region_without_a_key_that_can_sign_is_reported(metrics: PrometheusMet
     assert available(metrics) == {EAST: 0, WEST: 1}, "a retiring key signs no longer than is safe"
 
 
-def test_a_region_that_is_given_up_is_no_problem(metrics: PrometheusMetrics) -> None:
+def test_a_region_that_is_given_up_is_not_a_problem(metrics: PrometheusMetrics) -> None:
     reported = SnapshotMetrics(metrics, ManualClock(), [EAST])
     reported.refreshed(snapshot(us_east_1=region_keys(), us_west_2=region_keys(active=False)))
     reported.refreshed(snapshot(us_east_1=region_keys(), us_west_2=region_keys(active=False, held=False)))
@@ -72,7 +72,7 @@ def test_the_ages_of_snapshot_and_key_and_the_skew_of_the_clock_are_reported(met
     assert found[f'tokensvc_active_key_age_seconds{{region="{EAST}"}}'] == 60
 
 
-def test_the_key_set_of_an_issuer_that_is_used_no_more_is_not_old(metrics: PrometheusMetrics) -> None:
+def test_the_key_set_of_an_issuer_that_is_no_longer_used_is_not_old(metrics: PrometheusMetrics) -> None:
     ages = {"login.example.com": 30.0, "sso.example.net": 700.0}
     sampler = IssuerKeyAges(lambda: ages, metrics)
     metrics.sample_with(sampler.sample)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from structlog.testing import capture_logs
 
 from tokensvc.container.span_export import EXIT_SECONDS, QUEUE_MAX, make_provider, shut_down
 
@@ -73,6 +75,30 @@ def test_spans_that_cannot_be_exported_are_counted(result: SpanExportResult | Ex
         provider.get_tracer("test").start_span("one").end()
     provider.shutdown()
     assert dropped == {"export_failed": 7}
+
+
+def test_a_failure_is_not_logged_with_the_cause_of_an_earlier_one() -> None:
+    class Failing(SpanExporter):
+        """Fails with the next of these causes, which it logs as the library does. "" is a time-out."""
+
+        def __init__(self, *causes: object) -> None:
+            self.causes = list(causes)
+
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            if cause := self.causes.pop(0):
+                logging.getLogger("opentelemetry").error("failed: %s", cause)
+            return SpanExportResult.FAILURE
+
+    provider = make_provider({}, Dropped().add, Failing(503, ""))
+    with capture_logs() as lines:
+        for _ in range(2):
+            provider.get_tracer("test").start_span("one").end()
+            provider.force_flush()
+        provider.shutdown()
+    assert [(line["event"], line["error"]) for line in lines] == [
+        ("traces not exported", "status 503"),
+        ("traces not exported", "timeout"),
+    ]
 
 
 def test_a_collector_that_hangs_does_not_delay_the_exit() -> None:

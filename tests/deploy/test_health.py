@@ -160,10 +160,10 @@ def _text_with(folder: Path, port: int, code: int, words: str) -> str:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n", "what responded, with status 302, is no tokensvc"),
-        (b"HTTP/1.1 200 OK\r\n\r\n<html>", "what responded, with status 200, is no tokensvc"),
-        (b'HTTP/1.1 200 OK\r\n\r\n{"status":"alive"}', "what responded, with status 200, is no tokensvc"),
-        (b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * 60_000, "what responded, with status 200, is no tokensvc"),
+        (b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n", "the response, with status 302, is not from tokensvc"),
+        (b"HTTP/1.1 200 OK\r\n\r\n<html>", "the response, with status 200, is not from tokensvc"),
+        (b'HTTP/1.1 200 OK\r\n\r\n{"status":"alive"}', "the response, with status 200, is not from tokensvc"),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * 60_000, "the response, with status 200, is not from tokensvc"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "BadStatusLine"),
         (b"", "RemoteDisconnected"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 100_000, "LineTooLong"),

@@ -119,7 +119,7 @@ def _unexpectedly_without_data(prometheus: Prometheus) -> set[str]:
 
 
 def _without_data(prometheus: Prometheus) -> set[str]:
-    """The titles of the panels of which a query has no result, or only results that are no number."""
+    """The titles of the panels of which a query has no result, or only results that are not numbers."""
     return {
         title
         for file in FILES

@@ -254,7 +254,7 @@ def test_an_addition_is_named_and_breaks_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NO_CHANGES)
-def test_texts_and_examples_are_no_changes_of_the_api(name: str) -> None:
+def test_texts_and_examples_do_not_change_the_api(name: str) -> None:
     assert api_changes(DOCUMENT, _edited(NO_CHANGES[name])) == []
 
 

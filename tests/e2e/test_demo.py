@@ -115,7 +115,7 @@ def test_it_says_on_standard_error_what_it_does_while_it_starts(demo: Demo) -> N
     steps = ("Starting the demo in ", "Creating or opening the store.", "Starting the service", "Creating or checking")
     lines = [line for line in demo.process.err.splitlines() if line.startswith((*steps, "Ready after "))]
     assert [line.startswith(step) for line, step in zip(lines, (*steps, "Ready after "), strict=True)] == [True] * 5
-    assert "\x1b" not in demo.process.err, "this is no terminal"
+    assert "\x1b" not in demo.process.err, "this is not a terminal"
     assert not set(lines) & set(demo.process.out.splitlines())
 
 

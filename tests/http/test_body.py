@@ -101,6 +101,6 @@ def test_a_body_that_is_nested_too_deeply_is_rejected(depth: int, innermost: byt
         read(b'{"a":' * depth + innermost + b"}" * depth)
 
 
-def test_the_same_name_in_different_objects_is_no_duplicate() -> None:
+def test_the_same_name_in_different_objects_is_not_a_duplicate() -> None:
     body = {"requests": [{"a": {"a": "a"}}, {"a": '"a":"a"'}]}
     assert read(json.dumps(body).encode()) == body

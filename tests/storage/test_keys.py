@@ -45,7 +45,7 @@ def test_the_longest_ttl_elsewhere_counts_everywhere_and_never_falls(store: Stor
     store.keys.record_import("k1", HERE, key_arn("k1", HERE), AT)
     before = store.versions.read().keys.number
     store.keys.add("k1", "fi:ng:er", b"public", LATER, longest_ttl_seconds=600)
-    assert store.versions.read().keys.number == before, "a shorter lifetime is no change"
+    assert store.versions.read().keys.number == before, "a shorter lifetime changes nothing"
     store.keys.add("k1", "fi:ng:er", b"public", LATER, longest_ttl_seconds=10_000)
     store.keys.record_import("k1", THERE, key_arn("k1", THERE), AT)
     again = require_key(store.keys.list(), "k1")

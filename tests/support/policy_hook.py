@@ -11,19 +11,19 @@ from typing import Any
 
 
 class Hook:
-    """Answers as a test decides, and keeps what it was asked."""
+    """Responds as a test decides, and records what it was asked."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.bodies: list[bytes] = []
         self.headers: list[dict[str, str]] = []
         self.status = 200
-        self.answer: Callable[[dict[str, Any]], object] = lambda _asked: {"allow": True}
+        self.response: Callable[[dict[str, Any]], object] = lambda _asked: {"allow": True}
         """The JSON of the response, or its bytes."""
         self.location = ""
         self.response_headers: dict[str, str] = {}
         self.goes_on = threading.Event()
-        """Unset: no answer yet."""
+        """Unset: no response yet."""
         self.goes_on.set()
         self.running = self.most_running = 0
         self.lock = threading.Lock()
@@ -48,8 +48,8 @@ def running_hook() -> Iterator[Hook]:
                 hook.running += 1
                 hook.most_running = max(hook.most_running, hook.running)
             hook.goes_on.wait(10)
-            answer = hook.answer(json.loads(body))
-            content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            response = hook.response(json.loads(body))
+            content = response if isinstance(response, bytes) else json.dumps(response).encode()
             with hook.lock:
                 hook.running -= 1
             self.send_response(302 if hook.location else hook.status)
@@ -69,7 +69,7 @@ def running_hook() -> Iterator[Hook]:
         request_queue_size = 128
 
         def handle_error(self, *_: object) -> None:
-            """A client that went away is no error."""
+            """A client that went away is not an error."""
 
     server = Server(("127.0.0.1", 0), Handler)
     hook = Hook(f"http://127.0.0.1:{server.server_port}/decide")

@@ -302,7 +302,7 @@ def test_a_private_key_is_refused_at_any_depth() -> None:
             refuse_private_keys(fields)
 
 
-def test_tokens_and_public_keys_are_no_private_keys() -> None:
+def test_tokens_and_public_keys_are_not_private_keys() -> None:
     public = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
     der = b64encode(KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).decode()
     jwk = json.dumps({"kty": "EC", "crv": "P-384", "x": "x", "y": "y"})

@@ -1,4 +1,4 @@
-"""The signed session: it returns what went in, and anything else is no session."""
+"""The signed session: it returns what went in, and anything else is rejected."""
 
 from __future__ import annotations
 
@@ -61,16 +61,16 @@ def test_a_changed_character_makes_it_no_session(position: int, character: str) 
 
 
 @given(st.text(max_size=100))
-def test_any_text_is_no_session(text: str) -> None:
+def test_any_other_text_is_rejected(text: str) -> None:
     assert read_session(text, str(CHANNEL), SUBJECT_KEY, NOW) is None
 
 
 @pytest.mark.parametrize("key", [b"", bytes(32), SUBJECT_KEY[:-1]])
-def test_another_deployments_session_is_none(key: bytes) -> None:
+def test_another_deployments_session_is_rejected(key: bytes) -> None:
     assert read_session(COOKIE, str(CHANNEL), key, NOW) is None
 
 
-def test_another_channels_session_is_none() -> None:
+def test_another_channels_session_is_rejected() -> None:
     assert read_session(COOKIE, str(OTHER_CHANNEL), SUBJECT_KEY, NOW) is None
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.tokens import CHANNEL
-from tokensvc.callers.limits import refusal
+from tokensvc.callers.limits import rate_limited_error
 from tokensvc.callers.policy import Caller, CallerPolicy, Rate, Resolution
 from tokensvc.errors import PolicyHookDenied, PolicyHookUnavailable, RateLimited, TokensvcError
 from tokensvc.origins import covers
@@ -75,12 +75,12 @@ def test_origins_are_narrowed_to_those_of_the_decision(granted: list[str] | None
 @pytest.mark.parametrize(
     ("granted", "restriction"), [([APP], (SHOP,)), ([APP], (APP, SHOP)), ([APP], (ALL,)), ([APP], ("*",))]
 )
-def test_wider_origins_are_no_decision(granted: list[str], restriction: tuple[str, ...]) -> None:
+def test_wider_origins_are_not_a_decision(granted: list[str], restriction: tuple[str, ...]) -> None:
     with pytest.raises(PolicyHookUnavailable):
         narrowed(authorized(allowedOrigins=granted), Narrowing(allowed_origins=restriction))
 
 
-def test_origins_that_ivs_would_not_accept_are_no_decision() -> None:
+def test_origins_that_ivs_would_not_accept_are_not_a_decision() -> None:
     """At most five with strict origin enforcement."""
     origins = tuple(f"https://app{number}.example.com" for number in range(6))
     with pytest.raises(PolicyHookUnavailable):
@@ -138,7 +138,7 @@ class Decides:
 
 
 def test_of_two_the_second_is_asked_about_what_the_first_admits() -> None:
-    limited: TokensvcError = refusal("viewer", Rate(1, 1), 3.0)
+    limited: TokensvcError = rate_limited_error("viewer", Rate(1, 1), 3.0)
     first, second = Decides(b=limited), Decides(a=Narrowing(30), c=PolicyHookDenied("denied"))
     asked = [AskedToken(CALLER, authorized(viewerId=viewer).request, "", "r") for viewer in "abcd"]
 
@@ -161,5 +161,5 @@ def test_of_two_the_second_is_asked_about_what_the_first_admits() -> None:
 def test_the_second_is_not_asked_when_the_first_refuses_everything() -> None:
     second = Decides()
     asked = [AskedToken(CALLER, authorized().request, "", "r")]
-    asyncio.run(BothAdmissions(Decides(v=refusal("viewer", Rate(1, 1), 3.0)), second).admit(asked))
+    asyncio.run(BothAdmissions(Decides(v=rate_limited_error("viewer", Rate(1, 1), 3.0)), second).admit(asked))
     assert second.asked == []

@@ -160,7 +160,7 @@ def test_a_bearer_of_nobody_gets_one_text(web: Web) -> None:
             web.verified(token)
 
 
-def test_an_issuer_that_was_never_reached_is_no_reason_for_a_401(web: Web) -> None:
+def test_an_issuer_that_was_never_reached_does_not_cause_a_401(web: Web) -> None:
     web.issuer.status = 500
     with pytest.raises(IssuerUnavailable):
         web.verified(web.token())

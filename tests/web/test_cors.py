@@ -122,7 +122,7 @@ def test_other_operations_are_not_for_pages() -> None:
     assert _cors_headers(service.ask(path="/v1/keys/rotate", origin=APP, authorization="app")) == {}
 
 
-def test_an_options_request_that_is_no_preflight_is_not_allowed() -> None:
+def test_an_options_request_that_is_not_a_preflight_is_not_allowed() -> None:
     assert _Service(APP).ask("OPTIONS", origin=APP).status == 405
     assert _Service(APP).ask("OPTIONS", access_control_request_method="POST").status == 405
 

@@ -167,7 +167,7 @@ def test_a_head_that_does_not_end_counts_as_idle_after_a_while() -> None:
         assert not close_longest_idle(protocol)
         protocol._head_since -= HEAD_SECONDS + 1
         await feed(protocol, connection, [b" x\r\nX: y\r\n"])
-        assert close_longest_idle(protocol), "more of the same head is no new request"
+        assert close_longest_idle(protocol), "more of the same head is not a new request"
         assert connection.aborted
 
     in_loop(test())

@@ -22,7 +22,7 @@ from tokensvc.errors import PolicyHookDenied, PolicyHookUnavailable
 from tokensvc.outages import FailureLog
 from tokensvc.tokens.request import parse_token_request
 from tokensvc.web.admission import ADMITTED, AskedToken, Decision, Narrowing
-from tokensvc.web.policy_hook import MAX_ANSWER_BYTES, MAX_CONNECTIONS, MAX_OF_BATCH, TIMEOUT_SECONDS, PolicyHook
+from tokensvc.web.policy_hook import MAX_CONNECTIONS, MAX_OF_BATCH, MAX_RESPONSE_BYTES, TIMEOUT_SECONDS, PolicyHook
 
 SECRET = "a secret of the hook"
 
@@ -109,14 +109,14 @@ def test_a_body_is_signed_with_its_time(hook: Hook) -> None:
 
 
 def test_a_denial_has_the_reason_of_the_hook(hook: Hook) -> None:
-    hook.answer = lambda _asked: {"allow": False, "reason": "this viewer has not paid"}
+    hook.response = lambda _asked: {"allow": False, "reason": "this viewer has not paid"}
     [decision] = Asking(hook.url).admit(asked())
     assert isinstance(decision, PolicyHookDenied)
     assert decision.message == "the policy hook denied this token: this viewer has not paid"
 
 
 def test_a_decision_restricts(hook: Hook) -> None:
-    hook.answer = lambda _asked: {
+    hook.response = lambda _asked: {
         "allow": True,
         "maxTtlSeconds": 30,
         "maximumResolution": "SD",
@@ -126,7 +126,7 @@ def test_a_decision_restricts(hook: Hook) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         b"",
         b"yes",
@@ -147,24 +147,24 @@ def test_a_decision_restricts(hook: Hook) -> None:
         {"allow": True, "cacheSeconds": 1e9},
         {"allow": False, "reason": "two\nlines"},
         {"allow": False, "reason": "x" * 201},
-        b'{"allow": true}' + b" " * MAX_ANSWER_BYTES,
+        b'{"allow": true}' + b" " * MAX_RESPONSE_BYTES,
     ],
-    ids=lambda answer: str(answer)[:40],
+    ids=lambda response: str(response)[:40],
 )
-def test_anything_but_a_valid_decision_admits_nothing(hook: Hook, answer: Any) -> None:
+def test_anything_but_a_valid_decision_admits_nothing(hook: Hook, response: Any) -> None:
     """A restriction whose name the hook misspells is not ignored."""
-    hook.answer = lambda _asked: answer
+    hook.response = lambda _asked: response
     asking = Asking(hook.url)
     [decision] = asking.admit(asked())
     assert isinstance(decision, PolicyHookUnavailable)
-    assert asking.failures == {"answer": 1}
+    assert asking.failures == {"invalid_response": 1}
 
 
 @pytest.mark.parametrize("status", [201, 204, 400, 401, 403, 404, 500, 503])
-def test_a_status_other_than_200_is_no_decision(hook: Hook, status: int) -> None:
+def test_a_status_other_than_200_is_not_a_decision(hook: Hook, status: int) -> None:
     """403 denies nothing: it may come from a proxy."""
     hook.status = status
-    hook.answer = lambda _asked: b"" if status == 204 else {"allow": True}
+    hook.response = lambda _asked: b"" if status == 204 else {"allow": True}
     assert isinstance(Asking(hook.url).admit(asked())[0], PolicyHookUnavailable)
 
 
@@ -174,7 +174,15 @@ def test_a_redirect_is_not_followed(hook: Hook) -> None:
     assert len(hook.bodies) == 1
 
 
-def test_a_hook_that_does_not_answer_refuses_in_time(hook: Hook) -> None:
+def test_a_redirect_to_an_invalid_url_admits_nothing(hook: Hook) -> None:
+    """httpx resolves `Location` without following it; a URL that is too long is not one of its HTTP errors."""
+    hook.location = "/" + "x" * 65_530
+    asking = Asking(hook.url)
+    assert isinstance(asking.admit(asked())[0], PolicyHookUnavailable)
+    assert asking.failures == {"connection": 1}
+
+
+def test_a_hook_that_does_not_respond_refuses_in_time(hook: Hook) -> None:
     hook.goes_on.clear()
     asking, started = Asking(hook.url, TIMEOUT_SECONDS), time.perf_counter()
     [decision] = asking.admit(asked())
@@ -199,11 +207,11 @@ def test_a_decision_is_not_used_again_unless_the_hook_allows_it(hook: Hook) -> N
     assert len(hook.bodies) == 2
 
 
-@pytest.mark.parametrize("answer", [{"allow": True, "maximumResolution": "SD"}, {"allow": False, "reason": "no"}])
+@pytest.mark.parametrize("response", [{"allow": True, "maximumResolution": "SD"}, {"allow": False, "reason": "no"}])
 def test_a_decision_is_used_again_for_an_equal_request_while_the_hook_allows_it(
-    hook: Hook, answer: dict[str, Any]
+    hook: Hook, response: dict[str, Any]
 ) -> None:
-    hook.answer = lambda _asked: {**answer, "cacheSeconds": 10}
+    hook.response = lambda _asked: {**response, "cacheSeconds": 10}
     asking = Asking(hook.url)
 
     async def use(client: PolicyHook) -> None:
@@ -223,7 +231,7 @@ def test_a_decision_is_used_again_for_an_equal_request_while_the_hook_allows_it(
 
 
 @pytest.mark.parametrize(
-    ("fields", "answer", "seconds"),
+    ("fields", "response", "seconds"),
     [
         ({}, {}, 300),
         ({"ttlSeconds": 60}, {}, 60),
@@ -231,10 +239,10 @@ def test_a_decision_is_used_again_for_an_equal_request_while_the_hook_allows_it(
         ({"ttlSeconds": 60}, {"maxTtlSeconds": 20}, 20),
     ],
 )
-def test_a_decision_is_kept_no_longer_than_the_token_lives(
-    hook: Hook, fields: dict[str, Any], answer: dict[str, Any], seconds: int
+def test_a_decision_is_cached_no_longer_than_the_token_lives(
+    hook: Hook, fields: dict[str, Any], response: dict[str, Any], seconds: int
 ) -> None:
-    hook.answer = lambda _asked: {"allow": True, "cacheSeconds": 10**6, **answer}
+    hook.response = lambda _asked: {"allow": True, "cacheSeconds": 10**6, **response}
     asking = Asking(hook.url)
 
     async def use(client: PolicyHook) -> None:
@@ -249,7 +257,7 @@ def test_a_decision_is_kept_no_longer_than_the_token_lives(
     asking.run(use)
 
 
-def test_a_failure_is_not_kept(hook: Hook) -> None:
+def test_a_failure_is_not_cached(hook: Hook) -> None:
     hook.status = 500
     asking = Asking(hook.url)
 
@@ -264,7 +272,7 @@ def test_a_failure_is_not_kept(hook: Hook) -> None:
 
 
 def test_a_batch_asks_about_each_of_its_requests_a_few_at_once(hook: Hook) -> None:
-    hook.answer = lambda request: {"allow": request["request"]["viewerId"] != "viewer-7"}
+    hook.response = lambda request: {"allow": request["request"]["viewerId"] != "viewer-7"}
     decisions = Asking(hook.url).admit(*[asked(f"viewer-{number}") for number in range(60)])
     assert [number for number, decision in enumerate(decisions) if decision != ADMITTED] == [7]
     assert len(hook.bodies) == 60
@@ -296,9 +304,9 @@ def test_a_batch_leaves_connections_to_single_requests(hook: Hook) -> None:
     asking.run(use)
 
 
-def test_a_denial_that_is_kept_holds_no_request(hook: Hook) -> None:
+def test_a_cached_denial_holds_no_request(hook: Hook) -> None:
     """An exception that is raised again and again would hold the frames of every request that it refused."""
-    hook.answer = lambda _asked: {"allow": False, "cacheSeconds": 60}
+    hook.response = lambda _asked: {"allow": False, "cacheSeconds": 60}
     first, second = Asking(hook.url).admit_one_by_one(asked(), asked())
     assert len(hook.bodies) == 1
     assert isinstance(first, PolicyHookDenied)
@@ -306,15 +314,15 @@ def test_a_denial_that_is_kept_holds_no_request(hook: Hook) -> None:
     assert first is not second
 
 
-def test_a_name_that_occurs_twice_makes_an_answer_invalid(hook: Hook) -> None:
+def test_a_name_that_occurs_twice_makes_a_response_invalid(hook: Hook) -> None:
     """Another parser would choose the denial."""
-    hook.answer = lambda _asked: b'{"allow": false, "allow": true}'
+    hook.response = lambda _asked: b'{"allow": false, "allow": true}'
     asking = Asking(hook.url)
     assert isinstance(asking.admit(asked())[0], PolicyHookUnavailable)
-    assert asking.failures == {"answer": 1}
+    assert asking.failures == {"invalid_response": 1}
 
 
-def test_a_cookie_of_one_answer_is_not_sent_with_the_next_request(hook: Hook) -> None:
+def test_a_cookie_of_one_response_is_not_sent_with_the_next_request(hook: Hook) -> None:
     """A framework's session would mix up the viewers."""
     hook.response_headers = {"Set-Cookie": "session=viewer-1; Path=/"}
     Asking(hook.url).admit_one_by_one(asked(), asked("viewer-2"))
@@ -323,13 +331,13 @@ def test_a_cookie_of_one_answer_is_not_sent_with_the_next_request(hook: Hook) ->
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br"])
-def test_an_answer_with_a_content_coding_is_not_decoded(hook: Hook, coding: str) -> None:
+def test_a_response_with_a_content_coding_is_not_decoded(hook: Hook, coding: str) -> None:
     """What a few bytes decode to has no bound."""
     hook.response_headers = {"Content-Encoding": coding}
-    hook.answer = lambda _asked: {"allow": True}
+    hook.response = lambda _asked: {"allow": True}
     asking = Asking(hook.url)
     assert isinstance(asking.admit(asked())[0], PolicyHookUnavailable)
-    assert asking.failures == {"answer": 1}
+    assert asking.failures == {"invalid_response": 1}
     assert hook.headers[0]["accept-encoding"] == "identity"
 
 
@@ -353,7 +361,7 @@ def test_after_an_outage_every_connection_serves_again(hook: Hook, cancelled: bo
         hook.goes_on.set()
         hook.bodies.clear()
         deadline = time.monotonic() + 5
-        while await client.admit([asked()]) != [ADMITTED]:  # the hook still answers those that have gone
+        while await client.admit([asked()]) != [ADMITTED]:  # the hook still responds to those that have gone
             assert time.monotonic() < deadline
         hook.goes_on.clear()
         hook.bodies.clear()

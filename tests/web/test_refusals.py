@@ -1,4 +1,4 @@
-"""Failures of known callers become audit records; anonymous ones and failures that are no refusal do not."""
+"""Failures of known callers become audit records; anonymous ones and failures other than refusals do not."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_an_expired_key_and_one_of_a_disabled_caller_are_recorded_if_the_whole_k
 
 
 @pytest.mark.parametrize("error", [InvalidRequest([FieldError("x", "is bad")]), StoreUnavailable("no")])
-def test_what_is_no_refusal_is_not_recorded(error: TokensvcError) -> None:
+def test_a_failure_other_than_a_refusal_is_not_recorded(error: TokensvcError) -> None:
     assert recorded(error) == []
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from tokensvc.audit.record import AuditRecord
 from tokensvc.errors import StoreUnavailable
 
-AT_ONCE = 100
+READ_BATCH_SIZE = 100
 """Records of one read."""
 
 
@@ -29,7 +29,7 @@ def follow(
     while True:
         found: Sequence[AuditRecord] = ()
         try:
-            found = read(last, AT_ONCE)
+            found = read(last, READ_BATCH_SIZE)
             is_out = False
         except StoreUnavailable as outage:
             if not is_out:
@@ -38,5 +38,5 @@ def follow(
         for record in found:
             yield record
             last = record.number
-        if len(found) < AT_ONCE:
+        if len(found) < READ_BATCH_SIZE:
             pause()

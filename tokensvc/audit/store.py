@@ -31,7 +31,7 @@ class AuditStore(Protocol):
     """Records in the order of their numbers. Acts write theirs in their own transactions, not through this protocol."""
 
     def append(self, events: Sequence[AuditEvent]) -> None:
-        """Record what is no administrative act: refusals and issued tokens."""
+        """Record events other than administrative acts: refusals and issued tokens."""
         ...
 
     def list(

@@ -1,4 +1,4 @@
-"""Writes the audit records that are no administrative acts: refusals of authenticated callers, and issued tokens.
+"""Writes the audit records other than administrative acts: refusals of authenticated callers, and issued tokens.
 
 Invariants
 - Requests only append to a queue in memory; a thread of its own writes the queue about once a second, in batches, and

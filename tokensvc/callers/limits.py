@@ -106,7 +106,7 @@ _TOO_MANY = {
 """By limit, what there were too many of."""
 
 
-def refusal(limit: str, rate: Rate, wait_seconds: float) -> RateLimited:
+def rate_limited_error(limit: str, rate: Rate, wait_seconds: float) -> RateLimited:
     """The error of a request that would be admitted after this time. Its policy is the value of a RateLimit-Policy
     header (draft-ietf-httpapi-ratelimit-headers, section 3): the quota of a window of 60 seconds."""
     retry_after = max(1, math.ceil(wait_seconds - _ROUNDING_SECONDS))
@@ -162,6 +162,6 @@ class TokenLimiter:
             if wait > longest:
                 longest, reason = wait, (name, rate)
         if reason is not None:
-            raise refusal(*reason, longest)
+            raise rate_limited_error(*reason, longest)
         for table, key, whole_at in judged:
             table.put(key, whole_at)

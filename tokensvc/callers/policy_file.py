@@ -128,7 +128,7 @@ def _parse_entry(name: str, table: object) -> tuple[FileEntry | None, list[_Erro
         return None, [_Error(at, "must be a table")]
     errors = []
     if not _NAME.fullmatch(name):
-        errors.append(_Error(at, f"is no name of a caller: {NAME_RULE}"))
+        errors.append(_Error(at, f"is not a valid caller name: {NAME_RULE}"))
     disabled = table.get(_DISABLED)
     if disabled is not None and not isinstance(disabled, bool):
         errors.append(_Error((*at, _DISABLED), "must be true or false"))

@@ -43,7 +43,7 @@ _ENTRIES = (
     ),
     CommandErrorCode(
         "service_unreachable",
-        "The service at `--url` did not respond within 10 seconds, or what responded is no tokensvc.",
+        "The service at `--url` did not respond within 10 seconds, or the response is not from tokensvc.",
         "Correct the URL; `curl URL/livez` shows whether the service responds.",
     ),
     CommandErrorCode("caller_not_found", "The store has no caller of this name.", "`tokensvc callers list`."),

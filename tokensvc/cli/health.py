@@ -56,21 +56,21 @@ def health(
 
     It asks the admin listener if TOKENSVC_ADMIN_PORT is set, and the public one otherwise, on this machine.
     """
-    probe = "/livez" if live else "/readyz"
+    endpoint = "/livez" if live else "/readyz"
     base_url = (url or _url_of_settings(os.environ)).rstrip("/")
-    asked = base_url + probe
-    status, answer = _ask(base_url, probe, timeout)
-    if status == 200 and answer.get("status") == _STATUS[probe]:
-        listed = answer.get("warnings")
+    asked = base_url + endpoint
+    status, response_body = _probe(base_url, endpoint, timeout)
+    if status == 200 and response_body.get("status") == _STATUS[endpoint]:
+        listed = response_body.get("warnings")
         warnings = list(map(str, listed)) if isinstance(listed, list) else []
-        data: dict[str, Any] = {"url": asked, "status": _STATUS[probe], "warnings": warnings}
-        lines = [f"{asked}: {_STATUS[probe]}", *(f"warning: {warning}" for warning in warnings)]
+        data: dict[str, Any] = {"url": asked, "status": _STATUS[endpoint], "warnings": warnings}
+        lines = [f"{asked}: {_STATUS[endpoint]}", *(f"warning: {warning}" for warning in warnings)]
         print_result(data, as_json, *lines)
         return
-    code = answer.get("code")
+    code = response_body.get("code")
     if not isinstance(code, str):
-        raise ServiceUnreachable(f"{asked}: what responded, with status {status}, is no tokensvc")
-    print_error(code, f"{asked}: {status} {code}: {answer.get('detail', '')}", as_json)
+        raise ServiceUnreachable(f"{asked}: the response, with status {status}, is not from tokensvc")
+    print_error(code, f"{asked}: {status} {code}: {response_body.get('detail', '')}", as_json)
     raise typer.Exit(1)
 
 
@@ -99,27 +99,27 @@ def _reachable(host: str) -> str:
     return "127.0.0.1" if address.version == 4 else "::1"
 
 
-def _ask(base_url: str, probe: str, timeout: float) -> tuple[int, Mapping[str, Any]]:
-    """The status and the JSON object that responds; an empty one for anything else. Raises InvalidRequest for a URL
-    that is none, and ServiceUnreachable."""
+def _probe(base_url: str, endpoint: str, timeout: float) -> tuple[int, Mapping[str, Any]]:
+    """The status and the JSON object that responds; an empty one for anything else. Raises InvalidRequest for
+    an invalid URL, and ServiceUnreachable."""
     connection, path = connect(base_url, timeout)
     try:
         with _time_limit(timeout):
-            connection.request("GET", path + probe, headers={"Connection": "close"})
+            connection.request("GET", path + endpoint, headers={"Connection": "close"})
             response = connection.getresponse()
             status, body = response.status, response.read(BODY_MAX_BYTES)
     except TimeoutError:
-        raise ServiceUnreachable(f"{base_url}{probe}: no response within {timeout:g} s") from None
+        raise ServiceUnreachable(f"{base_url}{endpoint}: no response within {timeout:g} s") from None
     except (OSError, HTTPException) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
-        raise ServiceUnreachable(f"{base_url}{probe}: {reason}") from None
+        raise ServiceUnreachable(f"{base_url}{endpoint}: {reason}") from None
     finally:
         connection.close()
     try:
-        answer = json.loads(body)
+        response_body = json.loads(body)
     except (ValueError, RecursionError):
-        answer = None
-    return status, answer if isinstance(answer, dict) else {}
+        response_body = None
+    return status, response_body if isinstance(response_body, dict) else {}
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from tokensvc.errors import FieldError, InvalidRequest
 
 def connect(url: str, timeout_seconds: float) -> tuple[HTTPConnection, str]:
     """A connection to the host of the option `--url`, which opens with its first request, and the path that precedes
-    those of the routes. Raises InvalidRequest for a URL that is none."""
+    those of the routes. Raises InvalidRequest for an invalid URL."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port

@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 
 from tokensvc.client.errors import InvalidResponseError, TokensError
 from tokensvc.client.exchange import (
+    Environment,
     Request,
     Response,
     Sleep,
     Steps,
-    Surroundings,
     exchange,
     problem_error,
     wait_before_retry,
@@ -56,33 +56,33 @@ def in_batches(
     items: Sequence[Mapping[str, Any]],
     batch: Batch,
     parse_item: Callable[[object, Response], _T],
-    around: Surroundings,
+    environment: Environment,
     *,
     weights: Sequence[int] = (),
     headers: Callable[[int], _Headers] = _no_headers,
 ) -> Steps[list[_T | TokensError]]:
     """The result of each item, in the same order. `headers` are those of a part, by its number."""
     encoded = [to_json(item) for item in items]
-    deadline = around.monotonic() + around.policy.deadline_seconds
+    deadline = environment.monotonic() + environment.policy.deadline_seconds
     results: list[_T | TokensError] = []
     for part, indexes in enumerate(_parts(encoded, weights or [1] * len(encoded), batch)):
         try:
-            results += yield from _send([encoded[n] for n in indexes], batch, parse_item, around, headers(part))
+            results += yield from _send([encoded[n] for n in indexes], batch, parse_item, environment, headers(part))
         except TokensError as error:
             if part == 0:
                 raise
             return results + [error] * (len(items) - len(results))
-    for attempt in range(1, around.policy.max_attempts if batch.repeats_items else 1):
+    for attempt in range(1, environment.policy.max_attempts if batch.repeats_items else 1):
         waits = {
             n: wait
             for n, result in enumerate(results)
-            if isinstance(result, TokensError) and (wait := wait_before_retry(result, attempt, around)) is not None
+            if isinstance(result, TokensError) and (wait := wait_before_retry(result, attempt, environment)) is not None
         }
-        soon = {n: wait for n, wait in waits.items() if around.monotonic() + wait < deadline}
+        soon = {n: wait for n, wait in waits.items() if environment.monotonic() + wait < deadline}
         if not soon:
             break
         yield Sleep(max(soon.values()))
-        yield from _repeat(sorted(soon), encoded, results, batch, parse_item, around)
+        yield from _repeat(sorted(soon), encoded, results, batch, parse_item, environment)
     return results
 
 
@@ -92,13 +92,13 @@ def _repeat(
     results: list[_T | TokensError],
     batch: Batch,
     parse_item: Callable[[object, Response], _T],
-    around: Surroundings,
+    environment: Environment,
 ) -> Steps[None]:
     """Send these items again, and replace their results unless the request as a whole fails."""
     chosen = [encoded[n] for n in indexes]
     for part in _parts(chosen, [1] * len(chosen), batch):
         try:
-            repeated = yield from _send([chosen[n] for n in part], batch, parse_item, around, ())
+            repeated = yield from _send([chosen[n] for n in part], batch, parse_item, environment, ())
         except TokensError:
             return
         for n, result in zip(part, repeated, strict=True):
@@ -132,11 +132,11 @@ def _send(
     items: Sequence[bytes],
     batch: Batch,
     parse_item: Callable[[object, Response], _T],
-    around: Surroundings,
+    environment: Environment,
     headers: _Headers,
 ) -> Steps[list[_T | TokensError]]:
     request = Request("POST", batch.path, batch.timeout_seconds, _body(items, batch), headers)
-    response = yield from exchange(request, around)
+    response = yield from exchange(request, environment)
     members = parse(response.body)
     results = members.get("results") if isinstance(members, dict) else None
     if not isinstance(results, list) or len(results) != len(items):

@@ -22,7 +22,7 @@ import httpx
 
 from tokensvc import __version__
 from tokensvc.client.errors import InvalidResponseError, NoResponseError
-from tokensvc.client.exchange import Request, Response, RetryPolicy, Surroundings
+from tokensvc.client.exchange import Environment, Request, Response, RetryPolicy
 
 MAX_RESPONSE_BYTES = 16 * 2**20
 """A batch of 500 tokens is about 1 MiB."""
@@ -98,9 +98,9 @@ class Connection:
         }
 
 
-def surroundings(policy: RetryPolicy) -> Surroundings:
+def environment(policy: RetryPolicy) -> Environment:
     """Those of this machine."""
-    return Surroundings(policy, time.monotonic, lambda: datetime.now(UTC), random.uniform)
+    return Environment(policy, time.monotonic, lambda: datetime.now(UTC), random.uniform)
 
 
 def response_of(response: httpx.Response, body: bytes) -> Response:

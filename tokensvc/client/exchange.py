@@ -105,8 +105,8 @@ Steps: TypeAlias = Generator[Send | Sleep, Result, _T]
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What an exchange needs from its machine."""
+class Environment:
+    """What an exchange depends on: the retry policy, clocks and randomness."""
 
     policy: RetryPolicy
     monotonic: Callable[[], float]
@@ -114,29 +114,29 @@ class Surroundings:
     uniform: Callable[[float, float], float]
 
 
-def exchange(request: Request, around: Surroundings) -> Steps[Response]:
+def exchange(request: Request, environment: Environment) -> Steps[Response]:
     """The successful response to a request. Raises TokensError."""
-    deadline = around.monotonic() + around.policy.deadline_seconds
+    deadline = environment.monotonic() + environment.policy.deadline_seconds
     for attempt in count(1):
-        left = max(deadline - around.monotonic(), 0.001)
+        left = max(deadline - environment.monotonic(), 0.001)
         result = cast("_Sent", (yield Send(request, min(request.timeout_seconds, left), left)))
         if isinstance(result, Response) and 200 <= result.status < 300:
             return result
-        error = problem_of(result, around.now()) if isinstance(result, Response) else result
+        error = problem_of(result, environment.now()) if isinstance(result, Response) else result
         error.attempts = attempt
-        wait = wait_before_retry(error, attempt, around)
-        if wait is None or around.monotonic() + wait >= deadline:
+        wait = wait_before_retry(error, attempt, environment)
+        if wait is None or environment.monotonic() + wait >= deadline:
             raise error
         yield Sleep(wait)
     raise AssertionError  # count() does not end
 
 
-def wait_before_retry(error: TokensError, attempt: int, around: Surroundings) -> float | None:
+def wait_before_retry(error: TokensError, attempt: int, environment: Environment) -> float | None:
     """How many seconds to wait before the next attempt; None if there is to be none."""
-    if attempt >= around.policy.max_attempts or not _is_retried(error, attempt):
+    if attempt >= environment.policy.max_attempts or not _is_retried(error, attempt):
         return None
-    jitter = around.uniform(
-        0, min(around.policy.max_backoff_seconds, around.policy.backoff_seconds * 2 ** (attempt - 1))
+    jitter = environment.uniform(
+        0, min(environment.policy.max_backoff_seconds, environment.policy.backoff_seconds * 2 ** (attempt - 1))
     )
     retry_after = error.retry_after_seconds if isinstance(error, ProblemError) else None
     return (retry_after or 0) + jitter
@@ -153,7 +153,7 @@ def _is_retried(error: TokensError, attempt: int) -> bool:
 
 
 def problem_of(response: Response, now: datetime) -> ProblemError | InvalidResponseError:
-    """The error of a response that is no success."""
+    """The error of an unsuccessful response."""
     if response.status < 400:
         return InvalidResponseError(
             f"the response has status {response.status}, and redirects are not followed: base_url must be the address "

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 
 from tokensvc.client.batches import Batch, in_batches
 from tokensvc.client.errors import InvalidResponseError, NotFoundError, TokensError
-from tokensvc.client.exchange import Request, Response, Steps, Surroundings, exchange, http_date
+from tokensvc.client.exchange import Environment, Request, Response, Steps, exchange, http_date
 from tokensvc.client.models import (
     AcceptedRevocation,
     Denial,
@@ -51,15 +51,17 @@ class Page(NamedTuple, Generic[_T]):
     next_token: str | None
 
 
-def issue_token(request: TokenRequest, around: Surroundings) -> Steps[PlaybackToken]:
+def issue_token(request: TokenRequest, environment: Environment) -> Steps[PlaybackToken]:
     """One token."""
-    response = yield from _post("/v1/tokens", to_members(request), around, FROM_MEMORY_SECONDS)
+    response = yield from _post("/v1/tokens", to_members(request), environment, FROM_MEMORY_SECONDS)
     return _token(parse(response.body), response)
 
 
-def issue_tokens(requests: Sequence[TokenRequest], around: Surroundings) -> Steps[list[PlaybackToken | TokensError]]:
+def issue_tokens(
+    requests: Sequence[TokenRequest], environment: Environment
+) -> Steps[list[PlaybackToken | TokensError]]:
     """A token, or an error, for each request."""
-    return (yield from in_batches([to_members(each) for each in requests], _TOKENS, _token, around))
+    return (yield from in_batches([to_members(each) for each in requests], _TOKENS, _token, environment))
 
 
 def _token(value: object, response: Response) -> PlaybackToken:
@@ -72,7 +74,7 @@ def explain_token(  # the fields of the request
     origin: str | None,
     country: str | None,
     at: datetime | None,
-    around: Surroundings,
+    environment: Environment,
 ) -> Steps[Explanation]:
     """What the playback edge does with a token."""
     given = {
@@ -82,21 +84,21 @@ def explain_token(  # the fields of the request
         "country": country,
         "at": None if at is None else instant_text("at", at),
     }
-    response = yield from _post("/v1/tokens/explain", _without_none(given), around)
+    response = yield from _post("/v1/tokens/explain", _without_none(given), environment)
     return from_json(Explanation, parse(response.body))
 
 
 def revoke_viewer(
-    request: RevocationRequest, idempotency_key: str | None, around: Surroundings
+    request: RevocationRequest, idempotency_key: str | None, environment: Environment
 ) -> Steps[AcceptedRevocation]:
     """One revocation."""
     headers = (("idempotency-key", _idempotency_key(idempotency_key)),)
-    response = yield from _post("/v1/revocations", to_members(request), around, headers=headers)
+    response = yield from _post("/v1/revocations", to_members(request), environment, headers=headers)
     return from_json(AcceptedRevocation, parse(response.body))
 
 
 def revoke_viewers(
-    requests: Sequence[RevocationRequest], idempotency_key: str | None, around: Surroundings
+    requests: Sequence[RevocationRequest], idempotency_key: str | None, environment: Environment
 ) -> Steps[list[AcceptedRevocation | TokensError]]:
     """An accepted revocation, or an error, for each request."""
     items = [to_members(each) for each in requests]
@@ -109,38 +111,38 @@ def revoke_viewers(
     def accepted(value: object, _response: Response) -> AcceptedRevocation:
         return from_json(AcceptedRevocation, value)
 
-    return (yield from in_batches(items, _REVOCATIONS, accepted, around, weights=weights, headers=headers))
+    return (yield from in_batches(items, _REVOCATIONS, accepted, environment, weights=weights, headers=headers))
 
 
-def revocation(id_: str, around: Surroundings, action: str = "") -> Steps[Revocation]:
+def revocation(id_: str, environment: Environment, action: str = "") -> Steps[Revocation]:
     """A revocation; `action` is `retry` or `cancel`."""
     path = f"/v1/revocations/{_in_path('revocation_id', id_)}"
     if action:
-        response = yield from _post(f"{path}/{action}", None, around)
+        response = yield from _post(f"{path}/{action}", None, environment)
     else:
-        response = yield from _get(path, around)
+        response = yield from _get(path, environment)
     return from_json(Revocation, parse(response.body))
 
 
-def deny_viewer(request: DenialRequest, around: Surroundings) -> Steps[list[Denial]]:
+def deny_viewer(request: DenialRequest, environment: Environment) -> Steps[list[Denial]]:
     """A denial for each channel and viewer id."""
-    response = yield from _post("/v1/denials", to_members(request), around)
+    response = yield from _post("/v1/denials", to_members(request), environment)
     return _entries(Denial, parse(response.body), "denials")
 
 
-def remove_denial(id_: str, around: Surroundings) -> Steps[None]:
+def remove_denial(id_: str, environment: Environment) -> Steps[None]:
     """Nothing. That it is gone after a first attempt without response is the desired result."""
     path = f"/v1/denials/{_in_path('denial_id', id_)}"
     try:
-        yield from exchange(Request("DELETE", path, FROM_STORE_SECONDS), around)
+        yield from exchange(Request("DELETE", path, FROM_STORE_SECONDS), environment)
     except NotFoundError as error:
         if error.attempts == 1 or error.code is not ProblemCode.DENIAL_NOT_FOUND:
             raise
 
 
-def key(id_: str, around: Surroundings) -> Steps[KeyDetail]:
+def key(id_: str, environment: Environment) -> Steps[KeyDetail]:
     """A key with its history."""
-    response = yield from _get(f"/v1/keys/{_in_path('key_id', id_)}", around)
+    response = yield from _get(f"/v1/keys/{_in_path('key_id', id_)}", environment)
     return from_json(KeyDetail, parse(response.body))
 
 
@@ -152,10 +154,10 @@ class Listing(Generic[_T]):
         self._query = {"maxResults": str(_PAGE_SIZE), **_without_none(query)}
         self._seen: set[str] = set()
 
-    def page(self, next_token: str | None, around: Surroundings) -> Steps[Page[_T]]:
+    def page(self, next_token: str | None, environment: Environment) -> Steps[Page[_T]]:
         """A page, and the token of the next one. Raises InvalidResponseError if that was there before."""
         query = self._query if next_token is None else {**self._query, "nextToken": next_token}
-        response = yield from _get(f"{self._path}?{urlencode(query)}", around)
+        response = yield from _get(f"{self._path}?{urlencode(query)}", environment)
         members = parse(response.body)
         entries = _entries(self._kind, members, self._member)
         following = members.get("nextToken")
@@ -187,16 +189,16 @@ def keys() -> Listing[Key]:
 def _post(
     path: str,
     members: Mapping[str, Any] | None,
-    around: Surroundings,
+    environment: Environment,
     timeout_seconds: float = FROM_STORE_SECONDS,
     headers: tuple[tuple[str, str], ...] = (),
 ) -> Steps[Response]:
     body = None if members is None else to_json(members)
-    return exchange(Request("POST", path, timeout_seconds, body, headers), around)
+    return exchange(Request("POST", path, timeout_seconds, body, headers), environment)
 
 
-def _get(target: str, around: Surroundings) -> Steps[Response]:
-    return exchange(Request("GET", target, FROM_STORE_SECONDS), around)
+def _get(target: str, environment: Environment) -> Steps[Response]:
+    return exchange(Request("GET", target, FROM_STORE_SECONDS), environment)
 
 
 def _entries(kind: type[_T], members: object, name: str) -> list[_T]:

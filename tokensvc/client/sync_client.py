@@ -65,7 +65,7 @@ class TokensClient:
         environment's are not used. `ssl_context` is for a certification authority or a client certificate of your
         own."""
         self._connection = connection.Connection(base_url, api_key, proxy=proxy, ssl_context=ssl_context)
-        self._around = connection.surroundings(retries or RetryPolicy())
+        self._environment = connection.environment(retries or RetryPolicy())
         self._sleep = sleep
         self._deadline = Deadline()
         self._is_closed = False
@@ -90,12 +90,12 @@ class TokensClient:
 
     def issue_token(self, request: TokenRequest) -> PlaybackToken:
         """A token for one viewer of one channel."""
-        return self._run(operations.issue_token(request, self._around))
+        return self._run(operations.issue_token(request, self._environment))
 
     def issue_tokens(self, requests: Sequence[TokenRequest]) -> list[PlaybackToken | TokensError]:
         """A token, or the error that `issue_token` would have raised, for each request, in the same order. Any number:
         they are sent in batches, and items that failed for the moment are requested again."""
-        return self._run(operations.issue_tokens(requests, self._around))
+        return self._run(operations.issue_tokens(requests, self._environment))
 
     def explain_token(
         self,
@@ -107,30 +107,30 @@ class TokensClient:
         at: datetime | None = None,
     ) -> Explanation:
         """Whether a token, or the token in a playback URL, can start playback, and why. Spends nothing."""
-        return self._run(operations.explain_token(token, channel_arn, origin, country, at, self._around))
+        return self._run(operations.explain_token(token, channel_arn, origin, country, at, self._environment))
 
     def revoke_viewer(self, request: RevocationRequest, *, idempotency_key: str | None = None) -> AcceptedRevocation:
         """End a viewer's sessions. The revocation is stored when this returns. With the same `idempotency_key`, another
         call returns the result of the first for 24 hours; by default each call has its own."""
-        return self._run(operations.revoke_viewer(request, idempotency_key, self._around))
+        return self._run(operations.revoke_viewer(request, idempotency_key, self._environment))
 
     def revoke_viewers(
         self, requests: Sequence[RevocationRequest], *, idempotency_key: str | None = None
     ) -> list[AcceptedRevocation | TokensError]:
         """As `revoke_viewer` for any number of viewers: a result or an error for each, in the same order."""
-        return self._run(operations.revoke_viewers(requests, idempotency_key, self._around))
+        return self._run(operations.revoke_viewers(requests, idempotency_key, self._environment))
 
     def get_revocation(self, revocation_id: str) -> Revocation:
         """A revocation and the delivery of each of its targets."""
-        return self._run(operations.revocation(revocation_id, self._around))
+        return self._run(operations.revocation(revocation_id, self._environment))
 
     def retry_revocation(self, revocation_id: str) -> Revocation:
         """Queue the failed targets of a revocation again."""
-        return self._run(operations.revocation(revocation_id, self._around, "retry"))
+        return self._run(operations.revocation(revocation_id, self._environment, "retry"))
 
     def cancel_revocation(self, revocation_id: str) -> Revocation:
         """Cancel what has not been sent to IVS yet."""
-        return self._run(operations.revocation(revocation_id, self._around, "cancel"))
+        return self._run(operations.revocation(revocation_id, self._environment, "cancel"))
 
     def list_revocations(
         self,
@@ -145,11 +145,11 @@ class TokensClient:
 
     def deny_viewer(self, request: DenialRequest) -> list[Denial]:
         """Deny a viewer new tokens: a denial for each channel and viewer id."""
-        return self._run(operations.deny_viewer(request, self._around))
+        return self._run(operations.deny_viewer(request, self._environment))
 
     def remove_denial(self, denial_id: str) -> None:
         """Remove a denial before it ends."""
-        return self._run(operations.remove_denial(denial_id, self._around))
+        return self._run(operations.remove_denial(denial_id, self._environment))
 
     def list_denials(
         self, *, channel_arn: str | None = None, viewer_id: str | None = None, subject: str | None = None
@@ -163,13 +163,13 @@ class TokensClient:
 
     def get_key(self, key_id: str) -> KeyDetail:
         """A key pair with its history, and the workers that cannot use it."""
-        return self._run(operations.key(key_id, self._around))
+        return self._run(operations.key(key_id, self._environment))
 
     def _entries(self, listing: operations.Listing[_T]) -> Iterator[_T]:
-        page = self._run(listing.page(None, self._around))
+        page = self._run(listing.page(None, self._environment))
         yield from page.entries
         while page.next_token is not None:
-            page = self._run(listing.page(page.next_token, self._around))
+            page = self._run(listing.page(page.next_token, self._environment))
             yield from page.entries
 
     def _run(self, steps: Steps[_T]) -> _T:

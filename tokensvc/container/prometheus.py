@@ -28,6 +28,7 @@ from tokensvc.container import worker_files
 from tokensvc.container.exemplars import Exemplars
 from tokensvc.container.metric_families import CALLERS_MAX, ISSUERS_MAX, OTHER, BoundedLabel, MetricFamilies
 from tokensvc.container.process_metrics import ProcessMetrics
+from tokensvc.metrics import HandledRequestTuple
 
 _T = TypeVar("_T")
 MULTIPROCESS_DIRECTORY: Final = "PROMETHEUS_MULTIPROC_DIR"
@@ -37,7 +38,6 @@ _NO_ROUTE = "-"
 _OPENMETRICS = "application/openmetrics-text"
 UNAUTHENTICATED = "-"
 """The caller of a request that was not authenticated. No caller can have this name."""
-_Request = tuple[float, str, str, int, str, str, str, str, float, str, bool]
 
 
 class PrometheusMetrics:
@@ -61,7 +61,7 @@ class PrometheusMetrics:
         self._callers, self._issuers = BoundedLabel(CALLERS_MAX), BoundedLabel(ISSUERS_MAX)
         self._samplers: list[Callable[[], None]] = [ProcessMetrics(families, worker).sample]
         self._sampled_at = float("-inf")
-        self._pending_requests: deque[_Request] = deque()
+        self._pending_requests: deque[HandledRequestTuple] = deque()
         self._pending_issued: deque[tuple[str, float]] = deque()
         self._pending_failed: deque[tuple[str, str]] = deque()
         self._pending_lanes: deque[int] = deque()
@@ -244,7 +244,7 @@ class PrometheusMetrics:
 
 def _format(accept: str) -> tuple[Callable[[Collector], bytes], str]:
     """How to write the metrics for this Accept header, and the content type. The library's own choice fails for a
-    version that is no number."""
+    version that is not a number."""
     if any(entry.partition(";")[0].strip() == _OPENMETRICS for entry in accept.split(",")):
         return partial(openmetrics.generate_latest, version="1.0.0"), openmetrics.CONTENT_TYPE_LATEST
     return generate_latest, CONTENT_TYPE_PLAIN_0_0_4

@@ -73,6 +73,7 @@ class CountingExporter(SpanExporter):
         return is_admitted
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        _last_cause.text = ""  # of an earlier failure
         try:
             result = self._exporter.export(spans)
         except Exception:  # noqa: BLE001 - an exporter may raise anything, and tracing must do no harm

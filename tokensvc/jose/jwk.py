@@ -1,7 +1,7 @@
 """Keys in JWK format (RFC 7517, 4; RFC 7518, 6.2): parses private keys, and renders public ones.
 
 Invariants
-- The error about a key that is no P-384 private key says what it is.
+- The error about a key that is not a P-384 private key says what it is.
 - The key is derived from d alone; x and y must be the resulting point.
 - A member's value is compared with known words and never repeated in a message.
 """

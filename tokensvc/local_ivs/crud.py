@@ -80,7 +80,7 @@ def list_page(resource_type: ResourceType, call: OperationCall, request: Request
 
     INFERRED: Lists of resources are in the order of creation; AWS documents none.
 
-    INFERRED: An empty filter of a list is none, and a name must match as a whole.
+    INFERRED: An empty filter of a list is ignored, and a name must match as a whole.
     """
     parent_arn = _parent_arn(resource_type, call, request) or None
     equal = _filter(resource_type, request)

@@ -89,7 +89,7 @@ class SqlChannelStore:
 
 def _is_change(reported: ChannelRecord, known: ChannelRecord | None) -> bool:
     """Whether this differs from the stored record and is not older: several machines ask IVS, and responses may arrive
-    out of order. The absence of a channel that is not stored is no change."""
+    out of order. The absence of a channel that is not stored changes nothing."""
     if known is None:
         return reported.playback_url is not None
     differs = (reported.playback_url, reported.authorized) != (known.playback_url, known.authorized)

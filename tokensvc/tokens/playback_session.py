@@ -102,7 +102,7 @@ def encode_session(session: PlaybackSession, subject_key: bytes) -> str:
 
 
 def read_session(value: str, channel: str, subject_key: bytes, now: float) -> PlaybackSession | None:
-    """The session of this channel that a cookie's value stands for; None if it is none, or has ended."""
+    """The session of this channel that a cookie's value stands for; None if it is invalid, or the session has ended."""
     if not value.isascii() or len(value) > MAX_CHARS:
         return None
     payload, _, mac = value.encode().rpartition(b".")

@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from tokensvc.clock import Clock
-from tokensvc.metrics import HandledRequest
+from tokensvc.metrics import HandledRequest, HandledRequestTuple
 from tokensvc.timestamps import rfc3339_milliseconds
 
 EVENT = "request"
@@ -43,7 +43,7 @@ class AccessLog:
         self.add = queue.queue_for(self._render_all)
         """Queue one `HandledRequest`; never waits."""
 
-    def _render_all(self, requests: Sequence[tuple[float, str, str, int, str, str, str, str, float, str, bool]]) -> str:
+    def _render_all(self, requests: Sequence[HandledRequestTuple]) -> str:
         if not self._is_written():
             return ""
         wall_ahead = self._clock.now() - self._clock.monotonic()

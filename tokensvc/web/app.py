@@ -30,7 +30,7 @@ from tokensvc.http.body import ClientDisconnected
 from tokensvc.http.problem_details import Response, error_response, internal_error, problem_response
 from tokensvc.jose.signing.signer import sign_each
 from tokensvc.log import exception_fields, structlog
-from tokensvc.metrics import HandledRequest
+from tokensvc.metrics import HandledRequest, HandledRequestTuple
 from tokensvc.web.access_log import AccessLog
 from tokensvc.web.context import NowaitEndpoint, PendingResponse, RequestContext, Respond, Route, Routes, SignMany
 from tokensvc.web.cors import Cors
@@ -51,7 +51,7 @@ _NO_NOWAIT_ENDPOINT: tuple[str, NowaitEndpoint | None] = ("", None)
 _log = structlog.get_logger(__name__)
 
 
-CountRequest = Callable[[tuple[float, str, str, int, str, str, str, str, float, str, bool]], None]
+CountRequest = Callable[[HandledRequestTuple], None]
 """As `metrics.Metrics.http_request`."""
 
 

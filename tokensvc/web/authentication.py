@@ -108,7 +108,7 @@ class RequestAuthenticator:
         error: Unauthenticated,
         required_scope: str,
     ) -> Caller:
-        """The caller of a bearer token that is verified. `error` says why it is no API key."""
+        """The caller of a bearer token that is verified. `error` says why it is not an API key."""
         monotonic = self._clock.monotonic()
         scheme, _, token = authorization.partition(" ")
         if (

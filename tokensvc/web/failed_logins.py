@@ -13,7 +13,7 @@ import ipaddress
 
 from starlette.types import Scope
 
-from tokensvc.callers.limits import GcraTable, refusal
+from tokensvc.callers.limits import GcraTable, rate_limited_error
 from tokensvc.callers.policy import Rate
 from tokensvc.errors import Unauthenticated
 from tokensvc.log import structlog
@@ -36,7 +36,7 @@ class FailedLogins:
         """Raise RateLimited if the client's address has failed too often."""
         network = _network(_address(scope))
         if network and (wait := self._addresses.check(network, FAILURE_RATE, now)):
-            raise refusal("address", FAILURE_RATE, wait)
+            raise rate_limited_error("address", FAILURE_RATE, wait)
 
     def failed(self, error: Unauthenticated, scope: Scope, now: float, request_id: str = "") -> None:
         """Log and count a failure. Raises RateLimited if the client's address has failed too often. A request without
@@ -55,7 +55,7 @@ class FailedLogins:
             return
         network = _network(address)
         if network and (wait := self._addresses.take(network, FAILURE_RATE, now)):
-            raise refusal("address", FAILURE_RATE, wait) from None
+            raise rate_limited_error("address", FAILURE_RATE, wait) from None
 
 
 def _address(scope: Scope) -> _Address | None:

@@ -5,10 +5,10 @@ Invariants
   rejects a wider decision.
 - It fails closed. A request without a valid decision within TIMEOUT_SECONDS is rejected with PolicyHookUnavailable.
 - A decision is used again only for an equal request, for as long as the hook allows, at most the token's lifetime. The
-  number of decisions that are kept is bounded, and nothing of the requests is kept with them.
+  number of cached decisions is bounded, and nothing of the requests is stored with them.
 - A connection whose request failed, or was cancelled, is closed and replaced: an outage of the hook or clients that go
   away leave every connection to the requests that follow.
-- No request changes another: cookies are not kept. An answer is read as it is sent, so that its size is bounded before
+- No request changes another: cookies are not kept. A response is read as it is sent, so that its size is bounded before
   it is parsed: a content coding makes it invalid, and so does a name that occurs twice.
 - A body is signed with a timestamp (HMAC-SHA-256), so that a hook can reject what others send, or send again.
 - A batch asks for at most MAX_OF_BATCH decisions at once, so that single requests find connections. When one of its
@@ -49,7 +49,7 @@ MAX_OF_BATCH = 8
 IDLE_SECONDS = 3.0
 """How long an idle connection is kept. Common servers close theirs after 5 seconds; a request on a connection that is
 being closed would get no decision."""
-MAX_ANSWER_BYTES = 16 * 1024
+MAX_RESPONSE_BYTES = 16 * 1024
 MAX_DECISIONS = 50_000
 TIMESTAMP_HEADER = "Tokensvc-Timestamp"
 SIGNATURE_HEADER = "Tokensvc-Signature"
@@ -57,7 +57,7 @@ TASK = "policy_hook"
 """The name of the hook in the log's lines about outages."""
 
 
-class _Answer(RequestModel):
+class _HookResponse(RequestModel):
     """What the hook responds. An unknown field makes it invalid: it may be a restriction with a misspelt name."""
 
     allow: bool
@@ -77,7 +77,7 @@ class _Answer(RequestModel):
         return Narrowing(self.max_ttl_seconds, self.maximum_resolution, origins)
 
 
-class _Kept:
+class _CachedDecision:
     """A decision that may be used again. It holds no error: one that is raised again and again would keep the frames of
     every request that it refused."""
 
@@ -120,7 +120,7 @@ class PolicyHook:
         self._failure_log = failure_log
         self._timeout_seconds = timeout_seconds
         self._trace_headers = trace_headers
-        self._kept: BoundedMap[bytes, _Kept] = BoundedMap(MAX_DECISIONS)
+        self._cache: BoundedMap[bytes, _CachedDecision] = BoundedMap(MAX_DECISIONS)
 
     async def admit(self, asked: Sequence[AskedToken]) -> list[Decision]:
         """One decision for each request: restrictions, PolicyHookDenied, or PolicyHookUnavailable."""
@@ -153,35 +153,35 @@ class PolicyHook:
             "request": asked.request.model_dump(mode="json", by_alias=True, exclude_none=True),
         }
         key = hashlib.blake2b(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
-        kept = self._kept.get(key)
-        if kept is not None and self._clock.monotonic() < kept.until:
-            return _decision(kept.decided)
+        cached = self._cache.get(key)
+        if cached is not None and self._clock.monotonic() < cached.until:
+            return _decision(cached.decided)
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                answer = await self._ask(orjson.dumps({**fields, "requestId": asked.request_id}))
+                response = await self._request(orjson.dumps({**fields, "requestId": asked.request_id}))
         except TimeoutError:
             return self._failed("timeout")
-        except self._http.HTTPError:
+        except (self._http.HTTPError, self._http.InvalidURL):  # the latter from a redirect's Location
             return self._failed("connection")
-        except _InvalidAnswer as invalid:
-            return self._failed("answer", str(invalid))
+        except _InvalidResponse as invalid:
+            return self._failed("invalid_response", str(invalid))
         self._failure_log.record_success(TASK)
-        decided = answer.decided()
-        if seconds := min(answer.cache_seconds, _lifetime_seconds(asked, answer)):
-            self._kept.put(key, _Kept(decided, self._clock.monotonic() + seconds))
+        decided = response.decided()
+        if seconds := min(response.cache_seconds, _lifetime_seconds(asked, response)):
+            self._cache.put(key, _CachedDecision(decided, self._clock.monotonic() + seconds))
         return _decision(decided)
 
-    async def _ask(self, body: bytes) -> _Answer:
-        """POST the body on a connection that is free. Raises httpx.HTTPError or _InvalidAnswer."""
+    async def _request(self, body: bytes) -> _HookResponse:
+        """POST the body on a connection that is free. Raises httpx.HTTPError, httpx.InvalidURL or _InvalidResponse."""
         async with self._room:
             client = self._idle.pop() if self._idle else self._new_client()
             try:
-                answer = await self._post(client, body)
+                response = await self._post(client, body)
             except BaseException:
                 self._discard(client)
                 raise
             self._idle.append(client)
-            return answer
+            return response
 
     def _new_client(self) -> httpx.AsyncClient:
         """A client with one connection. A pool of httpx's would do if nothing were ever cancelled: it counts requests
@@ -200,7 +200,7 @@ class PolicyHook:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    async def _post(self, client: httpx.AsyncClient, body: bytes) -> _Answer:
+    async def _post(self, client: httpx.AsyncClient, body: bytes) -> _HookResponse:
         timestamp = str(int(self._clock.now()))
         headers = {
             **self._trace_headers(),
@@ -211,23 +211,23 @@ class PolicyHook:
         }
         async with client.stream("POST", self._url, content=body, headers=headers) as response:
             if response.status_code != 200:
-                raise _InvalidAnswer(f"status {response.status_code}")
+                raise _InvalidResponse(f"status {response.status_code}")
             if response.headers.get("content-encoding", "identity") != "identity":
-                raise _InvalidAnswer("a content coding")
+                raise _InvalidResponse("a content coding")
             received = bytearray()
             async for chunk in response.aiter_raw():
                 received += chunk
-                if len(received) > MAX_ANSWER_BYTES:
-                    raise _InvalidAnswer(f"more than {MAX_ANSWER_BYTES} bytes")
+                if len(received) > MAX_RESPONSE_BYTES:
+                    raise _InvalidResponse(f"more than {MAX_RESPONSE_BYTES} bytes")
         try:
-            return _Answer.model_validate(json_object(bytes(received), "the answer"))
+            return _HookResponse.model_validate(json_object(bytes(received), "the response"))
         except MalformedRequest:
-            raise _InvalidAnswer("not a JSON object") from None
+            raise _InvalidResponse("not a JSON object") from None
         except InvalidRequest:
-            raise _InvalidAnswer("a name that occurs twice") from None
+            raise _InvalidResponse("a name that occurs twice") from None
         except ValidationError as error:
             fields = {str(part) for problem in error.errors() for part in problem["loc"][:1]}
-            raise _InvalidAnswer(f"invalid {', '.join(sorted(fields)) or 'JSON'}") from None
+            raise _InvalidResponse(f"invalid {', '.join(sorted(fields)) or 'JSON'}") from None
 
     def _failed(self, reason: str, text: str = "") -> PolicyHookUnavailable:
         self._count_failure(reason)
@@ -236,8 +236,8 @@ class PolicyHook:
         return error
 
 
-class _InvalidAnswer(Exception):
-    """Why an answer is no decision, for the log."""
+class _InvalidResponse(Exception):
+    """Why a response has no valid decision, for the log."""
 
 
 def _decision(decided: Narrowing | str) -> Decision:
@@ -253,11 +253,11 @@ def _unavailable(detail: str = "") -> PolicyHookUnavailable:
     return PolicyHookUnavailable("the policy hook gave no valid decision in time; retry", detail=detail)
 
 
-def _lifetime_seconds(asked: AskedToken, answer: _Answer) -> int:
+def _lifetime_seconds(asked: AskedToken, response: _HookResponse) -> int:
     """The longest that a token of this request may live."""
     limits = [
         asked.request.ttl_seconds or DEFAULT_TTL_SECONDS,
         asked.caller.policy.max_ttl_seconds,
-        answer.max_ttl_seconds,
+        response.max_ttl_seconds,
     ]
     return min(limit for limit in limits if limit is not None)

@@ -23,7 +23,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from tokensvc.callers.limits import AppliedLimit, applied_limits, refusal
+from tokensvc.callers.limits import AppliedLimit, applied_limits, rate_limited_error
 from tokensvc.callers.policy import NO_LIMITS
 from tokensvc.errors import LimiterUnavailable
 from tokensvc.outages import FailureLog
@@ -130,7 +130,7 @@ class SharedLimiter:
             which, wait = int(results[2 * number]), float(results[2 * number + 1])
             if which:
                 name, rate, _ = applied[which - 1]
-                decisions[position] = refusal(name, rate, wait)
+                decisions[position] = rate_limited_error(name, rate, wait)
         return decisions
 
     async def close(self) -> None:
@@ -179,7 +179,7 @@ class SharedLimiter:
 def _reason_of(error: Exception) -> str:
     if isinstance(error, TimeoutError | RedisTimeoutError):
         return "timeout"
-    return "connection" if isinstance(error, OSError | RedisConnectionError) else "answer"
+    return "connection" if isinstance(error, OSError | RedisConnectionError) else "invalid_response"
 
 
 def _digest(name: str, key: tuple[str, ...]) -> str:

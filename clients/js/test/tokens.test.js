@@ -182,7 +182,7 @@ describe("unusual lifetimes", () => {
 
   for (const [name, change] of [
     ["no times", { refreshAfter: undefined, expiresAt: undefined }],
-    ["times that are none", { refreshAfter: "soon", expiresAt: {} }],
+    ["invalid times", { refreshAfter: "soon", expiresAt: {} }],
     ["no expiresAt", { expiresAt: null }],
     ["refreshAfter after expiresAt", { refreshAfter: "2099-01-01T00:00:00Z" }],
   ]) {
@@ -252,7 +252,7 @@ describe("a failing backend", () => {
     ["a list", "[]"],
     ["an object without token", '{"refreshAfter": "2026-11-21T10:04:00Z"}'],
     ["an empty URL", '{"playbackUrl": ""}'],
-    ["a URL that is no text", '{"playbackUrl": 17}'],
+    ["a URL that is not a string", '{"playbackUrl": 17}'],
   ]) {
     test(`${name} is invalid_response`, async () => {
       backend.script = [(c, s, self) => self.respond(body)];

@@ -38,7 +38,7 @@ app.post("/api/playback/:stream", async (request, response) => {
     retryAfter = answer.headers.get("retry-after");
     body = await answer.json();
   } catch (error) {
-    // No response, or none of tokensvc: a proxy's page is no JSON.
+    // No response, or one that is not from tokensvc: a proxy's page is not JSON.
     console.warn(`no token: ${status ?? error.cause?.code ?? error.name}`);
     return fail(response, 503, retryAfter);
   }

@@ -17,7 +17,7 @@ def test_the_committed_limits_cover_exactly_the_measured_ratios() -> None:
 
 
 @pytest.mark.parametrize("measured", [1.0, 1.2, 1.31])
-def test_a_ratio_within_the_margin_is_no_regression(measured: float) -> None:
+def test_a_ratio_within_the_margin_is_not_a_regression(measured: float) -> None:
     assert limits.regression("token / signature", LIMIT, measured) is None
 
 

@@ -34,7 +34,7 @@ def test_a_ratio_within_its_limit_is_measured_once() -> None:
     assert sequence.taken == 1
 
 
-def test_a_disturbance_of_one_measurement_is_no_regression() -> None:
+def test_a_disturbance_of_one_measurement_is_not_a_regression() -> None:
     sequence = MeasurementSequence((1.5, 1.0), (1.0, 1.5))
     assert regressions(sequence) == []
     assert sequence.taken == 2

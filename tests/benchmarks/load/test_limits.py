@@ -211,6 +211,6 @@ def _code(arguments: list[str]) -> object:
         return raised.code
 
 
-def test_a_failed_request_is_no_success_of_its_kind(private_key: PrivateKey) -> None:
+def test_a_failed_request_does_not_count_as_a_success_of_its_kind(private_key: PrivateKey) -> None:
     result = result_of(private_key, Limits(), KindRecord(name="batch", latencies={10_000_000: 3}, succeeded=0))
     assert result["successes"] == [{"status": 201, "count": 20}]

@@ -43,7 +43,7 @@ def test_the_latency_of_an_overloaded_server_grows_steadily() -> None:
     assert sum(tally.seconds[second].completed for second in range(4)) == pytest.approx(200, abs=2)
 
 
-def test_waiting_for_the_server_is_no_scheduling_delay() -> None:
+def test_waiting_for_the_server_is_not_a_scheduling_delay() -> None:
     tally = run_load(SimulatedServer(stall=(1, 2)))
     assert longest(tally.scheduling_delays, FINE) < 0.001
     assert sum(tally.scheduling_delays.values()) == 400

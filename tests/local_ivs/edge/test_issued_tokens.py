@@ -193,7 +193,7 @@ MUTATIONS: dict[str, tuple[str, Mutation]] = {
     "a version that is a string": ("viewer", _resigned(viewer_id="v", viewer_session_version="7", exp=NOW + 300)),
     "a revoked viewer": ("revoked", _revoked),
     "a second use": ("single-use", _used_twice),
-    "a single use that is no UUID": ("single-use", _resigned(single_use_uuid="once", exp=NOW + 300)),
+    "a single use that is not a UUID": ("single-use", _resigned(single_use_uuid="once", exp=NOW + 300)),
     "an origin with a path": ("origins", _resigned(access_control_allow_origin="https://a.example/path")),
     "six origins under strict enforcement": (
         "origins",

@@ -220,7 +220,7 @@ def test_a_file_that_cannot_be_cut_is_refused(
 
 
 @pytest.mark.parametrize("content", [b"", b"text", bytes(100_000)])
-def test_what_is_no_media_file_is_refused(content: bytes, tmp_path: Path, cache: Path) -> None:
+def test_what_is_not_a_media_file_is_refused(content: bytes, tmp_path: Path, cache: Path) -> None:
     (tmp_path / "bad.mp4").write_bytes(content)
     with pytest.raises(SettingsError, match=r"^--media: .*/bad.mp4 cannot be decoded: Invalid data found"):
         prepare(tmp_path / "bad.mp4", cache, ignore)
@@ -285,7 +285,7 @@ def test_a_file_that_is_cut_off_is_refused(make_file: MakeFile, cache: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["no-such-file", "", "a\0b"])
-def test_what_is_no_file_is_refused(name: str, tmp_path: Path, cache: Path) -> None:
+def test_what_is_not_a_file_is_refused(name: str, tmp_path: Path, cache: Path) -> None:
     with pytest.raises(SettingsError, match=r"^--media: "):
         prepare(tmp_path / name, cache, ignore)
 

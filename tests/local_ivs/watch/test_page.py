@@ -118,7 +118,7 @@ def test_a_body_that_is_too_large_or_no_json_is_a_problem(site: WatchSite) -> No
     assert site.act("metadata", [1]).json["code"] == "malformed_request"
 
 
-def test_a_page_that_closes_before_its_request_is_complete_is_no_error(site: WatchSite) -> None:
+def test_a_page_that_closes_before_its_request_is_complete_is_not_an_error(site: WatchSite) -> None:
     components = site.components
     page = watch_page(components, OwnKeyTokens(components.ivs, components.clock), REGION)
     scope = scope_of(

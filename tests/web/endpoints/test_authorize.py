@@ -482,7 +482,7 @@ def test_a_session_and_a_token_open_no_path_of_another_channel(worker: Worker, p
     assert worker.authorize(f"{path}?token={token}").headers["tokensvc-rule"] in ("path", "channel")
 
 
-def test_a_changed_cookie_is_no_session(worker: Worker) -> None:
+def test_a_changed_cookie_is_rejected(worker: Worker) -> None:
     cookie = worker.start()
     for position in range(len("tokensvc_session="), len(cookie)):
         changed = "A" if cookie[position] != "A" else "B"

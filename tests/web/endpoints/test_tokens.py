@@ -21,7 +21,7 @@ from tests.support.simulated_ivs import SimulatedIvs, outage
 from tests.support.tokens import CHANNEL, OTHER_CHANNEL, snapshot_of
 from tokensvc.background.audit_writer import IssuedToken
 from tokensvc.callers.api_keys import KnownSecret, key_digest
-from tokensvc.callers.limits import TokenLimiter, refusal
+from tokensvc.callers.limits import TokenLimiter, rate_limited_error
 from tokensvc.callers.policy import BearerPolicy, Caller, CallerPolicy, Rate, RateLimits, ViewerLogin
 from tokensvc.container.prometheus import PrometheusMetrics
 from tokensvc.errors import (
@@ -491,7 +491,7 @@ class RefusingAdmission:
 
     async def admit(self, asked: Sequence[AskedToken]) -> list[Decision]:
         self.asked += [token.request.viewer_id for token in asked]
-        return [refusal("viewer", Rate(1, 1), 60), *[ADMITTED] * (len(asked) - 1)]
+        return [rate_limited_error("viewer", Rate(1, 1), 60), *[ADMITTED] * (len(asked) - 1)]
 
     async def close(self) -> None:
         pass

@@ -44,7 +44,7 @@ def read_api_key(file: str) -> str:
 
 
 def request_token(url: str, api_key: str, fields: dict[str, Any]) -> dict[str, Any] | RemoteProblem:
-    """The response to `POST /v1/tokens`, or the problem. Raises InvalidRequest for a URL that is none, and
+    """The response to `POST /v1/tokens`, or the problem. Raises InvalidRequest for an invalid URL, and
     ServiceUnreachable."""
     connection, path = connect(url, _TIMEOUT_SECONDS)
     headers = {"authorization": f"Bearer {api_key}", "content-type": "application/json"}
@@ -64,7 +64,7 @@ def request_token(url: str, api_key: str, fields: dict[str, Any]) -> dict[str, A
         return document
     if isinstance(document, dict) and status >= 400 and isinstance(document.get("code"), str):
         return RemoteProblem(status, document["code"], str(document.get("detail", "")), _errors(document))
-    raise ServiceUnreachable(f"what responded, with status {status}, is no tokensvc")
+    raise ServiceUnreachable(f"the response, with status {status}, is not from tokensvc")
 
 
 def _errors(problem: dict[str, Any]) -> tuple[FieldError, ...]:

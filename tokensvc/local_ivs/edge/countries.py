@@ -4,7 +4,7 @@ Invariants
 - A country that cannot be determined is None, and such a viewer is served (IVS user guide, "Undesired Content and
   Viewers"). So a private or unknown address, a damaged record and a header without a country restrict nobody.
 - A country is one of those that a policy may list: ISO 3166-1 alpha-2, in upper case. Proxies write other values for an
-  unknown country (`XX`, `T1`, `ZZ`), which are none.
+  unknown country (`XX`, `T1`, `ZZ`), which are ignored.
 - The header must be one that a proxy sets, replacing what the viewer sent. That is for the operator to ensure.
 - No address is logged or stored.
 """

@@ -61,7 +61,7 @@ def check_action(scope: Scope) -> None:
 
 
 def _authority(origin: str) -> str:
-    """Host and port of an origin in lower case; "" if it is none."""
+    """Host and port of an origin in lower case; "" if it is invalid."""
     try:
         return urlsplit(origin).netloc.lower()
     except ValueError:  # a bracket that is not closed

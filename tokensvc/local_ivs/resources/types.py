@@ -109,6 +109,6 @@ class ResourceType(NamedTuple):
     edge_members: tuple[str, ...] = ()
     """The stored members that the edge uses until a deletion has reached it; none for a kind that it does not know."""
     references: Mapping[str, str] = {}
-    """Member that holds the ARN of another resource -> that resource's kind. An empty ARN is no reference."""
+    """Member that holds the ARN of another resource -> that resource's kind. An empty ARN refers to nothing."""
     filters: Mapping[str, str] = {}
     """Filter of the list request -> the member that must equal it. Only one filter may be used at a time."""
