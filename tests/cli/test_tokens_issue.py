@@ -83,6 +83,7 @@ def test_the_audit_record_names_the_user_the_channel_and_a_digest(healthy: Termi
     [event] = issued_records(store)
     assert (event.actor, event.target, event.outcome.value) == (operator_actor(), channel, "done")
     assert event.viewer == viewer_digest(store.audit.digest_key(), "ada")
+    assert set(event.details) == {"expires_at"}
 
 
 def test_the_deployment_s_limits_and_denials_apply_and_nothing_is_recorded(healthy: Terminal, store: Store) -> None:

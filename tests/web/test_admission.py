@@ -19,7 +19,7 @@ from tokensvc.tokens.authorization import AuthorizedRequest, authorize
 from tokensvc.tokens.claims import MAXIMUM_RESOLUTIONS
 from tokensvc.tokens.request import parse_token_request
 from tokensvc.tokens.snapshot import Snapshot
-from tokensvc.web.admission import ADMITTED, AskedToken, BothAdmissions, Decision, Narrowing, narrowed
+from tokensvc.web.admission import ADMITTED, AdmissionRequest, BothAdmissions, Decision, Narrowing, narrowed
 
 CALLER = Caller("shop", CallerPolicy(channels=("*",)))
 APP, SHOP, ALL = "https://app.example.com", "https://shop.example.com", "https://*.example.com"
@@ -129,7 +129,7 @@ class Decides:
         self.asked: list[str | None] = []
         self.closed = False
 
-    async def admit(self, asked: Sequence[AskedToken]) -> list[Decision]:
+    async def admit(self, asked: Sequence[AdmissionRequest]) -> list[Decision]:
         self.asked += [token.request.viewer_id for token in asked]
         return [self.decisions.get(token.request.viewer_id or "", ADMITTED) for token in asked]
 
@@ -140,7 +140,7 @@ class Decides:
 def test_of_two_the_second_is_asked_about_what_the_first_admits() -> None:
     limited: TokensvcError = rate_limited_error("viewer", Rate(1, 1), 3.0)
     first, second = Decides(b=limited), Decides(a=Narrowing(30), c=PolicyHookDenied("denied"))
-    asked = [AskedToken(CALLER, authorized(viewerId=viewer).request, "", "r") for viewer in "abcd"]
+    asked = [AdmissionRequest(CALLER, authorized(viewerId=viewer).request, "", "r") for viewer in "abcd"]
 
     async def use() -> list[Decision]:
         both = BothAdmissions(first, second)
@@ -160,6 +160,6 @@ def test_of_two_the_second_is_asked_about_what_the_first_admits() -> None:
 
 def test_the_second_is_not_asked_when_the_first_refuses_everything() -> None:
     second = Decides()
-    asked = [AskedToken(CALLER, authorized().request, "", "r")]
+    asked = [AdmissionRequest(CALLER, authorized().request, "", "r")]
     asyncio.run(BothAdmissions(Decides(v=rate_limited_error("viewer", Rate(1, 1), 3.0)), second).admit(asked))
     assert second.asked == []

@@ -21,7 +21,7 @@ from tokensvc.callers.policy import Caller, CallerPolicy
 from tokensvc.errors import PolicyHookDenied, PolicyHookUnavailable
 from tokensvc.outages import FailureLog
 from tokensvc.tokens.request import parse_token_request
-from tokensvc.web.admission import ADMITTED, AskedToken, Decision, Narrowing
+from tokensvc.web.admission import ADMITTED, AdmissionRequest, Decision, Narrowing
 from tokensvc.web.policy_hook import MAX_CONNECTIONS, MAX_OF_BATCH, MAX_RESPONSE_BYTES, TIMEOUT_SECONDS, PolicyHook
 
 SECRET = "a secret of the hook"
@@ -35,10 +35,10 @@ def hook() -> Iterator[Hook]:
 
 def asked(
     viewer: str | None = "viewer-1", *, address: str = "192.0.2.1", request_id: str = "r1", **fields: Any
-) -> AskedToken:
+) -> AdmissionRequest:
     policy = CallerPolicy(channels=("*",), max_ttl_seconds=fields.pop("policy_ttl", None))
     request = parse_token_request({"channelArn": str(CHANNEL), "viewerId": viewer, **fields})
-    return AskedToken(Caller("shop", policy), request, address, request_id)
+    return AdmissionRequest(Caller("shop", policy), request, address, request_id)
 
 
 class Asking:
@@ -67,11 +67,11 @@ class Asking:
 
         return asyncio.run(with_hook())
 
-    def admit(self, *tokens: AskedToken) -> list[Decision]:
+    def admit(self, *tokens: AdmissionRequest) -> list[Decision]:
         decisions: list[Decision] = self.run(lambda client: client.admit(tokens))
         return decisions
 
-    def admit_one_by_one(self, *tokens: AskedToken) -> list[Decision]:
+    def admit_one_by_one(self, *tokens: AdmissionRequest) -> list[Decision]:
         async def use(client: PolicyHook) -> list[Decision]:
             return [decision for token in tokens for decision in await client.admit([token])]
 

@@ -32,7 +32,7 @@ def test_a_path_has_one_route_per_method() -> None:
 
 
 def test_proxies_have_a_route_only_where_the_settings_want_it() -> None:
-    owner: Any = SimpleNamespace(answers_nowait=True)
+    owner: Any = SimpleNamespace(supports_nowait=True)
     with_route = public_routes(owner, owner, owner, owner, owner, owner, owner, [])
     without = public_routes(owner, owner, owner, owner, None, owner, owner, [])
     assert set(with_route) - set(without) == {"/authorize"}

@@ -22,7 +22,7 @@ from tokensvc.callers.policy import Caller, CallerPolicy, Rate, RateLimits
 from tokensvc.errors import LimiterUnavailable, RateLimited
 from tokensvc.outages import FailureLog
 from tokensvc.tokens.request import parse_token_request
-from tokensvc.web.admission import ADMITTED, AskedToken, Decision
+from tokensvc.web.admission import ADMITTED, AdmissionRequest, Decision
 from tokensvc.web.shared_limits import TIMEOUT_SECONDS, SharedLimiter
 
 
@@ -32,10 +32,10 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
         yield running
 
 
-def asked(limits: RateLimits, viewer: str | None = "viewer-secret-name", caller: str = "shop") -> AskedToken:
+def asked(limits: RateLimits, viewer: str | None = "viewer-secret-name", caller: str = "shop") -> AdmissionRequest:
     policy = CallerPolicy(channels=("*",), limits=limits)
     request = parse_token_request({"channelArn": str(CHANNEL), "viewerId": viewer})
-    return AskedToken(Caller(caller, policy), request, "", "r1")
+    return AdmissionRequest(Caller(caller, policy), request, "", "r1")
 
 
 def outcome(decision: Decision) -> str:

@@ -21,7 +21,7 @@ from tokensvc.tokens.claims import MAXIMUM_RESOLUTIONS
 from tokensvc.tokens.request import TokenRequest, combined_field_errors
 
 
-class AskedToken(NamedTuple):
+class AdmissionRequest(NamedTuple):
     """A token that policy allows, and for whom."""
 
     caller: Caller
@@ -48,7 +48,7 @@ Decision = Narrowing | TokensvcError
 class Admission(Protocol):
     """Decides about token requests by asking something outside this process."""
 
-    async def admit(self, asked: Sequence[AskedToken]) -> list[Decision]:
+    async def admit(self, requests: Sequence[AdmissionRequest]) -> list[Decision]:
         """One decision for each request, in order. Never raises TokensvcError."""
         ...
 
@@ -64,11 +64,11 @@ class BothAdmissions:
         self._first = first
         self._second = second
 
-    async def admit(self, asked: Sequence[AskedToken]) -> list[Decision]:
-        decisions = await self._first.admit(asked)
+    async def admit(self, requests: Sequence[AdmissionRequest]) -> list[Decision]:
+        decisions = await self._first.admit(requests)
         admitted = [position for position, found in enumerate(decisions) if not isinstance(found, TokensvcError)]
         if admitted:
-            second = await self._second.admit([asked[position] for position in admitted])
+            second = await self._second.admit([requests[position] for position in admitted])
             for position, decision in zip(admitted, second, strict=True):
                 decisions[position] = decision
         return decisions
@@ -87,10 +87,10 @@ class TimedAdmission:
         self._observe = observe
         self.close = admission.close
 
-    async def admit(self, asked: Sequence[AskedToken]) -> list[Decision]:
+    async def admit(self, requests: Sequence[AdmissionRequest]) -> list[Decision]:
         started_at = perf_counter()
         try:
-            return await self._admission.admit(asked)
+            return await self._admission.admit(requests)
         finally:
             self._observe(perf_counter() - started_at)
 

@@ -37,7 +37,7 @@ from tokensvc.json_objects import json_object
 from tokensvc.origins import check_origin
 from tokensvc.outages import FailureLog
 from tokensvc.tokens.request import ORIGINS_MAX_ENTRIES
-from tokensvc.web.admission import AskedToken, Decision, Narrowing
+from tokensvc.web.admission import AdmissionRequest, Decision, Narrowing
 
 if TYPE_CHECKING:
     import httpx
@@ -122,21 +122,21 @@ class PolicyHook:
         self._trace_headers = trace_headers
         self._cache: BoundedMap[bytes, _CachedDecision] = BoundedMap(MAX_DECISIONS)
 
-    async def admit(self, asked: Sequence[AskedToken]) -> list[Decision]:
+    async def admit(self, requests: Sequence[AdmissionRequest]) -> list[Decision]:
         """One decision for each request: restrictions, PolicyHookDenied, or PolicyHookUnavailable."""
-        if len(asked) == 1:
-            return [await self._decide(asked[0])]
-        decisions: list[Decision] = [_unavailable()] * len(asked)
-        waiting = iter(range(len(asked)))
+        if len(requests) == 1:
+            return [await self._decide(requests[0])]
+        decisions: list[Decision] = [_unavailable()] * len(requests)
+        waiting = iter(range(len(requests)))
 
         async def decide_in_turn() -> None:
             for position in waiting:
-                decisions[position] = await self._decide(asked[position])
+                decisions[position] = await self._decide(requests[position])
                 if isinstance(decisions[position], PolicyHookUnavailable):
                     for _ in waiting:  # the others stay unavailable
                         pass
 
-        await asyncio.gather(*(decide_in_turn() for _ in range(min(MAX_OF_BATCH, len(asked)))))
+        await asyncio.gather(*(decide_in_turn() for _ in range(min(MAX_OF_BATCH, len(requests)))))
         return decisions
 
     async def close(self) -> None:
@@ -146,11 +146,11 @@ class PolicyHook:
         if self._closing:
             await asyncio.wait(self._closing)
 
-    async def _decide(self, asked: AskedToken) -> Decision:
+    async def _decide(self, request: AdmissionRequest) -> Decision:
         fields = {
-            "caller": asked.caller.name,
-            "clientAddress": asked.client_address,
-            "request": asked.request.model_dump(mode="json", by_alias=True, exclude_none=True),
+            "caller": request.caller.name,
+            "clientAddress": request.client_address,
+            "request": request.request.model_dump(mode="json", by_alias=True, exclude_none=True),
         }
         key = hashlib.blake2b(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
         cached = self._cache.get(key)
@@ -158,7 +158,7 @@ class PolicyHook:
             return _decision(cached.decided)
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                response = await self._request(orjson.dumps({**fields, "requestId": asked.request_id}))
+                response = await self._request(orjson.dumps({**fields, "requestId": request.request_id}))
         except TimeoutError:
             return self._failed("timeout")
         except (self._http.HTTPError, self._http.InvalidURL):  # the latter from a redirect's Location
@@ -167,7 +167,7 @@ class PolicyHook:
             return self._failed("invalid_response", str(invalid))
         self._failure_log.record_success(TASK)
         decided = response.decided()
-        if seconds := min(response.cache_seconds, _lifetime_seconds(asked, response)):
+        if seconds := min(response.cache_seconds, _lifetime_seconds(request, response)):
             self._cache.put(key, _CachedDecision(decided, self._clock.monotonic() + seconds))
         return _decision(decided)
 
@@ -253,11 +253,11 @@ def _unavailable(detail: str = "") -> PolicyHookUnavailable:
     return PolicyHookUnavailable("the policy hook gave no valid decision in time; retry", detail=detail)
 
 
-def _lifetime_seconds(asked: AskedToken, response: _HookResponse) -> int:
+def _lifetime_seconds(request: AdmissionRequest, response: _HookResponse) -> int:
     """The longest that a token of this request may live."""
     limits = [
-        asked.request.ttl_seconds or DEFAULT_TTL_SECONDS,
-        asked.caller.policy.max_ttl_seconds,
+        request.request.ttl_seconds or DEFAULT_TTL_SECONDS,
+        request.caller.policy.max_ttl_seconds,
         response.max_ttl_seconds,
     ]
     return min(limit for limit in limits if limit is not None)

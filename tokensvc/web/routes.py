@@ -625,7 +625,7 @@ def public_routes(
 
 
 def _token_operations(token_routes: TokenRoutes) -> Iterable[Operation[TokenRoutes]]:
-    if token_routes.answers_nowait:
+    if token_routes.supports_nowait:
         return TOKENS
     return [replace(operation, handle_nowait=None) for operation in TOKENS]
 

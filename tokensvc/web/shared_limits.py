@@ -27,7 +27,7 @@ from tokensvc.callers.limits import AppliedLimit, applied_limits, rate_limited_e
 from tokensvc.callers.policy import NO_LIMITS
 from tokensvc.errors import LimiterUnavailable
 from tokensvc.outages import FailureLog
-from tokensvc.web.admission import ADMITTED, AskedToken, Decision
+from tokensvc.web.admission import ADMITTED, AdmissionRequest, Decision
 
 TIMEOUT_SECONDS = 0.02
 CONNECT_SECONDS = 1.0
@@ -105,11 +105,11 @@ class SharedLimiter:
         self._timeout_seconds = timeout_seconds
         self._running: set[asyncio.Task[list[Any]]] = set()
 
-    async def admit(self, asked: Sequence[AskedToken]) -> list[Decision]:
+    async def admit(self, requests: Sequence[AdmissionRequest]) -> list[Decision]:
         """One decision for each request: admitted, RateLimited, or LimiterUnavailable."""
-        decisions: list[Decision] = [ADMITTED] * len(asked)
+        decisions: list[Decision] = [ADMITTED] * len(requests)
         limited: dict[int, list[AppliedLimit]] = {}
-        for position, token in enumerate(asked):
+        for position, token in enumerate(requests):
             if token.caller.policy.limits is not NO_LIMITS:
                 request = token.request
                 applied = applied_limits(token.caller, request.channel_arn, request.viewer_id, request.subject)

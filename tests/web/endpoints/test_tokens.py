@@ -45,7 +45,7 @@ from tokensvc.tokens.keyring import EMPTY_KEYRING
 from tokensvc.tokens.request import TokenRequest, parse_token_request
 from tokensvc.tokens.snapshot import KnownChannel, Snapshot
 from tokensvc.tokens.validation import NOTHING_REVOKED, Outcome, PlaybackAttempt, validate
-from tokensvc.web.admission import ADMITTED, AskedToken, Decision
+from tokensvc.web.admission import ADMITTED, AdmissionRequest, Decision
 from tokensvc.web.authentication import RequestAuthenticator
 from tokensvc.web.batch_turns import BatchTurns
 from tokensvc.web.channel_lookups import ChannelLookups
@@ -489,7 +489,7 @@ class RefusingAdmission:
     def __init__(self) -> None:
         self.asked: list[str | None] = []
 
-    async def admit(self, asked: Sequence[AskedToken]) -> list[Decision]:
+    async def admit(self, asked: Sequence[AdmissionRequest]) -> list[Decision]:
         self.asked += [token.request.viewer_id for token in asked]
         return [rate_limited_error("viewer", Rate(1, 1), 60), *[ADMITTED] * (len(asked) - 1)]
 

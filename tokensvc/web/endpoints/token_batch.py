@@ -27,13 +27,13 @@ from tokensvc.tokens.issuer import prepare
 from tokensvc.tokens.request import TokenRequest, parse_token_request
 from tokensvc.tokens.snapshot import KnownChannel, Snapshot
 from tokensvc.tokens.token_response import require_channel
-from tokensvc.web.admission import ADMITTED, Admission, AskedToken, Decision, narrowed
+from tokensvc.web.admission import ADMITTED, Admission, AdmissionRequest, Decision, narrowed
 from tokensvc.web.context import RequestContext
 from tokensvc.web.endpoints.token_parts import (
     SCOPE,
     PreparedToken,
     TokenParts,
-    asked_token,
+    admission_request,
     issued_token,
     refused_token,
     token_body,
@@ -83,7 +83,7 @@ class TokenBatch:
     async def _admit(self, admission: Admission) -> list[Decision]:
         """A decision for each request; for one that is invalid, or that policy does not allow, its error."""
         decisions: list[Decision] = [ADMITTED] * len(self._items)
-        allowed: dict[int, AskedToken] = {}
+        allowed: dict[int, AdmissionRequest] = {}
         for start in range(0, len(self._items), SLICE_SIZE):
             async with self._parts.turns.turn(self._caller.name):
                 for position in range(start, min(start + SLICE_SIZE, len(self._items))):
@@ -92,7 +92,7 @@ class TokenBatch:
                     except TokensvcError as error:
                         decisions[position] = error
                         continue
-                    allowed[position] = asked_token(self._caller, request, self._scope, self._context)
+                    allowed[position] = admission_request(self._caller, request, self._scope, self._context)
                 await asyncio.sleep(0)
         if allowed:
             for position, decision in zip(allowed, await admission.admit(list(allowed.values())), strict=True):

@@ -16,7 +16,7 @@ from tokensvc.tokens.issuer import UnsignedToken
 from tokensvc.tokens.request import TokenRequest
 from tokensvc.tokens.snapshot import KnownChannel
 from tokensvc.tokens.token_response import token_response
-from tokensvc.web.admission import Admission, AskedToken
+from tokensvc.web.admission import Admission, AdmissionRequest
 from tokensvc.web.authentication import RequestAuthenticator
 from tokensvc.web.batch_turns import BatchTurns
 from tokensvc.web.channel_lookups import ChannelLookups
@@ -86,7 +86,7 @@ def refused_token(caller: Caller | None, request: TokenRequest | None) -> Refuse
     return RefusedToken(request.channel_arn, request.viewer_id or request.subject or login)
 
 
-def asked_token(caller: Caller, request: TokenRequest, scope: Scope, context: RequestContext) -> AskedToken:
+def admission_request(caller: Caller, request: TokenRequest, scope: Scope, context: RequestContext) -> AdmissionRequest:
     """What an admission decides about."""
     client = scope.get("client")
-    return AskedToken(caller, request, client[0] if client else "", context.request_id)
+    return AdmissionRequest(caller, request, client[0] if client else "", context.request_id)

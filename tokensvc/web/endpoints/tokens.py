@@ -33,7 +33,7 @@ from tokensvc.web.endpoints.token_parts import (
     SCOPE,
     PreparedToken,
     TokenParts,
-    asked_token,
+    admission_request,
     issued_token,
     refused_token,
     token_body,
@@ -51,7 +51,7 @@ class TokenRoutes:
         self._parts = parts
 
     @property
-    def answers_nowait(self) -> bool:
+    def supports_nowait(self) -> bool:
         """Whether `single_nowait` may be used: not if each request has to wait for an admission."""
         return self._parts.admission is None
 
@@ -83,8 +83,8 @@ class TokenRoutes:
             authorized = authorize(caller, request, snapshot)
             decision: Decision = ADMITTED
             if parts.admission is not None:
-                asked = asked_token(caller, authorized.request, scope, context)
-                [decision] = await parts.admission.admit([asked])
+                requested = admission_request(caller, authorized.request, scope, context)
+                [decision] = await parts.admission.admit([requested])
             channels = await parts.channels.resolve({request.channel_arn}, snapshot, caller)
             # The wait may have changed all three.
             caller, snapshot, now = parts.authenticator.authenticate(scope, context, SCOPE)
