@@ -14,6 +14,8 @@ from tests.support.deployment import Deployment, Service
 from tests.support.http_client import fetch
 from tests.support.processes import is_alive, wait_until
 
+pytestmark = pytest.mark.long
+
 STOPS_WITHIN_SECONDS = 25
 
 

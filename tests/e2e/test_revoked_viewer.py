@@ -14,6 +14,8 @@ from tests.support.deployment import Deployment, LocalIvs
 from tests.support.http_client import Client, Response, fetch
 from tests.support.processes import wait_until
 
+pytestmark = pytest.mark.long
+
 IN_SYNC_WITHIN_SECONDS = 2.0
 SENT_WITHIN_SECONDS = 10.0
 

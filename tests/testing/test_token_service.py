@@ -43,6 +43,7 @@ def test_its_first_token_opens_the_channel(ivs: LocalIVS) -> None:
             assert ivs.edge.open(token.playback_url).status == 200
 
 
+@pytest.mark.long
 def test_an_account_has_room_for_one_service_after_the_other(ivs: LocalIVS) -> None:
     with ivs.new_account() as account:
         account.create_key_pair()
@@ -56,6 +57,7 @@ def test_an_account_has_room_for_one_service_after_the_other(ivs: LocalIVS) -> N
         assert [pair["arn"] for pair in account.client().list_playback_key_pairs()["keyPairs"]] == [own.arn]
 
 
+@pytest.mark.long
 def test_a_revocation_reaches_the_local_ivs_and_the_next_test_knows_nothing_of_it(ivs: LocalIVS) -> None:
     with ivs.new_account() as account:
         channel = account.create_channel()

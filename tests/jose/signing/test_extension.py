@@ -379,6 +379,7 @@ class TestReferences:
         ]
         return calls
 
+    @pytest.mark.long
     @pytest.mark.parametrize("number_", range(12))
     def test_nothing_is_leaked(self, number_: int) -> None:
         """Neither references to the arguments nor memory are leaked."""
