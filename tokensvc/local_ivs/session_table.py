@@ -19,7 +19,7 @@ import orjson
 import sqlalchemy as sa
 
 from tokensvc.aws.arn import AccountRegion, Arn, parse_arn
-from tokensvc.local_ivs.session_store import IDLE_SECONDS, PlaybackSession, SessionTerms
+from tokensvc.local_ivs.session_store import IDLE_SECONDS, PlaybackSession, SessionPosition, SessionTerms
 
 RETENTION_SECONDS = 600
 _MAX_CACHED_ARNS = 1024
@@ -91,10 +91,19 @@ class SqliteSessionTable:
         row = self._connection.execute(query, account_region).fetchone()
         return int(row[0]) if row else 0
 
-    def active(self, now: float, limit: int, stream_id: str | None = None) -> list[PlaybackSession]:
-        where, values = ("stream_id = ? AND ", [stream_id]) if stream_id is not None else ("", [])
-        query = f"{_SELECT} WHERE {where}is_open = 1 AND last_seen > ? ORDER BY started_at DESC LIMIT ?"
-        return [_session(row) for row in self._connection.execute(query, (*values, now - IDLE_SECONDS, limit))]
+    def active(
+        self, now: float, limit: int, stream_id: str | None = None, after: SessionPosition | None = None
+    ) -> list[PlaybackSession]:
+        conditions = ["is_open = 1", "last_seen > ?"]
+        values: list[Any] = [now - IDLE_SECONDS]
+        if stream_id is not None:
+            conditions.append("stream_id = ?")
+            values.append(stream_id)
+        if after is not None:
+            conditions.append("(started_at, id) < (?, ?)")
+            values += after
+        query = f"{_SELECT} WHERE {' AND '.join(conditions)} ORDER BY started_at DESC, id DESC LIMIT ?"
+        return [_session(row) for row in self._connection.execute(query, (*values, limit))]
 
     def end(self, session_id: str) -> None:
         self._end("id = ?", session_id)

@@ -189,6 +189,19 @@ def test_sessions_that_ended_are_deleted_in_the_course_of_later_starts(resources
         assert transaction.sessions.count_open(HERE) == 7
 
 
+def test_sessions_that_started_at_the_same_time_are_listed_in_pages_without_gap_or_repetition(
+    resources: SqliteResourceStore,
+) -> None:
+    sessions = Sessions(resources, random_string)
+    started = {start(resources, sessions, START + number // 4) for number in range(12)}
+    listed: list[PlaybackSession] = []
+    while page := sessions.active(START + 3, 5, None, listed[-1].position if listed else None):
+        listed += page
+    assert {session.session_id for session in listed} == started
+    assert len(listed) == len(started)
+    assert [session.started_at for session in listed] == [START + 2] * 4 + [START + 1] * 4 + [START] * 4
+
+
 def test_concurrent_starts_of_several_processes_stay_within_the_quota(tmp_path: Path) -> None:
     stores = [SqliteResourceStore(str(tmp_path / "ivs.sqlite3")) for _ in range(4)]
     processes = [Sessions(store, random_string, max_views=25) for store in stores]

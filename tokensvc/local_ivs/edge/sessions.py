@@ -22,7 +22,7 @@ import threading
 from tokensvc.local_ivs.id_generators import ALPHANUMERIC, RandomString
 from tokensvc.local_ivs.live_streams import stream_of
 from tokensvc.local_ivs.resource_store import ResourceStore, ResourceTransaction
-from tokensvc.local_ivs.session_store import PlaybackSession, SessionTerms
+from tokensvc.local_ivs.session_store import PlaybackSession, SessionPosition, SessionTerms
 from tokensvc.local_ivs.streams import events, timed_metadata
 from tokensvc.local_ivs.transaction import TxContext
 
@@ -92,14 +92,19 @@ class Sessions:
                 timed_metadata.delete_old(transaction, session.terms.channel.account_region, now)
 
     def active(
-        self, now: float, limit: int = MAX_LISTED_SESSIONS, channel_arn: str | None = None
+        self,
+        now: float,
+        limit: int = MAX_LISTED_SESSIONS,
+        channel_arn: str | None = None,
+        after: SessionPosition | None = None,
     ) -> list[PlaybackSession]:
-        """The active sessions of a channel, or of all accounts and regions, newest first."""
+        """The active sessions of a channel, or of all accounts and regions, newest first, from the one after a position
+        on."""
         with self._resources.begin(write=False) as transaction:
             if channel_arn is None:
-                return transaction.sessions.active(now, limit)
+                return transaction.sessions.active(now, limit, None, after)
             stream = stream_of(transaction, channel_arn)
-            return transaction.sessions.active(now, limit, stream.body["streamId"]) if stream is not None else []
+            return transaction.sessions.active(now, limit, stream.body["streamId"], after) if stream is not None else []
 
     def end(self, session_id: str, now: float) -> bool:
         """End a session. Returns whether there was an active one with this id."""

@@ -115,8 +115,10 @@ class Management:
     async def list_sessions(self, request: Request) -> Response:
         query = read_as(requests.ListSessionsQuery, dict(request.query_params))
         now = self._context.clock.now()
-        found = await self._run(self._context.sessions.active, now, query.max_results, query.channel_arn)
-        return JSONResponse({"sessions": [_render_session(session) for session in found]})
+        limit = query.max_results
+        found = await self._run(self._context.sessions.active, now, limit + 1, query.channel_arn, query.after)
+        token = query.page_tokens.encode(*found[limit - 1].position) if len(found) > limit else None
+        return JSONResponse({"sessions": [_render_session(session) for session in found[:limit]], "nextToken": token})
 
     async def end_session(self, request: Request) -> Response:
         session_id = request.path_params["sessionId"]
@@ -217,7 +219,8 @@ OPERATIONS: tuple[ManagementOperation, ...] = (
         200,
         "Lists the sessions of players, newest first. Each start of playback begins one; it ends with its stream or a "
         "minute after its last request. A session id is a secret: its variant playlists and segments need nothing "
-        "else. With `?channelArn=ARN`, only those of a channel; `maxResults` is 1 to 1,000, by default 100.",
+        "else. With `?channelArn=ARN`, only those of a channel; `maxResults` is 1 to 1,000, by default 100. Pass "
+        "`nextToken` to get the next page; on the last page it is `null`.",
     ),
     ManagementOperation(
         "DELETE",
