@@ -146,9 +146,9 @@ class Attacker:
 
     def requests(self, count: int) -> Iterator[Hostile]:
         kinds: list[Callable[[], Hostile]] = [
-            *(self._guessed_session, self._strange_path, self._mixed_sessions, self._strange_number),
-            *(self._changed_token, self._forged_token, self._strange_claims, self._strange_query),
-            *(self._strange_headers, self._strange_channel, self._strange_method),
+            *(self._guessed_session, self._unexpected_path, self._mixed_sessions, self._unexpected_number),
+            *(self._changed_token, self._forged_token, self._unexpected_claims, self._unexpected_query),
+            *(self._unexpected_headers, self._unexpected_channel, self._unexpected_method),
         ]
         for number in range(count):
             yield kinds[number % len(kinds)]()
@@ -158,7 +158,7 @@ class Attacker:
         path = self._random.choice([self._variant, self._segment])
         return Hostile(self._replaced(path, path.index(".") - 1 - self._random.randrange(32)).encode())
 
-    def _strange_path(self) -> Hostile:
+    def _unexpected_path(self) -> Hostile:
         """A path that another parser might take for the other viewer's, or for a file."""
         path = self._replaced(self._random.choice([self._variant, self._segment]), -40)
         piece = self._random.choice(
@@ -176,10 +176,10 @@ class Attacker:
         )
         return Hostile(mixed.encode())
 
-    def _strange_number(self) -> Hostile:
+    def _unexpected_number(self) -> Hostile:
         """A segment that is not in the window, or no number at all."""
         prefix, rendition, number, suffix = self._own_segment.split(".")
-        strange = self._random.choice(
+        unexpected = self._random.choice(
             [
                 str(int(number) + self._random.randrange(10, 10**6)),
                 str(int(number) - self._random.randrange(100, 10**6)),
@@ -187,9 +187,9 @@ class Attacker:
             ]
         )
         rendition = self._random.choice([rendition, "2160p60", "../..", "", "%2e", "chunked"])
-        if rendition == "480p30" and strange == number:
+        if rendition == "480p30" and unexpected == number:
             rendition = ""
-        return Hostile(f"{prefix}.{rendition}.{strange}.{suffix}".encode())
+        return Hostile(f"{prefix}.{rendition}.{unexpected}.{suffix}".encode())
 
     def _changed_token(self) -> Hostile:
         """A valid token with a character changed, removed or inserted, or of the other channel."""
@@ -230,7 +230,7 @@ class Attacker:
         signature = self._random.choice([b"", secret, bytes(96), b"\xff" * 96, secret * 2, der])
         return self._play(f"{signed}.{base64.urlsafe_b64encode(signature).decode().rstrip('=')}")
 
-    def _strange_claims(self) -> Hostile:
+    def _unexpected_claims(self) -> Hostile:
         """A token that is signed with the right key, with claims that no issuer may sign."""
         value: Any = self._random.choice(
             [None, "", -1, 0, True, [], {}, 2**63, -(2**70), 1e308, "\ud800", "x" * 300, [[]] * 9, {"a": {"b": 1}}]
@@ -240,7 +240,7 @@ class Attacker:
         )
         return self._play(_token(self._edge.other, **{name: value, "aws:ads-reporting-mode": "NEVER"}))
 
-    def _strange_query(self) -> Hostile:
+    def _unexpected_query(self) -> Hostile:
         """A query without a token that a parser could find."""
         query = self._random.choice(
             [
@@ -251,7 +251,7 @@ class Attacker:
         )
         return Hostile(self._edge.other.playback_path.encode(), query)
 
-    def _strange_headers(self) -> Hostile:
+    def _unexpected_headers(self) -> Hostile:
         """Headers that claim to be somebody or somewhere else, on a request that has no token."""
         value = self._random.choice(
             [b"", b"*", b"null", b"\xff" * 20, b"https://a.example, https://b.example", b"a\x00b", b"x" * 60_000]
@@ -266,7 +266,7 @@ class Attacker:
         path = self._random.choice([self._edge.other.playback_path, self._replaced(self._segment, -40)])
         return Hostile(path.encode(), b"", headers)
 
-    def _strange_channel(self) -> Hostile:
+    def _unexpected_channel(self) -> Hostile:
         """The other channel's playback path, changed, with its valid token."""
         path = self._edge.other.playback_path
         changed = self._random.choice(
@@ -281,7 +281,7 @@ class Attacker:
         )
         return Hostile(changed.encode(), f"token={self._own_token}".encode())
 
-    def _strange_method(self) -> Hostile:
+    def _unexpected_method(self) -> Hostile:
         """A method that the edge does not have, on any URL."""
         method = self._random.choice(
             ["POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "PROPFIND", "get", "X" * 99]

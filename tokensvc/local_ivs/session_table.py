@@ -3,8 +3,8 @@
 Invariants
 - The number of open sessions of an account and region has a row of its own, changed in the same transaction as the
   sessions, so that the quota of concurrent views costs the same for any number of views.
-- A session that has ended is kept for RETENTION_SECONDS after it was last seen, so that its player can be told what
-  happened.
+- A session that has ended is stored for RETENTION_SECONDS after it was last seen, so that later requests of its player
+  get the error of what ended it: a 404 for the end of its stream, a 403 that names the revocation of its viewer.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ _CLEANUP_BATCH_SIZE = 1000
 
 
 class Sessions:
-    """Starts, finds and ends sessions. Thread-safe."""
+    """Starts, lists and ends sessions. Thread-safe."""
 
     def __init__(
         self, resources: ResourceStore, random_string: RandomString, max_views: int = MAX_CONCURRENT_VIEWS
@@ -73,13 +73,8 @@ class Sessions:
         table.insert(PlaybackSession(session_id, terms, now, now))
         return session_id
 
-    def find(self, transaction: ResourceTransaction, session_id: str, now: float) -> PlaybackSession | None:
-        """The active session with this id."""
-        session = transaction.sessions.get(session_id)
-        return session if session is not None and session.is_active(now) else None
-
     def touch(self, session_id: str, now: float) -> None:
-        """Note that a session's player got something."""
+        """Record a successful request of a session."""
         with self._lock:
             self._seen[session_id] = now
             if abs(now - self._stored_at) >= TOUCH_SECONDS:  # the clock of tests can be set back
@@ -109,6 +104,6 @@ class Sessions:
     def end(self, session_id: str, now: float) -> bool:
         """End a session. Returns whether there was an active one with this id."""
         with self._resources.begin(write=True) as transaction:
-            found = self.find(transaction, session_id, now)
+            session = transaction.sessions.get(session_id)
             transaction.sessions.end(session_id)
-            return found is not None
+            return session is not None and session.is_active(now)
