@@ -1,5 +1,7 @@
 """A thousand hostile requests to the playback edge: each is a client error, and none gets another session's media.
 
+Some of them are sent to a local IVS's server too, as bytes.
+
 Invariants
 - The requests are the same in each run: a seed chooses them.
 - Each is derived from a valid one, and differs from it. The attacker has a session and tokens of its own channel, and
@@ -19,6 +21,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.hostile.wire import Address, Connection, exchange
 from tests.local_ivs.environment import HERE, START, FrozenClock, pem, private_key, start_stream
 from tests.local_ivs.ladder import Ladder, label_of
 from tests.support.asgi_client import AsgiResponse
@@ -28,8 +31,10 @@ from tokensvc.local_ivs.clock import AdvanceableClock
 from tokensvc.local_ivs.http import LocalIvsSettings, build
 from tokensvc.local_ivs.media.loop import MediaLoop
 from tokensvc.local_ivs.storage import SqliteResourceStore
+from tokensvc.testing.server_thread import serving
 
 REQUESTS = 1000
+REQUESTS_ON_SOCKETS = 110
 ALPHANUMERIC = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 STREAM_SECONDS = 60
 SYNC_BYTE = b"\x47"
@@ -44,6 +49,16 @@ class Hostile(NamedTuple):
     query: bytes = b""
     headers: Headers = []  # noqa: RUF012 - never changed
     method: str = "GET"
+
+    def encode(self) -> bytes:
+        """The request on a connection of its own, exactly as the attacker has it; a `Host` is added if it has none."""
+        target = self.path + (b"?" + self.query if self.query else b"")
+        headers = list(self.headers)
+        if not any(name == b"host" for name, _ in headers):
+            headers.append((b"host", b"127.0.0.1"))
+        lines = [self.method.encode() + b" " + target + b" HTTP/1.1"]
+        lines += [name + b": " + value for name, value in (*headers, (b"connection", b"close"))]
+        return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
 class ChannelLadder(Ladder):
@@ -71,6 +86,8 @@ class Edge(NamedTuple):
     """The edge with two private channels, both live: the attacker's and the other viewer's."""
 
     app: Any
+    site: Any
+    """The edge and the API, as a server serves them."""
     resources: SqliteResourceStore
     own: Arn
     other: Arn
@@ -120,8 +137,15 @@ def edge() -> Iterator[Edge]:
     for channel in (own, other):
         start_stream(resources, channel)
     frozen.at += STREAM_SECONDS
-    yield Edge(components.edge, resources, own, other)
+    yield Edge(components.edge, components.site, resources, own, other)
     resources.close()
+
+
+@pytest.fixture(scope="module")
+def server(edge: Edge) -> Iterator[Address]:
+    """The server of `tokensvc ivs serve`, on a socket."""
+    with serving(edge.site, "hostile edge") as url:
+        yield Address("127.0.0.1", int(url.rpartition(":")[2]))
 
 
 def _token(channel: Arn, key: int = 1, header: object = None, **claims: Any) -> str:
@@ -303,6 +327,19 @@ def test_hostile_requests_are_client_errors_and_get_no_media(edge: Edge) -> None
         response = edge.send(request)
         assert 400 <= response.status < 500, (request, response.status, response.body[:200])
         assert not response.body.startswith(SYNC_BYTE), request
+
+
+def test_hostile_requests_to_a_server_are_client_errors_and_get_no_media(edge: Edge, server: Address) -> None:
+    for request in Attacker(edge, seed=19).requests(REQUESTS_ON_SOCKETS):
+        with Connection(server) as connection:
+            connection.send(request.encode())
+            received = connection.read_all()
+        (response,) = received.responses
+        assert received.leftover == b"", request
+        assert 400 <= response.status < 500, (request, response.status, response.body[:200])
+        assert not response.body.startswith((SYNC_BYTE, b"#EXTM3U")), request
+    _, segment = edge.start(edge.own)
+    assert label_of(exchange(server, Hostile(segment.encode()).encode()).body).startswith(str(edge.own))
 
 
 def test_players_still_play_afterwards(edge: Edge) -> None:
