@@ -25,7 +25,7 @@ SUBJECTS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     ("Resources", ("local_ivs/resources/", "local_ivs/crud.py", "local_ivs/id_generators.py")),
-    ("Streams", ("local_ivs/streams/",)),
+    ("Streams", ("local_ivs/streams/", "local_ivs/live_streams.py")),
     ("API and errors", ("aws/", "tokens/channel_cache.py", "local_ivs/")),
 )
 """Subject -> the files and folders that belong to it; a file belongs to the first subject that names it."""

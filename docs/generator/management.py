@@ -71,7 +71,8 @@ EXAMPLES: Mapping[str, tuple[str, Any]] = {
                     "startedAt": "2026-11-21T10:00:00Z",
                     "lastSeenAt": "2026-11-21T10:05:00Z",
                 }
-            ]
+            ],
+            "nextToken": None,
         },
     ),
     "DELETE /sessions/{sessionId}": ("curl -s -X DELETE $MANAGEMENT/sessions/Zx81bQVcB0yXgL7kTqWmZ3aPq4RsT5uV", None),

@@ -147,16 +147,17 @@ def test_keys_and_revocations_reach_the_edge_after_the_propagation_delay(tmp_pat
     assert statuses == [403, 200, 200, 403]
 
 
-def test_serve_has_the_resources_of_a_seed_file_once(tmp_path: Path) -> None:
+def test_serve_has_the_resources_of_the_seed_file_as_it_is_at_each_start(tmp_path: Path) -> None:
     info_file, environ = tmp_path / "info.json", environment(tmp_path / "home")
-    (tmp_path / "channels.toml").write_text("[channels.main]\nauthorized = true\nlive = true\n")
     command = [TOKENSVC, "ivs", "serve", "--port", "0", "--info-file", str(info_file), "--seed", "channels.toml"]
-    for _ in range(2):
+    for authorized in (True, True, False):
+        text = f"[channels.main]\nauthorized = {str(authorized).lower()}\nlive = true\n"
+        (tmp_path / "channels.toml").write_text(text)
         with started(command, tmp_path, environ, "ivs") as process:
             process.wait_until(info_file.exists, "it wrote its connection info")
             info = json.loads(info_file.read_text())
             ivs = _client(info, info["accessKeyId"], info["secretAccessKey"])
-            assert [(c["name"], c["authorized"]) for c in ivs.list_channels()["channels"]] == [("main", True)]
+            assert [(c["name"], c["authorized"]) for c in ivs.list_channels()["channels"]] == [("main", authorized)]
             assert len(ivs.list_streams()["streams"]) == 1
             ivs.close()
 

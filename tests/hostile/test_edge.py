@@ -1,5 +1,7 @@
 """A thousand hostile requests to the playback edge: each is a client error, and none gets another session's media.
 
+Some of them are sent to a local IVS's server too, as bytes.
+
 Invariants
 - The requests are the same in each run: a seed chooses them.
 - Each is derived from a valid one, and differs from it. The attacker has a session and tokens of its own channel, and
@@ -19,6 +21,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.hostile.wire import Address, Connection, exchange
 from tests.local_ivs.environment import HERE, START, FrozenClock, pem, private_key, start_stream
 from tests.local_ivs.ladder import Ladder, label_of
 from tests.support.asgi_client import AsgiResponse
@@ -28,8 +31,10 @@ from tokensvc.local_ivs.clock import AdvanceableClock
 from tokensvc.local_ivs.http import LocalIvsSettings, build
 from tokensvc.local_ivs.media.loop import MediaLoop
 from tokensvc.local_ivs.storage import SqliteResourceStore
+from tokensvc.testing.server_thread import serving
 
 REQUESTS = 1000
+REQUESTS_ON_SOCKETS = 110
 ALPHANUMERIC = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 STREAM_SECONDS = 60
 SYNC_BYTE = b"\x47"
@@ -44,6 +49,16 @@ class Hostile(NamedTuple):
     query: bytes = b""
     headers: Headers = []  # noqa: RUF012 - never changed
     method: str = "GET"
+
+    def encode(self) -> bytes:
+        """The request on a connection of its own, exactly as the attacker has it; a `Host` is added if it has none."""
+        target = self.path + (b"?" + self.query if self.query else b"")
+        headers = list(self.headers)
+        if not any(name == b"host" for name, _ in headers):
+            headers.append((b"host", b"127.0.0.1"))
+        lines = [self.method.encode() + b" " + target + b" HTTP/1.1"]
+        lines += [name + b": " + value for name, value in (*headers, (b"connection", b"close"))]
+        return b"\r\n".join(lines) + b"\r\n\r\n"
 
 
 class ChannelLadder(Ladder):
@@ -71,6 +86,8 @@ class Edge(NamedTuple):
     """The edge with two private channels, both live: the attacker's and the other viewer's."""
 
     app: Any
+    site: Any
+    """The edge and the API, as a server serves them."""
     resources: SqliteResourceStore
     own: Arn
     other: Arn
@@ -120,8 +137,15 @@ def edge() -> Iterator[Edge]:
     for channel in (own, other):
         start_stream(resources, channel)
     frozen.at += STREAM_SECONDS
-    yield Edge(components.edge, resources, own, other)
+    yield Edge(components.edge, components.site, resources, own, other)
     resources.close()
+
+
+@pytest.fixture(scope="module")
+def server(edge: Edge) -> Iterator[Address]:
+    """The server of `tokensvc ivs serve`, on a socket."""
+    with serving(edge.site, "hostile edge") as url:
+        yield Address("127.0.0.1", int(url.rpartition(":")[2]))
 
 
 def _token(channel: Arn, key: int = 1, header: object = None, **claims: Any) -> str:
@@ -146,9 +170,9 @@ class Attacker:
 
     def requests(self, count: int) -> Iterator[Hostile]:
         kinds: list[Callable[[], Hostile]] = [
-            *(self._guessed_session, self._strange_path, self._mixed_sessions, self._strange_number),
-            *(self._changed_token, self._forged_token, self._strange_claims, self._strange_query),
-            *(self._strange_headers, self._strange_channel, self._strange_method),
+            *(self._guessed_session, self._unexpected_path, self._mixed_sessions, self._unexpected_number),
+            *(self._changed_token, self._forged_token, self._unexpected_claims, self._unexpected_query),
+            *(self._unexpected_headers, self._unexpected_channel, self._unexpected_method),
         ]
         for number in range(count):
             yield kinds[number % len(kinds)]()
@@ -158,7 +182,7 @@ class Attacker:
         path = self._random.choice([self._variant, self._segment])
         return Hostile(self._replaced(path, path.index(".") - 1 - self._random.randrange(32)).encode())
 
-    def _strange_path(self) -> Hostile:
+    def _unexpected_path(self) -> Hostile:
         """A path that another parser might take for the other viewer's, or for a file."""
         path = self._replaced(self._random.choice([self._variant, self._segment]), -40)
         piece = self._random.choice(
@@ -176,10 +200,10 @@ class Attacker:
         )
         return Hostile(mixed.encode())
 
-    def _strange_number(self) -> Hostile:
+    def _unexpected_number(self) -> Hostile:
         """A segment that is not in the window, or no number at all."""
         prefix, rendition, number, suffix = self._own_segment.split(".")
-        strange = self._random.choice(
+        unexpected = self._random.choice(
             [
                 str(int(number) + self._random.randrange(10, 10**6)),
                 str(int(number) - self._random.randrange(100, 10**6)),
@@ -187,9 +211,9 @@ class Attacker:
             ]
         )
         rendition = self._random.choice([rendition, "2160p60", "../..", "", "%2e", "chunked"])
-        if rendition == "480p30" and strange == number:
+        if rendition == "480p30" and unexpected == number:
             rendition = ""
-        return Hostile(f"{prefix}.{rendition}.{strange}.{suffix}".encode())
+        return Hostile(f"{prefix}.{rendition}.{unexpected}.{suffix}".encode())
 
     def _changed_token(self) -> Hostile:
         """A valid token with a character changed, removed or inserted, or of the other channel."""
@@ -230,7 +254,7 @@ class Attacker:
         signature = self._random.choice([b"", secret, bytes(96), b"\xff" * 96, secret * 2, der])
         return self._play(f"{signed}.{base64.urlsafe_b64encode(signature).decode().rstrip('=')}")
 
-    def _strange_claims(self) -> Hostile:
+    def _unexpected_claims(self) -> Hostile:
         """A token that is signed with the right key, with claims that no issuer may sign."""
         value: Any = self._random.choice(
             [None, "", -1, 0, True, [], {}, 2**63, -(2**70), 1e308, "\ud800", "x" * 300, [[]] * 9, {"a": {"b": 1}}]
@@ -240,7 +264,7 @@ class Attacker:
         )
         return self._play(_token(self._edge.other, **{name: value, "aws:ads-reporting-mode": "NEVER"}))
 
-    def _strange_query(self) -> Hostile:
+    def _unexpected_query(self) -> Hostile:
         """A query without a token that a parser could find."""
         query = self._random.choice(
             [
@@ -251,7 +275,7 @@ class Attacker:
         )
         return Hostile(self._edge.other.playback_path.encode(), query)
 
-    def _strange_headers(self) -> Hostile:
+    def _unexpected_headers(self) -> Hostile:
         """Headers that claim to be somebody or somewhere else, on a request that has no token."""
         value = self._random.choice(
             [b"", b"*", b"null", b"\xff" * 20, b"https://a.example, https://b.example", b"a\x00b", b"x" * 60_000]
@@ -266,7 +290,7 @@ class Attacker:
         path = self._random.choice([self._edge.other.playback_path, self._replaced(self._segment, -40)])
         return Hostile(path.encode(), b"", headers)
 
-    def _strange_channel(self) -> Hostile:
+    def _unexpected_channel(self) -> Hostile:
         """The other channel's playback path, changed, with its valid token."""
         path = self._edge.other.playback_path
         changed = self._random.choice(
@@ -281,7 +305,7 @@ class Attacker:
         )
         return Hostile(changed.encode(), f"token={self._own_token}".encode())
 
-    def _strange_method(self) -> Hostile:
+    def _unexpected_method(self) -> Hostile:
         """A method that the edge does not have, on any URL."""
         method = self._random.choice(
             ["POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "PROPFIND", "get", "X" * 99]
@@ -303,6 +327,19 @@ def test_hostile_requests_are_client_errors_and_get_no_media(edge: Edge) -> None
         response = edge.send(request)
         assert 400 <= response.status < 500, (request, response.status, response.body[:200])
         assert not response.body.startswith(SYNC_BYTE), request
+
+
+def test_hostile_requests_to_a_server_are_client_errors_and_get_no_media(edge: Edge, server: Address) -> None:
+    for request in Attacker(edge, seed=19).requests(REQUESTS_ON_SOCKETS):
+        with Connection(server) as connection:
+            connection.send(request.encode())
+            received = connection.read_all()
+        (response,) = received.responses
+        assert received.leftover == b"", request
+        assert 400 <= response.status < 500, (request, response.status, response.body[:200])
+        assert not response.body.startswith((SYNC_BYTE, b"#EXTM3U")), request
+    _, segment = edge.start(edge.own)
+    assert label_of(exchange(server, Hostile(segment.encode()).encode()).body).startswith(str(edge.own))
 
 
 def test_players_still_play_afterwards(edge: Edge) -> None:

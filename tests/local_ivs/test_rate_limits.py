@@ -136,8 +136,30 @@ def test_concurrent_calls_do_not_exceed_the_limit(limited: LocalIvs) -> None:
     assert codes.count("ThrottlingException") == 59
 
 
+@pytest.mark.parametrize("seconds", [0.5, 1, 600])
+def test_calls_are_allowed_within_a_second_after_the_clock_was_set_back(
+    limited: LocalIvs, clock: FrozenClock, seconds: float
+) -> None:
+    assert [error_code(limited, "ListChannels") for _ in range(6)] == [""] * 5 + ["ThrottlingException"]
+    clock.at -= seconds
+    calls = []
+    for _ in range(10):
+        clock.at += 0.1
+        calls.append(error_code(limited, "ListChannels"))
+    assert 4 <= calls.count("") <= 10
+
+
 def test_full_buckets_are_dropped() -> None:
     limiter, limits = OperationRateLimiter(), HANDLERS["PutMetadata"].rate_limits
     for number in range(MAX_BUCKETS + 100):
         limiter.acquire("PutMetadata", limits, HERE, {"channelArn": f"c{number}"}, number / 2)
+    assert len(limiter._buckets) < 200
+
+
+def test_buckets_from_before_the_clock_was_set_back_are_dropped() -> None:
+    limiter, limits = OperationRateLimiter(), HANDLERS["PutMetadata"].rate_limits
+    for number in range(MAX_BUCKETS - 1):
+        limiter.acquire("PutMetadata", limits, HERE, {"channelArn": f"c{number}"}, 1_000_000 + number / 2)
+    for number in range(100):
+        limiter.acquire("PutMetadata", limits, HERE, {"channelArn": f"d{number}"}, number / 2)
     assert len(limiter._buckets) < 200

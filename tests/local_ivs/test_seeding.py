@@ -130,10 +130,32 @@ def test_a_file_that_breaks_a_rule_of_ivs_changes_nothing(seed: Seeder) -> None:
     )
 
 
-def test_a_live_channel_is_not_changed(seed: Seeder) -> None:
+@pytest.mark.parametrize("live", ["live = true\n", ""])
+def test_a_live_channel_is_changed_and_is_live_again(seed: Seeder, channel: Any, live: str) -> None:
+    """As on a restart with a changed file: no server runs that could stop the stream."""
+    seed("[channels.main]\nlive = true\n")
+    before, _ = channel()
+    seed(f"[channels.main]\nauthorized = true\nrestriction_policy = 'none'\n{live}[restriction_policies.none]\n")
+    after, is_live = channel()
+    assert (before["authorized"], after["authorized"]) == (False, True)
+    assert after["playbackRestrictionPolicyArn"]
+    assert (after["arn"], is_live) == (before["arn"], True)
+
+
+def test_a_stream_runs_on_if_only_the_tags_of_its_channel_differ(seed: Seeder, call: CallIvs, channel: Any) -> None:
+    def stream_ids() -> list[str]:
+        return [stream["streamId"] for stream in call("ListStreams", HERE)["streams"]]
+
     seed(MAIN)
-    error = seed.refusal("[channels.main]\nauthorized = false\n")
-    assert error == "1: channels.main is refused by IVS: The channel is live; stop its stream first"
+    before = stream_ids()
+    seed(MAIN + "tags = { team = 'web' }\n")
+    assert channel()[0]["tags"] == {"team": "web"}
+    assert stream_ids() == before != []
+
+
+def test_a_stream_of_a_changed_channel_runs_on_if_the_file_is_refused(seed: Seeder) -> None:
+    seed(MAIN)
+    assert "channels.white:space" in seed.refusal('[channels.main]\n[channels."white:space"]\n')
 
 
 def test_a_region_without_ivs_is_refused(seed: Seeder) -> None:

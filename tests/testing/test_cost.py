@@ -43,7 +43,6 @@ def test_pytest_imports_three_small_modules() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.long
 @pytest.mark.timing
 def test_a_local_ivs_is_ready_in_little_time() -> None:
     ready, nothing = (min(cpu_seconds(program) for _ in range(7)) for program in (READY, PASS))

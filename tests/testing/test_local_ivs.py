@@ -222,3 +222,14 @@ def test_the_clock_is_advanced_and_set_back(ivs: LocalIVS) -> None:
     assert ivs.clock.now() >= before + 3600
     ivs.clock.reset()
     assert before <= ivs.clock.now() < before + 3600
+
+
+def test_no_call_is_throttled_because_of_those_before_the_clock_was_set_back() -> None:
+    with LocalIVS(rate_limits=True) as ivs, ivs.new_account() as account:
+        channel = account.create_channel()
+        ivs.clock.advance(600)
+        client = account.client(config=ONE_ATTEMPT)
+        for _ in range(5):
+            client.get_channel(arn=channel.arn)
+        ivs.clock.reset()
+        assert client.get_channel(arn=channel.arn)["channel"]["arn"] == channel.arn

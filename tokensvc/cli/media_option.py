@@ -26,7 +26,7 @@ Media = Annotated[
 
 
 def media_library(choice: str, cache: Path) -> MediaLibrary:
-    """What the edge plays. Making it takes seconds, of which a few lines of progress tell. Raises SettingsError."""
+    """What the edge plays. Making it takes seconds, and prints progress. Raises SettingsError."""
     from tokensvc.local_ivs.media.library import open_media
 
     printed, lock = 0, threading.Lock()

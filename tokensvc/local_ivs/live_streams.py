@@ -27,7 +27,10 @@ def stream_of(transaction: ResourceTransaction, channel_arn: str) -> Resource | 
 
 
 def viewer_count(transaction: ResourceTransaction, stream: Resource, now: float) -> int:
-    """The viewers of a stream: the active sessions at the edge, and those that were set."""
+    """The viewers of a stream: the active sessions at the edge, and those that were set.
+
+    INFERRED: A view counts as soon as playback starts. IVS documents that it appears within 15 seconds.
+    """
     return int(stream.body["viewers"]) + transaction.sessions.count_active(stream.body["streamId"], now)
 
 

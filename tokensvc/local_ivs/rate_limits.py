@@ -8,7 +8,8 @@ Invariants
 - A call that exceeds one limit of its operation takes from none of the buckets and changes nothing.
 - INFERRED: Only requests that pass the model's validation count towards a rate limit.
 - Time is the local IVS's own monotonic clock, which the management listener can advance: waiting there refills buckets,
-  and changes of the machine's wall clock neither empty nor fill one.
+  and changes of the machine's wall clock neither empty nor fill one. Tests can set it back, so the distance in time
+  counts, in either direction: otherwise a bucket would stay empty until the time of its last call comes again.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class _Bucket(NamedTuple):
     at: float
 
     def refilled(self, limit: RateLimit, now: float) -> float:
-        return min(float(limit.per_second), self.calls + max(0.0, now - self.at) * limit.per_second)
+        return min(float(limit.per_second), self.calls + abs(now - self.at) * limit.per_second)
 
 
 class OperationRateLimiter:
@@ -73,4 +74,4 @@ class OperationRateLimiter:
 
     def _drop_full(self, now: float) -> None:
         """Drop the buckets that are full again, as every bucket is after a second without calls."""
-        self._buckets = {key: bucket for key, bucket in self._buckets.items() if bucket.at > now - 1}
+        self._buckets = {key: bucket for key, bucket in self._buckets.items() if abs(now - bucket.at) < 1}

@@ -64,7 +64,7 @@ class ChannelSeed(_Table):
     authorized: bool = False
     """Whether it is private: playback needs a token."""
     live: bool | None = None
-    """Whether its stream is started; false stops it, None leaves it as it is."""
+    """Whether it is live: true starts its stream, false stops it, None leaves it live or not."""
     tags: dict[str, str] = Field(default_factory=dict)
     restriction_policy: str | None = None
     """The name of a policy of the same file."""

@@ -5,6 +5,8 @@ Invariants
 - It may be applied again. A channel or policy is found by its name and changed where it differs, a key pair by its
   public key; what the file does not name stays as it is.
 - Each resource is created by IVS's own operation, so the file can have nothing that a client could not create.
+- IVS refuses to change a live channel. Where one differs, its stream is stopped for the change and started again, since
+  at the start of a server nobody else could stop it.
 """
 
 from __future__ import annotations
@@ -94,12 +96,14 @@ class _Seeding:
 
     def _channel(self, name: str, channel: ChannelSeed, policy_arn: str) -> None:
         """A stream is stopped before its channel is changed, since a live channel cannot be."""
-        found = self._find(CHANNEL, name)
-        if channel.live is False and found is not None and self._is_live(found.arn):
-            self._streams.stop(found.arn)
         members = {"authorized": channel.authorized, "playbackRestrictionPolicyArn": policy_arn}
+        found = self._find(CHANNEL, name)
+        was_live = found is not None and self._is_live(found.arn)
+        if found is not None and was_live and (channel.live is False or _differing(found, members)):
+            self._streams.stop(found.arn)
         arn = self._create_or_update(CHANNEL, name, members, channel.tags)
-        if channel.live is True and not self._is_live(arn):
+        shall_be_live = was_live if channel.live is None else channel.live
+        if shall_be_live and not self._is_live(arn):
             self._streams.start(arn)
 
     def _key_pair(self, name: str, pair: KeyPairSeed) -> None:
@@ -119,8 +123,7 @@ class _Seeding:
         if found is None:
             created = self._call(operations["create"].name, {"name": name, "tags": tags, **members})
             return str(created[resource_type.member]["arn"])
-        changed = {member: value for member, value in members.items() if found.body[member] != value}
-        if changed:
+        if changed := _differing(found, members):
             self._call(operations["update"].name, {"arn": found.arn, **changed})
         self._set_tags(found, tags)
         return found.arn
@@ -150,6 +153,11 @@ class _Seeding:
             yield
         except IvsError as error:
             raise SettingsError([self._file.error((table, name), f"is refused by IVS: {error.message}")]) from None
+
+
+def _differing(found: Resource, members: Mapping[str, Any]) -> dict[str, Any]:
+    """The members whose values are not those of the resource."""
+    return {member: value for member, value in members.items() if found.body[member] != value}
 
 
 class _OneTransaction:

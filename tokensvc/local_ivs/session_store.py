@@ -31,6 +31,17 @@ class SessionTerms(NamedTuple):
         return f"SessionTerms(channel={self.channel}, stream_id={self.stream_id})"
 
 
+class SessionPosition(NamedTuple):
+    """The position of a session in the list of sessions, which is in descending order of positions."""
+
+    started_at: float
+    session_id: str
+
+    def __repr__(self) -> str:
+        """Without the id."""
+        return f"SessionPosition(started_at={self.started_at})"
+
+
 class PlaybackSession(NamedTuple):
     """One session. Its id is a secret: whoever knows it may play."""
 
@@ -45,6 +56,11 @@ class PlaybackSession(NamedTuple):
     def __repr__(self) -> str:
         """Without the id."""
         return f"PlaybackSession(terms={self.terms}, started_at={self.started_at}, is_open={self.is_open})"
+
+    @property
+    def position(self) -> SessionPosition:
+        """Its position in the list of sessions."""
+        return SessionPosition(self.started_at, self.session_id)
 
     def is_active(self, now: float) -> bool:
         """Whether the session has neither been ended nor become idle."""
@@ -72,8 +88,10 @@ class SessionTable(Protocol):
         """The number of open sessions, idle ones included. Takes the same time for any number."""
         ...
 
-    def active(self, now: float, limit: int, stream_id: str | None = None) -> list[PlaybackSession]:
-        """The active sessions of a stream, or of all, newest first."""
+    def active(
+        self, now: float, limit: int, stream_id: str | None = None, after: SessionPosition | None = None
+    ) -> list[PlaybackSession]:
+        """The active sessions of a stream, or of all, newest first, from the one after a position on."""
         ...
 
     def end(self, session_id: str) -> None: ...

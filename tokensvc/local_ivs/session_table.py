@@ -3,8 +3,8 @@
 Invariants
 - The number of open sessions of an account and region has a row of its own, changed in the same transaction as the
   sessions, so that the quota of concurrent views costs the same for any number of views.
-- A session that has ended is kept for RETENTION_SECONDS after it was last seen, so that its player can be told what
-  happened.
+- A session that has ended is stored for RETENTION_SECONDS after it was last seen, so that later requests of its player
+  get the error of what ended it: a 404 for the end of its stream, a 403 that names the revocation of its viewer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import orjson
 import sqlalchemy as sa
 
 from tokensvc.aws.arn import AccountRegion, Arn, parse_arn
-from tokensvc.local_ivs.session_store import IDLE_SECONDS, PlaybackSession, SessionTerms
+from tokensvc.local_ivs.session_store import IDLE_SECONDS, PlaybackSession, SessionPosition, SessionTerms
 
 RETENTION_SECONDS = 600
 _MAX_CACHED_ARNS = 1024
@@ -91,10 +91,19 @@ class SqliteSessionTable:
         row = self._connection.execute(query, account_region).fetchone()
         return int(row[0]) if row else 0
 
-    def active(self, now: float, limit: int, stream_id: str | None = None) -> list[PlaybackSession]:
-        where, values = ("stream_id = ? AND ", [stream_id]) if stream_id is not None else ("", [])
-        query = f"{_SELECT} WHERE {where}is_open = 1 AND last_seen > ? ORDER BY started_at DESC LIMIT ?"
-        return [_session(row) for row in self._connection.execute(query, (*values, now - IDLE_SECONDS, limit))]
+    def active(
+        self, now: float, limit: int, stream_id: str | None = None, after: SessionPosition | None = None
+    ) -> list[PlaybackSession]:
+        conditions = ["is_open = 1", "last_seen > ?"]
+        values: list[Any] = [now - IDLE_SECONDS]
+        if stream_id is not None:
+            conditions.append("stream_id = ?")
+            values.append(stream_id)
+        if after is not None:
+            conditions.append("(started_at, id) < (?, ?)")
+            values += after
+        query = f"{_SELECT} WHERE {' AND '.join(conditions)} ORDER BY started_at DESC, id DESC LIMIT ?"
+        return [_session(row) for row in self._connection.execute(query, (*values, limit))]
 
     def end(self, session_id: str) -> None:
         self._end("id = ?", session_id)

@@ -9,6 +9,7 @@ import m3u8
 
 from tests.local_ivs.edge.conftest import BASE_URL, EdgeFixture
 from tests.local_ivs.environment import START
+from tests.local_ivs.hls import read_media_playlist, read_multivariant_playlist
 from tests.local_ivs.ladder import label_of
 from tokensvc.aws.arn import Arn
 from tokensvc.local_ivs.edge.delivery import Delivery, parse_request
@@ -30,10 +31,10 @@ class Player(NamedTuple):
         return self.delivery.handle(request, at)
 
     def playlist(self, at: float, rendition: str = "480p30") -> m3u8.M3U8:
-        """The variant playlist, read by a parser that is not ours."""
+        """The variant playlist, which must be valid."""
         response = self.load(self.variants[rendition], at)
         assert response.status == 200
-        return m3u8.loads(response.body.decode())
+        return read_media_playlist(response.body)
 
     def status(self, at: float) -> int:
         """The status of a variant playlist."""
@@ -54,6 +55,6 @@ def start(
         query = f"token={edge.token()}"
     response = edge.get_playlist(query, channel, at=at, origin=origin)
     assert response.status == 200, response.body
-    found = m3u8.loads(response.body.decode())
+    found = read_multivariant_playlist(response.body)
     variants = {playlist.stream_info.video: playlist.uri for playlist in found.playlists}
     return Player(edge.delivery, variants, origin)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -18,6 +19,7 @@ from tests.local_ivs.ladder import label_of
 from tokensvc.local_ivs.edge.delivery import Delivery, parse_request
 from tokensvc.local_ivs.edge.responses import PlaybackResponse
 from tokensvc.local_ivs.edge.sessions import Sessions
+from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.http import random_string
 from tokensvc.local_ivs.media.ready_made import ReadyMadeLibrary
 from tokensvc.local_ivs.media.transport_stream import mark_discontinuity
@@ -361,6 +363,22 @@ def test_an_ad_break_passes_with_its_discontinuities_counted(with_ads: EdgeFixtu
     dates = [[date_range.id for segment in p.segments for date_range in segment.dateranges] for p in found]
     assert [len(ids) for ids in dates] == [1, 1, 1, 1, 0]
     assert len({ids[0] for ids in dates if ids}) == 1
+
+
+def test_every_ad_break_that_is_inserted_is_announced(with_ads: EdgeFixture) -> None:
+    session, channel, inserted = player.start(with_ads), str(with_ads.private_channel), []
+    for second in (5, 2, 1, 4, 3, 6, 8):
+        target = datetime.fromtimestamp(START + second, UTC)
+        with contextlib.suppress(IvsError):  # it overlaps another one
+            ad_break = with_ads.call("InsertAdBreak", channelArn=channel, durationSeconds=1, targetStartAt=target)
+            inserted.append(ad_break["adBreakId"])
+    assert len(inserted) > 3
+    announced = [
+        dict(date_range.x_client_attrs)["x_net_live_video_ad_ad_break_id"].strip('"')
+        for segment in session.playlist(START + 14).segments
+        for date_range in segment.dateranges
+    ]
+    assert sorted(announced) == sorted(inserted)
 
 
 def test_an_ad_break_in_the_future_begins_at_its_time(with_ads: EdgeFixture) -> None:

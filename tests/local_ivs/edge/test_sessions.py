@@ -48,9 +48,11 @@ def start(resources: SqliteResourceStore, sessions: Sessions, now: float, wanted
     return session_id
 
 
-def find(resources: SqliteResourceStore, sessions: Sessions, session_id: str, now: float) -> PlaybackSession | None:
+def find(resources: SqliteResourceStore, session_id: str, now: float) -> PlaybackSession | None:
+    """The active session with this id."""
     with resources.begin(write=False) as transaction:
-        return sessions.find(transaction, session_id, now)
+        session = transaction.sessions.get(session_id)
+    return session if session is not None and session.is_active(now) else None
 
 
 def views(resources: SqliteResourceStore, now: float, stream_id: str = STREAM_ID) -> int:
@@ -62,7 +64,7 @@ def views(resources: SqliteResourceStore, now: float, stream_id: str = STREAM_ID
 def test_a_session_keeps_its_terms(resources: SqliteResourceStore, origins: tuple[str, ...] | None) -> None:
     sessions, wanted = Sessions(resources, counting_strings()), terms()._replace(origins=origins)
     session_id = start(resources, sessions, START, wanted)
-    assert find(resources, sessions, session_id, START) == PlaybackSession(session_id, wanted, START, START)
+    assert find(resources, session_id, START) == PlaybackSession(session_id, wanted, START, START)
 
 
 def test_session_ids_are_random_and_long(resources: SqliteResourceStore) -> None:
@@ -73,14 +75,14 @@ def test_session_ids_are_random_and_long(resources: SqliteResourceStore) -> None
 
 
 def test_an_unknown_session_is_not_found(resources: SqliteResourceStore) -> None:
-    assert find(resources, Sessions(resources, counting_strings()), "x" * 32, START) is None
+    assert find(resources, "x" * 32, START) is None
 
 
 def test_a_session_ends_after_a_minute_without_requests(resources: SqliteResourceStore) -> None:
     sessions = Sessions(resources, counting_strings())
     session_id = start(resources, sessions, START)
     for now, is_active in ((START + IDLE_SECONDS - 1, True), (START + IDLE_SECONDS, False)):
-        assert (find(resources, sessions, session_id, now) is not None) is is_active
+        assert (find(resources, session_id, now) is not None) is is_active
         assert views(resources, now) == is_active
 
 
@@ -88,11 +90,11 @@ def test_requests_keep_a_session_alive(resources: SqliteResourceStore) -> None:
     sessions = Sessions(resources, counting_strings())
     session_id = start(resources, sessions, START)
     for seconds in range(2, 600, 2):
-        assert find(resources, sessions, session_id, START + seconds) is not None
+        assert find(resources, session_id, START + seconds) is not None
         sessions.touch(session_id, START + seconds)
     last_seen = START + 598
-    assert find(resources, sessions, session_id, last_seen + IDLE_SECONDS - TOUCH_SECONDS) is not None
-    assert find(resources, sessions, session_id, last_seen + IDLE_SECONDS) is None
+    assert find(resources, session_id, last_seen + IDLE_SECONDS - TOUCH_SECONDS) is not None
+    assert find(resources, session_id, last_seen + IDLE_SECONDS) is None
 
 
 def test_requests_of_all_sessions_are_stored_together_every_few_seconds(resources: SqliteResourceStore) -> None:
@@ -101,10 +103,10 @@ def test_requests_of_all_sessions_are_stored_together_every_few_seconds(resource
     sessions.touch(ids[0], START + 1)  # the first touch is stored
     for session_id in ids:
         sessions.touch(session_id, START + 2)
-    found = [find(resources, sessions, session_id, START + 3) for session_id in ids]
+    found = [find(resources, session_id, START + 3) for session_id in ids]
     assert [session and session.last_seen for session in found] == [START + 1, START, START]
     sessions.touch(ids[1], START + 1 + TOUCH_SECONDS)
-    found = [find(resources, sessions, session_id, START + 7) for session_id in ids]
+    found = [find(resources, session_id, START + 7) for session_id in ids]
     assert [session and session.last_seen for session in found] == [START + 2, START + 6, START + 2]
 
 
@@ -114,7 +116,7 @@ def test_requests_keep_a_session_alive_after_the_clock_was_set_back(resources: S
     session_id = start(resources, sessions, START)
     for seconds in (30, 60, 90):
         sessions.touch(session_id, START + seconds)
-        assert find(resources, sessions, session_id, START + seconds) is not None
+        assert find(resources, session_id, START + seconds) is not None
 
 
 def test_views_are_counted_for_each_stream(resources: SqliteResourceStore) -> None:
@@ -189,6 +191,19 @@ def test_sessions_that_ended_are_deleted_in_the_course_of_later_starts(resources
         assert transaction.sessions.count_open(HERE) == 7
 
 
+def test_sessions_that_started_at_the_same_time_are_listed_in_pages_without_gap_or_repetition(
+    resources: SqliteResourceStore,
+) -> None:
+    sessions = Sessions(resources, random_string)
+    started = {start(resources, sessions, START + number // 4) for number in range(12)}
+    listed: list[PlaybackSession] = []
+    while page := sessions.active(START + 3, 5, None, listed[-1].position if listed else None):
+        listed += page
+    assert {session.session_id for session in listed} == started
+    assert len(listed) == len(started)
+    assert [session.started_at for session in listed] == [START + 2] * 4 + [START + 1] * 4 + [START] * 4
+
+
 def test_concurrent_starts_of_several_processes_stay_within_the_quota(tmp_path: Path) -> None:
     stores = [SqliteResourceStore(str(tmp_path / "ivs.sqlite3")) for _ in range(4)]
     processes = [Sessions(store, random_string, max_views=25) for store in stores]
@@ -210,14 +225,14 @@ def test_stores_on_one_file_agree(tmp_path: Path) -> None:
     first = start(stores[0], processes[0], START)
     second = start(stores[1], processes[1], START)
     for store, sessions in zip(stores, processes, strict=True):
-        assert find(store, sessions, first, START) is not None
+        assert find(store, first, START) is not None
         assert views(store, START) == 2
         with store.begin(write=True) as transaction:
             assert sessions.start(transaction, terms(), START) is None
     processes[2].touch(first, START + 50)
-    assert find(stores[0], processes[0], first, START + 100) is not None
-    assert find(stores[0], processes[0], second, START + 100) is None
+    assert find(stores[0], first, START + 100) is not None
+    assert find(stores[0], second, START + 100) is None
     assert processes[1].end(first, START + 100)
-    assert find(stores[2], processes[2], first, START + 100) is None
+    assert find(stores[2], first, START + 100) is None
     for store in stores:
         store.close()

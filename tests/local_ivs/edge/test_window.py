@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.local_ivs.environment import START
+from tokensvc.local_ivs.edge import media_playlist
 from tokensvc.local_ivs.edge.window import (
     RETAINED_SEGMENTS,
     WINDOW_SEGMENTS,
@@ -21,6 +23,7 @@ from tokensvc.local_ivs.media.loop import SEGMENT_SECONDS
 
 STARTED_AT = int(START)
 DAYS = 3 * 24 * 3600
+DATE_RANGE = re.compile(r'^#EXT-X-DATERANGE:ID="([^"]+)".*-AD-BREAK-ID="([^"]+)"$', re.MULTILINE)
 
 starts = st.integers(STARTED_AT, STARTED_AT + 1000)
 loops = st.sampled_from([1, 2, 3, 30, 45])
@@ -28,13 +31,16 @@ loops = st.sampled_from([1, 2, 3, 30, 45])
 
 @st.composite
 def ad_break_lists(draw: st.DrawFn) -> tuple[AdBreak, ...]:
-    """Ad breaks that do not overlap, some of them adjacent."""
-    at, found = STARTED_AT + 1000, []
+    """Ad breaks that do not overlap, some of them adjacent, in any order."""
+    at: int = STARTED_AT + 1000
+    found: list[AdBreak] = []
     for number in range(draw(st.integers(0, 6))):
         at += draw(st.sampled_from([0, 1, 2, 3, 7, 60, 3600]))
-        found.append(AdBreak(f"break-{number}", at, draw(st.integers(1, 90))))
-        at += found[-1].duration
-    return tuple(found)
+        ad_break = AdBreak(f"break-{number}", at, draw(st.sampled_from([1, 2, 3]) | st.integers(1, 90)))
+        if not any(ad_break.overlaps(other) for other in found):
+            found.append(ad_break)
+        at += ad_break.duration
+    return tuple(draw(st.permutations(found)))
 
 
 def numbers(window: LiveWindow) -> list[int]:
@@ -107,6 +113,33 @@ def test_a_slate_lasts_for_its_ad_break(offset: int, duration: int) -> None:
     ad_break = AdBreak("a", STARTED_AT + offset, duration)
     assert 0 <= ad_break.first * SEGMENT_SECONDS - ad_break.start < SEGMENT_SECONDS
     assert abs((ad_break.end - ad_break.first) * SEGMENT_SECONDS - duration) < SEGMENT_SECONDS
+
+
+@given(loops, ad_break_lists())
+def test_every_ad_break_is_announced_exactly_once(loop: int, ad_breaks: tuple[AdBreak, ...]) -> None:
+    """In every playlist that lists a segment of its slate there is one EXT-X-DATERANGE of it, always the same."""
+    found: dict[str, set[str]] = {ad_break.ad_break_id: set() for ad_break in ad_breaks}
+    for ad_break in ad_breaks:
+        for newest in (ad_break.first, ad_break.end - 1, ad_break.first + WINDOW_SEGMENTS - 1):
+            window = live_window((newest + 1) * SEGMENT_SECONDS, STARTED_AT, loop, ad_breaks)
+            listed = [other for other in ad_breaks if set(numbers(window)) & set(range(other.first, other.end))]
+            announced = DATE_RANGE.findall(media_playlist.render(window, ""))
+            assert sorted(ad_break_id for _, ad_break_id in announced) == sorted(other.ad_break_id for other in listed)
+            for date_range_id, ad_break_id in announced:
+                found[ad_break_id].add(date_range_id)
+    assert {len(date_range_ids) for date_range_ids in found.values()} <= {1}
+    assert len(set().union(*found.values())) == len(ad_breaks)
+
+
+@given(starts, starts, st.integers(1, 300), st.integers(1, 300))
+def test_ad_breaks_overlap_if_they_share_time_or_a_segment(one: int, other: int, length: int, width: int) -> None:
+    a, b = AdBreak("a", one, length), AdBreak("b", other, width)
+    shares_time = set(range(one, one + length)) & set(range(other, other + width))
+    shares_segment = set(range(a.first, a.end)) & set(range(b.first, b.end))
+    assert a.overlaps(b) is b.overlaps(a) is bool(shares_time or shares_segment)
+    if shares_segment and not shares_time:
+        earlier, later = sorted((a, b), key=lambda ad_break: ad_break.start)
+        assert (earlier.duration, earlier.start % 2, later.start) == (1, 1, earlier.start + 1)
 
 
 @given(ad_break_lists(), st.floats(0, 1000), st.integers(0, 600))

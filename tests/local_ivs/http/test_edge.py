@@ -9,10 +9,10 @@ from typing import Any, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
 import jwt
-import m3u8
 import pytest
 
 from tests.local_ivs.environment import HERE, pem, private_key
+from tests.local_ivs.hls import read_media_playlist, read_multivariant_playlist
 from tests.local_ivs.http.conftest import SharedServer
 from tests.local_ivs.http.signed_requests import Reply, send
 from tests.support.servers import serving
@@ -159,10 +159,10 @@ def test_players_in_browsers_can_read_internal_failures(failure: Exception, stat
 
 def test_a_session_plays_without_a_token(private_channel: PrivateChannel) -> None:
     started = private_channel.get_playlist(f"?token={private_channel.token()}")
-    (variant,) = m3u8.loads(started.body.decode()).playlists
+    (variant,) = read_multivariant_playlist(started.body).playlists
     reply = send("GET", variant.uri, sign=False)
     assert (reply.status, reply.headers["content-type"]) == (200, "application/vnd.apple.mpegurl")
-    segments = m3u8.loads(reply.body.decode()).segments
+    segments = read_media_playlist(reply.body).segments
     assert len(segments) == 6
     for segment in segments:
         assert segment.uri.startswith(private_channel.playback_url.partition("/api/")[0])
@@ -184,10 +184,10 @@ def test_variant_playlists_begin_with_the_public_url(resources: SqliteResourceSt
     components.streams.start(channel)
     with serving(components.site) as url:
         started = send("GET", url + parse_arn(channel).playback_path, sign=False)
-        (variant,) = m3u8.loads(started.body.decode()).playlists
+        (variant,) = read_multivariant_playlist(started.body).playlists
         assert variant.uri.startswith("https://ivs.example/v1/playlist/")
         reply = send("GET", url + urlsplit(variant.uri).path, sign=False)
-    uris = [segment.uri for segment in m3u8.loads(reply.body.decode()).segments]
+    uris = [segment.uri for segment in read_media_playlist(reply.body).segments]
     assert all(uri.startswith("https://ivs.example/v1/segment/") for uri in uris)
 
 

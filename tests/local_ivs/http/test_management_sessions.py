@@ -62,6 +62,20 @@ def test_sessions_are_listed_newest_first(server: LocalIvsServer, channel: LiveC
     assert sessions(server, f"channelArn={MISSING}") == []
 
 
+def test_all_sessions_can_be_listed_in_pages(server: LocalIvsServer, channel: LiveChannel) -> None:
+    for _ in range(5):
+        channel.start()
+    everything = sessions(server, f"channelArn={channel.arn}")
+    pages, token = [], ""
+    while token is not None:
+        reply = server.manage("GET", f"/sessions?channelArn={channel.arn}&maxResults=2&nextToken={token}").json()
+        pages.append(reply["sessions"])
+        token = reply["nextToken"]
+        channel.start()  # a newer one shifts nothing
+    assert [len(page) for page in pages] == [2, 2, 1]
+    assert [session for page in pages for session in page] == everything
+
+
 def test_an_ended_session_is_refused_and_no_longer_listed(server: LocalIvsServer, channel: LiveChannel) -> None:
     ended, other = channel.start(), channel.start()
     session_id = ended.rsplit("/", 1)[1].split(".")[0]
@@ -90,6 +104,8 @@ def test_sessions_end_with_their_stream(server: LocalIvsServer, channel: LiveCha
         ("channelArn=x", "channelArn"),
         ("channelArn=arn:aws:ivs:us-west-2:000000000000:stream-key/x", "channelArn"),
         ("viewer=x", "viewer"),
+        ("nextToken=x", "nextToken"),
+        ("nextToken=c2Vzc2lvbnM6MS54", "nextToken"),
     ],
     ids=stable_repr,
 )

@@ -68,6 +68,17 @@ def test_ad_breaks_must_not_overlap(call: CallIvs, channel: str, start: int, sec
         insert(call, channel, seconds, targetStartAt=in_seconds(start))
 
 
+@pytest.mark.parametrize(("start", "overlaps"), [(2, True), (3, False)])
+def test_ad_breaks_must_not_share_a_segment(call: CallIvs, channel: str, start: int, overlaps: bool) -> None:
+    """A segment is two seconds long, and shows the slate of one ad break only."""
+    first = insert(call, channel, 1, targetStartAt=in_seconds(1))
+    if overlaps:
+        with pytest.raises(IvsError, match="ConflictException"):
+            insert(call, channel, 1, targetStartAt=in_seconds(start))
+    else:
+        assert insert(call, channel, 1, targetStartAt=in_seconds(start)) != first
+
+
 def test_an_ad_break_requires_a_live_stream_and_an_ad_configuration(
     call: CallIvs, channel: str, resources: SqliteResourceStore
 ) -> None:

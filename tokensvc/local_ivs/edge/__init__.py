@@ -1,1 +1,1 @@
-"""The local playback edge: validates tokens and serves multivariant playlists."""
+"""The local playback edge: validates tokens, and serves multivariant playlists, variant playlists and segments."""

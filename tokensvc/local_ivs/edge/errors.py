@@ -116,7 +116,7 @@ def denied_by(rule: str, reason: Reason = Reason.UNSPECIFIED) -> EdgeError:
 
 
 def strict_origin_error(origin: str) -> EdgeError:
-    """The error of strict origin enforcement on a public channel, to which the token rules do not apply."""
+    """The error of strict origin enforcement where no token is validated: public channels and running sessions."""
     return denied_by("strict-origin", Reason.UNSPECIFIED if origin else Reason.MISSING)
 
 

@@ -13,7 +13,7 @@ from tokensvc.tokens import claims as c
 
 
 class Grant(NamedTuple):
-    """What nothing denies a player."""
+    """What a player is granted."""
 
     viewer_id: str | None = None
     session_version: int = c.DEFAULT_VIEWER_SESSION_VERSION

@@ -14,7 +14,8 @@ Invariants
   Sign Playback Tokens").
 - A signature is verified outside of any transaction, so that starts do not wait for each other. Revocations and single
   uses are read in the transaction that starts the session: none begins after its viewer was revoked.
-- Only a GET that is answered with a playlist starts a session and spends a single use, both in one transaction.
+- INFERRED: Only a GET that is answered with a playlist starts a session. A HEAD gets the same headers and starts none.
+- A session is started and a single use is spent in one transaction.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ import threading
 from tokensvc.local_ivs.id_generators import ALPHANUMERIC, RandomString
 from tokensvc.local_ivs.live_streams import stream_of
 from tokensvc.local_ivs.resource_store import ResourceStore, ResourceTransaction
-from tokensvc.local_ivs.session_store import PlaybackSession, SessionTerms
+from tokensvc.local_ivs.session_store import PlaybackSession, SessionPosition, SessionTerms
 from tokensvc.local_ivs.streams import events, timed_metadata
 from tokensvc.local_ivs.transaction import TxContext
 
@@ -36,7 +36,7 @@ _CLEANUP_BATCH_SIZE = 1000
 
 
 class Sessions:
-    """Starts, finds and ends sessions. Thread-safe."""
+    """Starts, lists and ends sessions. Thread-safe."""
 
     def __init__(
         self, resources: ResourceStore, random_string: RandomString, max_views: int = MAX_CONCURRENT_VIEWS
@@ -73,13 +73,8 @@ class Sessions:
         table.insert(PlaybackSession(session_id, terms, now, now))
         return session_id
 
-    def find(self, transaction: ResourceTransaction, session_id: str, now: float) -> PlaybackSession | None:
-        """The active session with this id."""
-        session = transaction.sessions.get(session_id)
-        return session if session is not None and session.is_active(now) else None
-
     def touch(self, session_id: str, now: float) -> None:
-        """Note that a session's player got something."""
+        """Record a successful request of a session."""
         with self._lock:
             self._seen[session_id] = now
             if abs(now - self._stored_at) >= TOUCH_SECONDS:  # the clock of tests can be set back
@@ -92,18 +87,23 @@ class Sessions:
                 timed_metadata.delete_old(transaction, session.terms.channel.account_region, now)
 
     def active(
-        self, now: float, limit: int = MAX_LISTED_SESSIONS, channel_arn: str | None = None
+        self,
+        now: float,
+        limit: int = MAX_LISTED_SESSIONS,
+        channel_arn: str | None = None,
+        after: SessionPosition | None = None,
     ) -> list[PlaybackSession]:
-        """The active sessions of a channel, or of all accounts and regions, newest first."""
+        """The active sessions of a channel, or of all accounts and regions, newest first, from the one after a position
+        on."""
         with self._resources.begin(write=False) as transaction:
             if channel_arn is None:
-                return transaction.sessions.active(now, limit)
+                return transaction.sessions.active(now, limit, None, after)
             stream = stream_of(transaction, channel_arn)
-            return transaction.sessions.active(now, limit, stream.body["streamId"]) if stream is not None else []
+            return transaction.sessions.active(now, limit, stream.body["streamId"], after) if stream is not None else []
 
     def end(self, session_id: str, now: float) -> bool:
         """End a session. Returns whether there was an active one with this id."""
         with self._resources.begin(write=True) as transaction:
-            found = self.find(transaction, session_id, now)
+            session = transaction.sessions.get(session_id)
             transaction.sessions.end(session_id)
-            return found is not None
+            return session is not None and session.is_active(now)

@@ -11,6 +11,8 @@ Invariants
   sequence number counts those that the window has passed (RFC 8216, sections 4.3.3.3 and 6.2.2).
 - INFERRED: An ad break begins and ends with segments: its slate begins with the first one that begins at its start or
   later, and lasts for its duration, rounded up.
+- INFERRED: Ad breaks whose slates would have a segment in common overlap, since a segment shows the slate of one. Among
+  those that do not share time, this is an ad break of one second in an odd second right before another one.
 - Everything follows from the arguments; nothing is counted from request to request.
 """
 
@@ -48,6 +50,11 @@ class AdBreak(NamedTuple):
         """The number of the segment after its slate."""
         return max(self.first + 1, -(-(self.start + self.duration) // SEGMENT_SECONDS))
 
+    def overlaps(self, other: AdBreak) -> bool:
+        """Whether the two share time or a segment."""
+        shares_time = self.start < other.start + other.duration and other.start < self.start + self.duration
+        return shares_time or (self.first < other.end and other.first < self.end)
+
 
 class StreamSegment(NamedTuple):
     """A segment of a stream, as a viewer sees it."""
@@ -76,7 +83,7 @@ def live_window(now: float, started_at: int, loop_segments: int, ad_breaks: tupl
     """The window at a time of a stream that started at `started_at`, both in Unix seconds.
 
     `loop_segments` is the number of segments of one pass. `ad_breaks` are those of the stream that the viewer sees,
-    whether passed or to come; they may only be added before they begin.
+    whether passed or to come; they do not overlap, and may only be added before they begin.
     """
     return _window(_next_to_list(now, started_at), _first_of_stream(started_at), loop_segments, ad_breaks)
 

@@ -5,8 +5,8 @@ a session continue it.
 
 Invariants
 - The token is read from the raw query. Neither path nor query is logged.
-- HEAD differs from GET only in that it has no body, and at the start of playback that it starts no session and spends
-  no single use.
+- HEAD differs from GET only in that it has no body, and that it starts no session and spends no single use, which is
+  inferred (`local_ivs/edge/playback.py`, `local_ivs/edge/single_use.py`).
 - Every response has Access-Control-Allow-Origin, including errors and unknown paths, except for what the token or the
   policy restricts to other origins: the multivariant playlist, and with strict enforcement every playlist and segment.
   A browser hides the status of a response without it, and the IVS player then reports a network error instead of the

@@ -23,7 +23,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
 
 from tokensvc.errors import TokensvcError
 from tokensvc.http.body import read_json
@@ -115,8 +115,10 @@ class Management:
     async def list_sessions(self, request: Request) -> Response:
         query = read_as(requests.ListSessionsQuery, dict(request.query_params))
         now = self._context.clock.now()
-        found = await self._run(self._context.sessions.active, now, query.max_results, query.channel_arn)
-        return JSONResponse({"sessions": [_render_session(session) for session in found]})
+        limit = query.max_results
+        found = await self._run(self._context.sessions.active, now, limit + 1, query.channel_arn, query.after)
+        token = query.page_tokens.encode(*found[limit - 1].position) if len(found) > limit else None
+        return JSONResponse({"sessions": [_render_session(session) for session in found[:limit]], "nextToken": token})
 
     async def end_session(self, request: Request) -> Response:
         session_id = request.path_params["sessionId"]
@@ -217,7 +219,8 @@ OPERATIONS: tuple[ManagementOperation, ...] = (
         200,
         "Lists the sessions of players, newest first. Each start of playback begins one; it ends with its stream or a "
         "minute after its last request. A session id is a secret: its variant playlists and segments need nothing "
-        "else. With `?channelArn=ARN`, only those of a channel; `maxResults` is 1 to 1,000, by default 100.",
+        "else. With `?channelArn=ARN`, only those of a channel; `maxResults` is 1 to 1,000, by default 100. Pass "
+        "`nextToken` to get the next page; on the last page it is `null`.",
     ),
     ManagementOperation(
         "DELETE",
@@ -254,7 +257,10 @@ OPERATIONS: tuple[ManagementOperation, ...] = (
 def management_app(context: ManagementContext) -> Starlette:
     """The ASGI application of the management listener."""
 
-    async def render_error(_: Request, failure: Exception) -> Response:
+    routes = Management(context).routes()
+
+    async def render_error(request: Request, failure: Exception) -> Response:
+        headers = {}
         match failure:
             case TokensvcError():
                 status, body = status_of(failure), problem_details(failure)
@@ -266,12 +272,20 @@ def management_app(context: ManagementContext) -> Starlette:
             case HTTPException():
                 code = "method_not_allowed" if failure.status_code == 405 else "route_not_found"
                 status, body = failure.status_code, make_problem(failure.status_code, code, failure.detail)
+                if status == 405:
+                    headers["allow"] = _allowed_methods(routes, request)
             case _:
                 raise failure
-        return JSONResponse(body, status, media_type="application/problem+json")
+        return JSONResponse(body, status, headers, media_type="application/problem+json")
 
     handlers: Any = dict.fromkeys((TokensvcError, IvsError, NotSameOrigin, HTTPException), render_error)
-    return Starlette(routes=Management(context).routes(), exception_handlers=handlers)
+    return Starlette(routes=routes, exception_handlers=handlers)
+
+
+def _allowed_methods(routes: list[Route], request: Request) -> str:
+    """All methods of the path, for the header `Allow`: Starlette's own names those of the path's first route only."""
+    found = [route.methods or () for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return ", ".join(sorted(set().union(*found)))
 
 
 def _checked(endpoint: _Endpoint) -> _Endpoint:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
 from tokensvc.aws.arn import parse_arn
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.json_models import RequestModel
+from tokensvc.local_ivs.edge.sessions import SESSION_ID_CHARS
 from tokensvc.local_ivs.faults import ALL_OPERATIONS, Fault, FaultKind
 from tokensvc.local_ivs.model import ApiModel
+from tokensvc.local_ivs.session_store import SessionPosition
+from tokensvc.pagination import PageQuery, PageTokens
 
 MAX_ADVANCE_SECONDS = 366 * 24 * 3600
 """Longer than IVS stores anything; more is surely a mistake."""
@@ -69,11 +72,23 @@ class SetViewersRequest(StreamRequest):
     )
 
 
-class ListSessionsQuery(RequestModel):
-    """Which sessions to list, as query parameters."""
+class ListSessionsQuery(PageQuery):
+    """Which sessions to list, as query parameters. The position of an entry is when it started, and its id."""
+
+    page_tokens: ClassVar[PageTokens] = PageTokens(
+        "sessions", rf"([0-9]{{1,12}}\.[0-9]{{1,9}})-([A-Za-z0-9]{{{SESSION_ID_CHARS}}})"
+    )
 
     channel_arn: ChannelArn | None = None
-    max_results: int = Field(SESSIONS_PAGE_SIZE, ge=1, le=MAX_SESSIONS_PAGE_SIZE, strict=False)
+    max_results: int = Field(SESSIONS_PAGE_SIZE, ge=1, le=MAX_SESSIONS_PAGE_SIZE)
+
+    @property
+    def after(self) -> SessionPosition | None:
+        """The position after which the page starts; None for the first page."""
+        if self.position is None:
+            return None
+        started_at, session_id = self.position
+        return SessionPosition(float(started_at), session_id)
 
 
 class PlanFaultRequest(RequestModel):

@@ -27,7 +27,7 @@ from tokensvc.local_ivs.media.stored_loop import StoredLoop, open_loop
 READY_MADE, TEST_PICTURE = "loop", "picture"
 """The choices that are not the path of a file."""
 MAX_NAMED_PICTURES = 16
-"""So many channels get a test picture of their own from one process: each takes seconds to make and some megabytes."""
+"""The most named pictures that one process makes: each takes seconds and some megabytes."""
 
 _FIELD = "--media"
 _NO_NAME = ""

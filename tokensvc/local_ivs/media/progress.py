@@ -1,4 +1,4 @@
-"""How far the making of a loop is.
+"""Progress of encoding a loop.
 
 Invariants
 - A callback gets a share from 0 to 1 that only grows, at most once for each whole percent.

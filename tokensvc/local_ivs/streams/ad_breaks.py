@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from tokensvc.local_ivs.edge.window import AdBreak
 from tokensvc.local_ivs.errors import conflict, invalid_member
 from tokensvc.local_ivs.id_generators import ALPHANUMERIC, ID_CHARS
 from tokensvc.local_ivs.rate_limits import RateLimit
@@ -37,10 +38,11 @@ def insert_ad_break(call: OperationCall, request: Mapping[str, Any]) -> Body:
     start = int(max(call.now, target.timestamp()))
     duration = request["durationSeconds"]
     ad_break_id = request.get("adBreakId") or call.random_string(ALPHANUMERIC, ID_CHARS)
+    ad_break = AdBreak(ad_break_id, start, duration)
     for other in stream.body["adBreaks"]:
         if other["id"] == ad_break_id:
             raise conflict("The ad break id has already been used in this stream")
-        if other["start"] < start + duration and start < other["start"] + other["duration"]:
+        if ad_break.overlaps(AdBreak(other["id"], other["start"], other["duration"])):
             raise conflict("The ad break overlaps another ad break of this stream")
     inserted = {"id": ad_break_id, "start": start, "duration": duration}
     updated = lifecycle.update(call.context, stream, adBreaks=[*stream.body["adBreaks"], inserted])
