@@ -22,9 +22,14 @@ LABELS = {
 }
 OF_SCRAPES = {"job", "instance", "le"}
 PROMTOOL = shutil.which("promtool")
-_SELECTOR = re.compile(r"\b((?:tokensvc|process)_\w+)\{([^}]*)\}")
+_SELECTOR = re.compile(r"(\w+)\{([^}]*)\}")
 _MATCHER = re.compile(r'(\w+)(?:=~|!~|!=|=)"')
 _GROUPING = re.compile(r"\bby \(([^)]*)\)")
+_NO_NAMES = re.compile(r"\{[^}]*\}|\[[^]]*\]|\b(?:by|without|on|ignoring|group_left|group_right) ?\([^)]*\)")
+"""What has no names of metrics: matchers, ranges, and lists of labels."""
+_NAME = re.compile(r"(?<![\w:])[A-Za-z_:][\w:]*\b(?!\s*\()")
+"""A name that is not a function's."""
+_OPERATORS = {"and", "or", "unless", "bool", "offset"}
 
 
 def queries(file: Path) -> Iterator[tuple[str, str]]:
@@ -32,6 +37,11 @@ def queries(file: Path) -> Iterator[tuple[str, str]]:
     for panel in json.loads(file.read_text())["panels"]:
         for target in panel.get("targets", ()):
             yield panel["title"], without_variables(target["expr"])
+
+
+def metrics_of(query: str) -> set[str]:
+    """Every metric that a query names, with or without matchers."""
+    return set(_NAME.findall(_NO_NAMES.sub("", query))) - _OPERATORS
 
 
 def without_variables(expression: str) -> str:
@@ -51,13 +61,26 @@ def test_there_is_a_file_for_each_dashboard_and_no_other() -> None:
 @pytest.mark.parametrize("query", ALL_QUERIES)
 def test_a_query_names_existing_metrics_and_labels(query: str) -> None:
     assert "$" not in query
-    selected = _SELECTOR.findall(query)
-    assert selected
-    for metric, matchers in selected:
-        assert metric in LABELS, f"there is no {metric}"
+    metrics = metrics_of(query)
+    assert metrics
+    assert not metrics - LABELS.keys(), "there are no such metrics"
+    for metric, matchers in _SELECTOR.findall(query):
         assert set(_MATCHER.findall(matchers)) <= LABELS[metric] | OF_SCRAPES
     grouped = {label.strip() for labels in _GROUPING.findall(query) for label in labels.split(",")}
-    assert grouped <= set().union(*(LABELS[metric] for metric, _ in selected)) | OF_SCRAPES
+    assert grouped <= set().union(*(LABELS[metric] for metric in metrics)) | OF_SCRAPES
+
+
+@pytest.mark.parametrize(
+    ("query", "metrics"),
+    [
+        ("up", {"up"}),
+        ('sum by (a) (rate(one_total{a="x"}[5m])) / two_total', {"one_total", "two_total"}),
+        ("sum(one) by (a) or on (b) two unless 2 * 1e3 > bool three offset 5m", {"one", "two", "three"}),
+        ("histogram_quantile(0.9, sum by (le) (rate(one_bucket[15s]))) + vector(0)", {"one_bucket"}),
+    ],
+)
+def test_a_metric_is_checked_with_and_without_matchers(query: str, metrics: set[str]) -> None:
+    assert metrics_of(query) == metrics
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

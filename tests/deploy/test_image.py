@@ -322,19 +322,22 @@ class TestRunning:
     def test_what_is_missing_or_insecure_is_named(self, deployed: Deployed) -> None:
         own = deployed.secrets / "own"
         own.write_text("x" * 64)
-        for owner, mode, said in (
-            (USER, 0o644, "every user can read /run/secrets/own: chmod o-rwx /run/secrets/own"),
-            (USER, 0o660, "other users can write to /run/secrets/own: chmod go-w /run/secrets/own"),
-            (0, 0o600, "names a file that cannot be read: [Errno 13] Permission denied: '/run/secrets/own'"),
-            (1234, 0o444, "/run/secrets/own is owned by uid 1234; it must be owned by this process's user or by root"),
+        insecure, path = "names an insecure file", "/run/secrets/own"
+        for owner, mode, problem in (
+            (USER, 0o644, f"{insecure}: every user can read {path}: chmod o-rwx {path}"),
+            (USER, 0o660, f"{insecure}: other users can write to {path}: chmod go-w {path}"),
+            (0, 0o600, f"names a file that cannot be read: [Errno 13] Permission denied: '{path}'"),
+            (
+                1234,
+                0o444,
+                f"{insecure}: {path} is owned by uid 1234; it must be owned by this process's user or by root",
+            ),
         ):
             os.chown(own, owner, owner)
             own.chmod(mode)
-            result = deployed.run("serve", code=None, PASSPHRASE_FILE="/run/secrets/own")
+            result = deployed.run("serve", code=None, PASSPHRASE_FILE=path)
             assert result.code == 2, result.err
-            assert (
-                f"TOKENSVC_PASSPHRASE_FILE: names a{said.removeprefix('names a')}" in result.err or said in result.err
-            )
+            assert f"TOKENSVC_PASSPHRASE_FILE: {problem}" in result.err
             assert "Traceback" not in result.err
         away = deployed.run(
             "serve", code=None, DATABASE_URL="postgresql://nobody@127.0.0.1:9/none", STORE_TIMEOUT_SECONDS="1"

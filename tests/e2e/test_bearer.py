@@ -39,7 +39,8 @@ def test_a_viewer_gets_tokens_for_itself_alone(
     claims = json.loads(base64.urlsafe_b64decode(response.json["token"].split(".")[1] + "=="))
     assert claims["aws:channel-arn"] == channel["arn"]
     assert claims["aws:viewer-id"] != "viewer-1", "derived from the viewer, and not reversible"
-    assert foreign.status in (403, 422)
+    assert (foreign.status, foreign.json["code"]) == (422, "invalid_request")
+    assert [error["field"] for error in foreign.json["errors"]] == ["subject"]
     assert (status.status, status.json["code"]) == (403, "insufficient_scope")
     assert issuer.requests.count(JWKS_PATH) == 1
 

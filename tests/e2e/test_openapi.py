@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,8 +30,9 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.support.deployment import Deployment, LocalIvs, Service
 from tests.support.http_client import Client, Response
+from tests.support.oidc_issuer import AUDIENCE, JWKS_PATH, OidcIssuer, in_an_hour, running_issuer
 from tests.support.processes import wait_until
-from tokensvc.callers.policy import SCOPES
+from tokensvc.callers.policy import DEFAULT_SCOPES, SCOPES
 from tokensvc.web.openapi import document as describe
 from tokensvc.web.routes import OPERATIONS
 
@@ -93,19 +95,28 @@ class _OwnService(NamedTuple):
 
 
 @contextmanager
-def _own_service(ivs: LocalIvs, folder: Path) -> Iterator[tuple[_OwnService, Deployment]]:
-    """A separate service, because its keys are rotated, and because addresses that send invalid credentials are
-    limited."""
+def _own_service(ivs: LocalIvs, folder: Path, issuer_url: str) -> Iterator[tuple[_OwnService, Deployment]]:
+    """A separate service, because its keys are rotated. It has a viewer app: without one, no bearer token is read."""
     deployment = Deployment(ivs, folder)
     scopes = [word for scope in SCOPES for word in ("--scope", scope)]
     api_key = deployment.set_up("--all-channels", "--allow-anonymous-viewers", *scopes)
+    deployment.run("callers", "add", "player", "--all-channels", "--issuer", issuer_url, "--audience", AUDIENCE)
     with deployment.serve(AUTHORIZE="on") as service:
         yield _OwnService(service.url, api_key), deployment
 
 
 @pytest.fixture(scope="module")
-def _fuzzed(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[_OwnService, Deployment]]:
-    with _own_service(ivs, tmp_path_factory.mktemp("own_service")) as fuzzed:
+def issuer() -> Iterator[OidcIssuer]:
+    """The issuer of the viewer app's bearer tokens."""
+    with running_issuer() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def _fuzzed(
+    ivs: LocalIvs, issuer: OidcIssuer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[_OwnService, Deployment]]:
+    with _own_service(ivs, tmp_path_factory.mktemp("own_service"), issuer.url) as fuzzed:
         yield fuzzed
 
 
@@ -176,7 +187,6 @@ def _jwt(header: dict[str, object], payload: object, signature: bytes = b"x" * 6
     return ".".join(urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
 
 
-_CLAIMS = {"iss": "https://issuer.example", "aud": "tokensvc", "sub": "ada", "exp": 4_000_000_000}
 INVALID_CREDENTIALS = (
     "Bearer",
     "Basic YWRhOnNlY3JldA==",
@@ -185,33 +195,59 @@ INVALID_CREDENTIALS = (
     "Bearer tsk_0_0 tsk_0_0",
     "Bearer ..",
     "Bearer a.b.c.d.e",
-    f"Bearer {_jwt({'alg': 'none'}, _CLAIMS, b'')}",
-    f"Bearer {_jwt({'alg': 'HS256', 'kid': 'k1'}, _CLAIMS)}",
-    f"Bearer {_jwt({'alg': 'RS256', 'kid': '../../etc/passwd'}, _CLAIMS)}",
-    f"Bearer {_jwt({'alg': 'RS256', 'kid': 7, 'crit': ['b64'], 'b64': False}, _CLAIMS)}",
-    f"Bearer {_jwt({'alg': 'ES256', 'jku': 'http://127.0.0.1:9/keys', 'x5u': 'http://127.0.0.1:9/x'}, _CLAIMS)}",
-    f"Bearer {_jwt({'alg': ['ES256']}, _CLAIMS)}",
-    f"Bearer {_jwt({'alg': 'EdDSA'}, [])}",
-    f"Bearer {_jwt({'alg': 'EdDSA'}, {**_CLAIMS, 'exp': 'never', 'nbf': -1})}",
-    f"Bearer {_jwt({'alg': 'ES384', 'cty': 'JWT'}, {**_CLAIMS, 'padding': 'x' * 6000})}",
 )
 
 
-REJECTED = (401, 429, 431)
-"""For invalid credentials, for too many of them from one address, and for too long a URL."""
+def invalid_bearer_tokens(issuer: OidcIssuer) -> list[str]:
+    """Tokens that name the viewer app's issuer and audience, so that only what is wrong with each rejects it."""
+    claims = {"iss": issuer.url, "aud": AUDIENCE, "sub": "ada", "exp": 4_000_000_000}
+    known = {"alg": "RS256", "kid": "first"}
+    now = int(time.time())
+    return [
+        _jwt({"alg": "none"}, claims, b""),
+        _jwt({"alg": "HS256", "kid": "first"}, claims),
+        _jwt(known, claims),
+        _jwt(known, claims, b""),
+        _jwt({"alg": "RS256"}, claims, b"x" * 256),
+        _jwt({"alg": "RS256", "kid": "../../etc/passwd"}, claims),
+        _jwt({"alg": "RS256", "kid": 7}, claims),
+        _jwt({**known, "crit": ["b64"], "b64": False}, claims),
+        _jwt({**known, "jku": "http://127.0.0.1:9/keys", "x5u": "http://127.0.0.1:9/x"}, claims),
+        _jwt({"alg": ["RS256"]}, claims),
+        _jwt({"alg": "EdDSA"}, []),
+        _jwt({"alg": "EdDSA"}, claims),
+        _jwt({**known, "cty": "JWT"}, {**claims, "padding": "x" * 6000}),
+        _jwt(known, {**claims, "padding": "x" * 8000}),
+        _jwt(known, {**claims, "iss": "https://issuer.example"}),
+        _jwt(known, {**claims, "aud": {"a": AUDIENCE}}),
+        _jwt(known, {**claims, "aud": [AUDIENCE, 7]}),
+        issuer.token(exp=now - 3600),
+        issuer.token(exp=None),
+        issuer.token(exp=True),
+        issuer.token(exp=in_an_hour(), nbf=now + 3600),
+        issuer.token(exp=in_an_hour(), sub=None),
+        issuer.token(exp=in_an_hour(), sub="x" * 1025),
+        issuer.token(exp=in_an_hour(), aud="another-app"),
+        issuer.token(exp=in_an_hour()) + "A",
+    ]
+
+
+REJECTED = (401, 431)
+"""For invalid credentials, and for too long a URL or headers."""
 
 
 @pytest.mark.parametrize("examples", LENGTHS_WITHOUT_CREDENTIALS)
 @pytest.mark.parametrize("credentials", ["missing", "invalid"])
 @pytest.mark.parametrize("operation", BY_NAME)
 def test_responses_to_requests_without_valid_credentials_match_the_description(
-    openapi: Any, own_service: _OwnService, operation: str, credentials: str, examples: int
+    openapi: Any, own_service: _OwnService, issuer: OidcIssuer, operation: str, credentials: str, examples: int
 ) -> None:
     """Operations that need a caller reject them, whatever else is wrong with the request."""
     anonymous = not BY_NAME[operation].scope
     almost = (f"Bearer {own_service.api_key}x", f"Bearer {own_service.api_key[:-1]}", own_service.api_key)
     printable = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=60)
-    invalid = st.sampled_from((*INVALID_CREDENTIALS, *almost)) | printable.map("Bearer {}".format)
+    bearers = st.sampled_from(invalid_bearer_tokens(issuer)) | printable
+    invalid = st.sampled_from((*INVALID_CREDENTIALS, *almost)) | bearers.map("Bearer {}".format)
     headers = invalid.map(lambda value: {"authorization": value}) if credentials == "invalid" else st.just({})
     cases = st.one_of(*(_requests(openapi, operation, mode) for mode in _any_modes(operation)))
 
@@ -219,9 +255,63 @@ def test_responses_to_requests_without_valid_credentials_match_the_description(
     @hypothesis.given(case=cases, headers=headers)
     def check_response(case: Any, headers: dict[str, str]) -> None:
         response = case.call_and_validate(base_url=own_service.url, headers=headers, timeout=20, checks=CHECKS)
-        assert anonymous or response.status_code in REJECTED, response.status_code
+        assert anonymous or response.status_code in REJECTED, response.text
 
     check_response()
+
+
+@pytest.fixture
+def login(own_service: _OwnService, own_channel: str, issuer: OidcIssuer) -> str:
+    """A viewer's bearer token that the service has verified: only token routes verify new ones, others take it for
+    invalid."""
+    token = issuer.token(exp=in_an_hour())
+    with Client(own_service.url, token) as client:
+        client.token(channelArn=own_channel)
+    return token
+
+
+@pytest.mark.parametrize("examples", LENGTHS_WITHOUT_CREDENTIALS)
+@pytest.mark.parametrize("operation", BY_NAME)
+def test_responses_to_a_viewer_match_the_description(
+    openapi: Any, own_service: _OwnService, own_channel: str, login: str, operation: str, examples: int
+) -> None:
+    """A viewer with a valid bearer token gets tokens, and is forbidden everything else that needs a caller."""
+    statuses = set[int]()
+    cases = st.one_of(*(_requests(openapi, operation, mode) for mode in _any_modes(operation)))
+
+    @hypothesis.settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+    @hypothesis.given(case=cases)
+    def check_response(case: Any) -> None:
+        for token_request in _token_requests(case.body) if case.meta.generation.mode is GenerationMode.POSITIVE else ():
+            _make_valid(token_request, own_channel)
+            token_request.pop("viewerId", None)
+            token_request.pop("subject", None)
+        headers = {"authorization": f"Bearer {login}"}
+        response = case.call_and_validate(base_url=own_service.url, headers=headers, timeout=20, checks=CHECKS)
+        if "authorization" in response.request.headers:  # invalid requests may lack it
+            statuses.add(response.status_code)
+
+    check_response()
+    scope = BY_NAME[operation].scope
+    if scope in DEFAULT_SCOPES:
+        assert not statuses & {401, 403}
+    elif scope:
+        assert statuses <= {403, 431}
+        assert 403 in statuses
+
+
+def test_only_bearer_tokens_that_the_issuer_signed_for_the_viewer_app_are_accepted(
+    own_service: _OwnService, own_channel: str, issuer: OidcIssuer
+) -> None:
+    invalid = invalid_bearer_tokens(issuer)
+
+    def status_with(token: str) -> int:
+        with Client(own_service.url, token) as client:
+            return client.request_token(channelArn=own_channel).status
+
+    assert [status_with(token) for token in invalid] == [401] * len(invalid)
+    assert status_with(issuer.token(exp=in_an_hour())) == 201
+    assert JWKS_PATH in issuer.requests
 
 
 def _any_modes(operation: str) -> list[GenerationMode]:
@@ -339,9 +429,11 @@ def test_key_responses_match_their_schema(document: Any, own_service: _OwnServic
 
 
 @pytest.mark.long
-def test_a_rotation_and_a_compromise_over_http(document: Any, ivs: LocalIvs, tmp_path: Path) -> None:
+def test_a_rotation_and_a_compromise_over_http(
+    document: Any, ivs: LocalIvs, issuer: OidcIssuer, tmp_path: Path
+) -> None:
     """On a separate deployment: the service itself carries out the requests."""
-    with _own_service(ivs, tmp_path) as (own_service, _), Client(*own_service) as client:
+    with _own_service(ivs, tmp_path, issuer.url) as (own_service, _), Client(*own_service) as client:
         (first,) = client.get("/v1/keys").json["keys"]
         response = client.request("POST", "/v1/keys/rotate", "{}")
         assert response.status == 202
