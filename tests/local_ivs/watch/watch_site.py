@@ -62,11 +62,12 @@ class WatchSite(NamedTuple):
     url: str
     components: LocalIvsComponents
 
-    def read(self, **query: str) -> Any:
+    def read(self, session_id: str | None = None, **query: str) -> Any:
         """The overview."""
         parameters = "&".join(f"{name}={value}" for name, value in query.items())
+        headers = {} if session_id is None else {"tokensvc-watch-session": session_id}
         with Client(self.url) as client:
-            response = client.get(f"/watch/api/overview?{parameters}")
+            response = client.request("GET", f"/watch/api/overview?{parameters}", headers=headers)
         assert response.status == 200, response
         return response.json
 

@@ -50,7 +50,7 @@ async function play(token) {
   showAlert();
   player.stop();
   try {
-    const verdict = await act("verdicts", { channelArn: channel.arn, token, origin: playerOrigin() });
+    const verdict = await act("explanations", { channelArn: channel.arn, token, origin: playerOrigin() });
     showVerdict(verdict);
     session = { verdict, withToken: Boolean(token) };
   } catch (problem) {
