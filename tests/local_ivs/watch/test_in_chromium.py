@@ -5,16 +5,18 @@ Playback is judged by the video element's time, the decoded frames and fatal err
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.local_ivs.watch.watch_site import WatchSite, watch_site
+from tests.local_ivs.watch.watch_site import HD, LadderLibrary, WatchSite, watch_site
 from tests.local_ivs.watch.watch_tab import VIDEO, Page, plays_for
 from tests.support.browser_tabs import Browser
 from tests.support.chromium import CHROMIUM, UNAVAILABLE
+from tokensvc.local_ivs.edge.countries import RequestHeaders
 from tokensvc.local_ivs.media.loop import SEGMENT_SECONDS
 
 pytestmark = [
@@ -26,15 +28,22 @@ BUFFER_SECONDS = """(() => { const { buffered, currentTime } = document.querySel
 REQUESTED = "performance.getEntriesByType('resource').map((entry) => entry.name)"
 
 
-@pytest.fixture
-def page(browser: Browser, site: WatchSite) -> Iterator[Page]:
+@contextlib.contextmanager
+def opened(browser: Browser, site: WatchSite) -> Iterator[Page]:
+    """The page in a tab of its own, which reports no error of a script and no violation of a policy."""
     tab = browser.new_tab()
-    opened = Page(tab, site.url)
-    opened.choose(site.create_channel("stage"))
-    yield opened
-    opened.evaluate("0")
+    page = Page(tab, site.url)
+    yield page
+    page.evaluate("0")
     assert (tab.console, tab.errors, tab.violations) == ([], [], [])
     tab.close()
+
+
+@pytest.fixture
+def page(browser: Browser, site: WatchSite) -> Iterator[Page]:
+    with opened(browser, site) as page:
+        page.choose(site.create_channel("stage"))
+        yield page
 
 
 @pytest.mark.slow
@@ -43,7 +52,8 @@ def test_a_token_plays_and_the_verdict_allows_it_rule_by_rule(page: Page) -> Non
     plays_for(page, 3)
     assert page.rules()["signature"] == page.rules()["revoked"] == "pass"
     assert "fail" not in page.rules().values()
-    assert page.text("verdict").startswith("Allowed")
+    assert page.decision() == ["allow", "200 Allowed"]
+    assert page.refusing_rules() == []
     page.wait_for("the session is shown", "document.querySelector('#session').textContent.includes('active')")
     page.wait_for("the viewer is counted", "document.querySelector('#air').textContent === 'On air · 1 watching'")
 
@@ -63,7 +73,77 @@ def test_without_a_token_the_player_is_refused_and_sees_why(page: Page) -> None:
         == "403 token contains an invalid number of segments (invalid_playback_auth_token), by the rule segments"
     )
     assert page.rules()["segments"] == "fail"
+    assert page.decision() == ["deny", "403 Refused by the rule segments"]
+    assert page.refusing_rules() == ["segments"]
     assert page.text("overlay-title") == "Refused"
+
+
+class EverybodyInGermany:
+    """The source of countries of a local IVS whose viewers are all in Germany."""
+
+    def country_of(self, address: str, headers: RequestHeaders) -> str | None:
+        return "DE"
+
+
+@pytest.mark.slow
+def test_a_cap_below_every_rendition_is_shown_as_refused_although_the_token_passes(browser: Browser) -> None:
+    with watch_site(media=LadderLibrary(HD)) as site, opened(browser, site) as page:
+        page.choose(site.create_channel("sharp"))
+        page.set("resolution", "SD")
+        page.click("request-and-play")
+        [refused] = page.wait_for_log("refused")
+        assert refused.startswith("403 no rendition is within the token's maximum resolution")
+        assert refused.endswith(", by the rule resolution")
+        assert page.decision() == ["deny", "403 Refused by the rule resolution"]
+        assert page.refusing_rules() == ["resolution"]
+        assert "By itself, the token may start playback." in page.text("verdict")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("rule", "policy"),
+    [
+        ("country", {"allowedCountries": ["JP"]}),
+        ("strict-origin", {"allowedOrigins": ["https://app.example.com"], "enableStrictOriginEnforcement": True}),
+    ],
+)
+def test_a_public_channel_that_its_policy_restricts_is_shown_as_refused(
+    rule: str, policy: dict[str, object], browser: Browser
+) -> None:
+    with watch_site(countries=EverybodyInGermany()) as site, opened(browser, site) as page:
+        arn = site.create_channel("restricted", authorized=False)
+        site.restrict(arn, **policy)
+        page.choose(arn)
+        page.click("play-bare")
+        [refused] = page.wait_for_log("refused")
+        assert refused.endswith(f", by the rule {rule}")
+        assert page.decision() == ["deny", f"403 Refused by the rule {rule}"]
+        assert page.refusing_rules() == [rule]
+        assert "No token needed" in page.text("verdict")
+
+
+@pytest.mark.slow
+def test_a_start_beyond_the_quota_of_concurrent_views_is_shown_as_refused(browser: Browser) -> None:
+    with watch_site(max_views=1) as site, opened(browser, site) as page:
+        arn = site.create_channel("crowded")
+        assert site.playlist(arn, site.token(arn)["token"]).status == 200
+        page.choose(arn)
+        page.set("single-use", True)
+        page.click("request-and-play")
+        [refused] = page.wait_for_log("refused")
+        assert refused.startswith("429 ")
+        assert page.decision() == ["deny", "429 Refused by the rule concurrent-views"]
+        assert page.refusing_rules() == ["concurrent-views"]
+        assert page.rules()["single-use"] == "pass"
+
+
+@pytest.mark.slow
+def test_a_start_requests_the_multivariant_playlist_once(page: Page) -> None:
+    """A second request would spend a single use twice, and count as another view."""
+    page.set("single-use", True)
+    page.play()
+    requested = page.evaluate(REQUESTED)
+    assert len([url for url in requested if "token=" in url]) == 1
 
 
 @pytest.mark.slow

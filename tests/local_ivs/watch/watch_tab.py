@@ -74,6 +74,21 @@ class Page:
         )
         return found
 
+    def decision(self) -> list[str]:
+        """What the page shows as the edge's decision about the last start: the outcome, and its title."""
+        shown: list[str] = self.evaluate(
+            "(() => { const it = document.querySelector('#decision');"
+            " return [it.dataset.outcome, it.firstElementChild.textContent]; })()"
+        )
+        return shown
+
+    def refusing_rules(self) -> list[str]:
+        """The rules that are marked as those by which the edge refused the last start."""
+        found: list[str] = self.evaluate(
+            "[...document.querySelectorAll('.rules [data-refusal]')].map((rule) => rule.dataset.rule)"
+        )
+        return found
+
 
 def plays_for(page: Page, seconds: float) -> None:
     """The picture runs for that long without a stall or a failure."""
