@@ -8,8 +8,14 @@ from typing import Any
 
 from tests.support.browser_tabs import Tab
 from tests.support.processes import wait_until
+from tokensvc.local_ivs.media.loop import SEGMENT_SECONDS
 
 LOG = "[...document.querySelectorAll('#log li')].map((line) => [line.dataset.kind, line.lastElementChild.textContent])"
+CUT_OFF_SECONDS = 2 * SEGMENT_SECONDS + 1
+"""A revoked viewer is cut off within two target durations. The page reports it at the first playlist or segment that it
+is denied, so what its player has buffered makes no difference; a second is for the page's own clock, which runs between
+two requests and two looks of the test at its log."""
+FRAME_RATE = 30
 VIDEO = """(() => { const video = document.querySelector('#video');
   return [video.currentTime, video.getVideoPlaybackQuality().totalVideoFrames]; })()"""
 
@@ -91,13 +97,19 @@ class Page:
 
 
 def plays_for(page: Page, seconds: float) -> None:
-    """The picture runs for that long without a stall or a failure."""
-    started_at, frames = page.evaluate(VIDEO)
-    ends_at = time.monotonic() + seconds
-    while time.monotonic() < ends_at:
+    """The picture runs for that long without a stall or a failure, and at its own speed.
+
+    Of a minute it may lose 2 seconds, and of a short time half a second, which is what a busy machine needs to respond.
+    Chromium decodes in software here, on cores that it shares with other tests and with the server, and leaves out
+    pictures that would come too late, so a fifth of them may be missing; a player that decodes only key frames, or
+    stands still in between, has far fewer.
+    """
+    (position, frames), began_at, elapsed = page.evaluate(VIDEO), time.monotonic(), 0.0
+    while elapsed < seconds:
         time.sleep(0.5)
-        now, more_frames = page.evaluate(VIDEO)
-    assert now - started_at >= 0.8 * seconds
-    assert more_frames - frames >= 0.5 * 30 * seconds
+        elapsed = time.monotonic() - began_at
+        later_position, later_frames = page.evaluate(VIDEO)
+    assert later_position - position >= elapsed - max(0.5, elapsed / 30)
+    assert later_frames - frames >= 0.8 * FRAME_RATE * elapsed
     for kind in ("failed", "cut off", "refused", "stalled"):
         assert page.log(kind) == []
