@@ -72,6 +72,18 @@ class Page:
         self.click("request-and-play")
         self.wait_for_log("plays", lines=before + 1)
 
+    def levels(self) -> list[str]:
+        """The names of the renditions that the player found in the playlist, the best one first."""
+        found: list[str] = self.evaluate(
+            "[...document.querySelectorAll('#level option')].slice(1).map((option) => option.textContent)"
+        )
+        return found
+
+    def choose_level(self, name: str) -> None:
+        """Play this rendition only."""
+        option = f"[...document.querySelectorAll('#level option')].find((it) => it.textContent === '{name}').value"
+        self.set("level", str(self.evaluate(option)))
+
     def rules(self) -> dict[str, str]:
         """Rule -> result, as shown."""
         found: dict[str, str] = self.evaluate(

@@ -67,6 +67,7 @@ async function play(token) {
 player.addEventListener("decided", ({ detail }) => showDecision(detail, session.explanation));
 player.addEventListener("started", ({ detail }) => {
   const read = session.withToken ? claims() ?? {} : {};
+  const offered = detail.levels.toReversed().join(", ");
   session = {
     ...session,
     "Session": detail.sessionId,
@@ -75,13 +76,13 @@ player.addEventListener("started", ({ detail }) => {
     "Viewer": read["aws:viewer-id"],
     "Version": read["aws:viewer-session-version"],
     "Origin": playerOrigin() || "none sent",
-    "Renditions": detail.levels.join(", "),
+    "Renditions": offered,
   };
   channels.sessionId = detail.sessionId;
-  note("playlist", `offers ${detail.levels.join(", ")}`);
+  note("playlist", `offers ${offered}`);
   byId("level").replaceChildren(
     element("option", { value: "-1" }, "Automatic"),
-    ...detail.levels.map((name, index) => element("option", { value: String(index) }, name)),
+    ...detail.levels.map((name, index) => element("option", { value: String(index) }, name)).reverse(),
   );
   byId("level").disabled = false;
   showSession("playing");

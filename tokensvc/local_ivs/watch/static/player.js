@@ -44,8 +44,8 @@ export class Player extends EventTarget {
     const hls = new Hls(CONFIG);
     this.#hls = hls;
     this.#adBreaks.clear();
-    hls.on(Hls.Events.MANIFEST_LOADED, (_, data) => {
-      this.#emit("decided", { status: data.networkDetails.status });
+    hls.on(Hls.Events.MANIFEST_LOADED, (_, data) => this.#emit("decided", { status: data.networkDetails.status }));
+    hls.on(Hls.Events.MANIFEST_PARSED, (_, data) => {
       const sessionId = data.sessionData?.["VIDEO-SESSION-ID"]?.VALUE ?? "";
       this.#emit("started", { sessionId, levels: data.levels.map(levelName) });
       this.#video.play().catch(() => {}); // a browser may wait for a click on the picture
@@ -68,7 +68,7 @@ export class Player extends EventTarget {
     this.#emit("stopped");
   }
 
-  /** Play one rendition only, by its place among `levels`; -1 for an automatic choice. */
+  /** Play one rendition only, by its place among `levels`, which hls.js sorts by bit rate; -1 for an automatic choice. */
   setLevel(index) {
     if (this.#hls) this.#hls.nextLevel = index;
   }
