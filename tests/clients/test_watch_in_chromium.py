@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.local_ivs.watch.watch_tab import Page, plays_for
+from tests.local_ivs.watch.watch_tab import CUT_OFF_SECONDS, Page, plays_for
 from tests.support.browser_tabs import Browser
 from tests.support.chromium import CHROMIUM, UNAVAILABLE
 from tests.support.demo import Demo
@@ -39,7 +39,7 @@ def test_a_token_of_the_service_plays_until_the_service_revokes_its_viewer(page:
     page.evaluate("document.querySelector('#revoke-form').requestSubmit()")
     [revoked] = page.wait_for_log("revoked")
     assert "the next token is issued after" in revoked
-    [cut_off] = page.wait_for_log("cut off", within_seconds=10)
+    [cut_off] = page.wait_for_log("cut off", within_seconds=CUT_OFF_SECONDS)
     assert cut_off.startswith("403 ")
     page.click("request-and-play")
     [denied] = page.wait_for_log("no token")

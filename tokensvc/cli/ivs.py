@@ -45,7 +45,13 @@ def serve(
     port: Annotated[
         int, typer.Option(min=0, max=65535, metavar="PORT", help="Port to listen on; 0 picks a free one.")
     ] = 4599,
-    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Address to listen on. Whoever can reach it can use the API and the watch page.",
+        ),
+    ] = "127.0.0.1",
     access_key: Annotated[
         list[str] | None,
         typer.Option(

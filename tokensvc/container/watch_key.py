@@ -60,18 +60,18 @@ class OwnKeyTokens:
         from tokensvc.tokens.request import parse_token_request
 
         request = parse_token_request(dict(fields))
-        place = parse_arn(request.channel_arn, "channel").account_region
-        self._require_channel(place, request.channel_arn)
+        account_region = parse_arn(request.channel_arn, "channel").account_region
+        self._require_channel(account_region, request.channel_arn)
         with self._lock:
-            own = self._keys.get(place)
-            if own is None or own.arn not in self._imported(place):
-                own = self._replace(place)
-        keyring = Keyring({place: RegionKeys(own.key, {})})
+            own = self._keys.get(account_region)
+            if own is None or own.arn not in self._imported(account_region):
+                own = self._replace(account_region)
+        keyring = Keyring({account_region: RegionKeys(own.key, {})})
         now = int(self._clock.now())
         return Reply(201, signed_token(request, keyring, self._denylist, self._subject_key, now))
 
     def explain(self, attempt: PlaybackAttempt) -> Mapping[str, Any]:
-        from tokensvc.container.watch_verdicts import explain_attempt
+        from tokensvc.container.watch_explanations import explain_attempt
 
         return explain_attempt(attempt)
 
@@ -93,35 +93,35 @@ class OwnKeyTokens:
             self._replace(channel.account_region)
         return Reply(200, {"done": True})
 
-    def _replace(self, place: AccountRegion) -> _OwnKey:
+    def _replace(self, account_region: AccountRegion) -> _OwnKey:
         """Import a new key pair, after deleting those of the page except the one that signs now. Raises IvsError."""
-        signing = self._keys.get(place)
-        for arn, name in self._imported(place).items():
+        signing = self._keys.get(account_region)
+        for arn, name in self._imported(account_region).items():
             if name == KEY_NAME and (signing is None or arn != signing.arn):
-                self._call(place, "DeletePlaybackKeyPair", {"arn": arn})
+                self._call(account_region, "DeletePlaybackKeyPair", {"arn": arn})
         private_key = keypair.generate()
         members = {
             "name": KEY_NAME,
             "publicKeyMaterial": keypair.public_pem(private_key.public_key()),
             "tags": TAGS,
         }
-        arn = self._call(place, "ImportPlaybackKeyPair", members)["keyPair"]["arn"]
+        arn = self._call(account_region, "ImportPlaybackKeyPair", members)["keyPair"]["arn"]
         own = _OwnKey(arn, SigningKey(KEY_NAME, OpenSslSigner().prepare(private_key), MAX_TTL_SECONDS))
-        self._keys[place] = own
+        self._keys[account_region] = own
         return own
 
-    def _imported(self, place: AccountRegion) -> dict[str, str]:
+    def _imported(self, account_region: AccountRegion) -> dict[str, str]:
         """The key pairs that are imported there: ARN -> name, or "" if it is not the page's."""
-        pairs = self._call(place, "ListPlaybackKeyPairs", {})["keyPairs"]
+        pairs = self._call(account_region, "ListPlaybackKeyPairs", {})["keyPairs"]
         return {pair["arn"]: pair.get("name", "") if pair.get("tags") == TAGS else "" for pair in pairs}
 
-    def _require_channel(self, place: AccountRegion, arn: str) -> None:
+    def _require_channel(self, account_region: AccountRegion, arn: str) -> None:
         try:
-            self._call(place, "GetChannel", {"arn": arn})
+            self._call(account_region, "GetChannel", {"arn": arn})
         except IvsError as error:
             if error.code != "ResourceNotFoundException":
                 raise
             raise ChannelNotFound("the local IVS has no such channel") from None
 
-    def _call(self, place: AccountRegion, operation: str, members: Mapping[str, Any]) -> dict[str, Any]:
-        return self._ivs.call(place, operation, members, "")
+    def _call(self, account_region: AccountRegion, operation: str, members: Mapping[str, Any]) -> dict[str, Any]:
+        return self._ivs.call(account_region, operation, members, "")

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tokensvc.aws.arn import Arn
-from tokensvc.container.watch_verdicts import explain_attempt
+from tokensvc.container.watch_explanations import explain_attempt
 from tokensvc.errors import NoSigningKey, ServiceUnreachable
 from tokensvc.local_ivs.watch.token_source import Reply
 from tokensvc.tokens.validation import PlaybackAttempt

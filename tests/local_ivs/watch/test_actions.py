@@ -8,7 +8,7 @@ from tokensvc.tokens.validation import RULES
 
 def rules_of(site: WatchSite, arn: str, token: str, origin: str = "https://app.example.com") -> dict[str, str]:
     """Rule -> result, of a start that is about to happen."""
-    response = site.act("verdicts", {"channelArn": arn, "token": token, "origin": origin})
+    response = site.act("explanations", {"channelArn": arn, "token": token, "origin": origin})
     assert response.status == 200, response
     return {rule["rule"]: rule["result"] for rule in response.json["rules"]}
 
@@ -23,11 +23,20 @@ def test_the_overview_shows_channels_streams_and_key_pairs(site: WatchSite) -> N
     assert [pair["name"] for pair in shown["keyPairs"]] == ["watch-page"]
     playlist = site.playlist(arn, token)
     session_id = playlist.body.decode().partition('VIDEO-SESSION-ID",VALUE="')[2].partition('"')[0]
-    shown = site.read(channelArn=arn, sessionId=session_id)
+    shown = site.read(session_id, channelArn=arn)
     [channel] = [found for found in shown["channels"] if found["arn"] == arn]
     assert channel["stream"]["viewerCount"] == 1
     assert shown["session"]["isActive"]
-    assert site.read(sessionId="none")["session"] is None
+    assert site.read("none")["session"] is None
+
+
+def test_a_session_id_in_the_url_is_ignored(site: WatchSite) -> None:
+    """URLs are written to logs, and whoever has the id can play the session's media."""
+    arn = site.create_channel()
+    playlist = site.playlist(arn, site.token(arn)["token"])
+    session_id = playlist.body.decode().partition('VIDEO-SESSION-ID",VALUE="')[2].partition('"')[0]
+    assert site.read(session_id)["session"]["isActive"]
+    assert "session" not in site.read(sessionId=session_id)
 
 
 def test_a_channel_goes_off_air_and_on_again(site: WatchSite) -> None:
@@ -68,11 +77,11 @@ def test_a_token_for_a_channel_that_does_not_exist_is_refused(site: WatchSite) -
     missing = "arn:aws:ivs:us-west-2:000000000000:channel/missing"
     response = site.act("tokens", {"channelArn": missing, "viewerId": "ada"})
     assert (response.status, response.json["code"]) == (404, "channel_not_found")
-    response = site.act("verdicts", {"channelArn": missing, "token": "", "origin": ""})
+    response = site.act("explanations", {"channelArn": missing, "token": "", "origin": ""})
     assert (response.status, response.json["code"]) == (404, "channel_not_found")
 
 
-def test_the_verdict_is_that_of_the_edge_rule_by_rule(site: WatchSite) -> None:
+def test_a_token_is_explained_as_the_edge_validates_it_rule_by_rule(site: WatchSite) -> None:
     arn = site.create_channel()
     token = site.token(arn, singleUse=True)["token"]
     results = rules_of(site, arn, token)
@@ -80,12 +89,12 @@ def test_the_verdict_is_that_of_the_edge_rule_by_rule(site: WatchSite) -> None:
     assert "fail" not in results.values()
     assert site.playlist(arn, token).status == 200
     assert rules_of(site, arn, token)["single-use"] == "fail"
-    response = site.act("verdicts", {"channelArn": arn, "token": token, "origin": ""})
+    response = site.act("explanations", {"channelArn": arn, "token": token, "origin": ""})
     assert (response.json["deniedBy"], response.json["outcome"]) == ("single-use", "deny")
     assert site.playlist(arn, token).json[0]["error"] == "token has already been used"
 
 
-def test_a_verdict_spends_nothing(site: WatchSite) -> None:
+def test_explaining_a_token_spends_nothing(site: WatchSite) -> None:
     arn = site.create_channel()
     token = site.token(arn, singleUse=True)["token"]
     for _ in range(3):
@@ -103,7 +112,7 @@ def test_a_tampered_token_fails_the_signature(site: WatchSite) -> None:
 
 def test_a_public_channel_needs_no_token(site: WatchSite) -> None:
     arn = site.create_channel("open", authorized=False)
-    assert site.act("verdicts", {"channelArn": arn, "token": "", "origin": ""}).json == {"isPublic": True}
+    assert site.act("explanations", {"channelArn": arn, "token": "", "origin": ""}).json == {"isPublic": True}
 
 
 def test_a_revocation_ends_older_tokens_and_not_the_next_one(site: WatchSite) -> None:

@@ -46,12 +46,21 @@ def test_what_is_not_there_is_a_problem(path: str, site: WatchSite) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("POST", "/watch"), ("GET", "/watch/api/tokens"), ("PUT", "/watch/api/overview")]
+    ("method", "path", "allowed"),
+    [
+        ("POST", "/watch", "GET, HEAD"),
+        ("DELETE", "/watch/static/main.js", "GET, HEAD"),
+        ("GET", "/watch/api/tokens", "POST"),
+        ("PUT", "/watch/api/overview", "GET, HEAD"),
+    ],
 )
-def test_another_method_is_not_allowed(method: str, path: str, site: WatchSite) -> None:
+def test_another_method_is_refused_with_those_that_are_allowed(
+    method: str, path: str, allowed: str, site: WatchSite
+) -> None:
     with Client(site.url) as client:
         response = client.request(method, path)
     assert (response.status, response.json["code"]) == (405, "method_not_allowed")
+    assert response.headers["allow"] == allowed
 
 
 def test_the_api_of_ivs_and_the_edge_are_where_they_were(site: WatchSite) -> None:
@@ -150,7 +159,7 @@ def test_an_error_of_ivs_keeps_its_code_and_status(site: WatchSite) -> None:
 
 
 def test_every_wrong_field_is_named(site: WatchSite) -> None:
-    response = site.act("verdicts", {"channelArn": "x", "token": 1, "extra": True})
+    response = site.act("explanations", {"channelArn": "x", "token": 1, "extra": True})
     assert response.status == 422
     assert {error["field"] for error in response.json["errors"]} == {"channelArn", "token", "origin", "extra"}
 

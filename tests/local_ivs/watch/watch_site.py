@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from tests.support.http_client import Client, Response
 from tests.support.servers import serving
+from tokensvc.aws.arn import AccountRegion
 from tokensvc.clock import SystemClock
 from tokensvc.container.watch_key import OwnKeyTokens
 from tokensvc.local_ivs.clock import AdvanceableClock
@@ -19,20 +20,19 @@ from tokensvc.local_ivs.storage import SqliteResourceStore
 from tokensvc.local_ivs.watch.mounting import watch_page, with_page
 
 REGION = "us-west-2"
+ACCOUNT_REGION = AccountRegion("000000000000", REGION)
+FULL_HD = Rendition(1920, 1080, 30, 900_000, RENDITION.codecs)
+HD = Rendition(1280, 720, 30, 600_000, RENDITION.codecs)
 
 
 class LadderLoop:
-    """The ready-made loop under the names of three renditions, for tests that need no sharper picture."""
+    """The ready-made loop under the names of several renditions, for tests that need no sharper picture."""
 
     media_id = MEDIA_ID
-    renditions: tuple[Rendition, ...] = (
-        Rendition(1920, 1080, 30, 900_000, RENDITION.codecs),
-        Rendition(1280, 720, 30, 600_000, RENDITION.codecs),
-        RENDITION,
-    )
     segments = 1
 
-    def __init__(self) -> None:
+    def __init__(self, *renditions: Rendition) -> None:
+        self.renditions = renditions
         self._loop = ReadyMadeLoop()
 
     def segment(self, rendition: str, position: int) -> bytes:
@@ -44,10 +44,10 @@ class LadderLoop:
 
 
 class LadderLibrary:
-    """Every channel plays it."""
+    """Every channel plays it; without an argument, in three renditions."""
 
-    def __init__(self) -> None:
-        self._loop = LadderLoop()
+    def __init__(self, *renditions: Rendition) -> None:
+        self._loop = LadderLoop(*(renditions or (FULL_HD, HD, RENDITION)))
 
     def loop_for(self, channel_arn: str, channel_name: str) -> MediaLoop:
         return self._loop
@@ -62,11 +62,12 @@ class WatchSite(NamedTuple):
     url: str
     components: LocalIvsComponents
 
-    def read(self, **query: str) -> Any:
+    def read(self, session_id: str | None = None, **query: str) -> Any:
         """The overview."""
         parameters = "&".join(f"{name}={value}" for name, value in query.items())
+        headers = {} if session_id is None else {"tokensvc-watch-session": session_id}
         with Client(self.url) as client:
-            response = client.get(f"/watch/api/overview?{parameters}")
+            response = client.request("GET", f"/watch/api/overview?{parameters}", headers=headers)
         assert response.status == 200, response
         return response.json
 
@@ -83,6 +84,15 @@ class WatchSite(NamedTuple):
         assert response.status == 201, response
         return str(response.json["arn"])
 
+    def restrict(self, arn: str, **policy: object) -> None:
+        """Give a channel that is on air a playback restriction policy, which applies from its next stream on."""
+        ivs = self.components.ivs
+        made = ivs.call(ACCOUNT_REGION, "CreatePlaybackRestrictionPolicy", policy, "")["playbackRestrictionPolicy"]
+        self.act("streams", {"channelArn": arn, "live": False})
+        members = {"arn": arn, "playbackRestrictionPolicyArn": made["arn"]}
+        ivs.call(ACCOUNT_REGION, "UpdateChannel", members, "")
+        self.act("streams", {"channelArn": arn, "live": True})
+
     def token(self, arn: str, **fields: object) -> Any:
         """The response to a token request."""
         response = self.act("tokens", {"channelArn": arn, "viewerId": "ada", **fields})
@@ -97,11 +107,11 @@ class WatchSite(NamedTuple):
 
 
 @contextlib.contextmanager
-def watch_site(public_url: str | None = None) -> Iterator[WatchSite]:
-    """Serve it while the block runs."""
+def watch_site(**settings: Any) -> Iterator[WatchSite]:
+    """Serve it while the block runs, with these settings of the local IVS."""
     resources = SqliteResourceStore(":memory:")
-    settings = LocalIvsSettings(rate_limits=False, media=LadderLibrary(), public_url=public_url)
-    components = build(resources, settings, AdvanceableClock(SystemClock()))
+    configured = LocalIvsSettings(**{"rate_limits": False, "media": LadderLibrary()} | settings)
+    components = build(resources, configured, AdvanceableClock(SystemClock()))
     page = watch_page(components, OwnKeyTokens(components.ivs, components.clock), REGION)
     with serving(with_page(page, components.site)) as url:
         yield WatchSite(url, components)

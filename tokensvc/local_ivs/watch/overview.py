@@ -24,8 +24,10 @@ def channels(
 ) -> list[dict[str, Any]]:
     """The channels of these accounts and regions, at most MAX_CHANNELS: those on air first, then private ones, then by
     name."""
-    found = [channel for place in account_regions for channel in transaction.find(place, "channel")]
-    live = {stream.parent_arn for place in account_regions for stream in transaction.find(place, STREAM)}
+    found = [channel for account_region in account_regions for channel in transaction.find(account_region, "channel")]
+    live = {
+        stream.parent_arn for account_region in account_regions for stream in transaction.find(account_region, STREAM)
+    }
     found.sort(key=lambda it: (it.arn not in live, not it.body["authorized"], it.body["name"], it.arn))
     return [_channel(transaction, channel, now) for channel in found[:MAX_CHANNELS]]
 

@@ -2,6 +2,8 @@
 
 Invariants
 - Every request is checked by `http/same_origin.py` first. No response has a CORS header, so no other site reads one.
+- The id of a playback session, which is a credential for its media, is sent in a header and never in a URL, since
+  proxies and servers write URLs to their logs.
 - Data is never stored by a browser (`no-store`); errors are RFC 9457 problem details, like the service's. An error of
   IVS itself keeps IVS's code.
 """
@@ -24,13 +26,15 @@ from tokensvc.local_ivs.errors import IvsError
 from tokensvc.local_ivs.http import same_origin
 from tokensvc.local_ivs.http.asgi import HttpResponse, base_url, send_response
 from tokensvc.local_ivs.watch import static_files
-from tokensvc.local_ivs.watch.actions import ACTIONS, READS, Call, Handler, WatchContext
+from tokensvc.local_ivs.watch.actions import ACTIONS, READS, ActionRequest, Handler, WatchContext
 from tokensvc.local_ivs.watch.token_source import Reply
 from tokensvc.log import exception_fields, structlog
 
 PATH = "/watch"
 BODY_MAX_BYTES = 16 * 1024
 THREADS = 4
+SESSION_HEADER = b"tokensvc-watch-session"
+"""The header of a read in which the page sends the id of its playback session."""
 _STATIC, _API = f"{PATH}/static/", f"{PATH}/api/"
 _HEADERS = (("cache-control", "no-store"), *static_files.SECURITY_HEADERS)
 
@@ -72,17 +76,24 @@ class WatchPage:
             if scope["method"] == "POST" and name in ACTIONS:
                 same_origin.check_action(scope)
                 return await self._call(ACTIONS[name], scope, await read_json(scope, receive, BODY_MAX_BYTES))
-            return _unknown(405 if name in READS or name in ACTIONS else 404)
+            if name in READS:
+                return _method_not_allowed("GET, HEAD")
+            return _method_not_allowed("POST") if name in ACTIONS else _not_found()
         name = static_files.INDEX if path in (PATH, f"{PATH}/") else path.removeprefix(_STATIC)
         if name not in static_files.names():
-            return _unknown(404)
+            return _not_found()
         if not is_read:
-            return _unknown(405)
+            return _method_not_allowed("GET, HEAD")
         return static_files.respond(name, header(scope, b"if-none-match"))
 
     async def _call(self, handler: Handler, scope: Scope, fields: dict[str, Any]) -> HttpResponse:
-        call = Call(fields, _query(scope), base_url(scope, self._context.public_url))
-        return _json(await anyio.to_thread.run_sync(handler, self._context, call, limiter=self._limiter))
+        request = ActionRequest(
+            fields,
+            _query(scope),
+            base_url(scope, self._context.public_url),
+            header(scope, SESSION_HEADER),
+        )
+        return _json(await anyio.to_thread.run_sync(handler, self._context, request, limiter=self._limiter))
 
 
 def _json(reply: Reply) -> HttpResponse:
@@ -90,9 +101,15 @@ def _json(reply: Reply) -> HttpResponse:
     return HttpResponse(reply.status, (("content-type", kind), *_HEADERS), orjson.dumps(dict(reply.document)))
 
 
-def _unknown(status: int) -> HttpResponse:
-    code = "method_not_allowed" if status == 405 else "route_not_found"
-    return _json(Reply(status, make_problem(status, code, "The watch page has no such route.")))
+def _not_found() -> HttpResponse:
+    return _json(Reply(404, make_problem(404, "route_not_found", "The watch page has no such route.")))
+
+
+def _method_not_allowed(allowed: str) -> HttpResponse:
+    """A 405, which must name the methods that there are (RFC 9110, section 15.5.6)."""
+    detail = f"This route of the watch page has other methods: {allowed}."
+    response = _json(Reply(405, make_problem(405, "method_not_allowed", detail)))
+    return response._replace(headers=(("allow", allowed), *response.headers))
 
 
 def _query(scope: Scope) -> dict[str, str]:

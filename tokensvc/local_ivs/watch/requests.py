@@ -55,8 +55,8 @@ class AdBreakRequest(ChannelRequest):
     duration_seconds: int
 
 
-class VerdictRequest(ChannelRequest):
-    """A start of playback that is about to happen."""
+class ExplanationRequest(ChannelRequest):
+    """A token with which playback is about to start, and the Origin header that the player will send."""
 
     token: Annotated[str, Field(max_length=TOKEN_MAX_CHARS)]
     origin: Annotated[str, Field(max_length=ORIGIN_MAX_CHARS)]

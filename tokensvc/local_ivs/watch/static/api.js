@@ -23,7 +23,7 @@ async function call(path, options) {
   return document;
 }
 
-export const read = (name, query = {}) => call(`${name}?${new URLSearchParams(query)}`, {});
+export const read = (name, query = {}, headers = {}) => call(`${name}?${new URLSearchParams(query)}`, { headers });
 
 export const act = (name, fields) =>
   call(name, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(fields) });

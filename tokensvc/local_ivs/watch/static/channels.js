@@ -49,8 +49,10 @@ export class Channels extends EventTarget {
 
   async refresh() {
     try {
-      const query = Object.entries({ channelArn: this.#arn, sessionId: this.sessionId }).filter(([, value]) => value);
-      this.overview = await read("overview", Object.fromEntries(query));
+      const query = this.#arn ? { channelArn: this.#arn } : {};
+      // Whoever has the id of a session can play its media, so it is in no URL, which servers write to their logs.
+      const headers = this.sessionId ? { "tokensvc-watch-session": this.sessionId } : {};
+      this.overview = await read("overview", query, headers);
       const { channels } = this.overview;
       if (channels.length && !this.current) return this.choose(channels[0].arn);
       this.#show(channels);
@@ -63,8 +65,8 @@ export class Channels extends EventTarget {
   #show(channels) {
     const shown = JSON.stringify(channels.map(({ arn, name, authorized }) => [arn, name, authorized]));
     if (shown !== this.#shown || !this.#select.options.length) {
-      const places = new Set(channels.map(({ region, account }) => `${account}/${region}`));
-      const options = channels.map((channel) => element("option", { value: channel.arn }, label(channel, places.size > 1)));
+      const accountRegions = new Set(channels.map(({ region, account }) => `${account}/${region}`));
+      const options = channels.map((channel) => element("option", { value: channel.arn }, label(channel, accountRegions.size > 1)));
       if (!channels.length) options.push(element("option", { value: "" }, "No channel yet"));
       this.#select.replaceChildren(...options, element("option", { value: CREATE }, "Create a channel …"));
       this.#shown = shown;
@@ -81,8 +83,8 @@ export class Channels extends EventTarget {
   }
 }
 
-function label(channel, isPlaceShown) {
+function label(channel, isRegionShown) {
   const name = channel.name || channel.arn.split("/").at(-1);
-  const place = isPlaceShown ? `, ${channel.region}, ${channel.account}` : "";
-  return `${name} (${channel.authorized ? "private" : "public"}${place})`;
+  const region = isRegionShown ? `, ${channel.region}, ${channel.account}` : "";
+  return `${name} (${channel.authorized ? "private" : "public"}${region})`;
 }

@@ -13,7 +13,7 @@ import { Screen } from "./screen.js";
 import { showStats } from "./stats.js";
 import { claims, setToken, showToken, tokenText } from "./token.js";
 import { tokenRequest } from "./token-form.js";
-import { showVerdict } from "./verdict.js";
+import { showDecision, showWaiting } from "./verdict.js";
 
 const channels = new Channels();
 const player = new Player(byId("video"));
@@ -44,15 +44,15 @@ async function requestToken() {
   }
 }
 
-/** Judge the start that follows, and start. */
+/** Explain the token of the start that follows, and start. */
 async function play(token) {
   const channel = channels.current;
   showAlert();
   player.stop();
   try {
-    const verdict = await act("verdicts", { channelArn: channel.arn, token, origin: playerOrigin() });
-    showVerdict(verdict);
-    session = { verdict, withToken: Boolean(token) };
+    const explanation = await act("explanations", { channelArn: channel.arn, token, origin: playerOrigin() });
+    showWaiting(explanation);
+    session = { explanation, withToken: Boolean(token) };
   } catch (problem) {
     showAlert(problem.message);
     return;
@@ -64,8 +64,10 @@ async function play(token) {
   byId("stop").disabled = false;
 }
 
+player.addEventListener("decided", ({ detail }) => showDecision(detail, session.explanation));
 player.addEventListener("started", ({ detail }) => {
   const read = session.withToken ? claims() ?? {} : {};
+  const offered = detail.levels.toReversed().join(", ");
   session = {
     ...session,
     "Session": detail.sessionId,
@@ -74,13 +76,13 @@ player.addEventListener("started", ({ detail }) => {
     "Viewer": read["aws:viewer-id"],
     "Version": read["aws:viewer-session-version"],
     "Origin": playerOrigin() || "none sent",
-    "Renditions": detail.levels.join(", "),
+    "Renditions": offered,
   };
   channels.sessionId = detail.sessionId;
-  note("playlist", `offers ${detail.levels.join(", ")}`);
+  note("playlist", `offers ${offered}`);
   byId("level").replaceChildren(
     element("option", { value: "-1" }, "Automatic"),
-    ...detail.levels.map((name, index) => element("option", { value: String(index) }, name)),
+    ...detail.levels.map((name, index) => element("option", { value: String(index) }, name)).reverse(),
   );
   byId("level").disabled = false;
   showSession("playing");
@@ -100,7 +102,7 @@ player.addEventListener("stopped", () => {
   screen.show("idle");
 });
 player.addEventListener("failed", ({ detail }) => {
-  const { kind, text } = screen.fail(detail, session.verdict);
+  const { kind, text } = screen.fail(detail);
   note(kind, text);
   showSession(kind);
   channels.refresh();
@@ -109,7 +111,7 @@ player.addEventListener("metadata", ({ detail }) => metadata.add(detail.samples)
 
 /** Show the session: what the player got, and what the edge has stored. */
 function showSession(state) {
-  const { verdict, withToken, state: previous, ...facts } = session;
+  const { explanation, withToken, state: previous, ...facts } = session;
   session.state = state ?? previous;
   const stored = channels.overview.session;
   showFacts(byId("session"), {

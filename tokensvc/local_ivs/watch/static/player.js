@@ -1,7 +1,8 @@
 /** hls.js on the video element, as a viewer's player would use it. What happens is reported as events:
  *
+ * `decided` {status, rule, error, code}, which the edge responded to the start; status 0 if the page may not read it,
  * `started` {sessionId, levels}, `playing`, `level` {name}, `stalled`, `ad-break` {text}, `metadata` {samples}, `stopped`,
- * `failed` {kind: "refused" | "cut off" | "off air" | "failed", status, error, code, what}
+ * `failed` {kind: "refused" | "cut off" | "off air" | "failed", status, rule, error, code, what}
  */
 
 const { Hls } = globalThis;
@@ -17,7 +18,9 @@ const CONFIG = {
   enableEmsgMetadataCues: false,
   enableDateRangeMetadataCues: false,
 };
+const RULE_HEADER = "tokensvc-rule:";
 const D = Hls.ErrorDetails;
+const START_ERRORS = new Set([D.MANIFEST_LOAD_ERROR, D.MANIFEST_LOAD_TIMEOUT]);
 const PLAYLIST_ERRORS = new Set([D.LEVEL_LOAD_ERROR, D.FRAG_LOAD_ERROR]);
 
 export class Player extends EventTarget {
@@ -41,7 +44,8 @@ export class Player extends EventTarget {
     const hls = new Hls(CONFIG);
     this.#hls = hls;
     this.#adBreaks.clear();
-    hls.on(Hls.Events.MANIFEST_LOADED, (_, data) => {
+    hls.on(Hls.Events.MANIFEST_LOADED, (_, data) => this.#emit("decided", { status: data.networkDetails.status }));
+    hls.on(Hls.Events.MANIFEST_PARSED, (_, data) => {
       const sessionId = data.sessionData?.["VIDEO-SESSION-ID"]?.VALUE ?? "";
       this.#emit("started", { sessionId, levels: data.levels.map(levelName) });
       this.#video.play().catch(() => {}); // a browser may wait for a click on the picture
@@ -64,7 +68,7 @@ export class Player extends EventTarget {
     this.#emit("stopped");
   }
 
-  /** Play one rendition only, by its place among `levels`; -1 for an automatic choice. */
+  /** Play one rendition only, by its place among `levels`, which hls.js sorts by bit rate; -1 for an automatic choice. */
   setLevel(index) {
     if (this.#hls) this.#hls.nextLevel = index;
   }
@@ -93,11 +97,11 @@ export class Player extends EventTarget {
     const status = data.response?.code ?? 0;
     const isGone = PLAYLIST_ERRORS.has(data.details) && (status === 403 || status === 404);
     if (!data.fatal && !isGone) return;
-    const isStart = data.details === D.MANIFEST_LOAD_ERROR;
-    const body = readError(data.networkDetails);
-    const kind = status === 404 ? "off air" : status === 403 ? (isStart ? "refused" : "cut off") : isStart && !status ? "refused" : "failed";
+    const isStart = START_ERRORS.has(data.details);
+    const response = { status, ...readError(data.networkDetails) };
     this.stop();
-    this.#emit("failed", { kind, status, ...body, what: data.details });
+    if (isStart) this.#emit("decided", response);
+    this.#emit("failed", { kind: kindOf(response, isStart), ...response, what: data.details });
   }
 
   #noteAdBreaks(dateRanges) {
@@ -119,8 +123,26 @@ function levelName(level) {
   return `${level.height}p${Math.round(level.frameRate ?? level.attrs?.["FRAME-RATE"] ?? 0) || ""}`;
 }
 
-/** What IVS's edge says in the body of an error: a list with one object. */
+/** What ended playback: `refused` is a start that the edge denied, or that the browser keeps from the page. */
+function kindOf({ status, rule }, isStart) {
+  if (status === 404) return "off air";
+  if (isStart) return !status || status === 403 || rule ? "refused" : "failed";
+  return status === 403 ? "cut off" : "failed";
+}
+
+/** What the edge says of an error: the rule in a header, the rest in the body, which is a list with one object. */
 function readError(request) {
+  return { rule: ruleOf(request), ...readBody(request) };
+}
+
+/** The rule that denied the request; "" if none is named. `getResponseHeader` logs an error where the header is absent
+ * or may not be read, and the list of all headers has those that the page may read. */
+function ruleOf(request) {
+  const line = (request?.getAllResponseHeaders?.() ?? "").split("\r\n").find((header) => header.startsWith(RULE_HEADER));
+  return line ? line.slice(RULE_HEADER.length).trim() : "";
+}
+
+function readBody(request) {
   try {
     const text = request.responseType === "arraybuffer" ? new TextDecoder().decode(request.response) : request.responseText;
     const [entry] = JSON.parse(text);

@@ -29,10 +29,9 @@ export class Screen {
   }
 
   /** Show why playback ended. Returns the kind, and the text for the log. */
-  fail({ kind, status, error, code, what }, verdict) {
+  fail({ kind, status, rule, error, code, what }) {
     const title = TITLES[kind];
-    const rule = kind === "refused" && verdict?.deniedBy ? `, by the rule ${verdict.deniedBy}` : "";
-    let text = `${status} ${error}${code ? ` (${code})` : ""}${rule}`;
+    let text = `${status} ${error}${code ? ` (${code})` : ""}${rule ? `, by the rule ${rule}` : ""}`;
     if (!status) {
       text =
         kind === "refused"

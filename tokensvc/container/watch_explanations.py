@@ -1,4 +1,4 @@
-"""The verdict that the watch page shows, with what to change, as `POST /v1/tokens/explain` renders it."""
+"""The explanation of a token on the watch page, with what to change, as `POST /v1/tokens/explain` renders it."""
 
 from __future__ import annotations
 
