@@ -6,7 +6,7 @@ import json
 import re
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -182,7 +182,7 @@ def _requests(openapi: Any, operation: str, mode: GenerationMode) -> Any:
     return openapi[path][method].as_strategy(generation_mode=mode)
 
 
-def _jwt(header: dict[str, object], payload: object, signature: bytes = b"x" * 64) -> str:
+def _jwt(header: Mapping[str, object], payload: object, signature: bytes = b"x" * 64) -> str:
     parts = (orjson.dumps(header), orjson.dumps(payload), signature)
     return ".".join(urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
 
