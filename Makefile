@@ -54,11 +54,12 @@ docs: $(DOCS) $(MERMAID) ## build the documentation's site into build/site; fail
 reference: $(TEST) ## write the generated parts of docs/ anew, after a change to what they describe; BREAKING=accepted stores an API that breaks clients
 	$(VENV)/bin/python -m docs.generator $(if $(filter accepted,$(BREAKING)),--accept-breaking-changes)
 
-bench: $(BENCH) ## measure the figures of docs/performance.md, except those of the peers (needs wrk; 15 minutes)
+bench: $(BENCH) ## measure the figures of docs/performance.md, except those of the peers (needs wrk; 17 minutes)
 	$(VENV)/bin/python -m benchmarks.sign
 	$(VENV)/bin/python -m benchmarks.signers
 	$(VENV)/bin/python -m benchmarks.http
 	$(VENV)/bin/python -m benchmarks.connections
+	$(VENV)/bin/python -m benchmarks.overload
 	$(VENV)/bin/python -m benchmarks.ivs
 	$(VENV)/bin/python -m benchmarks.edge
 	$(VENV)/bin/python -m benchmarks.revocations
