@@ -48,7 +48,7 @@ def page(browser: Browser, site: WatchSite) -> Iterator[Page]:
 
 
 @pytest.mark.slow
-def test_a_token_plays_and_the_verdict_allows_it_rule_by_rule(page: Page) -> None:
+def test_a_token_plays_and_the_verdict_says_so_rule_by_rule(page: Page) -> None:
     page.play()
     plays_for(page, 3)
     assert page.rules()["signature"] == page.rules()["revoked"] == "pass"
