@@ -48,7 +48,7 @@ def page(browser: Browser, site: WatchSite) -> Iterator[Page]:
 
 
 @pytest.mark.slow
-def test_a_token_plays_and_the_verdict_allows_it_rule_by_rule(page: Page) -> None:
+def test_a_token_plays_and_the_verdict_says_so_rule_by_rule(page: Page) -> None:
     page.play()
     plays_for(page, 3)
     assert page.rules()["signature"] == page.rules()["revoked"] == "pass"
@@ -57,6 +57,10 @@ def test_a_token_plays_and_the_verdict_allows_it_rule_by_rule(page: Page) -> Non
     assert page.refusing_rules() == []
     page.wait_for("the session is shown", "document.querySelector('#session').textContent.includes('active')")
     page.wait_for("the viewer is counted", "document.querySelector('#air').textContent === 'On air · 1 watching'")
+    reads = {
+        url.partition("?")[2].partition("=")[0] for url in page.evaluate(REQUESTED) if "/watch/api/overview" in url
+    }
+    assert reads <= {"", "channelArn"}, "the id of the session is in no URL of the page's API"
 
 
 @pytest.mark.long
@@ -291,6 +295,7 @@ def test_an_origin_that_is_not_allowed_cannot_read_the_playlist_without_strict_e
     page.click("request-and-play")
     [refused] = page.wait_for_log("refused")
     assert "CORS" in refused
+    assert page.decision() == ["unreadable", "No response that the page may read"]
     assert "has been blocked by CORS policy" in page.violations.pop(0)
 
 

@@ -10,7 +10,7 @@ from starlette.types import Message
 from structlog.testing import capture_logs
 
 from tests.local_ivs.watch.watch_site import REGION, WatchSite, watch_site
-from tests.support.asgi_client import scope_of
+from tests.support.asgi_client import make_receive, scope_of
 from tests.support.http_client import Client
 from tokensvc.container.watch_key import OwnKeyTokens
 from tokensvc.local_ivs.watch.actions import ACTIONS
@@ -112,6 +112,22 @@ def test_a_name_that_is_not_this_machines_is_refused(host: str, path: str, site:
 def test_names_of_this_machine_and_the_public_host_are_accepted(host: str) -> None:
     with watch_site(public_url="https://ivs.example") as site, Client(site.url) as client:
         assert client.request("GET", "/watch", headers={"host": host}).status == 200
+
+
+def test_the_page_may_be_used_from_every_address_that_reaches_the_listener(site: WatchSite) -> None:
+    """As docs/how-to/watch.md warns about `--host 0.0.0.0`: the address of a client is not checked."""
+    components = site.components
+    page = watch_page(components, OwnKeyTokens(components.ivs, components.clock), REGION)
+    origin = {"host": "192.0.2.1:4599", "origin": "http://192.0.2.1:4599", "content_type": "application/json"}
+    scope = scope_of("POST", "/watch/api/channels", **origin) | {"client": ("192.0.2.7", 5000)}
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    asyncio.run(page(scope, make_receive(b'{"name": "of-another-machine"}'), send))
+    assert sent[0]["status"] == 201
+    assert "of-another-machine" in [channel["name"] for channel in site.read()["channels"]]
 
 
 def test_no_response_may_be_read_by_another_site(site: WatchSite) -> None:

@@ -14,7 +14,7 @@ from tokensvc.clock import SystemClock
 from tokensvc.container.watch_key import OwnKeyTokens
 from tokensvc.local_ivs.clock import AdvanceableClock
 from tokensvc.local_ivs.http import LocalIvsComponents, LocalIvsSettings, build
-from tokensvc.local_ivs.media.loop import MediaLoop, Rendition
+from tokensvc.local_ivs.media.loop import MediaLibrary, MediaLoop, Rendition
 from tokensvc.local_ivs.media.ready_made import MEDIA_ID, RENDITION, ReadyMadeLoop
 from tokensvc.local_ivs.storage import SqliteResourceStore
 from tokensvc.local_ivs.watch.mounting import watch_page, with_page
@@ -107,10 +107,10 @@ class WatchSite(NamedTuple):
 
 
 @contextlib.contextmanager
-def watch_site(**settings: Any) -> Iterator[WatchSite]:
+def watch_site(media: MediaLibrary | None = None, **settings: Any) -> Iterator[WatchSite]:
     """Serve it while the block runs, with these settings of the local IVS."""
     resources = SqliteResourceStore(":memory:")
-    configured = LocalIvsSettings(**{"rate_limits": False, "media": LadderLibrary()} | settings)
+    configured = LocalIvsSettings(rate_limits=False, media=media or LadderLibrary(), **settings)
     components = build(resources, configured, AdvanceableClock(SystemClock()))
     page = watch_page(components, OwnKeyTokens(components.ivs, components.clock), REGION)
     with serving(with_page(page, components.site)) as url:
