@@ -39,7 +39,10 @@ def authenticator(clock: ManualClock) -> RequestAuthenticator:
 
 def test_a_caller_with_the_scope_is_authenticated_and_logged(authenticator: RequestAuthenticator) -> None:
     context = RequestContext("request-1", 1000.0)
-    assert authenticator.caller(scope_of(authorization=f"Bearer {KEY}"), context, "keys:read").name == "dashboard"
+    assert (
+        asyncio.run(authenticator.caller(scope_of(authorization=f"Bearer {KEY}"), context, "keys:read")).name
+        == "dashboard"
+    )
     assert context.caller == "dashboard"
 
 
@@ -56,19 +59,25 @@ def test_each_accepted_api_key_is_noted_with_time_and_address(clock: ManualClock
     for key, expected_scope in ((KEY, "keys:read"), (KEY, "keys:admin"), ("tsk_abc_wrong", "keys:read")):
         with contextlib.suppress(InsufficientScope, Unauthenticated):
             scope = scope_of(authorization=f"Bearer {key}")
-            authenticator.caller(scope, RequestContext("request-1", 1000.0), expected_scope)
+            asyncio.run(authenticator.caller(scope, RequestContext("request-1", 1000.0), expected_scope))
     assert uses == [("abc", clock.now(), "192.0.2.7")] * 2, "a wrong key is not used"
 
 
 def test_a_caller_without_the_scope_is_rejected(authenticator: RequestAuthenticator) -> None:
     with pytest.raises(InsufficientScope, match="keys:admin"):
-        authenticator.caller(scope_of(authorization=f"Bearer {KEY}"), RequestContext("request-1", 1000.0), "keys:admin")
+        asyncio.run(
+            authenticator.caller(
+                scope_of(authorization=f"Bearer {KEY}"), RequestContext("request-1", 1000.0), "keys:admin"
+            )
+        )
 
 
 @pytest.mark.parametrize("header", ["", "Bearer tsk_abc_wrong", f"Basic {KEY}"])
 def test_a_missing_or_wrong_key_is_unauthenticated(authenticator: RequestAuthenticator, header: str) -> None:
     with pytest.raises(Unauthenticated):
-        authenticator.caller(scope_of(authorization=header), RequestContext("request-1", 1000.0), "keys:read")
+        asyncio.run(
+            authenticator.caller(scope_of(authorization=header), RequestContext("request-1", 1000.0), "keys:read")
+        )
 
 
 def test_a_worker_with_a_stale_snapshot_authenticates_nobody(
@@ -76,7 +85,11 @@ def test_a_worker_with_a_stale_snapshot_authenticates_nobody(
 ) -> None:
     clock.advance(LEASE_SECONDS + 1)
     with pytest.raises(SnapshotStale):
-        authenticator.caller(scope_of(authorization=f"Bearer {KEY}"), RequestContext("request-1", 1000.0), "keys:read")
+        asyncio.run(
+            authenticator.caller(
+                scope_of(authorization=f"Bearer {KEY}"), RequestContext("request-1", 1000.0), "keys:read"
+            )
+        )
 
 
 def test_hanging_store_calls_delay_only_each_other(authenticator: RequestAuthenticator) -> None:
@@ -142,4 +155,8 @@ def test_a_worker_whose_clock_jumped_authenticates_nobody(
     """API keys expire by that clock, and writes are dated by it."""
     clock.jump(-3600)
     with pytest.raises(SnapshotStale, match="jumped by -3600 seconds"):
-        authenticator.caller(scope_of(authorization=f"Bearer {KEY}"), RequestContext("request-1", 1000.0), "keys:read")
+        asyncio.run(
+            authenticator.caller(
+                scope_of(authorization=f"Bearer {KEY}"), RequestContext("request-1", 1000.0), "keys:read"
+            )
+        )

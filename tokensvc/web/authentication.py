@@ -172,9 +172,9 @@ class RequestAuthenticator:
         body = await read_json(scope, receive, limit_bytes)
         return self.authenticate(scope, context, required_scope), body
 
-    def caller(self, scope: Scope, context: RequestContext, required_scope: str) -> Caller:
-        """As `authenticate`, the caller alone."""
-        return self.authenticate(scope, context, required_scope)[0]
+    async def caller(self, scope: Scope, context: RequestContext, required_scope: str) -> Caller:
+        """As `verified`, the caller alone."""
+        return (await self.verified(scope, context, required_scope))[0]
 
     async def caller_and_body(
         self, scope: Scope, receive: Receive, context: RequestContext, required_scope: str, limit_bytes: int

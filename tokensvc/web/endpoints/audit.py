@@ -29,7 +29,7 @@ class AuditRoute:
         self._search = search
 
     async def page(self, scope: Scope, _receive: Receive, context: RequestContext) -> Response:
-        caller = self._authenticator.caller(scope, context, SCOPE)
+        caller = await self._authenticator.caller(scope, context, SCOPE)
         if not caller.allows_channel(ALL_CHANNELS):
             raise ChannelNotAllowed(
                 "audit records concern all channels, so reading them requires the pattern * in the caller's policy"

@@ -25,7 +25,7 @@ class DenialRoutes:
 
     async def list(self, scope: Scope, _receive: Receive, context: RequestContext) -> Response:
         """`GET /v1/denials`."""
-        caller = self._authenticator.caller(scope, context, READ)
+        caller = await self._authenticator.caller(scope, context, READ)
         query = read_model(scope, DenialQuery)
         return json_response(await self._authenticator.run_in_thread(lambda: self._service.page(caller, query)))
 
@@ -39,7 +39,7 @@ class DenialRoutes:
 
     async def remove(self, scope: Scope, _receive: Receive, context: RequestContext) -> Response:
         """`DELETE /v1/denials/{id}`."""
-        caller = self._authenticator.caller(scope, context, WRITE)
+        caller = await self._authenticator.caller(scope, context, WRITE)
         denial_id = scope["path_params"]["id"]
         requester = requester_of(caller, context)
         await self._authenticator.run_in_thread(lambda: self._service.remove(caller, denial_id, requester))

@@ -77,7 +77,7 @@ class KeyRoutes:
 
     async def page(self, scope: Scope, _receive: Receive, context: RequestContext) -> Response:
         """`GET /v1/keys`."""
-        self._authenticator.caller(scope, context, READ)
+        await self._authenticator.caller(scope, context, READ)
         query = read_model(scope, KeyQuery)
 
         def read() -> KeyPage:
@@ -90,7 +90,7 @@ class KeyRoutes:
 
     async def show(self, scope: Scope, _receive: Receive, context: RequestContext) -> Response:
         """`GET /v1/keys/{id}`."""
-        self._authenticator.caller(scope, context, READ)
+        await self._authenticator.caller(scope, context, READ)
         reject_parameters(scope)
 
         def read() -> BaseModel:
@@ -122,7 +122,7 @@ class KeyRoutes:
 
     async def rotation(self, scope: Scope, _receive: Receive, context: RequestContext) -> Response:
         """`GET /v1/keys/rotations/{id}`."""
-        self._authenticator.caller(scope, context, READ)
+        await self._authenticator.caller(scope, context, READ)
         reject_parameters(scope)
 
         def read() -> BaseModel:

@@ -66,7 +66,7 @@ class RevocationRoutes:
 
     async def list(self, scope: Scope, _receive: Receive, context: RequestContext) -> Response:
         """`GET /v1/revocations`."""
-        caller = self._authenticator.caller(scope, context, READ)
+        caller = await self._authenticator.caller(scope, context, READ)
         query = read_model(scope, RevocationQuery)
         return json_response(await self._authenticator.run_in_thread(lambda: self._service.page(caller, query)))
 
@@ -89,7 +89,7 @@ class RevocationRoutes:
         scope: Scope,
         context: RequestContext,
     ) -> Response:
-        caller = self._authenticator.caller(scope, context, required_scope)
+        caller = await self._authenticator.caller(scope, context, required_scope)
         revocation_id = scope["path_params"]["id"]
         requester = requester_of(caller, context)
         revocation = await self._authenticator.run_in_thread(lambda: use_case(caller, revocation_id, requester))

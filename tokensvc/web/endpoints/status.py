@@ -23,5 +23,5 @@ class StatusRoute:
         self._read = read
 
     async def status(self, scope: Scope, _receive: Receive, context: RequestContext) -> Response:
-        self._authenticator.caller(scope, context, SCOPE)
+        await self._authenticator.caller(scope, context, SCOPE)
         return json_response(status_view(await self._authenticator.run_in_thread(self._read)))
