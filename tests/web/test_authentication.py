@@ -8,6 +8,7 @@ import contextlib
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,12 +38,15 @@ def authenticator(clock: ManualClock) -> RequestAuthenticator:
     return RequestAuthenticator(lambda: SNAPSHOT, clock, lease_seconds=LEASE_SECONDS)
 
 
+def caller_of(
+    authenticator: RequestAuthenticator, scope: dict[str, Any], required: str, context: RequestContext | None = None
+) -> Caller:
+    return asyncio.run(authenticator.caller(scope, context or RequestContext("request-1", 1000.0), required))
+
+
 def test_a_caller_with_the_scope_is_authenticated_and_logged(authenticator: RequestAuthenticator) -> None:
     context = RequestContext("request-1", 1000.0)
-    assert (
-        asyncio.run(authenticator.caller(scope_of(authorization=f"Bearer {KEY}"), context, "keys:read")).name
-        == "dashboard"
-    )
+    assert caller_of(authenticator, scope_of(authorization=f"Bearer {KEY}"), "keys:read", context).name == "dashboard"
     assert context.caller == "dashboard"
 
 
@@ -59,25 +63,19 @@ def test_each_accepted_api_key_is_noted_with_time_and_address(clock: ManualClock
     for key, expected_scope in ((KEY, "keys:read"), (KEY, "keys:admin"), ("tsk_abc_wrong", "keys:read")):
         with contextlib.suppress(InsufficientScope, Unauthenticated):
             scope = scope_of(authorization=f"Bearer {key}")
-            asyncio.run(authenticator.caller(scope, RequestContext("request-1", 1000.0), expected_scope))
+            caller_of(authenticator, scope, expected_scope)
     assert uses == [("abc", clock.now(), "192.0.2.7")] * 2, "a wrong key is not used"
 
 
 def test_a_caller_without_the_scope_is_rejected(authenticator: RequestAuthenticator) -> None:
     with pytest.raises(InsufficientScope, match="keys:admin"):
-        asyncio.run(
-            authenticator.caller(
-                scope_of(authorization=f"Bearer {KEY}"), RequestContext("request-1", 1000.0), "keys:admin"
-            )
-        )
+        caller_of(authenticator, scope_of(authorization=f"Bearer {KEY}"), "keys:admin")
 
 
 @pytest.mark.parametrize("header", ["", "Bearer tsk_abc_wrong", f"Basic {KEY}"])
 def test_a_missing_or_wrong_key_is_unauthenticated(authenticator: RequestAuthenticator, header: str) -> None:
     with pytest.raises(Unauthenticated):
-        asyncio.run(
-            authenticator.caller(scope_of(authorization=header), RequestContext("request-1", 1000.0), "keys:read")
-        )
+        caller_of(authenticator, scope_of(authorization=header), "keys:read")
 
 
 def test_a_worker_with_a_stale_snapshot_authenticates_nobody(
@@ -85,11 +83,7 @@ def test_a_worker_with_a_stale_snapshot_authenticates_nobody(
 ) -> None:
     clock.advance(LEASE_SECONDS + 1)
     with pytest.raises(SnapshotStale):
-        asyncio.run(
-            authenticator.caller(
-                scope_of(authorization=f"Bearer {KEY}"), RequestContext("request-1", 1000.0), "keys:read"
-            )
-        )
+        caller_of(authenticator, scope_of(authorization=f"Bearer {KEY}"), "keys:read")
 
 
 def test_hanging_store_calls_delay_only_each_other(authenticator: RequestAuthenticator) -> None:
@@ -155,8 +149,4 @@ def test_a_worker_whose_clock_jumped_authenticates_nobody(
     """API keys expire by that clock, and writes are dated by it."""
     clock.jump(-3600)
     with pytest.raises(SnapshotStale, match="jumped by -3600 seconds"):
-        asyncio.run(
-            authenticator.caller(
-                scope_of(authorization=f"Bearer {KEY}"), RequestContext("request-1", 1000.0), "keys:read"
-            )
-        )
+        caller_of(authenticator, scope_of(authorization=f"Bearer {KEY}"), "keys:read")
