@@ -297,8 +297,12 @@ def test_a_page_of_the_tokens_origins_may_read_the_stream_with_the_cookie(site: 
         assert response.headers["access-control-allow-credentials"] == "true"
     other = player.get(f"{site.folder()}1.ts", origin="https://b.example")
     assert (other.status, "access-control-allow-origin" in other.headers) == (200, False)
-    refused = player.get(f"{site.folder()}1.ts", cookie="none", origin=ORIGIN)
-    assert (refused.status, refused.headers["access-control-allow-origin"]) == (401, ORIGIN)
+    unknown = player.get(f"{site.folder()}1.ts", cookie="none", origin=ORIGIN)
+    assert (unknown.status, unknown.headers["access-control-allow-origin"]) == (401, "*")
+    assert "access-control-allow-credentials" not in unknown.headers
+    refused = player.get(f"{site.folder()}1.ts?token={token}x", origin=ORIGIN)
+    assert (refused.status, refused.headers["access-control-allow-origin"]) == (403, ORIGIN)
+    assert refused.headers["access-control-allow-credentials"] == "true"
 
 
 @pytest.mark.slow

@@ -3,17 +3,11 @@
 Invariants
 - A session's id in the path is what lets a player in: no token is read and none is verified, so key pairs and `exp`
   matter at the start of playback only (IVS user guide, "Generate and Sign Playback Tokens").
-<<<<<<< HEAD
-- Checked on each request, in this order: the session's viewer is not revoked; the origin, with strict enforcement; the
-  stream of the session is live; the session has not ended; the rendition is within the session's maximum resolution.
-- A session is bound to its stream: it ends with it, also if the channel goes live again.
-- Without strict enforcement, origins restrict the multivariant playlist only: any page may read what follows (IVS user
-  guide, "Generate and Sign Playback Tokens" and "Undesired Content and Viewers").
-=======
 - INFERRED: Each request of a session is checked in this order: its viewer is not revoked; its origin is allowed, with
   strict enforcement; its stream is live; it has not ended; the rendition is within its maximum resolution.
 - INFERRED: A session is bound to its stream: it ends with it, also if the channel goes live again.
->>>>>>> side-e
+- Without strict enforcement, origins restrict the multivariant playlist only: any page may read what follows (IVS user
+  guide, "Generate and Sign Playback Tokens" and "Undesired Content and Viewers").
 - INFERRED: A request with the id of a session that has ended, or that never existed, gets a 403 `Forbidden`. That was
   observed by a third party for a variant playlist an hour after its last use, without the form of the body.
 - INFERRED: A revoked viewer's requests for variant playlists and segments get the same 403 as its token.
