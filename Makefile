@@ -38,8 +38,9 @@ coverage: $(TEST) ## run the tests of `make test` and list the least covered fil
 	$(PYTEST) -m "not long" --cov --cov-report=
 	$(VENV)/bin/python -m coverage report --sort=cover --skip-covered | sed -n '1,32p;$$p'
 
+LONG_WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) # many of these tests wait
 test-long: $(TEST) $(GENERATORS) $(if $(shell command -v npm 2>/dev/null),$(NODE_PACKAGES)) ## run the long tests: hostile connections, fuzzing, overload, restored stores (needs nginx and haproxy: make system-packages)
-	$(PYTEST) -m "long and not timing"
+	$(PYTEST) -n $(LONG_WORKERS) -m "long and not timing"
 	$(VENV)/bin/python -m pytest -q -m timing
 
 check: $(TEST) ## check format, lint and types

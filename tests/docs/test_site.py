@@ -22,7 +22,7 @@ ROOT = Path(tokensvc.__file__).parent.parent
 MERMAID = ROOT / "docs/site/node_modules/mermaid"
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(
         importlib.util.find_spec("mkdocs") is None or not MERMAID.is_dir(),
         reason="the site's packages are not installed: make docs",

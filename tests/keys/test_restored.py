@@ -23,7 +23,7 @@ from tokensvc.keys.inventory import COMPROMISED_TAG, DEPLOYMENT_TAG, KEY_TAG, ta
 from tokensvc.keys.lifecycle import KeyState, StepKind, require_key
 from tokensvc.keys.steps import generate_key
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 PREPARED, ACTIVE, RETIRING, RETIRED, COMPROMISED = KeyState
 

@@ -16,7 +16,7 @@ from tokensvc.storage.revocation_tables import revocation_entries
 from tokensvc.storage.store import Store
 from tokensvc.tokens.denylist import viewer_digest
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 ROUNDS = 6
 

@@ -20,7 +20,7 @@ from matplotlib.text import Text
 from benchmarks.load import result_store
 from benchmarks.load.chart import Chart
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 CODES = [f"50{number} a_code_with_a_rather_long_name_{number}_that_goes_on" for number in range(8)]
 STAGES = (

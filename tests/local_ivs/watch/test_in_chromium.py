@@ -91,6 +91,7 @@ class EverybodyInGermany:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_cap_below_every_rendition_is_shown_as_refused_although_the_token_passes(browser: Browser) -> None:
     with watch_site(media=LadderLibrary(HD)) as site, opened(browser, site) as page:
         page.choose(site.create_channel("sharp"))
@@ -104,7 +105,7 @@ def test_a_cap_below_every_rendition_is_shown_as_refused_although_the_token_pass
         assert "By itself, the token may start playback." in page.text("verdict")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("rule", "policy"),
     [
@@ -128,6 +129,7 @@ def test_a_public_channel_that_its_policy_restricts_is_shown_as_refused(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_start_beyond_the_quota_of_concurrent_views_is_shown_as_refused(browser: Browser) -> None:
     with watch_site(max_views=1) as site, opened(browser, site) as page:
         arn = site.create_channel("crowded")
@@ -152,6 +154,7 @@ def test_a_start_requests_the_multivariant_playlist_once(page: Page) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_tampered_token_is_refused_by_its_signature(page: Page) -> None:
     page.click("request")
     page.wait_for("there is a token", "document.querySelector('#token').value.length > 100")
@@ -342,6 +345,7 @@ def test_after_a_rotation_playback_goes_on_and_the_next_token_plays(page: Page) 
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_first_channel_is_created_on_the_page_and_plays(browser: Browser) -> None:
     tab = browser.new_tab()
     with watch_site() as site:
@@ -363,6 +367,7 @@ def test_the_first_channel_is_created_on_the_page_and_plays(browser: Browser) ->
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_errors_are_beside_their_fields_and_the_first_one_has_the_focus(page: Page) -> None:
     page.set("viewer", "")
     page.set("ttl", "soon")
