@@ -17,7 +17,7 @@ from docs.generator.cli import commands
 from tests.docs.environments import PageEnvironment, beside_demo
 from tests.docs.page_shell import BASH
 from tests.support.deployment import free_port
-from tests.support.processes import run, started
+from tests.support.processes import STARTS_WITHIN_SECONDS, run, started
 from tokensvc.cli.help import DENIAL_ID, KEY_ID, REVOCATION_ID, examples_of
 
 COMMANDS = commands()
@@ -146,4 +146,5 @@ def test_the_example_of_a_server_starts_it(path: str, command: str, shared: Page
     else:
         script = f". .demo/env; export TOKENSVC_PORT={free_port()}; {script}"
     with started([BASH, "-c", script], shared.folder, shared.variables, "example") as process:
-        process.wait_until(lambda: READY[path] in process.out + process.err, "it is ready")
+        within_seconds = 120 if "--media picture" in command else STARTS_WITHIN_SECONDS  # encoding takes 20 s of CPU
+        process.wait_until(lambda: READY[path] in process.out + process.err, "it is ready", within_seconds)

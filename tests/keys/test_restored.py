@@ -15,7 +15,7 @@ from tests.support.problems import texts
 from tests.support.simulated_ivs import SimulatedIvs, outage, throttle
 from tests.support.stores import restore, save
 from tokensvc.cli.remedies import failure_text
-from tokensvc.errors import Conflict, ControlPlaneError, ForeignDeployment
+from tokensvc.errors import Conflict, ControlPlaneError, ForeignDeployment, KeyNotFound
 from tokensvc.keys import commands
 from tokensvc.keys.absences import CONFIRM_SECONDS
 from tokensvc.keys.importing import adopt_pairs, import_key
@@ -93,6 +93,29 @@ def absent_active_key(deployment: RestoredDeployment) -> str:
     key_id = deployment.active()
     assert key_id not in deployment.held()
     return key_id
+
+
+def test_a_pair_whose_key_is_lost_while_it_is_imported_stays(
+    migrated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the restore, another process may have found the pair and made it active: tokens of it may be in use."""
+    deployment = RestoredDeployment(migrated, tmp_path / "backup.db", standby=False)
+    deployment.save()
+    import_pair = SimulatedIvs._ImportPlaybackKeyPair
+
+    def import_and_lose(ivs: SimulatedIvs, region: str, request: Mapping[str, Any]) -> Any:
+        response = import_pair(ivs, region, request)
+        deployment.restore()
+        return response
+
+    monkeypatch.setattr(SimulatedIvs, "_ImportPlaybackKeyPair", import_and_lose)
+    with pytest.raises(KeyNotFound):
+        deployment.generate()
+    monkeypatch.undo()
+    [lost] = deployment.held()
+    [result] = deployment.reconcile()
+    assert any(lost in text for text in texts(result.problems)), "an operator is told"
+    assert lost in deployment.held()
 
 
 # --- signing moves to what IVS holds

@@ -119,11 +119,9 @@ class History(InMemoryDeployment):
         """Keys whose key pair was deleted manually, with the region."""
         self.compromised: set[str] = set()
         self.foreign: set[str] = set()
-        self.orphaned: set[str] = set()
-        """Key pairs with our tag whose keys a restore removed from the store."""
         self.unrecorded: set[str] = set()
         """Key pairs with our tag that a restore removed from the store, whether it has their keys or not."""
-        self.has_backup = False
+        self.has_backup = self.was_restored = False
         self.deployment_id = self.store.deployment.read().id
         self._backup = Path(tempfile.mkdtemp()) / "backup.db"
         self._signed_until = self.clock.now()
@@ -186,8 +184,8 @@ class History(InMemoryDeployment):
         lost period are not protected: the store cannot know which keys signed them. For workers that have not refreshed
         since, see `_is_protected`."""
         restore(self.store, self._backup)
+        self.was_restored = True
         known, held = {record.id for record in self.store.keys.list()}, {pair["arn"] for pair in self.our_pairs()}
-        self.orphaned = {pair["arn"] for pair in self.our_pairs() if pair["tags"][KEY_TAG] not in known}
         self.unrecorded = {pair["arn"] for pair in self.our_pairs()} - self._recorded()
         signing_ids = {key.key_id for group in self.groups for signing, _ in group.all() for key in signing.values()}
         self.manually_deleted |= {(key_id, region) for key_id in signing_ids | known for region in REGIONS} - {
@@ -223,7 +221,14 @@ class History(InMemoryDeployment):
         """Key pairs that no reconciler deletes: those of keys that are not in the store, and those that a restore
         removed from it in a region that is no longer configured, which the reconciler does not check."""
         unseen = {arn for arn in self.unrecorded - self._recorded() if region_of(arn) not in configured}
-        return (self.orphaned | unseen) & self.ivs.pairs.keys()
+        return (self._orphaned() | unseen) & self.ivs.pairs.keys()
+
+    def _orphaned(self) -> set[str]:
+        """Key pairs with our tag whose keys a restore removed from the store, which nothing else does."""
+        if not self.was_restored:
+            return set()
+        known = {record.id for record in self.store.keys.list()}
+        return {pair["arn"] for pair in self.our_pairs() if pair["tags"][KEY_TAG] not in known}
 
     def _recorded(self) -> set[str]:
         return {placement.arn for record in self.store.keys.list() for placement in record.all_placements}
@@ -237,7 +242,7 @@ class History(InMemoryDeployment):
             if placement.is_imported
         }
         tagged = {pair["arn"]: pair["tags"] for pair in self.our_pairs() if region_of(pair["arn"]) == region}
-        assert tagged.keys() <= known | self.orphaned, tagged
+        assert tagged.keys() <= known | self._orphaned(), tagged
 
     def check_final_state(self, configured: tuple[str, ...], *, standby: bool) -> None:
         """Check what must hold once nothing blocks rotation any more and enough time has passed."""

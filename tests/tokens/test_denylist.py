@@ -152,6 +152,7 @@ def cpu_seconds(operation: object, times: int) -> float:
     return least
 
 
+@pytest.mark.long
 def test_a_slice_and_a_sweep_step_are_short(full: tuple[Denylist, int]) -> None:
     """Each must end within 5 ms."""
     denylist, _ = full

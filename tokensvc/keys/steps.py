@@ -28,7 +28,6 @@ from tokensvc.errors import (
     ControlPlaneResourceMissing,
     ControlPlaneUnavailable,
     ForeignDeployment,
-    KeyNotFound,
     KeyPairAlreadyImported,
     KeyPairQuotaReached,
     Remedy,
@@ -137,8 +136,10 @@ def import_pair(context: KeysContext, inventory: RegionInventory, key_id: str) -
     pair = response["keyPair"]
     try:
         record_imported_pair(context, record, str(pair["arn"]), pair)
-    except (ForeignDeployment, ConcurrentModification, KeyNotFound):
-        # A pair that cannot be recorded would never be deleted.
+    except (ForeignDeployment, ConcurrentModification):
+        # A pair that cannot be recorded would never be deleted. Not so for KeyNotFound: the store was restored in the
+        # meantime, and before that another process may have found the pair and made it active. It stays, as every pair
+        # of a key that the store does not have, and is reported.
         context.control_plane.call(inventory.region, "DeletePlaybackKeyPair", {"arn": pair["arn"]})
         raise
 

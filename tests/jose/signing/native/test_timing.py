@@ -20,6 +20,7 @@ DIFFERENT = 10.0
 
 pytestmark = [
     pytest.mark.long,
+    pytest.mark.timing,
     needs_multibuffer,
     pytest.mark.skipif(bool(why_not()), reason=why_not()),
 ]
