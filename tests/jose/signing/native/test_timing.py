@@ -17,6 +17,7 @@ from tests.jose.signing.compiled import build_program, why_not
 from tests.support.signers import needs_multibuffer
 
 DIFFERENT = 10.0
+ATTEMPTS = 5
 
 pytestmark = [
     pytest.mark.long,
@@ -48,4 +49,5 @@ def test_the_duration_does_not_depend_on_the_secret(function: str, measurements:
 
 @pytest.mark.parametrize(("function", "measurements"), [("leaky-sign", 100_000), ("leaky-read", 2_000_000)])
 def test_a_timing_leak_is_detected(function: str, measurements: int, timing: Path) -> None:
-    assert largest_t(timing, function, measurements) > DIFFERENT
+    """In one of a few runs: on a machine that others disturb, the noise of a run may hide a difference of 1 %."""
+    assert any(largest_t(timing, function, measurements) > DIFFERENT for _ in range(ATTEMPTS))
