@@ -19,7 +19,7 @@ import pytest
 from tests.cli.terminal import Terminal as CommandRunner
 from tokensvc.cli.lazy_group import COMMANDS, load_command
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 TOKENSVC = Path(sys.executable).parent / "tokensvc"
 OPTIONS = {"--install-completion", "--show-completion"}

@@ -24,6 +24,8 @@ from tokensvc.local_ivs.sigv4 import AccessKeySecret
 from tokensvc.local_ivs.storage import SqliteResourceStore
 from tokensvc.storage.store import open_store
 
+pytestmark = pytest.mark.long
+
 READING = re.compile(r"/(List|Get|BatchGet)[A-Za-z]+|/tags/.*")
 
 COMMANDS = [

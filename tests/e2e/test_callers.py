@@ -14,6 +14,8 @@ from tests.support.deployment import Deployment, Service
 from tests.support.http_client import Client, Response, client_per_worker
 from tests.support.processes import wait_until
 
+pytestmark = pytest.mark.long
+
 IN_SYNC_WITHIN_SECONDS = 2.0
 """Within this time every worker must know of a change."""
 

@@ -24,7 +24,7 @@ from tokensvc.keys.rotation_policy import MAX_KEY_PAIRS
 from tokensvc.storage.engine import write_transaction
 from tokensvc.tokens.keyring import RegionKeys
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 PLACES = {
     "state": "reticent",

@@ -14,6 +14,8 @@ from tokensvc.errors import ConcurrentModification, KeyNotFound
 from tokensvc.keys.lifecycle import KeyPlacement, KeyState, require_key
 from tokensvc.storage.store import Store
 
+pytestmark = pytest.mark.long
+
 PREPARED, ACTIVE, RETIRING, RETIRED, COMPROMISED = KeyState
 PROPAGATION_SECONDS = 30.0
 MUCH_LATER = LATER + timedelta(hours=1)

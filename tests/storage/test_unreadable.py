@@ -25,6 +25,8 @@ from tokensvc.tokens.authorization import authorize
 from tokensvc.tokens.denylist import Denylist
 from tokensvc.tokens.request import parse_token_request
 
+pytestmark = pytest.mark.long
+
 JUNK = "}junk{"
 NOW = int(AT.timestamp())
 

@@ -23,6 +23,8 @@ from tokensvc.revocations.requests import DenialQuery, RevocationQuery
 from tokensvc.storage import migrate
 from tokensvc.storage.store import Store, open_store
 
+pytestmark = pytest.mark.long
+
 SAMPLES = (
     "\0",
     "a\0b",

@@ -28,6 +28,7 @@ from tokensvc.errors import (
     ControlPlaneResourceMissing,
     ControlPlaneUnavailable,
     ForeignDeployment,
+    KeyNotFound,
     KeyPairAlreadyImported,
     KeyPairQuotaReached,
     Remedy,
@@ -60,6 +61,9 @@ from tokensvc.keys.lifecycle import (
 )
 from tokensvc.keys.private_keys import open_private_key
 from tokensvc.keys.rotation_policy import MAX_KEY_PAIRS
+
+_NEWEST_ENTRIES = 10
+"""More than the journal has of a key that was never imported."""
 
 
 def execute_step(context: KeysContext, inventory: RegionInventory, step: Step) -> None:
@@ -136,12 +140,19 @@ def import_pair(context: KeysContext, inventory: RegionInventory, key_id: str) -
     pair = response["keyPair"]
     try:
         record_imported_pair(context, record, str(pair["arn"]), pair)
-    except (ForeignDeployment, ConcurrentModification):
-        # A pair that cannot be recorded would never be deleted. Not so for KeyNotFound: the store was restored in the
-        # meantime, and before that another process may have found the pair and made it active. It stays, as every pair
-        # of a key that the store does not have, and is reported.
-        context.control_plane.call(inventory.region, "DeletePlaybackKeyPair", {"arn": pair["arn"]})
+    except (ForeignDeployment, ConcurrentModification, KeyNotFound) as error:
+        # A pair that cannot be recorded would never be deleted. But if the store was restored in the meantime, another
+        # process may have found the pair before that and made it active. It stays, as every pair of a key that the
+        # store does not have, and is reported.
+        if not isinstance(error, KeyNotFound) or _knows_of_import(context, key_id):
+            context.control_plane.call(inventory.region, "DeletePlaybackKeyPair", {"arn": pair["arn"]})
         raise
+
+
+def _knows_of_import(context: KeysContext, key_id: str) -> bool:
+    """Whether the store has the journal entry of an import of this key: then the key was discarded because its private
+    key is lost. A store that was restored from before the import has none."""
+    return any(entry.kind is StepKind.IMPORT for entry in context.journal.history(key_id, _NEWEST_ENTRIES))
 
 
 def activate(context: KeysContext, inventory: RegionInventory, key_id: str, *, temporary: bool = False) -> None:
