@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer
@@ -33,6 +34,8 @@ _VERSION = 1
 _FORMATS = "asf,avi,flv,matroska,mov,mpeg,mpegts,ogg"
 """As FFmpeg calls them: `mov` reads MP4 too, and `matroska` WebM."""
 _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
+_TAGS: dict[str, Any] = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
+"""Up to version 18, PyAV refuses a file with a tag that is not UTF-8 unless it is told otherwise; 19 never does."""
 
 
 def prepare(file: Path, cache: Path, progress: Progress) -> StoredLoop:
@@ -83,10 +86,11 @@ def _make(file: Path, progress: Progress) -> EncodedRendition:
 
 def _open(file: Path) -> InputContainer:
     try:
-        # An absolute path, since FFmpeg takes what is before a colon for a protocol. Tags are not always UTF-8.
-        return av.open(str(file.absolute()), "r", options=_OPTIONS, metadata_errors="replace")
+        # An absolute path, since FFmpeg takes what is before a colon for a protocol.
+        opened: InputContainer = av.open(str(file.absolute()), "r", options=_OPTIONS, **_TAGS)
     except ArgumentError:  # FFmpeg's answer to a format that is not allowed
         raise _invalid(file, f"must be in one of these formats: {_FORMATS}") from None
+    return opened
 
 
 def _slate(file: Path, found: Inspection) -> bytes:
