@@ -141,6 +141,7 @@ def remote(healthy: Terminal, monkeypatch: pytest.MonkeyPatch) -> Iterator[Remot
         monkeypatch.setenv(name, value)
     settings = read_settings(healthy.environ | {"TOKENSVC_BACKGROUND_TASKS": "false"})
     # The service's threads would otherwise log into the standard output that a command's output is read from.
+    structlog.reset_defaults()  # a test before may have configured processors for another kind of logger
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))
     service = assemble(settings)
     try:
@@ -151,6 +152,7 @@ def remote(healthy: Terminal, monkeypatch: pytest.MonkeyPatch) -> Iterator[Remot
         structlog.reset_defaults()
 
 
+@pytest.mark.e2e
 def test_a_running_service_issues_for_the_caller_of_the_api_key(
     healthy: Terminal, remote: Remote, tmp_path: Path
 ) -> None:
