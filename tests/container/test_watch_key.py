@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,9 +19,10 @@ from tokensvc.local_ivs.storage import SqliteResourceStore
 
 
 @pytest.fixture
-def components() -> LocalIvsComponents:
-    settings = LocalIvsSettings(rate_limits=False)
-    return build(SqliteResourceStore(":memory:"), settings, AdvanceableClock(FrozenClock()))
+def components() -> Iterator[LocalIvsComponents]:
+    resources = SqliteResourceStore(":memory:")
+    yield build(resources, LocalIvsSettings(rate_limits=False), AdvanceableClock(FrozenClock()))
+    resources.close()
 
 
 def tokens_of(components: LocalIvsComponents) -> OwnKeyTokens:
