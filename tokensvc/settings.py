@@ -34,7 +34,7 @@ from tokensvc.origins import check_origin
 from tokensvc.secret_files import InsecureFile, read_setting_file
 from tokensvc.settings_file import CONFIG_VARIABLE, SettingsFile, read_settings_file
 from tokensvc.tokens.channel_folders import DEFAULT_FOLDERS, check_entry
-from tokensvc.validation_errors import field_errors
+from tokensvc.validation_errors import field_errors, matching
 
 PREFIX = "TOKENSVC_"
 PASSPHRASE_MIN_CHARS = 12
@@ -173,17 +173,6 @@ _PolicyHookUrl = Annotated[str | None, AfterValidator(lambda url: url and check_
 _DatabaseUrl = Annotated[SecretStr | None, AfterValidator(_require_database)]
 
 
-def _matching(pattern: str, rule: str) -> AfterValidator:
-    """A pattern whose message is the rule instead of the pattern."""
-
-    def check(value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(pattern, value):
-            raise ValueError(rule)
-        return value
-
-    return AfterValidator(check)
-
-
 class UpperLimit(NamedTuple):
     """An upper limit whose message includes the reason."""
 
@@ -212,14 +201,12 @@ _MaxAge = Annotated[float | None, _at_most(3650, "ten years; set 0 to rotate key
 _Passphrase = Annotated[SecretStr | None, AfterValidator(_require_length)]
 _KmsKeyArn = Annotated[
     str | None,
-    _matching(
+    matching(
         r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/[A-Za-z0-9-]+",
         "must be the ARN of a KMS key: arn:aws:kms:REGION:ACCOUNT:key/ID",
     ),
 ]
-_Vault = Annotated[
-    str | None, _matching(r"store|(shared-)?file:.+", "must be `store`, `file:DIR` or `shared-file:DIR`")
-]
+_Vault = Annotated[str | None, matching(r"store|(shared-)?file:.+", "must be `store`, `file:DIR` or `shared-file:DIR`")]
 
 
 class Settings(BaseModel):

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import AfterValidator, ValidationError
 
 from tokensvc.errors import FieldError
 
@@ -49,6 +49,17 @@ _MESSAGES = {
     "enum": "must be one of {expected}",
     "value_error": "{error}",
 }
+
+
+def matching(pattern: str, rule: str) -> AfterValidator:
+    """A pattern whose message is the rule instead of the pattern. None passes."""
+
+    def check(value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(pattern, value):
+            raise ValueError(rule)
+        return value
+
+    return AfterValidator(check)
 
 
 def field_errors(invalid: ValidationError) -> list[FieldError]:

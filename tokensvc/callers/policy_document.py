@@ -10,7 +10,6 @@ Invariants
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -39,22 +38,12 @@ from tokensvc.callers.policy import (
 from tokensvc.errors import FieldError, InvalidRequest
 from tokensvc.json_models import read_as
 from tokensvc.origins import STRICT_MAX_ENTRIES, check_origin
+from tokensvc.validation_errors import matching
 
 _MAX_PER_MINUTE = 10_000_000
 _MIN_DEFAULT_BURST = 10
 """A limit without a burst allows ten seconds' worth at once, and at least this many."""
 _RULES = ("allowed_origins", "strict_origin_enforcement", "single_use", "maximum_resolution")
-
-
-def _matching(pattern: str, rule: str) -> AfterValidator:
-    """A pattern whose message is the rule instead of the pattern."""
-
-    def check(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise ValueError(rule)
-        return text
-
-    return AfterValidator(check)
 
 
 def _distinct(entries: list[str]) -> list[str]:
@@ -73,7 +62,7 @@ def _check_web_origin(entry: str) -> str:
     return check_origin(entry)
 
 
-_Claim = Annotated[str, _matching(r"[!-~]{1,128}", "must be 1 to 128 printable characters without spaces")]
+_Claim = Annotated[str, matching(r"[!-~]{1,128}", "must be 1 to 128 printable characters without spaces")]
 _Url = Annotated[str, AfterValidator(check_issuer_url)]
 _Origins = Annotated[
     list[Annotated[str, AfterValidator(check_origin)]], Field(max_length=100), AfterValidator(_distinct)
@@ -129,8 +118,8 @@ class _RulesDocument(_Document):
 
 class _BearerDocument(_Document):
     issuer: _Url = Field(description="The claim `iss` of its bearer tokens: an https URL, or http on this machine")
-    audience: Annotated[str, _matching(r"[!-~]{1,512}", "must be 1 to 512 printable characters without spaces")] = (
-        Field(description="A value of the claim `aud`. No other enabled caller has the same issuer and audience")
+    audience: Annotated[str, matching(r"[!-~]{1,512}", "must be 1 to 512 printable characters without spaces")] = Field(
+        description="A value of the claim `aud`. No other enabled caller has the same issuer and audience"
     )
     algorithms: Annotated[
         list[Annotated[str, AfterValidator(_check_algorithm)]], Field(min_length=1), AfterValidator(_distinct)
@@ -181,7 +170,7 @@ class PolicyDocument(_Document):
         description="Whether it gets tokens without a viewer, which cannot be revoked. Not for viewer apps",
     )
     namespace: Annotated[
-        str, _matching(r"[A-Za-z0-9._-]{1,64}", "must be 1 to 64 letters, digits, dots, underscores or dashes")
+        str, matching(r"[A-Za-z0-9._-]{1,64}", "must be 1 to 64 letters, digits, dots, underscores or dashes")
     ] = Field(default="default", description="The namespace of its subjects; two namespaces never share a viewer id")
     require: _RulesDocument = Field(
         default=_RulesDocument(), description="What a request must ask for; 422 `claim_required` otherwise"

@@ -23,7 +23,6 @@ from tokensvc.errors import TokensvcError
 from tokensvc.http.problem_details import problem_details
 from tokensvc.json_objects import batch_item
 from tokensvc.tokens.authorization import authorize
-from tokensvc.tokens.issuer import prepare
 from tokensvc.tokens.request import TokenRequest, parse_token_request
 from tokensvc.tokens.snapshot import KnownChannel, Snapshot
 from tokensvc.tokens.token_response import require_channel
@@ -34,7 +33,6 @@ from tokensvc.web.endpoints.token_parts import (
     PreparedToken,
     TokenParts,
     admission_request,
-    issued_token,
     refused_token,
     token_body,
 )
@@ -142,10 +140,7 @@ class TokenBatch:
                     if channel is None or channel.playback_url is None:
                         self._waiting.append(position)
                         continue
-                unsigned = prepare(request, limits, snapshot, int(now), parts.new_uuid)
-                parts.take_limits(caller, request.channel_arn, request.viewer_id, request.subject)
-                record = issued_token(caller, request, unsigned, context) if caller.policy.audit_tokens else None
-                prepared[position] = PreparedToken(unsigned, channel, record)
+                prepared[position] = parts.prepare(caller, request, limits, channel, snapshot, now, context)
             except TokensvcError as error:
                 self._refuse(position, error)
         return prepared

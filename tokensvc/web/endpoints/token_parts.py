@@ -12,9 +12,10 @@ from tokensvc.background.audit_writer import IssuedToken
 from tokensvc.callers.policy import Caller
 from tokensvc.errors import PlaybackUrlUnavailable
 from tokensvc.metrics import Metrics
-from tokensvc.tokens.issuer import UnsignedToken
+from tokensvc.tokens.authorization import TokenLimits
+from tokensvc.tokens.issuer import UnsignedToken, prepare
 from tokensvc.tokens.request import TokenRequest
-from tokensvc.tokens.snapshot import KnownChannel
+from tokensvc.tokens.snapshot import KnownChannel, Snapshot
 from tokensvc.tokens.token_response import token_response
 from tokensvc.web.admission import Admission, AdmissionRequest
 from tokensvc.web.authentication import RequestAuthenticator
@@ -50,6 +51,23 @@ class TokenParts:
     admission: Admission | None
     """None unless something outside this process decides too."""
     turns: BatchTurns
+
+    def prepare(
+        self,
+        caller: Caller,
+        request: TokenRequest,
+        limits: TokenLimits,
+        channel: KnownChannel | None,
+        snapshot: Snapshot,
+        now: float,
+        context: RequestContext,
+    ) -> PreparedToken:
+        """A token that policy allows, for which nothing but its signature is missing: only then does it count against
+        the limits. Raises RateLimited, or as `issuer.prepare`."""
+        unsigned = prepare(request, limits, snapshot, int(now), self.new_uuid)
+        self.take_limits(caller, request.channel_arn, request.viewer_id, request.subject)
+        record = issued_token(caller, request, unsigned, context) if caller.policy.audit_tokens else None
+        return PreparedToken(unsigned, channel, record)
 
 
 class PreparedToken(NamedTuple):

@@ -21,7 +21,6 @@ from tokensvc.http.json_response import NO_STORE
 from tokensvc.http.problem_details import Response
 from tokensvc.json_objects import batch_items
 from tokensvc.tokens.authorization import TokenLimits, authorize
-from tokensvc.tokens.issuer import prepare
 from tokensvc.tokens.request import TokenRequest, parse_token_request
 from tokensvc.tokens.snapshot import KnownChannel, Snapshot
 from tokensvc.tokens.token_response import require_channel
@@ -34,7 +33,6 @@ from tokensvc.web.endpoints.token_parts import (
     PreparedToken,
     TokenParts,
     admission_request,
-    issued_token,
     refused_token,
     token_body,
 )
@@ -124,13 +122,11 @@ class TokenRoutes:
         now: float,
         context: RequestContext,
     ) -> _PendingToken:
-        """The token, for which nothing but its signature is missing. Raises RateLimited, or as `prepare`."""
+        """The token, for which nothing but its signature is missing. Raises as `TokenParts.prepare`."""
         parts = self._parts
         started = perf_counter()
-        unsigned = prepare(request, limits, snapshot, int(now), parts.new_uuid)
-        parts.take_limits(caller, request.channel_arn, request.viewer_id, request.subject)
-        record = issued_token(caller, request, unsigned, context) if caller.policy.audit_tokens else None
-        return _PendingToken(parts, PreparedToken(unsigned, channel, record), caller.name, perf_counter() - started)
+        prepared = parts.prepare(caller, request, limits, channel, snapshot, now, context)
+        return _PendingToken(parts, prepared, caller.name, perf_counter() - started)
 
     def _note_refusal(
         self, error: TokensvcError, caller: Caller | None, request: TokenRequest | None, context: RequestContext
