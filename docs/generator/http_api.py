@@ -108,7 +108,7 @@ patterns do not match does not exist for the caller: it reads and writes only th
 channels all match. Keys and the status belong to the whole deployment: only the scope decides. A caller that is added,
 disabled or given another API key is known to every worker within two seconds.
 
-**Browsers and apps never call tokensvc with an API key.** Whoever has it can issue tokens for any viewer and every
+**Browsers and apps never call tokensvc with an API key.** Anyone who has it can issue tokens for any viewer and every
 channel of the caller. Your backend authenticates the viewer, requests the token, and passes `playbackUrl` on. tokensvc
 sends no CORS headers, so a script of a web page cannot read its responses.
 

@@ -50,7 +50,7 @@ def health(folder: Path, variables: Mapping[str, str], *options: str, code: int 
 
 @contextlib.contextmanager
 def answering(*parts: bytes, pause_seconds: float = 0.0) -> Iterator[str]:
-    """A server that sends these bytes to whoever connects, with pauses in between, whatever the request."""
+    """A server that sends these bytes to every client that connects, with pauses in between, whatever the request."""
 
     def answer(connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):

@@ -49,7 +49,7 @@ def serve(
         str,
         typer.Option(
             metavar="ADDRESS",
-            help="Address to listen on. Whoever can reach it can use the API and the watch page.",
+            help="Address to listen on. Anyone who can reach it can use the API and the watch page.",
         ),
     ] = "127.0.0.1",
     access_key: Annotated[

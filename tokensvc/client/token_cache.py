@@ -3,7 +3,7 @@
 Invariants
 - A token is never returned at or after its `expires_at`. Its age is measured by the monotonic clock from the arrival of
   the response, and its lifetime by the service's clock, so that a wrong clock of this machine does not matter.
-- One request is under way for the same token at a time; whoever asks meanwhile gets its result.
+- One request is under way for the same token at a time; other callers in the meantime get its result.
 - When a refresh fails because the service cannot respond, a token that is still valid is returned. When the service
   refuses it, the cached token is forgotten and the error raised.
 - Single-use tokens are not cached.
@@ -137,7 +137,7 @@ class TokenCache:
         """A token for this request: the cached one until its `refresh_after`, then another. Raises as
         `TokensClient.issue_token`."""
         key = self._entries.key(request)
-        if self._process != os.getpid():  # forked: whoever held the lock or made a request is not in this process
+        if self._process != os.getpid():  # forked: the thread that held the lock is not in this process
             self._start_process()
         with self._lock:
             if (token := self._entries.fresh(key)) is not None:

@@ -1,7 +1,7 @@
 """Ending the use of a key on request: retire it, delete its pair by ARN, or see its compromise through.
 
 Invariants
-- A foreign key pair is never deleted, whoever asks for it. A pair that has our tag for a key that the store does not
+- A foreign key pair is never deleted, whatever the request. A pair that has our tag for a key that the store does not
   know is deleted only if somebody names its ARN.
 """
 

@@ -91,7 +91,7 @@ class Seed(_Table):
     """The resources of a seed file, by name."""
 
     region: str | None = None
-    """None: the region that whoever applies the file uses by default."""
+    """None: the default region of the server that applies the file."""
     channels: dict[str, ChannelSeed] = Field(default_factory=dict)
     playback_key_pairs: dict[str, KeyPairSeed] = Field(default_factory=dict)
     restriction_policies: dict[str, RestrictionPolicySeed] = Field(default_factory=dict)

@@ -43,7 +43,7 @@ class SessionPosition(NamedTuple):
 
 
 class PlaybackSession(NamedTuple):
-    """One session. Its id is a secret: whoever knows it may play."""
+    """One session. Its id is a secret: anyone who knows it may play."""
 
     session_id: str
     terms: SessionTerms

@@ -9,7 +9,7 @@ Invariants
   without a viewer id cannot be revoked. The token's `exp` does not end it, as on IVS (user guide, "Generate and Sign
   Playback Tokens": `exp` is the latest time at which playback may be started).
 - INFERRED: A session that `/authorize` has started lasts twelve hours at most. IVS documents no longest session.
-- Its payload is readable for whoever holds it, as the token's is; it is not for logs.
+- Anyone who holds the cookie can read its payload, as with the token; it is not for logs.
 """
 
 from __future__ import annotations

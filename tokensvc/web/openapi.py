@@ -34,7 +34,7 @@ _DESCRIPTION = """\
 Issues playback-authorization tokens for Amazon IVS private channels, rotates their keys and revokes viewers.
 
 **Authentication.** Send `Authorization: Bearer tsk_…`. API keys are for backends: never give one to a browser or an
-app, because whoever has it can issue tokens for any viewer of the caller's channels. A viewer app sends its viewer's
+app, because anyone who has it can issue tokens for any viewer of the caller's channels. A viewer app sends its viewer's
 own login token instead, a JWT of the issuer that its policy names; its playback tokens are for that viewer alone.
 
 **Requests.** A body is one JSON object in UTF-8 without content coding. Unknown, repeated and mutually exclusive fields

@@ -46,7 +46,7 @@ resource "aws_iam_role_policy" "execution" {
   policy = jsonencode(local.execution_policy)
 }
 
-# Whoever deletes it destroys every private key and the viewer ids of all subjects.
+# Anyone who deletes it destroys every private key and the viewer ids of all subjects.
 resource "aws_kms_key" "private_keys" {
   description             = "${var.name}: encrypts the private keys of tokensvc"
   policy                  = jsonencode(local.kms_key_policy)

@@ -31,7 +31,7 @@ def test_the_overview_shows_channels_streams_and_key_pairs(site: WatchSite) -> N
 
 
 def test_a_session_id_in_the_url_is_ignored(site: WatchSite) -> None:
-    """URLs are written to logs, and whoever has the id can play the session's media."""
+    """URLs are written to logs, and anyone who has the id can play the session's media."""
     arn = site.create_channel()
     playlist = site.playlist(arn, site.token(arn)["token"])
     session_id = playlist.body.decode().partition('VIDEO-SESSION-ID",VALUE="')[2].partition('"')[0]

@@ -1,6 +1,6 @@
 """Makes the files of the ready-made loop anew: `python -m tokensvc.local_ivs.media.make_ready_made [FOLDER]`.
 
-By default they are written into the package. They are committed, since whoever plays them needs no PyAV.
+By default they are written into the package. They are committed, so that playing them needs no PyAV.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ export class Channels extends EventTarget {
   async refresh() {
     try {
       const query = this.#arn ? { channelArn: this.#arn } : {};
-      // Whoever has the id of a session can play its media, so it is in no URL, which servers write to their logs.
+      // Anyone who has the id of a session can play its media, so it is in no URL, which servers write to their logs.
       const headers = this.sessionId ? { "tokensvc-watch-session": this.sessionId } : {};
       this.overview = await read("overview", query, headers);
       const { channels } = this.overview;
