@@ -84,9 +84,9 @@ def test_no_failure_ends_the_task(work: Work, failures: list[str], error: Except
         task.start()
         for _ in range(4):
             work.wait()
-        work.action = lambda: None
-        for _ in range(2):
-            work.wait()
+        succeeded = threading.Event()
+        work.action = succeeded.set
+        assert succeeded.wait(SOON)
         task.stop()
     assert len(failures) >= 4
     assert set(failures) == {"work"}
