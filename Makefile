@@ -25,22 +25,22 @@ help: ## list the targets
 demo: $(RUN) ## start everything embedded, with a channel, a key and a caller; PORT=9000 chooses the port
 	$(VENV)/bin/tokensvc demo --port $(PORT)
 
+CORES := $(shell getconf _NPROCESSORS_ONLN)
 PYTEST := $(VENV)/bin/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
 test: $(TEST) ## run all tests except the long ones
 	$(PYTEST) -m "not long"
 
 FAST := not long and not slow and not e2e and not postgres
 test-fast: $(TEST) ## run the tests that need no server process and no PostgreSQL: under a minute
-	$(PYTEST) -m "$(FAST)"
+	$(PYTEST) -n $(CORES) -m "$(FAST)"
 
 coverage: $(TEST) ## run the tests of `make test` and list the least covered files, branches included
 	$(VENV)/bin/python -m coverage erase
 	$(PYTEST) -m "not long" --cov --cov-report=
 	$(VENV)/bin/python -m coverage report --sort=cover --skip-covered | sed -n '1,32p;$$p'
 
-LONG_WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1) # many of these tests wait
 test-long: $(TEST) $(GENERATORS) $(if $(shell command -v npm 2>/dev/null),$(NODE_PACKAGES)) ## run the long tests: hostile connections, fuzzing, overload, restored stores (needs nginx and haproxy: make system-packages)
-	$(PYTEST) -n $(LONG_WORKERS) -m "long and not timing"
+	$(PYTEST) -n $$(($(CORES) + 1)) -m "long and not timing"
 	$(VENV)/bin/python -m pytest -q -m timing
 
 check: $(TEST) ## check format, lint and types

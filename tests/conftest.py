@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -64,9 +65,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def _uncached_loggers() -> None:
     """Commands that serve configure the log of the process, and loggers cache the configuration of their first use:
     without this, a later test could not capture their lines."""
-    for name, module in list(sys.modules.items()):
-        if name.startswith("tokensvc.") and (logger := getattr(module, "_log", None)) is not None:
-            vars(logger).pop("bind", None)
+    for logger in _loggers(len(sys.modules)):
+        vars(logger).pop("bind", None)
+
+
+@functools.lru_cache(maxsize=1)
+def _loggers(_modules: int) -> list[Any]:
+    """The loggers of our modules, looked for only when more modules have been imported: there are thousands."""
+    ours = [module for name, module in list(sys.modules.items()) if name.startswith("tokensvc.")]
+    return [module._log for module in ours if getattr(module, "_log", None) is not None]
 
 
 @pytest.fixture(autouse=True)
@@ -77,8 +84,9 @@ def _empty_environment() -> Iterator[None]:
         if name.startswith(("TOKENSVC_", "AWS_")):
             del os.environ[name]
     yield
-    os.environ.clear()
-    os.environ.update(before)
+    if dict(os.environ) != before:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @pytest.fixture(autouse=True)

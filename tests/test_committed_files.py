@@ -15,6 +15,7 @@ ROOT = Path(tokensvc.__file__).parent.parent
 MACHINE = re.compile(r"/(?:home|root|Users|work)/\w|https?://[^\s/]*(?:pypi|pythonhosted|jfrog|artifactory)")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_no_committed_file_knows_a_machine() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)

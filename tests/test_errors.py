@@ -35,6 +35,7 @@ def test_every_code_is_the_name_of_its_class(error: type[errors.TokensvcError]) 
         assert error.code == re.sub(r"(?<!^)(?=[A-Z])", "_", error.__name__).lower()
 
 
+@pytest.mark.slow
 def test_the_tree_in_the_docstring_has_every_error_under_its_base_in_the_order_of_the_file() -> None:
     drawn: list[tuple[str, str]] = []
     bases = ["Exception"]

@@ -74,6 +74,7 @@ def test_an_origin_that_no_browser_sends_is_rejected(entry: str, rule: str) -> N
         check_origin(entry)
 
 
+@pytest.mark.slow
 @given(SCHEMES, HOSTS, PORTS)
 def test_an_entry_matches_exactly_itself(scheme: str, host: str, port: str) -> None:
     origin = f"{scheme}://{host}{port}"
@@ -85,6 +86,7 @@ def test_an_entry_matches_exactly_itself(scheme: str, host: str, port: str) -> N
     assert not matches(f"x{origin}", [entry])
 
 
+@pytest.mark.slow
 @given(SCHEMES, HOSTS, PORTS, HOSTS, st.sampled_from(["", "."]))
 def test_a_star_matches_one_or_more_characters_at_the_start_of_the_host(
     scheme: str, host: str, port: str, front: str, dot: str
@@ -116,6 +118,7 @@ def test_matching_never_raises(origin: str, entries: list[str]) -> None:
     assert matches(origin, entries) in (True, False)
 
 
+@pytest.mark.slow
 @given(st.lists(st.builds("{}://{}{}".format, SCHEMES, HOSTS, PORTS), min_size=1))
 def test_splitting_the_claim_returns_the_entries(entries: list[str]) -> None:
     assert split_origins(join_origins(entries)) == entries
@@ -242,6 +245,7 @@ _ENTRIES = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(_ENTRIES, _ENTRIES, st.from_regex(r"https://([ab]\.){0,2}[ab]{1,2}", fullmatch=True))
 def test_what_a_covered_entry_matches_the_covering_one_matches(entry: str, other: str, header: str) -> None:
     assert not covers(entry, other) or not matches(header, [other]) or matches(header, [entry])

@@ -74,6 +74,7 @@ def test_line_feeds_can_be_kept() -> None:
     assert printable("a\n\x1b", keep="\n") == "a\n\\x1b"
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.text(max_size=20) | st.dictionaries(st.text(), st.text(), max_size=3), max_size=3) | st.just("\udcff")
 )

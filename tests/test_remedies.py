@@ -56,6 +56,7 @@ def strings(tree: ast.AST) -> Iterator[str]:
             yield node.value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_command_or_variable_is_named_outside_the_user_interfaces(path: Path) -> None:
     found = [text for text in strings(ast.parse(path.read_text("utf-8"))) if COMMAND_OR_VARIABLE.search(text)]

@@ -203,6 +203,7 @@ def test_stopping_waits_for_the_current_run_and_ends_the_pause(work: Work, failu
     assert work.ran_at.empty()
 
 
+@pytest.mark.slow
 def test_stopping_at_any_moment_never_waits_for_a_pause(work: Work, failures: list[str]) -> None:
     """Also between a pause and the next run, where the event of the stop could be cleared."""
     for _ in range(300):

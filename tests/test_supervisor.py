@@ -100,6 +100,7 @@ def test_a_stable_worker_is_restarted_soon_whatever_the_last_delay() -> None:
     assert restart_delay(10, 3600) == 0.5
 
 
+@pytest.mark.slow
 def test_serve_imports_no_migrations_no_command_line_and_no_unused_database_driver() -> None:
     completed = subprocess.run([sys.executable, "-c", LOADED], capture_output=True, text=True, check=True)
     loaded = set(completed.stdout.split())

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tokensvc.timestamps import rfc3339, unix_seconds
 
 
+@pytest.mark.slow
 @given(st.integers(0, 32_503_680_000))
 def test_a_timestamp_is_rfc_3339_in_utc_with_whole_seconds(seconds: int) -> None:
     text = rfc3339(seconds)
@@ -65,6 +66,7 @@ def test_anything_else_is_rejected_with_an_example(text: object) -> None:
         unix_seconds(text)
 
 
+@pytest.mark.slow
 @given(st.datetimes(timezones=st.timezones()))
 def test_any_date_in_any_time_zone_is_parsed(at: datetime) -> None:
     """RFC 3339 cannot express offsets with odd seconds, from before there were time zones."""

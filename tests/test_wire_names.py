@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import typer.core
 import typer.main
 
@@ -160,6 +159,7 @@ def test_no_command_or_option_has_a_former_name() -> None:
     assert not names & COMMAND_WORDS
 
 
-@pytest.mark.parametrize("word", sorted(LOG_WORDS))
-def test_no_log_line_uses_a_former_word(word: str) -> None:
-    assert not [path for path, said in _log_calls() if said == word]
+def test_no_log_line_uses_a_former_word() -> None:
+    words = list(_log_calls())
+    assert any(word == "internal error" for _, word in words), "the search finds what is there"
+    assert not [(path, word) for path, word in words if word in LOG_WORDS]

@@ -14,12 +14,14 @@ IDS = st.from_regex(r"[a-zA-Z0-9-]{1,40}", fullmatch=True)
 ARNS = st.builds(Arn, st.builds(AccountRegion, ACCOUNTS, REGIONS), st.sampled_from(["channel", "playback-key"]), IDS)
 
 
+@pytest.mark.slow
 @given(ARNS)
 def test_a_formatted_arn_is_parsed_back(arn: Arn) -> None:
     assert parse_arn(str(arn)) == arn
     assert parse_arn(str(arn), arn.kind) == arn
 
 
+@pytest.mark.slow
 @given(ARNS)
 def test_a_playback_path_is_parsed_back_to_its_channel(arn: Arn) -> None:
     assert channel_of_path(arn._replace(kind="channel").playback_path) == arn._replace(kind="channel")

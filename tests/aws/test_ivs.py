@@ -77,6 +77,7 @@ def test_every_error_of_the_model_is_converted_with_its_details(
     assert server[0].observed == [("ListPlaybackKeyPairs", name)]
 
 
+@pytest.mark.slow
 def test_the_code_and_message_of_an_error_are_made_printable(server: tuple[Stub, AwsControlPlane]) -> None:
     """They are stored, logged and displayed. PostgreSQL cannot store NUL, nor UTF-8 half of a surrogate pair."""
     stub, ivs = server
@@ -211,6 +212,7 @@ def test_the_timeouts_are_two_seconds_to_connect_and_five_to_read() -> None:
     assert config.retries["total_max_attempts"] == 1
 
 
+@pytest.mark.slow
 def test_the_cache_of_clients_is_limited_and_keeps_those_in_use(server: tuple[Stub, AwsControlPlane]) -> None:
     _, ivs = server
     cached = ivs._client("us-east-1")
@@ -278,6 +280,7 @@ def test_an_unusable_boto3_configuration_is_a_settings_error(tmp_path: Path, env
             default_region()
 
 
+@pytest.mark.slow
 def test_the_endpoint_must_match_the_control_plane_setting() -> None:
     make_control_plane(closed_port(), Stub()).check("us-east-1")
     with pytest.raises(SettingsError) as raised:
@@ -330,6 +333,7 @@ def test_the_clock_offset_follows_from_the_date_of_a_response(
     assert ivs.clock_offset_seconds("us-west-2") is None
 
 
+@pytest.mark.slow
 def test_the_regions_of_ivs_are_botocore_s_and_the_local_ivs_s() -> None:
     assert {"us-east-1", "eu-west-1"} < ivs_regions() == api_model.regions()
     assert "eu-west-2" not in ivs_regions()

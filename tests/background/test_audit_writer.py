@@ -62,6 +62,7 @@ def process(migrated: Path) -> Process:
     return Process(migrated)
 
 
+@pytest.mark.slow
 def test_an_issued_token_is_recorded_with_its_viewer_as_a_digest(process: Process) -> None:
     process.writer.issued(TOKEN)
     process.writer.run_once()
@@ -114,6 +115,7 @@ def test_an_outage_of_the_store_loses_nothing_that_fits(process: Process) -> Non
     assert len(process.written()) == 1
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_dropped_and_counted(process: Process) -> None:
     for _ in range(QUEUE_MAX + 3):
         process.writer.issued(TOKEN)

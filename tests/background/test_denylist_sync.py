@@ -15,6 +15,9 @@ from tokensvc.errors import SnapshotStale, StoreUnavailable, ViewerDenied
 from tokensvc.revocations.store import NewDenial
 from tokensvc.tokens.denylist import Denylist, viewer_digest
 
+pytestmark = pytest.mark.slow
+
+
 LEASE_SECONDS = 900
 HOUR = 3600
 

@@ -121,6 +121,7 @@ def test_a_worker_is_deleted_when_it_was_unresponsive_for_longer_than_any_lease(
     assert [worker.heartbeat.worker_id for worker in store.workers.list()] == ["b"]
 
 
+@pytest.mark.slow
 def test_old_finished_revocations_are_deleted_and_queued_ones_never(store: Store, clock: ManualClock) -> None:
     clock.wall = store.versions.read().now
     many = revocation("many", *(f"v{number}" for number in range(DELETE_BATCH_SIZE + 50)))
@@ -157,6 +158,7 @@ def channel_names(store: Store) -> set[str]:
     return {row.arn.rpartition("/")[2] for row in store.channels.changed_since(Position(), 10_000).rows}
 
 
+@pytest.mark.slow
 def test_absent_channels_are_deleted_once_every_worker_could_read_their_absence(
     store: Store, clock: ManualClock
 ) -> None:
@@ -213,6 +215,7 @@ def add_invented_channels(store: Store, count: int) -> None:
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [5_000, pytest.param(500_000, marks=pytest.mark.long)])
 def test_invented_channels_are_deleted_in_batches_and_never_loaded(
     deployment: InMemoryDeployment, worker: CountingWorker, clock: ManualClock, count: int

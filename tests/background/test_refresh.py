@@ -24,6 +24,9 @@ from tokensvc.tokens.snapshot import require_fresh
 from tokensvc.tokens.viewer_ids import SUBJECT_KEY_PURPOSE
 from tokensvc.vault.cipher import SecretCipher
 
+pytestmark = pytest.mark.slow
+
+
 CALLS_AFTER_A_CHANGE = ["read", "check_history"]
 
 

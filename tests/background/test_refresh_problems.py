@@ -20,6 +20,8 @@ from tokensvc.errors import SnapshotStale, StoreUnavailable
 from tokensvc.tokens.channels import FULL_RELOAD_AFTER_SECONDS
 from tokensvc.tokens.snapshot import Snapshot
 
+pytestmark = pytest.mark.slow
+
 
 def test_an_unavailable_store_leaves_the_snapshot_unchanged(
     deployment: InMemoryDeployment, worker: CountingWorker, clock: ManualClock

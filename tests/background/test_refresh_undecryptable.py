@@ -24,6 +24,8 @@ from tokensvc.vault.cipher import SecretCipher, register_kek
 from tokensvc.vault.key_files import KeyFiles
 from tokensvc.vault.store import Vault
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def log_lines() -> Any:

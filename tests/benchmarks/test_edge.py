@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 import benchmarks.edge as benchmark
 from tokensvc.local_ivs.edge.sessions import Sessions
 from tokensvc.local_ivs.http import random_string
 from tokensvc.local_ivs.session_store import PlaybackSession
+
+pytestmark = pytest.mark.slow
 
 
 def test_each_first_start_verifies_a_token_and_begins_a_session() -> None:

@@ -7,10 +7,13 @@ import urllib.request
 from pathlib import Path
 
 import jwt
+import pytest
 
 from benchmarks.http import TOKEN_REQUEST
 from benchmarks.strict_deployment import strict_policy, strict_service
 from tokensvc.tokens.claims import MAXIMUM_RESOLUTION
+
+pytestmark = pytest.mark.slow
 
 
 def test_its_policy_has_claim_rules_limits_and_records() -> None:

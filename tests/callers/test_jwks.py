@@ -27,6 +27,9 @@ from tokensvc.callers.jwks import (
 )
 from tokensvc.errors import IssuerUnavailable
 
+pytestmark = pytest.mark.slow
+
+
 NOW = 1000.0
 
 

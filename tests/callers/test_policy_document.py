@@ -74,6 +74,7 @@ def policies(draw: st.DrawFn) -> CallerPolicy:
     )
 
 
+@pytest.mark.slow
 @given(policies())
 def test_a_document_is_read_as_the_policy_that_it_was_written_from(policy: CallerPolicy) -> None:
     assert parse_policy(document_of(policy)) == policy

@@ -92,6 +92,7 @@ def test_text_that_is_not_toml_is_refused_with_its_line() -> None:
         parse_policy_file("[callers.web]\nchannels = everything\n")
 
 
+@pytest.mark.slow
 def test_of_a_file_with_very_many_errors_the_first_are_reported() -> None:
     text = "".join(f"[callers.c{n}]\nchannels = []\nnamespace = ''\n" for n in range(60))
     with pytest.raises(InvalidRequest) as failed:

@@ -12,6 +12,9 @@ from tests.support.audit import REQUESTER
 from tokensvc.cli.operator import operator_actor
 from tokensvc.storage.store import open_store
 
+pytestmark = pytest.mark.slow
+
+
 ADD = ("denials", "add", "--channel", CHANNEL, "--viewer", "ada", "--deny-for", "60", "--json")
 
 

@@ -18,6 +18,9 @@ from tokensvc.audit.store import AuditFilter
 from tokensvc.cli.operator import operator_actor
 from tokensvc.storage.store import open_store
 
+pytestmark = pytest.mark.slow
+
+
 PATTERN = "arn:aws:ivs:us-east-1:123456789012:channel/*"
 
 

@@ -13,6 +13,8 @@ from tests.cli.terminal import Terminal
 from tests.storage import prerelease
 from tests.support.deployment import free_port
 
+pytestmark = pytest.mark.slow
+
 
 def test_upgrade_creates_the_database_once(bare: Terminal) -> None:
     created = bare("db", "upgrade", "--json").json

@@ -14,6 +14,7 @@ OTHER = channel("b").arn
 ADA = ("--viewer", "ada")
 
 
+@pytest.mark.slow
 def test_add_denies_a_viewer_on_given_or_all_channels(terminal: Terminal) -> None:
     channels = ("--channel", CHANNEL, "--channel", OTHER)
     result = terminal("denials", "add", *channels, *ADA, "--deny-for", "60", "--reason", "x", "--json").json["denials"]
@@ -26,6 +27,7 @@ def test_add_denies_a_viewer_on_given_or_all_channels(terminal: Terminal) -> Non
     assert terminal("denials", "list", "--json").json["denials"][0] == everywhere
 
 
+@pytest.mark.slow
 def test_list_filters_by_channel_and_viewer(terminal: Terminal) -> None:
     ids = {}
     for viewer in ("ada", "eve"):
@@ -70,6 +72,7 @@ def test_all_invalid_options_are_named_together(terminal: Terminal) -> None:
     assert "--channel: must be left out when --all-channels is given" in result
 
 
+@pytest.mark.slow
 def test_remove_accepts_denial_ids_or_a_viewer(terminal: Terminal) -> None:
     least = ("--channel", CHANNEL, *ADA)
     [added] = terminal("denials", "add", *least, "--deny-for", "60", "--json").json["denials"]

@@ -121,6 +121,7 @@ def test_a_duration_out_of_its_limits_is_rejected_by_the_option(
     assert rule in bare(*arguments, code=2).err
 
 
+@pytest.mark.slow
 def test_a_duration_with_a_unit_is_that_of_its_seconds(terminal: Terminal) -> None:
     terminal("callers", "add", "web", "--all-channels", "--max-ttl", "1h30m")
     assert terminal("callers", "show", "web", "--json").json["maxTtlSeconds"] == 5400

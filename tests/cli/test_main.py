@@ -47,6 +47,7 @@ def test_invalid_settings_exit_with_2_and_are_all_reported(bare: Terminal) -> No
     assert error == {"code": "settings_error", "message": "TOKENSVC_PORT: must be an integer"}
 
 
+@pytest.mark.slow
 def test_failures_exit_with_1_and_rule_violations_with_4(terminal: Terminal) -> None:
     missing = terminal("keys", "public", "k1", code=1)
     assert missing.err.startswith("tokensvc: ")
@@ -56,6 +57,7 @@ def test_failures_exit_with_1_and_rule_violations_with_4(terminal: Terminal) -> 
     assert rejected.out == ""
 
 
+@pytest.mark.slow
 def test_a_missing_store_exits_with_1_and_names_the_fix(bare: Terminal) -> None:
     for arguments in (
         ("keys", "list"),

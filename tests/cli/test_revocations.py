@@ -24,6 +24,9 @@ from tokensvc.storage.store import Store, open_store
 from tokensvc.timestamps import unix_seconds
 from tokensvc.tokens.viewer_ids import viewer_id
 
+pytestmark = pytest.mark.slow
+
+
 OTHER = channel("b").arn
 HERE = parse_arn(CHANNEL, "channel").account_region
 

@@ -13,6 +13,8 @@ from tests.support.signers import AVAILABLE_SIGNERS
 from tokensvc.cli.policy_values import POLICY_SETTINGS
 from tokensvc.settings import Settings, read_configuration, variable_name
 
+pytestmark = pytest.mark.slow
+
 
 def test_settings_shows_every_setting_with_its_source(bare: Terminal) -> None:
     (bare.folder / "passphrase").write_text(bare.passphrase + "\n")

@@ -69,6 +69,7 @@ def test_characters_take_the_cells_that_a_terminal_gives_them(text: str, width: 
 _CELLS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30).map(printable)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(_CELLS, _CELLS, _CELLS), max_size=4), st.integers(1, 120))
 def test_every_word_is_shown_at_every_width_and_a_wrapped_line_fits(
     rows: list[tuple[str, str, str]], width: int

@@ -156,6 +156,7 @@ def own_channel(terminal: Terminal, region: str = "us-east-1") -> str:
     return f"arn:aws:ivs:{region}:{account}:channel/AbCdEf123456"
 
 
+@pytest.mark.slow
 def test_a_token_of_this_deployment_is_validated_with_the_stored_keys(
     terminal: Terminal, private_key: PrivateKey
 ) -> None:
@@ -169,6 +170,7 @@ def test_a_token_of_this_deployment_is_validated_with_the_stored_keys(
     assert (result["outcome"], result["signedBy"]) == ("indeterminate", None), "IVS may hold key pairs of others"
 
 
+@pytest.mark.slow
 def test_a_token_of_a_deleted_key_is_denied(terminal: Terminal, private_key: PrivateKey) -> None:
     key_id = imported(terminal, private_key)
     token = minted(private_key, **{"aws:channel-arn": own_channel(terminal)})
@@ -240,6 +242,7 @@ def test_what_to_change_is_said_for_each_finding(bare: Terminal, private_key: Pr
     assert "What to change:" not in bare("tokens", "explain", minted(private_key), "--public-key", public).out
 
 
+@pytest.mark.slow
 def test_the_viewers_that_the_deployment_denies_or_revoked_are_denied(
     terminal: Terminal, private_key: PrivateKey
 ) -> None:

@@ -22,6 +22,9 @@ from tokensvc.log import structlog
 from tokensvc.settings import read_settings
 from tokensvc.storage.store import Store
 
+pytestmark = pytest.mark.slow
+
+
 API_KEY = "tsk_abc_secret"
 UNKNOWN_KEY = "tsk_unknown_secret"
 

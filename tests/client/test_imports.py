@@ -6,8 +6,12 @@ import subprocess
 import sys
 from importlib.metadata import packages_distributions, requires
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+pytestmark = pytest.mark.slow
+
 
 _LIST = "import sys; import tokensvc.client; print(*sorted(sys.modules))"
 

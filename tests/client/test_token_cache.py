@@ -214,6 +214,7 @@ def test_threads_that_want_the_same_token_send_one_request(issuer: _Issuer, serv
     assert (set(tokens), len(server.requests)) == ({"token-1"}, 1)
 
 
+@pytest.mark.slow
 def test_threads_that_wait_for_a_request_that_fails_get_its_error(issuer: _Issuer, server: ScriptedServer) -> None:
     issuer.before, issuer.failure = lambda: time.sleep(0.2), problem(403, "viewer_denied")
 
@@ -280,6 +281,7 @@ def test_a_cancelled_call_does_not_cancel_the_request_that_others_wait_for(
     assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # nobody can close what a closed loop left open
 def test_a_cache_serves_the_next_event_loop_too(issuer: _Issuer, server: ScriptedServer) -> None:
     async def once(cache: AsyncTokenCache) -> str:

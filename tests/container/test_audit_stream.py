@@ -73,6 +73,7 @@ def test_a_full_disk_stops_no_act(store: Store) -> None:
     assert (sum(lost), len(store.audit.list(AuditFilter(), limit=9))) == (1, 1)
 
 
+@pytest.mark.slow
 def test_a_reader_that_stops_reading_holds_up_an_act_only_briefly(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,6 +93,7 @@ def test_only_a_process_with_background_tasks_rotates_prunes_and_dispatches(depl
     ]
 
 
+@pytest.mark.slow
 def test_an_accepted_revocation_is_dispatched_immediately_and_the_lease_released(
     deployment: InMemoryDeployment,
 ) -> None:
@@ -137,6 +138,7 @@ def test_a_heartbeat_reports_lease_versions_and_undecryptable_keys(deployment: I
     assert heartbeat.undecryptable == ("k1", "k2")
 
 
+@pytest.mark.slow
 def test_a_change_is_handled_and_reported_immediately_and_a_stop_deregisters(deployment: InMemoryDeployment) -> None:
     """In the tasks' threads, whose pauses are much longer than this test."""
     deployment.generate()
@@ -159,6 +161,7 @@ def _has_inspected(deployment: InMemoryDeployment, process: BackgroundTasks) -> 
     return bool(heartbeat_of(deployment.store).regions)
 
 
+@pytest.mark.slow
 def test_a_worker_loads_no_keys_before_it_is_registered_in_the_store(
     deployment: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
 import uvloop
 
 from tokensvc.container import event_loop_lag
 from tokensvc.container.event_loop_lag import EventLoopLag
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_loop_that_is_blocked_is_late_and_one_that_is_free_is_not() -> None:

@@ -242,6 +242,7 @@ def test_the_writer_waits_for_a_non_blocking_descriptor(pipe: tuple[int, int]) -
     assert writer.take_dropped() == {}
 
 
+@pytest.mark.slow
 def test_a_signal_handler_may_log_while_its_own_thread_is_logging() -> None:
     writer = CapturedLog(routine_lines_max=0, reserved_lines=1_000_000)
     count = 0
@@ -305,6 +306,7 @@ sys.exit(0 if writer.flush(10) else 1)
 """
 
 
+@pytest.mark.slow
 def test_a_forked_child_writes_only_its_own_lines() -> None:
     completed = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, check=True, timeout=30)
     assert completed.stdout.splitlines() == ["before", "child", "parent 0"]

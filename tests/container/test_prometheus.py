@@ -19,6 +19,9 @@ from tokensvc.container.metric_families import CALLERS_MAX, ISSUE_BUCKETS, ISSUE
 from tokensvc.container.prometheus import PrometheusMetrics
 from tokensvc.metrics import HandledRequest
 
+pytestmark = pytest.mark.slow
+
+
 NAMES = {
     "tokensvc_http_request_duration_seconds",
     "tokensvc_http_connections",

@@ -54,6 +54,7 @@ def test_ending_a_span_never_waits_and_what_does_not_fit_is_dropped_and_counted(
     assert dropped == {"queue_full": 100}
 
 
+@pytest.mark.slow
 def test_there_is_room_again_once_spans_are_exported() -> None:
     dropped, exporter = Dropped(), SlowExporter()
     exporter.released.set()
@@ -101,6 +102,7 @@ def test_a_failure_is_not_logged_with_the_cause_of_an_earlier_one() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_collector_that_hangs_does_not_delay_the_exit() -> None:
     exporter = SlowExporter()
     provider = make_provider({}, Dropped().add, exporter)

@@ -165,6 +165,7 @@ def test_a_parent_of_a_later_version_is_read_as_far_as_it_is_known(traced: Trace
     assert f"{span.parent.span_id:016x}" == SPAN_ID
 
 
+@pytest.mark.slow
 @given(st.from_regex(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[a-z]{0,3})?", fullmatch=True))
 def test_a_parent_that_looks_valid_is_what_the_library_reads(value: str) -> None:
     """The quick look agrees with OpenTelemetry's own reading."""
@@ -189,6 +190,7 @@ def test_no_header_makes_tracing_fail(parent: bytes, states: list[bytes]) -> Non
     assert sampled == bool(traced.names)
 
 
+@pytest.mark.slow
 @given(st.lists(st.binary(max_size=200) | st.just(b"a=1,b=2"), max_size=4))
 def test_a_bad_tracestate_does_not_cost_the_parent(states: list[bytes]) -> None:
     headers = [(b"traceparent", SAMPLED.encode()), *((b"tracestate", state) for state in states)]

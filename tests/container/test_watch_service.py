@@ -17,6 +17,9 @@ from tokensvc.aws.arn import parse_arn
 from tokensvc.container.watch_service import ServiceTokens
 from tokensvc.errors import NoSigningKey, ServiceUnreachable
 
+pytestmark = pytest.mark.slow
+
+
 CHANNEL = parse_arn("arn:aws:ivs:us-east-1:000000000000:channel/abcd", "channel")
 KEY = "tsk_key"
 PROBLEM = {"code": "viewer_denied", "detail": "no", "status": 403}

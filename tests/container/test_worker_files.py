@@ -15,6 +15,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from tests.container.test_prometheus import samples
 from tokensvc.container.worker_files import WorkerFilesCollector, forget_process
 
+pytestmark = pytest.mark.slow
+
+
 WORKER = """
 import sys
 from tokensvc.container.prometheus import PrometheusMetrics

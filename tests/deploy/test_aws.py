@@ -27,6 +27,9 @@ from tokensvc.aws.kms import CONTEXT_KEY, KmsKey
 from tokensvc.settings import read_settings
 from tokensvc.supervisor import STOP_SECONDS
 
+pytestmark = pytest.mark.slow
+
+
 AWS = DEPLOY / "aws"
 MODULE = AWS / "terraform"
 ROLES = ("serve", "worker")

@@ -27,6 +27,9 @@ from tokensvc.settings import read_settings
 from tokensvc.supervisor import STOP_SECONDS
 from tokensvc.web.routes import LIVEZ, METRICS, READYZ
 
+pytestmark = pytest.mark.slow
+
+
 VERSIONS = ("1.29", "1.37")
 """The oldest version of Kubernetes that the guide names, and the newest whose schemas are known."""
 CUSTOM = {"ServiceMonitor", "PrometheusRule"}

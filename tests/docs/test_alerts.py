@@ -99,6 +99,7 @@ def test_a_page_is_about_an_existing_metric_and_has_the_same_parts_as_all(name: 
     assert all(metric in rule.expression for rule in rules if name != "signer-verifications")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_an_expression_names_existing_metrics_labels_and_values(name: str) -> None:
     for query in queries(PAGES[name]):
@@ -135,6 +136,7 @@ def test_no_two_alerts_have_one_name() -> None:
     assert len(names) == len(set(names))
 
 
+@pytest.mark.slow
 def test_the_index_leads_from_each_symptom_and_each_alert_to_a_page() -> None:
     index = (alerts.FOLDER / "README.md").read_text("utf-8")
     linked = set(re.findall(r"\]\(([\w-]+)\.md\)", index))

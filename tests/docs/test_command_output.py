@@ -15,6 +15,9 @@ from docs.generator.command_results import RESULTS, json_schema, schema_name
 from tests.support.command_output import command_of, validator
 from tokensvc.cli.help import parameters_of
 
+pytestmark = pytest.mark.slow
+
+
 SETTING: dict[str, Any] = {"value": 1, "source": "default"}
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from docs.generator import PAGES, PASSAGES, ROOT, render
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def rendered() -> dict[Path, str]:

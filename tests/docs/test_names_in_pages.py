@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 import tokensvc
 from docs.generator.cli import commands
 from tests.docs.code_blocks import code_blocks
@@ -31,6 +33,7 @@ def test_every_variable_is_a_setting() -> None:
         assert {name.removesuffix("_FILE") for name in named} <= VARIABLES, page
 
 
+@pytest.mark.slow
 def test_every_command_exists() -> None:
     groups = {command.split()[1] for command in COMMANDS if len(command.split()) == 3}
     for path in (*PAGES, *SOURCES):

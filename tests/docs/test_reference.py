@@ -63,6 +63,7 @@ def test_every_field_of_a_log_event_is_explained() -> None:
     assert list(log_texts.FIELDS) == sorted({field for event in EVENTS.values() for field in event.fields})
 
 
+@pytest.mark.slow
 def test_no_call_of_a_logger_is_missed() -> None:
     """Each call is found with at least one event, so an event that cannot be found in the code fails here."""
     for path in sorted(PACKAGE.rglob("*.py")):

@@ -81,6 +81,7 @@ def test_the_error_about_any_other_key_names_it(name: str) -> None:
         keypair.read_public_der(public.public_bytes(Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo))
 
 
+@pytest.mark.slow
 def test_a_dsa_key_is_rejected() -> None:
     with pytest.raises(InvalidKey, match="DSA"):
         keypair.read_private_pem(pkcs8(dsa.generate_private_key(2048)))

@@ -67,6 +67,7 @@ def test_a_written_block_is_found_with_its_body(body: bytes) -> None:
     assert found.normalized() == (pem_block("PRIVATE KEY", body) if body else None)
 
 
+@pytest.mark.slow
 @given(st.binary(min_size=1, max_size=200))
 def test_both_alphabets_of_base64_are_decoded_with_and_without_padding(data: bytes) -> None:
     for encoded in (base64.b64encode(data), base64.urlsafe_b64encode(data), base64.encodebytes(data)):

@@ -18,6 +18,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(), VALUES))
 def test_a_serialized_object_is_parsed_back(value: dict[str, Any]) -> None:
     assert read_object(json.dumps(value).encode()) == value

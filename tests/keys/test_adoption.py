@@ -26,6 +26,9 @@ from tokensvc.keys.importing import adopt_pairs, import_key
 from tokensvc.keys.inventory import DEPLOYMENT_TAG, KEY_TAG, sync_inventory, take_inventory
 from tokensvc.keys.lifecycle import KeyPlacement, KeyRecord, KeyState, require_key
 
+pytestmark = pytest.mark.slow
+
+
 MINE = generate()
 NOT_MINE = generate()
 

@@ -14,6 +14,9 @@ from tokensvc.keys.forecast import MAX_STEPS, plan
 from tokensvc.keys.inventory import take_inventory
 from tokensvc.keys.lifecycle import KeyState, Step, StepKind, Wait, active_placement
 
+pytestmark = pytest.mark.slow
+
+
 STANDBY = POLICY._replace(standby=True)
 
 

@@ -99,6 +99,7 @@ def keys_with_quirks(draw: st.DrawFn) -> tuple[keypair.PrivateKey, str, bytes]:
     return key, form, data
 
 
+@pytest.mark.slow
 @given(keys_with_quirks())
 def test_a_key_is_parsed_through_any_chain_of_quirks(case: tuple[keypair.PrivateKey, str, bytes]) -> None:
     key, form, data = case

@@ -67,6 +67,7 @@ def test_a_key_on_another_curve_is_rejected_by_the_name_of_the_curve(name: str) 
         assert name in error_message(data, b"secret")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in UNSUPPORTED_KEYS if "key" in name])
 def test_a_key_of_another_kind_is_rejected_by_name(name: str) -> None:
     for data in (pkcs8(UNSUPPORTED_KEYS[name]), der(pkcs8(UNSUPPORTED_KEYS[name]))):

@@ -33,6 +33,9 @@ from tokensvc.keys.lifecycle import KeyState
 from tokensvc.outages import REMINDER_INTERVAL_SECONDS
 from tokensvc.runner import IDLE
 
+pytestmark = pytest.mark.slow
+
+
 LEASE_SECONDS = 30.0
 PROPAGATION_SECONDS = 30.0
 POLICY = RotationPolicy(PROPAGATION_SECONDS, max_staleness_seconds=910, max_age_seconds=86_400, standby=False)

@@ -23,6 +23,8 @@ from tokensvc.keys.inventory import DEPLOYMENT_TAG, GRACE_SECONDS, KEY_TAG
 from tokensvc.keys.lifecycle import KeyState, StepKind, require_key
 from tokensvc.keys.reconciler import reconcile
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def deployment(migrated: Path) -> InMemoryDeployment:

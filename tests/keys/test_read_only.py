@@ -14,6 +14,8 @@ from tokensvc.keys import commands
 from tokensvc.keys.inventory import COMPROMISED_TAG, DEPLOYMENT_TAG, KEY_TAG, sync_inventory, take_inventory
 from tokensvc.keys.reconciler import inspect
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def deployment(migrated: Path, tmp_path: Path) -> InMemoryDeployment:

@@ -17,6 +17,8 @@ from tokensvc.keys.inventory import DEPLOYMENT_TAG, KEY_TAG
 from tokensvc.keys.lifecycle import KeyState, require_key
 from tokensvc.keys.retirement import RETRY_PAUSES_SECONDS, compromise_report, delete_pair, retire, wait_until_deleted
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def deployment(migrated: Path, tmp_path: Path) -> InMemoryDeployment:

@@ -17,6 +17,8 @@ from tokensvc.keys import commands
 from tokensvc.keys.inventory import DEPLOYMENT_TAG, GRACE_SECONDS, KEY_TAG
 from tokensvc.keys.lifecycle import ACCEPTED_STATES, KeyState, drains_at
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def deployment(migrated: Path, tmp_path: Path) -> InMemoryDeployment:

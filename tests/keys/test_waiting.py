@@ -18,6 +18,9 @@ from tokensvc.keys.lifecycle import KeyState, drains_at
 from tokensvc.keys.waiting import MAX_IDLE_POLLS
 from tokensvc.problems import Problem, ProblemCode
 
+pytestmark = pytest.mark.slow
+
+
 MAX_POLLS = 100
 """Polls after which a test fails rather than hangs."""
 

@@ -67,6 +67,7 @@ def values(shape: Shape) -> st.SearchStrategy[Any]:
     raise AssertionError(f"no values for {shape}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_requests_serialized_by_botocore_are_parsed_unchanged(name: str, model: ApiModel) -> None:
     operation = SERVICE_MODEL.operation_model(name)
@@ -85,6 +86,7 @@ def test_requests_serialized_by_botocore_are_parsed_unchanged(name: str, model: 
     holds()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_responses_rendered_here_are_parsed_by_botocore_unchanged(name: str, model: ApiModel) -> None:
     operation = SERVICE_MODEL.operation_model(name)

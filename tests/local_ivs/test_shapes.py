@@ -113,6 +113,7 @@ def test_rendering_keeps_only_the_modelled_members_of_the_body() -> None:
     }
 
 
+@pytest.mark.slow
 def test_tag_patterns_allow_unicode_letters_separators_and_numbers() -> None:
     key = compile_pattern(r"([\p{L}\p{Z}\p{N}_.:/=+\-@]+)")
     for number in range(0x110000):

@@ -97,6 +97,7 @@ def test_paths_and_queries_are_verified_as_sent(url: str) -> None:
     assert VERIFIER.verify(signed(url, method="DELETE", body=b""), now()).account == "111122223333"
 
 
+@pytest.mark.slow
 @EXAMPLES
 @given(
     st.lists(st.text("abc /%:+~üé日?#&=", max_size=6), max_size=4),

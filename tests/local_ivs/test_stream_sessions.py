@@ -195,6 +195,7 @@ def test_a_live_session_never_expires(call: CallIvs, source: Simulator, channel:
     assert names(session(call, channel))[0] == "Session Ended"
 
 
+@pytest.mark.slow
 def test_a_session_keeps_the_newest_five_hundred_events(call: CallIvs, source: Simulator, channel: str) -> None:
     """API reference, StreamSession: "sorted by most recent events and contains up to 500 events"."""
     source.start(channel)

@@ -22,6 +22,9 @@ from tokensvc.revocations.model import (
 )
 from tokensvc.tokens.denylist import VERSION_STEP_SECONDS, ViewerRestriction, session_version
 
+pytestmark = pytest.mark.slow
+
+
 NOW = 1_800_000_000.25
 LEASE, TIMEOUT = 60.0, 5.0
 REACH = LEASE + TIMEOUT + CLOCK_SKEW_SECONDS

@@ -51,6 +51,7 @@ def test_input_that_is_not_an_object_is_rejected(fields: object) -> None:
             read(fields)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.sampled_from(NAMES), VALUES))
 def test_any_fields_are_parsed_or_rejected_by_name(fields: dict[str, Any]) -> None:
     for read in (read_revocation, read_denial):

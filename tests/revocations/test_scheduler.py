@@ -32,6 +32,9 @@ from tokensvc.revocations.scheduler import (
 )
 from tokensvc.storage.store import Store
 
+pytestmark = pytest.mark.slow
+
+
 ELSEWHERE = AccountRegion("123456789012", "eu-west-1")
 
 

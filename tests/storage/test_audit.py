@@ -75,6 +75,7 @@ def test_pages_go_backwards_from_the_newest_and_forwards_from_a_number(store: St
     assert [record.event.action for record in newer] == ["a.2", "a.3"]
 
 
+@pytest.mark.slow
 def test_a_reader_that_follows_by_number_misses_nothing_of_concurrent_writers(store: Store) -> None:
     def write(writer: int) -> None:
         for number in range(20):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +12,8 @@ from tests.storage.samples import AT, LATER, channel
 from tokensvc.deployment.versions import Position
 from tokensvc.storage.store import Store
 from tokensvc.tokens.channels import ChannelRecord
+
+pytestmark = pytest.mark.slow
 
 
 def all_rows(store: Store, limit: int = 1000) -> list[ChannelRecord]:

@@ -21,6 +21,9 @@ from tokensvc.revocations.store import Denial, RestrictionRow
 from tokensvc.storage.store import Store
 from tokensvc.tokens.denylist import ViewerRestriction, viewer_digest
 
+pytestmark = pytest.mark.slow
+
+
 OTHER = channel("b").arn
 
 

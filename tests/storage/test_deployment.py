@@ -19,6 +19,8 @@ from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.store import Store
 from tokensvc.vault.store import RegisteredKek
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_new_deployment_is_not_bound(store: Store) -> None:
     found = store.deployment.read()

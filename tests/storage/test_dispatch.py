@@ -19,6 +19,9 @@ from tokensvc.local_ivs.faults import Fault, FaultKind
 from tokensvc.revocations.model import Priority
 from tokensvc.storage.store import Store
 
+pytestmark = pytest.mark.slow
+
+
 ROOT = Path(__file__).parents[2]
 
 

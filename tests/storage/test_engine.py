@@ -123,6 +123,7 @@ def test_opening_never_creates_a_store(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
 def test_threads_share_an_in_memory_database(url: str) -> None:
     engine = make_engine(url)
@@ -164,6 +165,7 @@ def test_no_password_is_shown() -> None:
     assert "hunter2" not in repr(engine) + str(failed.value) + failed.value.detail
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("url", "other"), [("sqlite://", "psycopg"), (UNREACHABLE, "sqlite3")])
 def test_the_driver_of_the_other_database_is_not_loaded(url: str, other: str) -> None:
     program = (

@@ -258,6 +258,7 @@ def path_of(url: str) -> Path:
     return Path(url.removeprefix("sqlite:///"))
 
 
+@pytest.mark.slow
 def test_waiting_for_a_locked_file_times_out(sqlite_url: str) -> None:
     store = open_store(sqlite_url, timeout_seconds=0.1)
     with another_process(str(path_of(sqlite_url)), "BEGIN IMMEDIATE"):
@@ -307,6 +308,7 @@ def test_a_file_that_was_replaced_is_reopened(sqlite_url: str) -> None:
     store.close()
 
 
+@pytest.mark.slow
 def test_a_read_only_directory_is_unavailable(sqlite_template: Path) -> None:
     """As an ordinary user, since file modes do not apply to root."""
     with tempfile.TemporaryDirectory() as folder:

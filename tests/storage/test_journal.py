@@ -15,6 +15,7 @@ from tokensvc.storage.store import Store
 EAST, WEST = "us-east-1", "us-west-2"
 
 
+@pytest.mark.slow
 def test_a_step_is_open_until_it_is_finished(store: Store) -> None:
     started = store.journal.start(StepKind.IMPORT, "k1", EAST, "a standby key is required", AT, event=EVENT)
     assert started == JournalEntry(started.id, StepKind.IMPORT, "k1", EAST, "a standby key is required", AT, None, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
+import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,9 @@ from tokensvc.keys.lifecycle import TRANSITIONS, KeyState
 from tokensvc.storage import schema
 from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.store import Store
+
+pytestmark = pytest.mark.slow
+
 
 KEYS = ("k1", "k2", "k3")
 States = dict[tuple[str, AccountRegion], KeyState]

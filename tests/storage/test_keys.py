@@ -15,6 +15,8 @@ from tokensvc.errors import ConcurrentModification, Conflict, KeyNotFound
 from tokensvc.keys.lifecycle import KeyPlacement, KeyRecord, KeyState, require_key
 from tokensvc.storage.store import Store
 
+pytestmark = pytest.mark.slow
+
 
 def state(store: Store, key_id: str, account_region: AccountRegion = HERE) -> KeyState:
     """The state of a key."""

@@ -27,6 +27,8 @@ from tokensvc.storage import changes, migrate, schema
 from tokensvc.storage.engine import make_engine, read_transaction, write_transaction
 from tokensvc.storage.store import Store, open_store
 
+pytestmark = pytest.mark.slow
+
 
 def set_revision(url: str, revision: str) -> None:
     engine = make_engine(url)

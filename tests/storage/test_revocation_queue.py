@@ -18,6 +18,9 @@ from tokensvc.storage.engine import read_transaction
 from tokensvc.storage.revocation_tables import revocation_entries
 from tokensvc.storage.store import Store
 
+pytestmark = pytest.mark.slow
+
+
 ELSEWHERE = CHANNEL.replace(HERE.region, THERE.region)
 
 

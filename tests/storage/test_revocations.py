@@ -21,6 +21,9 @@ from tokensvc.storage.revocation_tables import idempotency_keys, revocation_entr
 from tokensvc.storage.store import Store
 from tokensvc.tokens.denylist import ViewerRestriction, viewer_digest
 
+pytestmark = pytest.mark.slow
+
+
 OTHER = channel("b").arn
 KEY = IdempotencyKey("once", b"digest of the body")
 

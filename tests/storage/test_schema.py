@@ -24,6 +24,7 @@ zones = st.builds(lambda minutes: timezone(timedelta(minutes=minutes)), st.integ
 instants = st.datetimes(datetime(1000, 1, 1), datetime(9000, 1, 1), timezones=zones)  # noqa: DTZ001 - bounds of a strategy
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(some=st.lists(instants, min_size=1, max_size=8), pivot=instants)
 def test_instants_are_stored_and_ordered_exactly(store: Store, some: list[datetime], pivot: datetime) -> None:

@@ -12,6 +12,9 @@ import pytest
 from tokensvc.testing import LocalIVS
 from tokensvc.testing.account import Channel, IvsAccount, KeyPair
 
+pytestmark = pytest.mark.slow
+
+
 ORIGIN = "https://app.example.com"
 
 

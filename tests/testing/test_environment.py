@@ -47,6 +47,7 @@ def test_the_variables_are_restored_after_an_error() -> None:
     assert dict(os.environ) == before
 
 
+@pytest.mark.slow
 def test_boto3_has_another_default_session_inside_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
     """It keeps the credentials with which its first client was created."""
     session = boto3.session.Session(aws_access_key_id="mine", aws_secret_access_key="mine")

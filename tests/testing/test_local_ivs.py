@@ -17,6 +17,9 @@ from tokensvc.local_ivs.errors import IvsError
 from tokensvc.testing import LocalIVS
 from tokensvc.testing.account import MOTO_ACCESS_KEY
 
+pytestmark = pytest.mark.slow
+
+
 ONE_ATTEMPT = Config(retries={"total_max_attempts": 1})
 
 

@@ -17,6 +17,7 @@ from tokensvc.testing.server_thread import serving
 APP = Starlette(routes=[Route("/", lambda _request: PlainTextResponse("here"))])
 
 
+@pytest.mark.slow
 def test_it_answers_inside_the_block_and_not_after_it() -> None:
     stopped = threading.Event()
     with serving(APP, "tests", stopped.set) as url:

@@ -101,6 +101,7 @@ def test_a_call_requests_at_most_50_channels_and_all_lookups_complete(
     assert all(lookup.result(0) for lookup in lookups)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_the_whole_deployment_makes_one_call_a_second_per_region(
     make_channel_cache: MakeChannelCache, ivs: SimulatedIvs, clock: ManualClock, workers: int

@@ -192,6 +192,7 @@ def test_an_outage_of_ivs_ends_with_a_successful_call_and_not_with_an_idle_run(
     assert channel_cache.run_once() is IDLE
 
 
+@pytest.mark.slow
 def test_a_channel_error_of_ivs_is_logged_once_a_minute(
     channel_cache: ChannelCache, ivs: SimulatedIvs, clock: ManualClock
 ) -> None:

@@ -63,6 +63,7 @@ def test_a_path_that_is_accepted_is_read_alike_however_often_it_is_decoded_and_n
         assert path.split("/")[-1] not in (".", "..")
 
 
+@pytest.mark.slow
 @given(
     region=st.from_regex(r"[a-z0-9-]{1,20}", fullmatch=True),
     account=st.from_regex(r"[0-9]{12}", fullmatch=True),

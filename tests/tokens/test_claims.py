@@ -137,6 +137,7 @@ ANYTHING = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.sampled_from(sorted(DOCUMENTED)), ANYTHING)
 def test_a_check_returns_the_value_or_raises_the_rule_without_the_value(name: str, value: Any) -> None:
     try:

@@ -80,6 +80,7 @@ def test_a_later_change_replaces_an_earlier_one() -> None:
     assert len(denylist) == 0
 
 
+@pytest.mark.slow
 @given(
     changes=st.lists(
         st.tuples(st.sampled_from("abc"), st.integers(0, 20), st.integers(0, 20), st.integers(0, 20)), max_size=30

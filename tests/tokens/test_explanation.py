@@ -75,6 +75,7 @@ REQUESTS = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(REQUESTS, st.integers(NOW - 10**6, NOW + 10**6))
 def test_every_issued_token_is_explained_as_allowed(request: TokenRequest, now: int) -> None:
     """Except for the one thing that only IVS knows: whether a single-use token was used before."""
@@ -207,6 +208,7 @@ def test_a_country_is_never_guessed() -> None:
     assert explained(with_claims(KEY, {c.EXP: 1}), country="DE").validation.denied_by == "expiry"
 
 
+@pytest.mark.slow
 @given(st.text(max_size=300) | st.from_regex(r"[A-Za-z0-9_-]{0,40}\.[A-Za-z0-9_-]{0,40}\.[A-Za-z0-9_-]{0,40}"))
 def test_any_text_is_explained_without_repeating_it(text: str) -> None:
     pasted = read_pasted(f"https://x.example{CHANNEL.playback_path}?token={quote_plus(text)}")

@@ -50,6 +50,7 @@ def claims_of(token: UnsignedToken) -> dict[str, Any]:
     return claims
 
 
+@pytest.mark.slow
 @settings(max_examples=250)
 @given(token_requests())
 @example({"channelArn": str(CHANNEL), "ads": {"playerParams": {}}})
@@ -74,6 +75,7 @@ def test_every_issued_token_passes_the_playback_rules(fields: dict[str, Any]) ->
     assert "makes a token of" in too_large.message
 
 
+@pytest.mark.slow
 @given(token_requests())
 def test_the_claims_are_exactly_what_was_requested(fields: dict[str, Any]) -> None:
     token = issued(**fields)
@@ -100,6 +102,7 @@ def test_the_claims_are_exactly_what_was_requested(fields: dict[str, Any]) -> No
     assert token.requires_origin_header is bool(fields.get("strictOriginEnforcement"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [AwsLcKey, OpenSslKey])
 def test_pyjwt_verifies_the_signatures_of_both_signers(make: type[AwsLcKey] | type[OpenSslKey]) -> None:
     """300 times, so that signatures with leading zeros occur."""

@@ -190,6 +190,7 @@ ANYTHING = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(ANYTHING | st.dictionaries(st.sampled_from([*FIELDS, "{0}", "{x}"]), ANYTHING))
 def test_any_json_is_accepted_or_rejected_with_our_messages(fields: Any) -> None:
     error = error_of(fields)

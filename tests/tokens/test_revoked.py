@@ -127,6 +127,7 @@ request_times = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(times=histories, requests=request_times)
 def test_any_token_after_a_revocation_is_revoked_or_a_readmission(
     times: list[tuple[float, float, int | None]], requests: list[tuple[float, float, float]]

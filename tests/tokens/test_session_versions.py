@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +32,7 @@ def test_unpacking_returns_the_packed_restriction(until: int, minimum: int, lead
     assert expires_at(pack(ViewerRestriction(until, minimum))) == max(until, minimum)
 
 
+@pytest.mark.slow
 @given(minimum=st.integers(100_000, MAX_SESSION_VERSION), lead=leads, offset=st.integers(-10, 200_000))
 def test_a_minimum_expires_when_the_clock_has_caught_up(minimum: int, lead: int, offset: int) -> None:
     restriction = ViewerRestriction(0, minimum, lead)
@@ -46,6 +48,7 @@ def test_an_unknown_viewer_has_no_restriction() -> None:
     assert unpack(0) == ViewerRestriction() == (0, 0, 0)
 
 
+@pytest.mark.slow
 @given(st.tuples(st.text(), st.text()), st.tuples(st.text(), st.text()))
 def test_two_pairs_of_channel_and_viewer_never_share_a_digest(one: tuple[str, str], other: tuple[str, str]) -> None:
     """`ab` in `c` is not `b` in `ca`."""

@@ -79,6 +79,7 @@ def test_the_unchanged_token_is_allowed() -> None:
     assert validated(TOKEN).outcome is Outcome.ALLOW
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(st.integers(0, SIGNED_CHARS - 1), st.sampled_from(ALPHABET) | st.integers(0, 255).map(chr))
 def test_any_changed_byte_of_the_signed_part_is_denied_by_the_right_rule(position: int, char: str) -> None:
@@ -104,6 +105,7 @@ EDITS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(EDITS)
 def test_any_edit_is_denied_by_the_right_rule(edits: list[tuple[str, int, str]]) -> None:
@@ -120,6 +122,7 @@ def test_any_edit_is_denied_by_the_right_rule(edits: list[tuple[str, int, str]])
         assert validated(token).denied_by == expected_rule(token)
 
 
+@pytest.mark.slow
 @given(st.text() | st.from_regex(r"[A-Za-z0-9_-]{0,40}(\.[A-Za-z0-9_-]{0,40}){0,4}", fullmatch=True))
 def test_arbitrary_text_is_denied_and_validation_never_raises(text: str) -> None:
     result = validated(text)
@@ -135,6 +138,7 @@ JSON = st.recursive(
 NAMES = st.sampled_from([*c.CHECKS, "nbf", "iat", "crit"]) | st.text(max_size=5)
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(st.dictionaries(NAMES, JSON, max_size=6), st.dictionaries(st.sampled_from(["alg", "typ", "crit", "x"]), JSON))
 def test_validation_of_signed_nonsense_never_raises(claims: dict[str, Any], header: dict[str, Any]) -> None:

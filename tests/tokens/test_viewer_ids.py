@@ -6,11 +6,15 @@ import base64
 import hashlib
 import hmac
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tokensvc.tokens.claims import check_viewer_id
 from tokensvc.tokens.viewer_ids import viewer_id
+
+pytestmark = pytest.mark.slow
+
 
 KEY = bytes(range(32))
 PAIRS = st.tuples(st.text(max_size=8), st.text(max_size=8))

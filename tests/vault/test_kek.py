@@ -73,6 +73,7 @@ def test_a_random_passphrase_is_not_stretched(strong: str) -> None:
     assert time.process_time() - started < 0.1, "it went through scrypt"
 
 
+@pytest.mark.slow
 def test_a_typed_passphrase_is_stretched_with_the_store_s_salt() -> None:
     typed = "correct horse battery staple"
     one, two = DerivedKeys(typed, b"one"), DerivedKeys(typed, b"two")
@@ -82,6 +83,7 @@ def test_a_typed_passphrase_is_stretched_with_the_store_s_salt() -> None:
     assert one.check_value() == DerivedKeys(typed, b"one").check_value()
 
 
+@pytest.mark.slow
 def test_the_check_value_decrypts_nothing() -> None:
     """The store has it in the clear, so it must not be usable as a key."""
     keys = DerivedKeys(STRONG, SALT)
@@ -107,6 +109,7 @@ def test_a_data_key_is_used_like_a_random_passphrase() -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_name_of_a_passphrase_is_derived_from_its_check_value() -> None:
     key = PassphraseKey("correct horse battery staple", SALT)
     assert key.name == f"passphrase:{DerivedKeys('correct horse battery staple', SALT).check_value().hex()[:8]}"

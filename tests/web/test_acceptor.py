@@ -24,6 +24,9 @@ from tokensvc.web.acceptor import ACCEPTS_PER_ITERATION, Acceptor
 from tokensvc.web.open_connections import ConnectionLimit
 from tokensvc.web.server import Server, make_server
 
+pytestmark = pytest.mark.slow
+
+
 BACKLOG = 2048
 SETUP_ITERATIONS = 3
 """Accepted in the first iteration, handed to its protocol in the second, known to the server in the third."""

@@ -90,6 +90,7 @@ def test_origins_that_ivs_would_not_accept_are_not_a_decision() -> None:
 _ORIGINS = st.lists(st.sampled_from([APP, SHOP, ALL, "*"]), min_size=1, max_size=3)
 
 
+@pytest.mark.slow
 @given(
     requested=st.fixed_dictionaries(
         {},

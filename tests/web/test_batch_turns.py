@@ -79,6 +79,7 @@ batches = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(batches, min_size=1, max_size=20))
 def test_a_slice_waits_for_at_most_one_slice_of_each_other_caller_between_two_of_its_own(arriving: list[Batch]) -> None:
     run = Run()
@@ -95,6 +96,7 @@ def test_a_slice_waits_for_at_most_one_slice_of_each_other_caller_between_two_of
     assert run.turns._running is None
 
 
+@pytest.mark.slow
 @given(st.lists(batches.map(lambda batch: batch._replace(cancelled_at=None)), min_size=1, max_size=20))
 def test_every_slice_has_its_turn(arriving: list[Batch]) -> None:
     run = Run()

@@ -25,6 +25,9 @@ from tokensvc.web.authentication import BearerNotVerified, RequestAuthenticator
 from tokensvc.web.context import RequestContext
 from tokensvc.web.failed_logins import FAILURE_RATE
 
+pytestmark = pytest.mark.slow
+
+
 KEY = "tsk_abc_secret"
 SCOPE = "tokens:issue"
 

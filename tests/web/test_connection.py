@@ -68,6 +68,7 @@ def test_the_input_can_end_in_every_state() -> None:
 # Upgrade
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/quick", "/other"])
 @pytest.mark.parametrize("framing", ["length", "chunks"])
 def test_an_upgrade_is_answered_as_plain_http_and_is_the_last_request(path: str, framing: str) -> None:
@@ -242,6 +243,7 @@ def test_a_too_large_content_length_is_rejected_before_the_body() -> None:
 # Trailers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/quick", "/other"])
 def test_trailers_are_dropped(path: str) -> None:
     sent = (
@@ -393,6 +395,7 @@ def test_an_internal_error_aborts_the_connection_and_logs_no_input(
 # Memory
 
 
+@pytest.mark.slow
 def test_parsing_pauses_while_enough_requests_wait_and_then_continues() -> None:
     async def test() -> None:
         protocol, connection, application = connect()

@@ -7,6 +7,7 @@ import itertools
 import re
 from typing import Any
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
@@ -15,6 +16,9 @@ from tests.support.connections import Connection, open_connection, run_until_idl
 from tokensvc.http.problem_details import JSON, Response
 from tokensvc.web.context import Respond
 from tokensvc.web.protocol import MAX_QUEUED_BYTES, Protocol
+
+pytestmark = pytest.mark.slow
+
 
 PATHS = ("/quick", "/slow", "/held", "/early", "/fail", "/stream")
 LARGE_BYTES = MAX_QUEUED_BYTES + 5000

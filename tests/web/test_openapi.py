@@ -72,6 +72,7 @@ RECEIVED = _used([_described(name).get("requestBody") for name in BY_NAME])
 SENT = _used([_described(name)["responses"] for name in BY_NAME]) | _used(DOCUMENT["components"]["responses"])
 
 
+@pytest.mark.slow
 def test_the_document_is_valid_by_openapi_3_1() -> None:
     assert [error.message for error in OpenAPIV31SpecValidator(DOCUMENT).iter_errors()] == []
 
@@ -184,6 +185,7 @@ def test_names_are_written_as_words(name: str, words: str) -> None:
     assert in_words(name) == words
 
 
+@pytest.mark.slow
 def test_a_schema_has_the_same_name_whichever_operations_are_described() -> None:
     for subset in (ADMIN, EVERYWHERE, *([o] for o in OPERATIONS)):
         described = document(subset)

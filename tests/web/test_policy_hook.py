@@ -24,6 +24,9 @@ from tokensvc.tokens.request import parse_token_request
 from tokensvc.web.admission import ADMITTED, AdmissionRequest, Decision, Narrowing
 from tokensvc.web.policy_hook import MAX_CONNECTIONS, MAX_OF_BATCH, MAX_RESPONSE_BYTES, TIMEOUT_SECONDS, PolicyHook
 
+pytestmark = pytest.mark.slow
+
+
 SECRET = "a secret of the hook"
 
 

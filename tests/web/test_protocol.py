@@ -20,6 +20,9 @@ from tokensvc.web.context import Respond
 from tokensvc.web.request_head import ENCODED_BODY_MAX_BYTES, HEAD_MAX_BYTES
 from tokensvc.web.server import make_server
 
+pytestmark = pytest.mark.slow
+
+
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"

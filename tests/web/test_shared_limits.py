@@ -98,6 +98,7 @@ assert not limiters.failures, limiters.failures
 """
 
 
+@pytest.mark.slow
 def test_two_processes_share_one_limit_exactly(server: RedisServer) -> None:
     command = [sys.executable, "-c", _PROCESS, server.url]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -158,6 +159,7 @@ def test_a_caller_without_limits_asks_nothing() -> None:
     assert not limiters.failures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fails_open", "expected"), [(True, "admitted"), (False, "unavailable")])
 @pytest.mark.parametrize("stop", ["kill", "pause"])
 def test_without_redis_requests_are_admitted_or_refused_as_set_and_at_once(

@@ -151,6 +151,7 @@ def test_a_request_that_would_have_to_wait_is_declined(recorder: RecordingApplic
     asyncio.run(iterate())
 
 
+@pytest.mark.slow
 def test_each_member_has_a_log_line(recorder: RecordingApplication) -> None:
     events_of(recorder, "a", "rejected", "b")
     lines = recorder.writer.text.splitlines()

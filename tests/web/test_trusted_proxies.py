@@ -111,6 +111,7 @@ def test_what_is_forwarded_and_is_not_an_address_is_ignored() -> None:
         assert clients_of(["*"], b"quick", x_forwarded_for=forwarded) == [PROXY]
 
 
+@pytest.mark.slow
 @given(
     headers=HEADERS,
     kind=st.sampled_from(["http", "websocket"]),

@@ -42,6 +42,7 @@ def test_the_uvicorn_code_that_we_rely_on_is_unchanged(part: object, digest: str
     assert digest_of(part) == digest, f"uvicorn {uvicorn.__version__} changed this: review it again"
 
 
+@pytest.mark.slow
 def test_the_pin_allows_one_minor_version() -> None:
     project = tomllib.loads((Path(tokensvc.__file__).parent.parent / "pyproject.toml").read_text("utf-8"))
     pins = [pin for pin in project["project"]["dependencies"] if pin.startswith("uvicorn")]

@@ -121,6 +121,7 @@ def outcome_of(kind: type[object], sent: list[bytes]) -> Outcome:
     return asyncio.run(test())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", DIFFERENCES.values(), ids=DIFFERENCES.keys())
 def test_our_protocol_differs_where_the_table_says(row: Difference) -> None:
     assert row.ours != row.uvicorn, "a row without a difference"

@@ -61,6 +61,7 @@ async def _keys(scope: Any, _: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+@pytest.mark.slow
 def test_a_local_server_is_found_by_its_port_and_a_remote_one_is_not() -> None:
     with serving(_keys) as url:
         watched = find_server(Target(url, "", ()))
@@ -74,6 +75,7 @@ def test_a_local_server_is_found_by_its_port_and_a_remote_one_is_not() -> None:
     assert find_server(Target("https://tokens.example.com", "", ())) is None
 
 
+@pytest.mark.slow
 def test_published_keys_are_read_before_the_run() -> None:
     with serving(_keys) as url:
         published = PublishedKeys(url)

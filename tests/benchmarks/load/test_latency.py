@@ -21,6 +21,7 @@ def counted(seconds: list[float], bits: int) -> Counts:
     return counts
 
 
+@pytest.mark.slow
 @given(SECONDS, st.sampled_from([FINE, COARSE]), st.sampled_from([50.0, 90.0, 99.0, 99.9, 100.0]))
 def test_a_percentile_is_accurate_to_a_bucket_and_never_too_low(
     seconds: list[float], bits: int, percent: float
@@ -30,6 +31,7 @@ def test_a_percentile_is_accurate_to_a_bucket_and_never_too_low(
     assert true - 0.001 <= found <= true * (1 + WIDTH[bits]) + 0.001
 
 
+@pytest.mark.slow
 @given(SECONDS, SECONDS)
 def test_added_counts_are_the_counts_of_all_durations(some: list[float], others: list[float]) -> None:
     together = counted(some, FINE)
@@ -41,6 +43,7 @@ def test_the_maximum_is_not_truncated() -> None:
     assert longest(counted([0.001, 7.5], FINE), FINE) == pytest.approx(7500, rel=0.001)
 
 
+@pytest.mark.slow
 def test_counts_are_compact() -> None:
     assert len(counted([number / 1_000_000 for number in range(1_000_000)], COARSE)) < 1000
 

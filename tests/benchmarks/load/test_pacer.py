@@ -46,6 +46,7 @@ def test_the_schedule_depends_only_on_the_seed() -> None:
     assert list(instants(stages, "poisson", 1)) != list(instants(stages, "poisson", 2))
 
 
+@pytest.mark.slow
 @given(STAGES, ARRIVALS)
 def test_send_times_are_in_order_and_within_the_stages(stages: list[Stage], arrivals: Arrivals) -> None:
     sent = list(instants(stages, arrivals, 5))
@@ -53,11 +54,13 @@ def test_send_times_are_in_order_and_within_the_stages(stages: list[Stage], arri
     assert all(0 <= instant <= sum(stage.seconds for stage in stages) + 1e-9 for instant in sent)
 
 
+@pytest.mark.slow
 @given(STAGES)
 def test_even_arrivals_are_as_many_as_the_stages_define(stages: list[Stage]) -> None:
     assert abs(len(list(instants(stages, "even", 1))) - sum(stage.requests for stage in stages)) <= 1
 
 
+@pytest.mark.slow
 @given(STAGES, ARRIVALS, st.integers(1, 5))
 def test_all_shares_together_are_the_schedule(stages: list[Stage], arrivals: Arrivals, total: int) -> None:
     shares = [share(instants(stages, arrivals, 5), number, total) for number in range(total)]

@@ -10,6 +10,8 @@ from benchmarks.load.latency import FINE, longest, percentile
 from benchmarks.load.sender import Sender
 from tests.benchmarks.load.simulated_loop import SimulatedLoop, SimulatedServer, run_load
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_latency_of_a_fast_server_is_its_service_time() -> None:
     tally = run_load(SimulatedServer(service_seconds=0.002))

@@ -37,6 +37,7 @@ def test_the_port_defaults_to_that_of_the_scheme(url: str, port: int) -> None:
     assert Target(url, "", ()).port == port
 
 
+@pytest.mark.slow
 def test_kinds_are_mixed_by_their_weights() -> None:
     rows = [RequestRow(kind="token", weight=3), RequestRow(kind="revocation", weight=1)]
     sent = Counter(request.kind for request in islice(requests(rows, TARGET, 1), SEQUENCE_LENGTH))

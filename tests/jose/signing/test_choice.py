@@ -25,6 +25,8 @@ from tokensvc.jose.signing.signer import Signer
 from tokensvc.metrics import SigningMetrics
 from tokensvc.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 
 class WrongSigner(OpenSslSigner):
     """Signs another digest."""

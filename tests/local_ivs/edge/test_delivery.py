@@ -81,6 +81,7 @@ def test_responses_have_their_types_and_are_never_cached(edge: EdgeFixture) -> N
         }
 
 
+@pytest.mark.slow
 def test_an_hour_of_the_sliding_window_has_no_gap(edge: EdgeFixture) -> None:
     session = player.start(edge)
     seen: dict[int, tuple[Any, ...]] = {}

@@ -35,6 +35,9 @@ from tokensvc.tokens.issuer import prepare
 from tokensvc.tokens.request import parse_token_request
 from tokensvc.tokens.validation import RULES
 
+pytestmark = pytest.mark.slow
+
+
 KEY, OTHER_KEY = keypair.generate(), keypair.generate()
 LIMITS = TokenLimits(max_ttl_seconds=86_400, namespace="default")
 SNAPSHOT = snapshot_of(KEY)

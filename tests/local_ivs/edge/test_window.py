@@ -21,6 +21,9 @@ from tokensvc.local_ivs.edge.window import (
 )
 from tokensvc.local_ivs.media.loop import SEGMENT_SECONDS
 
+pytestmark = pytest.mark.slow
+
+
 STARTED_AT = int(START)
 DAYS = 3 * 24 * 3600
 DATE_RANGE = re.compile(r'^#EXT-X-DATERANGE:ID="([^"]+)".*-AD-BREAK-ID="([^"]+)"$', re.MULTILINE)

@@ -159,6 +159,7 @@ def junk(rng: random.Random, depth: int = 0) -> Any:
     return {rng.choice(["a", "", "enabled", "\u0000"]): junk(rng, depth + 1) for _ in range(2)}
 
 
+@pytest.mark.slow
 def test_malformed_requests_neither_crash_the_server_nor_change_anything(shared_server: SharedServer) -> None:
     rng = random.Random(7)
     model = shared_server.components.ivs._model
@@ -189,6 +190,7 @@ class FailingResourceStore(SqliteResourceStore):
         raise self._failure
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("failure", "status", "error_type"),
     [
@@ -210,6 +212,7 @@ def test_an_internal_failure_has_a_fixed_text_and_a_log_line(failure: Exception,
     assert "secret" not in str(logged)
 
 
+@pytest.mark.slow
 def test_a_public_url_overrides_the_host_header() -> None:
     resources = SqliteResourceStore(":memory:")
     settings = LocalIvsSettings(CREDENTIALS, public_url="https://ivs.example/")

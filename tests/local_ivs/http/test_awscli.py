@@ -14,6 +14,9 @@ from tests.local_ivs.environment import OPERATIONS, pem
 from tests.local_ivs.http.aws_cli import AwsCli, aws_cli
 from tests.local_ivs.http.local_ivs_server import local_ivs_server
 
+pytestmark = pytest.mark.slow
+
+
 MEDIATAILOR = "arn:aws:mediatailor:us-west-2:000000000000:playbackConfiguration"
 
 

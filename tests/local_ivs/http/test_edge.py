@@ -23,6 +23,8 @@ from tokensvc.local_ivs.clock import AdvanceableClock
 from tokensvc.local_ivs.http import LocalIvsSettings, build
 from tokensvc.local_ivs.storage import SqliteResourceStore
 
+pytestmark = pytest.mark.slow
+
 
 class PrivateChannel(NamedTuple):
     """A private channel, and tokens for it."""

@@ -59,6 +59,7 @@ def page(server: LocalIvsServer, query: str) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_a_stream_of_events_starts_with_the_next_event(server: LocalIvsServer, channel: str) -> None:
     server.start_stream(channel)
     listener = Listener(server)
@@ -116,12 +117,14 @@ def test_invalid_query_parameters_are_rejected_by_field(server: LocalIvsServer, 
     assert [error["field"] for error in reply.json()["errors"]] == [field]
 
 
+@pytest.mark.slow
 def test_an_invalid_last_event_id_is_rejected(server: LocalIvsServer) -> None:
     listener = Listener(server, **{"Last-Event-ID": "yesterday"})
     assert listener.response.status == 422
     listener.close()
 
 
+@pytest.mark.slow
 def test_listeners_block_no_calls_and_are_closed_at_shutdown() -> None:
     with local_ivs_server() as server:
         listeners = [Listener(server) for _ in range(10)]

@@ -69,6 +69,7 @@ def test_a_dropped_call_closes_the_connection(server: LocalIvsServer, client: An
     assert channels(client) == before + created
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "created"), [("drop-before", 1), ("drop-after", 2), ("error", 1), ("throttle", 1)])
 def test_boto3s_retries_succeed(server: LocalIvsServer, client: Any, kind: str, created: int) -> None:
     """A call whose response is lost takes effect twice when it is retried, so our own steps must be idempotent."""
@@ -80,6 +81,7 @@ def test_boto3s_retries_succeed(server: LocalIvsServer, client: Any, kind: str, 
     assert channels(client) == before + created
 
 
+@pytest.mark.slow
 def test_a_delay_delays_the_response_but_not_the_effect(server: LocalIvsServer, client: Any) -> None:
     before = channels(client)
     plan(server, "delay", delaySeconds=0.6, count=2)
@@ -106,6 +108,7 @@ def test_entry_errors_affect_single_entries_of_a_batch(server: LocalIvsServer, c
     assert "errors" not in client.batch_start_viewer_session_revocation(viewerSessions=sessions)
 
 
+@pytest.mark.slow
 def test_a_rate_with_a_seed_is_reproducible(server: LocalIvsServer, client: Any) -> None:
     def outcomes() -> list[bool]:
         plan(server, "throttle", "*", rate=0.5, seed=11)
@@ -124,6 +127,7 @@ def test_a_rate_with_a_seed_is_reproducible(server: LocalIvsServer, client: Any)
     assert outcomes() == first
 
 
+@pytest.mark.slow
 def test_planned_faults_are_shown_until_they_are_cleared(server: LocalIvsServer, client: Any) -> None:
     planned = plan(server, "delay", "GetChannel", delaySeconds=2, rate=0.25, count=4, seed=9)
     assert planned == {
@@ -141,6 +145,7 @@ def test_planned_faults_are_shown_until_they_are_cleared(server: LocalIvsServer,
     assert server.manage("GET", "/faults").json() == {"faults": []}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "fields"),
     [

@@ -151,6 +151,7 @@ def test_requests_that_boto3_itself_would_reject_are_rejected(unvalidated_client
             getattr(unvalidated_client, operation)(**request)
 
 
+@pytest.mark.slow
 def test_accounts_and_regions_are_isolated(shared_server: SharedServer, client: Any) -> None:
     arn = client.create_channel(name="apart")["channel"]["arn"]
     for connected in (shared_server.client("other"), shared_server.client(region="eu-west-1")):

@@ -109,6 +109,7 @@ def test_a_body_that_is_not_an_object_is_malformed(url: str, body: bytes) -> Non
     assert send("POST", f"{url}/clock", body, sign=False).status == 400
 
 
+@pytest.mark.slow
 def test_a_restart_keeps_the_clock_offset_with_the_stored_state(tmp_path: Path) -> None:
     database = str(tmp_path / "ivs.db")
 
@@ -131,6 +132,7 @@ def test_a_restart_keeps_the_clock_offset_with_the_stored_state(tmp_path: Path) 
         assert offset(server) == 0, "a store in memory lasts for one run"
 
 
+@pytest.mark.slow
 def test_the_clock_is_not_advanced_if_its_offset_cannot_be_stored(tmp_path: Path) -> None:
     with local_ivs_server(str(tmp_path / "ivs.db")) as server:
         with server.resources.begin(write=True) as transaction:

@@ -12,6 +12,9 @@ from tests.local_ivs.http.local_ivs_server import LocalIvsServer, local_ivs_serv
 from tests.local_ivs.http.signed_requests import send
 from tests.support.case_ids import stable_repr
 
+pytestmark = pytest.mark.slow
+
+
 MISSING = "arn:aws:ivs:us-west-2:000000000000:channel/nothingThere"
 
 

@@ -101,6 +101,7 @@ def test_unknown_routes_and_methods_are_problem_details(
     assert reply.headers["content-type"] == "application/problem+json"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
@@ -118,6 +119,7 @@ def test_a_method_that_is_not_allowed_is_answered_with_those_that_are(
     assert (reply.status, reply.headers.get("allow")) == (405, allowed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", ["x", [], 5])
 def test_a_body_that_is_not_an_object_is_malformed(server: LocalIvsServer, body: Any) -> None:
     for path in ("/streams/start", "/faults", "/clock"):

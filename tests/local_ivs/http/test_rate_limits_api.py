@@ -8,6 +8,8 @@ import pytest
 
 from tests.local_ivs.http.local_ivs_server import local_ivs_server
 
+pytestmark = pytest.mark.slow
+
 
 def test_metadata_is_throttled_until_the_clock_is_advanced() -> None:
     with local_ivs_server(rate_limits=True) as server:

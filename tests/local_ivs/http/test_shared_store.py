@@ -19,6 +19,9 @@ from tests.local_ivs.environment import pem, private_key
 from tests.local_ivs.http.local_ivs_server import LocalIvsServer, local_ivs_server
 from tests.local_ivs.http.signed_requests import Reply, send
 
+pytestmark = pytest.mark.slow
+
+
 UUID = "123e4567-e89b-42d3-a456-426614174000"
 
 

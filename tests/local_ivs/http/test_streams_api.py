@@ -37,6 +37,7 @@ def channel(client: Any) -> str:
     return str(client.create_channel(name="show")["channel"]["arn"])
 
 
+@pytest.mark.slow
 def test_a_stream_from_start_to_end(server: LocalIvsServer, client: Any, channel: str) -> None:
     stream_id = server.start_stream(channel)
     stream = client.get_stream(channelArn=channel)["stream"]
@@ -121,6 +122,7 @@ def test_boto3s_paginator_lists_the_live_streams(server: LocalIvsServer, client:
     assert [arn for arn in found if arn in arns] == arns
 
 
+@pytest.mark.slow
 def test_the_edge_serves_only_live_channels(server: LocalIvsServer, client: Any) -> None:
     client.import_playback_key_pair(publicKeyMaterial=pem(3))
     channel = client.create_channel(authorized=True)["channel"]
@@ -135,6 +137,7 @@ def test_the_edge_serves_only_live_channels(server: LocalIvsServer, client: Any)
     assert send("GET", url, sign=False).status == 404
 
 
+@pytest.mark.slow
 def test_streams_sessions_and_events_survive_a_restart(tmp_path: Path) -> None:
     database = str(tmp_path / "ivs.db")
 
@@ -164,6 +167,7 @@ def test_streams_sessions_and_events_survive_a_restart(tmp_path: Path) -> None:
         assert before[0]["viewerCount"] == 3
 
 
+@pytest.mark.slow
 def test_concurrent_starts_stops_and_metadata_are_consistent(server: LocalIvsServer, client: Any) -> None:
     channels = [client.create_channel()["channel"]["arn"] for _ in range(2)]
     expected = {"", "ChannelNotBroadcasting", "ConflictException"}

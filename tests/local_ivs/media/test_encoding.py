@@ -40,6 +40,7 @@ def probe(folder: Path, data: bytes, *show: str) -> dict[str, list[dict[str, str
     return json.loads(probed.stdout)  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 def test_two_seconds_are_one_segment(segments: list[bytes]) -> None:
     assert len(segments) == SECONDS // 2
 
@@ -87,6 +88,7 @@ def test_the_codecs_are_named_after_profile_and_level(segments: list[bytes]) -> 
     assert codecs(segments[0]) == "avc1.4D4015,mp4a.40.2"
 
 
+@pytest.mark.slow
 @needs_ffprobe
 def test_ffprobe_reads_picture_sound_and_metadata_of_each_segment(segments: list[bytes], tmp_path: Path) -> None:
     for segment in segments:

@@ -115,6 +115,7 @@ def test_a_bad_file_is_an_error_of_the_option(tmp_path: Path) -> None:
         open_media(str(tmp_path / "no-such-file"), tmp_path / "cache", no_progress)
 
 
+@pytest.mark.slow
 def test_every_channel_plays_the_file_that_was_chosen(tmp_path: Path) -> None:
     (tmp_path / "bars.ts").write_bytes(ReadyMadeLoop().segment(RENDITION.name, 0))
     opened = open_media(str(tmp_path / "bars.ts"), tmp_path / "cache", lambda _: None)
@@ -166,6 +167,7 @@ def test_a_process_makes_a_bounded_number_of_pictures(pictures: PictureLibrary, 
     assert makers.next().name == "the last that is made"
 
 
+@pytest.mark.slow
 def test_a_process_at_work_ends_with_the_library(tmp_path: Path, makers: Makers) -> None:
     write_loop(tmp_path, test_picture.media_id_of(""), SMALL_RENDITIONS)
     opened = open_media("picture", tmp_path, no_progress)
@@ -211,6 +213,7 @@ def test_a_session_finds_its_loop_after_a_restart(pictures: PictureLibrary, make
     assert again.loop("file-of-the-past") is None
 
 
+@pytest.mark.slow
 def test_the_process_that_makes_a_picture_imports_nothing_from_where_it_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

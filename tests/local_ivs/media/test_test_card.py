@@ -8,6 +8,9 @@ import pytest
 
 from tokensvc.local_ivs.media.test_card import FLASH_FRAMES, FRAME_RATE, ColourBars, Picture, Size, Slate, TestCard
 
+pytestmark = pytest.mark.slow
+
+
 SIZE = Size(426, 240)
 Painter = Callable[[str, str, Size], Picture]
 

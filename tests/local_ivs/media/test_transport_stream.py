@@ -25,6 +25,9 @@ from tokensvc.local_ivs.media.transport_stream import (
     with_metadata,
 )
 
+pytestmark = pytest.mark.slow
+
+
 SEGMENT = ReadyMadeLoop().segment(RENDITION.name, 0)
 METADATA_PID = 0x1F0
 FFPROBE = shutil.which("ffprobe")

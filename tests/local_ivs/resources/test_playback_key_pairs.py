@@ -20,6 +20,7 @@ def spki(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519Pr
     return key.public_key().public_bytes(serialization.Encoding.PEM, form).decode()
 
 
+@pytest.mark.slow
 def test_an_imported_pair_shows_its_fingerprint_but_not_the_key(call: CallIvs) -> None:
     pair = call("ImportPlaybackKeyPair", publicKeyMaterial=pem(1), name="mine", tags={"a": "b"})["keyPair"]
     arn = pair.pop("arn")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,9 @@ from tokensvc.local_ivs.simulator import Simulator
 from tokensvc.local_ivs.storage import SqliteResourceStore
 from tokensvc.local_ivs.streams.timed_metadata import RETENTION_SECONDS, metadata_of, put
 from tokensvc.local_ivs.transaction import TxContext
+
+pytestmark = pytest.mark.slow
+
 
 FIRST = int(START) // SEGMENT_SECONDS
 

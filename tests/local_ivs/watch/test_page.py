@@ -16,6 +16,8 @@ from tokensvc.container.watch_key import OwnKeyTokens
 from tokensvc.local_ivs.watch.actions import ACTIONS
 from tokensvc.local_ivs.watch.mounting import watch_page
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_page_and_its_files_are_served_with_a_strict_policy(site: WatchSite) -> None:
     with Client(site.url) as client:

@@ -306,6 +306,7 @@ def test_a_session_is_renewed_once_a_minute_and_outlives_the_token(worker: Worke
         cookie = cookie_of(response)
 
 
+@pytest.mark.slow
 def test_a_session_ends_when_it_is_idle_and_at_the_latest_after_twelve_hours(worker: Worker) -> None:
     idle = worker.start()
     worker.clock.advance(IDLE_SECONDS)
@@ -515,6 +516,7 @@ def hostile(store: Store) -> tuple[Worker, str]:
     return worker, worker.start(**VIEWER)
 
 
+@pytest.mark.slow
 @given(
     uri=_PIECES | _HOSTILE,
     authorization=_HOSTILE | st.just(f"Bearer {with_claims(KEY, {})}"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import jwt
+import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.support.asgi_client import response_of, scope_of
@@ -16,6 +17,8 @@ from tokensvc.jose.keypair import PrivateKey
 from tokensvc.tokens.keyring import EMPTY_KEYRING, Keyring, RegionKeys
 from tokensvc.tokens.snapshot import Snapshot
 from tokensvc.web.endpoints.jwks import JwksRoute
+
+pytestmark = pytest.mark.slow
 
 
 def jwk_set_of(keyring: Keyring) -> dict[str, list[dict[str, str]]]:

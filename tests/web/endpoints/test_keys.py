@@ -25,6 +25,9 @@ from tokensvc.web.endpoints.keys import KeyRoutes
 from tokensvc.web.operations import bind_all, routes_of
 from tokensvc.web.routes import KEYS
 
+pytestmark = pytest.mark.slow
+
+
 READER, ADMIN = "tsk_reader_secret", "tsk_admin_secret"
 
 

@@ -28,6 +28,9 @@ from tokensvc.storage.store import Store
 from tokensvc.timestamps import rfc3339, unix_seconds
 from tokensvc.tokens.viewer_ids import SUBJECT_KEY_PURPOSE, viewer_id
 
+pytestmark = pytest.mark.slow
+
+
 VIEWER = "a-viewer-that-is-never-named"
 MINIMAL = {"channelArn": CHANNEL, "viewerId": "ada"}
 

@@ -35,6 +35,9 @@ from tokensvc.web.authentication import RequestAuthenticator
 from tokensvc.web.context import RequestContext
 from tokensvc.web.endpoints.status import StatusRoute
 
+pytestmark = pytest.mark.slow
+
+
 DASHBOARD, SHOP = "tsk_a_secret", "tsk_b_secret"
 SECRETS = {
     "a": KnownSecret(key_digest(DASHBOARD), None, Caller("dashboard", CallerPolicy((), frozenset({"keys:read"})))),

@@ -55,6 +55,9 @@ from tokensvc.web.endpoints.token_parts import TokenParts
 from tokensvc.web.endpoints.tokens import TokenRoutes
 from tokensvc.web.schemas import TokenBatchResponse, TokenResponse
 
+pytestmark = pytest.mark.slow
+
+
 KEY = keypair.generate()
 API_KEY = "tsk_abc_secret"
 URL = "https://edge.test/a.m3u8"

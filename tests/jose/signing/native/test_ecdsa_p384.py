@@ -47,11 +47,13 @@ def some_lanes(count: int = LANES) -> list[tuple[int, int]]:
     return [(1 + secrets.randbelow(ORDER - 1), 1 + secrets.randbelow(ORDER - 1)) for _ in range(count)]
 
 
+@pytest.mark.slow
 def test_the_self_test_passes(checks: Checks) -> None:
     assert checks.self_test() == 0
 
 
 class TestSigningWithGivenNonces:
+    @pytest.mark.slow
     @pytest.mark.parametrize("given_nonce", _EDGES)
     def test_smallest_and_largest_values(self, given_nonce: int, checks: Checks) -> None:
         lanes = [NoncedLane(key, given_nonce, digest) for key, digest in some_lanes()]
@@ -91,6 +93,7 @@ def assert_only_failure(lane: int, lanes: list[NoncedLane], checks: Checks) -> N
 
 
 class TestReadScalar:
+    @pytest.mark.slow
     @pytest.mark.parametrize("number", [0, 1, ORDER - 1, ORDER, ORDER + 1, 2**384 - 1])
     def test_smallest_and_largest_values(self, number: int, checks: Checks) -> None:
         assert checks.read_scalar(number) == (number if 0 < number < ORDER else None)

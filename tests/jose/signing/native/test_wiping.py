@@ -62,6 +62,7 @@ def secrets_of(lane: NoncedLane) -> set[int]:
     return all_forms(lane.nonce, inverse, product, (lane.digest + product) % ORDER)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checks", ["as shipped"], indirect=True)
 @pytest.mark.parametrize("count", [1, 3, LANES])
 def test_a_call_leaves_neither_nonce_nor_key_in_memory(count: int, checks: Checks) -> None:
@@ -80,6 +81,7 @@ def test_a_call_leaves_neither_nonce_nor_key_in_memory(count: int, checks: Check
         assert found_in_memory(limbs_of_52_bits(s), regions), "the search finds the 52-bit limbs of a signature"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checks", ["as shipped"], indirect=True)
 def test_a_call_without_random_bytes_leaves_no_key_in_memory(checks: Checks) -> None:
     """The second lane fails after the nonce of the first was derived."""
