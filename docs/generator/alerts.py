@@ -109,7 +109,7 @@ def passage() -> str:
             (
                 f"[{rule.name}]({rule.page.name})",
                 code(_ALTERNATIVES.sub('"…"', rule.expression)),
-                rule.duration or "at once",
+                rule.duration or "immediately",
                 rule.severity,
             )
             for rule in rules()

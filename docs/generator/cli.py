@@ -68,7 +68,7 @@ def own_parameters(command: TyperCommand) -> list[Parameter]:
 
 
 def _row(parameter: Parameter) -> tuple[str, str, str]:
-    meaning = f"{parameter.meaning} {parameter.allowed}." if parameter.allowed else parameter.meaning
+    meaning = f"{parameter.meaning} {parameter.allowed.capitalize()}." if parameter.allowed else parameter.meaning
     return code(parameter.name), "required" if parameter.is_required else parameter.default, meaning
 
 

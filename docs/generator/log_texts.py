@@ -76,7 +76,7 @@ EVENTS: Mapping[str, EventText] = {
     "uncaught exception": EventText("An exception that no code handles.", _BUG),
     "python warning": EventText("Python or a library warns, for example of a deprecation."),
     "store unavailable": EventText(
-        "The store does not respond. One line for all tasks of the process; a further one at once for each new cause.",
+        "The store does not respond. One line for all tasks of the process; another immediately for each new cause.",
         _STORE,
     ),
     "store still unavailable": EventText("Once a minute while the store does not respond.", _STORE),
@@ -308,7 +308,7 @@ Tokens, API keys, passphrases, private keys, viewer ids and subjects, queries, b
 never logged, nor are messages of exceptions, which may quote any of them. Exceptions are logged as types and frames.
 What looks like a token, an API key or a private key is replaced by `***` in any case.
 
-**Outages** are logged when they begin, at once for each further cause, once a minute while they last, and when they
+**Outages** are logged when they begin, immediately for each new cause, once a minute while they last, and when they
 end, with their duration in `seconds`."""
 READER = """## Lines of libraries
 

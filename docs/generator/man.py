@@ -71,7 +71,7 @@ def _option(name: str, meaning: str) -> Iterator[str]:
 
 
 def _meaning(parameter: Parameter) -> str:
-    limits = f" {parameter.allowed}." if parameter.allowed else ""
+    limits = f" {parameter.allowed.capitalize()}." if parameter.allowed else ""
     default = f" Default: {parameter.default}." if parameter.default else ""
     return f"{parameter.meaning}{limits}{default}"
 

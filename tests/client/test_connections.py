@@ -114,7 +114,7 @@ def test_a_base_url_may_have_a_path_and_a_slash_at_its_end(client: ClientCalls, 
     ],
 )
 @pytest.mark.parametrize("kind", [TokensClient, AsyncTokensClient])
-def test_an_invalid_base_url_is_rejected_at_once(kind: Callable[..., object], base_url: str) -> None:
+def test_an_invalid_base_url_is_rejected_immediately(kind: Callable[..., object], base_url: str) -> None:
     with pytest.raises(ValueError, match="base_url") as raised:
         kind(base_url, API_KEY)
     assert "secret" not in str(raised.value)
@@ -162,7 +162,7 @@ def test_retry_after_may_be_a_date(client: ClientCalls) -> None:
     assert 4 <= client.sleeps[0] <= 4.5, "counted from the server's own date"
 
 
-def test_a_retry_after_beyond_the_deadline_is_raised_at_once(client: ClientCalls) -> None:
+def test_a_retry_after_beyond_the_deadline_is_raised_immediately(client: ClientCalls) -> None:
     with (
         scripted_server(problem(429, "rate_limited", {"retry-after": "315360000"})) as server,
         pytest.raises(RateLimitedError) as raised,

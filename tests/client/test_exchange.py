@@ -167,7 +167,7 @@ def test_a_wait_is_never_shorter_than_retry_after_and_never_the_same_for_all_cli
 
 
 @pytest.mark.parametrize("retry_after", [20, 315_360_000, "9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT"])
-def test_an_error_is_raised_at_once_if_the_deadline_is_before_retry_after(retry_after: int | str) -> None:
+def test_an_error_is_raised_immediately_if_the_deadline_is_before_retry_after(retry_after: int | str) -> None:
     machine = _Machine([_problem("rate_limited", retry_after)])
     with pytest.raises(RateLimitedError) as raised:
         machine.run()

@@ -143,7 +143,7 @@ def test_the_clock_may_be_set_while_a_token_is_kept(tab: Tab, site: PlayerSite) 
     wait_until(lambda: tab.evaluate("seen.length") > before, "the token is renewed", 15)
     before = len(site.requested_at)
     tab.evaluate(WRONG_CLOCK % YEAR_MS + "; document.dispatchEvent(new Event('visibilitychange'))")
-    wait_until(lambda: len(site.requested_at) > before, "the token is renewed at once", 4)
+    wait_until(lambda: len(site.requested_at) > before, "the token is renewed immediately", 4)
     tab.evaluate("tokens.close()")
 
 
@@ -157,7 +157,7 @@ def test_a_page_that_was_offline_has_a_token_as_soon_as_it_is_online(tab: Tab, s
     wait_until(lambda: len(tab.evaluate("failures")) >= 2, "renewals fail", 40)
     before = len(site.requested_at)
     tab.go_offline(offline=False)
-    wait_until(lambda: len(site.requested_at) > before, "the token is renewed at once", 2)
+    wait_until(lambda: len(site.requested_at) > before, "the token is renewed immediately", 2)
     assert set(tab.evaluate("failures")) == {"network"}
     wait_until(lambda: tab.evaluate("seen.length") == 2, "the page has the token", 2)
     tab.evaluate("tokens.close()")

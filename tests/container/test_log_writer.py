@@ -272,7 +272,7 @@ def test_without_a_stream_lines_are_counted(is_closed_at_start: bool) -> None:
 
 
 def _closed_stream() -> StreamSink:
-    stream = open(os.devnull, "w")  # noqa: SIM115, PTH123 - closed at once
+    stream = open(os.devnull, "w")  # noqa: SIM115, PTH123 - closed immediately
     stream.close()
     return StreamSink(stream)
 

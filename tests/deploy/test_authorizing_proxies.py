@@ -342,7 +342,7 @@ def test_a_revoked_viewer_is_cut_off_within_twelve_seconds(
     site: _Site, player: _Player, only_older_sessions: bool
 ) -> None:
     """While the segments are requested all the time, so that a cached decision is as old as it can be. With
-    `issuedBefore`, the viewer may start anew at once, and its older session stays ended."""
+    `issuedBefore`, the viewer may start anew immediately, and its older session stays ended."""
     viewer = f"revoked-{free_port()}"
     assert player.get(f"{site.folder()}index.m3u8?token={site.token(viewerId=viewer)}").status == 200
     assert player.get(f"{site.folder()}1.ts").status == 200

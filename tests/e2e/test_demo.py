@@ -212,7 +212,7 @@ def test_it_stops_at_ctrl_c_finds_its_state_again_and_never_calls_aws(tmp_path: 
 
 
 @pytest.mark.long
-def test_a_restarted_demo_accepts_the_api_key_of_the_first_start_at_once(tmp_path: Path) -> None:
+def test_a_restarted_demo_accepts_the_api_key_of_the_first_start_immediately(tmp_path: Path) -> None:
     first = _start_and_stop(tmp_path, {}, tmp_path / ".demo" / "demo.json", SIGTERM)
     port = first["url"].rpartition(":")[2]
     command = [TOKENSVC, "demo", "--port", port]

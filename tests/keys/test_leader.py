@@ -194,7 +194,7 @@ def test_another_process_takes_over_within_the_lease(deployment: InMemoryDeploym
     assert (first.metric("tokensvc_rotation_leader"), second.metric("tokensvc_rotation_leader")) == (0, 1)
 
 
-def test_another_process_takes_over_at_once_from_one_that_stops(deployment: InMemoryDeployment) -> None:
+def test_another_process_takes_over_immediately_from_one_that_stops(deployment: InMemoryDeployment) -> None:
     first, second = LeaderProcess(deployment, name="a"), LeaderProcess(deployment, name="b")
     first.run()
     second.run()

@@ -73,7 +73,7 @@ def test_the_first_key_is_generated_imported_and_activated() -> None:
     assert blocked_on(region(active("k1")), NOW, POLICY) is None
 
 
-def test_without_a_propagation_delay_a_key_is_activated_at_once() -> None:
+def test_without_a_propagation_delay_a_key_is_activated_immediately() -> None:
     assert due(region(prepared("k1", since=0)), POLICY._replace(propagation_seconds=0)) == (ACTIVATE, "k1")
 
 
@@ -119,7 +119,7 @@ def test_no_rotation_is_due(region_state: RegionState, policy: RotationPolicy) -
     assert due(region_state, policy) is None
 
 
-def test_a_standby_takes_over_at_once() -> None:
+def test_a_standby_takes_over_immediately() -> None:
     assert due(region(active("k1"), prepared("k2"), to_replace=keys("k1"))) == (ACTIVATE, "k2")
 
 
@@ -183,7 +183,7 @@ def test_a_longer_token_lifetime_prolongs_the_drain() -> None:
     [compromised("k1"), prepared("k1", deleting_at=NOW), retiring("k1", since=1, deleting_at=NOW)],
     ids=["compromised", "deletion started", "deletion started while draining"],
 )
-def test_a_compromised_pair_or_one_being_deleted_is_deleted_at_once(pair: KeyPlacement) -> None:
+def test_a_compromised_pair_or_one_being_deleted_is_deleted_immediately(pair: KeyPlacement) -> None:
     assert due(region(active("k2"), pair)) == (DELETE, "k1")
     assert due(region(pair), POLICY) == (DELETE, "k1"), "even if no other key is active"
 

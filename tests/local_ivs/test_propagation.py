@@ -1,4 +1,4 @@
-"""Changes reach the edge after the propagation delay, and the API at once."""
+"""Changes reach the edge after the propagation delay, and the API immediately."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def import_key(call: CallIvs, number: int = 1) -> Any:
     return call("ImportPlaybackKeyPair", publicKeyMaterial=pem(number))["keyPair"]
 
 
-def test_without_a_delay_every_change_takes_effect_at_once(call: CallIvs, seen: Callable[..., Any]) -> None:
+def test_without_a_delay_every_change_takes_effect_immediately(call: CallIvs, seen: Callable[..., Any]) -> None:
     pair, channel = import_key(call), call("CreateChannel")["channel"]["arn"]
     assert seen(names(), delay=0) == [pair["fingerprint"]]
     call("StartViewerSessionRevocation", channelArn=channel, viewerId="v")

@@ -80,8 +80,8 @@ def _is_denied(tokens: TokensClient, request: TokenRequest) -> bool:
 
 
 def test_it_lives_in_the_time_of_the_local_ivs(ivs: LocalIVS) -> None:
-    """A token expires for the edge, and the next one that the service issues is valid: at once, and also when the time
-    goes back for the next test."""
+    """A token expires for the edge, and the next one that the service issues is valid: immediately, and also when the
+    time goes back for the next test."""
     with ivs.new_account() as account, account.token_service() as service:
         channel = account.create_channel()
         request = TokenRequest(channel_arn=channel.arn, viewer_id="ada")

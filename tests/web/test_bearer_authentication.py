@@ -153,7 +153,7 @@ def test_whatever_is_sent_as_authorization_is_refused_and_never_an_internal_erro
 
 
 def test_a_viewer_app_administers_nothing(web: Web) -> None:
-    """Told at once, also by a route that reads no body: a login that is not verified yet is not an unknown one."""
+    """Told immediately, also by a route that reads no body: a login that is not verified yet is not an unknown one."""
     scope = {**scope_of(authorization=f"Bearer {web.token()}"), "client": ("192.0.2.7", 1)}
     with pytest.raises(InsufficientScope):
         asyncio.run(web.authenticator.caller(scope, RequestContext("r", 0.0), "keys:read"))

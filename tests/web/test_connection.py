@@ -621,7 +621,7 @@ def test_a_stopping_server_answers_the_received_requests() -> None:
 
 
 @pytest.mark.parametrize("before", [GARBAGE, CLOSING_EARLY], ids=["rejected", "answered early"])
-def test_a_client_that_closes_its_side_after_the_last_response_is_closed_at_once(before: bytes) -> None:
+def test_a_client_that_closes_its_side_after_the_last_response_is_closed_immediately(before: bytes) -> None:
     async def test() -> None:
         protocol, connection, _ = connect()
         await feed(protocol, connection, [before])
@@ -710,7 +710,7 @@ def test_a_stopping_server_does_not_reset_a_client_that_is_still_sending() -> No
     run(test())
 
 
-def test_a_stopping_server_closes_idle_connections_at_once() -> None:
+def test_a_stopping_server_closes_idle_connections_immediately() -> None:
     async def test() -> None:
         for before in (b"", QUICK, SLOW):
             protocol, connection, _ = connect()

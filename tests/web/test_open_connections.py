@@ -70,7 +70,7 @@ def test_an_idle_one_behind_many_busy_ones_is_found_in_a_few_bounded_searches() 
     assert idle.closed
 
 
-def test_one_line_is_logged_at_once_and_then_one_a_minute_with_the_count() -> None:
+def test_one_line_is_logged_immediately_and_then_one_a_minute_with_the_count() -> None:
     state, clock = ConnectionState(), ManualClock()
     clients = [Client(state) for _ in range(10)]
     limit = ConnectionLimit(state, 10, clock.monotonic)

@@ -162,7 +162,7 @@ def test_a_caller_without_limits_asks_nothing() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("fails_open", "expected"), [(True, "admitted"), (False, "unavailable")])
 @pytest.mark.parametrize("stop", ["kill", "pause"])
-def test_without_redis_requests_are_admitted_or_refused_as_set_and_at_once(
+def test_without_redis_requests_are_admitted_or_refused_as_set_and_immediately(
     server: RedisServer, fails_open: bool, expected: str, stop: str
 ) -> None:
     async def use(limiter: SharedLimiter) -> tuple[list[str], float]:

@@ -52,7 +52,7 @@ def print_text(*lines: str) -> None:
 
 
 def print_entry(data: dict[str, Any], as_json: bool, *cells: str) -> None:
-    """Print one entry of an endless list at once: the data as a line of JSON, or the cells."""
+    """Print one entry of an endless list immediately: the data as a line of JSON, or the cells."""
     line = json.dumps(data, ensure_ascii=False)
     typer.echo(printable_json(line) if as_json else "  ".join(map(printable, cells)))
 

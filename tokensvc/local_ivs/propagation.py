@@ -2,8 +2,8 @@
 
 Invariants
 - Delayed are revocations, imports and deletions of playback key pairs, and deletions of channels. All other changes
-  reach the edge at once.
-- The delay is a setting of the edge alone. Operations record when something changed and show the change at once, as
+  reach the edge immediately.
+- The delay is a setting of the edge alone. Operations record when something changed and show the change immediately, as
   IVS's API does; so processes with different delays may share a store.
 - INFERRED: All these changes have the same delay, by default none. IVS documents no delay: its API reference says only
   that StartViewerSessionRevocation "starts the process".

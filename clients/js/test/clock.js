@@ -14,7 +14,7 @@ export class FakeClock {
 
   install() {
     globalThis.setTimeout = (callback, delay = 0) => {
-      // As real timers: whole milliseconds, one at least; a delay that overflows 31 bits fires at once.
+      // As real timers: whole milliseconds, one at least; a delay that overflows 31 bits fires immediately.
       const ms = delay > 2 ** 31 - 1 ? 1 : Math.max(1, Math.trunc(delay) || 0);
       this.#timers.set(++this.#ids, { callback, at: this.monotonic + ms });
       return this.#ids;

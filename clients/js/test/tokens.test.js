@@ -369,7 +369,7 @@ describe("a failing backend", () => {
     }
   });
 
-  test("a Retry-After beyond maxWait is reported at once, and later calls send nothing until then", async () => {
+  test("a Retry-After beyond maxWait is reported immediately, and later calls send nothing until then", async () => {
     backend.script = [status(429, { "retry-after": "60" })];
     const first = await errorOf(tokens.get(CHANNEL), 0);
     assert.deepEqual([first.code, first.retryAfter, first.status], ["rate_limited", 61, 429]);
@@ -462,7 +462,7 @@ describe("abort", () => {
     assert.equal(backend.requests, 1);
   });
 
-  test("a call during a back-off is aborted at once", async () => {
+  test("a call during a back-off is aborted immediately", async () => {
     backend.script = [status(503, { "retry-after": "9" })];
     const controller = new AbortController();
     const got = tokens.get(CHANNEL, { signal: controller.signal });
@@ -492,7 +492,7 @@ describe("abort", () => {
 });
 
 describe("onUnauthorized", () => {
-  test("gives another token at once", async () => {
+  test("gives another token immediately", async () => {
     const first = await tokens.get(CHANNEL);
     const second = await tokens.onUnauthorized(CHANNEL, first);
     assert.notEqual(second.playbackUrl, first.playbackUrl);
@@ -699,7 +699,7 @@ describe("in a page", () => {
     delete globalThis.addEventListener;
   });
 
-  test("a page that becomes visible renews what is due at once", async () => {
+  test("a page that becomes visible renews what is due immediately", async () => {
     tokens.keep(CHANNEL);
     await settle();
     clock.wall += DAY;

@@ -1,6 +1,6 @@
 # Two IAM roles, the KMS key that encrypts the private keys, and a secret for the database's URL. Nothing else: tokensvc itself
 # creates, rotates and deletes IVS's playback key pairs. In Terraform a changed name or public key replaces a pair, and all
-# tokens that the deleted one has signed are rejected at once.
+# tokens that the deleted one has signed are rejected immediately.
 
 data "aws_caller_identity" "current" {}
 data "aws_partition" "current" {}

@@ -135,7 +135,7 @@ def test_a_problem_in_every_region_is_unready(worker: Worker) -> None:
     assert "no active key" in worker.get().body.decode()
 
 
-def test_a_stopping_worker_is_unready_at_once(worker: Worker) -> None:
+def test_a_stopping_worker_is_unready_immediately(worker: Worker) -> None:
     assert worker.get().status == 200
     worker.readiness.drain()
     assert worker.unready_code() == "draining"
@@ -176,7 +176,7 @@ def test_the_probe_token_is_for_an_impossible_channel_and_expires_in_a_second(
     assert probe.split(b".")[1] not in response.body
 
 
-def test_a_clock_jump_is_unready_at_once(worker: Worker) -> None:
+def test_a_clock_jump_is_unready_immediately(worker: Worker) -> None:
     """Although the last result is cached for a second."""
     assert worker.get().status == 200
     worker.clock.jump(3600)

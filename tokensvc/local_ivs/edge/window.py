@@ -6,7 +6,7 @@ Invariants
   changes.
 - Its media sequence number is n less the number of the stream's first segment.
 - INFERRED: A stream has a whole live window from its start, with segments of the seconds before it, so that a player
-  can start at once.
+  can start immediately.
 - A discontinuity is before each pass of the loop, before each segment of a slate, and after a slate. The discontinuity
   sequence number counts those that the window has passed (RFC 8216, sections 4.3.3.3 and 6.2.2).
 - INFERRED: An ad break begins and ends with segments: its slate begins with the first one that begins at its start or

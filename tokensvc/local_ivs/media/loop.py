@@ -59,7 +59,7 @@ class MediaLibrary(Protocol):
     """Which loop a channel plays."""
 
     def loop_for(self, channel_arn: str, channel_name: str) -> MediaLoop:
-        """The loop of a new session. Returns at once: what is not made yet is made meanwhile, for later sessions."""
+        """The loop of a new session. Returns immediately: what is not made yet is made for later sessions."""
 
     def loop(self, media_id: str) -> MediaLoop | None:
         """The loop of a running session; None if it no longer exists."""
