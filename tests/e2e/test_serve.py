@@ -98,7 +98,9 @@ def test_a_port_in_use_is_rejected_by_name(deployment: Deployment, service: Serv
     assert "TOKENSVC_PORT: cannot listen on" in result.err
 
 
-def test_at_shutdown_it_is_unready_immediately_and_no_request_fails(deployment: Deployment, key: str, channel: Any) -> None:
+def test_at_shutdown_it_is_unready_immediately_and_no_request_fails(
+    deployment: Deployment, key: str, channel: Any
+) -> None:
     with deployment.serve(WORKERS="2", SHUTDOWN_DELAY_SECONDS=str(DELAY_SECONDS)) as service:
         with service.client() as watcher, load(service.url, key, channel["arn"]) as running:
             assert watcher.get("/readyz").status == 200
