@@ -99,7 +99,8 @@ export class PlaybackTokens<Token extends PlaybackToken = PlaybackToken> {
 
   /**
    * Another token, immediately, for one that the edge has rejected with 401 or 403. A token is replaced once: if the
-   * replacement is rejected before its `refreshAfter`, the cause is not expiry, and the promise rejects with `rejected`.
+   * replacement is rejected before its `refreshAfter`, or within ten seconds, the cause is not expiry, and the promise
+   * rejects with `rejected`.
    *
    * `rejected` is what `get` returned, or its `playbackUrl` or `token`; if it is missing, the present token.
    */

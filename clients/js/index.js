@@ -17,6 +17,7 @@
 const MAX_TIMER_MS = 60_000; // timers stop during sleep, and overflow at 2^31 ms
 const MIN_RENEWAL_MS = 1_000;
 const STALE_RENEWAL_MS = 30_000;
+const MIN_TRIAL_MS = 10_000; // a replacement that is rejected sooner has not expired, whatever its times say
 const BACKOFF_MS = 500;
 const MAX_BACKOFF_MS = 30_000;
 
@@ -79,9 +80,10 @@ export class PlaybackTokens {
 
   async onUnauthorized(channel, rejected, options) {
     const entry = this.#entry(channel);
-    const id = idOf(rejected ?? entry.token);
-    const isCurrent = entry.token && idOf(entry.token) === id;
-    if (!isCurrent || id !== entry.replacement || !isFresh(entry)) {
+    const given = idOf(rejected ?? entry.token);
+    const isCurrent = given && [entry.token?.playbackUrl, entry.token?.token].includes(given);
+    const id = isCurrent ? idOf(entry.token) : given;
+    if (!isCurrent || id !== entry.replacement || !(isFresh(entry) || elapsed(entry) < MIN_TRIAL_MS)) {
       // One that is not current has been replaced already, or will be by the request in flight.
       if (isCurrent) entry.token = null;
       const token = await this.get(channel, options);

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import gc
 import os
+import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -224,6 +225,28 @@ def test_threads_that_wait_for_a_request_that_fails_get_its_error(issuer: _Issue
             with pytest.raises(PermissionDeniedError):
                 call.result(10)
     assert len(server.requests) == 1
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # Python 3.12 warns of fork beside threads
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # Python 3.12 warns of fork beside threads
+@pytest.mark.parametrize("first", [lambda _: None, lambda cache: cache.discard_viewer(viewer_id="x"), TokenCache.clear])
+def test_a_process_that_is_forked_while_the_lock_is_held_does_not_wait_for_it(
+    server: ScriptedServer, first: Callable[[TokenCache], None]
+) -> None:
+    with TokensClient(server.url, API_KEY) as client:
+        cache = TokenCache(client)
+        with cache._lock:
+            child = os.fork()
+            if child == 0:
+                status = 1
+                try:
+                    signal.alarm(10)  # ends the child if it waits
+                    first(cache)
+                    status = int(cache.get(REQUEST).token != "token-1")
+                finally:
+                    os._exit(status)
+            _, status = os.waitpid(child, 0)
+        assert status == 0
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # Python 3.12 warns of fork beside threads

@@ -167,3 +167,27 @@ def test_the_media_of_a_channel_are_prepared_when_it_goes_live(seed: Seeder, cha
     assert seed.prepared == [(channel()[0]["arn"], "main")]
     seed(MAIN)
     assert len(seed.prepared) == 1
+
+
+def test_a_live_channel_starts_anew_when_its_policy_has_changed(
+    seed: Seeder, channel: Any, resources: SqliteResourceStore
+) -> None:
+    """A stream keeps the policy that it started with, and outlives the server."""
+    text = "[channels.main]\nlive = true\nrestriction_policy = 'one'\n[restriction_policies.one]\n"
+
+    def enforced() -> Any:
+        arn = channel()[0]["arn"]
+        with resources.begin(write=False) as transaction:
+            stream = stream_of(transaction, arn)
+        assert stream is not None
+        return stream.body
+
+    seed(text + "allowed_countries = ['DE']\n")
+    before = enforced()
+    assert "DE" in str(before)
+    seed(text + "allowed_countries = ['DE']\n")
+    assert enforced() == before
+    seed(text + "allowed_countries = ['FR']\n")
+    after = enforced()
+    assert "FR" in str(after)
+    assert "DE" not in str(after)

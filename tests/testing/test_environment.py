@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import boto3
 import pytest
@@ -27,7 +28,8 @@ def test_what_would_be_used_instead_is_hidden_and_restored(monkeypatch: pytest.M
     monkeypatch.setenv("NO_PROXY", "internal.example.com")
     before = dict(os.environ)
     with aws_environment(*IVS):
-        assert not {"AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"} & os.environ.keys()
+        assert not {"AWS_PROFILE", "AWS_SESSION_TOKEN"} & os.environ.keys()
+        assert os.environ["AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"] == "false"
         assert os.environ["NO_PROXY"] == "internal.example.com,127.0.0.1"
         assert os.environ["no_proxy"] == "127.0.0.1"
     assert dict(os.environ) == before
@@ -45,6 +47,19 @@ def test_the_variables_are_restored_after_an_error() -> None:
     with pytest.raises(RuntimeError), aws_environment(*IVS):
         raise RuntimeError
     assert dict(os.environ) == before
+
+
+@pytest.mark.slow
+def test_a_profile_that_ignores_configured_endpoints_does_not_lead_to_aws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "config"
+    config.write_text("[default]\nignore_configured_endpoint_urls = true\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    with aws_environment(*IVS):
+        client = boto3.client("ivs")
+        assert client.meta.endpoint_url == IVS[0]
+        client.close()
 
 
 @pytest.mark.slow

@@ -15,12 +15,13 @@ import asyncio
 import os
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from tokensvc.client.async_client import AsyncTokensClient
 from tokensvc.client.errors import NoResponseError, RateLimitedError, ServerError
@@ -120,6 +121,14 @@ class _Entries:
 class TokenCache:
     """A cache of the tokens of a TokensClient. Threads may share it."""
 
+    _instances: ClassVar[weakref.WeakSet[TokenCache]] = weakref.WeakSet()
+
+    @classmethod
+    def _start_process_of_all(cls) -> None:
+        """In a forked process: no thread of it would release the locks or complete what is pending."""
+        for cache in list(cls._instances):
+            cache._start_process()  # noqa: SLF001 - an instance of this class
+
     def __init__(
         self, client: TokensClient, *, max_entries: int = MAX_ENTRIES, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
@@ -127,9 +136,9 @@ class TokenCache:
         self._client = client
         self._entries = _Entries(max_entries, monotonic)
         self._start_process()
+        self._instances.add(self)
 
     def _start_process(self) -> None:
-        self._process = os.getpid()
         self._lock = threading.Lock()
         self._pending: dict[bytes, Future[PlaybackToken]] = {}
 
@@ -137,8 +146,6 @@ class TokenCache:
         """A token for this request: the cached one until its `refresh_after`, then another. Raises as
         `TokensClient.issue_token`."""
         key = self._entries.key(request)
-        if self._process != os.getpid():  # forked: the thread that held the lock is not in this process
-            self._start_process()
         with self._lock:
             if (token := self._entries.fresh(key)) is not None:
                 return token
@@ -181,6 +188,10 @@ class TokenCache:
         """Forget all tokens."""
         with self._lock:
             self._entries.clear()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=TokenCache._start_process_of_all)  # noqa: SLF001 - of this module
 
 
 class AsyncTokenCache:

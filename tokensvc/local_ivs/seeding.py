@@ -5,8 +5,9 @@ Invariants
 - It may be applied again. A channel or policy is found by its name and changed where it differs, a key pair by its
   public key; what the file does not name stays as it is.
 - Each resource is created by IVS's own operation, so the file can have nothing that a client could not create.
-- IVS refuses to change a live channel. Where one differs, its stream is stopped for the change and started again, since
-  at the start of a server nobody else could stop it.
+- IVS refuses to change a live channel, and a stream keeps the restriction policy that it started with. Where one of the
+  two differs, the stream is stopped for the change and started again, since at the start of a server nobody else could
+  stop it.
 """
 
 from __future__ import annotations
@@ -69,6 +70,8 @@ class _Seeding:
         self._transaction = transaction
         self._ivs = ivs
         self._streams = streams
+        self._changed = set[str]()
+        """The ARNs of the resources whose members were changed."""
 
     def apply(self) -> None:
         seed = self._file.seed
@@ -99,8 +102,10 @@ class _Seeding:
         members = {"authorized": channel.authorized, "playbackRestrictionPolicyArn": policy_arn}
         found = self._find(CHANNEL, name)
         was_live = found is not None and self._is_live(found.arn)
-        if found is not None and was_live and (channel.live is False or _differing(found, members)):
-            self._streams.stop(found.arn)
+        if found is not None and was_live:
+            differs = policy_arn in self._changed or _differing(found, members)
+            if channel.live is False or differs:
+                self._streams.stop(found.arn)
         arn = self._create_or_update(CHANNEL, name, members, channel.tags)
         shall_be_live = was_live if channel.live is None else channel.live
         if shall_be_live and not self._is_live(arn):
@@ -125,6 +130,7 @@ class _Seeding:
             return str(created[resource_type.member]["arn"])
         if changed := _differing(found, members):
             self._call(operations["update"].name, {"arn": found.arn, **changed})
+            self._changed.add(found.arn)
         self._set_tags(found, tags)
         return found.arn
 

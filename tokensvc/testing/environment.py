@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-_UNSET = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")
+_UNSET = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN")
 """Variables with which boto3 would not use the ones that are set here."""
 _NO_PROXY = ("NO_PROXY", "no_proxy")
 
@@ -23,6 +23,7 @@ def aws_environment(endpoint_url: str, region: str, access_key_id: str, secret_a
     """Inside the block, boto3 and every other AWS client of this process and its children use this IVS endpoint."""
     variables = {
         "AWS_ENDPOINT_URL_IVS": endpoint_url,
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "false",  # set, because a profile may say otherwise
         "AWS_DEFAULT_REGION": region,
         "AWS_REGION": region,
         "AWS_ACCESS_KEY_ID": access_key_id,

@@ -33,6 +33,7 @@ export class FakeBackend {
   token(channel = CHANNEL) {
     const issued = Math.floor(this.now / 1000);
     return {
+      token: `secret-${this.requests}`,
       playbackUrl: `https://edge.example/${channel}.m3u8?token=secret-${this.requests}`,
       expiresAt: rfc3339(issued + this.ttl),
       refreshAfter: rfc3339(issued + Math.floor(this.ttl * 0.8)),

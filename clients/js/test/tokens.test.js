@@ -502,6 +502,7 @@ describe("onUnauthorized", () => {
   for (const [name, form] of [
     ["a copy of the token", (token) => ({ ...token })],
     ["its URL", (token) => token.playbackUrl],
+    ["its token", (token) => token.token],
     ["nothing", () => undefined],
   ]) {
     test(`accepts ${name} as the rejected one`, async () => {
@@ -524,6 +525,31 @@ describe("onUnauthorized", () => {
     const error = await errorOf(tokens.onUnauthorized(CHANNEL, second));
     assert.deepEqual([error.code, error.retryable], ["rejected", false]);
     assert.equal(backend.requests, 2);
+  });
+
+  for (const form of ["playbackUrl", "token"]) {
+    test(`gives up when the backend returns ${form} alone, without any time`, async () => {
+      backend.script = Array.from({ length: 3 }, () => (c, s, self) => self.respond({ [form]: self.token()[form] }));
+      const second = await tokens.onUnauthorized(CHANNEL, await tokens.get(CHANNEL));
+      assert.equal((await errorOf(tokens.onUnauthorized(CHANNEL, second))).code, "rejected");
+      assert.equal(backend.requests, 2);
+    });
+  }
+
+  test("gives up although the Date of the backend's host is wrong by more than a lifetime", async () => {
+    const wrong = () => (c, s, self) =>
+      self.respond(self.token(), { headers: { date: new Date(self.now + 600 * SECOND).toUTCString() } });
+    backend.script = [wrong(), wrong(), wrong()];
+    const second = await tokens.onUnauthorized(CHANNEL, await tokens.get(CHANNEL));
+    assert.equal((await errorOf(tokens.onUnauthorized(CHANNEL, second))).code, "rejected");
+    assert.equal(backend.requests, 2);
+  });
+
+  test("replaces a replacement without times that has been played", async () => {
+    backend.script = Array.from({ length: 3 }, () => (c, s, self) => self.respond({ token: self.token().token }));
+    const second = await tokens.onUnauthorized(CHANNEL, await tokens.get(CHANNEL));
+    await clock.advance(60 * SECOND);
+    assert.ok(await tokens.onUnauthorized(CHANNEL, second));
   });
 
   test("starts anew when the viewer does", async () => {
