@@ -254,12 +254,12 @@ class Settings(BaseModel):
         ge=1,
         le=256,
         description="Number of worker processes. A process signs on one core: use one for each core that tokensvc may "
-        "have",
+        "use",
     )
     background_tasks: bool = Field(
         True,
         description="Whether `tokensvc serve` also rotates keys, dispatches revocations to IVS and prunes old rows; "
-        "set `false` if `tokensvc worker` runs for that",
+        "set `false` if `tokensvc worker` does that instead",
     )
     regions: _Regions = Field(
         (),
@@ -333,8 +333,8 @@ class Settings(BaseModel):
         0.3,
         ge=0,
         le=5,
-        description="How long the first token request for an unknown channel waits for its playback URL; without one "
-        "by then, the response has none. 0: do not wait",
+        description="How long the first token request for an unknown channel waits for its playback URL; if that is "
+        "not known by then, the response has none. 0: do not wait",
     )
     channel_calls_per_second: float = Field(
         1.0, gt=0, le=5, description="BatchGetChannel calls per second and region, for the whole deployment"
@@ -387,7 +387,8 @@ class Settings(BaseModel):
     limiter_url: _LimiterUrl = Field(
         None,
         examples=["redis://redis.example.com:6379/0"],
-        description="`redis://…` or `rediss://…`: counts rate limits exactly over all workers and machines. Default: "
+        description="`redis://…` or `rediss://…`: applies rate limits exactly across all workers and machines. "
+        "Default: "
         "each worker counts for itself",
     )
     limiter_fails: Literal["open", "closed"] = Field(
@@ -398,7 +399,8 @@ class Settings(BaseModel):
     policy_hook_url: _PolicyHookUrl = Field(
         None,
         examples=["https://policy.example.com/decide"],
-        description="URL that is asked before each token is issued, and can deny or restrict it; `https://…`, or "
+        description="URL of a service that is asked before each token is issued, and can deny or restrict it; "
+        "`https://…`, or "
         "`http://…` on a loopback address. Default: none",
     )
     policy_hook_secret: _Passphrase = Field(
@@ -435,12 +437,12 @@ class Settings(BaseModel):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info",
         description="The lowest level of log lines that are written: `debug`, `info`, `warning` or `error`. Read again "
-        "on SIGHUP, so it can be changed where it is in a file",
+        "on SIGHUP, so it can be changed without a restart if it comes from a file",
     )
     tracing: Annotated[bool, AfterValidator(_require_otel)] = Field(
         False,
-        description="Whether to export OpenTelemetry traces; needs the extra `otel`. Where to and how is set with "
-        "OpenTelemetry's own variables, such as `OTEL_EXPORTER_OTLP_ENDPOINT`",
+        description="Whether to export OpenTelemetry traces; needs the extra `otel`. Destination and format are set "
+        "with OpenTelemetry's own variables, such as `OTEL_EXPORTER_OTLP_ENDPOINT`",
     )
     trace_ratio: float = Field(
         0.0,

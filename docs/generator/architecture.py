@@ -78,13 +78,13 @@ LIBRARIES = (
                 "httpx looks for it several times per asynchronous request, and on the disk if it is missing"
             ),
             "pyjwt": Library(
-                "verifies the bearer tokens of viewer apps, and in tests and in the load harness, as an independent "
-                "library, our own",
+                "verifies the bearer tokens of viewer apps and, as an independent library in tests and in the load "
+                "harness, our own tokens",
                 ("jwt",),
             ),
             "redis": Library("counts rate limits over several machines: extra `redis`", ("redis",)),
             "av": Library(
-                "makes the local IVS's test picture and cuts files of one's own into segments: extra `media` "
+                "makes the local IVS's test picture and cuts your own files into segments: extra `media` "
                 "(BSD-3-Clause; its wheel holds FFmpeg with x264 under the GPL)",
                 ("av",),
             ),

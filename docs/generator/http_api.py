@@ -109,8 +109,9 @@ channels all match. Keys and the status belong to the whole deployment: only the
 disabled or given another API key is known to every worker within two seconds.
 
 **Browsers and apps never call tokensvc with an API key.** Anyone who has it can issue tokens for any viewer and every
-channel of the caller. Your backend authenticates the viewer, requests the token, and passes `playbackUrl` on. tokensvc
-sends no CORS headers, so a script of a web page cannot read its responses.
+channel of the caller. Your backend authenticates the viewer, requests the token, and passes `playbackUrl` on. A page or
+an app may call tokensvc itself with a [login token of its own issuer](../how-to/viewer-app-tokens.md). Scripts of a web
+page can read the responses only if its origin is [allowed](../how-to/browsers.md); none is by default.
 
 {{scopes}}
 

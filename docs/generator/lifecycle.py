@@ -21,7 +21,7 @@ _MEANINGS: Mapping[KeyState, tuple[str, str]] = {
         ),
     ),
     KeyState.RETIRED: ("never again", "its pair is deleted, and its private key too once no region has the pair"),
-    KeyState.COMPROMISED: ("never again", "its pair is deleted immediately, and retried until it is"),
+    KeyState.COMPROMISED: ("never again", "its pair is deleted immediately; the deletion is retried until it succeeds"),
 }
 """Whether a key of each state signs, and what the state is for."""
 

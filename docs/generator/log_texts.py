@@ -13,13 +13,13 @@ class EventText(NamedTuple):
     action: str = ""
 
 
-_BUG = "Report a bug, with the line. Input is not in it."
+_BUG = "Report a bug, and include the line: it contains no input."
 _STORE = "See [background-failures](../how-to/alerts/background-failures.md)."
 EVENTS: Mapping[str, EventText] = {
     "request": EventText("A request was answered: the access log. Successful probes and scrapes are left out."),
     "audit records are missing in the stream": EventText(
-        "`TOKENSVC_AUDIT_LOG` cannot be written: a full disk, a missing directory, a reader that does not read. Acts "
-        "continue, and the store has their records. Logged when it starts.",
+        "`TOKENSVC_AUDIT_LOG` cannot be written: a full disk, a missing directory, a reader that does not read. "
+        "Actions still go ahead, and the store has their records. Logged when it starts.",
         "Make it writable again; `GET /v1/audit` has what is missing.",
     ),
     "request failed": EventText(
@@ -31,8 +31,8 @@ EVENTS: Mapping[str, EventText] = {
         "Find the caller of `key_id` with `tokensvc callers list`.",
     ),
     "issuer's keys not fetched": EventText(
-        "The key set of a bearer token's issuer cannot be fetched. The last good set serves for a day.",
-        "Follow `error`; check the issuer and this machine's way to it.",
+        "The key set of a bearer token's issuer cannot be fetched. The last good set is used for up to a day.",
+        "See `error`; check the issuer and the network path to it.",
     ),
     "internal error": EventText("A request was answered with 500 `internal_error`.", _BUG),
     "internal error on a connection": EventText("A connection was aborted because of a bug.", _BUG),
@@ -52,13 +52,13 @@ EVENTS: Mapping[str, EventText] = {
     "signal ignored": EventText(
         "The first SIGUSR1 or SIGUSR2, or in `tokensvc ivs serve` the first SIGHUP: nothing is stopped or read again."
     ),
-    "log level read": EventText("SIGHUP: `TOKENSVC_LOG_LEVEL` was read again, and holds from now on."),
+    "log level read": EventText("SIGHUP: `TOKENSVC_LOG_LEVEL` was read again, and applies from now on."),
     "log level not changed": EventText(
-        "SIGHUP: the level cannot be read, or is invalid. The previous one still holds.",
-        "Follow `error`, and repeat it.",
+        "SIGHUP: the level cannot be read, or is invalid. The previous one still applies.",
+        "Correct what `error` reports, and send SIGHUP again.",
     ),
     "traces not exported": EventText(
-        "The collector cannot be reached, or does not accept spans. Nothing else suffers. Once a minute while it "
+        "The collector cannot be reached, or does not accept spans. Nothing else is affected. Once a minute while it "
         "lasts.",
         "Check `OTEL_EXPORTER_OTLP_ENDPOINT` and the collector; see [trace requests](../how-to/tracing.md).",
     ),
@@ -89,7 +89,7 @@ EVENTS: Mapping[str, EventText] = {
         "None after a restore. Otherwise find out who replaced the database.",
     ),
     "the store's clock was set back; reloading all denials": EventText(
-        "The database server's clock is behind the time that it had before.",
+        "The database server's clock has gone backwards.",
         "Check the clock of the database's machine.",
     ),
     "ignoring a row of the store that cannot be read": EventText(
@@ -114,7 +114,7 @@ EVENTS: Mapping[str, EventText] = {
     "acquired the rotation lease": EventText("This process is the rotation leader now."),
     "rotation step": EventText("The rotation leader reports a step of a rotation."),
     "rotation failed in a region": EventText(
-        "A region could not be completed; it is tried again with back-off.",
+        "The steps in a region could not be completed; they are retried with back-off.",
         "See [rotation-problems](../how-to/alerts/rotation-problems.md).",
     ),
     "rotation recovered in a region": EventText("The region was completed."),
@@ -238,7 +238,7 @@ FIELDS: Mapping[str, str] = {
     "error": "what went wrong; for an exception its type, never its message",
     "exit_code": "the exit code of a process; negative: the signal that ended it",
     "failures": "the number of failures since the outage began",
-    "fallback_reason": "why the signer is not a faster one; empty for the fastest",
+    "fallback_reason": "why no faster signer is used; empty for the fastest",
     "frames": "the last frames of an exception: file, line and function",
     "host": "the address to listen on",
     "key_id": "a key's id",
@@ -294,12 +294,12 @@ EXAMPLE
 ## Level
 
 `TOKENSVC_LOG_LEVEL` is `debug`, `info` (default), `warning` or `error`: lines of that level and above are written.
-Lines of the access log have the level `info`. Libraries write from `warning` on, also at `debug`: below that, some of
-them log requests with their credentials.
+Lines of the access log have the level `info`. Libraries log only from `warning` up, even at `debug`: below that, some
+of them log requests with their credentials.
 
 The level can be changed without a restart where it is in a file, named by `TOKENSVC_LOG_LEVEL_FILE`, or as
 `log_level` in the settings file: change the file and send SIGHUP to the process that was started, which tells its
-workers. Every other setting takes a restart. SIGHUP never stops tokensvc, so a closed terminal does no harm.
+workers. A change of any other setting needs a restart. SIGHUP never stops tokensvc, so a closed terminal does no harm.
 [Observe](../how-to/observe.md) has an example.
 
 ## What is never logged
@@ -312,8 +312,8 @@ What looks like a token, an API key or a private key is replaced by `***` in any
 end, with their duration in `seconds`."""
 READER = """## Lines of libraries
 
-uvicorn, asyncio and other libraries write warnings and errors to the same log, in the same format. Of a library
-that handles connections only the text in its source is written, without values; each such line at most once in ten
+uvicorn, asyncio and other libraries write warnings and errors to the same log, in the same format. For a library
+that handles connections, only the text in its source is written, without values; each such line at most once in ten
 seconds, with the number of those left out in `suppressed`.
 
 ## When the log is not read

@@ -156,20 +156,21 @@ UNITS: Mapping[str, str] = {
 }
 NOTES: Mapping[str, str] = {
     "tokensvc_http_request_duration_seconds": "`_count` is the number of requests. What an overloaded worker rejects "
-    "counts with 0 seconds: compute latencies from `status` 2xx. Not counted: requests whose client went away, and "
+    "is recorded as 0 seconds: compute latencies from `status` 2xx. Not counted: requests whose client went away, and "
     "what is not valid HTTP. With tracing, OpenMetrics has exemplars.",
-    "tokensvc_event_loop_lag_seconds": "Every request of the worker waits for as long. uvloop's timers are up to 1 ms "
+    "tokensvc_event_loop_lag_seconds": "Every request of the worker waits that long. uvloop's timers are up to 1 ms "
     "late by themselves.",
     "tokensvc_rate_limited_total": "`address`: too many failed authentications of one client address.",
     "tokensvc_build_info": "`signer` is empty for `tokensvc worker`, which signs nothing; `commit` is `unknown` where "
     "the package was not built from a repository.",
-    "tokensvc_clock_skew_seconds": "As far as it is certain: the time of the query is allowed for. From 5 seconds on, "
+    "tokensvc_clock_skew_seconds": "Only the part that is certain: the duration of the query is deducted. From 5 "
+    "seconds on, "
     "in either direction, workers sign nothing.",
-    "process_cpu_seconds_total": "A worker signs on one core: at 1 second a second it can do no more. It continues "
+    "process_cpu_seconds_total": "A worker signs on one core: at 1 second a second it is saturated. It continues "
     "when the worker is restarted.",
-    "process_open_fds": "Connections of clients are most of them.",
+    "process_open_fds": "Most of them are client connections.",
     "tokensvc_store_connection_wait_seconds": "More than a millisecond: all connections are in use, or new ones are "
-    "made.",
+    "being opened.",
     "tokensvc_store_connections_in_use": "Sampled once a second.",
     "tokensvc_signing_key_available": "A worker that cannot decrypt the active key may sign with the retiring one for "
     "as long as that is safe: 1 until then.",
@@ -182,7 +183,7 @@ NOTES: Mapping[str, str] = {
     "tokensvc_limiter_duration_seconds": "A batch waits once.",
     "tokensvc_policy_hook_duration_seconds": "A batch counts once, with the time of all its decisions.",
     "tokensvc_audit_lag_seconds": "0 while nothing waits. Records are written every second.",
-    "tokensvc_trace_spans_dropped_total": "Nothing else suffers when spans are lost.",
+    "tokensvc_trace_spans_dropped_total": "Nothing else is affected when spans are lost.",
     "tokensvc_token_requests_total": "A batch that is rejected as a whole counts once.",
     "tokensvc_token_issue_duration_seconds": "Claims, checks and signature, without HTTP. The tokens of a batch share "
     "the time of their slice equally.",
@@ -206,7 +207,7 @@ NOTES: Mapping[str, str] = {
     "tokensvc_signer_lanes": "Sum divided by count shows how full the calls are; eight is full.",
     "tokensvc_signer_fallbacks_total": "Alert on `not_verified` and `switched_off`.",
     "tokensvc_signer_verifications_total": "Alert on any `failed`.",
-    "tokensvc_audit_events_dropped_total": "The store could not be reached for long. Administrative acts are never "
+    "tokensvc_audit_events_dropped_total": "The store could not be reached for long. Administrative actions are never "
     "among them.",
     "tokensvc_audit_lines_lost_total": "`TOKENSVC_AUDIT_LOG` cannot be written; the store has these records.",
     "tokensvc_log_lines_dropped_total": "See [what happens when the log is not "
@@ -407,7 +408,7 @@ scrape_configs:
       - targets: ["127.0.0.1:9090"]
 ```
 
-Counters that tasks and requests increase are counted a few times a second, and before every scrape.
+Counters that tasks and requests increase are updated a few times a second, and before every scrape.
 Successful scrapes are not in the access log.
 
 The age of a TLS certificate is not among the metrics: tokensvc serves plain HTTP, so the certificate is that of your
@@ -416,9 +417,9 @@ load balancer or [proxy](../how-to/behind-a-proxy.md); let it, or Prometheus's b
 ### Several workers
 
 With `{variable_name("workers")}` above 1, a scrape is answered by one of the workers, for all of them: counters and
-histograms are summed, those of workers that have ended included, so they never fall while tokensvc runs. Of gauges, a
-worker that has ended is left out: numbers of connections and queued records are summed, of what every worker reads from
-the store the latest is shown, of `tokensvc_signing_key_available` the smallest and of the others the largest. What
+histograms are summed, those of workers that have ended included, so they never fall while tokensvc runs. Gauges
+leave out workers that have ended: numbers of connections and queued records are summed; for what every worker reads
+from the store the latest is shown, for `tokensvc_signing_key_available` the smallest, for the others the largest. What
 concerns a single process has the label `worker`, and the parent process is not among them. Exemplars are those of the
 worker that answers. The workers share their values in a directory `{METRICS_DIRECTORY}…`
 among the system's temporary files (`TMPDIR`); the last

@@ -28,8 +28,8 @@ WITH_SECRETS = (
 )
 ABOUT: Mapping[str, str] = {
     "Store and keys": (
-        "Every process of a deployment has the same values. Where private keys rest and how the passphrase is changed: "
-        "[change the passphrase](../how-to/change-the-passphrase.md)."
+        "Every process of a deployment has the same values. Where private keys are stored and how the passphrase is "
+        "changed: [change the passphrase](../how-to/change-the-passphrase.md)."
     ),
     "Rate limits": "The limits are in the policies of the callers: [limit callers](../how-to/limit-callers.md).",
     "Policy hook": "What is asked, and how to answer: [decide in a policy hook](../how-to/policy-hook.md).",
@@ -45,7 +45,7 @@ ABOUT: Mapping[str, str] = {
 """What precedes the settings of a group."""
 USED_BY: Mapping[str, str] = {
     "control_plane": WITH_KEYS,
-    "database_url": f"{EVERYTHING}; `tokens explain`, `tokens issue --url` and `settings` also work without",
+    "database_url": f"{EVERYTHING}; `tokens explain`, `tokens issue --url` and `settings` also work without it",
     "store_timeout_seconds": EVERYTHING,
     "vault": WITH_SECRETS.partition(";")[0],
     "passphrase": WITH_SECRETS,

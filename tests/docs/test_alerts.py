@@ -46,7 +46,7 @@ REQUESTS = "tokensvc_http_request_duration_seconds"
 SYMPTOMS = (
     "revocations pile up",
     "a worker is out of sync",
-    "the store is gone",
+    "the store is unreachable",
     "slots are full",
     "token requests get 503",
     "a key leaked",

@@ -26,7 +26,7 @@ QUESTIONS = {
     "a key leaked": "docs/how-to/respond-to-a-leaked-key.md",
     "revocations pile up": "docs/how-to/alerts/revocation-queue-oldest-age-seconds.md",
     "a worker is out of sync": "docs/how-to/alerts/workers-stale.md",
-    "the store is gone": "docs/how-to/back-up-and-restore.md",
+    "the store is unreachable or lost": "docs/how-to/back-up-and-restore.md",
     "slots are full": "docs/how-to/rotate-keys.md",
     "tokens get 403": "docs/how-to/why-403.md",
 }

@@ -130,7 +130,9 @@ class _BearerDocument(_Document):
     leeway_seconds: Annotated[int, Field(ge=0, le=MAX_LEEWAY_SECONDS)] = Field(
         default=MAX_LEEWAY_SECONDS, description="How far the issuer's clock may be off"
     )
-    viewer_claim: _Claim = Field(default="sub", description="The claim that is the viewer. Its tokens are for no other")
+    viewer_claim: _Claim = Field(
+        default="sub", description="The claim that identifies the viewer. Tokens are for no other viewer"
+    )
     channels_claim: _Claim | None = Field(
         default=None,
         description="The claim that lists the ARNs of the viewer's channels. Default: every channel of the policy",

@@ -98,7 +98,7 @@ def follow(
     ] = 1.0,
     as_json: AsJson = False,
 ) -> None:
-    """Print new audit records as they are written, until Ctrl-C. An outage of the store is waited out.
+    """Print new audit records as they are written, until Ctrl-C. Waits through outages of the store.
 
     With --json each record is one line.
     """

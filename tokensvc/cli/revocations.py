@@ -35,7 +35,7 @@ Ids = Annotated[list[str], typer.Argument(metavar="ID", help="Revocation ids, as
         'tokensvc revocations add --channel "$CHANNEL" --viewer viewer-17 --reason "shares its token"',
     ),
     (
-        "By your own id of the viewer, and deny tokens for a day",
+        "By your own id for the viewer, and deny tokens for a day",
         'tokensvc revocations add --channel "$CHANNEL" --subject eve@example.com --deny-for 1d',
     ),
     ("Many, one JSON object per line", "tokensvc revocations add --file revocations.jsonl"),

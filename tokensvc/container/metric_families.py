@@ -265,7 +265,7 @@ class MetricFamilies:
     def _signer(self) -> None:
         self.signer_info = self._gauge(
             "tokensvc_signer_info",
-            "1 for the library that signs, with the reason why it is not a faster one",
+            "1 for the library that signs, with the reason why no faster one is used",
             "signer",
             "fallback_reason",
             mode="livemax",

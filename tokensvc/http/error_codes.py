@@ -74,7 +74,7 @@ _ENTRIES = (
         "A player asked a proxy for a file that tokensvc guards, without a token and without the cookie of a running "
         "session.",
         "Start playback with a token: the query parameter `token`, or `Authorization: Bearer`. A player that has "
-        "started and is refused keeps no cookies, paused for more than ten minutes, or played for twelve hours.",
+        "started and is then refused keeps no cookies, or paused for over ten minutes, or played for twelve hours.",
         Retry.NO,
     ),
     ErrorCode(
@@ -146,7 +146,7 @@ _ENTRIES = (
         "denial_not_found",
         404,
         "There is no such denial in force, or its channel does not match the caller's patterns.",
-        "Nothing, if the denial was to be removed: it has expired or been removed. Otherwise check the id; `GET "
+        "Nothing, if you wanted to remove it: it has expired or been removed. Otherwise check the id; `GET "
         "/v1/denials` lists those that this caller may see.",
         Retry.NO,
     ),
@@ -176,7 +176,7 @@ _ENTRIES = (
         "method_not_allowed",
         405,
         "The path does not support this method.",
-        "Use a method of the `Allow` header.",
+        "Use a method that the `Allow` header lists.",
         Retry.NO,
     ),
     ErrorCode(
@@ -280,7 +280,7 @@ _ENTRIES = (
         "wrong_passphrase",
         500,
         "As `wrapping_key_unknown`, where the secret does not name its wrapping key.",
-        "Configure the worker with the passphrase that the store's secrets are encrypted with; `tokensvc doctor`.",
+        "Configure the worker with the passphrase that the store's secrets are encrypted with; run `tokensvc doctor`.",
         Retry.OPERATOR,
     ),
     ErrorCode(
@@ -288,7 +288,7 @@ _ENTRIES = (
         500,
         "The key that derives viewer ids from subjects is damaged in the store. Only revocations, denials and lists by "
         "`subject` fail.",
-        "Restore the store's table of subject keys from a backup; `tokensvc doctor`.",
+        "Restore the store's table of subject keys from a backup; run `tokensvc doctor`.",
         Retry.OPERATOR,
     ),
     ErrorCode(
@@ -301,8 +301,8 @@ _ENTRIES = (
     ErrorCode(
         "no_signing_key",
         503,
-        "No key can sign in the channel's account and region, or the deployment has no key yet. A channel where only "
-        "other accounts or regions have keys is rejected with 422 `invalid_request` instead.",
+        "No key can sign in the channel's account and region, or the deployment has no key yet. If only other "
+        "accounts or regions have keys, the request is rejected with 422 `invalid_request` instead.",
         "In a new deployment: `tokensvc keys generate`. After a compromise without a standby, the next key takes over "
         "as soon as its propagation delay has passed. Otherwise `tokensvc doctor` names the cause.",
         Retry.OPERATOR,
@@ -311,7 +311,7 @@ _ENTRIES = (
         "overloaded",
         503,
         "This worker has as many requests in flight as `TOKENSVC_MAX_IN_FLIGHT` allows, or the batches of this caller "
-        "are one in sixteen of these already. The request was rejected before any work was done for it.",
+        "are a sixteenth of these already. The request was rejected before any work was done for it.",
         "Send the request again after the time in `Retry-After`. If it lasts, add workers or machines, or send fewer "
         "batches at once.",
         Retry.OTHER_WORKER,
@@ -383,7 +383,8 @@ _ENTRIES = (
         503,
         "AWS KMS cannot decrypt the key that derives viewer ids from subjects. Only revocations, denials and lists by "
         "`subject` fail; tokens are still issued.",
-        "Send the request again. If it keeps failing, check the KMS key and the permissions on it: `tokensvc doctor`.",
+        "Send the request again. If it keeps failing, check the KMS key and the permissions on it; run "
+        "`tokensvc doctor`.",
         Retry.AFTER_DELAY,
     ),
     ErrorCode(
@@ -399,7 +400,7 @@ _ENTRIES = (
         "store_not_found",
         503,
         "The database file is not a SQLite database any more.",
-        "Restore the store from a backup, or correct `TOKENSVC_DATABASE_URL`; `tokensvc doctor`.",
+        "Restore the store from a backup, or correct `TOKENSVC_DATABASE_URL`; run `tokensvc doctor`.",
         Retry.OPERATOR,
     ),
     ErrorCode(

@@ -42,7 +42,7 @@ REMEDIES: dict[tuple[str, Reason], str] = {
     ("not-yet", Reason.MALFORMED): "leave iat and nbf out",
     ("not-yet", Reason.MILLISECONDS): _SECONDS,
     ("ten-minutes", _NONE): (
-        "shorten the lifetime to ten minutes at most, less what the clocks may differ; or leave out viewer id and "
+        "shorten the lifetime to ten minutes at most, minus the possible clock skew; or leave out viewer id and "
         "single use"
     ),
     ("viewer", _NONE): "use a viewer id of 1 to 40 characters, and a whole number as session version",

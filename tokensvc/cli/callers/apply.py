@@ -46,7 +46,7 @@ def apply(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make the callers those of a policy file, all or none. Applied again, the same file changes nothing.
+    """Make the callers match a policy file, all or nothing. Applied again, the same file changes nothing.
 
     The API keys of new backends are printed, and shown only once, or written with --keys-dir. Existing keys stay as
     they are.

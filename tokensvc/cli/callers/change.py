@@ -83,7 +83,7 @@ def update(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Change a caller's policy. What no option names stays as it is; takes effect within two seconds."""
+    """Change a caller's policy. Members that no option names stay as they are; takes effect within two seconds."""
     with open_callers() as store:
         before = store.get(name)
         if before.damage and not options.given.get("channels"):

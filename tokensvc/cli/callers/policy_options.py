@@ -113,7 +113,9 @@ _TYPES: dict[str, Any] = {
         int | None,
         duration_option(show_default=False, help="How far the issuer's clock may be off. Default: 30s."),
     ],
-    "viewer_claim": Annotated[str | None, _option(metavar="CLAIM", help="Claim that is the viewer. Default: sub.")],
+    "viewer_claim": Annotated[
+        str | None, _option(metavar="CLAIM", help="Claim that identifies the viewer. Default: sub.")
+    ],
     "channels_claim": Annotated[str | None, _option(metavar="CLAIM", help="Claim that lists the viewer's channels.")],
     "required_claim": Annotated[
         _Texts,

@@ -33,7 +33,7 @@ function show(decision, explanation, { rule: refusedBy, error } = {}) {
     element("h3", {}, explanation.isPublic ? "No token needed" : "The token, rule by rule"),
     element("p", { class: "summary" }, explanation.isPublic ? PUBLIC : summaryOf(explanation)),
     ...(applied.length ? [element("ol", { class: "rules" }, ...applied.map(ruleItem))] : []),
-    ...(others.length ? [element("p", { class: "others" }, "Do not apply: ", ...separated(others.map(ruleName)))] : []),
+    ...(others.length ? [element("p", { class: "others" }, "Not applicable: ", ...separated(others.map(ruleName)))] : []),
   );
 }
 
