@@ -7,6 +7,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -167,7 +168,18 @@ def test_an_issuer_that_is_gone_cannot_be_reached() -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["169.254.169.254", "fe80::1", "::ffff:169.254.169.254", "fd00:ec2::254", "0.0.0.0", "::", "224.0.0.1"],
+    [
+        "169.254.169.254",
+        "fe80::1",
+        "::ffff:169.254.169.254",
+        "64:ff9b::a9fe:a9fe",
+        "2002:a9fe:a9fe::1",
+        "::a9fe:a9fe",
+        "fd00:ec2::254",
+        "0.0.0.0",
+        "::",
+        "224.0.0.1",
+    ],
 )
 def test_link_local_and_metadata_addresses_are_refused(address: str) -> None:
     with pytest.raises(FetchFailed, match="not allowed"):
@@ -218,3 +230,42 @@ def test_keys_that_are_not_for_signatures_are_ignored(issuer: OidcIssuer) -> Non
 def test_what_is_no_key_set_is_refused(document: dict[str, object]) -> None:
     with pytest.raises(FetchFailed, match="not a JWK Set"):
         read_key_set(document)
+
+
+def test_a_key_set_may_have_a_query_in_its_url(issuer: OidcIssuer) -> None:
+    keys = IssuerKeys(issuer.url, f"{issuer.url}{JWKS_PATH}?p=b2c_1_signin")
+    keys.refresh("first", NOW)
+    assert keys.find("first", "RS256", NOW) is not None
+    issuer.discovery["jwks_uri"] = f"{issuer.url}{JWKS_PATH}?appid=1"
+    assert _refreshed(issuer).find("first", "RS256", NOW) is not None
+
+
+def test_an_https_issuer_cannot_send_us_to_plain_http_on_this_machine() -> None:
+    fetched = []
+
+    def fetch(url: str, _seconds: float) -> dict[str, object]:
+        fetched.append(url)
+        return {"issuer": "https://login.example.com", "jwks_uri": "http://127.0.0.1:9000/keys"}
+
+    keys = IssuerKeys("https://login.example.com", None, fetch)
+    keys.refresh(None, NOW)
+    assert keys.failure == "jwks_uri must begin with https://, as its issuer does"
+    assert fetched == ["https://login.example.com/.well-known/openid-configuration"]
+
+
+def test_the_next_address_is_tried_if_one_does_not_accept_connections(
+    issuer: OidcIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = int(issuer.url.rsplit(":", 1)[1])
+    real, found = socket.getaddrinfo, ["127.0.0.2", "127.0.0.1", "127.0.0.3"]
+
+    def resolve(host: str, *more: Any, **named: Any) -> Any:
+        if host != "localhost":
+            return real(host, *more, **named)
+        return [(None, None, None, "", (address, port)) for address in found]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    assert fetch_json(f"http://localhost:{port}{JWKS_PATH}", 5)["keys"]
+    found[1:] = []
+    with pytest.raises(FetchFailed, match="cannot be reached: ConnectError"):
+        fetch_json(f"http://localhost:{port}{JWKS_PATH}", 5)

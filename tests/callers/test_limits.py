@@ -177,3 +177,24 @@ def test_an_explanation_counts_as_one_token_of_the_caller() -> None:
     with pytest.raises(RateLimited):
         limiter.take_of_caller(caller)
     limiter.take_of_caller(Caller("other", CallerPolicy(channels=("*",))))
+
+
+def test_a_rate_that_is_raised_applies_immediately() -> None:
+    clock = ManualClock()
+    limiter = TokenLimiter(clock.monotonic)
+    assert admitted(limiter, caller_with(caller=Rate(1, 100)), 200) == 100
+    clock.advance(2)
+    assert admitted(limiter, caller_with(caller=Rate(6000, 100)), 10) == 0
+    clock.advance(1)
+    assert admitted(limiter, caller_with(caller=Rate(6000, 100)), 200) == 100
+
+
+def test_a_worker_that_remains_alone_has_the_whole_rate_immediately() -> None:
+    clock, workers = ManualClock(), [8]
+    limiter, caller = TokenLimiter(clock.monotonic, lambda: workers[0]), caller_with(caller=Rate(10, 10))
+    assert admitted(limiter, caller, 20) == 10
+    workers[0] = 1
+    clock.advance(1)
+    assert admitted(limiter, caller, 20) == 0
+    clock.advance(6)
+    assert admitted(limiter, caller, 20) == 1

@@ -92,6 +92,11 @@ def test_text_that_is_not_toml_is_refused_with_its_line() -> None:
         parse_policy_file("[callers.web]\nchannels = everything\n")
 
 
+def test_text_that_is_nested_too_deeply_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="nested too deeply"):
+        parse_policy_file("a = " + "[" * 3000)
+
+
 @pytest.mark.slow
 def test_of_a_file_with_very_many_errors_the_first_are_reported() -> None:
     text = "".join(f"[callers.c{n}]\nchannels = []\nnamespace = ''\n" for n in range(60))
@@ -139,6 +144,19 @@ def test_a_plan_has_what_differs(entry: FileEntry, stored: Any, expected: Any) -
     records = [record("shop", *stored)] if stored else []
     plan = plan_changes({"shop": entry}, records, AT)
     assert [(change.policy, change.disabled_at) for change in plan] == ([expected] if expected else [])
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, True), (True, 1), (0, False)])
+def test_a_required_number_is_not_a_required_boolean(before: object, after: object) -> None:
+    """They are equal in Python, and not in a token."""
+
+    def policy(value: object) -> CallerPolicy:
+        required = (("verified", (value,)),)
+        return CallerPolicy(("*",), bearer=BearerPolicy("https://a", "b", required_claims=required))  # type: ignore[arg-type]
+
+    records = [record("app", policy(before))]
+    assert plan_changes({"app": FileEntry(policy(after), None)}, records, AT)
+    assert not plan_changes({"app": FileEntry(policy(before), None)}, records, AT)
 
 
 def test_only_a_pruning_plan_disables_what_the_file_does_not_name() -> None:

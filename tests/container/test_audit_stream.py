@@ -89,6 +89,31 @@ def test_a_reader_that_stops_reading_holds_up_an_act_only_briefly(
     os.close(writer)
 
 
+def test_a_named_pipe_without_a_reader_holds_up_nothing(store: Store, tmp_path: Path) -> None:
+    pipe, lost = tmp_path / "pipe", [0]
+    os.mkfifo(pipe)
+    stream_records(store.engine, AuditStream(str(pipe), lost.append).write)
+    store.audit.append([EVENT])
+    assert (sum(lost), len(store.audit.list(AuditFilter(), limit=9))) == (1, 1)
+
+
+@pytest.mark.slow
+def test_a_named_pipe_whose_reader_stops_holds_up_an_act_only_briefly(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tokensvc.container.audit_stream.WAIT_SECONDS", 0.01)
+    pipe, lost = tmp_path / "pipe", [0]
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    stream_records(store.engine, AuditStream(str(pipe), lost.append).write)
+    store.audit.append([EVENT])
+    assert json.loads(os.read(reader, 65_536))["action"] == EVENT.action
+    for _ in range(60):
+        store.audit.append([EVENT] * 10)
+    assert sum(lost) > 0
+    os.close(reader)
+
+
 def test_a_line_is_ascii_so_that_it_cannot_control_a_terminal(store: Store, tmp_path: Path) -> None:
     file = tmp_path / "audit.jsonl"
     stream_records(store.engine, AuditStream(str(file)).write)

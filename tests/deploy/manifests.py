@@ -77,6 +77,14 @@ def _kustomization(directory: Path) -> Manifest:
     return loaded
 
 
+def replicas_of(overlay: str) -> int:
+    """The number of pods of all Deployments of an overlay."""
+    changed = {entry["name"]: entry["count"] for entry in _kustomization(KUBERNETES / overlay).get("replicas", [])}
+    base = [manifest for name, found in plain_files().items() if name.startswith("base/") for manifest in found]
+    deployments = of_kind(base, "Deployment")
+    return sum(changed.get(m["metadata"]["name"], m["spec"]["replicas"]) for m in deployments)
+
+
 def pod_specs(manifests: list[Manifest]) -> list[tuple[str, Manifest]]:
     """The pod templates, by the name of what makes the pods."""
     return [(m["metadata"]["name"], m["spec"]["template"]) for m in manifests if m["kind"] in ("Deployment", "Job")]

@@ -45,7 +45,9 @@ OURS = [name for name, service in SERVICES.items() if service["image"].startswit
 
 def test_it_has_what_a_deployment_needs() -> None:
     assert set(SERVICES) == {"db", "ivs", "migration", "tokensvc", "worker", "prometheus", "grafana"}
-    assert SERVICES["tokensvc"]["environment"]["TOKENSVC_WORKERS"] == "2"
+    processes = int(SERVICES["tokensvc"]["environment"]["TOKENSVC_WORKERS"]) + 1
+    rules = (DEPLOY / "prometheus" / "tokensvc.rules.yml").read_text("utf-8")
+    assert {int(number) for number in re.findall(r"tokensvc_workers\) [<>] (\d+)", rules)} == {processes}
 
 
 @pytest.mark.parametrize("name", OURS)

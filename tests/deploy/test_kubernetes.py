@@ -21,6 +21,7 @@ from tests.deploy.manifests import (
     of_kind,
     plain_files,
     pod_specs,
+    replicas_of,
 )
 from tokensvc import __version__
 from tokensvc.settings import read_settings
@@ -389,3 +390,10 @@ def test_no_secret_is_committed() -> None:
             assert re.search(r"kind: Secret$", path.read_text("utf-8"), re.MULTILINE) is None, path
     for path in KUBERNETES.rglob("*.env"):
         assert plain_secrets(assignments(path.read_text("utf-8"))) == []
+
+
+def test_the_alerts_expect_the_processes_that_run() -> None:
+    rules = (KUBERNETES / "monitoring" / "prometheus-rule.yaml").read_text("utf-8")
+    assert {int(number) for number in re.findall(r"tokensvc_workers\) [<>] (\d+)", rules)} == {
+        replicas_of("overlays/aws")
+    }

@@ -141,7 +141,7 @@ class Decides:
 def test_of_two_the_second_is_asked_about_what_the_first_admits() -> None:
     limited: TokensvcError = rate_limited_error("viewer", Rate(1, 1), 3.0)
     first, second = Decides(b=limited), Decides(a=Narrowing(30), c=PolicyHookDenied("denied"))
-    asked = [AdmissionRequest(CALLER, authorized(viewerId=viewer).request, "", "r") for viewer in "abcd"]
+    asked = [AdmissionRequest(CALLER, authorized(viewerId=viewer).request, 300, "", "r") for viewer in "abcd"]
 
     async def use() -> list[Decision]:
         both = BothAdmissions(first, second)
@@ -161,6 +161,6 @@ def test_of_two_the_second_is_asked_about_what_the_first_admits() -> None:
 
 def test_the_second_is_not_asked_when_the_first_refuses_everything() -> None:
     second = Decides()
-    asked = [AdmissionRequest(CALLER, authorized().request, "", "r")]
+    asked = [AdmissionRequest(CALLER, authorized().request, 300, "", "r")]
     asyncio.run(BothAdmissions(Decides(v=rate_limited_error("viewer", Rate(1, 1), 3.0)), second).admit(asked))
     assert second.asked == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import ExitStack
 from typing import NamedTuple
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokensvc.errors import Overloaded
-from tokensvc.web.batch_turns import BatchTurns
+from tokensvc.web.batch_turns import MAX_OF_VIEWER, BatchTurns
 
 
 class Batch(NamedTuple):
@@ -178,3 +179,16 @@ def test_a_batch_that_fails_in_its_turn_ends_it() -> None:
             pass
 
     asyncio.run(run())
+
+
+def test_a_viewer_has_a_few_of_its_app_s_batches_and_other_viewers_have_theirs() -> None:
+    turns = BatchTurns(MAX_OF_VIEWER + 1)
+    with ExitStack() as held:
+        for _ in range(MAX_OF_VIEWER):
+            held.enter_context(turns.batch("app", "ada"))
+        with pytest.raises(Overloaded, match="this viewer has too many batches"), turns.batch("app", "ada"):
+            pass
+        held.enter_context(turns.batch("app", "bob"))
+        with pytest.raises(Overloaded, match="this caller has too many batches"), turns.batch("app", "eve"):
+            pass
+    assert not turns._batches, "no caller and no viewer is remembered"

@@ -16,6 +16,7 @@ from tests.support.asgi_client import scope_of
 from tests.support.clocks import OFFSET, ManualClock
 from tests.support.oidc_issuer import AUDIENCE, JWKS_PATH, OidcIssuer, running_issuer
 from tokensvc.callers.api_keys import KnownSecret, key_digest
+from tokensvc.callers.bearer import CACHE_SECONDS
 from tokensvc.callers.jwks import IssuerKeys
 from tokensvc.callers.policy import BearerPolicy, Caller, CallerPolicy
 from tokensvc.errors import InsufficientScope, IssuerUnavailable, RateLimited, Unauthenticated
@@ -258,3 +259,18 @@ def test_fetches_of_key_sets_are_counted_by_host_and_their_age_is_known(web: Web
     assert web.authenticator.key_set_ages() == {"127.0.0.1": 30}
     web.snapshot = web.snapshot._replace(bearers={})
     assert web.authenticator.key_set_ages() == {}, "no viewer app has this issuer any more"
+
+
+def test_a_bearer_whose_verification_ends_while_its_body_arrives_is_verified_again(web: Web) -> None:
+    token = web.token()
+    web.verified(token)
+    web.clock.advance(CACHE_SECONDS - 0.2)
+
+    async def receive() -> dict[str, Any]:
+        web.clock.advance(0.5)
+        return {"type": "http.request", "body": b"{}"}
+
+    scope = {**scope_of(authorization=f"Bearer {token}"), "client": ("192.0.2.7", 1)}
+    context = RequestContext("r", 0.0)
+    (caller, _, _), body = asyncio.run(web.authenticator.authenticated_body(scope, receive, context, SCOPE, 100))
+    assert (caller.name, body) == ("app", {})

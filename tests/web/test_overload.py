@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from starlette.types import Receive, Scope
+from starlette.types import Message, Receive, Scope
 
 from tests.support.asgi_client import make_receive, request, scope_of
 from tests.support.clocks import ManualClock
@@ -209,3 +209,34 @@ def test_the_fast_path_rejects_before_the_endpoint_sees_the_request() -> None:
 
 async def _unused(_scope: Scope, _receive: Receive, _send: Any) -> None:
     raise AssertionError
+
+
+def test_a_task_that_waits_for_its_body_is_not_in_flight() -> None:
+    """Clients that send no bodies hold connections, and nobody else's places."""
+
+    async def run() -> list[int]:
+        arrived = asyncio.Event()
+
+        async def slow() -> Message:
+            await arrived.wait()
+            return {"type": "http.request", "body": b"{}"}
+
+        async def reading(_scope: Scope, receive: Receive, _context: RequestContext) -> Response:
+            await receive()
+            await asyncio.sleep(0)
+            return Response(200, b"{}", (JSON,), "ok")
+
+        app = Application({"/t": [Route("POST", reading)]}, _unused, ManualClock(), None, max_in_flight=2)
+        waiting = [asyncio.create_task(request(app, scope_of(path="/t"), receive=slow)) for _ in range(2)]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        waiting += [asyncio.create_task(request(app, scope_of(path="/t"), receive=slow)) for _ in range(2)]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        other = await request(app, scope_of(path="/t"))
+        arrived.set()
+        statuses = sorted([(await task).status for task in waiting])
+        await asyncio.sleep(0)
+        return [other.status, *statuses, (await request(app, scope_of(path="/t"))).status]
+
+    assert asyncio.run(run()) == [200, 200, 200, 503, 503, 200]

@@ -35,7 +35,7 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
 def asked(limits: RateLimits, viewer: str | None = "viewer-secret-name", caller: str = "shop") -> AdmissionRequest:
     policy = CallerPolicy(channels=("*",), limits=limits)
     request = parse_token_request({"channelArn": str(CHANNEL), "viewerId": viewer})
-    return AdmissionRequest(Caller(caller, policy), request, "", "r1")
+    return AdmissionRequest(Caller(caller, policy), request, 300, "", "r1")
 
 
 def outcome(decision: Decision) -> str:
@@ -189,3 +189,24 @@ def test_without_redis_requests_are_admitted_or_refused_as_set_and_immediately(
         f"the shared rate limiter does not respond: {next(iter(limiters.failures))}"
     ], "an outage is logged once"
     assert PASSWORD not in str(lines)
+
+
+@pytest.mark.parametrize("rate", [Rate(7, 10), Rate(13, 24), Rate(1, 7), Rate(1999, 500), Rate(10_000_000, 50)])
+def test_a_batch_of_a_whole_burst_is_admitted_whole_and_no_more(server: RedisServer, rate: Rate) -> None:
+    """Times are stored to the microsecond, and the errors of a burst add up."""
+
+    async def use(limiter: SharedLimiter) -> list[Decision]:
+        return await limiter.admit([asked(RateLimits(caller=rate))] * (rate.burst + 20))
+
+    outcomes = [outcome(decision) for decision in Limiters(server.url).run(use)]
+    assert outcomes == ["admitted"] * rate.burst + ["caller"] * 20
+
+
+def test_a_shared_rate_that_is_raised_applies_immediately(server: RedisServer) -> None:
+    async def use(limiter: SharedLimiter) -> list[Decision]:
+        await limiter.admit([asked(RateLimits(caller=Rate(1, 100)))] * 100)
+        return await limiter.admit([asked(RateLimits(caller=Rate(6000, 100)))])
+
+    [decision] = Limiters(server.url).run(use)
+    assert isinstance(decision, RateLimited)
+    assert decision.retry_after_seconds == 1

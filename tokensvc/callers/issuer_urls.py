@@ -2,7 +2,8 @@
 
 Invariants
 - https only. Plain http is accepted for a loopback address, where nobody can read or change what is sent.
-- No user name, password, query or fragment: an issuer identifier has none (OpenID Connect Core 1.0, section 2).
+- No user name, password or fragment. No query either in an issuer identifier (OpenID Connect Core 1.0, section 2); the
+  URL of a key set may have one.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from urllib.parse import urlsplit
 _MAX_LENGTH = 512
 
 
-def check_issuer_url(url: str) -> str:
-    """Return the URL, or raise ValueError naming the rule it breaks."""
+def check_issuer_url(url: str, *, allow_query: bool = False) -> str:
+    """Return the URL, or raise ValueError naming the rule it breaks. `allow_query` is for the URL of a key set."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
@@ -26,8 +27,10 @@ def check_issuer_url(url: str) -> str:
         raise ValueError("must be a URL, such as https://login.example.com")
     if parts.scheme == "http" and not is_loopback(host):
         raise ValueError("must begin with https://; http:// is for loopback addresses only")
-    if parts.username is not None or parts.password is not None or "?" in url or "#" in url:
-        raise ValueError("must have no user name, password, query or fragment")
+    if parts.username is not None or parts.password is not None or "#" in url:
+        raise ValueError("must have no user name, password or fragment")
+    if "?" in url and not allow_query:
+        raise ValueError("must have no query")
     return url
 
 

@@ -43,6 +43,8 @@ RETRY_SECONDS = 5.0
 LAST_GOOD_SECONDS = 86_400.0
 MIN_RSA_BITS = 2048
 _METADATA_ADDRESSES = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200")))
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_IPV4_COMPATIBLE = ipaddress.IPv6Network("::/96")
 _PUBLIC_MEMBERS = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x")}
 _EC_CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
 _OKP_CURVES = ("Ed25519", "Ed448")
@@ -140,9 +142,12 @@ class IssuerKeys:
                 raise FetchFailed("the discovery document is another issuer's")
             url = discovery.get("jwks_uri")
         try:
-            return self._fetch(check_issuer_url(url if isinstance(url, str) else ""), seconds)
+            checked = check_issuer_url(url if isinstance(url, str) else "", allow_query=True)
         except ValueError as error:
             raise FetchFailed(f"jwks_uri {error}") from None
+        if self._jwks_url is None and self._issuer.startswith("https:") and not checked.startswith("https:"):
+            raise FetchFailed("jwks_uri must begin with https://, as its issuer does")
+        return self._fetch(checked, seconds)
 
 
 def read_key_set(document: Mapping[str, Any]) -> frozenset[IssuerKey]:
@@ -174,61 +179,91 @@ def _read_key(entry: object) -> IssuerKey | None:
 
 
 def fetch_json(url: str, seconds: float) -> dict[str, Any]:
-    """Get a JSON object from an issuer's URL, within this time and the module's bounds. Raises FetchFailed."""
+    """Get a JSON object from an issuer's URL, within this time and the module's bounds. The addresses of its host are
+    tried in turn until one accepts the connection. Raises FetchFailed."""
     import httpx  # loads its command line, with rich: only a worker that fetches keys pays for it
 
     ends_at = monotonic() + seconds
     parts = urlsplit(url)
-    host, is_http = parts.hostname or "", parts.scheme == "http"
-    address = _resolve(host, parts.port or (80 if is_http else 443), loopback=is_http)
-    remaining = ends_at - monotonic()
-    if remaining <= 0:
-        raise FetchFailed("the issuer's host was not resolved in time")
-    closing = _Deadline(remaining)
-    try:
-        target = httpx.URL(url).copy_with(host=str(address))
-        with (
-            closing,
-            httpx.Client(
-                verify=False if is_http else _tls(), trust_env=False, follow_redirects=False, timeout=remaining
-            ) as client,
-            client.stream(
-                "GET",
-                target,
-                headers={"host": parts.netloc, "accept": "application/json", "accept-encoding": "identity"},
-                extensions={"sni_hostname": host, "trace": closing.trace},
-            ) as response,
-        ):
-            if response.status_code != 200:
-                raise FetchFailed(f"the issuer's response has the status {response.status_code}")
-            if response.headers.get("content-encoding", "identity") != "identity":
-                raise FetchFailed("the issuer's response has a content coding")
-            body = bytearray()
-            for chunk in response.iter_raw():
-                body += chunk
-                if len(body) > MAX_BYTES:
-                    raise FetchFailed(f"the issuer's response is longer than {MAX_BYTES} bytes")
-            return read_object(bytes(body))
-    except httpx.InvalidURL:
-        raise FetchFailed("the issuer's URL is not valid") from None
-    except (httpx.HTTPError, OSError) as error:
-        raise FetchFailed(f"the issuer cannot be reached: {type(error).__name__}") from None
-    except ValueError as error:
-        raise FetchFailed(f"the issuer's response {error}") from None
+    is_http = parts.scheme == "http"
+    addresses = _resolve(parts.hostname or "", parts.port or (80 if is_http else 443), loopback=is_http)
+    failure = FetchFailed("the issuer's host was not resolved in time")
+    for position, address in enumerate(addresses):
+        remaining = ends_at - monotonic()
+        if remaining <= 0:
+            break
+        try:
+            return _get(url, address, remaining, remaining / (len(addresses) - position))
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            failure = _unreachable(error)
+        except httpx.InvalidURL:
+            raise FetchFailed("the issuer's URL is not valid") from None
+        except (httpx.HTTPError, OSError) as error:
+            raise _unreachable(error) from None
+        except ValueError as error:
+            raise FetchFailed(f"the issuer's response {error}") from None
+    raise failure
+
+
+def _unreachable(error: Exception) -> FetchFailed:
+    return FetchFailed(f"the issuer cannot be reached: {type(error).__name__}")
+
+
+def _get(url: str, address: _Address, seconds: float, connect_seconds: float) -> dict[str, Any]:
+    """Get a JSON object from this address. Raises FetchFailed, httpx.HTTPError, httpx.InvalidURL, OSError or ValueError
+    for a body that is not a JSON object."""
+    import httpx
+
+    parts = urlsplit(url)
+    closing = _Deadline(seconds)
+    with (
+        closing,
+        httpx.Client(
+            verify=False if parts.scheme == "http" else _tls(),
+            trust_env=False,
+            follow_redirects=False,
+            timeout=httpx.Timeout(seconds, connect=connect_seconds),
+        ) as client,
+        client.stream(
+            "GET",
+            httpx.URL(url).copy_with(host=str(address)),
+            headers={"host": parts.netloc, "accept": "application/json", "accept-encoding": "identity"},
+            extensions={"sni_hostname": parts.hostname or "", "trace": closing.trace},
+        ) as response,
+    ):
+        if response.status_code != 200:
+            raise FetchFailed(f"the issuer's response has the status {response.status_code}")
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise FetchFailed("the issuer's response has a content coding")
+        body = bytearray()
+        for chunk in response.iter_raw():
+            body += chunk
+            if len(body) > MAX_BYTES:
+                raise FetchFailed(f"the issuer's response is longer than {MAX_BYTES} bytes")
+        return read_object(bytes(body))
 
 
 def check_address(address: _Address, *, loopback: bool) -> None:
     """Raise FetchFailed unless connections to this address are allowed; with `loopback`, to loopback addresses only."""
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    address = mapped or address
+    address = _embedded_ipv4(address) or address
     if loopback and not address.is_loopback:
         raise FetchFailed("http is for loopback addresses only")
     if address.is_link_local or address.is_multicast or address.is_unspecified or address in _METADATA_ADDRESSES:
         raise FetchFailed("the issuer's host has an address that is not allowed")
 
 
-def _resolve(host: str, port: int, *, loopback: bool) -> _Address:
-    """An address of the host. All its addresses are checked; IPv4 is preferred, which every machine can reach."""
+def _embedded_ipv4(address: _Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address to which a gateway translates an IPv6 address: IPv4-mapped (RFC 4291), NAT64 (RFC 6052), 6to4
+    (RFC 3056) or IPv4-compatible (RFC 4291, deprecated)."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return None
+    if address in _NAT64 or (address in _IPV4_COMPATIBLE and int(address) > 1):
+        return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address.ipv4_mapped or address.sixtofour
+
+
+def _resolve(host: str, port: int, *, loopback: bool) -> list[_Address]:
+    """The addresses of the host, all of which are checked. IPv4 is first, which every machine can reach."""
     try:
         found = {info[4][0] for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
     except (OSError, UnicodeError):
@@ -236,7 +271,7 @@ def _resolve(host: str, port: int, *, loopback: bool) -> _Address:
     addresses = sorted((ipaddress.ip_address(str(text).partition("%")[0]) for text in found), key=lambda a: a.version)
     for address in addresses:
         check_address(address, loopback=loopback)
-    return addresses[0]
+    return addresses
 
 
 @lru_cache(maxsize=1)

@@ -4,6 +4,8 @@ Invariants
 - One float for each key: the time at which its burst would be whole again. In any window of `t` seconds a key gets at
   most `burst + per_minute * t / 60` tokens.
 - A refused request consumes nothing, of none of its limits.
+- A rate that is raised applies immediately: nobody waits for longer than one token takes at the present rate, unless it
+  asks for several.
 - A table holds a bounded number of keys (`bounded_map.py`). A forgotten key starts with a whole burst.
 - Times are read from the monotonic clock: an adjustment of the wall clock neither refuses nor admits anything.
 """
@@ -59,6 +61,9 @@ class GcraTable:
         whole_at = self._whole_at.get(key)
         if whole_at is None or whole_at < now:
             whole_at = now
+        elif whole_at > now + tolerance:  # of a slower rate, which no longer applies
+            whole_at = now + tolerance
+            self.put(key, whole_at)
         whole_at += interval * cost
         wait = whole_at - now - tolerance
         return (wait if wait > _ROUNDING_SECONDS else 0.0), whole_at

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -64,6 +65,7 @@ def _check_web_origin(entry: str) -> str:
 
 _Claim = Annotated[str, matching(r"[!-~]{1,128}", "must be 1 to 128 printable characters without spaces")]
 _Url = Annotated[str, AfterValidator(check_issuer_url)]
+_KeySetUrl = Annotated[str, AfterValidator(partial(check_issuer_url, allow_query=True))]
 _Origins = Annotated[
     list[Annotated[str, AfterValidator(check_origin)]], Field(max_length=100), AfterValidator(_distinct)
 ]
@@ -124,7 +126,7 @@ class _BearerDocument(_Document):
     algorithms: Annotated[
         list[Annotated[str, AfterValidator(_check_algorithm)]], Field(min_length=1), AfterValidator(_distinct)
     ] = Field(default=["RS256"], description=f"Accepted signature algorithms out of {', '.join(BEARER_ALGORITHMS)}")
-    jwks_url: _Url | None = Field(
+    jwks_url: _KeySetUrl | None = Field(
         default=None, description="The issuer's JWK Set. Default: found by OpenID Connect Discovery"
     )
     leeway_seconds: Annotated[int, Field(ge=0, le=MAX_LEEWAY_SECONDS)] = Field(

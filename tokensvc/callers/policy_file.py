@@ -19,6 +19,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from tokensvc.callers.policy import MAX_CONFIGURABLE_TTL_SECONDS, CallerPolicy
+from tokensvc.callers.policy_changes import changed_members
 from tokensvc.callers.policy_document import parse_policy
 from tokensvc.callers.store import CallerChange, CallerRecord
 from tokensvc.errors import Conflict, FieldError, InvalidRequest
@@ -57,6 +58,8 @@ def parse_policy_file(text: str) -> dict[str, FileEntry]:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as invalid:
         raise InvalidRequest([FieldError("not a TOML file", str(invalid))]) from None
+    except RecursionError:
+        raise InvalidRequest([FieldError("not a policy file", "its arrays or tables are nested too deeply")]) from None
     tables = document.get("callers", {})
     errors = [
         _Error((name,), "is unknown; callers are tables such as [callers.web-backend]")
@@ -90,7 +93,7 @@ def plan_changes(
         was_disabled = before is not None and before.disabled_at is not None
         disabled = was_disabled if entry.disabled is None else entry.disabled
         disabled_at = (before.disabled_at if before is not None and was_disabled else at) if disabled else None
-        if before is None or before.damage or (before.policy, was_disabled) != (entry.policy, disabled):
+        if before is None or before.damage or was_disabled != disabled or changed_members(before.policy, entry.policy):
             changes.append(CallerChange(name, before, entry.policy, disabled_at))
     if prune:
         changes += [

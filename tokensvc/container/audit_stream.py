@@ -5,7 +5,8 @@ Invariants
   logged when it starts, and counted.
 - A file is opened for each write, in append mode and readable by its owner only, so that it can be rotated and a
   directory that comes back is used. Lines of several processes do not mix: each batch is one write.
-- A reader of a pipe that stops reading holds an act up for WAIT_SECONDS at most.
+- A reader of a pipe that stops reading holds an act up for WAIT_SECONDS at most, also if the pipe is named by a path.
+  One that nobody reads holds up nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import contextlib
 import json
 import os
 import select
+import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
@@ -62,18 +64,20 @@ class AuditStream:
         if isinstance(self._target, int):
             yield self._target
             return
-        descriptor = os.open(self._target, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK  # the last for named pipes
+        descriptor = os.open(self._target, flags, 0o600)
         try:
             yield descriptor
         finally:
             os.close(descriptor)
 
     def _write_all(self, descriptor: int, text: bytes) -> None:
+        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
         remaining = memoryview(text)
         while remaining:
-            if isinstance(self._target, int) and not select.select([], [descriptor], [], WAIT_SECONDS)[1]:
+            if not is_file and not select.select([], [descriptor], [], WAIT_SECONDS)[1]:
                 raise TimeoutError
-            part = remaining[:_PIPE_CHUNK_BYTES] if isinstance(self._target, int) else remaining
+            part = remaining if is_file else remaining[:_PIPE_CHUNK_BYTES]
             written = os.write(descriptor, part)
             remaining = remaining[written:]
             self._is_torn = bool(remaining)

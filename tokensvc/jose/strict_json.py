@@ -23,12 +23,14 @@ def read_object(data: bytes) -> dict[str, Any]:
         raise ValueError("is not UTF-8") from None
     try:
         value = _DECODER.decode(text)
+        if b"\\u" in data:
+            json.dumps(value, ensure_ascii=False).encode()
     except _Ambiguous as error:
         raise ValueError(str(error)) from None
+    except UnicodeEncodeError:
+        raise ValueError("has text that is not valid Unicode") from None
     except (ValueError, RecursionError):
         raise ValueError("is not JSON") from None
-    if b"\\u" in data and not _is_unicode(value):
-        raise ValueError("has text that is not valid Unicode")
     if not isinstance(value, dict):
         raise ValueError("is not a JSON object")
     return value
@@ -57,14 +59,6 @@ def _finite(digits: str) -> float:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_without_duplicates, parse_constant=_reject_constant, parse_float=_finite)
-
-
-def _is_unicode(value: object) -> bool:
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def repeated_names(data: bytes) -> list[tuple[str | int, ...]]:

@@ -27,6 +27,8 @@ class AdmissionRequest(NamedTuple):
     caller: Caller
     request: TokenRequest
     """With everything that policy forces."""
+    max_ttl_seconds: int
+    """The longest that the token may live, by policy and deployment."""
     client_address: str
     """The client's address; "" when the server does not know it."""
     request_id: str

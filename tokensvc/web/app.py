@@ -136,7 +136,7 @@ class Application:
             if route is None:
                 response = _method_not_allowed(routes)
             else:
-                response = await route.endpoint(scope, receive, context)
+                response = await route.endpoint(scope, receive if is_probe else self._limit.outside(receive), context)
         except ClientDisconnected:
             return
         except Exception as error:  # noqa: BLE001 - every failure gets a response

@@ -166,11 +166,11 @@ class RequestAuthenticator:
     async def authenticated_body(
         self, scope: Scope, receive: Receive, context: RequestContext, required_scope: str, limit_bytes: int
     ) -> tuple[Authenticated, dict[str, Any]]:
-        """As `authenticate`, once the body is complete, and the body as a JSON object. Authenticates before as well, so
+        """As `verified`, once the body is complete, and the body as a JSON object. Authenticates before as well, so
         that the body of an unauthenticated client is never read."""
         await self.verified(scope, context, required_scope)
         body = await read_json(scope, receive, limit_bytes)
-        return self.authenticate(scope, context, required_scope), body
+        return await self.verified(scope, context, required_scope), body
 
     async def caller(self, scope: Scope, context: RequestContext, required_scope: str) -> Caller:
         """As `verified`, the caller alone."""

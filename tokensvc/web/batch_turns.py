@@ -1,8 +1,9 @@
 """How many batches a caller may have at once, and whose signs its next slice: round robin over the callers.
 
 Invariants
-- A caller has at most `max_of_caller` batches, from the start of their bodies to their responses. So its batches do not
-  use up what the worker accepts of everybody together (`web/overload.py`).
+- A caller has at most `max_of_caller` batches, from the start of their bodies to their responses, and a viewer of a
+  viewer app at most MAX_OF_VIEWER. So they do not use up what the worker accepts of everybody together
+  (`web/overload.py`), or of the viewer app's other viewers.
 - One slice of one batch at a time.
 - A slice waits for at most one slice of each other caller, however many batches those have, and for the batches of its
   own caller that asked earlier.
@@ -20,6 +21,7 @@ from contextlib import asynccontextmanager, contextmanager
 from tokensvc.errors import Overloaded
 
 DEFAULT_MAX_OF_CALLER = 32
+MAX_OF_VIEWER = 4
 
 
 class BatchTurns:
@@ -27,26 +29,32 @@ class BatchTurns:
 
     def __init__(self, max_of_caller: int = DEFAULT_MAX_OF_CALLER) -> None:
         self._max_of_caller = max_of_caller
-        self._batches: dict[str, int] = {}
-        """By caller."""
+        self._batches: dict[tuple[str, ...], int] = {}
+        """By caller, and by caller and viewer."""
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         """By caller, in the order of their next turns."""
         self._running: str | None = None
         """The caller that has its turn."""
 
     @contextmanager
-    def batch(self, caller: str) -> Iterator[None]:
-        """Count one batch of the caller while the block runs. Raises Overloaded if it has too many."""
-        batches = self._batches.get(caller, 0)
-        if batches >= self._max_of_caller:
-            raise Overloaded("this caller has too many batches on this worker at once; wait for their responses")
-        self._batches[caller] = batches + 1
+    def batch(self, caller: str, viewer: str | None = None) -> Iterator[None]:
+        """Count one batch of the caller, and of the viewer who presents a bearer token, while the block runs. Raises
+        Overloaded if one of them has too many."""
+        limits: list[tuple[tuple[str, ...], int, str]] = [((caller,), self._max_of_caller, "caller")]
+        if viewer is not None:
+            limits.append(((caller, viewer), MAX_OF_VIEWER, "viewer"))
+        for key, limit, who in limits:
+            if self._batches.get(key, 0) >= limit:
+                raise Overloaded(f"this {who} has too many batches on this worker at once; wait for their responses")
+        for key, _, _ in limits:
+            self._batches[key] = self._batches.get(key, 0) + 1
         try:
             yield
         finally:
-            self._batches[caller] -= 1
-            if not self._batches[caller]:
-                del self._batches[caller]
+            for key, _, _ in limits:
+                self._batches[key] -= 1
+                if not self._batches[key]:
+                    del self._batches[key]
 
     @asynccontextmanager
     async def turn(self, caller: str) -> AsyncIterator[None]:

@@ -6,7 +6,9 @@ authentication, no JSON, not even a signature's share of a batch.
 
 Invariants
 - At most `max_in_flight` requests are in flight: those handled by tasks, from their start to their response, and those
-  of the fast path, which all end with the event loop's iteration.
+  of the fast path, which all end with the event loop's iteration. A task that waits for its request's body does not
+  count: a client that sends none costs a connection, of which the server has a bounded number, and no other client's
+  place. Once the body is there, the task needs a place again.
 - No queue stands. The requests of one iteration wait for each other; that is a worker's queue. As in CoDel (RFC 8289,
   section 3), its length at one moment says nothing: a burst is served whole. Only when every iteration of
   INTERVAL_SECONDS took longer than TARGET_SECONDS and had MIN_STANDING requests, with no pause between them, is there
@@ -24,6 +26,8 @@ import asyncio
 import math
 from collections.abc import Callable
 
+from starlette.types import Message, Receive
+
 from tokensvc.errors import Overloaded
 from tokensvc.http.problem_details import error_response
 
@@ -34,7 +38,8 @@ INTERVAL_SECONDS = 0.1
 ADMITTED_SECONDS = 0.002
 MIN_ADMITTED = 4
 """Accepted by each iteration even when one takes longer than ADMITTED_SECONDS together."""
-REJECTION = error_response(Overloaded("this worker has more requests than it can handle; retry later"))
+_TOO_MANY = "this worker has more requests than it can handle; retry later"
+REJECTION = error_response(Overloaded(_TOO_MANY))
 """Made once: a rejection has to be cheap."""
 
 
@@ -135,6 +140,22 @@ class OverloadLimit:
             return False
         self._tasks += 1
         return True
+
+    def outside(self, receive: Receive) -> Receive:
+        """`receive` for an admitted task, which is not in flight while it waits. Raises Overloaded if others have taken
+        all places meanwhile."""
+
+        async def receive_outside() -> Message:
+            self._tasks -= 1
+            try:
+                message = await receive()
+            finally:
+                self._tasks += 1
+            if self._tasks > self._max_in_flight:
+                raise Overloaded(_TOO_MANY)
+            return message
+
+        return receive_outside
 
     def task_done(self) -> None:
         """A task that was admitted has its response."""

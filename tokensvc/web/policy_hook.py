@@ -36,6 +36,7 @@ from tokensvc.json_models import RequestModel
 from tokensvc.json_objects import json_object
 from tokensvc.origins import check_origin
 from tokensvc.outages import FailureLog
+from tokensvc.tokens.issuer import MAX_VIEWER_BOUND_TTL_SECONDS
 from tokensvc.tokens.request import ORIGINS_MAX_ENTRIES
 from tokensvc.web.admission import AdmissionRequest, Decision, Narrowing
 
@@ -255,9 +256,9 @@ def _unavailable(detail: str = "") -> PolicyHookUnavailable:
 
 def _lifetime_seconds(request: AdmissionRequest, response: _HookResponse) -> int:
     """The longest that a token of this request may live."""
-    limits = [
-        request.request.ttl_seconds or DEFAULT_TTL_SECONDS,
-        request.caller.policy.max_ttl_seconds,
-        response.max_ttl_seconds,
-    ]
-    return min(limit for limit in limits if limit is not None)
+    limits = [request.request.ttl_seconds or DEFAULT_TTL_SECONDS, request.max_ttl_seconds]
+    if response.max_ttl_seconds is not None:
+        limits.append(response.max_ttl_seconds)
+    if request.request.viewer_id is not None or request.request.subject is not None:
+        limits.append(MAX_VIEWER_BOUND_TTL_SECONDS)
+    return min(limits)

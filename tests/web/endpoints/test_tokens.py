@@ -46,11 +46,11 @@ from tokensvc.tokens.request import TokenRequest, parse_token_request
 from tokensvc.tokens.snapshot import KnownChannel, Snapshot
 from tokensvc.tokens.validation import NOTHING_REVOKED, Outcome, PlaybackAttempt, validate
 from tokensvc.web.admission import ADMITTED, AdmissionRequest, Decision
-from tokensvc.web.authentication import RequestAuthenticator
+from tokensvc.web.authentication import BearerNotVerified, RequestAuthenticator
 from tokensvc.web.batch_turns import BatchTurns
 from tokensvc.web.channel_lookups import ChannelLookups
 from tokensvc.web.context import RefusedToken, RequestContext
-from tokensvc.web.endpoints.token_batch import SLICE_SIZE
+from tokensvc.web.endpoints.token_batch import SLICE_SIZE, TokenBatch
 from tokensvc.web.endpoints.token_parts import TokenParts
 from tokensvc.web.endpoints.tokens import TokenRoutes
 from tokensvc.web.schemas import TokenBatchResponse, TokenResponse
@@ -662,6 +662,33 @@ def test_a_refusal_has_the_channel_and_the_viewer_on_every_path(
     with pytest.raises(TokensvcError):
         asyncio.run(worker.routes.single(scope_of(**AUTHORIZED), make_receive(body), context))
     assert context.refused == RefusedToken(str(CHANNEL), viewer)
+
+
+def test_a_bearer_whose_verification_ends_during_a_batch_is_verified_again(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two slices: the rest of the batch is not refused."""
+    authenticator = worker.parts.authenticator
+    authenticate, verified, calls = authenticator.authenticate, authenticator.verified, list[str]()
+
+    def authenticate_now(*arguments: Any) -> Any:
+        if calls.count("authenticate") == 1 and "verified again" not in calls:
+            raise BearerNotVerified("bearer token not accepted")
+        calls.append("authenticate")
+        return authenticate(*arguments)
+
+    async def verify(*arguments: Any) -> Any:
+        if "authenticate" in calls:
+            calls.append("verified again")
+        return await verified(*arguments)
+
+    batch = [REQUEST] * (2 * SLICE_SIZE)
+    monkeypatch.setattr(authenticator, "verified", verify)
+    [caller, snapshot, _] = authenticate(scope_of(**AUTHORIZED), RequestContext("r", 0.0), "tokens:issue")
+    monkeypatch.setattr(authenticator, "authenticate", authenticate_now)
+    run = TokenBatch(worker.parts, batch, caller, snapshot, scope_of(**AUTHORIZED), RequestContext("r", 0.0)).run()
+    assert all("token" in result for result in asyncio.run(run))
+    assert calls == ["authenticate", "verified again", "authenticate", "authenticate"]
 
 
 def limited(worker: Worker, limits: RateLimits) -> None:

@@ -19,7 +19,7 @@ from tokensvc.cli.connection_info import create_private_file
 from tokensvc.cli.help import examples
 from tokensvc.cli.output import AsJson, DryRun, Yes, confirm, count_of, print_progress, print_result
 from tokensvc.container.api_keys import new_api_key
-from tokensvc.errors import FieldError, InvalidRequest, TokensvcError
+from tokensvc.errors import FieldError, InvalidRequest, StoreUnavailable, TokensvcError
 
 _MAX_BYTES = 16 * 1024 * 1024
 
@@ -86,8 +86,9 @@ def apply(
 
 @contextmanager
 def _written_keys(folder: Path | None, keys: dict[str, str]) -> Iterator[None]:
-    """The API keys in files while the block makes them valid, so that none is lost; without them if it fails. No file
-    that is there already is replaced or removed."""
+    """The API keys in files while the block makes them valid, so that none is lost; without them if it is refused. If
+    the store does not respond, it may have made them valid, so they stay. No file that is there already is replaced or
+    removed."""
     created: list[Path] = []
     try:
         if folder is not None:
@@ -96,6 +97,13 @@ def _written_keys(folder: Path | None, keys: dict[str, str]) -> Iterator[None]:
                 _create(file, key)
                 created.append(file)
         yield
+    except StoreUnavailable:
+        if created:
+            print_progress(
+                f"Warning: it is not known whether the keys in {folder} are valid. Compare with `tokensvc callers "
+                "list`: keep the files of callers that it shows, and delete the others before you apply the file again."
+            )
+        raise
     except TokensvcError:
         for file in created:
             file.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ Invariants
   waits for one slice at most. The callers' batches take turns (`web/batch_turns.py`).
 - All tokens of a slice are prepared, then signed, then encoded: `tokens/issuer.py` says why.
 - Each slice authenticates the caller again and uses the snapshot of that moment. An error is the result of its request.
+  A bearer token that has to be verified again is verified between two turns: that may take as long as its issuer takes.
 - A request whose channel the snapshot lacks is signed after the others, once all such channels have been looked up.
 """
 
@@ -27,6 +28,7 @@ from tokensvc.tokens.request import TokenRequest, parse_token_request
 from tokensvc.tokens.snapshot import KnownChannel, Snapshot
 from tokensvc.tokens.token_response import require_channel
 from tokensvc.web.admission import ADMITTED, Admission, AdmissionRequest, Decision, narrowed
+from tokensvc.web.authentication import BearerNotVerified
 from tokensvc.web.context import RequestContext
 from tokensvc.web.endpoints.token_parts import (
     SCOPE,
@@ -60,6 +62,7 @@ class TokenBatch:
         self._scope = scope
         self._context = context
         self._authenticate = partial(parts.authenticator.authenticate, scope, context, SCOPE)
+        self._verify = partial(parts.authenticator.verified, scope, context, SCOPE)
         self._parsed: dict[int, TokenRequest] = {}
         self._decisions: Sequence[Decision] = ()
         """One for each request, if an admission decides."""
@@ -86,11 +89,11 @@ class TokenBatch:
             async with self._parts.turns.turn(self._caller.name):
                 for position in range(start, min(start + SLICE_SIZE, len(self._items))):
                     try:
-                        request = authorize(self._caller, self._request(position), self._snapshot).request
+                        authorized = authorize(self._caller, self._request(position), self._snapshot)
                     except TokensvcError as error:
                         decisions[position] = error
                         continue
-                    allowed[position] = admission_request(self._caller, request, self._scope, self._context)
+                    allowed[position] = admission_request(self._caller, authorized, self._scope, self._context)
                 await asyncio.sleep(0)
         if allowed:
             for position, decision in zip(allowed, await admission.admit(list(allowed.values())), strict=True):
@@ -100,30 +103,43 @@ class TokenBatch:
     async def _sign(self, positions: Sequence[int], channels: Channels | None) -> None:
         """Sign the tokens of these requests. `channels` are those that were looked up; None: only the snapshot's, and
         requests for others are left waiting."""
-        name = self._caller.name
         for start in range(0, len(positions), SLICE_SIZE):
-            async with self._parts.turns.turn(name):
-                started, slice_ = perf_counter(), positions[start : start + SLICE_SIZE]
-                prepared = self._prepare(slice_, channels)
-                signatures = self._parts.sign_many(
-                    [(one.unsigned.key, one.unsigned.digest) for one in prepared.values()]
-                )
-                for (position, one), signature in zip(prepared.items(), signatures, strict=True):
-                    self._results[position] = token_body(one, signature)
-                    if one.record is not None:
-                        self._parts.record_issued(one.record)
-                share = (perf_counter() - started) / len(slice_)
-                self._parts.metrics.tokens_issued([(name, share)] * len(prepared))
-                await asyncio.sleep(0)
+            slice_ = positions[start : start + SLICE_SIZE]
+            while not await self._sign_slice(slice_, channels):
+                try:
+                    await self._verify()
+                except TokensvcError as error:
+                    self._refuse_all(slice_, error)
+                    break
+
+    async def _sign_slice(self, positions: Sequence[int], channels: Channels | None) -> bool:
+        """Sign these tokens in one turn. False if the bearer token has to be verified first; then nothing is done."""
+        name = self._caller.name
+        async with self._parts.turns.turn(name):
+            started = perf_counter()
+            try:
+                prepared = self._prepare(positions, channels)
+            except BearerNotVerified:
+                return False
+            signatures = self._parts.sign_many([(one.unsigned.key, one.unsigned.digest) for one in prepared.values()])
+            for (position, one), signature in zip(prepared.items(), signatures, strict=True):
+                self._results[position] = token_body(one, signature)
+                if one.record is not None:
+                    self._parts.record_issued(one.record)
+            share = (perf_counter() - started) / len(positions)
+            self._parts.metrics.tokens_issued([(name, share)] * len(prepared))
+            await asyncio.sleep(0)
+        return True
 
     def _prepare(self, positions: Sequence[int], channels: Channels | None) -> dict[int, PreparedToken]:
-        """Those of the tokens that get a signature now, by position."""
+        """Those of the tokens that get a signature now, by position. Raises BearerNotVerified."""
         parts, context, prepared = self._parts, self._context, dict[int, PreparedToken]()
         try:
             caller, snapshot, now = self._authenticate()
+        except BearerNotVerified:
+            raise
         except TokensvcError as error:
-            for position in positions:
-                self._refuse(position, error)
+            self._refuse_all(positions, error)
             return prepared
         for position in positions:
             try:
@@ -151,6 +167,10 @@ class TokenBatch:
         if request is None:
             request = self._parsed[position] = parse_token_request(batch_item(self._items, position, "requests"))
         return request
+
+    def _refuse_all(self, positions: Sequence[int], error: TokensvcError) -> None:
+        for position in positions:
+            self._refuse(position, error)
 
     def _refuse(self, position: int, error: TokensvcError) -> None:
         self._parts.metrics.token_request_failed(self._caller.name, error.code)

@@ -12,7 +12,7 @@ from tokensvc.background.audit_writer import IssuedToken
 from tokensvc.callers.policy import Caller
 from tokensvc.errors import PlaybackUrlUnavailable
 from tokensvc.metrics import Metrics
-from tokensvc.tokens.authorization import TokenLimits
+from tokensvc.tokens.authorization import AuthorizedRequest, TokenLimits
 from tokensvc.tokens.issuer import UnsignedToken, prepare
 from tokensvc.tokens.request import TokenRequest
 from tokensvc.tokens.snapshot import KnownChannel, Snapshot
@@ -104,7 +104,11 @@ def refused_token(caller: Caller | None, request: TokenRequest | None) -> Refuse
     return RefusedToken(request.channel_arn, request.viewer_id or request.subject or login)
 
 
-def admission_request(caller: Caller, request: TokenRequest, scope: Scope, context: RequestContext) -> AdmissionRequest:
+def admission_request(
+    caller: Caller, authorized: AuthorizedRequest, scope: Scope, context: RequestContext
+) -> AdmissionRequest:
     """What an admission decides about."""
     client = scope.get("client")
-    return AdmissionRequest(caller, request, client[0] if client else "", context.request_id)
+    request, limits = authorized
+    address = client[0] if client else ""
+    return AdmissionRequest(caller, request, limits.max_ttl_seconds, address, context.request_id)

@@ -81,11 +81,11 @@ class TokenRoutes:
             authorized = authorize(caller, request, snapshot)
             decision: Decision = ADMITTED
             if parts.admission is not None:
-                requested = admission_request(caller, authorized.request, scope, context)
+                requested = admission_request(caller, authorized, scope, context)
                 [decision] = await parts.admission.admit([requested])
             channels = await parts.channels.resolve({request.channel_arn}, snapshot, caller)
             # The wait may have changed all three.
-            caller, snapshot, now = parts.authenticator.authenticate(scope, context, SCOPE)
+            caller, snapshot, now = await parts.authenticator.verified(scope, context, SCOPE)
             request, limits = narrowed(authorize(caller, request, snapshot), decision)
             channel = require_channel(request, channels.get(request.channel_arn))
             pending = self._pending(caller, request, limits, channel, snapshot, now, context)
@@ -101,7 +101,7 @@ class TokenRoutes:
         parts = self._parts
         try:
             caller, _, _ = await parts.authenticator.verified(scope, context, SCOPE)
-            with parts.turns.batch(caller.name):
+            with parts.turns.batch(caller.name, caller.login.subject if caller.login is not None else None):
                 (caller, snapshot, _), body = await parts.authenticator.authenticated_body(
                     scope, receive, context, SCOPE, BATCH_MAX_BYTES
                 )
