@@ -16,6 +16,8 @@ from tests.cli.terminal import Terminal
 from tests.support.processes import TOKENSVC
 from tokensvc.audit.store import AuditFilter
 from tokensvc.cli.operator import operator_actor
+from tokensvc.errors import StoreUnavailable
+from tokensvc.storage.callers import SqlCallerStore
 from tokensvc.storage.store import open_store
 
 pytestmark = pytest.mark.slow
@@ -343,6 +345,27 @@ def test_a_key_file_that_is_there_already_is_neither_replaced_nor_removed(termin
     assert "--keys-dir: already has web.key, which is not replaced" in terminal(*command, code=2).err
     assert [(file.name, file.read_text()) for file in folder.iterdir()] == [("web.key", "of another deployment")]
     assert terminal("callers", "list", "--json").json["callers"] == [], "nothing is applied"
+
+
+def test_key_files_stay_when_it_is_not_known_whether_they_are_valid(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection ends after the commit: the keys are valid, and nowhere else."""
+    applied = SqlCallerStore.apply
+
+    def apply_and_lose_the_connection(*arguments: Any) -> None:
+        applied(*arguments)
+        raise StoreUnavailable("the store did not respond")
+
+    folder = terminal.folder / "api keys"
+    folder.mkdir()
+    (terminal.folder / "callers.toml").write_text(POLICY_FILE)
+    monkeypatch.setattr(SqlCallerStore, "apply", apply_and_lose_the_connection)
+    result = terminal.run("callers", "apply", str(terminal.folder / "callers.toml"), "--keys-dir", str(folder))
+    assert result.code != 0
+    assert "it is not known whether the keys in" in result.err
+    key = (folder / "web.key").read_text().strip()
+    assert key.split("_")[1] == terminal("callers", "show", "web", "--json").json["keys"][0]["id"]
 
 
 def test_a_conflict_with_a_caller_that_the_file_does_not_name_is_reported_by_a_dry_run_too(terminal: Terminal) -> None:
