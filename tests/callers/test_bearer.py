@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -249,8 +250,25 @@ def test_a_remembered_token_is_judged_by_the_present_policy(app: App, issuer: Oi
     app.login(token)
     for policy in ({"algorithms": ("ES256",)}, {"required_claims": (("plan", ("pro",)),)}, {"viewer_claim": "email"}):
         app.use(**policy)
+        with contextlib.suppress(Unauthenticated):  # or it is verified again, with the same result
+            assert app.cached(token) is None
         with pytest.raises(Unauthenticated):
-            app.cached(token)
+            app.login(token)
+
+
+def test_of_a_remembered_token_only_the_claims_that_its_policy_names_are_kept(issuer: OidcIssuer) -> None:
+    """It may have hundreds of groups, and 20,000 tokens are remembered."""
+    app = App(issuer, channels_claim="channels", required_claims=(("plan", ("pro",)),))
+    token = _token(issuer, channels=["arn"], plan="pro", email="ada@example.com", groups=["g"] * 300)
+    login = app.login(token)
+    [kept] = [verified.claims for verified in app.verifier._verified._younger.values()]
+    assert set(kept) <= {"exp", "nbf", "iat", "sub", "channels", "plan"}
+    cached = app.cached(token)
+    assert cached is not None
+    assert cached.login == login
+    app.use(viewer_claim="email")
+    assert app.cached(token) is None
+    assert app.login(token).subject == "ada@example.com"
 
 
 def test_a_token_is_forgotten_when_its_key_leaves_the_set() -> None:

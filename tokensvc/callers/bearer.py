@@ -4,8 +4,9 @@ Invariants
 - Nothing of a token counts before its signature is verified, except which caller, key and algorithm to verify it with.
 - Algorithms come from the caller's policy. Keys come from the issuer's set alone: headers that bring or point to a key
   (`jku`, `jwk`, `x5u`, `x5c`), critical headers and nested tokens are refused (RFC 8725, sections 2 and 3).
-- The cache holds only that a text verified under a key, and its claims, for five minutes at most. Whether the key is
-  still in the set, the times, the caller and its policy are judged anew each time.
+- The cache holds only that a text verified under a key, and the claims that its policy names, for five minutes at most:
+  a token may have hundreds of others. Whether the key is still in the set, the times, the caller and its policy are
+  judged anew each time; under another policy, the token is verified again.
 - The client gets one text for all reasons; the reason is for the log.
 """
 
@@ -75,7 +76,9 @@ class VerifiedBearer(NamedTuple):
 
     unverified: UnverifiedBearer
     key: IssuerKey
+    policy: BearerPolicy
     claims: Mapping[str, Any]
+    """Those that `login_of` reads under this policy."""
     verified_at: float
     """Monotonic clock, in seconds."""
 
@@ -165,6 +168,13 @@ def login_of(claims: Mapping[str, Any], policy: BearerPolicy, name: str, now: fl
     return ViewerLogin(subject, frozenset(arns))
 
 
+def _claims_of(policy: BearerPolicy) -> list[str]:
+    """The claims that `login_of` reads."""
+    required = [claim for claim, _ in policy.required_claims]
+    optional = [policy.channels_claim] if policy.channels_claim is not None else []
+    return ["exp", "nbf", "iat", policy.viewer_claim, *optional, *required]
+
+
 def _is_time(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -187,6 +197,8 @@ class BearerVerifier:
         if verified is None or monotonic - verified.verified_at > CACHE_SECONDS:
             return None
         caller, policy = caller_of(verified.unverified, bearers)
+        if policy != verified.policy:
+            return None
         if not self.keys(policy).holds(verified.key, monotonic) or not verified.key.fits(verified.unverified.algorithm):
             return None
         return caller._replace(login=login_of(verified.claims, policy, caller.name, now))
@@ -219,7 +231,8 @@ class BearerVerifier:
             raise rejected(BearerReason.UNKNOWN_KEY)
         claims = verify_signature(token, unverified.algorithm, key)
         login = login_of(claims, policy, caller.name, now)
-        self._verified.put(_digest(token), VerifiedBearer(unverified, key, claims, monotonic))
+        kept = {claim: claims[claim] for claim in _claims_of(policy) if claim in claims}
+        self._verified.put(_digest(token), VerifiedBearer(unverified, key, policy, kept, monotonic))
         return caller._replace(login=login)
 
 
