@@ -24,11 +24,11 @@ const MAX_BACKOFF_MS = 30_000;
 /** What to do, by the code of an error; every other code is one to retry later. */
 const REMEDIES = {
   unauthenticated: "sign in again",
-  forbidden: "the viewer may not watch this",
-  http_error: "see the backend's log",
-  invalid_response: "not JSON with playbackUrl or token",
-  rejected: "its replacement was rejected too",
-  closed: "create another one",
+  forbidden: "not for this viewer",
+  http_error: "see the backend log",
+  invalid_response: "no playbackUrl or token",
+  rejected: "so was its replacement",
+  closed: "create another",
 };
 const CODES = { 401: "unauthenticated", 403: "forbidden", 408: "unavailable", 429: "rate_limited" };
 
@@ -43,8 +43,9 @@ const monotonic = () => performance.now();
 const elapsed = (entry) => Math.max(Date.now() - entry.wall, monotonic() - entry.mono);
 const isFresh = (entry) => entry.token && elapsed(entry) < entry.freshFor;
 const isUsable = (entry) => entry.token && elapsed(entry) < entry.usableFor;
-const isText = (value) => typeof value === "string" && value !== "";
-const idOf = (token) => token?.playbackUrl || token?.token || token;
+const isText = (value) => value && typeof value === "string";
+/** The token itself, whichever of the forms that `onUnauthorized` accepts it has. */
+const idOf = (token) => (token?.token || token?.playbackUrl || token)?.replace(/.*[?&]token=|&.*/g, "");
 const ignore = () => {};
 
 export class PlaybackTokens {
@@ -59,7 +60,7 @@ export class PlaybackTokens {
     if (isText(source) && source.includes("{channel}")) {
       this.#options.source = (channel, signal) =>
         fetch(source.replaceAll("{channel}", () => encodeURIComponent(channel)), { method: "POST", signal });
-    } else if (typeof source !== "function") throw new TypeError("source: must be a URL with {channel}, or a function");
+    } else if (typeof source !== "function") throw new TypeError("source must be a URL with {channel} or a function");
     globalThis.addEventListener?.("online", this.#wake, this.#closing);
     globalThis.document?.addEventListener("visibilitychange", this.#wake, this.#closing);
   }
@@ -80,9 +81,8 @@ export class PlaybackTokens {
 
   async onUnauthorized(channel, rejected, options) {
     const entry = this.#entry(channel);
-    const given = idOf(rejected ?? entry.token);
-    const isCurrent = given && [entry.token?.playbackUrl, entry.token?.token].includes(given);
-    const id = isCurrent ? idOf(entry.token) : given;
+    const id = idOf(rejected ?? entry.token);
+    const isCurrent = entry.token && idOf(entry.token) === id;
     if (!isCurrent || id !== entry.replacement || !(isFresh(entry) || elapsed(entry) < MIN_TRIAL_MS)) {
       // One that is not current has been replaced already, or will be by the request in flight.
       if (isCurrent) entry.token = null;

@@ -106,7 +106,7 @@ def test_a_replacement_that_is_rejected_as_well_is_the_end(tab: Tab, aging_site:
     aging_site.advance_edge_clock(25)
     aging_site.ttl_seconds = 20
     tab.open(aging_site.url)
-    wait_for(tab, "no playback token (rejected): its replacement was rejected too")
+    wait_for(tab, "no playback token (rejected): so was its replacement")
     time.sleep(1)
     assert len(aging_site.requested_at) == 2
 
@@ -114,7 +114,7 @@ def test_a_replacement_that_is_rejected_as_well_is_the_end(tab: Tab, aging_site:
 def test_what_the_backend_refuses_is_shown_and_not_repeated(tab: Tab, site: PlayerSite) -> None:
     site.status = 403
     tab.open(site.url)
-    wait_for(tab, "no playback token (forbidden): the viewer may not watch this")
+    wait_for(tab, "no playback token (forbidden): not for this viewer")
     assert len(site.requested_at) == 1
 
 

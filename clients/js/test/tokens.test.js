@@ -797,7 +797,7 @@ describe("close", () => {
 describe("the source", () => {
   for (const source of [undefined, null, "", "/api/playback", 17, {}, ["{channel}"]]) {
     test(`${inspect(source)} is rejected`, () => {
-      assert.throws(() => new PlaybackTokens({ source }), /source: must be a URL with \{channel\}, or a function/);
+      assert.throws(() => new PlaybackTokens({ source }), /source must be a URL with \{channel\} or a function/);
     });
   }
 
