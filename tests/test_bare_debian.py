@@ -43,7 +43,11 @@ def unavailable_reason() -> str:
     return tried.stderr.strip()
 
 
-pytestmark = [pytest.mark.long, pytest.mark.skipif(bool(unavailable_reason()), reason=unavailable_reason())]
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.e2e,
+    pytest.mark.skipif(bool(unavailable_reason()), reason=unavailable_reason()),
+]
 
 
 @pytest.fixture(scope="module")

@@ -185,6 +185,7 @@ def test_each_wheel_signs_in_a_bare_environment(
     assert signed.stdout.split() == ["aws-lc" if kind == "pure" else "multibuffer", "True"]
 
 
+@pytest.mark.e2e
 def test_an_installed_wheel_runs_the_demo_and_leaves_nothing_when_uninstalled(
     bare: Path, pure_wheel: Path, tmp_path: Path
 ) -> None:
