@@ -98,10 +98,17 @@ def serving(deployment: Deployment) -> Iterator[Service]:
         yield service
 
 
+PAIRS = {
+    "postgresql, running, two retiring": ("on_postgresql", True, False),
+    "postgresql, stopped, one standby": ("on_postgresql", False, True),
+    "sqlite, running, one standby": ("on_sqlite", True, True),
+    "sqlite, stopped, two retiring": ("on_sqlite", False, False),
+}
+"""Every pair of values; `tests/background/test_restored.py` has all combinations in one process."""
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("standby", [False, True], ids=["two retiring", "one standby"])
-@pytest.mark.parametrize("database", ["on_postgresql", "on_sqlite"])
-@pytest.mark.parametrize("running", [True, False], ids=["running", "stopped"])
+@pytest.mark.parametrize(("database", "running", "standby"), PAIRS.values(), ids=PAIRS)
 def test_a_key_that_ivs_holds_becomes_active(
     request: pytest.FixtureRequest, database: str, *, running: bool, standby: bool
 ) -> None:
