@@ -13,7 +13,6 @@ from tokensvc import commit
 
 pytestmark = pytest.mark.slow
 
-
 SOURCE = Path(commit.__file__).parent
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 GIT = ["git", "-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "init.defaultBranch=main"]

@@ -388,8 +388,7 @@ class Settings(BaseModel):
         None,
         examples=["redis://redis.example.com:6379/0"],
         description="`redis://…` or `rediss://…`: applies rate limits exactly across all workers and machines. "
-        "Default: "
-        "each worker counts for itself",
+        "Default: each worker counts for itself",
     )
     limiter_fails: Literal["open", "closed"] = Field(
         "open",
@@ -400,8 +399,7 @@ class Settings(BaseModel):
         None,
         examples=["https://policy.example.com/decide"],
         description="URL of a service that is asked before each token is issued, and can deny or restrict it; "
-        "`https://…`, or "
-        "`http://…` on a loopback address. Default: none",
+        "`https://…`, or `http://…` on a loopback address. Default: none",
     )
     policy_hook_secret: _Passphrase = Field(
         None,

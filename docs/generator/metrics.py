@@ -164,8 +164,7 @@ NOTES: Mapping[str, str] = {
     "tokensvc_build_info": "`signer` is empty for `tokensvc worker`, which signs nothing; `commit` is `unknown` where "
     "the package was not built from a repository.",
     "tokensvc_clock_skew_seconds": "Only the part that is certain: the duration of the query is deducted. From 5 "
-    "seconds on, "
-    "in either direction, workers sign nothing.",
+    "seconds on, in either direction, workers sign nothing.",
     "process_cpu_seconds_total": "A worker signs on one core: at 1 second a second it is saturated. It continues "
     "when the worker is restarted.",
     "process_open_fds": "Most of them are client connections.",

@@ -19,7 +19,6 @@ from tokensvc.vault.cipher import SecretCipher
 
 pytestmark = pytest.mark.slow
 
-
 ARN = "arn:aws:kms:eu-west-1:123456789012:key/0987dcba-09fe-87dc-65ba-ab0987654321"
 SECRET = b"a subject key of thirty-two byte"
 

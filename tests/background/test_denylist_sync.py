@@ -17,7 +17,6 @@ from tokensvc.tokens.denylist import Denylist, viewer_digest
 
 pytestmark = pytest.mark.slow
 
-
 LEASE_SECONDS = 900
 HOUR = 3600
 

@@ -26,7 +26,6 @@ from tokensvc.vault.cipher import SecretCipher
 
 pytestmark = pytest.mark.slow
 
-
 CALLS_AFTER_A_CHANGE = ["read", "check_history"]
 
 

@@ -14,7 +14,6 @@ from benchmarks.connections import Clients, percentile
 
 pytestmark = pytest.mark.slow
 
-
 ACCEPT_DELAY_SECONDS = 0.1
 TOKEN, LIVEZ = b"POST /v1/tokens", b"GET /livez"
 CREATED, UNAVAILABLE = b"HTTP/1.1 201 Created\r\n\r\n", b"HTTP/1.1 503 Service Unavailable\r\n\r\n"

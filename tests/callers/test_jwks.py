@@ -30,7 +30,6 @@ from tokensvc.errors import IssuerUnavailable
 
 pytestmark = pytest.mark.slow
 
-
 NOW = 1000.0
 
 

@@ -14,7 +14,6 @@ from tokensvc.storage.store import open_store
 
 pytestmark = pytest.mark.slow
 
-
 ADD = ("denials", "add", "--channel", CHANNEL, "--viewer", "ada", "--deny-for", "60", "--json")
 
 

@@ -22,7 +22,6 @@ from tokensvc.storage.store import open_store
 
 pytestmark = pytest.mark.slow
 
-
 PATTERN = "arn:aws:ivs:us-east-1:123456789012:channel/*"
 
 

@@ -27,7 +27,6 @@ from tokensvc.tokens.denylist import viewer_digest
 
 pytestmark = pytest.mark.slow
 
-
 ODD = "\x1b[2J\x1b]0;owned\x07 \x9b31m \x7f \u202egnihton\u2066 \u200b\nforged line"
 """An escape sequence, its eight-bit form, DEL, bidirectional controls, an invisible character and a line feed."""
 

@@ -26,7 +26,6 @@ from tokensvc.tokens.viewer_ids import viewer_id
 
 pytestmark = pytest.mark.slow
 
-
 OTHER = channel("b").arn
 HERE = parse_arn(CHANNEL, "channel").account_region
 

@@ -24,7 +24,6 @@ from tokensvc.storage.store import Store
 
 pytestmark = pytest.mark.slow
 
-
 API_KEY = "tsk_abc_secret"
 UNKNOWN_KEY = "tsk_unknown_secret"
 

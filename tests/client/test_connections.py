@@ -51,7 +51,6 @@ from tokensvc.client.connection import MAX_RESPONSE_BYTES
 
 pytestmark = pytest.mark.slow
 
-
 CHANNEL = "arn:aws:ivs:us-east-1:123456789012:channel/abcdefghijkl"
 REQUEST = TokenRequest(CHANNEL, viewer_id="viewer-17")
 TOKEN = {

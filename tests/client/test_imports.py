@@ -12,7 +12,6 @@ from packaging.utils import canonicalize_name
 
 pytestmark = pytest.mark.slow
 
-
 _LIST = "import sys; import tokensvc.client; print(*sorted(sys.modules))"
 
 

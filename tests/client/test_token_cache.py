@@ -228,7 +228,6 @@ def test_threads_that_wait_for_a_request_that_fails_get_its_error(issuer: _Issue
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # Python 3.12 warns of fork beside threads
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")  # Python 3.12 warns of fork beside threads
 @pytest.mark.parametrize("first", [lambda _: None, lambda cache: cache.discard_viewer(viewer_id="x"), TokenCache.clear])
 def test_a_process_that_is_forked_while_the_lock_is_held_does_not_wait_for_it(
     server: ScriptedServer, first: Callable[[TokenCache], None]

@@ -21,7 +21,6 @@ from tokensvc.metrics import HandledRequest
 
 pytestmark = pytest.mark.slow
 
-
 NAMES = {
     "tokensvc_http_request_duration_seconds",
     "tokensvc_http_connections",

@@ -19,7 +19,6 @@ from tokensvc.errors import NoSigningKey, ServiceUnreachable
 
 pytestmark = pytest.mark.slow
 
-
 CHANNEL = parse_arn("arn:aws:ivs:us-east-1:000000000000:channel/abcd", "channel")
 KEY = "tsk_key"
 PROBLEM = {"code": "viewer_denied", "detail": "no", "status": 403}

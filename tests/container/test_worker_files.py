@@ -17,7 +17,6 @@ from tokensvc.container.worker_files import WorkerFilesCollector, forget_process
 
 pytestmark = pytest.mark.slow
 
-
 WORKER = """
 import sys
 from tokensvc.container.prometheus import PrometheusMetrics

@@ -36,6 +36,12 @@ def named_variables(text: str) -> set[str]:
     return set(_NAME.findall(text))
 
 
+def expected_processes(rules: Path) -> int:
+    """The number of processes that the alerts of a file expect."""
+    [number] = set(re.findall(r"tokensvc_workers\) [<>] (\d+)", rules.read_text("utf-8")))
+    return int(number)
+
+
 def plain_secrets(environ: Mapping[str, str]) -> list[str]:
     """Those variables that contain a secret, instead of naming a file that does."""
     return sorted(SECRETS & environ.keys())

@@ -29,7 +29,6 @@ from tokensvc.supervisor import STOP_SECONDS
 
 pytestmark = pytest.mark.slow
 
-
 AWS = DEPLOY / "aws"
 MODULE = AWS / "terraform"
 ROLES = ("serve", "worker")

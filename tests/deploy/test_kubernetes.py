@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.deploy.facts import DEPLOY, assignments, is_command, plain_secrets, unknown_variables
+from tests.deploy.facts import DEPLOY, assignments, expected_processes, is_command, plain_secrets, unknown_variables
 from tests.deploy.manifests import (
     KUBERNETES,
     OVERLAYS,
@@ -29,7 +29,6 @@ from tokensvc.supervisor import STOP_SECONDS
 from tokensvc.web.routes import LIVEZ, METRICS, READYZ
 
 pytestmark = pytest.mark.slow
-
 
 VERSIONS = ("1.29", "1.37")
 """The oldest version of Kubernetes that the guide names, and the newest whose schemas are known."""
@@ -393,7 +392,4 @@ def test_no_secret_is_committed() -> None:
 
 
 def test_the_alerts_expect_the_processes_that_run() -> None:
-    rules = (KUBERNETES / "monitoring" / "prometheus-rule.yaml").read_text("utf-8")
-    assert {int(number) for number in re.findall(r"tokensvc_workers\) [<>] (\d+)", rules)} == {
-        replicas_of("overlays/aws")
-    }
+    assert expected_processes(KUBERNETES / "monitoring" / "prometheus-rule.yaml") == replicas_of("overlays/aws")

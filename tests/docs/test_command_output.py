@@ -17,7 +17,6 @@ from tokensvc.cli.help import parameters_of
 
 pytestmark = pytest.mark.slow
 
-
 SETTING: dict[str, Any] = {"value": 1, "source": "default"}
 
 

@@ -28,7 +28,6 @@ from tokensvc.keys.lifecycle import KeyPlacement, KeyRecord, KeyState, require_k
 
 pytestmark = pytest.mark.slow
 
-
 MINE = generate()
 NOT_MINE = generate()
 

@@ -16,7 +16,6 @@ from tokensvc.keys.lifecycle import KeyState, Step, StepKind, Wait, active_place
 
 pytestmark = pytest.mark.slow
 
-
 STANDBY = POLICY._replace(standby=True)
 
 

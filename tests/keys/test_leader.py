@@ -35,7 +35,6 @@ from tokensvc.runner import IDLE
 
 pytestmark = pytest.mark.slow
 
-
 LEASE_SECONDS = 30.0
 PROPAGATION_SECONDS = 30.0
 POLICY = RotationPolicy(PROPAGATION_SECONDS, max_staleness_seconds=910, max_age_seconds=86_400, standby=False)

@@ -20,7 +20,6 @@ from tokensvc.problems import Problem, ProblemCode
 
 pytestmark = pytest.mark.slow
 
-
 MAX_POLLS = 100
 """Polls after which a test fails rather than hangs."""
 

@@ -30,7 +30,6 @@ from tokensvc.local_ivs.storage import SqliteResourceStore
 
 pytestmark = pytest.mark.slow
 
-
 FEW_EXAMPLES = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 SOME_ARNS = tuple(
     f"arn:aws:ivs:us-west-2:000000000000:{kind}/abcdABCDefgh"

@@ -24,7 +24,6 @@ from tokensvc.tokens.denylist import VERSION_STEP_SECONDS, ViewerRestriction, se
 
 pytestmark = pytest.mark.slow
 
-
 NOW = 1_800_000_000.25
 LEASE, TIMEOUT = 60.0, 5.0
 REACH = LEASE + TIMEOUT + CLOCK_SKEW_SECONDS

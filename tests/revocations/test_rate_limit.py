@@ -22,7 +22,6 @@ from tokensvc.revocations.rate_limit import (
 
 pytestmark = pytest.mark.slow
 
-
 rates = st.sampled_from([10 * 1.0, 2 * 1.0, 10 * 0.8, 2 * 0.8, 10 * 0.35, 2 * 0.1, 0.5])
 steps = st.lists(st.tuples(st.floats(0, 1.5), st.integers(0, 15)), max_size=60)
 START = 1000.0

@@ -34,7 +34,6 @@ from tokensvc.storage.store import Store
 
 pytestmark = pytest.mark.slow
 
-
 ELSEWHERE = AccountRegion("123456789012", "eu-west-1")
 
 

@@ -22,7 +22,6 @@ from tokensvc.storage.store import Store
 
 pytestmark = pytest.mark.slow
 
-
 FULL = CallerPolicy(
     channels=("arn:aws:ivs:us-east-1:123456789012:channel/*", "arn:aws:ivs:*:1*:channel/b"),
     scopes=frozenset({"tokens:issue", "keys:read"}),

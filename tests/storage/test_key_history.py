@@ -21,7 +21,6 @@ from tokensvc.storage.store import Store
 
 pytestmark = pytest.mark.slow
 
-
 KEYS = ("k1", "k2", "k3")
 States = dict[tuple[str, AccountRegion], KeyState]
 steps = st.tuples(

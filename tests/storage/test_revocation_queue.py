@@ -20,7 +20,6 @@ from tokensvc.storage.store import Store
 
 pytestmark = pytest.mark.slow
 
-
 ELSEWHERE = CHANNEL.replace(HERE.region, THERE.region)
 
 

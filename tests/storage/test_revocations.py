@@ -23,7 +23,6 @@ from tokensvc.tokens.denylist import ViewerRestriction, viewer_digest
 
 pytestmark = pytest.mark.slow
 
-
 OTHER = channel("b").arn
 KEY = IdempotencyKey("once", b"digest of the body")
 

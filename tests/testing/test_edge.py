@@ -14,7 +14,6 @@ from tokensvc.testing.account import Channel, IvsAccount, KeyPair
 
 pytestmark = pytest.mark.slow
 
-
 ORIGIN = "https://app.example.com"
 
 

@@ -19,7 +19,6 @@ from tokensvc.testing.account import MOTO_ACCESS_KEY
 
 pytestmark = pytest.mark.slow
 
-
 ONE_ATTEMPT = Config(retries={"total_max_attempts": 1})
 
 

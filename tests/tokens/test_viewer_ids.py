@@ -15,7 +15,6 @@ from tokensvc.tokens.viewer_ids import viewer_id
 
 pytestmark = pytest.mark.slow
 
-
 KEY = bytes(range(32))
 PAIRS = st.tuples(st.text(max_size=8), st.text(max_size=8))
 

@@ -30,7 +30,6 @@ from tokensvc.tokens.viewer_ids import check_viewer_id
 
 pytestmark = pytest.mark.slow
 
-
 ODD = st.text(st.sampled_from("a\0\t\x1b\x7f\x9f\u202e\u200d\u2028\U0001f680\ufdd0é"), max_size=42)
 ANY = st.text(st.characters(), max_size=42) | VIEWER_IDS | ODD
 """Surrogates included."""

@@ -26,7 +26,6 @@ from tokensvc.web.server import Server, make_server
 
 pytestmark = pytest.mark.slow
 
-
 BACKLOG = 2048
 SETUP_ITERATIONS = 3
 """Accepted in the first iteration, handed to its protocol in the second, known to the server in the third."""

@@ -28,7 +28,6 @@ from tokensvc.web.failed_logins import FAILURE_RATE
 
 pytestmark = pytest.mark.slow
 
-
 KEY = "tsk_abc_secret"
 SCOPE = "tokens:issue"
 

@@ -19,7 +19,6 @@ from tokensvc.web.protocol import MAX_QUEUED_BYTES, Protocol
 
 pytestmark = pytest.mark.slow
 
-
 PATHS = ("/quick", "/slow", "/held", "/early", "/fail", "/stream")
 LARGE_BYTES = MAX_QUEUED_BYTES + 5000
 _RESPONSE_TO = re.compile(rb"<(\d+)>")

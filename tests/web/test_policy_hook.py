@@ -26,7 +26,6 @@ from tokensvc.web.policy_hook import MAX_CONNECTIONS, MAX_OF_BATCH, MAX_RESPONSE
 
 pytestmark = pytest.mark.slow
 
-
 SECRET = "a secret of the hook"
 
 
@@ -241,6 +240,7 @@ def test_a_decision_is_used_again_for_an_equal_request_while_the_hook_allows_it(
         ({"limit_seconds": 40}, {}, 40),
         ({"ttlSeconds": 600}, {}, 590),
         ({"ttlSeconds": 1200, "viewer": None}, {}, 1200),
+        ({"ttlSeconds": 600, "viewer": None, "singleUse": True}, {}, 590),
         ({"ttlSeconds": 60}, {"maxTtlSeconds": 20}, 20),
     ],
 )

@@ -22,7 +22,6 @@ from tokensvc.web.server import make_server
 
 pytestmark = pytest.mark.slow
 
-
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"

@@ -257,7 +257,7 @@ def _embedded_ipv4(address: _Address) -> ipaddress.IPv4Address | None:
     (RFC 3056) or IPv4-compatible (RFC 4291, deprecated)."""
     if isinstance(address, ipaddress.IPv4Address):
         return None
-    if address in _NAT64 or (address in _IPV4_COMPATIBLE and int(address) > 1):
+    if address in _NAT64 or (address in _IPV4_COMPATIBLE and int(address) > 1):  # not :: or ::1
         return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
     return address.ipv4_mapped or address.sixtofour
 

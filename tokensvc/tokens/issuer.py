@@ -25,7 +25,7 @@ from tokensvc.tokens import claims as c
 from tokensvc.tokens.authorization import TokenLimits
 from tokensvc.tokens.denylist import session_version
 from tokensvc.tokens.keyring import SigningKey
-from tokensvc.tokens.request import Ads, TokenRequest
+from tokensvc.tokens.request import Ads, TokenRequest, has_ten_minute_limit
 from tokensvc.tokens.snapshot import Snapshot
 from tokensvc.tokens.viewer_ids import viewer_id
 
@@ -75,7 +75,7 @@ def prepare(
     version = None
     if viewer is not None:
         version = session_version(now, snapshot.denylist.min_session_version(channel_arn, viewer, now))
-    ttl_seconds = _ttl(request, limits, key, viewer is not None or request.single_use)
+    ttl_seconds = _ttl(request, limits, key)
     exp = now + ttl_seconds
 
     claims: dict[str, Any] = {c.CHANNEL_ARN: channel_arn, c.EXP: exp}
@@ -102,7 +102,7 @@ def prepare(
     )
 
 
-def _ttl(request: TokenRequest, limits: TokenLimits, key: SigningKey, is_viewer_bound: bool) -> int:
+def _ttl(request: TokenRequest, limits: TokenLimits, key: SigningKey) -> int:
     """The token's lifetime in seconds: the requested or the default one, within every limit."""
     seconds, limit_seconds, key_limit = request.ttl_seconds, limits.max_ttl_seconds, key.longest_ttl_seconds
     if key_limit < limit_seconds:
@@ -113,7 +113,11 @@ def _ttl(request: TokenRequest, limits: TokenLimits, key: SigningKey, is_viewer_
         raise InvalidRequest(
             [FieldError("ttlSeconds", f"exceeds this caller's limit of {limit_seconds} s")], by_policy=True
         )
-    return MAX_VIEWER_BOUND_TTL_SECONDS if is_viewer_bound and seconds > MAX_VIEWER_BOUND_TTL_SECONDS else seconds
+    if seconds > MAX_VIEWER_BOUND_TTL_SECONDS and has_ten_minute_limit(
+        request.viewer_id, request.subject, request.single_use
+    ):
+        return MAX_VIEWER_BOUND_TTL_SECONDS
+    return seconds
 
 
 def _ads_claims(ads: Ads) -> dict[str, Any]:

@@ -147,8 +147,8 @@ def combined_field_errors(
     errors = []
     if viewer_id is not None and subject is not None:
         errors.append(FieldError("subject", "must be left out", excluded_by="viewerId"))
-    is_viewer_bound = viewer_id is not None or subject is not None or single_use is True
-    if is_viewer_bound and isinstance(ttl_seconds, int) and ttl_seconds > c.TEN_MINUTES_SECONDS:
+    is_limited = has_ten_minute_limit(viewer_id, subject, single_use)
+    if is_limited and isinstance(ttl_seconds, int) and ttl_seconds > c.TEN_MINUTES_SECONDS:
         rule = f"must be at most {c.TEN_MINUTES_SECONDS} with viewerId, subject or singleUse"
         errors.append(FieldError("ttlSeconds", rule))
     if isinstance(origins, list):
@@ -157,6 +157,11 @@ def combined_field_errors(
         except ValueError as rule:
             errors.append(FieldError("allowedOrigins", str(rule)))
     return errors
+
+
+def has_ten_minute_limit(viewer_id: object, subject: object, single_use: object) -> bool:
+    """Whether a token with these fields may expire ten minutes ahead at most: one for a viewer, or for a single use."""
+    return viewer_id is not None or subject is not None or single_use is True
 
 
 def _combined_errors_of_raw(fields: object) -> list[FieldError]:

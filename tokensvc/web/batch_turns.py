@@ -40,21 +40,25 @@ class BatchTurns:
     def batch(self, caller: str, viewer: str | None = None) -> Iterator[None]:
         """Count one batch of the caller, and of the viewer who presents a bearer token, while the block runs. Raises
         Overloaded if one of them has too many."""
-        limits: list[tuple[tuple[str, ...], int, str]] = [((caller,), self._max_of_caller, "caller")]
-        if viewer is not None:
-            limits.append(((caller, viewer), MAX_OF_VIEWER, "viewer"))
-        for key, limit, who in limits:
-            if self._batches.get(key, 0) >= limit:
-                raise Overloaded(f"this {who} has too many batches on this worker at once; wait for their responses")
-        for key, _, _ in limits:
-            self._batches[key] = self._batches.get(key, 0) + 1
+        with self._counted((caller,), self._max_of_caller, "caller"):
+            if viewer is None:
+                yield
+            else:
+                with self._counted((caller, viewer), MAX_OF_VIEWER, "viewer"):
+                    yield
+
+    @contextmanager
+    def _counted(self, key: tuple[str, ...], limit: int, whose: str) -> Iterator[None]:
+        batches = self._batches.get(key, 0)
+        if batches >= limit:
+            raise Overloaded(f"this {whose} has too many batches on this worker at once; wait for their responses")
+        self._batches[key] = batches + 1
         try:
             yield
         finally:
-            for key, _, _ in limits:
-                self._batches[key] -= 1
-                if not self._batches[key]:
-                    del self._batches[key]
+            self._batches[key] -= 1
+            if not self._batches[key]:
+                del self._batches[key]
 
     @asynccontextmanager
     async def turn(self, caller: str) -> AsyncIterator[None]:

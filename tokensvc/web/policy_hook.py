@@ -37,7 +37,7 @@ from tokensvc.json_objects import json_object
 from tokensvc.origins import check_origin
 from tokensvc.outages import FailureLog
 from tokensvc.tokens.issuer import MAX_VIEWER_BOUND_TTL_SECONDS
-from tokensvc.tokens.request import ORIGINS_MAX_ENTRIES
+from tokensvc.tokens.request import ORIGINS_MAX_ENTRIES, has_ten_minute_limit
 from tokensvc.web.admission import AdmissionRequest, Decision, Narrowing
 
 if TYPE_CHECKING:
@@ -256,9 +256,10 @@ def _unavailable(detail: str = "") -> PolicyHookUnavailable:
 
 def _lifetime_seconds(request: AdmissionRequest, response: _HookResponse) -> int:
     """The longest that a token of this request may live."""
-    limits = [request.request.ttl_seconds or DEFAULT_TTL_SECONDS, request.max_ttl_seconds]
+    token = request.request
+    limits = [token.ttl_seconds or DEFAULT_TTL_SECONDS, request.max_ttl_seconds]
     if response.max_ttl_seconds is not None:
         limits.append(response.max_ttl_seconds)
-    if request.request.viewer_id is not None or request.request.subject is not None:
+    if has_ten_minute_limit(token.viewer_id, token.subject, token.single_use):
         limits.append(MAX_VIEWER_BOUND_TTL_SECONDS)
     return min(limits)

@@ -37,7 +37,6 @@ from tokensvc.jose.signing.multibuffer import (
 
 pytestmark = pytest.mark.slow
 
-
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973
 _KEYS = [keypair.generate() for _ in range(3)]
 

@@ -15,7 +15,6 @@ from tokensvc.jose.signing.choice import choose_signer
 
 pytestmark = pytest.mark.slow
 
-
 _PRIVATE_KEYS = [keypair.generate() for _ in range(4)]
 _SIGNERS = {name: choose_signer(name).signer for name in AVAILABLE_SIGNERS}
 _PREPARED = {name: [signer.prepare(key) for key in _PRIVATE_KEYS] for name, signer in _SIGNERS.items()}

@@ -37,7 +37,6 @@ from tokensvc.tokens.validation import RULES
 
 pytestmark = pytest.mark.slow
 
-
 KEY, OTHER_KEY = keypair.generate(), keypair.generate()
 LIMITS = TokenLimits(max_ttl_seconds=86_400, namespace="default")
 SNAPSHOT = snapshot_of(KEY)

@@ -23,7 +23,6 @@ from tokensvc.local_ivs.media.loop import SEGMENT_SECONDS
 
 pytestmark = pytest.mark.slow
 
-
 STARTED_AT = int(START)
 DAYS = 3 * 24 * 3600
 DATE_RANGE = re.compile(r'^#EXT-X-DATERANGE:ID="([^"]+)".*-AD-BREAK-ID="([^"]+)"$', re.MULTILINE)

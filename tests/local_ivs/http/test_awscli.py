@@ -16,7 +16,6 @@ from tests.local_ivs.http.local_ivs_server import local_ivs_server
 
 pytestmark = pytest.mark.slow
 
-
 MEDIATAILOR = "arn:aws:mediatailor:us-west-2:000000000000:playbackConfiguration"
 
 

@@ -18,7 +18,6 @@ from tokensvc.local_ivs.service import HANDLERS
 
 pytestmark = pytest.mark.slow
 
-
 MISSING = "arn:aws:ivs:us-west-2:000000000000:{}/nothingThere"
 MEDIATAILOR = [{"playbackConfigurationArn": "arn:aws:mediatailor:us-west-2:000000000000:playbackConfiguration/ads"}]
 S3 = {"s3": {"bucketName": "my-bucket"}}

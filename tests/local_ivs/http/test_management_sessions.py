@@ -14,7 +14,6 @@ from tests.support.case_ids import stable_repr
 
 pytestmark = pytest.mark.slow
 
-
 MISSING = "arn:aws:ivs:us-west-2:000000000000:channel/nothingThere"
 
 

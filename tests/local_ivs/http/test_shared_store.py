@@ -21,7 +21,6 @@ from tests.local_ivs.http.signed_requests import Reply, send
 
 pytestmark = pytest.mark.slow
 
-
 UUID = "123e4567-e89b-42d3-a456-426614174000"
 
 

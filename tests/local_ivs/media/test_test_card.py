@@ -10,7 +10,6 @@ from tokensvc.local_ivs.media.test_card import FLASH_FRAMES, FRAME_RATE, ColourB
 
 pytestmark = pytest.mark.slow
 
-
 SIZE = Size(426, 240)
 Painter = Callable[[str, str, Size], Picture]
 

@@ -17,7 +17,6 @@ from tokensvc.local_ivs.media.test_card import FRAME_RATE, Size, TestCard
 
 pytestmark = pytest.mark.slow
 
-
 SMALL = (Size(426, 240), Size(284, 160))
 NAME = "my-channel"
 BUDGET_SECONDS = 20

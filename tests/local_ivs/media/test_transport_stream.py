@@ -27,7 +27,6 @@ from tokensvc.local_ivs.media.transport_stream import (
 
 pytestmark = pytest.mark.slow
 
-
 SEGMENT = ReadyMadeLoop().segment(RENDITION.name, 0)
 METADATA_PID = 0x1F0
 FFPROBE = shutil.which("ffprobe")

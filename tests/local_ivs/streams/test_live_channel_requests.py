@@ -16,7 +16,6 @@ from tokensvc.local_ivs.storage import SqliteResourceStore
 
 pytestmark = pytest.mark.slow
 
-
 FEW_EXAMPLES = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 MEDIATAILOR = "arn:aws:mediatailor:us-west-2:000000000000:playbackConfiguration/show"
 OPERATIONS = (

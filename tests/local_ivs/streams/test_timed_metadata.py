@@ -19,7 +19,6 @@ from tokensvc.local_ivs.transaction import TxContext
 
 pytestmark = pytest.mark.slow
 
-
 FIRST = int(START) // SEGMENT_SECONDS
 
 

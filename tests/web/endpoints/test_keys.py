@@ -27,7 +27,6 @@ from tokensvc.web.routes import KEYS
 
 pytestmark = pytest.mark.slow
 
-
 READER, ADMIN = "tsk_reader_secret", "tsk_admin_secret"
 
 

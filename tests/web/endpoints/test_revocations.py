@@ -30,7 +30,6 @@ from tokensvc.tokens.viewer_ids import SUBJECT_KEY_PURPOSE, viewer_id
 
 pytestmark = pytest.mark.slow
 
-
 VIEWER = "a-viewer-that-is-never-named"
 MINIMAL = {"channelArn": CHANNEL, "viewerId": "ada"}
 

@@ -37,7 +37,6 @@ from tokensvc.web.endpoints.status import StatusRoute
 
 pytestmark = pytest.mark.slow
 
-
 DASHBOARD, SHOP = "tsk_a_secret", "tsk_b_secret"
 SECRETS = {
     "a": KnownSecret(key_digest(DASHBOARD), None, Caller("dashboard", CallerPolicy((), frozenset({"keys:read"})))),

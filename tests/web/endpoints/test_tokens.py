@@ -57,7 +57,6 @@ from tokensvc.web.schemas import TokenBatchResponse, TokenResponse
 
 pytestmark = pytest.mark.slow
 
-
 KEY = keypair.generate()
 API_KEY = "tsk_abc_secret"
 URL = "https://edge.test/a.m3u8"
