@@ -10,8 +10,8 @@ from tokensvc.clock import ConfirmedClock, StoreClock, SystemClock
 
 
 def test_the_system_clock_is_the_machine_s() -> None:
-    assert SystemClock().now() == pytest.approx(time.time(), abs=1)
-    assert SystemClock().monotonic() == pytest.approx(time.monotonic(), abs=1)
+    assert SystemClock().now() == pytest.approx(time.time(), abs=30)
+    assert SystemClock().monotonic() == pytest.approx(time.monotonic(), abs=30)
 
 
 def test_the_store_clock_continues_from_its_reading_whatever_the_wall_clock_says() -> None:

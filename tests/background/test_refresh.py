@@ -175,7 +175,7 @@ def test_both_keys_of_a_caller_are_valid_while_one_is_replaced(
 
 def test_two_racing_workers_create_one_subject_key(deployment: InMemoryDeployment, clock: ManualClock) -> None:
     workers = [CountingWorker(deployment, clock) for _ in range(2)]
-    ready = threading.Barrier(2, timeout=5)
+    ready = threading.Barrier(2, timeout=30)
 
     def race(worker: CountingWorker) -> None:
         ready.wait()

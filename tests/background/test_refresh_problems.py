@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.audit import EVENT
-from tests.support.clocks import ManualClock, require_fresh_at
+from tests.support.clocks import START, AtTime, ManualClock, require_fresh_at
 from tests.support.in_memory_deployment import EAST, InMemoryDeployment
 from tests.support.refresh_worker import POLICY, CountingWorker, channel, stored_secret
 from tokensvc.background import refresh as refresh_module
@@ -155,13 +155,14 @@ def test_a_worker_with_a_wrong_clock_signs_nothing(
     deployment: InMemoryDeployment, worker: CountingWorker, clock: ManualClock
 ) -> None:
     deployment.generate(EAST)
+    worker.refresh.versions = AtTime(deployment.store.versions, lambda: START)
     for error_seconds in (6.5, -6.5):
-        clock.wall = deployment.store.versions.read().now + error_seconds
+        clock.wall = START + error_seconds
         worker.refresh.run_once()
         assert worker.refresh.current.clock_error_seconds == pytest.approx(error_seconds, abs=0.5)
         with pytest.raises(SnapshotStale, match="clock"):
             require_fresh_at(worker.refresh.current, clock.monotonic(), 900)
-    clock.wall = deployment.store.versions.read().now
+    clock.wall = START
     worker.refresh.run_once()
     require_fresh_at(worker.refresh.current, clock.monotonic(), 900)
 

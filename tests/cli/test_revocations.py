@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -269,13 +268,11 @@ def test_watch_gives_no_estimate_while_no_worker_dispatches(terminal: Terminal, 
 
 @pytest.mark.parametrize(("state", "code"), [(RevocationState.SENT, 0), (RevocationState.FAILED, 1)])
 def test_watch_continues_until_the_revocation_is_done(
-    terminal: Terminal, opened: Store, state: RevocationState, code: int
+    terminal: Terminal, opened: Store, monkeypatch: pytest.MonkeyPatch, state: RevocationState, code: int
 ) -> None:
     id_ = add(terminal)
-    dispatcher = threading.Timer(1, record_outcomes, (opened, state))
-    dispatcher.start()
+    monkeypatch.setattr("tokensvc.cli.revocations.time.sleep", lambda _seconds: record_outcomes(opened, state))
     result = terminal("revocations", "watch", id_, "--every", "0.01", "--json", code=code)
-    dispatcher.join()
     assert "0 of 1 done; 1 queued in us-east-1, empty at about 20" in result.err
     assert result.json["state"] == state.value
     add(terminal, "eve")

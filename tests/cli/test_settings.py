@@ -116,7 +116,7 @@ def test_a_limit_that_differs_in_the_environment_does_not_apply_and_is_reported(
 def test_an_unreadable_store_is_reported_and_other_settings_are_shown(bare: Terminal, url: str) -> None:
     started = time.monotonic()
     result = bare("settings", DATABASE_URL=url, MAX_TTL_SECONDS="60", without="TOKENSVC_VAULT").out
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
     assert "The limits in force are unknown, because the store cannot be read: " in result
     assert re.search(r"TOKENSVC_MAX_TTL_SECONDS +- +store \(unavailable\)\n", result)
     assert re.search(r"TOKENSVC_PORT +8080 +default\n", result)
@@ -131,7 +131,7 @@ def test_a_store_that_does_not_respond_is_waited_for_only_briefly(bare: Terminal
         started = time.monotonic()
         url = f"postgresql://app@127.0.0.1:{silent.getsockname()[1]}/tokens"
         result = bare("settings", DATABASE_URL=url, STORE_TIMEOUT_SECONDS="60", without="TOKENSVC_VAULT").out
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 20
     assert "the store cannot be read" in result
 
 

@@ -141,7 +141,9 @@ def remote(healthy: Terminal, monkeypatch: pytest.MonkeyPatch) -> Iterator[Remot
     added = healthy("callers", "add", "shop", "--channels", channel, "--max-ttl", "120", "--json").json
     for name, value in healthy.environ.items():
         monkeypatch.setenv(name, value)
-    settings = read_settings(healthy.environ | {"TOKENSVC_BACKGROUND_TASKS": "false"})
+    settings = read_settings(
+        healthy.environ | {"TOKENSVC_BACKGROUND_TASKS": "false", "TOKENSVC_CHANNEL_LOOKUP_TIMEOUT_SECONDS": "5"}
+    )
     # The service's threads would otherwise log into the standard output that a command's output is read from.
     structlog.reset_defaults()  # a test before may have configured processors for another kind of logger
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.__stderr__))

@@ -207,10 +207,8 @@ def test_a_connection_that_breaks_is_replaced_and_the_request_sent_again(
 
 
 def test_a_service_that_nobody_runs_is_an_error_that_says_so(client: ClientCalls) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     with pytest.raises(NoResponseError, match="ConnectError") as raised:
-        client.call(url, "issue_token", REQUEST)
+        client.call("http://127.0.0.1:1", "issue_token", REQUEST)
     assert raised.value.attempts == 3
 
 
@@ -283,7 +281,7 @@ def test_a_slow_response_is_given_up_at_the_deadline_however_it_is_slow(client: 
         started = time.monotonic()
         with pytest.raises(NoResponseError, match="within the time allowed"):
             client.call(server.url, "issue_token", REQUEST, retries=policy)
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 4
     assert len(server.requests) == 1
 
 
@@ -307,7 +305,7 @@ def test_a_server_that_reads_slowly_is_given_up_at_the_deadline(client: ClientCa
         started = time.monotonic()
         with pytest.raises(NoResponseError, match="within the time allowed"):
             client.call(f"http://127.0.0.1:{listener.getsockname()[1]}", "issue_tokens", requests, retries=policy)
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 8
         stopped.set()
         reader.join(10)
 
@@ -583,12 +581,13 @@ def test_a_forked_process_opens_a_connection_of_its_own() -> None:
 
 
 def test_a_cancelled_call_leaves_nothing_for_the_next_one_to_read() -> None:
-    arrived = threading.Event()
+    arrived, cancelled = threading.Event(), threading.Event()
 
     def late(connection: socket.socket) -> None:
         arrived.set()
-        time.sleep(0.2)
-        connection.sendall(http_response(201, TOKEN | {"viewerId": "cancelled"}))
+        cancelled.wait(10)
+        with contextlib.suppress(OSError):
+            connection.sendall(http_response(201, TOKEN | {"viewerId": "cancelled"}))
 
     async def cancel(server: ScriptedServer) -> PlaybackToken:
         async with AsyncTokensClient(server.url, API_KEY) as client:
@@ -597,6 +596,7 @@ def test_a_cancelled_call_leaves_nothing_for_the_next_one_to_read() -> None:
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await call
+            cancelled.set()
             return await client.issue_token(TokenRequest(CHANNEL, viewer_id="next"))
 
     with scripted_server(on_connection(late), _echo) as server:
@@ -607,7 +607,7 @@ def test_a_cancelled_call_leaves_nothing_for_the_next_one_to_read() -> None:
 def test_a_call_that_is_cancelled_while_it_waits_to_retry_ends() -> None:
     async def cancel(url: str) -> None:
         async with AsyncTokensClient(url, API_KEY) as client:
-            async with asyncio.timeout(0.3):
+            async with asyncio.timeout(1.0):
                 await client.issue_token(REQUEST)
 
     with scripted_server(problem(503, "overloaded", {"retry-after": "15"})) as server, pytest.raises(TimeoutError):

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.support.client_calls import API_KEY, KINDS, Kind
+from tests.support.processes import wait_until
 from tests.support.scripted_server import ReceivedRequest, ScriptedServer, http_response, problem, scripted_server
 from tokensvc.client import (
     AsyncTokenCache,
@@ -36,6 +37,12 @@ REQUEST = TokenRequest(CHANNEL, viewer_id="ada")
 ONCE = RetryPolicy(max_attempts=1)
 LIFETIME, REFRESH = 120, 96
 """Seconds from the server's time, 10:00:00."""
+
+
+def waiting_threads(cache: TokenCache) -> int:
+    """How many threads wait for another's request."""
+    waiters: Any = [pending._condition for pending in [*cache._pending.values()]]
+    return sum(len(condition._waiters) for condition in waiters)
 
 
 @dataclass
@@ -217,10 +224,10 @@ def test_threads_that_want_the_same_token_send_one_request(issuer: _Issuer, serv
 
 @pytest.mark.slow
 def test_threads_that_wait_for_a_request_that_fails_get_its_error(issuer: _Issuer, server: ScriptedServer) -> None:
-    issuer.before, issuer.failure = lambda: time.sleep(0.2), problem(403, "viewer_denied")
-
+    issuer.failure = problem(403, "viewer_denied")
     with TokensClient(server.url, API_KEY) as client, ThreadPoolExecutor(4) as pool:
         cache = TokenCache(client)
+        issuer.before = lambda: wait_until(lambda: waiting_threads(cache) == 3, "the others wait")
         for call in [pool.submit(cache.get, REQUEST) for _ in range(4)]:
             with pytest.raises(PermissionDeniedError):
                 call.result(10)
@@ -335,21 +342,16 @@ def test_a_cache_without_room_is_rejected(kind: Any) -> None:
 def test_a_request_that_was_interrupted_is_an_error_for_those_that_waited(server: ScriptedServer) -> None:
     class _Interrupted(TokensClient):
         def issue_token(self, request: TokenRequest) -> PlaybackToken:
-            waiting.wait(10)
-            time.sleep(0.1)
+            requested.set()
+            wait_until(lambda: waiting_threads(cache) == 1, "the other thread waits")
             raise KeyboardInterrupt
 
-    def get() -> PlaybackToken:
-        waiting.set()
-        return cache.get(REQUEST)
-
-    waiting = threading.Event()
+    requested = threading.Event()
     with _Interrupted(server.url, API_KEY) as client, ThreadPoolExecutor(2) as pool:
         cache = TokenCache(client)
         first = pool.submit(cache.get, REQUEST)
-        while not first.running():
-            time.sleep(0.01)
-        second = pool.submit(get)
+        assert requested.wait(10)
+        second = pool.submit(cache.get, REQUEST)
         with pytest.raises(KeyboardInterrupt):
             first.result(10)
         with pytest.raises(NoResponseError, match="interrupted"):

@@ -63,7 +63,7 @@ def example(request: pytest.FixtureRequest, demo: Demo, tmp_path_factory: pytest
 
 def test_a_signed_in_viewer_gets_a_url_that_plays_on_its_page(example: Example) -> None:
     # The demo's first response may be 503, until it knows the channel's playback URL.
-    response = wait_until(lambda: (found := example.ask()).status == 200 and found, "the page gets a token", 20)
+    response = wait_until(lambda: (found := example.ask()).status == 200 and found, "the page gets a token")
     assert response
     assert response.json.keys() == {"playbackUrl", "expiresAt", "refreshAfter"}
     assert response.headers["cache-control"] == "no-store"
@@ -89,7 +89,7 @@ def test_nobody_else_and_nothing_else_costs_a_token(example: Example, viewer: st
 
 
 def test_a_denied_viewer_gets_a_403_without_details(example: Example) -> None:
-    response = wait_until(lambda: (found := example.ask("eve")).status == 403 and found, "the denial takes effect", 5)
+    response = wait_until(lambda: (found := example.ask("eve")).status == 403 and found, "the denial takes effect")
     assert response
     assert response.json == {"error": "playback is not available"}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.conftest import look_up_channel
 from tests.clients.example_backends import EXAMPLE_NAMES, HLS, running_example
 from tests.clients.player_site import PlayerSite, player_site
 from tests.support.browser_tabs import Browser, Tab
@@ -45,6 +46,7 @@ KEEP = """import("/tokensvc-client.js").then(({ PlaybackTokens }) => {
 def aging_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """One whose playback edge is put ahead of the service's clock."""
     with running_demo(tmp_path_factory.mktemp("aging_demo")) as running:
+        look_up_channel(running)
         yield running
 
 
@@ -127,23 +129,25 @@ def test_a_token_is_renewed_at_refresh_after_whatever_the_clients_clock(
     tab.open(site.url)
     wait_for(tab, PLAYS)
     tab.evaluate(KEEP)
-    wait_until(lambda: len(site.requested_at) >= 3, "the token is renewed", 15)
-    assert 6 <= site.requested_at[2] - site.requested_at[1] <= 10
-    wait_until(lambda: tab.evaluate("seen") == site.urls[1:], "the page has each token", 2)
+    wait_until(lambda: len(site.requested_at) >= 3, "the token is renewed", 25)
+    assert 6 <= site.requested_at[2] - site.requested_at[1] <= 20, "earlier or later than 80 % of its lifetime"
+    wait_until(lambda: tab.evaluate("seen") == site.urls[1:], "the page has each token")
     tab.evaluate("tokens.close()")
 
 
 def test_the_clock_may_be_set_while_a_token_is_kept(tab: Tab, site: PlayerSite) -> None:
     site.ttl_seconds = 10
     tab.open(site.url)
+    wait_for(tab, PLAYS)
     tab.evaluate(KEEP)
-    wait_until(lambda: len(site.requested_at) >= 2, "both have a token", 15)
+    wait_until(lambda: tab.evaluate("seen.length") == 1, "the page has a token")
     tab.evaluate(WRONG_CLOCK % -YEAR_MS)
-    before = tab.evaluate("seen.length")
-    wait_until(lambda: tab.evaluate("seen.length") > before, "the token is renewed", 15)
+    wait_until(lambda: tab.evaluate("seen.length") == 2, "the token is renewed")
     before = len(site.requested_at)
     tab.evaluate(WRONG_CLOCK % YEAR_MS + "; document.dispatchEvent(new Event('visibilitychange'))")
-    wait_until(lambda: len(site.requested_at) > before, "the token is renewed immediately", 4)
+    wait_until(
+        lambda: len(site.requested_at) > before, "the token is renewed immediately", 6
+    )  # by itself: after eight seconds
     tab.evaluate("tokens.close()")
 
 
@@ -152,14 +156,14 @@ def test_a_page_that_was_offline_has_a_token_as_soon_as_it_is_online(tab: Tab, s
     tab.open(site.url)
     wait_for(tab, PLAYS)
     tab.evaluate(KEEP)
-    wait_until(lambda: tab.evaluate("seen.length") == 1, "the first token", 5)
+    wait_until(lambda: tab.evaluate("seen.length") == 1, "the first token")
     tab.go_offline()
     wait_until(lambda: len(tab.evaluate("failures")) >= 2, "renewals fail", 40)
     before = len(site.requested_at)
     tab.go_offline(offline=False)
-    wait_until(lambda: len(site.requested_at) > before, "the token is renewed immediately", 2)
+    wait_until(lambda: len(site.requested_at) > before, "the token is renewed immediately", 10)
     assert set(tab.evaluate("failures")) == {"network"}
-    wait_until(lambda: tab.evaluate("seen.length") == 2, "the page has the token", 2)
+    wait_until(lambda: tab.evaluate("seen.length") == 2, "the page has the token")
     tab.evaluate("tokens.close()")
 
 

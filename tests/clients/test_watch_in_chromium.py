@@ -11,6 +11,7 @@ from tests.support.browser_tabs import Browser
 from tests.support.chromium import CHROMIUM, UNAVAILABLE
 from tests.support.demo import Demo
 from tests.support.http_client import Client
+from tests.support.processes import wait_until
 
 pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason=UNAVAILABLE), pytest.mark.long, pytest.mark.e2e]
 
@@ -32,15 +33,18 @@ def test_the_first_page_of_the_demo_leads_to_the_watch_page(demo: Demo) -> None:
         assert client.get("/watch").status == 200
 
 
-def test_a_token_of_the_service_plays_until_the_service_revokes_its_viewer(page: Page) -> None:
+def test_a_token_of_the_service_plays_until_the_service_revokes_its_viewer(page: Page, demo: Demo) -> None:
     page.play()
     assert page.text("token-source") == "The service issues the tokens, as for any backend with an API key."
     plays_for(page, 4)
     page.evaluate("document.querySelector('#revoke-form').requestSubmit()")
     [revoked] = page.wait_for_log("revoked")
     assert "the next token is issued after" in revoked
-    [cut_off] = page.wait_for_log("cut off", within_seconds=CUT_OFF_SECONDS)
+    [cut_off] = page.wait_for_log("cut off", within_seconds=CUT_OFF_SECONDS + 5)
     assert cut_off.startswith("403 ")
+    with Client(demo.info["url"], demo.info["apiKey"]) as client:
+        asked = {"channelArn": demo.info["channelArn"], "viewerId": "ada"}
+        wait_until(lambda: client.request_token(**asked).status == 403, "the service denies the viewer")
     page.click("request-and-play")
     [denied] = page.wait_for_log("no token")
     assert denied.startswith("this viewer is denied tokens for this channel until")

@@ -41,7 +41,7 @@ from tokensvc.storage.store import Store
 from tokensvc.tokens.keyring import Keyring
 
 LEASE = f"dispatch:{HERE.account}:{HERE.region}"
-TIMEOUT_SECONDS = 5.0
+TIMEOUT_SECONDS = 30.0
 """Longer than anything here takes; only a failing test waits this long."""
 
 

@@ -241,7 +241,7 @@ def test_observing_many_values_equals_observing_them_one_by_one(seconds: list[fl
 
 def test_concurrent_flushes_lose_nothing_and_count_nothing_twice() -> None:
     metrics = PrometheusMetrics()
-    ready = threading.Barrier(4, timeout=5)
+    ready = threading.Barrier(4, timeout=30)
 
     def record() -> None:
         ready.wait()

@@ -204,7 +204,7 @@ def test_its_services_issue_a_token_together_and_prometheus_watches_them(
         channel = channels.create_channel(authorized=True)["channel"]["arn"]
         channels.close()
         with Client(public, key) as caller:
-            wait_until(lambda: caller.get("/v1/revocations").status != 401, "the service knows the caller", 5)
+            wait_until(lambda: caller.get("/v1/revocations").status != 401, "the service knows the caller")
             token = caller.token(channelArn=channel, viewerId="ada")
             assert token["token"].count(".") == 2
             assert caller.get("/metrics").status == 404

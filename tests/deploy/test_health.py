@@ -89,7 +89,7 @@ def test_it_asks_the_listener_that_the_settings_name(ivs: LocalIvs, tmp_path: Pa
         assert health(tmp_path, variables, "--live").out == f"{url}/livez: alive\n"
         deployment.run("keys", "generate")
         on_admin = variables | {"TOKENSVC_ADMIN_PORT": str(admin), "TOKENSVC_ADMIN_HOST": "::"}
-        wait_until(lambda: not health(tmp_path, on_admin, code=None).code, "it is ready", 10)
+        wait_until(lambda: not health(tmp_path, on_admin, code=None).code, "it is ready")
         ready = health(tmp_path, on_admin, "--json").json
         assert (ready["url"], ready["status"]) == (f"http://[::1]:{admin}/readyz", "ready")
         assert health(tmp_path, {"TOKENSVC_PORT": "1"}, "--url", f"{url}/").out.startswith(f"{url}/readyz: ready\n")
@@ -142,12 +142,12 @@ def test_a_database_that_is_away_is_reported_by_serve_as_a_warning_and_by_worker
                 lambda: _text_with(tmp_path, worker_port, 1, "store_unavailable"), "the worker says so", 15
             )
             assert "503 store_unavailable: the store has not responded for" in away
-            warned = wait_until(lambda: _text_with(tmp_path, port, 0, "warning: "), "the service warns", 15)
+            warned = wait_until(lambda: _text_with(tmp_path, port, 0, "warning: "), "the service warns")
             assert "warning: the store has not responded for" in warned
             assert health(tmp_path, on_worker, "--live").code == 0
         finally:
             postgres.start()
-        wait_until(lambda: not health(tmp_path, on_worker, code=None).code, "it is back", 20)
+        wait_until(lambda: not health(tmp_path, on_worker, code=None).code, "it is back")
 
 
 def _text_with(folder: Path, port: int, code: int, words: str) -> str:

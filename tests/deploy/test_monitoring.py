@@ -101,7 +101,7 @@ def test_every_panel_has_data_and_an_outage_of_the_hook_fires_an_alert(ivs: Loca
         wait_until(lambda: {201, 429} <= traffic.statuses, "tokens are issued, and some are refused")
 
         with contextlib.suppress(AssertionError):  # the next one names the panels
-            wait_until(lambda: not _unexpectedly_without_data(prometheus), "every panel has data", 60)
+            wait_until(lambda: not _unexpectedly_without_data(prometheus), "every panel has data", 120)
         assert not _unexpectedly_without_data(prometheus)
         issued = prometheus.value('sum(rate(tokensvc_token_requests_total{outcome="issued",job="tokensvc"}[15s]))')
         assert issued
@@ -109,7 +109,7 @@ def test_every_panel_has_data_and_an_outage_of_the_hook_fires_an_alert(ivs: Loca
         assert "TokensvcErrorBudgetFastBurn" not in prometheus.firing()
 
         hook.status = 500
-        wait_until(lambda: "TokensvcErrorBudgetFastBurn" in prometheus.firing(), "the alert fires", 60)
+        wait_until(lambda: "TokensvcErrorBudgetFastBurn" in prometheus.firing(), "the alert fires", 120)
         assert 503 in traffic.statuses
 
 

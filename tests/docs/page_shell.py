@@ -27,6 +27,9 @@ from tests.support.processes import CommandResult, run, started
 
 BASH = shutil.which("bash")
 _PROLOGUE = 'set -euo pipefail; [ ! -e "$STATE" ] || . "$STATE" 2> /dev/null; cd "$PAGE_DIRECTORY"\n'
+_PROLOGUE += (
+    'sleep() { command sleep "$(($1 + 2))"; }\n'  # where a page waits just long enough for a machine of its own
+)
 _EPILOGUE = """
 PAGE_DIRECTORY=$PWD
 NOT_OURS='^declare -[a-zA-Z]*r|^declare -[-a-zA-Z]+ (BASH|FUNCNAME|PIPESTATUS|GROUPS|DIRSTACK|_=)'

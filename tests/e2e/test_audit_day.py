@@ -92,8 +92,8 @@ def test_the_trail_of_a_day_is_what_was_done(day: Deployment, stream: Path) -> N
 def _over_http(channel: str, service: Service, ops: str, shop: str) -> list[Line]:
     """What callers do, and the lines that this leaves."""
     with service.client(ops) as admin, service.client(shop) as limited:
-        wait_until(lambda: admin.get("/v1/keys").status == 200, "the service knows the caller", 5)
-        wait_until(lambda: limited.get("/v1/status").status == 403, "the service knows the other caller", 5)
+        wait_until(lambda: admin.get("/v1/keys").status == 200, "the service knows the caller")
+        wait_until(lambda: limited.get("/v1/status").status == 403, "the service knows the other caller")
         assert admin.token(channelArn=channel, viewerId="ada")
         accepted = admin.request("POST", "/v1/revocations", json.dumps({"channelArn": channel, "viewerId": "ada"}))
         assert accepted.status == 202
@@ -105,10 +105,10 @@ def _over_http(channel: str, service: Service, ops: str, shop: str) -> list[Line
         assert limited.request("POST", "/v1/keys/rotate", "{}").status == 403
         assert limited.request_token(channelArn=channel).status == 403
         progress = f"/v1/keys/rotations/{rotation}"
-        wait_until(lambda: admin.get(progress).json["done"], "the rotation is done", 20)
+        wait_until(lambda: admin.get(progress).json["done"], "the rotation is done")
         [region] = admin.get(progress).json["regions"]
         revocation = accepted.json["id"]
-        wait_until(lambda: _is_recorded(admin, "refused", "shop"), "the refusal is recorded", 10)
+        wait_until(lambda: _is_recorded(admin, "refused", "shop"), "the refusal is recorded")
         request_ids = {record["requestId"] for record in admin.get("/v1/audit?actor=ops").json["records"]}
         assert len(request_ids) == 5
     return [
@@ -130,7 +130,7 @@ def _over_http(channel: str, service: Service, ops: str, shop: str) -> list[Line
 def _failed_revocation(day: Deployment, unknown_channel: str) -> list[Line]:
     """A revocation that IVS rejects, and its retry."""
     revocation = _revoke(day, unknown_channel)
-    wait_until(lambda: _has_failed(day, revocation), "IVS rejects the revocation", 20)
+    wait_until(lambda: _has_failed(day, revocation), "IVS rejects the revocation")
     day.run("revocations", "retry", revocation)
     return [
         Line(OPERATOR, "revocations.accept", revocation, "done"),

@@ -32,7 +32,7 @@ def test_a_viewer_gets_tokens_for_itself_alone(
     deployment.run("callers", "apply", str(file))
     login = issuer.token(exp=in_an_hour())
     with service.client(login) as client:
-        wait_until(lambda: client.request_token(channelArn=channel["arn"]).status == 201, "the caller is known", 5)
+        wait_until(lambda: client.request_token(channelArn=channel["arn"]).status == 201, "the caller is known")
         response = client.request_token(channelArn=channel["arn"])
         foreign = client.request_token(channelArn=channel["arn"], subject="viewer-2")
         status = client.get("/v1/status")
@@ -46,4 +46,4 @@ def test_a_viewer_gets_tokens_for_itself_alone(
 
     deployment.run("callers", "disable", "player", "--yes")
     with service.client(login) as client:
-        wait_until(lambda: client.request_token(channelArn=channel["arn"]).status == 401, "it is disabled", 5)
+        wait_until(lambda: client.request_token(channelArn=channel["arn"]).status == 401, "it is disabled")

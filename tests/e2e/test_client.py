@@ -112,7 +112,7 @@ def test_a_revoked_viewer_gets_no_token_and_the_revocation_can_be_followed(
     assert [each.id for each in listed] == [accepted.id]
     assert client.call("retry_revocation", accepted.id).id == accepted.id
     assert client.call("cancel_revocation", accepted.id).id == accepted.id
-    wait_until(lambda: _is_denied(client, TokenRequest(channel["arn"], viewer_id=viewer)), "the viewer is denied", 5)
+    wait_until(lambda: _is_denied(client, TokenRequest(channel["arn"], viewer_id=viewer)), "the viewer is denied")
 
 
 def _is_denied(client: _Client, request: TokenRequest) -> bool:
@@ -138,10 +138,10 @@ def test_a_denied_viewer_gets_tokens_again_when_the_denial_is_removed(
     [denial] = client.call("deny_viewer", DenialRequest(channel_arn=channel["arn"], viewer_id=viewer, until=until))
     assert denial.until == until
     request = TokenRequest(channel["arn"], viewer_id=viewer)
-    wait_until(lambda: _is_denied(client, request), "the viewer is denied", 5)
+    wait_until(lambda: _is_denied(client, request), "the viewer is denied")
     assert client.call("list_denials", channel_arn=channel["arn"], viewer_id=viewer) == [denial]
     client.call("remove_denial", denial.id)
-    wait_until(lambda: not _is_denied(client, request), "the viewer gets tokens again", 5)
+    wait_until(lambda: not _is_denied(client, request), "the viewer gets tokens again")
     with pytest.raises(NotFoundError) as raised:
         client.call("remove_denial", denial.id)
     assert raised.value.code is ProblemCode.DENIAL_NOT_FOUND

@@ -34,7 +34,7 @@ from tokensvc.storage.store import Store, open_store
 
 pytestmark = pytest.mark.long
 
-LEASE_SECONDS = 2.0
+LEASE_SECONDS = 4.0
 WORK = f"""
 import os
 from tokensvc.container.logs import configure
@@ -168,10 +168,10 @@ def test_one_of_two_processes_dispatches_and_the_other_takes_over_within_the_lea
         assert "now dispatching revocations to IVS" not in other.err
         killed.kill()
         killed_at = time.monotonic()
-        wait_until(deployment.has_delivered_since_now(), "the other process dispatches", LEASE_SECONDS + 4)
+        wait_until(deployment.has_delivered_since_now(), "the other process dispatches", LEASE_SECONDS + 10)
         resumed_at = min(call.at for call in deployment.ivs.calls if call.at > killed_at + 0.2)
-        assert resumed_at - killed_at < LEASE_SECONDS * 7 / 6 + 1.5, (
-            "it took longer than the lease, a sixth of it, and the first second"
+        assert resumed_at - killed_at < LEASE_SECONDS * 7 / 6 + 5, (
+            "it took longer than the lease, a sixth of it, the first second, and the delays of a busy machine"
         )
         make_due(deployment.store)
         wait_until(deployment.is_drained, "the queue is empty")
@@ -206,7 +206,7 @@ def test_dispatching_resumes_when_the_database_has_restarted(
         process.wait_until(lambda: deployment.has_delivered(50), "revocations are delivered")
         postgres.stop()
         postgres.start()
-        process.wait_until(lambda: deployment.has_delivered(150), "dispatching resumes", 15)
+        process.wait_until(lambda: deployment.has_delivered(150), "dispatching resumes")
         make_due(deployment.store)
         process.wait_until(deployment.is_drained, "the queue is empty")
         assert "Traceback" not in process.err
@@ -224,28 +224,38 @@ def inject_faults(management: Client) -> None:
         assert management.request("POST", "/faults", plan).status == 201
 
 
+def drawn_faults(management: Client) -> dict[str, int]:
+    """How often each kind of fault occurred."""
+    return {fault["kind"]: fault["drawn"] for fault in management.request("GET", "/faults").json["faults"]}
+
+
+def are_enough(drawn: dict[str, int]) -> bool:
+    """Whether most kinds of faults occurred."""
+    return all(drawn[kind] for kind in ("drop-before", "entry-error")) and sum(map(bool, drawn.values())) >= 4
+
+
 @pytest.mark.parametrize("database", ["on_postgresql", "on_sqlite"])
 def test_nothing_is_lost_with_every_ivs_fault_and_processes_killed_at_any_moment(
     database: str, request: pytest.FixtureRequest
 ) -> None:
     deployment: DispatchDeployment = request.getfixturevalue(database)
     rng = random.Random(database)
-    deployment.accept(150)
+    deployment.accept(400)
     with Client(deployment.ivs.management_url) as management:
         inject_faults(management)
         for killed in range(3):
             with deployment.work(f"work{killed}") as process:
                 process.wait_until(deployment.has_responded(), "IVS responds to it")
                 deployment.accept_single(f"single{killed}")
+                if killed == 2:
+                    process.wait_until(lambda: are_enough(drawn_faults(management)), "enough kinds of faults occurred")
                 time.sleep(rng.uniform(0, 1.5))  # a random moment
                 process.kill()
             make_due(deployment.store)
-        drawn = {fault["kind"]: fault["drawn"] for fault in management.request("GET", "/faults").json["faults"]}
+        assert are_enough(drawn_faults(management))
         assert management.request("DELETE", "/faults").status == 204
     with deployment.work("last") as process:
-        process.wait_until(deployment.is_drained, "the queue is empty", 30)
-    assert all(drawn[kind] for kind in ("drop-before", "entry-error")), drawn
-    assert sum(map(bool, drawn.values())) >= 4, drawn
+        process.wait_until(deployment.is_drained, "the queue is empty", 60)
     deployment.check_nothing_lost()
     states = {revocation.state for revocation in deployment.store.revocations.list(("*",), limit=1000)}
     assert states == {RevocationState.SENT}

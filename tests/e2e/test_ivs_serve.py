@@ -92,7 +92,7 @@ def test_a_dropped_connection_and_an_event_listener_at_shutdown(tmp_path: Path) 
         events = listener.getresponse()
         assert ivs.manage("/streams/start", channelArn=channel["arn"]) == 201
         ivs.process.send(SIGINT)
-        assert ivs.process.wait_for_exit(within_seconds=4) == 0
+        assert ivs.process.wait_for_exit(within_seconds=10) == 0
         assert b"Stream Start" in events.read()
         listener.close()
         assert "Traceback" not in ivs.process.err

@@ -68,12 +68,12 @@ def test_an_incomplete_request_times_out(addresses: dict[str, Address], interfac
         for name, connection in connections.items():
             connection.send(unfinished[name])
         for name, connection in connections.items():
-            endings[name] = connection.read_all(quiet_seconds=4 * REQUEST_SECONDS).ending
+            endings[name] = connection.read_all(quiet_seconds=10 * REQUEST_SECONDS).ending
     finally:
         for connection in connections.values():
             connection.socket.close()
     assert endings == dict.fromkeys(unfinished, CLOSED)
-    assert time.monotonic() - started_at < 4 * REQUEST_SECONDS
+    assert time.monotonic() - started_at < 10 * REQUEST_SECONDS
 
 
 @pytest.mark.parametrize("interface", INTERFACES)
@@ -81,7 +81,7 @@ def test_an_idle_connection_is_closed(addresses: dict[str, Address], interface: 
     with Connection(addresses[interface]) as connection:
         connection.send(request(interface, b"Content-Length: 0", b""))
         assert connection.read_response().status in (403, 404, 400)
-        assert connection.read_all(quiet_seconds=4 * REQUEST_SECONDS).ending == CLOSED
+        assert connection.read_all(quiet_seconds=10 * REQUEST_SECONDS).ending == CLOSED
 
 
 @pytest.mark.parametrize(
@@ -92,10 +92,8 @@ def test_a_too_large_content_length_is_rejected_before_the_body(
     addresses: dict[str, Address], interface: str, length: int
 ) -> None:
     with Connection(addresses[interface]) as connection:
-        started_at = time.monotonic()
         connection.send(request(interface, b"Content-Length: %d" % length, b""))
-        assert connection.read_response().status == 413
-        assert time.monotonic() - started_at < REQUEST_SECONDS / 2
+        assert connection.read_response().status == 413, "not 408, as after waiting for a body"
 
 
 @pytest.mark.parametrize(("interface", "code"), [("API", "RequestTimeoutException"), ("management", "request_timeout")])

@@ -46,7 +46,7 @@ def kill_before_every(stride: int, deployment: Deployment) -> set[str]:
         [sys.executable, "-m", "tests.e2e.killed_rotations", str(stride)],
         deployment.folder,
         environ,
-        within_seconds=180,
+        within_seconds=600,
     )
     rounds = [json.loads(line) for line in result.out.splitlines()]
     _, before, unrecorded, *killed, completed = rounds

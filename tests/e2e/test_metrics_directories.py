@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from signal import SIGKILL
+from signal import SIGKILL, SIGSTOP
 
 import pytest
 from urllib3.exceptions import HTTPError
 
 from tests.support.deployment import Deployment, Service
-from tests.support.http_client import fetch
+from tests.support.http_client import client_per_worker, fetch
 from tests.support.processes import is_alive, wait_until
 
 pytestmark = pytest.mark.long
@@ -50,6 +50,8 @@ def test_when_the_parent_is_killed_the_last_worker_removes_the_directory(
     deployment: Deployment, temporary: Temporary
 ) -> None:
     with deployment.serve(WORKERS="2") as service:
+        with client_per_worker(service.url, "", 2):
+            pass  # both handle signals
         workers = service.process.children()
         service.process.kill()
         wait_until(lambda: not any(map(is_alive, workers)), "the workers exit with their parent", STOPS_WITHIN_SECONDS)
@@ -64,11 +66,13 @@ def test_when_all_are_killed_the_next_start_removes_unused_directories_only(
         in_use = temporary.directories()
         with deployment.serve(WORKERS="2") as killed:
             workers = killed.process.children()
+            for worker in workers:  # so that none notices that its parent is gone
+                os.kill(worker, SIGSTOP)
             killed.process.kill()
             for worker in workers:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(worker, SIGKILL)
-            wait_until(lambda: not any(map(is_alive, workers)), "all processes have exited", 10)
+            wait_until(lambda: not any(map(is_alive, workers)), "all processes have exited")
             [unused] = [path for path in temporary.directories() if path not in in_use]
         with deployment.serve(WORKERS="1"):
             assert temporary.directories() == in_use

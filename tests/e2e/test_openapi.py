@@ -445,7 +445,7 @@ def test_a_rotation_and_a_compromise_over_http(
         response = client.request("POST", "/v1/keys/rotate", "{}")
         assert response.status == 202
         _matches_schema(document, "POST", "/v1/keys/rotate", response)
-        wait_until(lambda: client.get(response.headers["location"]).json["done"], "the rotation is done", 10)
+        wait_until(lambda: client.get(response.headers["location"]).json["done"], "the rotation is done")
         rotation = client.get(response.headers["location"])
         _matches_schema(document, "GET", "/v1/keys/rotations/{id}", rotation)
         second = rotation.json["regions"][0]["activeKeyId"]
@@ -459,7 +459,7 @@ def test_a_rotation_and_a_compromise_over_http(
             (placement,) = client.get(f"/v1/keys/{second}").json["placements"]
             return placement["state"] == "compromised" and placement["retiredAt"] is not None
 
-        wait_until(is_deleted, "the pair is deleted", 10)
+        wait_until(is_deleted, "the pair is deleted")
 
 
 def _matches_schema(document: Any, method: str, template: str, response: Response) -> None:
@@ -497,7 +497,7 @@ def test_revocation_and_denial_responses_match_their_schema(
 
 def test_the_status_response_matches_its_schema(document: Any, service: Service, deployment: Deployment) -> None:
     with service.client(deployment.add_caller("--all-channels", "--scope", "keys:read")) as caller:
-        response = wait_until(lambda: _if_ok(caller.get("/v1/status")), "the service knows the caller", 5)
+        response = wait_until(lambda: _if_ok(caller.get("/v1/status")), "the service knows the caller")
     assert response is not None
     described = document["paths"]["/v1/status"]["get"]["responses"]["200"]["content"]["application/json"]
     validator = jsonschema_rs.validator_for({**described["schema"], "components": document["components"]})

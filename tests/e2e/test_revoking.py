@@ -24,4 +24,4 @@ def test_commands_and_requests_see_the_same(
         shown = client.get(f"/v1/revocations/{added['id']}").json
         assert shown["caller"] == "the command line"
         assert deployment.run("revocations", "show", added["id"], "--json").json.keys() == shown.keys()
-        wait_until(lambda: client.get("/v1/denials").json["denials"], "the denial is in force", 5)
+        wait_until(lambda: client.get("/v1/denials").json["denials"], "the denial is in force")

@@ -130,7 +130,7 @@ def busy(ivs: LocalIvs, tmp_path_factory: pytest.TempPathFactory) -> Run:
         written["error_responses"] = "\n".join(f"{r.headers}\n{r.body.decode()}" for r in error_responses)
         written["commands"] = _commands(deployment, key, pem, tokens[0])
         wait_until(
-            lambda: len(caller.get("/.well-known/jwks.json").json["keys"]) == 2, "the service publishes the new key", 3
+            lambda: len(caller.get("/.well-known/jwks.json").json["keys"]) == 2, "the service publishes the new key"
         )
         written["metrics"] = caller.get("/metrics").body.decode()
     written |= _logs(service.process, "service") | _logs(ivs.process, "local IVS")

@@ -23,7 +23,7 @@ from tokensvc.vault import envelope
 from tokensvc.vault.envelope import Envelope
 
 STOPS_WITHIN_SECONDS = 25
-DELAY_SECONDS = 1.0
+DELAY_SECONDS = 4.0
 
 
 def test_all_missing_settings_are_reported_together(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_at_shutdown_it_is_unready_immediately_and_no_request_fails(
             finished_at = time.monotonic()
         assert code == 0, service.process.err
         assert finished_at - stopped_at >= DELAY_SECONDS
-        served = [request for request in running.requests if request.started_at < stopped_at + DELAY_SECONDS - 0.05]
+        served = [request for request in running.requests if request.started_at < stopped_at + DELAY_SECONDS - 1]
         assert {request.status for request in served} == {201}, {request.code for request in served}
         assert any(request.started_at > stopped_at for request in served)
         assert "Traceback" not in service.process.err
@@ -126,15 +126,14 @@ def test_a_killed_worker_is_replaced_and_workers_die_with_their_parent(
     with deployment.serve(WORKERS="2") as service:
         victim, other = service.process.children()
         os.kill(victim, SIGKILL)
-        children = wait_until(lambda: _two_without(service, victim), "the worker is replaced", 20)
+        children = wait_until(lambda: _two_without(service, victim), "the worker is replaced")
         assert other in children
         with service.client(key) as caller:
             wait_until(
                 lambda: caller.request_token(channelArn=channel["arn"], viewerId="ada").status == 201,
                 "tokens are issued",
-                2,
             )
-        wait_until(lambda: service.process.err.count('"event": "serving"') == 3, "the new worker serves", 20)
+        wait_until(lambda: service.process.err.count('"event": "serving"') == 3, "the new worker serves")
         service.process.kill()
         wait_until(lambda: not any(map(is_alive, children)), "the workers exit with their parent", STOPS_WITHIN_SECONDS)
         assert "worker exited and will be restarted" in service.process.err
@@ -149,7 +148,7 @@ def test_it_logs_one_line_per_request_and_no_unknown_path(deployment: Deployment
     with deployment.serve() as service, service.client() as client:
         request_id = client.get("/.well-known/jwks.json?token=eyJhbGciOiJFUzM4NCJ9.e30.x").headers["x-request-id"]
         client.get("/someone/pasted/this")
-        wait_until(lambda: service.process.err.count('"request"') == 2, "both lines are logged", 5)
+        wait_until(lambda: service.process.err.count('"request"') == 2, "both lines are logged")
         known, unknown = [json.loads(line) for line in service.process.err.splitlines() if '"request"' in line]
         assert (known["path"], known["status"], known["request_id"]) == ("/.well-known/jwks.json", 200, request_id)
         assert (unknown["path"], unknown["status"]) == ("-", 404)
@@ -164,7 +163,7 @@ def test_two_workers_on_postgresql(ivs: LocalIvs, postgres: PostgresServer, tmp_
         for caller in callers.values():
             assert caller.request_token(channelArn=channel["arn"], viewerId="ada").status == 201
         deployment.run("keys", "rotate")
-        wait_until(lambda: all(map(_publishes_two, callers.values())), "both workers publish the new key", 2)
+        wait_until(lambda: all(map(_publishes_two, callers.values())), "both workers publish the new key")
     assert deployment.run("doctor", "--json").json["ok"] is True
 
 

@@ -24,14 +24,14 @@ from tests.support.processes import environment, started, wait_until
 
 pytestmark = pytest.mark.long
 
-OUTAGE_SECONDS = 1.0
+OUTAGE_SECONDS = 2.0
 """An outage of this length must have no effect."""
 
-LEASE_SECONDS = OUTAGE_SECONDS + 1.5
+LEASE_SECONDS = OUTAGE_SECONDS + 4
 """Longer by a refresh interval and the duration of a refresh: the lease counts from the start of the last successful
 refresh."""
 
-BACK_WITHIN_SECONDS = 2.0
+BACK_WITHIN_SECONDS = 10.0
 STORE_TIMEOUT_SECONDS = 0.5
 LOCK = """
 import fcntl, sys, time
@@ -95,20 +95,21 @@ def test_no_token_request_fails_within_the_lease_and_service_recovers(
         outage_at = time.monotonic()
         with outage():
             away_at = time.monotonic()
-            wait_until(lambda: running.requests[-1].status != 201, "a request fails", LEASE_SECONDS + 1)
+            wait_until(lambda: running.requests[-1].status != 201, "a request fails", LEASE_SECONDS + 5)
             stale_at = time.monotonic()
             with service.client() as watcher:
-                wait_until(lambda: watcher.get("/readyz").status == 503, "the service is not ready", 2)
+                wait_until(lambda: watcher.get("/readyz").status == 503, "the service is not ready", 10)
                 assert watcher.get("/readyz").json["code"] == "snapshot_stale"
                 assert watcher.get("/livez").status == 200
-            wait_until(lambda: time.monotonic() > stale_at + 1, "requests fail for a second", 2)
-        back_at = time.monotonic()
+            wait_until(lambda: time.monotonic() > stale_at + 1, "requests fail for a second", 10)
+            ending_at = time.monotonic()
         wait_until(lambda: running.requests[-1].status == 201, "tokens are issued again", BACK_WITHIN_SECONDS)
         again_at = time.monotonic()
         wait_until(lambda: time.monotonic() > again_at + 0.5, "tokens are issued for half a second", 10)
     assert stale_at - outage_at > OUTAGE_SECONDS
     assert running.statuses(started_before=outage_at + OUTAGE_SECONDS) == {201}
-    assert running.statuses(stale_at + 0.1, back_at - 0.1) == {503}
+    during = [r.status for r in running.requests if stale_at < r.started_at and r.finished_at < ending_at]
+    assert set(during) == {503}
     assert running.statuses(started_after=again_at) == {201}
     failed = [request for request in running.requests if request.status != 201]
     assert {(request.status, request.code) for request in failed} == {(503, "snapshot_stale")}

@@ -66,8 +66,9 @@ def test_boto3_creates_tags_and_lists_a_private_channel_and_its_tokens_play(
 def test_the_response_states_the_expiry_and_the_viewer(caller: Client, channel: Any) -> None:
     now = int(time.time())
     response = caller.token(channelArn=channel["arn"], viewerId="ada", ttlSeconds=600, strictOriginEnforcement=True)
+    after = int(time.time())
     claims = jwt.decode(response["token"], options={"verify_signature": False})
-    assert claims["exp"] - now in range(590, 594), "not ten minutes (the limit of IVS) less the allowance"
+    assert now + 590 <= claims["exp"] <= after + 590, "not ten minutes (the limit of IVS) less the allowance"
     assert claims["aws:viewer-session-version"] == response["viewerSessionVersion"]
     assert (response["viewerId"], response["requiresOriginHeader"]) == ("ada", True)
     expires_at = time.strptime(response["expiresAt"], "%Y-%m-%dT%H:%M:%SZ")
@@ -153,11 +154,11 @@ def test_rotation_deletion_and_expiry_take_effect(tmp_path: Path) -> None:
             old = caller.token(channelArn=channel["arn"], viewerId="ada")["playbackUrl"]
             first = deployment.run("keys", "list", "--json").json["keys"][0]["placements"][0]["arn"]
             deployment.run("keys", "rotate")
-            published = wait_until(lambda: _published(caller, 2), "the worker publishes both keys", 2)
+            published = wait_until(lambda: _published(caller, 2), "the worker publishes both keys", 10)
             (second,) = {pair["arn"] for pair in boto.list_playback_key_pairs()["keyPairs"]} - {first}
             fields = {"channelArn": channel["arn"], "viewerId": "ada"}
             # the worker may read the import and the activation in separate refreshes
-            new = wait_until(lambda: _url_signed_by_new_key(caller, fields, old, published), "the new key signs", 2)
+            new = wait_until(lambda: _url_signed_by_new_key(caller, fields, old, published), "the new key signs", 10)
             assert_allowed(fetch(old))
             assert_allowed(fetch(new))
 

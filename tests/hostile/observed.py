@@ -77,8 +77,9 @@ def steady_requests(address: Address, request: bytes, status: int) -> Iterator[l
             except (OSError, AssertionError) as error:
                 failures.append(error)
                 continue
-            seconds.append(time.monotonic() - started_at)
-            if response.status != status:
+            if response.status == status:
+                seconds.append(time.monotonic() - started_at)
+            elif response.status != 503:  # the service may be overloaded, and say so
                 failures.append(response)
 
     thread = threading.Thread(target=send_requests, daemon=True)

@@ -223,9 +223,10 @@ def _send_large(
             return connection.read_all()
         sender = threading.Thread(target=send, daemon=True)
         sender.start()
+        first = connection.read_response()
         received = connection.read_all(quiet_seconds)
         sender.join(10)
-        return received
+        return received._replace(responses=[first, *received.responses])
 
 
 def _send_and_finish(address: Address, data: bytes, *, pause_before_fin: bool = False) -> Received:

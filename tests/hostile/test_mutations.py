@@ -137,6 +137,9 @@ class WellBehavedClient:
             make = messages.batch if self.completed % 3 == 2 else messages.token
             writer.write(make(self._channel, viewer, self._key))
             response = await asyncio.wait_for(_read_response(reader), RESPONSE_SECONDS)
+            if response.status == 503:  # the service may be overloaded, and say so
+                await asyncio.sleep(0.1)
+                continue
             viewers = response.batch_viewers if make is messages.batch else [response.viewer]
             assert viewers == [viewer], response
             self.completed += 1

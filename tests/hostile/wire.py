@@ -154,15 +154,16 @@ class Connection:
             assert data, f"the connection was closed without a response; received {self._data!r}"
             self._data += data
 
-    def read_all(self, quiet_seconds: float = TIMEOUT_SECONDS) -> Received:
+    def read_all(self, quiet_seconds: float = TIMEOUT_SECONDS, *, sentinels: int = 1) -> Received:
         """Read until the connection ends or nothing has arrived for `quiet_seconds`. After the response to the
-        sentinel, which shows that the connection is still open, SENTINEL_SECONDS are enough."""
+        sentinel, which shows that the connection is still open, SENTINEL_SECONDS are enough. `sentinels` is 2 when
+        another response may have the sentinel's code."""
         self.socket.settimeout(quiet_seconds)
         pieces, ending = [self._data], CLOSED
         try:
             while data := self.socket.recv(262_144):
                 pieces.append(data)
-                if SENTINEL_CODE in data:
+                if b"".join(pieces).count(SENTINEL_CODE) >= sentinels:
                     self.socket.settimeout(SENTINEL_SECONDS)
         except TimeoutError:
             ending = OPEN

@@ -97,7 +97,7 @@ class SchedulerProcess:
         }
         self.scheduler.wake()
         self.scheduler.run_once()
-        wait_until(lambda: all(leader.is_leader for leader in self.leaders), "every region has a leader", 5)
+        wait_until(lambda: all(leader.is_leader for leader in self.leaders), "every region has a leader")
 
     def close(self) -> None:
         self.scheduler.stop()
@@ -176,7 +176,7 @@ def test_an_idle_region_is_released_and_acquired_again(
     assert first.is_leader, "the next revocation need not wait for an election"
     process.clock.advance(FOLLOWER_COUNT_SECONDS)
     process.scheduler.run_once()
-    wait_until(lambda: not first.is_leader, "the region is released", 5)
+    wait_until(lambda: lease(ACCOUNT_REGION) not in leases.unreleased, "the region is released")
     process.leaders.clear()
     process.serve(us_west_2=Backlog(1, 0.0))
     assert leases.held(lease(ACCOUNT_REGION)) is not None
@@ -209,9 +209,9 @@ def test_a_region_whose_ivs_accepts_nothing_is_replaced_by_a_waiting_one(
     process.leaders[7].problems = (make_problem("IVS takes no revocations"),)
     process.scheduler.wake()
     process.scheduler.run_once()
-    wait_until(lambda: leases.held(lease(ACCOUNT_REGION)) is not None, "the waiting region is served", 5)
-    wait_until(lambda: not process.leaders[7].is_leader, "the region is released", 5)
-    wait_until(lambda: sum(leader.is_leader for leader in process.leaders) == REGIONS_MAX, "all others lead", 5)
+    wait_until(lambda: leases.held(lease(ACCOUNT_REGION)) is not None, "the waiting region is served")
+    wait_until(lambda: not process.leaders[7].is_leader, "the region is released")
+    wait_until(lambda: sum(leader.is_leader for leader in process.leaders) == REGIONS_MAX, "all others lead")
 
 
 def test_a_region_without_a_backlog_is_replaced_immediately(process: SchedulerProcess, leases: ManualLeases) -> None:
@@ -223,8 +223,8 @@ def test_a_region_without_a_backlog_is_replaced_immediately(process: SchedulerPr
     }
     process.scheduler.wake()
     process.scheduler.run_once()
-    wait_until(lambda: leases.held(lease(ACCOUNT_REGION)) is not None, "the waiting region is served", 5)
-    wait_until(lambda: leases.held(lease(AccountRegion("123456789012", "r3"))) is None, "the region is released", 5)
+    wait_until(lambda: leases.held(lease(ACCOUNT_REGION)) is not None, "the waiting region is served")
+    wait_until(lambda: leases.held(lease(AccountRegion("123456789012", "r3"))) is None, "the region is released")
 
 
 def test_an_unserved_region_gets_no_thread_and_no_lease_and_is_reported(
@@ -245,4 +245,4 @@ def test_an_unserved_region_gets_no_thread_and_no_lease_and_is_reported(
     process.unconfigured.remove("invented-7")
     process.scheduler.wake()
     process.scheduler.run_once()
-    wait_until(lambda: len(leases.all_held("dispatch:")) == 2, "the region is served once it is configured", 5)
+    wait_until(lambda: len(leases.all_held("dispatch:")) == 2, "the region is served once it is configured")

@@ -27,8 +27,8 @@ from tokensvc.storage import errors, migrate, schema
 from tokensvc.storage.engine import make_engine, read_transaction, write_transaction
 from tokensvc.storage.store import Store, open_store
 
-TIMEOUT_SECONDS = 0.5
-BOUND_SECONDS = 4
+TIMEOUT_SECONDS = 2
+BOUND_SECONDS = 10
 """psycopg waits for a connection for at least two seconds."""
 
 

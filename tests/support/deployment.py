@@ -25,7 +25,7 @@ from tests.support.http_client import Client
 from tests.support.processes import TOKENSVC, CommandResult, Process, environment, run, started, wait_until
 
 REGION = "us-east-1"
-ACCOUNTS = 24
+ACCOUNTS = 64
 RUN_COMMANDS = """
 import json, os, sys
 from tokensvc.cli import main
@@ -162,7 +162,7 @@ class Deployment:
         API key."""
         api_key = self.add_caller("--all-channels", *(word for scope in scopes for word in ("--scope", scope)))
         with service.client(api_key) as client:
-            wait_until(lambda: client.get(path).status == 200, "the service knows the caller", 5)
+            wait_until(lambda: client.get(path).status == 200, "the service knows the caller")
         return api_key
 
     def new_channel(self, **fields: object) -> Any:

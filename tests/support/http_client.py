@@ -85,12 +85,13 @@ def client_per_worker(url: str, key: str, count: int) -> Iterator[dict[str, Clie
     """Clients with keep-alive connections to that many different workers, by worker."""
     clients: list[Client] = []
     by_worker: dict[str, Client] = {}
-    ends_at = time.monotonic() + 10
+    ends_at = time.monotonic() + 30
     try:
         while len(by_worker) < count:
             assert time.monotonic() < ends_at, f"only {len(by_worker)} of {count} workers respond"
             clients.append(Client(url, key))
             by_worker.setdefault(clients[-1].get("/livez").worker, clients[-1])
+            time.sleep(0.01)
         yield by_worker
     finally:
         for client in clients:

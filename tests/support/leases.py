@@ -24,6 +24,11 @@ class ManualLeases:
         if self._held.get(name, ("", 0))[0] == holder:
             del self._held[name]
 
+    @property
+    def unreleased(self) -> set[str]:
+        """The names that were acquired and not released, even if they have expired."""
+        return {*self._held}
+
     def held(self, name: str) -> HeldLease | None:
         holder, until = self._held.get(name, ("", 0.0))
         remaining = until - self._clock.now()

@@ -116,11 +116,12 @@ class PostgresServer:
     def frozen(self) -> Iterator[None]:
         """All its processes are suspended, as on a hanging machine: connections stay open without responses."""
         assert self._process is not None
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        pids = [self._process.pid, *map(int, children)]
-        for pid in pids:
-            os.kill(pid, signal.SIGSTOP)
+        pids = [self._process.pid]
         try:
+            os.kill(pids[0], signal.SIGSTOP)  # first, because it then neither starts nor reaps a backend
+            pids += map(int, Path(f"/proc/{pids[0]}/task/{pids[0]}/children").read_text().split())
+            for pid in pids[1:]:
+                os.kill(pid, signal.SIGSTOP)
             yield
         finally:
             for pid in pids:

@@ -22,17 +22,19 @@ from typing import Any, NamedTuple, TypeVar
 
 BINARIES = Path(sys.executable).parent
 TOKENSVC = str(BINARIES / "tokensvc")
-STARTS_WITHIN_SECONDS = 30
+STARTS_WITHIN_SECONDS = 60
 _T = TypeVar("_T")
 
 
 def wait_until(condition: Callable[[], _T], description: str, within_seconds: float = STARTS_WITHIN_SECONDS) -> _T:
     """Poll until the value is true, and return it. Fails after a time limit."""
     ends_at = time.monotonic() + within_seconds
-    while not (found := condition()):
-        assert time.monotonic() < ends_at, f"not within {within_seconds} seconds: {description}"
+    while True:
+        is_last = time.monotonic() >= ends_at  # before looking, which may take long
+        if found := condition():
+            return found
+        assert not is_last, f"not within {within_seconds} seconds: {description}"
         time.sleep(0.02)
-    return found
 
 
 def environment(home: Path, more: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -72,7 +74,7 @@ def run(
     *,
     stdin: str = "",
     code: int | None = 0,
-    within_seconds: float = 60,
+    within_seconds: float = 180,
 ) -> CommandResult:
     """Run a command to completion and check its exit code, unless `code` is None."""
     completed = subprocess.run(
@@ -168,7 +170,7 @@ def is_alive(pid: int) -> bool:
     """Whether a process with this id is running; a zombie is not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 

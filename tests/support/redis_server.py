@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.deployment import free_port
+
 PASSWORD = "correct-horse"
 
 
@@ -26,7 +28,7 @@ class RedisServer:
         self._process = subprocess.Popen(
             [*command, "--dir", str(directory)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        ends_at = time.monotonic() + 10
+        ends_at = time.monotonic() + 30
         while not self._answers():
             assert self._process.poll() is None, "redis-server ended"
             assert time.monotonic() < ends_at, "redis-server did not start in time"
@@ -51,10 +53,7 @@ def running_redis(directory: Path) -> Iterator[RedisServer]:
     """A Redis on a free port while the block runs. Skips the test where there is no redis-server."""
     if shutil.which("redis-server") is None:
         pytest.skip("redis-server is not installed (Debian: apt install redis-server)")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = RedisServer(port, directory)
+    server = RedisServer(free_port(), directory)
     try:
         yield server
     finally:

@@ -36,7 +36,7 @@ def test_a_lookup_wakes_the_background_task(make_channel_cache: MakeChannelCache
 
 def test_concurrent_requests_share_one_lookup_and_one_call(channel_cache: ChannelCache, ivs: SimulatedIvs) -> None:
     ivs.add_channels([arn(1)])
-    ready, lookups = threading.Barrier(8, timeout=5), []
+    ready, lookups = threading.Barrier(8, timeout=30), []
 
     def look_up() -> None:
         ready.wait()

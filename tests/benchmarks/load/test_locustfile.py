@@ -30,7 +30,7 @@ def test_two_workers_send_the_plan_and_the_master_counts_it(signing_service: Sig
     (tmp_path / "key").chmod(0o600)
     settings = {"LOAD_API_KEY_FILE": str(tmp_path / "key"), "LOAD_CHANNELS": str(CHANNEL), "PYTHONPATH": str(ROOT)}
     environ, port = environment(tmp_path / "home", settings), str(free_port())
-    one_user_each = ["--headless", "--expect-workers", "2", "--users", "2", "--spawn-rate", "2", "--run-time", "1"]
+    one_user_each = ["--headless", "--expect-workers", "2", "--users", "2", "--spawn-rate", "2", "--run-time", "5"]
     master_command = [
         *LOCUST,
         "--master",

@@ -109,8 +109,8 @@ def test_successes_without_tokens_fail_the_run_but_no_generator(
 def test_a_target_that_stops_during_the_run_is_reported(tmp_path: Path, responses: Responses) -> None:
     url = responses.start(401, UNAUTHENTICATED)
     more = "timeout_seconds = 0.5"
-    with running(tmp_path, [plan(tmp_path, seconds=4, more=more), *run_options(tmp_path, url)]) as process:
-        process.wait_until(lambda: " 2/4 s" in process.err, "two seconds are over")
+    with running(tmp_path, [plan(tmp_path, seconds=10, more=more), *run_options(tmp_path, url)]) as process:
+        process.wait_until(lambda: " 2/10 s" in process.err, "two seconds are over")
         responses.stop()
         assert process.wait_for_exit(60) == 1
     assert "timeout, never sent" in process.out

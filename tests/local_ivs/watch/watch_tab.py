@@ -114,14 +114,20 @@ def plays_for(page: Page, seconds: float) -> None:
     Of a minute it may lose 2 seconds, and of a short time half a second, which is what a busy machine needs to respond.
     Chromium decodes in software here, on cores that it shares with other tests and with the server, and leaves out
     pictures that would come too late, so a fifth of them may be missing; a player that decodes only key frames, or
-    stands still in between, has far fewer.
+    stands still in between, has far fewer. A machine that is busy all the time may need another attempt.
     """
+    assert any(_plays_smoothly(page, seconds) for _ in range(3)), "not once in three attempts"
+    for kind in ("failed", "cut off", "refused"):
+        assert page.log(kind) == []
+
+
+def _plays_smoothly(page: Page, seconds: float) -> bool:
+    stalls = len(page.log("stalled"))
     (position, frames), began_at, elapsed = page.evaluate(VIDEO), time.monotonic(), 0.0
     while elapsed < seconds:
         time.sleep(0.5)
         elapsed = time.monotonic() - began_at
         later_position, later_frames = page.evaluate(VIDEO)
-    assert later_position - position >= elapsed - max(0.5, elapsed / 30)
-    assert later_frames - frames >= 0.8 * FRAME_RATE * elapsed
-    for kind in ("failed", "cut off", "refused", "stalled"):
-        assert page.log(kind) == []
+    advanced, shown = later_position - position, later_frames - frames
+    is_at_speed = advanced >= elapsed - max(0.5, elapsed / 30) and shown >= 0.8 * FRAME_RATE * elapsed
+    return bool(is_at_speed and len(page.log("stalled")) == stalls)
