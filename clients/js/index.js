@@ -95,10 +95,10 @@ export class PlaybackTokens {
     throw new PlaybackTokenError("rejected");
   }
 
-  keep(channel, { onToken = ignore, onError = ignore } = {}) {
+  keep(channel, callbacks) {
     if (this.#options.singleUse) throw new TypeError("keep: not with singleUse");
     const entry = this.#entry(channel);
-    const keeper = { onToken, onError };
+    const keeper = { ...callbacks };
     entry.keepers.add(keeper);
     if (isFresh(entry)) notify([keeper], "onToken", entry.token);
     this.#schedule(entry);
@@ -118,7 +118,10 @@ export class PlaybackTokens {
 
   #wake = ({ type }) => {
     for (const entry of this.#entries.values()) {
-      if (type === "online" && entry.error?.code === "network") entry.notBefore = 0;
+      if (type === "online" && entry.error?.code === "network") {
+        entry.notBefore = 0;
+        entry.wake?.();
+      }
       this.#schedule(entry);
     }
   };
@@ -190,7 +193,7 @@ export class PlaybackTokens {
         const { code, status } = entry.error;
         throw new PlaybackTokenError(code, { status, retryAfter: Math.ceil(wait / 1000) });
       }
-      if (wait > 0) await sleep(wait, signal);
+      if (wait > 0) await sleep(wait, signal, entry);
       try {
         Object.assign(entry, await this.#attempt(entry.channel, signal), { notBefore: 0, failures: 0 });
         if (singleUse) entry.usableFor = 0;
@@ -264,12 +267,14 @@ function lifetimeOf(token, now) {
 
 /** Call the keepers, whose errors are theirs, after the module's own state has settled. */
 function notify(keepers, name, value) {
-  for (const keeper of keepers) queueMicrotask(() => keeper[name](value));
+  for (const keeper of keepers) queueMicrotask(() => keeper[name]?.(value));
 }
 
-/** Resolve after a time. The signal must not outlive its request, because the listener stays. */
-function sleep(ms, signal) {
+/** Resolve after a time, or when `wake` of the sleeper is called. The signal must not outlive its request, because the
+ * listener stays. */
+function sleep(ms, signal, sleeper = {}) {
   return new Promise((resolve, reject) => {
+    sleeper.wake = resolve;
     const timer = setTimeout(resolve, ms);
     signal.addEventListener("abort", () => {
       clearTimeout(timer);

@@ -749,6 +749,28 @@ describe("in a page", () => {
     assert.equal(backend.requests, requests + 1);
   });
 
+  test("when the network is back, a request does not wait for its next attempt", async () => {
+    for (const waited of [0, 100, 400]) {
+      backend.script = [offline, offline];
+      const token = tokens.get(`stage-${waited}`);
+      await clock.advance(waited);
+      backend.script = [];
+      const requests = backend.requests;
+      page.dispatchEvent(new Event("online"));
+      assert.ok((await after(0, token)).value, `${waited} ms after the first attempt`);
+      assert.equal(backend.requests, requests + 1);
+    }
+  });
+
+  test("when the network is back, a request still waits for Retry-After", async () => {
+    backend.script = [status(429, { "retry-after": "5" })];
+    const token = tokens.get(CHANNEL);
+    await settle();
+    page.dispatchEvent(new Event("online"));
+    assert.ok((await after(4 * SECOND, token)).pending);
+    assert.ok((await after(3 * SECOND, token)).value);
+  });
+
   test("when the network is back, Retry-After still holds", async () => {
     backend.script = [status(429, { "retry-after": "60" })];
     await errorOf(tokens.get(CHANNEL), 0);
