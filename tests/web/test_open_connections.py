@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import socket
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+import uvloop
 from structlog.testing import capture_logs
 
 from tests.support.clocks import ManualClock
@@ -19,6 +21,7 @@ from tokensvc.web.open_connections import (
     ConnectionState,
 )
 from tokensvc.web.protocol import Protocol
+from tokensvc.web.server import make_server
 
 
 class Client:
@@ -134,6 +137,32 @@ def test_a_connection_with_a_request_in_flight_is_not_closed(sent: bytes) -> Non
         application.release.set()
 
     in_loop(test())
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_a_connection_whose_request_only_the_kernel_has_is_not_closed(
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """Even if it has just been accepted: the event loop may come to the acceptor before it comes to the request."""
+
+    async def test() -> None:
+        ours, clients = socket.socketpair()
+        clients.setblocking(False)
+        config = make_server(Application(), lambda: None, delay_seconds=0).config
+        loop = asyncio.get_running_loop()
+        state = ConnectionState()
+        _, protocol = await loop.connect_accepted_socket(lambda: Protocol(config, state, {}, loop), ours)
+        for _ in range(2):
+            assert protocol.is_idle(HEAD_SECONDS)
+            clients.sendall(request())
+            assert not close_longest_idle(protocol)
+            assert await loop.sock_recv(clients, 65_536)
+        assert close_longest_idle(protocol)
+        assert await loop.sock_recv(clients, 1) == b""
+        clients.close()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(test())
 
 
 def test_a_connection_whose_response_is_not_read_yet_is_not_closed() -> None:

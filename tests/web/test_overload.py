@@ -69,6 +69,14 @@ def test_a_burst_shorter_than_the_interval_is_served_whole() -> None:
     assert worker.queue.limit is None
 
 
+def test_one_iteration_says_nothing_however_long_it_takes() -> None:
+    """Such as one in which a busy machine suspended the process."""
+    worker = _Worker()
+    for _ in range(5):
+        assert worker.iterate(int(5 * INTERVAL_SECONDS / TOKEN_SECONDS)) == 0
+        assert worker.iterate(MIN_STANDING - 1) == 0
+
+
 def test_repeated_bursts_with_pauses_are_served_whole() -> None:
     worker = _Worker()
     for _ in range(20):

@@ -3,7 +3,7 @@
 Invariants
 - A connection is closed for another only while nothing of its client's is in flight: it waits for the client's next
   request, or has waited HEAD_SECONDS for the rest of a request's head. Requests that are handled, bodies that arrive,
-  and responses that are not yet read keep a connection open.
+  what the kernel has received and nobody has read, and responses that are not yet read keep a connection open.
 - The one that has been idle longest is closed first. "Used" is when a connection was opened, when a request arrived
   completely, and when a task's response was complete.
 - Finding it takes constant time: at most MAX_EXAMINED connections are examined, and those that cannot be closed count
@@ -13,7 +13,11 @@ Invariants
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
 import math
+import struct
+import termios
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -29,6 +33,15 @@ MAX_EXAMINED = 64
 LOG_INTERVAL_SECONDS = 60.0
 
 _log = structlog.get_logger(__name__)
+
+
+def has_unread_bytes(transport: asyncio.Transport) -> bool:
+    """Whether the kernel has received bytes of the client's that were not yet read."""
+    socket = transport.get_extra_info("socket")
+    if socket is None or socket.fileno() < 0:
+        return False
+    (unread,) = struct.unpack("i", fcntl.ioctl(socket.fileno(), termios.FIONREAD, bytes(4)))
+    return bool(unread)
 
 
 class ClosableConnection(Protocol):

@@ -11,8 +11,8 @@ Invariants
   place. Once the body is there, the task needs a place again.
 - No queue stands. The requests of one iteration wait for each other; that is a worker's queue. As in CoDel (RFC 8289,
   section 3), its length at one moment says nothing: a burst is served whole. Only when every iteration of
-  INTERVAL_SECONDS took longer than TARGET_SECONDS and had MIN_STANDING requests, with no pause between them, is there
-  more than can be done. From then on, each iteration accepts ADMITTED_SECONDS of work and rejects the rest immediately.
+  INTERVAL_SECONDS, two at least, took longer than TARGET_SECONDS and had MIN_STANDING requests, with no pause between
+  them, is there more than can be done. From then on, each iteration accepts ADMITTED_SECONDS of work and rejects the rest immediately.
 - A few clients, each with one request at a time, are never rejected: on a machine that is busy with other things their
   iterations take long too, but rejecting them would help nobody.
 - Rejecting ends when less than a tenth was rejected during INTERVAL_SECONDS, or when nothing arrived for as long.
@@ -88,7 +88,7 @@ class StandingQueue:
             self._above_since = None
         elif self._above_since is None:
             self._above_since = started
-        if self._above_since is not None and now - self._above_since >= INTERVAL_SECONDS and accepted:
+        elif now - self._above_since >= INTERVAL_SECONDS:
             self._request_seconds = accepted_seconds / accepted
             self.limit = _limit(self._request_seconds)
             self._start_window(now)

@@ -41,7 +41,7 @@ from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from tokensvc.http.problem_details import Response
 from tokensvc.log import exception_fields, structlog
 from tokensvc.web.fast_path import FastPath, response_bytes
-from tokensvc.web.open_connections import ConnectionState
+from tokensvc.web.open_connections import ConnectionState, has_unread_bytes
 from tokensvc.web.request_cycle import CycleTransport, Flow, disconnect, new_cycle
 from tokensvc.web.request_head import (
     ENCODED_BODY_MAX_BYTES,
@@ -310,6 +310,7 @@ class Protocol(asyncio.Protocol):
             and not (self._fast is not None and self._fast.pending)
             and not self.transport.is_closing()
             and not self.transport.get_write_buffer_size()
+            and (self._reading is HEAD or not has_unread_bytes(self.transport))
         )
 
     def close_idle(self) -> None:
