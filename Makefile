@@ -40,7 +40,7 @@ coverage: $(TEST) ## run the tests of `make test` and list the least covered fil
 	$(VENV)/bin/python -m coverage report --sort=cover --skip-covered | sed -n '1,32p;$$p'
 
 test-long: $(TEST) $(GENERATORS) $(if $(shell command -v npm 2>/dev/null),$(NODE_PACKAGES)) ## run the long tests: hostile connections, fuzzing, overload, restored stores (needs nginx and haproxy: make system-packages)
-	$(PYTEST) -n $$(($(CORES) + 1)) -m "long and not timing"
+	$(PYTEST) -n $$(($(CORES) + 2)) -m "long and not timing"
 	$(VENV)/bin/python -m pytest -q -m timing
 
 check: $(TEST) ## check format, lint and types

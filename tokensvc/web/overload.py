@@ -12,7 +12,8 @@ Invariants
 - No queue stands. The requests of one iteration wait for each other; that is a worker's queue. As in CoDel (RFC 8289,
   section 3), its length at one moment says nothing: a burst is served whole. Only when every iteration of
   INTERVAL_SECONDS, two at least, took longer than TARGET_SECONDS and had MIN_STANDING requests, with no pause between
-  them, is there more than can be done. From then on, each iteration accepts ADMITTED_SECONDS of work and rejects the rest immediately.
+  them, is there more than can be done. From then on, each iteration accepts ADMITTED_SECONDS of work and rejects the
+  rest immediately.
 - A few clients, each with one request at a time, are never rejected: on a machine that is busy with other things their
   iterations take long too, but rejecting them would help nobody.
 - Rejecting ends when less than a tenth was rejected during INTERVAL_SECONDS, or when nothing arrived for as long.
