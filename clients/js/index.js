@@ -45,8 +45,7 @@ const isFresh = (entry) => entry.token && elapsed(entry) < entry.freshFor;
 const isUsable = (entry) => entry.token && elapsed(entry) < entry.usableFor;
 const isText = (value) => value && typeof value === "string";
 /** The token itself, whichever of the forms that `onUnauthorized` accepts it has. */
-const idOf = (token) => (token?.token || token?.playbackUrl || token)?.replace(/.*[?&]token=|&.*/g, "");
-const ignore = () => {};
+const idOf = (token) => `${token?.playbackUrl || token?.token || token}`.replace(/.*[?&]token=([^&]*).*/, "$1");
 
 export class PlaybackTokens {
   #options;
@@ -95,10 +94,10 @@ export class PlaybackTokens {
     throw new PlaybackTokenError("rejected");
   }
 
-  keep(channel, callbacks) {
+  keep(channel, callbacks = {}) {
     if (this.#options.singleUse) throw new TypeError("keep: not with singleUse");
     const entry = this.#entry(channel);
-    const keeper = { ...callbacks };
+    const keeper = Object.create(callbacks);
     entry.keepers.add(keeper);
     if (isFresh(entry)) notify([keeper], "onToken", entry.token);
     this.#schedule(entry);
@@ -118,12 +117,11 @@ export class PlaybackTokens {
 
   #wake = ({ type }) => {
     for (const entry of this.#entries.values()) {
-      if (type === "online" && entry.error?.code === "network") {
-        entry.notBefore = 0;
-        entry.wake?.();
-      }
+      // A response says how long to wait; a connection that failed does not.
+      if (type === "online" && !entry.error?.status) entry.notBefore = 0;
       this.#schedule(entry);
     }
+    this.#flights.forEach((flight) => flight.wake?.());
   };
 
   #entry(channel) {
@@ -147,7 +145,7 @@ export class PlaybackTokens {
     const due = entry.token ? entry.renewFor - elapsed(entry) : 0;
     const wait = Math.max(due, entry.notBefore - monotonic());
     if (wait > 0) entry.timer = setTimeout(() => this.#schedule(entry), Math.min(wait, MAX_TIMER_MS));
-    else this.#join(entry).catch(ignore);
+    else this.#join(entry).catch(() => {});
   }
 
   /** Wait for the request in flight, or start one. When its last waiter is aborted, so is the request. */
@@ -169,7 +167,7 @@ export class PlaybackTokens {
   #start(entry) {
     const flight = Object.assign(new AbortController(), { waiters: 0 });
     this.#flights.add(flight);
-    flight.result = this.#request(entry, flight.signal)
+    flight.result = this.#request(entry, flight)
       .catch((error) => {
         if (flight.signal.aborted) throw flight.signal.reason;
         notify(entry.keepers, "onError", error);
@@ -185,15 +183,18 @@ export class PlaybackTokens {
     return flight;
   }
 
-  async #request(entry, signal) {
+  async #request(entry, flight) {
     const { retries, maxWait, singleUse } = this.#options;
-    for (let attempt = 0; ; attempt++) {
+    const { signal } = flight;
+    for (let attempt = 0; ; ) {
       const wait = entry.notBefore - monotonic();
-      if (wait > (isUsable(entry) ? 0 : maxWait)) {
-        const { code, status } = entry.error;
-        throw new PlaybackTokenError(code, { status, retryAfter: Math.ceil(wait / 1000) });
+      if (wait > 0) {
+        if (wait > maxWait || isUsable(entry)) {
+          throw new PlaybackTokenError(entry.error.code, { ...entry.error, retryAfter: Math.ceil(wait / 1000) });
+        }
+        await sleep(wait, flight);
+        continue;
       }
-      if (wait > 0) await sleep(wait, signal, entry);
       try {
         Object.assign(entry, await this.#attempt(entry.channel, signal), { notBefore: 0, failures: 0 });
         if (singleUse) entry.usableFor = 0;
@@ -206,7 +207,7 @@ export class PlaybackTokens {
         const backoff = Math.min(MAX_BACKOFF_MS, BACKOFF_MS * 2 ** entry.failures++);
         const jitter = (backoff * (1 + Math.random())) / 2;
         entry.notBefore = monotonic() + (error.retryAfter ?? 0) * 1000 + jitter;
-        if (attempt >= retries || isUsable(entry)) throw error;
+        if (attempt++ >= retries || isUsable(entry)) throw error;
       }
     }
   }
@@ -214,7 +215,7 @@ export class PlaybackTokens {
   async #attempt(channel, signal) {
     const controller = new AbortController();
     signal.addEventListener("abort", () => controller.abort(signal.reason));
-    const timeout = sleep(this.#options.timeout, controller.signal).then(() => {
+    const timeout = sleep(this.#options.timeout, controller).then(() => {
       throw new PlaybackTokenError("timeout");
     });
     try {
@@ -270,15 +271,15 @@ function notify(keepers, name, value) {
   for (const keeper of keepers) queueMicrotask(() => keeper[name]?.(value));
 }
 
-/** Resolve after a time, or when `wake` of the sleeper is called. The signal must not outlive its request, because the
- * listener stays. */
-function sleep(ms, signal, sleeper = {}) {
+/** Resolve after a time, or when `wake` of the controller is called; reject when it aborts. Its signal must not outlive
+ * its request, because the listener stays. */
+function sleep(ms, controller) {
   return new Promise((resolve, reject) => {
-    sleeper.wake = resolve;
+    controller.wake = resolve;
     const timer = setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => {
+    controller.signal.addEventListener("abort", () => {
       clearTimeout(timer);
-      reject(signal.reason);
+      reject();
     });
   });
 }

@@ -41,7 +41,7 @@ LIFETIME, REFRESH = 120, 96
 
 def waiting_threads(cache: TokenCache) -> int:
     """How many threads wait for another's request."""
-    waiters: Any = [pending._condition for pending in [*cache._pending.values()]]
+    waiters: Any = [pending.result._condition for pending in [*cache._pending.values()]]
     return sum(len(condition._waiters) for condition in waiters)
 
 
@@ -212,6 +212,53 @@ def test_the_least_recently_used_token_is_forgotten_first(cache: _Cache) -> None
 def test_single_use_tokens_cannot_be_cached(cache: _Cache) -> None:
     with pytest.raises(ValueError, match="single_use"):
         cache.get(TokenRequest(CHANNEL, viewer_id="ada", single_use=True))
+
+
+def _discard_viewer(cache: TokenCache | AsyncTokenCache) -> None:
+    cache.discard_viewer(viewer_id="ada")
+
+
+@pytest.mark.parametrize("old_fails", [False, True])
+@pytest.mark.parametrize("discard", [_discard_viewer, lambda cache: cache.clear()], ids=["viewer", "all"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_asked_after_tokens_were_discarded_never_gets_what_was_asked_before(
+    issuer: _Issuer, server: ScriptedServer, kind: Kind, discard: Callable[[Any], None], old_fails: bool
+) -> None:
+    """Such as a token of a viewer who has been denied since."""
+    arrived, released = threading.Event(), threading.Event()
+
+    def hold_the_first() -> None:
+        if not arrived.is_set():
+            arrived.set()
+            assert released.wait(30)
+            issuer.failure = problem(403, "viewer_denied") if old_fails else None
+
+    issuer.before = hold_the_first
+
+    def in_threads() -> tuple[Any, str, str]:
+        with TokensClient(server.url, API_KEY) as client, ThreadPoolExecutor(1) as pool:
+            cache = TokenCache(client)
+            old = pool.submit(cache.get, REQUEST)
+            assert arrived.wait(10)
+            discard(cache)
+            new = cache.get(REQUEST).token
+            released.set()
+            return old.exception(10) or old.result().token, new, cache.get(REQUEST).token
+
+    async def in_tasks() -> tuple[Any, str, str]:
+        async with AsyncTokensClient(server.url, API_KEY) as client:
+            cache = AsyncTokenCache(client)
+            old = asyncio.create_task(cache.get(REQUEST))
+            assert await asyncio.to_thread(arrived.wait, 10)
+            discard(cache)
+            new = (await cache.get(REQUEST)).token
+            released.set()
+            [found] = await asyncio.gather(old, return_exceptions=True)
+            return getattr(found, "token", found), new, (await cache.get(REQUEST)).token
+
+    old, new, again = in_threads() if kind == "sync" else asyncio.run(in_tasks())
+    assert (new, again) == ("token-1", "token-1")
+    assert isinstance(old, PermissionDeniedError) if old_fails else old == "token-2"
 
 
 def test_threads_that_want_the_same_token_send_one_request(issuer: _Issuer, server: ScriptedServer) -> None:

@@ -3,7 +3,8 @@
 Invariants
 - A token is never returned at or after its `expires_at`. Its age is measured by the monotonic clock from the arrival of
   the response, and its lifetime by the service's clock, so that a wrong clock of this machine does not matter.
-- One request is under way for the same token at a time; other callers in the meantime get its result.
+- One request is under way for the same token at a time; other callers in the meantime get its result. One that was
+  under way when its viewer's tokens were discarded has no callers but those from before.
 - When a refresh fails because the service cannot respond, a token that is still valid is returned. When the service
   refuses it, the cached token is forgotten and the error raised.
 - Single-use tokens are not cached.
@@ -21,7 +22,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Generic, NamedTuple, TypeVar
 
 from tokensvc.client.async_client import AsyncTokensClient
 from tokensvc.client.errors import NoResponseError, RateLimitedError, ServerError
@@ -34,6 +35,7 @@ PAUSE_AFTER_FAILURE_SECONDS = 5.0
 """How long a token whose refresh has failed is returned before the next attempt, unless the service says how long."""
 _PRECISION = timedelta(seconds=2)
 """How far the header `Date` can be behind: it has whole seconds, and servers render it once a second."""
+_Result = TypeVar("_Result")
 _STALE_IS_BETTER = (NoResponseError, ServerError, RateLimitedError)
 
 
@@ -43,6 +45,13 @@ class _Entry:
     token: PlaybackToken
     refresh_at: float
     expires_at: float
+
+
+class _Pending(NamedTuple, Generic[_Result]):
+    """A request that is under way."""
+
+    request: TokenRequest
+    result: _Result
 
 
 class _Started(NamedTuple):
@@ -95,27 +104,39 @@ class _Entries:
         while len(self._entries) > self._max_entries:
             self._entries.popitem(last=False)
 
-    def after_failure(self, key: bytes, error: Exception) -> PlaybackToken | None:
+    def after_failure(self, key: bytes, error: Exception, started: _Started) -> PlaybackToken | None:
         """A token that is still valid, if the failure says nothing about it. Until the next attempt it is fresh."""
         entry, now = self._entries.get(key), self._monotonic()
         if entry is not None and isinstance(error, _STALE_IS_BETTER) and now < entry.expires_at:
             pause = getattr(error, "retry_after_seconds", None) or PAUSE_AFTER_FAILURE_SECONDS
             self._entries[key] = replace(entry, refresh_at=min(entry.expires_at, now + pause))
             return entry.token
-        self._entries.pop(key, None)
+        if started.discards == self._discards:  # otherwise the entry is of a request that began later
+            self._entries.pop(key, None)
         return None
 
-    def discard_viewer(self, viewer_id: str | None, subject: str | None) -> None:
-        if (viewer_id is None) == (subject is None):
-            raise ValueError("viewer_id or subject, and not both, must be given")
+    def discard(self, is_affected: Callable[[TokenRequest], bool]) -> None:
         self._discards += 1
         for key, entry in [*self._entries.items()]:
-            if (entry.request.viewer_id, entry.request.subject) == (viewer_id, subject):
+            if is_affected(entry.request):
                 del self._entries[key]
 
-    def clear(self) -> None:
-        self._discards += 1
-        self._entries.clear()
+
+def _is_of(viewer_id: str | None, subject: str | None) -> Callable[[TokenRequest], bool]:
+    """Whether a request is for this viewer."""
+    if (viewer_id is None) == (subject is None):
+        raise ValueError("viewer_id or subject, and not both, must be given")
+    return lambda request: (request.viewer_id, request.subject) == (viewer_id, subject)
+
+
+def _is_any(_request: TokenRequest) -> bool:
+    return True
+
+
+def _discard_pending(
+    pending: dict[bytes, _Pending[_Result]], is_affected: Callable[[TokenRequest], bool]
+) -> dict[bytes, _Pending[_Result]]:
+    return {key: each for key, each in pending.items() if not is_affected(each.request)}
 
 
 class TokenCache:
@@ -140,7 +161,7 @@ class TokenCache:
 
     def _start_process(self) -> None:
         self._lock = threading.Lock()
-        self._pending: dict[bytes, Future[PlaybackToken]] = {}
+        self._pending: dict[bytes, _Pending[Future[PlaybackToken]]] = {}
 
     def get(self, request: TokenRequest) -> PlaybackToken:
         """A token for this request: the cached one until its `refresh_after`, then another. Raises as
@@ -151,43 +172,49 @@ class TokenCache:
                 return token
             pending, started = self._pending.get(key), self._entries.start()
             if pending is None:
-                mine = self._pending[key] = Future()
-        return pending.result() if pending is not None else self._request(key, request, mine, started)
+                mine = self._pending[key] = _Pending(request, Future())
+        return pending.result.result() if pending is not None else self._request(key, mine, started)
 
-    def _request(
-        self, key: bytes, request: TokenRequest, future: Future[PlaybackToken], started: _Started
-    ) -> PlaybackToken:
+    def _request(self, key: bytes, mine: _Pending[Future[PlaybackToken]], started: _Started) -> PlaybackToken:
+        request, future = mine
         try:
             token = self._client.issue_token(request)
         except Exception as error:
             with self._lock:
-                del self._pending[key]
-                stale = self._entries.after_failure(key, error)
+                self._end(key, mine)
+                stale = self._entries.after_failure(key, error, started)
             if stale is None:
                 future.set_exception(error)
                 raise
             token = stale
         except BaseException:
             with self._lock:
-                del self._pending[key]
+                self._end(key, mine)
             future.set_exception(NoResponseError("the thread that requested the token was interrupted"))
             raise
         else:
             with self._lock:
-                del self._pending[key]
+                self._end(key, mine)
                 self._entries.store(key, request, token, started)
         future.set_result(token)
         return token
 
+    def _end(self, key: bytes, mine: _Pending[Future[PlaybackToken]]) -> None:
+        if self._pending.get(key) is mine:  # otherwise it was discarded, and another may have begun
+            del self._pending[key]
+
     def discard_viewer(self, *, viewer_id: str | None = None, subject: str | None = None) -> None:
         """Forget the tokens of a viewer, by what their requests had. Call it after revoking or denying the viewer."""
-        with self._lock:
-            self._entries.discard_viewer(viewer_id, subject)
+        self._discard(_is_of(viewer_id, subject))
 
     def clear(self) -> None:
         """Forget all tokens."""
+        self._discard(_is_any)
+
+    def _discard(self, is_affected: Callable[[TokenRequest], bool]) -> None:
         with self._lock:
-            self._entries.clear()
+            self._entries.discard(is_affected)
+            self._pending = _discard_pending(self._pending, is_affected)
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows
@@ -207,7 +234,7 @@ class AsyncTokenCache:
         """As of TokenCache."""
         self._client = client
         self._entries = _Entries(max_entries, monotonic)
-        self._pending: dict[bytes, asyncio.Task[PlaybackToken]] = {}
+        self._pending: dict[bytes, _Pending[asyncio.Task[PlaybackToken]]] = {}
 
     async def get(self, request: TokenRequest) -> PlaybackToken:
         """As of TokenCache. When a call is cancelled, the request goes on for the others."""
@@ -215,18 +242,19 @@ class AsyncTokenCache:
         if (token := self._entries.fresh(key)) is not None:
             return token
         loop = asyncio.get_running_loop()
-        task = self._pending.get(key)
-        if task is None or task.get_loop() is not loop:
-            task = self._pending[key] = loop.create_task(self._request(key, request))
+        pending = self._pending.get(key)
+        if pending is None or pending.result.get_loop() is not loop:
+            task = loop.create_task(self._request(key, request))
+            pending = self._pending[key] = _Pending(request, task)
             task.add_done_callback(lambda done: self._finish(key, done))
-        return await asyncio.shield(task)
+        return await asyncio.shield(pending.result)
 
     async def _request(self, key: bytes, request: TokenRequest) -> PlaybackToken:
         started = self._entries.start()
         try:
             token = await self._client.issue_token(request)
         except Exception as error:
-            stale = self._entries.after_failure(key, error)
+            stale = self._entries.after_failure(key, error, started)
             if stale is None:
                 raise
             return stale
@@ -234,15 +262,19 @@ class AsyncTokenCache:
         return token
 
     def _finish(self, key: bytes, task: asyncio.Task[PlaybackToken]) -> None:
-        if self._pending.get(key) is task:
+        if key in self._pending and self._pending[key].result is task:
             del self._pending[key]
         if not task.cancelled():
             task.exception()  # or asyncio reports it as never retrieved, where everybody who waited was cancelled
 
     def discard_viewer(self, *, viewer_id: str | None = None, subject: str | None = None) -> None:
         """As of TokenCache."""
-        self._entries.discard_viewer(viewer_id, subject)
+        self._discard(_is_of(viewer_id, subject))
 
     def clear(self) -> None:
         """Forget all tokens."""
-        self._entries.clear()
+        self._discard(_is_any)
+
+    def _discard(self, is_affected: Callable[[TokenRequest], bool]) -> None:
+        self._entries.discard(is_affected)
+        self._pending = _discard_pending(self._pending, is_affected)

@@ -512,6 +512,29 @@ describe("onUnauthorized", () => {
     });
   }
 
+  for (const [name, respond] of [
+    ["a constant token beside its URL", (token) => ({ ...token, token: "the backend's own" })],
+    ["a URL without the token's parameter", (token) => ({ ...token, playbackUrl: `https://a.example/?a=1&s=${token.token}` })],
+  ]) {
+    for (const form of [(token) => token, (token) => token.playbackUrl]) {
+      test(`tells responses apart that have ${name}: ${form}`, async () => {
+        const scripted = (channel, signal, from) => from.respond(respond(from.token(channel)));
+        backend.script = Array(3).fill(scripted);
+        const first = await tokens.get(CHANNEL);
+        const second = await tokens.onUnauthorized(CHANNEL, form(first));
+        assert.notEqual(second.playbackUrl, first.playbackUrl);
+        assert.equal((await errorOf(tokens.onUnauthorized(CHANNEL, form(second)))).code, "rejected");
+      });
+    }
+  }
+
+  test("takes anything as the rejected one, and returns what is not it", async () => {
+    const first = await tokens.get(CHANNEL);
+    for (const other of [{}, 5, new Error("other"), new URL("https://other.example/?token=x")]) {
+      assert.equal(await tokens.onUnauthorized(CHANNEL, other), first);
+    }
+  });
+
   test("replaces a token once, however often and by how many players it is reported", async () => {
     const first = await tokens.get(CHANNEL);
     const all = await Promise.all(Array.from({ length: 100 }, () => tokens.onUnauthorized(CHANNEL, first)));
@@ -611,6 +634,25 @@ describe("keep", () => {
       kept.close();
       assert.deepEqual(at, [0, seconds]);
     }
+  });
+
+  test("calls the methods of an object of a class", async () => {
+    class Player {
+      seen = [];
+      onToken(token) {
+        this.seen.push(token);
+      }
+      onError(error) {
+        this.seen.push(error.code);
+      }
+    }
+    const player = new Player();
+    tokens.keep(CHANNEL, player);
+    await settle();
+    assert.equal(player.seen[0], await tokens.get(CHANNEL));
+    backend.script = [offline];
+    await clock.advance(280 * SECOND);
+    assert.equal(player.seen[1], "network");
   });
 
   test("stops when the returned function is called", async () => {
@@ -760,6 +802,24 @@ describe("in a page", () => {
       assert.ok((await after(0, token)).value, `${waited} ms after the first attempt`);
       assert.equal(backend.requests, requests + 1);
     }
+  });
+
+  test("when the network is back, each request of single-use tokens is sent", async () => {
+    tokens.close();
+    tokens = new PlaybackTokens({ source: backend.source, singleUse: true });
+    backend.script = [offline, offline];
+    const waiting = [tokens.get(CHANNEL), tokens.get(CHANNEL)];
+    await settle();
+    page.dispatchEvent(new Event("online"));
+    for (const token of waiting) assert.ok((await after(0, token)).value);
+  });
+
+  test("when the network is back, a request that timed out does not wait either", async () => {
+    backend.script = [never];
+    const token = tokens.get(CHANNEL);
+    await clock.advance(5 * SECOND);
+    page.dispatchEvent(new Event("online"));
+    assert.ok((await after(0, token)).value);
   });
 
   test("when the network is back, a request still waits for Retry-After", async () => {
