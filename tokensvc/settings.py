@@ -368,8 +368,8 @@ class Settings(BaseModel):
         512,
         ge=16,
         le=100_000,
-        description="How many requests each worker handles at once; more are rejected with `overloaded`, before any "
-        "work is done for them",
+        description="How many requests each worker handles at once; more are rejected with `overloaded`, and "
+        "nothing is issued or changed for them",
     )
     max_connections: int = Field(
         4096,

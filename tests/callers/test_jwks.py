@@ -18,6 +18,7 @@ from tokensvc.callers.jwks import (
     LAST_GOOD_SECONDS,
     MAX_BYTES,
     MAX_KEYS,
+    MIN_CONNECT_SECONDS,
     REFETCH_SECONDS,
     TTL_SECONDS,
     FetchFailed,
@@ -172,6 +173,8 @@ def test_an_issuer_that_is_gone_cannot_be_reached() -> None:
         "fe80::1",
         "::ffff:169.254.169.254",
         "64:ff9b::a9fe:a9fe",
+        "64:ff9b:1::a9fe:a9fe",
+        "::ffff:0:a9fe:a9fe",
         "2002:a9fe:a9fe::1",
         "::a9fe:a9fe",
         "fd00:ec2::254",
@@ -239,17 +242,38 @@ def test_a_key_set_may_have_a_query_in_its_url(issuer: OidcIssuer) -> None:
     assert _refreshed(issuer).find("first", "RS256", NOW) is not None
 
 
-def test_an_https_issuer_cannot_send_us_to_plain_http_on_this_machine() -> None:
-    fetched = []
+@pytest.mark.parametrize("scheme", ["https", "HTTPS"])
+def test_an_https_issuer_cannot_send_us_to_plain_http_on_this_machine(scheme: str) -> None:
+    fetched, jwks_uri = [], "http://127.0.0.1:9000/keys"
 
     def fetch(url: str, _seconds: float) -> dict[str, object]:
         fetched.append(url)
-        return {"issuer": "https://login.example.com", "jwks_uri": "http://127.0.0.1:9000/keys"}
+        return {"issuer": f"{scheme}://login.example.com", "jwks_uri": jwks_uri, "keys": []}
 
-    keys = IssuerKeys("https://login.example.com", None, fetch)
+    keys = IssuerKeys(f"{scheme}://login.example.com", None, fetch)
     keys.refresh(None, NOW)
     assert keys.failure == "jwks_uri must begin with https://, as its issuer does"
-    assert fetched == ["https://login.example.com/.well-known/openid-configuration"]
+    assert fetched == [f"{scheme}://login.example.com/.well-known/openid-configuration"]
+    jwks_uri = "HTTPS://keys.example.com/"
+    keys.refresh(None, NOW + REFETCH_SECONDS)
+    assert (keys.failure, fetched[-1]) == ("", jwks_uri)
+
+
+@pytest.mark.parametrize(("count", "seconds"), [(1, 2.5), (2, 1.25), (16, MIN_CONNECT_SECONDS)])
+def test_an_address_has_time_for_a_slow_handshake_however_many_there_are(
+    count: int, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[float] = []
+
+    def get(_url: str, _address: object, _seconds: float, connect_seconds: float) -> dict[str, Any]:
+        given.append(connect_seconds)
+        return {}
+
+    found = [(None, None, None, "", (f"192.0.2.{number}", 443)) for number in range(count)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(jwks, "_get", get)
+    assert fetch_json("https://login.example.com/keys", 2.5) == {}
+    assert given == [pytest.approx(seconds, abs=0.2)]
 
 
 def test_the_next_address_is_tried_if_one_does_not_accept_connections(

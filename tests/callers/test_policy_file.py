@@ -92,6 +92,11 @@ def test_text_that_is_not_toml_is_refused_with_its_line() -> None:
         parse_policy_file("[callers.web]\nchannels = everything\n")
 
 
+def test_a_number_with_thousands_of_digits_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="a number has too many digits"):
+        parse_policy_file(f"[callers.web]\nmax_ttl_seconds = {'9' * 5000}\n")
+
+
 def test_text_that_is_nested_too_deeply_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="nested too deeply"):
         parse_policy_file("a = " + "[" * 3000)

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import resource
 import stat
+import subprocess
+import sys
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +21,29 @@ from structlog.testing import capture_logs
 
 from tests.support.audit import EVENT, REQUESTER
 from tests.support.stores import store_in_memory
+from tokensvc.audit.record import AuditRecord
 from tokensvc.audit.search import AuditSearch
 from tokensvc.audit.store import AuditFilter
 from tokensvc.audit.viewers import ViewerDigests
 from tokensvc.audit.views import AuditQuery
-from tokensvc.container.audit_stream import AuditStream
+from tokensvc.container.audit_stream import WAIT_SECONDS, AuditStream
 from tokensvc.errors import DenialNotFound
 from tokensvc.pagination import validated_query
 from tokensvc.storage.audit import stream_records
 from tokensvc.storage.store import Store
+
+RECORD = AuditRecord(1, datetime(2026, 11, 21, 10, 0, tzinfo=UTC), EVENT)
+WRITE_MANY = """
+import sys
+from tests.container.test_audit_stream import RECORD
+from tokensvc.container import audit_stream
+audit_stream.WAIT_SECONDS = 60
+lost = []
+stream = audit_stream.AuditStream({target}, lost.append)
+for _ in range(20):
+    stream.write([RECORD] * 50)
+sys.exit(len(lost))
+"""
 
 
 @pytest.fixture
@@ -112,6 +134,92 @@ def test_a_named_pipe_whose_reader_stops_holds_up_an_act_only_briefly(
         store.audit.append([EVENT] * 10)
     assert sum(lost) > 0
     os.close(reader)
+
+
+@pytest.mark.slow
+def test_a_reader_that_stops_holds_up_many_acts_no_longer_than_one_and_the_next_not_at_all() -> None:
+    reader, writer = os.pipe()
+    lost: list[int] = []
+    stream = AuditStream(writer, lost.append)
+    while not lost:
+        stream.write([RECORD] * 100)
+    os.read(reader, 1_000_000)
+    stream.write([RECORD])  # it writes again
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    started_at = time.monotonic()
+    with ThreadPoolExecutor(8) as pool:
+        deque(pool.map(lambda _: stream.write([RECORD]), range(8)), maxlen=0)
+    assert time.monotonic() - started_at < 4 * WAIT_SECONDS, "one after the other"
+    started_at = time.monotonic()
+    for _ in range(8):
+        stream.write([RECORD])
+    assert time.monotonic() - started_at < 4 * WAIT_SECONDS
+    assert sum(lost[1:]) == 16
+    os.close(reader)
+    os.close(writer)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_named", [False, True], ids=["standard output", "a named pipe"])
+def test_lines_of_several_processes_do_not_mix_in_a_pipe_whose_reader_is_slow(is_named: bool, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    if is_named:
+        os.mkfifo(pipe)
+        reader, writer = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK), os.open(os.devnull, os.O_WRONLY)
+    else:
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+    command = [sys.executable, "-c", WRITE_MANY.format(target=repr(str(pipe)) if is_named else 1)]
+    environ = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    processes = [subprocess.Popen(command, stdout=writer, env=environ) for _ in range(3)]
+    os.close(writer)
+    received, is_running = bytearray(), True
+    while is_running:
+        is_running = None in [process.poll() for process in processes]
+        with contextlib.suppress(BlockingIOError):
+            while piece := os.read(reader, 3000):
+                received += piece
+                time.sleep(0.0005)
+    os.close(reader)
+    assert [process.wait() for process in processes] == [0, 0, 0], "records were lost"
+    actions = [json.loads(line)["action"] for line in received.splitlines()]
+    assert actions == [EVENT.action] * 3 * 20 * 50
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["pipe", "null"])
+def test_a_process_with_thousands_of_open_files_writes_too(store: Store, tmp_path: Path, kind: str) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 2048:
+        pytest.skip("this process may not have 2,048 open files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    os.mkfifo(tmp_path / "pipe")
+    with contextlib.ExitStack() as stack:
+        reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+        stack.callback(os.close, reader)
+        for _ in range(1100):
+            stack.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        lost: list[int] = []
+        stream_records(
+            store.engine, AuditStream(str(tmp_path / "pipe") if kind == "pipe" else os.devnull, lost.append).write
+        )
+        store.audit.append([EVENT])
+        if kind == "pipe":
+            assert json.loads(os.read(reader, 65_536))["action"] == EVENT.action
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (lost, len(store.audit.list(AuditFilter(), limit=9))) == ([], 1)
+
+
+def test_whatever_fails_in_the_stream_the_act_does_not(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost: list[int] = []
+    stream = AuditStream(os.devnull, lost.append)
+    monkeypatch.setattr(stream, "_write_lines", lambda *_: 1 / 0)
+    stream_records(store.engine, stream.write)
+    store.audit.append([EVENT])
+    assert (lost, len(store.audit.list(AuditFilter(), limit=9))) == ([1], 1)
 
 
 def test_a_line_is_ascii_so_that_it_cannot_control_a_terminal(store: Store, tmp_path: Path) -> None:

@@ -191,3 +191,19 @@ def test_a_live_channel_starts_anew_when_its_policy_has_changed(
     after = enforced()
     assert "FR" in str(after)
     assert "DE" not in str(after)
+    seed(text + "allowed_countries = ['FR']\ntags = { team = 'web' }\n")
+    assert enforced()["streamId"] == after["streamId"], "tags restrict nothing"
+
+
+def test_a_live_channel_starts_anew_when_a_client_has_changed_its_policy_to_what_the_file_says(
+    seed: Seeder, channel: Any, call: CallIvs, resources: SqliteResourceStore
+) -> None:
+    text = "[channels.main]\nlive = true\nrestriction_policy = 'one'\n[restriction_policies.one]\n"
+    seed(text + "allowed_countries = ['DE']\n")
+    call("UpdatePlaybackRestrictionPolicy", arn=channel()[0]["playbackRestrictionPolicyArn"], allowedCountries=["FR"])
+    seed(text + "allowed_countries = ['FR']\n")
+    arn = channel()[0]["arn"]
+    with resources.begin(write=False) as transaction:
+        stream = stream_of(transaction, arn)
+    assert stream is not None
+    assert stream.body["playbackRestrictionPolicy"]["allowedCountries"] == ["FR"]

@@ -25,6 +25,7 @@ from tokensvc.tokens.viewer_id_resolver import ViewerIdResolver
 from tokensvc.web.access_log import AccessLog
 from tokensvc.web.app import Application
 from tokensvc.web.authentication import RequestAuthenticator
+from tokensvc.web.batch_turns import BatchTurns
 from tokensvc.web.endpoints.denials import DenialRoutes
 from tokensvc.web.endpoints.revocations import RevocationRoutes
 from tokensvc.web.operations import bind_all, routes_of
@@ -79,7 +80,8 @@ class MultiTenantApp:
             store=store.denials, subjects=subjects, clock=self.clock, regions=regions, digest_viewer=digest_viewer
         )
         authorized = RequestAuthenticator(lambda: self.snapshot, self.clock, lease_seconds=900)
-        revocations = bind_all(REVOCATIONS, RevocationRoutes(authorized, service))
+        self.turns = BatchTurns(max_of_caller=2)
+        revocations = bind_all(REVOCATIONS, RevocationRoutes(authorized, service, self.turns))
         denials = bind_all(DENIALS, DenialRoutes(authorized, denial_service))
         self._log = AccessLog(self.writer, self.clock, as_json=True)
         self._app = Application(routes_of(revocations + denials), _nothing, self.clock, self._log)

@@ -32,6 +32,8 @@ from tokensvc.errors import IssuerUnavailable
 from tokensvc.jose.strict_json import read_object
 
 FETCH_SECONDS = 5.0
+MIN_CONNECT_SECONDS = 1.0
+"""What an address gets at least for its connection, with the TLS handshake, however many addresses the host has."""
 """For discovery and key set together."""
 MAX_BYTES = 256 * 1024
 MAX_KEYS = 100
@@ -43,7 +45,7 @@ RETRY_SECONDS = 5.0
 LAST_GOOD_SECONDS = 86_400.0
 MIN_RSA_BITS = 2048
 _METADATA_ADDRESSES = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200")))
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_TRANSLATED = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96")))
 _IPV4_COMPATIBLE = ipaddress.IPv6Network("::/96")
 _PUBLIC_MEMBERS = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x")}
 _EC_CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
@@ -145,7 +147,7 @@ class IssuerKeys:
             checked = check_issuer_url(url if isinstance(url, str) else "", allow_query=True)
         except ValueError as error:
             raise FetchFailed(f"jwks_uri {error}") from None
-        if self._jwks_url is None and self._issuer.startswith("https:") and not checked.startswith("https:"):
+        if self._jwks_url is None and (urlsplit(self._issuer).scheme, urlsplit(checked).scheme) == ("https", "http"):
             raise FetchFailed("jwks_uri must begin with https://, as its issuer does")
         return self._fetch(checked, seconds)
 
@@ -180,7 +182,7 @@ def _read_key(entry: object) -> IssuerKey | None:
 
 def fetch_json(url: str, seconds: float) -> dict[str, Any]:
     """Get a JSON object from an issuer's URL, within this time and the module's bounds. The addresses of its host are
-    tried in turn until one accepts the connection. Raises FetchFailed."""
+    tried in turn, while there is time, until one accepts the connection. Raises FetchFailed."""
     import httpx  # loads its command line, with rich: only a worker that fetches keys pays for it
 
     ends_at = monotonic() + seconds
@@ -193,7 +195,8 @@ def fetch_json(url: str, seconds: float) -> dict[str, Any]:
         if remaining <= 0:
             break
         try:
-            return _get(url, address, remaining, remaining / (len(addresses) - position))
+            share = max(remaining / (len(addresses) - position), MIN_CONNECT_SECONDS)
+            return _get(url, address, remaining, min(share, remaining))
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             failure = _unreachable(error)
         except httpx.InvalidURL:
@@ -253,11 +256,12 @@ def check_address(address: _Address, *, loopback: bool) -> None:
 
 
 def _embedded_ipv4(address: _Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address to which a gateway translates an IPv6 address: IPv4-mapped (RFC 4291), NAT64 (RFC 6052), 6to4
-    (RFC 3056) or IPv4-compatible (RFC 4291, deprecated)."""
+    """The IPv4 address to which a gateway translates an IPv6 address: IPv4-mapped (RFC 4291), NAT64 (RFC 6052, with its
+    local prefix RFC 8215), stateless (RFC 2765), 6to4 (RFC 3056) or IPv4-compatible (RFC 4291, deprecated)."""
     if isinstance(address, ipaddress.IPv4Address):
         return None
-    if address in _NAT64 or (address in _IPV4_COMPATIBLE and int(address) > 1):  # not :: or ::1
+    is_translated = any(address in network for network in _TRANSLATED)
+    if is_translated or (address in _IPV4_COMPATIBLE and int(address) > 1):  # not :: or ::1
         return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
     return address.ipv4_mapped or address.sixtofour
 

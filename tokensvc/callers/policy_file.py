@@ -56,8 +56,9 @@ def parse_policy_file(text: str) -> dict[str, FileEntry]:
     """The callers of a policy file, by name. Raises InvalidRequest, whose errors name line, member and rule."""
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as invalid:
-        raise InvalidRequest([FieldError("not a TOML file", str(invalid))]) from None
+    except ValueError as invalid:  # tomllib's error, and that of an integer with thousands of digits
+        rule = str(invalid) if isinstance(invalid, tomllib.TOMLDecodeError) else "a number has too many digits"
+        raise InvalidRequest([FieldError("not a TOML file", rule)]) from None
     except RecursionError:
         raise InvalidRequest([FieldError("not a policy file", "its arrays or tables are nested too deeply")]) from None
     tables = document.get("callers", {})

@@ -125,7 +125,7 @@ def build_application(
         regions=service.regions,
     )
     revocation_service = service.revocation_service
-    revocations = RevocationRoutes(authenticator, revocation_service)
+    revocations = RevocationRoutes(authenticator, revocation_service, parts.turns)
     denials = DenialRoutes(
         authenticator,
         DenialService(

@@ -1,12 +1,14 @@
 """Writes each audit record as a line of JSON to a stream of its own, after the store has committed it.
 
 Invariants
-- A record that cannot be written is lost for the stream only: the act is done and the store has its record. The loss is
-  logged when it starts, and counted.
+- A record that cannot be written is lost for the stream only: the act is done and the store has its record. So no
+  failure is raised. The loss is logged when it starts, and counted.
 - A file is opened for each write, in append mode and readable by its owner only, so that it can be rotated and a
-  directory that comes back is used. Lines of several processes do not mix: each batch is one write.
-- A reader of a pipe that stops reading holds an act up for WAIT_SECONDS at most, also if the pipe is named by a path.
-  One that nobody reads holds up nothing.
+  directory that comes back is used.
+- Lines of several processes do not mix: a file gets each batch in one write, a pipe whole lines of up to PIPE_BUF
+  together, which the kernel keeps together (POSIX, `write`). Only a line that is longer than that can be interrupted.
+- A reader of a pipe that stops reading holds an act up for WAIT_SECONDS at most, however many acts there are, and
+  further acts not at all until it reads again. One that nobody reads holds up nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ import os
 import select
 import stat
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 import orjson
@@ -27,8 +31,6 @@ from tokensvc.log import structlog
 
 STDOUT, STDERR = 1, 2
 WAIT_SECONDS = 1.0
-_PIPE_CHUNK_BYTES = 4096
-"""A pipe that is ready takes this much without blocking (PIPE_BUF on Linux)."""
 _log = structlog.get_logger(__name__)
 
 
@@ -45,19 +47,28 @@ class AuditStream:
         """Whether the last line may have been written in part."""
 
     def write(self, records: Sequence[AuditRecord]) -> None:
-        """Write these records. Never raises OSError."""
-        text = b"".join(map(_line, records))
-        with self._lock:
-            try:
-                with self._opened() as descriptor:
-                    self._write_all(descriptor, b"\n" + text if self._is_torn else text)
-            except OSError as error:
-                self._on_lost(len(records))
-                if not self._is_failing:
-                    _log.error("audit records are missing in the stream", error=type(error).__name__)
-                self._is_failing = True
-            else:
-                self._is_failing = self._is_torn = False
+        """Write these records. Never raises: what they record is done."""
+        ends_at = time.monotonic() + (0.0 if self._is_failing else WAIT_SECONDS)
+        lines = deque(map(_line, records))
+        try:
+            with self._locked(ends_at), self._opened() as descriptor:
+                self._write_lines(descriptor, lines, ends_at)
+        except Exception as error:  # noqa: BLE001 - its caller would take the act for failed
+            self._on_lost(len(lines))
+            if not self._is_failing:
+                _log.error("audit records are missing in the stream", error=type(error).__name__)
+            self._is_failing = True
+        else:
+            self._is_failing = False
+
+    @contextlib.contextmanager
+    def _locked(self, ends_at: float) -> Iterator[None]:
+        if not self._lock.acquire(timeout=max(0.0, ends_at - time.monotonic())):
+            raise TimeoutError
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[int]:
@@ -71,16 +82,48 @@ class AuditStream:
         finally:
             os.close(descriptor)
 
-    def _write_all(self, descriptor: int, text: bytes) -> None:
+    def _write_lines(self, descriptor: int, lines: deque[bytes], ends_at: float) -> None:
+        """Write the lines, and remove from them what was written."""
         is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        while lines:
+            start = b"\n" if self._is_torn else b""
+            count = len(lines) if is_file else _count_that_fit(lines, select.PIPE_BUF - len(start))
+            together = start + b"".join(lines[position] for position in range(count))
+            if is_file:
+                self._write_to_file(descriptor, together)
+            else:
+                self._write_to_pipe(descriptor, together, ends_at)
+            for _ in range(count):
+                lines.popleft()
+
+    def _write_to_file(self, descriptor: int, text: bytes) -> None:
         remaining = memoryview(text)
         while remaining:
-            if not is_file and not select.select([], [descriptor], [], WAIT_SECONDS)[1]:
-                raise TimeoutError
-            part = remaining if is_file else remaining[:_PIPE_CHUNK_BYTES]
-            written = os.write(descriptor, part)
-            remaining = remaining[written:]
+            remaining = remaining[os.write(descriptor, remaining) :]
             self._is_torn = bool(remaining)
+
+    def _write_to_pipe(self, descriptor: int, text: bytes, ends_at: float) -> None:
+        """A pipe that is ready takes PIPE_BUF bytes without blocking, unless another process was faster."""
+        poll = select.poll()
+        poll.register(descriptor, select.POLLOUT)
+        remaining = memoryview(text)
+        while remaining:
+            if not poll.poll(max(0.0, ends_at - time.monotonic()) * 1000):
+                raise TimeoutError
+            with contextlib.suppress(BlockingIOError):  # of a named pipe that another process has filled
+                remaining = remaining[os.write(descriptor, remaining[: select.PIPE_BUF]) :]
+                self._is_torn = bool(remaining)
+
+
+def _count_that_fit(lines: Sequence[bytes], size: int) -> int:
+    """How many of the first lines have this size together; one at least."""
+    count = 0
+    for line in lines:
+        size -= len(line)
+        if size < 0:
+            break
+        count += 1
+    return max(1, count)
 
 
 def _line(record: AuditRecord) -> bytes:

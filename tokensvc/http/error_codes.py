@@ -311,8 +311,7 @@ _ENTRIES = (
         "overloaded",
         503,
         "This worker has as many requests in flight as `TOKENSVC_MAX_IN_FLIGHT` allows, or the batches of this caller "
-        "are a sixteenth of these already, or four are of this viewer. The request was rejected before any work was "
-        "done for it.",
+        "are a sixteenth of these already, or four are of this viewer. Nothing was issued or changed.",
         "Send the request again after the time in `Retry-After`. If it lasts, add workers or machines, or send fewer "
         "batches at once.",
         Retry.OTHER_WORKER,

@@ -70,8 +70,6 @@ class _Seeding:
         self._transaction = transaction
         self._ivs = ivs
         self._streams = streams
-        self._changed = set[str]()
-        """The ARNs of the resources whose members were changed."""
 
     def apply(self) -> None:
         seed = self._file.seed
@@ -103,8 +101,8 @@ class _Seeding:
         found = self._find(CHANNEL, name)
         was_live = found is not None and self._is_live(found.arn)
         if found is not None and was_live:
-            differs = policy_arn in self._changed or _differing(found, members)
-            if channel.live is False or differs:
+            differs = _differing(found, members) or self._enforces_another_policy(found, policy_arn)
+            if differs or channel.live is False:
                 self._streams.stop(found.arn)
         arn = self._create_or_update(CHANNEL, name, members, channel.tags)
         shall_be_live = was_live if channel.live is None else channel.live
@@ -130,7 +128,6 @@ class _Seeding:
             return str(created[resource_type.member]["arn"])
         if changed := _differing(found, members):
             self._call(operations["update"].name, {"arn": found.arn, **changed})
-            self._changed.add(found.arn)
         self._set_tags(found, tags)
         return found.arn
 
@@ -141,6 +138,12 @@ class _Seeding:
 
     def _is_live(self, channel_arn: str) -> bool:
         return stream_of(self._transaction, channel_arn) is not None
+
+    def _enforces_another_policy(self, channel: Resource, policy_arn: str) -> bool:
+        """Whether the channel's stream started with other restrictions than the policy has now."""
+        stream, policy = stream_of(self._transaction, channel.arn), self._transaction.get(policy_arn)
+        enforced = stream and stream.body["playbackRestrictionPolicy"]
+        return _restrictions(enforced) != _restrictions(policy and policy.body)
 
     def _set_tags(self, resource: Resource, tags: Mapping[str, str]) -> None:
         before: Mapping[str, str] = resource.body["tags"]
@@ -159,6 +162,11 @@ class _Seeding:
             yield
         except IvsError as error:
             raise SettingsError([self._file.error((table, name), f"is refused by IVS: {error.message}")]) from None
+
+
+def _restrictions(policy: Mapping[str, Any] | None) -> list[Any]:
+    members = ("allowedCountries", "allowedOrigins", "enableStrictOriginEnforcement")
+    return [policy and policy[member] for member in members]
 
 
 def _differing(found: Resource, members: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""How many batches a caller may have at once, and whose signs its next slice: round robin over the callers.
+"""How many batches a caller may have at once, and which of tokens signs its next slice: round robin over the callers.
 
 Invariants
-- A caller has at most `max_of_caller` batches, from the start of their bodies to their responses, and a viewer of a
-  viewer app at most MAX_OF_VIEWER. So they do not use up what the worker accepts of everybody together
-  (`web/overload.py`), or of the viewer app's other viewers.
+- A caller has at most `max_of_caller` batches of tokens and of revocations, from the start of their bodies to their
+  responses, and a viewer of a viewer app at most MAX_OF_VIEWER. So they do not use up what the worker accepts of
+  everybody together (`web/overload.py`), or of the viewer app's other viewers.
 - One slice of one batch at a time.
 - A slice waits for at most one slice of each other caller, however many batches those have, and for the batches of its
   own caller that asked earlier.

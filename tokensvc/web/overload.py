@@ -2,7 +2,8 @@
 
 A worker can be given more than it can do. What it then accepts beyond its rate waits, and the wait grows until every
 client has given up. Two bounds prevent that; what exceeds them gets 503 `overloaded` before any work is done for it: no
-authentication, no JSON, not even a signature's share of a batch.
+authentication, no JSON, not even a signature's share of a batch. A request whose body arrives when the places have been
+taken has been authenticated, and gets 503 before its body is parsed.
 
 Invariants
 - At most `max_in_flight` requests are in flight: those handled by tasks, from their start to their response, and those

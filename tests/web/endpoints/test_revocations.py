@@ -73,6 +73,15 @@ def test_the_dispatcher_is_woken_only_for_accepted_revocations(app: MultiTenantA
     assert app.wakes == 2
 
 
+def test_a_caller_with_too_many_batches_is_refused(app: MultiTenantApp) -> None:
+    """Batches of tokens count, too: both can be large, and wait for their bodies."""
+    batch = {"revocations": [MINIMAL]}
+    with app.turns.batch("all"), app.turns.batch("all"):
+        assert app.request("POST", "/v1/revocations/batch", batch).json["code"] == "overloaded"
+        assert app.request("POST", "/v1/revocations", MINIMAL).status == 202
+    assert app.request("POST", "/v1/revocations/batch", batch).status == 202
+
+
 def test_several_channels_form_one_revocation(app: MultiTenantApp) -> None:
     body = {"channelArns": [CHANNEL, OTHER_CHANNEL], "viewerId": "ada"}
     accepted = app.request("POST", "/v1/revocations", body).json

@@ -246,6 +246,34 @@ def test_a_caller_disabled_during_a_batch_gets_no_further_tokens(worker: Worker)
     assert worker.outcomes() == {"issued": 1, "unauthenticated": 1}
 
 
+def test_a_credential_that_ends_during_a_batch_is_one_failure_for_all_that_is_left(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many failures as slices would use up what its client's address may have."""
+    authenticate, failures = worker.parts.authenticator.authenticate, list[Unauthenticated]()
+
+    def counted(*arguments: Any) -> Any:
+        try:
+            return authenticate(*arguments)
+        except Unauthenticated as error:
+            failures.append(error)
+            raise
+
+    def sign_and_disable(messages: Any) -> list[bytes]:
+        worker.snapshot = worker.snapshot._replace(secrets={})
+        return sign_each(messages)
+
+    monkeypatch.setattr(worker.parts.authenticator, "authenticate", counted)
+    worker.parts.sign_many = sign_and_disable
+    unknown = REQUEST | {"channelArn": str(OTHER_CHANNEL)}
+    results = worker.batch(unknown, *[REQUEST] * (5 * SLICE_SIZE))
+    assert [("token" in result) for result in results] == [False] + [True] * (SLICE_SIZE - 1) + [False] * (
+        4 * SLICE_SIZE + 1
+    )
+    assert {result["problem"]["code"] for result in results if "problem" in result} == {"unauthenticated"}
+    assert len(failures) == 1
+
+
 def test_a_key_that_became_active_while_the_body_arrived_signs(worker: Worker) -> None:
     new = keypair.generate()
 

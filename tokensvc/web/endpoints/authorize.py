@@ -9,7 +9,7 @@ Invariants
 - The cookie is a session, never the token, so requests for segments spend nothing. It is for the folder of one channel,
   by its path and by its signed content. Always `Secure`: browsers and curl send such cookies to a loopback address over
   HTTP as well, so local trials need no exception.
-- A HEAD starts nothing: it spends no single use and sets no cookie.
+- A HEAD starts nothing: it spends no single use and begins no session.
 - A page gets CORS headers for the session's own origins, with credentials; where a token names no origins, any page may
   read what it gets without the cookie. Any page may read a refusal.
 """

@@ -26,6 +26,7 @@ from tokensvc.revocations.service import RevocationService
 from tokensvc.revocations.store import AcceptedRevocation, IdempotencyKey, Revocation
 from tokensvc.revocations.views import AcceptedRevocationView, RevocationView
 from tokensvc.web.authentication import RequestAuthenticator
+from tokensvc.web.batch_turns import BatchTurns
 from tokensvc.web.context import RequestContext
 from tokensvc.web.query_parameters import read_model
 from tokensvc.web.requesters import requester_of
@@ -39,9 +40,10 @@ _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
 class RevocationRoutes:
     """The six revocation routes. They call the store in threads."""
 
-    def __init__(self, authenticator: RequestAuthenticator, service: RevocationService) -> None:
+    def __init__(self, authenticator: RequestAuthenticator, service: RevocationService, turns: BatchTurns) -> None:
         self._authenticator = authenticator
         self._service = service
+        self._turns = turns
 
     async def add(self, scope: Scope, receive: Receive, context: RequestContext) -> Response:
         """`POST /v1/revocations`."""
@@ -54,13 +56,15 @@ class RevocationRoutes:
 
     async def add_batch(self, scope: Scope, receive: Receive, context: RequestContext) -> Response:
         """`POST /v1/revocations/batch`: up to 1,000, each with its own result or problem, in order."""
-        caller, body = await self._authenticator.caller_and_body(scope, receive, context, WRITE, BATCH_MAX_BYTES)
-        key = _idempotency_key(scope, body)
-        items = batch_items(body, "revocations", BATCH_MAX)
-        requester = requester_of(caller, context)
-        outcomes = await self._authenticator.run_in_thread(
-            lambda: self._service.add_many(caller, items, requester, key)
-        )
+        caller = await self._authenticator.caller(scope, context, WRITE)
+        with self._turns.batch(caller.name):
+            caller, body = await self._authenticator.caller_and_body(scope, receive, context, WRITE, BATCH_MAX_BYTES)
+            key = _idempotency_key(scope, body)
+            items = batch_items(body, "revocations", BATCH_MAX)
+            requester = requester_of(caller, context)
+            outcomes = await self._authenticator.run_in_thread(
+                lambda: self._service.add_many(caller, items, requester, key)
+            )
         results = [_result(outcome) for outcome in outcomes]
         return Response(202, orjson.dumps({"results": results}), NO_STORE, "batch")
 

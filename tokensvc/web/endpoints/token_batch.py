@@ -74,11 +74,16 @@ class TokenBatch:
         """The results, in the order of the requests: each a token or a problem."""
         if self._parts.admission is not None:
             self._decisions = await self._admit(self._parts.admission)
-        await self._sign(range(len(self._items)), None)
-        if self._waiting:
-            arns = {self._parsed[position].channel_arn for position in self._waiting}
-            channels = await self._parts.channels.resolve(arns, self._snapshot, self._caller)
-            await self._sign(self._waiting, channels)
+        try:
+            await self._sign(range(len(self._items)), None)
+            if self._waiting:
+                arns = {self._parsed[position].channel_arn for position in self._waiting}
+                channels = await self._parts.channels.resolve(arns, self._snapshot, self._caller)
+                await self._sign(self._waiting, channels)
+        except TokensvcError as error:  # such as a credential that has expired: nothing more is issued for it
+            for position, result in enumerate(self._results):
+                if not result:
+                    self._refuse(position, error)
         return self._results
 
     async def _admit(self, admission: Admission) -> list[Decision]:
@@ -102,15 +107,10 @@ class TokenBatch:
 
     async def _sign(self, positions: Sequence[int], channels: Channels | None) -> None:
         """Sign the tokens of these requests. `channels` are those that were looked up; None: only the snapshot's, and
-        requests for others are left waiting."""
+        requests for others are left waiting. Raises TokensvcError if the caller may not have them any more."""
         for start in range(0, len(positions), SLICE_SIZE):
-            slice_ = positions[start : start + SLICE_SIZE]
-            while not await self._sign_slice(slice_, channels):
-                try:
-                    await self._verify()
-                except TokensvcError as error:
-                    self._refuse_all(slice_, error)
-                    break
+            while not await self._sign_slice(positions[start : start + SLICE_SIZE], channels):
+                await self._verify()
 
     async def _sign_slice(self, positions: Sequence[int], channels: Channels | None) -> bool:
         """Sign these tokens in one turn. False if the bearer token has to be verified first; then nothing is done."""
@@ -132,15 +132,9 @@ class TokenBatch:
         return True
 
     def _prepare(self, positions: Sequence[int], channels: Channels | None) -> dict[int, PreparedToken]:
-        """Those of the tokens that get a signature now, by position. Raises BearerNotVerified."""
+        """Those of the tokens that get a signature now, by position. Raises BearerNotVerified or TokensvcError."""
         parts, context, prepared = self._parts, self._context, dict[int, PreparedToken]()
-        try:
-            caller, snapshot, now = self._authenticate()
-        except BearerNotVerified:
-            raise
-        except TokensvcError as error:
-            self._refuse_all(positions, error)
-            return prepared
+        caller, snapshot, now = self._authenticate()
         for position in positions:
             try:
                 decision = self._decisions[position] if self._decisions else ADMITTED
@@ -167,10 +161,6 @@ class TokenBatch:
         if request is None:
             request = self._parsed[position] = parse_token_request(batch_item(self._items, position, "requests"))
         return request
-
-    def _refuse_all(self, positions: Sequence[int], error: TokensvcError) -> None:
-        for position in positions:
-            self._refuse(position, error)
 
     def _refuse(self, position: int, error: TokensvcError) -> None:
         self._parts.metrics.token_request_failed(self._caller.name, error.code)
