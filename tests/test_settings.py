@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from uvicorn.middleware.proxy_headers import _TrustedHosts
 
 from tokensvc.errors import SettingsError
-from tokensvc.settings import Settings, read_configuration, read_setting, read_settings, require, variable_name
+from tokensvc.settings import Settings, read_chosen_settings, read_configuration, read_settings, require, variable_name
 
 SECRET = "hunter2-hunter2-hunter2"
 KMS_KEY_ARN = "arn:aws:kms:us-east-1:123456789012:key/0987dcba-09fe-87dc-65ba-ab0987654321"
@@ -240,6 +240,15 @@ def test_a_file_may_contain_the_value(tmp_path: Path) -> None:
     assert read_configuration(environ).source("passphrase") == "TOKENSVC_PASSPHRASE_FILE"
 
 
+@pytest.mark.parametrize(
+    "name", ["passphrase", "previous_passphrase", "database_url", "policy_hook_secret", "limiter_url"]
+)
+def test_a_secret_in_the_place_of_its_file_s_name_is_not_repeated(name: str) -> None:
+    secret = f"postgresql://app:{SECRET}@db/tokens" if name == "database_url" else SECRET
+    errors = errors_of(**{f"TOKENSVC_{name.upper()}_FILE": secret})
+    assert list(errors.values()) == ["names a file that cannot be read: No such file or directory"]
+
+
 def test_spaces_in_a_file_are_part_of_the_value(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text(f" {SECRET} \n")
     (tmp_path / "secret").chmod(0o600)
@@ -402,11 +411,11 @@ def test_one_setting_is_read_again_without_opening_the_files_of_others(tmp_path:
     config = tmp_path / "tokensvc.toml"
     config.write_text(f'passphrase_file = "{passphrase}"\nlog_level_file = "{level}"\n')
     environ = {"TOKENSVC_CONFIG": str(config), "TOKENSVC_PREVIOUS_PASSPHRASE_FILE": str(passphrase)}
-    assert read_setting(environ, "log_level") == "warning"
+    assert read_chosen_settings(environ, "log_level") == ("warning",)
     level.write_text("debug")
-    assert read_setting(environ, "log_level") == "debug"
-    assert read_setting(environ | {"TOKENSVC_LOG_LEVEL": "error"}, "log_level") == "error", "the environment wins"
-    assert read_setting({}, "log_level") == "info"
+    assert read_chosen_settings(environ, "log_level") == ("debug",)
+    assert read_chosen_settings(environ | {"TOKENSVC_LOG_LEVEL": "error"}, "log_level", "port") == ("error", 8080)
+    assert read_chosen_settings({}, "log_level") == ("info",)
 
 
 @pytest.mark.parametrize("content", ["verbose", "", "INFO", "debug info", "\N{SNOWMAN}", "info\0"])
@@ -414,7 +423,7 @@ def test_an_invalid_level_is_rejected_when_it_is_read_again(tmp_path: Path, cont
     level = tmp_path / "level"
     level.write_text(content)
     with pytest.raises(SettingsError) as raised:
-        read_setting({"TOKENSVC_LOG_LEVEL_FILE": str(level)}, "log_level")
+        read_chosen_settings({"TOKENSVC_LOG_LEVEL_FILE": str(level)}, "log_level")
     [error] = raised.value.errors
     assert error.field == "TOKENSVC_LOG_LEVEL_FILE"
     assert "verbose" not in error.rule

@@ -121,7 +121,7 @@ port = 1
         "tokensvc.toml:8: host: must be a string, in quotes; this is a date or time",
         "tokensvc.toml:9: vault: must be `store`, `file:DIR` or `shared-file:DIR`",
         "tokensvc.toml:10: vault_file: must be left out when vault is given",
-        "tokensvc.toml:11: signer_file: names a file that cannot be read: [Errno 2] No such file or directory: '/no'",
+        "tokensvc.toml:11: signer_file: names a file that cannot be read: No such file or directory",
         "tokensvc.toml:12: TOKENSVC_SIGNER: is not a setting; did you mean signer?",
         "tokensvc.toml:13: nonsense_of_its_own: is not a setting",
         "tokensvc.toml:14: limits: is a table; settings are keys at the top of the file, such as port = 8080",

@@ -4,8 +4,8 @@ One folder is one subject. A package may import from packages to its left, never
 between the same arrows may import each other if a comma separates them, and may not if a bar does
 (tests/test_architecture.py checks this).
 
-    errors, commit, validation_errors, origins, printable, json_models, secret_files, clock, timestamps, log, metrics,
-           problems, pagination, outages, toml_positions, runner
+    errors, commit, validation_errors, origins, printable, json_models, secret_files, clock, timestamps, log,
+           log_default, metrics, problems, pagination, outages, toml_positions, runner
            <- aws.arn, aws.control_plane <- jose <- json_objects <- audit <- callers <- deployment <- vault <- tokens
            <- keys <- revocations <- background <- diagnostics <- http <- storage | aws.ivs, aws.kms | web | local_ivs
            <- settings_file <- settings <- container <- supervisor <- cli, __main__ | client
@@ -23,6 +23,7 @@ between the same arrows may import each other if a comma separates them, and may
     clock.py      the clocks of the machine and of the store
     timestamps.py RFC 3339 timestamps
     log.py        structlog
+    log_default.py  where log lines go in commands
     metrics.py    the metrics, as a protocol
     problems.py   problems that operators should know of, as codes with parameters
     pagination.py lists in pages: query parameters and page tokens

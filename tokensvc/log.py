@@ -17,6 +17,8 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
+from tokensvc import log_default
+
 _modules: dict[str, Any] = sys.modules
 _rich = _modules.get("rich")
 _modules["rich"] = None
@@ -26,6 +28,9 @@ finally:
     _modules["rich"] = _rich
     if _rich is None:
         del _modules["rich"]
+
+if log_default.to_stderr:
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
 
 __all__ = ["exception_fields", "structlog"]
 

@@ -18,7 +18,7 @@ import difflib
 import ipaddress
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -485,14 +485,15 @@ def read_configuration(environ: Mapping[str, str]) -> Configuration:
     return Configuration(settings, places)
 
 
-def read_setting(environ: Mapping[str, str], name: str) -> Any:
-    """Read this setting alone, as it is given now; the files of other settings are not opened. Raises SettingsError."""
-    values, places, errors = _collect(environ, only=name)
+def read_chosen_settings(environ: Mapping[str, str], *names: str) -> tuple[Any, ...]:
+    """Read these settings alone, as they are given now; the files of others are not opened. Raises SettingsError."""
+    values, places, errors = _collect(environ, only=names)
     if not errors:
         try:
-            return getattr(Settings(**values), name)
+            settings = Settings(**values)
+            return tuple(getattr(settings, name) for name in names)
         except ValidationError as invalid:
-            errors = [places[name].error(error.rule) for error in field_errors(invalid)]
+            errors = [places[error.field.partition("[")[0]].error(error.rule) for error in field_errors(invalid)]
     raise SettingsError(errors)
 
 
@@ -534,7 +535,7 @@ class _Place(NamedTuple):
 
 
 def _collect(
-    environ: Mapping[str, str], only: str | None = None
+    environ: Mapping[str, str], only: Collection[str] | None = None
 ) -> tuple[dict[str, Any], dict[str, _Place], list[FieldError]]:
     """The values that are given, where each is given, and the errors. The environment precedes the settings file. With
     `only`, nothing is read of other settings, and of their errors those alone that are found on the way."""
@@ -557,7 +558,7 @@ def _collect(
     values: dict[str, Any] = {}
     places: dict[str, _Place] = {}
     for name, (place, value) in given.items():
-        if only not in (None, name):
+        if only is not None and name not in only:
             continue
         places[name] = place
         if not place.name.lower().endswith(_FILE):
@@ -568,9 +569,14 @@ def _collect(
             values[name] = content.decode("utf-8").rstrip("\r\n")
         except InsecureFile as insecure:
             errors.append(place.error(f"names an insecure file: {insecure}"))
-        except (OSError, ValueError) as problem:  # ValueError: not UTF-8, or a name with NUL
-            errors.append(place.error(f"names a file that cannot be read: {problem}"))
+        except (OSError, ValueError) as problem:  # the name may be a secret that was put into the wrong variable
+            reason = problem.strerror if isinstance(problem, OSError) else _reason(problem)
+            errors.append(place.error(f"names a file that cannot be read: {reason}"))
     return values, places, errors
+
+
+def _reason(invalid: ValueError) -> str:
+    return "it is not UTF-8" if isinstance(invalid, UnicodeDecodeError) else "not a file name"
 
 
 def _line_of_error(error: FieldError) -> float:

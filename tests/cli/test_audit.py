@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from tests.cli.terminal import Terminal
 from tests.storage.samples import CHANNEL
 from tests.support.audit import REQUESTER
+from tests.support.processes import TOKENSVC, run
 from tokensvc.cli.operator import operator_actor
 from tokensvc.storage.store import open_store
 
@@ -56,3 +58,12 @@ def test_follow_prints_new_records_as_lines_until_ctrl_c(terminal: Terminal, mon
     result = terminal("audit", "follow", "--json")
     assert [json.loads(line)["target"] for line in result.out.splitlines()] == ["k1", "d1"]
     store.close()
+
+
+@pytest.mark.e2e
+def test_a_stream_that_cannot_be_written_does_not_spoil_a_command_s_result(terminal: Terminal, tmp_path: Path) -> None:
+    """Its standard output may be the only place where a new API key is shown."""
+    environ = terminal.environ | {"TOKENSVC_AUDIT_LOG": str(tmp_path / "gone" / "audit.jsonl")}
+    added = run([TOKENSVC, "callers", "add", "shop", "--all-channels", "--json"], tmp_path, environ)
+    assert json.loads(added.out)["apiKey"].startswith("tsk_")
+    assert "audit records are missing in the stream" in added.err

@@ -214,6 +214,25 @@ def test_single_use_tokens_cannot_be_cached(cache: _Cache) -> None:
         cache.get(TokenRequest(CHANNEL, viewer_id="ada", single_use=True))
 
 
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_discard_of_another_viewer_changes_nothing_for_a_request_under_way(
+    cache: _Cache, issuer: _Issuer, refused: bool
+) -> None:
+    cache.get()
+    cache.now += REFRESH
+    tokens = cache.cache
+    issuer.before = lambda: tokens.discard_viewer(viewer_id="eve")
+    if refused:
+        issuer.failure = problem(403, "viewer_denied")
+        with pytest.raises(PermissionDeniedError):
+            cache.get()
+        issuer.failure = problem(503, "overloaded")
+        with pytest.raises(UnavailableError):
+            cache.get()
+    else:
+        assert [cache.get(), cache.get()] == ["token-2", "token-2"]
+
+
 def _discard_viewer(cache: TokenCache | AsyncTokenCache) -> None:
     cache.discard_viewer(viewer_id="ada")
 

@@ -9,6 +9,7 @@ import resource
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +45,16 @@ for _ in range(20):
     stream.write([RECORD] * 50)
 sys.exit(len(lost))
 """
+
+
+class AlwaysReady:
+    """A poll that finds the descriptor ready, which it no longer is when it is written to."""
+
+    def register(self, _descriptor: int, _events: int) -> None:
+        pass
+
+    def poll(self, _milliseconds: float) -> list[int]:
+        return [1]
 
 
 @pytest.fixture
@@ -211,6 +222,72 @@ def test_a_process_with_thousands_of_open_files_writes_too(store: Store, tmp_pat
             assert json.loads(os.read(reader, 65_536))["action"] == EVENT.action
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert (lost, len(store.audit.list(AuditFilter(), limit=9))) == ([], 1)
+
+
+@pytest.mark.slow
+def test_a_stream_whose_reader_reads_again_loses_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tokensvc.container.audit_stream.WAIT_SECONDS", 0.01)
+    reader, writer = os.pipe()
+    lost: list[int] = []
+    stream = AuditStream(writer, lost.append)
+    while len(lost) < 2:
+        stream.write([RECORD] * 500)
+    monkeypatch.setattr("tokensvc.container.audit_stream.WAIT_SECONDS", 30)
+
+    def read_slowly() -> None:
+        while piece := os.read(reader, 65_536):
+            received.append(piece)
+            time.sleep(0.002)
+
+    received: list[bytes] = []
+    reading = threading.Thread(target=read_slowly)
+    reading.start()
+    while not received:
+        time.sleep(0.001)
+    del lost[:]
+    for _ in range(5):
+        stream.write([RECORD] * 500)
+    os.close(writer)
+    reading.join()
+    os.close(reader)
+    assert not lost
+    assert {json.loads(line)["action"] for line in b"".join(received).splitlines()} == {EVENT.action}
+
+
+@pytest.mark.slow
+def test_a_pipe_that_another_process_fills_at_the_last_moment_holds_up_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The descriptor itself blocks, as standard output does."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    os.set_blocking(writer, True)
+    monkeypatch.setattr("tokensvc.container.audit_stream.WAIT_SECONDS", 0.01)
+    monkeypatch.setattr("tokensvc.container.audit_stream.select.poll", AlwaysReady)
+    lost: list[int] = []
+    writing = threading.Thread(target=AuditStream(writer, lost.append).write, args=([RECORD],), daemon=True)
+    writing.start()
+    writing.join(30)
+    assert lost == [1]
+    assert os.get_blocking(writer), "others may rely on it"
+    os.close(reader)
+    os.close(writer)
+
+
+@pytest.mark.slow
+def test_once_the_directory_is_back_acts_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "gone" / "audit.jsonl"
+    for _ in range(20):
+        lost: list[int] = []
+        stream = AuditStream(str(file), lost.append)
+        stream.write([RECORD])
+        file.parent.mkdir()
+        with ThreadPoolExecutor(8) as pool:
+            deque(pool.map(lambda _, stream=stream: stream.write([RECORD]), range(40)), maxlen=0)
+        assert (lost, len(lines(file))) == ([1], 40)
+        file.unlink()
+        file.parent.rmdir()
 
 
 def test_whatever_fails_in_the_stream_the_act_does_not(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

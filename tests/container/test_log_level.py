@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +46,20 @@ def test_a_level_that_cannot_be_read_changes_nothing(tmp_path: Path) -> None:
     [line] = lines
     assert line["event"] == "log level not changed"
     assert "TOKENSVC_LOG_LEVEL_FILE" in line["error"]
+
+
+@pytest.mark.parametrize("variables", [{}, {"TOKENSVC_LOG_LEVEL": "debug"}])
+def test_a_settings_file_that_is_a_pipe_is_not_read_again(tmp_path: Path, variables: dict[str, str]) -> None:
+    os.mkfifo(tmp_path / "tokensvc.toml")  # reading it would wait for a writer
+    OWN.setLevel(logging.INFO)
+    reloader = LogLevelReloader("info", {"TOKENSVC_CONFIG": str(tmp_path / "tokensvc.toml"), **variables})
+    with capture_logs() as lines:
+        reloader.reload()
+    [line] = lines
+    assert reloader.level == variables.get("TOKENSVC_LOG_LEVEL", "info")
+    if not variables:
+        assert line["event"] == "log level not changed"
+        assert "TOKENSVC_CONFIG: is not a regular file" in line["error"]
 
 
 def test_a_request_is_handled_on_another_thread_and_many_do_no_harm(tmp_path: Path) -> None:

@@ -290,6 +290,20 @@ def test_lines_wait_until_a_thread_can_be_started(pipe: tuple[int, int], monkeyp
     assert read_until(read_end, b"second\n") == b"first\nsecond\n"
 
 
+@pytest.mark.slow
+def test_lines_of_several_processes_do_not_mix_in_a_pipe_whose_reader_is_slow(pipe: tuple[int, int]) -> None:
+    read_end, write_end = pipe
+    writers = [writing_to(write_end) for _ in range(2)]
+    for number in range(1000):
+        for writer in writers:
+            writer.put(json.dumps({"number": number, "padding": "x" * (number % 300)}) + "\n")
+    received = b""
+    while received.count(b"\n") < 2000:
+        received += os.read(read_end, 1000)
+    numbers = [json.loads(line)["number"] for line in received.splitlines()]
+    assert sorted(numbers) == sorted([*range(1000)] * 2)
+
+
 FORKS = """
 import os, sys
 from tokensvc.container.log_writer import DescriptorSink, LogWriter

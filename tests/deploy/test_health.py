@@ -118,6 +118,16 @@ def test_the_settings_file_names_the_listener_too(tmp_path: Path) -> None:
         assert run(command, tmp_path, environment(tmp_path / "home")).out == f"{url}/readyz: ready\n"
 
 
+def test_the_settings_file_may_be_a_pipe(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    port = free_port()
+    os.write(writing, f"admin_port = {port}\nadmin_host = '::1'\n".encode())
+    os.close(writing)
+    refused = health(tmp_path, {"TOKENSVC_CONFIG": f"/dev/fd/{reading}"}, code=1)
+    os.close(reading)
+    assert f"http://[::1]:{port}/readyz" in refused.err
+
+
 @pytest.mark.long
 @pytest.mark.postgres
 def test_a_database_that_is_away_is_reported_by_serve_as_a_warning_and_by_worker_as_not_ready(

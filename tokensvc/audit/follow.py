@@ -3,6 +3,7 @@
 Invariants
 - Records are read by number, in which they become visible, so none is missed and none is shown twice.
 - An outage of the store is waited out: reading continues after the last record that was shown.
+- A store that was restored from a backup numbers its next records from that of the backup on: they are shown, too.
 """
 
 from __future__ import annotations
@@ -20,16 +21,22 @@ def follow(
     read: Callable[[int, int], Sequence[AuditRecord]],
     after: int,
     *,
+    newest_number: Callable[[], int],
     pause: Callable[[], None],
     on_outage: Callable[[StoreUnavailable], None],
+    on_restored: Callable[[int], None],
 ) -> Iterator[AuditRecord]:
     """Yield the records after that number, without end. `read` takes a number and a limit and returns the records that
-    follow, oldest first. `on_outage` is called once for each outage of the store."""
+    follow, oldest first; `newest_number` is that of the newest record. `on_outage` is called once for each outage of
+    the store, and `on_restored` with the newest number when that is lower than what was read."""
     last, is_out = after, False
     while True:
         found: Sequence[AuditRecord] = ()
         try:
             found = read(last, READ_BATCH_SIZE)
+            if not found and (newest := newest_number()) < last:
+                on_restored(newest)
+                last = newest
             is_out = False
         except StoreUnavailable as outage:
             if not is_out:

@@ -32,9 +32,9 @@ from tokensvc.errors import IssuerUnavailable
 from tokensvc.jose.strict_json import read_object
 
 FETCH_SECONDS = 5.0
+"""For discovery and key set together."""
 MIN_CONNECT_SECONDS = 1.0
 """What an address gets at least for its connection, with the TLS handshake, however many addresses the host has."""
-"""For discovery and key set together."""
 MAX_BYTES = 256 * 1024
 MAX_KEYS = 100
 TTL_SECONDS = 600.0

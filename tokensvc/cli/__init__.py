@@ -15,6 +15,7 @@ import signal
 import sys
 from typing import NoReturn
 
+from tokensvc import log_default
 from tokensvc.errors import SettingsError, TokensvcError
 from tokensvc.settings_file import CONFIG_VARIABLE
 
@@ -28,6 +29,7 @@ def main() -> None:
     """Run the command line and exit with its code."""
     _open_standard_descriptors()
     _stop_on_sigterm_as_first_process()
+    log_default.to_stderr = True
     # pydantic would read the metadata of every installed package for plugins, which nothing here uses.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:

@@ -107,8 +107,12 @@ def follow(
         records = follow_records(
             lambda after, limit: search.store.list(matching, limit=limit, after=after),
             search.newest_number(),
+            newest_number=search.newest_number,
             pause=lambda: time.sleep(every),
             on_outage=lambda outage: print_progress(f"{outage.message}; waiting for the store"),
+            on_restored=lambda newest: print_progress(
+                f"The newest record is now {newest}, as after a restore; continuing with those after it."
+            ),
         )
         print_progress("Following new audit records; Ctrl-C ends.")
         try:

@@ -25,7 +25,7 @@ from tokensvc.cli.help import examples
 from tokensvc.cli.output import AsJson, print_error, print_result
 from tokensvc.cli.service_url import connect
 from tokensvc.errors import FieldError, ServiceUnreachable, SettingsError
-from tokensvc.settings import read_setting, variable_name
+from tokensvc.settings import read_chosen_settings, variable_name
 from tokensvc.settings_file import CONFIG_VARIABLE
 
 LISTENER_SETTINGS = ("host", "port", "admin_host", "admin_port")
@@ -78,7 +78,7 @@ def _url_of_settings(environ: Mapping[str, str]) -> str:
     """The listener of the settings: the admin listener, which `worker` has too, or else the public one."""
     names = {variable_name(name) + suffix for name in LISTENER_SETTINGS for suffix in ("", "_FILE")} | {CONFIG_VARIABLE}
     given = {name: value for name, value in environ.items() if name in names}
-    host, port, admin_host, admin_port = (read_setting(given, name) for name in LISTENER_SETTINGS)
+    host, port, admin_host, admin_port = read_chosen_settings(given, *LISTENER_SETTINGS)
     variable = variable_name("port")
     if admin_port is not None:
         host, port, variable = admin_host, admin_port, variable_name("admin_port")

@@ -22,7 +22,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import ClassVar, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from tokensvc.client.async_client import AsyncTokensClient
 from tokensvc.client.errors import NoResponseError, RateLimitedError, ServerError
@@ -54,14 +54,6 @@ class _Pending(NamedTuple, Generic[_Result]):
     result: _Result
 
 
-class _Started(NamedTuple):
-    """A request that has been sent."""
-
-    at: float
-    discards: int
-    """How often tokens had been discarded by then."""
-
-
 class _Entries:
     """The cached tokens, least recently used first. Not synchronized."""
 
@@ -71,7 +63,6 @@ class _Entries:
         self._max_entries = max_entries
         self._monotonic = monotonic
         self._entries: OrderedDict[bytes, _Entry] = OrderedDict()
-        self._discards = 0
 
     def key(self, request: TokenRequest) -> bytes:
         if request.single_use:
@@ -86,37 +77,33 @@ class _Entries:
         self._entries.move_to_end(key)
         return entry.token
 
-    def start(self) -> _Started:
-        return _Started(self._monotonic(), self._discards)
+    def now(self) -> float:
+        return self._monotonic()
 
-    def store(self, key: bytes, request: TokenRequest, token: PlaybackToken, started: _Started) -> None:
-        """The token cannot be younger than its request. It is not stored if tokens were discarded in the meantime."""
-        if started.discards != self._discards:
-            return
+    def store(self, key: bytes, request: TokenRequest, token: PlaybackToken, started_at: float) -> None:
+        """The token cannot be younger than its request, which was sent then."""
         issued = token.server_time or datetime.now(UTC)
         issued += _PRECISION
-        refresh_at = started.at + (token.refresh_after - issued).total_seconds()
+        refresh_at = started_at + (token.refresh_after - issued).total_seconds()
         if token.playback_url is None and token.playback_url_retry_after_seconds is not None:
-            refresh_at = min(refresh_at, started.at + token.playback_url_retry_after_seconds)
-        expires_at = started.at + (token.expires_at - issued).total_seconds()
+            refresh_at = min(refresh_at, started_at + token.playback_url_retry_after_seconds)
+        expires_at = started_at + (token.expires_at - issued).total_seconds()
         self._entries[key] = _Entry(request, token, min(refresh_at, expires_at), expires_at)
         self._entries.move_to_end(key)
         while len(self._entries) > self._max_entries:
             self._entries.popitem(last=False)
 
-    def after_failure(self, key: bytes, error: Exception, started: _Started) -> PlaybackToken | None:
+    def after_failure(self, key: bytes, error: Exception) -> PlaybackToken | None:
         """A token that is still valid, if the failure says nothing about it. Until the next attempt it is fresh."""
         entry, now = self._entries.get(key), self._monotonic()
         if entry is not None and isinstance(error, _STALE_IS_BETTER) and now < entry.expires_at:
             pause = getattr(error, "retry_after_seconds", None) or PAUSE_AFTER_FAILURE_SECONDS
             self._entries[key] = replace(entry, refresh_at=min(entry.expires_at, now + pause))
             return entry.token
-        if started.discards == self._discards:  # otherwise the entry is of a request that began later
-            self._entries.pop(key, None)
+        self._entries.pop(key, None)
         return None
 
     def discard(self, is_affected: Callable[[TokenRequest], bool]) -> None:
-        self._discards += 1
         for key, entry in [*self._entries.items()]:
             if is_affected(entry.request):
                 del self._entries[key]
@@ -170,19 +157,19 @@ class TokenCache:
         with self._lock:
             if (token := self._entries.fresh(key)) is not None:
                 return token
-            pending, started = self._pending.get(key), self._entries.start()
+            pending = self._pending.get(key)
             if pending is None:
                 mine = self._pending[key] = _Pending(request, Future())
-        return pending.result.result() if pending is not None else self._request(key, mine, started)
+        return pending.result.result() if pending is not None else self._request(key, mine)
 
-    def _request(self, key: bytes, mine: _Pending[Future[PlaybackToken]], started: _Started) -> PlaybackToken:
+    def _request(self, key: bytes, mine: _Pending[Future[PlaybackToken]]) -> PlaybackToken:
         request, future = mine
+        started_at = self._entries.now()
         try:
             token = self._client.issue_token(request)
         except Exception as error:
             with self._lock:
-                self._end(key, mine)
-                stale = self._entries.after_failure(key, error, started)
+                stale = self._entries.after_failure(key, error) if self._end(key, mine) else None
             if stale is None:
                 future.set_exception(error)
                 raise
@@ -194,14 +181,17 @@ class TokenCache:
             raise
         else:
             with self._lock:
-                self._end(key, mine)
-                self._entries.store(key, request, token, started)
+                if self._end(key, mine):
+                    self._entries.store(key, request, token, started_at)
         future.set_result(token)
         return token
 
-    def _end(self, key: bytes, mine: _Pending[Future[PlaybackToken]]) -> None:
-        if self._pending.get(key) is mine:  # otherwise it was discarded, and another may have begun
-            del self._pending[key]
+    def _end(self, key: bytes, mine: _Pending[Future[PlaybackToken]]) -> bool:
+        """End a request. False if it was discarded: then another may have begun, whose entry stays."""
+        if self._pending.get(key) is not mine:
+            return False
+        del self._pending[key]
+        return True
 
     def discard_viewer(self, *, viewer_id: str | None = None, subject: str | None = None) -> None:
         """Forget the tokens of a viewer, by what their requests had. Call it after revoking or denying the viewer."""
@@ -250,19 +240,24 @@ class AsyncTokenCache:
         return await asyncio.shield(pending.result)
 
     async def _request(self, key: bytes, request: TokenRequest) -> PlaybackToken:
-        started = self._entries.start()
+        started_at = self._entries.now()
         try:
             token = await self._client.issue_token(request)
         except Exception as error:
-            stale = self._entries.after_failure(key, error, started)
+            stale = self._entries.after_failure(key, error) if self._is_pending(key, asyncio.current_task()) else None
             if stale is None:
                 raise
             return stale
-        self._entries.store(key, request, token, started)
+        if self._is_pending(key, asyncio.current_task()):
+            self._entries.store(key, request, token, started_at)
         return token
 
+    def _is_pending(self, key: bytes, task: asyncio.Task[Any] | None) -> bool:
+        """Whether this request has not been discarded."""
+        return key in self._pending and self._pending[key].result is task
+
     def _finish(self, key: bytes, task: asyncio.Task[PlaybackToken]) -> None:
-        if key in self._pending and self._pending[key].result is task:
+        if self._is_pending(key, task):
             del self._pending[key]
         if not task.cancelled():
             task.exception()  # or asyncio reports it as never retrieved, where everybody who waited was cancelled

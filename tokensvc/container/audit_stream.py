@@ -7,8 +7,8 @@ Invariants
   directory that comes back is used.
 - Lines of several processes do not mix: a file gets each batch in one write, a pipe whole lines of up to PIPE_BUF
   together, which the kernel keeps together (POSIX, `write`). Only a line that is longer than that can be interrupted.
-- A reader of a pipe that stops reading holds an act up for WAIT_SECONDS at most, however many acts there are, and
-  further acts not at all until it reads again. One that nobody reads holds up nothing.
+- A reader of a pipe that stops reading holds an act up for WAIT_SECONDS at most, and one more if another act waits
+  before it; further acts not at all until it reads again. One that nobody reads holds up nothing.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from tokensvc.log import structlog
 
 STDOUT, STDERR = 1, 2
 WAIT_SECONDS = 1.0
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
+"""The last for named pipes."""
 _log = structlog.get_logger(__name__)
 
 
@@ -48,13 +50,13 @@ class AuditStream:
 
     def write(self, records: Sequence[AuditRecord]) -> None:
         """Write these records. Never raises: what they record is done."""
-        ends_at = time.monotonic() + (0.0 if self._is_failing else WAIT_SECONDS)
-        lines = deque(map(_line, records))
+        unwritten: Sequence[AuditRecord] | deque[bytes] = records
         try:
-            with self._locked(ends_at), self._opened() as descriptor:
-                self._write_lines(descriptor, lines, ends_at)
+            unwritten = lines = deque(map(_line, records))
+            with self._locked(), self._opened() as descriptor:
+                self._write_lines(descriptor, lines)
         except Exception as error:  # noqa: BLE001 - its caller would take the act for failed
-            self._on_lost(len(lines))
+            self._on_lost(len(unwritten))
             if not self._is_failing:
                 _log.error("audit records are missing in the stream", error=type(error).__name__)
             self._is_failing = True
@@ -62,8 +64,8 @@ class AuditStream:
             self._is_failing = False
 
     @contextlib.contextmanager
-    def _locked(self, ends_at: float) -> Iterator[None]:
-        if not self._lock.acquire(timeout=max(0.0, ends_at - time.monotonic())):
+    def _locked(self) -> Iterator[None]:
+        if not self._lock.acquire(timeout=WAIT_SECONDS):
             raise TimeoutError
         try:
             yield
@@ -72,18 +74,15 @@ class AuditStream:
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[int]:
-        if isinstance(self._target, int):
-            yield self._target
-            return
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK  # the last for named pipes
-        descriptor = os.open(self._target, flags, 0o600)
+        descriptor = _open_pipe(self._target) if isinstance(self._target, int) else os.open(self._target, _FLAGS, 0o600)
         try:
             yield descriptor
         finally:
             os.close(descriptor)
 
-    def _write_lines(self, descriptor: int, lines: deque[bytes], ends_at: float) -> None:
+    def _write_lines(self, descriptor: int, lines: deque[bytes]) -> None:
         """Write the lines, and remove from them what was written."""
+        wait_seconds = 0.0 if self._is_failing else WAIT_SECONDS  # a reader that reads again makes the pipe ready
         is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
         while lines:
             start = b"\n" if self._is_torn else b""
@@ -92,7 +91,8 @@ class AuditStream:
             if is_file:
                 self._write_to_file(descriptor, together)
             else:
-                self._write_to_pipe(descriptor, together, ends_at)
+                self._write_to_pipe(descriptor, together, wait_seconds)
+                wait_seconds = WAIT_SECONDS
             for _ in range(count):
                 lines.popleft()
 
@@ -102,17 +102,31 @@ class AuditStream:
             remaining = remaining[os.write(descriptor, remaining) :]
             self._is_torn = bool(remaining)
 
-    def _write_to_pipe(self, descriptor: int, text: bytes, ends_at: float) -> None:
-        """A pipe that is ready takes PIPE_BUF bytes without blocking, unless another process was faster."""
+    def _write_to_pipe(self, descriptor: int, text: bytes, wait_seconds: float) -> None:
+        """A pipe that is ready takes PIPE_BUF bytes, unless another process was faster."""
+        ends_at = time.monotonic() + wait_seconds
         poll = select.poll()
         poll.register(descriptor, select.POLLOUT)
         remaining = memoryview(text)
         while remaining:
             if not poll.poll(max(0.0, ends_at - time.monotonic()) * 1000):
                 raise TimeoutError
-            with contextlib.suppress(BlockingIOError):  # of a named pipe that another process has filled
+            try:
                 remaining = remaining[os.write(descriptor, remaining[: select.PIPE_BUF]) :]
-                self._is_torn = bool(remaining)
+            except BlockingIOError:  # another process has filled it
+                if time.monotonic() >= ends_at:
+                    raise
+                continue
+            self._is_torn = bool(remaining)
+
+
+def _open_pipe(descriptor: int) -> int:
+    """A descriptor of the same pipe that does not block; others may rely on that the given one does. The same one, if
+    it is no pipe or another user's, as in a container."""
+    if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        with contextlib.suppress(OSError):
+            return os.open(f"/dev/fd/{descriptor}", os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    return os.dup(descriptor)
 
 
 def _count_that_fit(lines: Sequence[bytes], size: int) -> int:

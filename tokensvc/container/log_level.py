@@ -3,21 +3,25 @@
 Invariants
 - Nothing else of the settings is read: their other files may be pipes, which can be read once only.
 - A request never waits. The level is read on a thread, since its file may be on a file system that hangs.
-- A level that cannot be read changes nothing, and the log says why.
+- A level that cannot be read changes nothing, and the log says why. That includes a settings file that is a pipe.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from queue import SimpleQueue
 
 from tokensvc.container.logs import LEVELS, set_level
-from tokensvc.errors import SettingsError
+from tokensvc.errors import FieldError, SettingsError
 from tokensvc.log import structlog
-from tokensvc.settings import read_setting
+from tokensvc.settings import read_chosen_settings, variable_name
+from tokensvc.settings_file import CONFIG_VARIABLE
 
+LEVEL_VARIABLE = variable_name("log_level")
 _log = structlog.get_logger(__name__)
 
 
@@ -44,7 +48,7 @@ class LogLevelReloader:
     def reload(self) -> None:
         """Read the level now, and apply it."""
         try:
-            level = str(read_setting(self._environ, "log_level"))
+            level = self._read()
         except SettingsError as invalid:
             _log.error("log level not changed", error=invalid.operator_message)
             return
@@ -57,7 +61,25 @@ class LogLevelReloader:
             set_level(level)
         self._on_read(level)
 
+    def _read(self) -> str:
+        environ = dict(self._environ)
+        if CONFIG_VARIABLE in environ and not stat.S_ISREG(_mode_of(environ[CONFIG_VARIABLE])):
+            del environ[CONFIG_VARIABLE]
+            if not {LEVEL_VARIABLE, f"{LEVEL_VARIABLE}_FILE"} & environ.keys():
+                rule = f"is not a regular file, so it is not read again; set {LEVEL_VARIABLE}_FILE to change the level"
+                raise SettingsError([FieldError(CONFIG_VARIABLE, rule)])
+        [level] = read_chosen_settings(environ, "log_level")
+        return str(level)
+
     def _run(self) -> None:
         while True:
             self._requests.get()
             self.reload()
+
+
+def _mode_of(path: str) -> int:
+    """The mode of the file; that of a regular file if it is missing, which its reader reports."""
+    try:
+        return Path(path).stat().st_mode
+    except (OSError, ValueError):
+        return stat.S_IFREG

@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import stat
 import threading
 import time
 from collections import Counter, deque
@@ -229,12 +230,19 @@ class LogWriter:
 
 
 class DescriptorSink:
-    """Writes to a file descriptor, bypassing the buffers and locks of Python's own streams."""
+    """Writes to a file descriptor, bypassing the buffers and locks of Python's own streams.
+
+    A pipe gets whole lines of up to PIPE_BUF in one write, which the kernel keeps together (POSIX, `write`): several
+    processes may share it.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = os.dup(descriptor)
+        self._is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
 
     def __call__(self, data: memoryview) -> int:
+        if not self._is_file:
+            data = _whole_lines(data)
         while True:
             try:
                 return os.write(self._descriptor, data)
@@ -245,6 +253,14 @@ class DescriptorSink:
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+
+def _whole_lines(data: memoryview) -> memoryview:
+    """As many of the first lines as fit into PIPE_BUF; a part of the first one if it is longer."""
+    if len(data) <= select.PIPE_BUF:
+        return data
+    end = bytes(data[: select.PIPE_BUF]).rfind(b"\n") + 1
+    return data[: end or select.PIPE_BUF]
 
 
 class StreamSink:

@@ -123,7 +123,10 @@ def make_provider(
     except (ValueError, OSError) as error:
         rule = f"cannot be used ({type(error).__name__}); check the files of certificates"
         raise SettingsError([FieldError("OTEL_EXPORTER_OTLP_*", rule)]) from None
-    provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
+    try:
+        provider = TracerProvider(sampler=ALWAYS_ON, resource=resource, shutdown_on_exit=False)
+    except ValueError:
+        raise SettingsError([FieldError("OTEL_*_LIMIT", "must be numbers of at least 0")]) from None
     provider.add_span_processor(_BoundedProcessor(CountingExporter(exporter, on_dropped)))
     return provider
 

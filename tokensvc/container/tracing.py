@@ -121,7 +121,10 @@ class Tracing:
         else:
             is_exported = parent.is_sampled and self._may_continue()
             context = _PROPAGATOR.extract(parent.headers, Context()) if is_exported else Context()
-        return self._tracer.start_span(name, context, SpanKind.SERVER, start_time=started_at) if is_exported else None
+        if not is_exported:
+            return None
+        span = self._tracer.start_span(name, context, SpanKind.SERVER, start_time=started_at)
+        return span if span.get_span_context().is_valid else None  # with OTEL_SDK_DISABLED there is none
 
     def _is_chosen(self) -> bool:
         return self._ratio > 0 and self._chance() < self._ratio

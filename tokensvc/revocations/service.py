@@ -5,7 +5,7 @@ Invariants
 - A caller's channel patterns apply to everything that is written or shown; what they do not match does not exist for
   the caller.
 - The ids of a batch contain the item's position: a repeated batch returns each first result at its position, even if
-  the clock or the caller's policy has changed since.
+  the clock has changed since, or the caller's policy, as long as that still allows one of the items.
 """
 
 from __future__ import annotations

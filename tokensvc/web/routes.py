@@ -317,7 +317,8 @@ a missing AWS permission. The request has no body and may be repeated.""",
         tag=Tag.REVOCATIONS,
         description="""\
 Cancels what has not been sent to IVS yet, except what other revocations also need. What IVS has accepted cannot be
-undone, and the denial stays until it ends or is deleted. The request has no body and may be repeated.""",
+undone, and the denial stays until it ends or is deleted. Tokens from before the revocation stay revoked for
+`/authorize` and explanations. The request has no body and may be repeated.""",
         scope=revocations.WRITE,
         response=RevocationView,
         errors=(*_CALLER, "revocation_not_found", *_STORE),
