@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
 import subprocess
 import sys
 
@@ -27,6 +30,37 @@ def test_an_unusable_host_is_reported_by_its_setting_or_option(host: str) -> Non
         bind_listener("TOKENSVC_PORT", host, 0)
     with pytest.raises(SettingsError, match="--host: cannot listen on"):
         bind_listener("--port", host, 0)
+
+
+def test_an_ipv6_host_is_reported_by_its_setting_if_the_kernel_has_no_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_ipv6(family: int, _kind: int) -> socket.socket:
+        assert family == socket.AF_INET6
+        raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+
+    monkeypatch.setattr(socket, "socket", without_ipv6)
+    with pytest.raises(SettingsError, match="TOKENSVC_HOST: cannot listen on :::0: Address family not supported"):
+        bind_listener("TOKENSVC_PORT", "::", 0)
+
+
+def test_a_port_is_reported_if_another_process_listens_after_both_have_bound_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """SO_REUSEADDR lets both bind it."""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+
+        class Late(socket.socket):
+            """Listens after the other process."""
+
+            def listen(self, backlog: int = 0, /) -> None:
+                other.listen()
+                super().listen(backlog)
+
+        monkeypatch.setattr(socket, "socket", Late)
+        with pytest.raises(SettingsError, match=r"TOKENSVC_PORT: cannot listen on .*: Address already in use"):
+            bind_listener("TOKENSVC_PORT", "127.0.0.1", port)
 
 
 @pytest.mark.parametrize(

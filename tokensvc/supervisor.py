@@ -240,19 +240,27 @@ _HOST_ERRORS = (errno.EADDRNOTAVAIL, errno.EINVAL, errno.EAFNOSUPPORT)
 def bind_listener(port_name: str, host: str, port: int) -> socket.socket:
     """Bind and listen. Raises SettingsError naming the variable or option `port_name`, or that of the host if the host
     is at fault."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((host, port))
+        return _listening_socket(host, port)
     except (OSError, TypeError) as error:  # TypeError: the name cannot be encoded
-        listener.close()
         reason = error.strerror if isinstance(error, OSError) else "not a valid address or host name"
         if not isinstance(error, OSError) or isinstance(error, socket.gaierror) or error.errno in _HOST_ERRORS:
             port_name = port_name.replace("PORT", "HOST").replace("port", "host")
         raise SettingsError([FieldError(port_name, f"cannot listen on {host}:{port}: {reason}")]) from None
-    listener.listen(2048)
-    listener.set_inheritable(True)
+
+
+def _listening_socket(host: str, port: int) -> socket.socket:
+    """Raises OSError at any step: a kernel without IPv6 makes no such socket, and of two processes that have bound the
+    same port only one can listen."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(2048)
+        listener.set_inheritable(True)
+    except BaseException:
+        listener.close()
+        raise
     return listener
 
 
