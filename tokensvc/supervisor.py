@@ -5,7 +5,10 @@ Invariants
   assembles its own service from the same settings.
 - A worker that exits is restarted; one that exits soon after its start is restarted with an increasing delay. If the
   parent dies, the workers stop.
-- SIGTERM to the parent is passed to every worker; the parent exits after them, with 0 if all stopped in time.
+- The parent never gives up: a worker that cannot be started, for lack of processes or file descriptors, is tried again
+  with the same delays, and nothing about metrics keeps it from restarting a worker.
+- SIGTERM to the parent is passed to every worker; the parent exits after them, with 0 if all stopped in time. It leaves
+  no worker behind whatever makes it exit.
 - SIGHUP, SIGUSR1 and SIGUSR2 stop no process: a closed terminal or a log rotation must not cause an outage. SIGHUP
   makes a process read the log's level again; the parent passes it to its workers. One that arrives while a worker
   starts is pending until the worker can handle it. The others are logged once and then ignored.
@@ -25,7 +28,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -276,29 +279,70 @@ def _supervise(settings: Settings, sockets: Sequence[socket.socket]) -> int:
     def start_worker(position: int) -> BaseProcess:
         return _start_worker(settings.model_copy(update={"log_level": reloader.level}), sockets, position)
 
-    workers = [start_worker(position) for position in range(settings.workers)]
-    started_at = [time.monotonic()] * len(workers)
-    pause = 0.0
-    while not stopping.is_set():
-        multiprocessing.connection.wait([w.sentinel for w in workers], timeout=0.2)
-        if reloaded.is_set():
-            reloaded.clear()
-            _signal_all(workers, signal.SIGHUP)
-        for position, worker in enumerate(workers):
-            if worker.is_alive() or stopping.is_set():
+    workers = _Workers(settings.workers, start_worker, stopping)
+    try:
+        workers.start()
+        while not stopping.is_set():
+            workers.wait_for_an_end(0.2)
+            if reloaded.is_set():
+                reloaded.clear()
+                workers.send(signal.SIGHUP)
+            workers.restart_ended()
+    finally:
+        exit_code = workers.stop()
+    return exit_code
+
+
+class _Workers:
+    """The worker processes by their numbers. One that could not be started is None."""
+
+    def __init__(self, count: int, start: Callable[[int], BaseProcess], stopping: threading.Event) -> None:
+        self._start_process = start
+        self._stopping = stopping
+        self._processes: list[BaseProcess | None] = [None] * count
+        self._started_at = [time.monotonic()] * count
+        self._pause = 0.0
+
+    def start(self) -> None:
+        for number in range(len(self._processes)):
+            self._start(number)
+
+    def wait_for_an_end(self, seconds: float) -> None:
+        """Wait until a worker has ended, for a time at most."""
+        multiprocessing.connection.wait([process.sentinel for process in self._started()], timeout=seconds)
+
+    def send(self, number: int) -> None:
+        """Send every worker a signal."""
+        for process in self._started():
+            if process.is_alive() and process.pid is not None:  # so its id belongs to no other process yet
+                os.kill(process.pid, number)
+
+    def restart_ended(self) -> None:
+        """Start those that do not run, each after its delay, unless the service is being stopped."""
+        for number, process in enumerate(self._processes):
+            if self._stopping.is_set() or (process is not None and process.is_alive()):
                 continue
-            _log.error("worker exited and will be restarted", pid=worker.pid, exit_code=worker.exitcode)
-            _drop_metrics(worker)
-            pause = restart_delay(pause, time.monotonic() - started_at[position])
-            stopping.wait(pause)
-            workers[position], started_at[position] = start_worker(position), time.monotonic()
-    return _stop_workers(workers)
+            if process is not None:
+                _log.error("worker exited and will be restarted", pid=process.pid, exit_code=process.exitcode)
+                _drop_metrics(process)
+            self._pause = restart_delay(self._pause, time.monotonic() - self._started_at[number])
+            if not self._stopping.wait(self._pause):
+                self._start(number)
 
+    def stop(self) -> int:
+        """Returns the exit code of the service."""
+        return _stop_workers(self._started())
 
-def _signal_all(workers: Sequence[BaseProcess], number: int) -> None:
-    for worker in workers:
-        if worker.is_alive() and worker.pid is not None:  # so its id belongs to no other process yet
-            os.kill(worker.pid, number)
+    def _started(self) -> list[BaseProcess]:
+        return [process for process in self._processes if process is not None]
+
+    def _start(self, number: int) -> None:
+        self._processes[number], self._started_at[number] = None, time.monotonic()
+        try:
+            self._processes[number] = self._start_process(number)
+        except Exception as error:  # noqa: BLE001 - the other workers must stay supervised
+            error_number = error.errno if isinstance(error, OSError) else None
+            _log.error("worker not started", errno=error_number, **exception_fields(error))
 
 
 def restart_delay(previous_seconds: float, lifetime_seconds: float) -> float:
@@ -372,6 +416,9 @@ def _stop_workers(workers: Sequence[BaseProcess]) -> int:
 
 def _drop_metrics(worker: BaseProcess) -> None:
     """Stop exporting the gauges of a worker that has exited."""
-    from tokensvc.container.worker_files import forget_process
+    try:
+        from tokensvc.container.worker_files import forget_process
 
-    forget_process(Path(os.environ[_METRICS_DIRECTORY]), worker.pid)
+        forget_process(Path(os.environ[_METRICS_DIRECTORY]), worker.pid)
+    except Exception as error:  # noqa: BLE001 - its successor matters more
+        _log.warning("metrics directory cannot be used", **exception_fields(error))
