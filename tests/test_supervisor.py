@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.support.deployment import free_port
+from tokensvc import supervisor
 from tokensvc.container.service import check_startup
 from tokensvc.errors import SettingsError
 from tokensvc.jose import signing
@@ -132,6 +137,22 @@ def test_workers_that_exit_early_are_restarted_with_increasing_delays() -> None:
 
 def test_a_stable_worker_is_restarted_soon_whatever_the_last_delay() -> None:
     assert restart_delay(10, 3600) == 0.5
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_worker_without_a_directory_for_metrics_exits_only_if_its_parent_has(
+    lives: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: SimpleNamespace(is_alive=lambda: lives))
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "deleted"))
+    with capture_logs() as lines:
+        if lives:
+            assert supervisor._lock_metrics(tmp_path / "deleted") is None
+            assert "PROMETHEUS_MULTIPROC_DIR" not in os.environ, "it keeps its metrics to itself"
+        else:
+            with pytest.raises(SystemExit, match="1"):
+                supervisor._lock_metrics(tmp_path / "deleted")
+    assert [line["event"] for line in lines] == ["metrics directory cannot be used"] * lives
 
 
 @pytest.mark.slow

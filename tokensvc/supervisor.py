@@ -45,6 +45,8 @@ STOP_SECONDS = 24
 
 _RESTART_MIN_SECONDS, _RESTART_MAX_SECONDS = 0.5, 10.0
 _STABLE_SECONDS = 60.0
+_KEEP_METRICS_SECONDS = 3600.0
+"""How often the files of metrics are marked as used. Systems delete temporary files that were not used for days."""
 _METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 """Must be set before prometheus_client is imported, which reads it once; therefore the name is not imported from
 `container/prometheus.py`."""
@@ -83,7 +85,7 @@ def serve(settings: Settings) -> int:
     directory, lock = metrics_directory.create()
     os.environ[_METRICS_DIRECTORY] = str(directory)
     try:
-        return _supervise(settings, sockets)
+        return _supervise(settings, sockets, _SharedMetrics(directory, lock))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
         os.close(lock)
@@ -194,15 +196,13 @@ def run_background(
 
 
 def run_worker(settings: Settings, sockets: Sequence[socket.socket], *, checked: bool = False, number: int = 0) -> None:
-    """Run one worker in this process until stopped. `checked`: the parent has checked that it can start. `number` is
-    its number among the workers of this machine."""
+    """Run one worker in this process, whose log is configured, until stopped. `checked`: the parent has checked that
+    it can start. `number` is its number among the workers of this machine."""
     from tokensvc.container.application import build_application
     from tokensvc.container.log_level import LogLevelReloader
-    from tokensvc.container.logs import configure
     from tokensvc.container.service import assemble
     from tokensvc.web.server import make_server
 
-    configure(settings.log_format, settings.log_level)
     ignore_signals()
     _reload_on_sighup(LogLevelReloader(settings.log_level))
     service = assemble(settings, checked=checked, number=number)
@@ -267,7 +267,7 @@ def _listening_socket(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _supervise(settings: Settings, sockets: Sequence[socket.socket]) -> int:
+def _supervise(settings: Settings, sockets: Sequence[socket.socket], metrics: _SharedMetrics) -> int:
     from tokensvc.container.log_level import LogLevelReloader
 
     stopping, reloaded = threading.Event(), threading.Event()
@@ -279,7 +279,7 @@ def _supervise(settings: Settings, sockets: Sequence[socket.socket]) -> int:
     def start_worker(position: int) -> BaseProcess:
         return _start_worker(settings.model_copy(update={"log_level": reloader.level}), sockets, position)
 
-    workers = _Workers(settings.workers, start_worker, stopping)
+    workers = _Workers(settings.workers, start_worker, stopping, metrics)
     try:
         workers.start()
         while not stopping.is_set():
@@ -288,6 +288,7 @@ def _supervise(settings: Settings, sockets: Sequence[socket.socket]) -> int:
                 reloaded.clear()
                 workers.send(signal.SIGHUP)
             workers.restart_ended()
+            metrics.keep_if_due()
     finally:
         exit_code = workers.stop()
     return exit_code
@@ -296,9 +297,16 @@ def _supervise(settings: Settings, sockets: Sequence[socket.socket]) -> int:
 class _Workers:
     """The worker processes by their numbers. One that could not be started is None."""
 
-    def __init__(self, count: int, start: Callable[[int], BaseProcess], stopping: threading.Event) -> None:
+    def __init__(
+        self,
+        count: int,
+        start: Callable[[int], BaseProcess],
+        stopping: threading.Event,
+        metrics: _SharedMetrics,
+    ) -> None:
         self._start_process = start
         self._stopping = stopping
+        self._metrics = metrics
         self._processes: list[BaseProcess | None] = [None] * count
         self._started_at = [time.monotonic()] * count
         self._pause = 0.0
@@ -324,7 +332,7 @@ class _Workers:
                 continue
             if process is not None:
                 _log.error("worker exited and will be restarted", pid=process.pid, exit_code=process.exitcode)
-                _drop_metrics(process)
+                self._metrics.forget(process)
             self._pause = restart_delay(self._pause, time.monotonic() - self._started_at[number])
             if not self._stopping.wait(self._pause):
                 self._start(number)
@@ -375,12 +383,12 @@ def _signals_held_back() -> Iterator[None]:
 
 def _worker_main(settings: Settings, sockets: Sequence[socket.socket], number: int) -> None:
     """The main function of a worker process."""
+    from tokensvc.container.logs import configure
+
+    configure(settings.log_format, settings.log_level)
     directory = Path(os.environ[_METRICS_DIRECTORY])
     threading.Thread(target=_stop_with_parent, name="parent-watch", daemon=True).start()
-    try:
-        lock = metrics_directory.lock(directory)
-    except OSError:  # the parent has exited and removed the directory
-        sys.exit(1)
+    lock = _lock_metrics(directory)
     try:
         run_worker(settings, sockets, checked=True, number=number)
     except TokensvcError as failure:
@@ -390,8 +398,23 @@ def _worker_main(settings: Settings, sockets: Sequence[socket.socket], number: i
         _log.critical("worker failed", **exception_fields(error))
         sys.exit(1)
     finally:
-        os.close(lock)
+        if lock is not None:
+            os.close(lock)
         metrics_directory.remove_if_unused(directory)  # if the parent was killed, the last worker removes it
+
+
+def _lock_metrics(directory: Path) -> int | None:
+    """Lock the directory of the metrics. If that is impossible, the worker serves without sharing its metrics; only if
+    the parent has exited, and the directory was therefore removed, the worker exits too."""
+    try:
+        return metrics_directory.lock(directory)
+    except OSError as error:
+        parent = multiprocessing.parent_process()
+        if parent is None or not parent.is_alive():
+            sys.exit(1)
+        _log_unusable_directory(error)
+        del os.environ[_METRICS_DIRECTORY]
+        return None
 
 
 def _stop_with_parent() -> None:
@@ -414,11 +437,37 @@ def _stop_workers(workers: Sequence[BaseProcess]) -> int:
     return 1 if remaining else 0
 
 
-def _drop_metrics(worker: BaseProcess) -> None:
-    """Stop exporting the gauges of a worker that has exited."""
-    try:
-        from tokensvc.container.worker_files import forget_process
+class _SharedMetrics:
+    """The metrics of the workers, as their parent looks after them. Failures are logged, and then ignored."""
 
-        forget_process(Path(os.environ[_METRICS_DIRECTORY]), worker.pid)
-    except Exception as error:  # noqa: BLE001 - its successor matters more
-        _log.warning("metrics directory cannot be used", **exception_fields(error))
+    def __init__(self, directory: Path, lock: int) -> None:
+        self._directory = directory
+        self._lock = lock
+        self._kept_at = time.monotonic()
+
+    def keep_if_due(self) -> None:
+        """Keep the directory from being deleted as unused."""
+        if time.monotonic() >= self._kept_at + _KEEP_METRICS_SECONDS:
+            self._keep()
+
+    def forget(self, worker: BaseProcess) -> None:
+        """Stop exporting the gauges of a worker that has exited. Then its successor can use the directory, also if it
+        was deleted."""
+        self._keep()
+        try:
+            from tokensvc.container.worker_files import forget_process
+
+            forget_process(self._directory, worker.pid)
+        except Exception as error:  # noqa: BLE001 - the successor matters more
+            _log_unusable_directory(error)
+
+    def _keep(self) -> None:
+        self._kept_at = time.monotonic()
+        try:
+            metrics_directory.keep(self._directory, self._lock)
+        except OSError as error:
+            _log_unusable_directory(error)
+
+
+def _log_unusable_directory(error: Exception) -> None:
+    _log.warning("metrics directory cannot be used", **exception_fields(error))

@@ -75,8 +75,8 @@ EVENTS: Mapping[str, EventText] = {
         "Read `errno`; raise the limit (`TasksMax`, `LimitNOFILE`, memory).",
     ),
     "metrics directory cannot be used": EventText(
-        "The directory in which workers share their metrics, or a file in it, cannot be read or written. Workers are "
-        "started all the same; metrics may be missing.",
+        "The directory in which workers share their metrics, or a file in it, cannot be read or written. Workers serve "
+        "all the same; metrics may be missing, or those of one worker only.",
         "Make the directory for temporary files (`TMPDIR`) writable, and keep others from deleting "
         "`tokensvc-metrics-…` in it.",
     ),
