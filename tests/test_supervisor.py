@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import multiprocessing
+import os
+import socket
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from structlog.testing import capture_logs
 
 from tests.support.deployment import free_port
+from tokensvc import supervisor
 from tokensvc.container.service import check_startup
 from tokensvc.errors import SettingsError
 from tokensvc.jose import signing
@@ -27,6 +35,37 @@ def test_an_unusable_host_is_reported_by_its_setting_or_option(host: str) -> Non
         bind_listener("TOKENSVC_PORT", host, 0)
     with pytest.raises(SettingsError, match="--host: cannot listen on"):
         bind_listener("--port", host, 0)
+
+
+def test_an_ipv6_host_is_reported_by_its_setting_if_the_kernel_has_no_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_ipv6(family: int, _kind: int) -> socket.socket:
+        assert family == socket.AF_INET6
+        raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+
+    monkeypatch.setattr(socket, "socket", without_ipv6)
+    with pytest.raises(SettingsError, match="TOKENSVC_HOST: cannot listen on :::0: Address family not supported"):
+        bind_listener("TOKENSVC_PORT", "::", 0)
+
+
+def test_a_port_is_reported_if_another_process_listens_after_both_have_bound_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """SO_REUSEADDR lets both bind it."""
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+
+        class Late(socket.socket):
+            """Listens after the other process."""
+
+            def listen(self, backlog: int = 0, /) -> None:
+                other.listen()
+                super().listen(backlog)
+
+        monkeypatch.setattr(socket, "socket", Late)
+        with pytest.raises(SettingsError, match=r"TOKENSVC_PORT: cannot listen on .*: Address already in use"):
+            bind_listener("TOKENSVC_PORT", "127.0.0.1", port)
 
 
 @pytest.mark.parametrize(
@@ -98,6 +137,22 @@ def test_workers_that_exit_early_are_restarted_with_increasing_delays() -> None:
 
 def test_a_stable_worker_is_restarted_soon_whatever_the_last_delay() -> None:
     assert restart_delay(10, 3600) == 0.5
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_worker_without_a_directory_for_metrics_exits_only_if_its_parent_has(
+    lives: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: SimpleNamespace(is_alive=lambda: lives))
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "deleted"))
+    with capture_logs() as lines:
+        if lives:
+            assert supervisor._lock_metrics(tmp_path / "deleted") is None
+            assert "PROMETHEUS_MULTIPROC_DIR" not in os.environ, "it keeps its metrics to itself"
+        else:
+            with pytest.raises(SystemExit, match="1"):
+                supervisor._lock_metrics(tmp_path / "deleted")
+    assert [line["event"] for line in lines] == ["metrics directory cannot be used"] * lives
 
 
 @pytest.mark.slow

@@ -5,7 +5,10 @@ Invariants
   assembles its own service from the same settings.
 - A worker that exits is restarted; one that exits soon after its start is restarted with an increasing delay. If the
   parent dies, the workers stop.
-- SIGTERM to the parent is passed to every worker; the parent exits after them, with 0 if all stopped in time.
+- The parent never gives up: a worker that cannot be started, for lack of processes or file descriptors, is tried again
+  with the same delays, and nothing about metrics keeps it from restarting a worker.
+- SIGTERM to the parent is passed to every worker; the parent exits after them, with 0 if all stopped in time. It leaves
+  no worker behind whatever makes it exit.
 - SIGHUP, SIGUSR1 and SIGUSR2 stop no process: a closed terminal or a log rotation must not cause an outage. SIGHUP
   makes a process read the log's level again; the parent passes it to its workers. One that arrives while a worker
   starts is pending until the worker can handle it. The others are logged once and then ignored.
@@ -25,7 +28,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -42,6 +45,8 @@ STOP_SECONDS = 24
 
 _RESTART_MIN_SECONDS, _RESTART_MAX_SECONDS = 0.5, 10.0
 _STABLE_SECONDS = 60.0
+_KEEP_METRICS_SECONDS = 3600.0
+"""How often the files of metrics are marked as used. Systems delete temporary files that were not used for days."""
 _METRICS_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 """Must be set before prometheus_client is imported, which reads it once; therefore the name is not imported from
 `container/prometheus.py`."""
@@ -80,7 +85,7 @@ def serve(settings: Settings) -> int:
     directory, lock = metrics_directory.create()
     os.environ[_METRICS_DIRECTORY] = str(directory)
     try:
-        return _supervise(settings, sockets)
+        return _supervise(settings, sockets, _SharedMetrics(directory, lock))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
         os.close(lock)
@@ -191,15 +196,13 @@ def run_background(
 
 
 def run_worker(settings: Settings, sockets: Sequence[socket.socket], *, checked: bool = False, number: int = 0) -> None:
-    """Run one worker in this process until stopped. `checked`: the parent has checked that it can start. `number` is
-    its number among the workers of this machine."""
+    """Run one worker in this process, whose log is configured, until stopped. `checked`: the parent has checked that
+    it can start. `number` is its number among the workers of this machine."""
     from tokensvc.container.application import build_application
     from tokensvc.container.log_level import LogLevelReloader
-    from tokensvc.container.logs import configure
     from tokensvc.container.service import assemble
     from tokensvc.web.server import make_server
 
-    configure(settings.log_format, settings.log_level)
     ignore_signals()
     _reload_on_sighup(LogLevelReloader(settings.log_level))
     service = assemble(settings, checked=checked, number=number)
@@ -240,23 +243,31 @@ _HOST_ERRORS = (errno.EADDRNOTAVAIL, errno.EINVAL, errno.EAFNOSUPPORT)
 def bind_listener(port_name: str, host: str, port: int) -> socket.socket:
     """Bind and listen. Raises SettingsError naming the variable or option `port_name`, or that of the host if the host
     is at fault."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((host, port))
+        return _listening_socket(host, port)
     except (OSError, TypeError) as error:  # TypeError: the name cannot be encoded
-        listener.close()
         reason = error.strerror if isinstance(error, OSError) else "not a valid address or host name"
         if not isinstance(error, OSError) or isinstance(error, socket.gaierror) or error.errno in _HOST_ERRORS:
             port_name = port_name.replace("PORT", "HOST").replace("port", "host")
         raise SettingsError([FieldError(port_name, f"cannot listen on {host}:{port}: {reason}")]) from None
-    listener.listen(2048)
-    listener.set_inheritable(True)
+
+
+def _listening_socket(host: str, port: int) -> socket.socket:
+    """Raises OSError at any step: a kernel without IPv6 makes no such socket, and of two processes that have bound the
+    same port only one can listen."""
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(2048)
+        listener.set_inheritable(True)
+    except BaseException:
+        listener.close()
+        raise
     return listener
 
 
-def _supervise(settings: Settings, sockets: Sequence[socket.socket]) -> int:
+def _supervise(settings: Settings, sockets: Sequence[socket.socket], metrics: _SharedMetrics) -> int:
     from tokensvc.container.log_level import LogLevelReloader
 
     stopping, reloaded = threading.Event(), threading.Event()
@@ -268,29 +279,78 @@ def _supervise(settings: Settings, sockets: Sequence[socket.socket]) -> int:
     def start_worker(position: int) -> BaseProcess:
         return _start_worker(settings.model_copy(update={"log_level": reloader.level}), sockets, position)
 
-    workers = [start_worker(position) for position in range(settings.workers)]
-    started_at = [time.monotonic()] * len(workers)
-    pause = 0.0
-    while not stopping.is_set():
-        multiprocessing.connection.wait([w.sentinel for w in workers], timeout=0.2)
-        if reloaded.is_set():
-            reloaded.clear()
-            _signal_all(workers, signal.SIGHUP)
-        for position, worker in enumerate(workers):
-            if worker.is_alive() or stopping.is_set():
+    workers = _Workers(settings.workers, start_worker, stopping, metrics)
+    try:
+        workers.start()
+        while not stopping.is_set():
+            workers.wait_for_an_end(0.2)
+            if reloaded.is_set():
+                reloaded.clear()
+                workers.send(signal.SIGHUP)
+            workers.restart_ended()
+            metrics.keep_if_due()
+    finally:
+        exit_code = workers.stop()
+    return exit_code
+
+
+class _Workers:
+    """The worker processes by their numbers. One that could not be started is None."""
+
+    def __init__(
+        self,
+        count: int,
+        start: Callable[[int], BaseProcess],
+        stopping: threading.Event,
+        metrics: _SharedMetrics,
+    ) -> None:
+        self._start_process = start
+        self._stopping = stopping
+        self._metrics = metrics
+        self._processes: list[BaseProcess | None] = [None] * count
+        self._started_at = [time.monotonic()] * count
+        self._pause = 0.0
+
+    def start(self) -> None:
+        for number in range(len(self._processes)):
+            self._start(number)
+
+    def wait_for_an_end(self, seconds: float) -> None:
+        """Wait until a worker has ended, for a time at most."""
+        multiprocessing.connection.wait([process.sentinel for process in self._started()], timeout=seconds)
+
+    def send(self, number: int) -> None:
+        """Send every worker a signal."""
+        for process in self._started():
+            if process.is_alive() and process.pid is not None:  # so its id belongs to no other process yet
+                os.kill(process.pid, number)
+
+    def restart_ended(self) -> None:
+        """Start those that do not run, each after its delay, unless the service is being stopped."""
+        for number, process in enumerate(self._processes):
+            if self._stopping.is_set() or (process is not None and process.is_alive()):
                 continue
-            _log.error("worker exited and will be restarted", pid=worker.pid, exit_code=worker.exitcode)
-            _drop_metrics(worker)
-            pause = restart_delay(pause, time.monotonic() - started_at[position])
-            stopping.wait(pause)
-            workers[position], started_at[position] = start_worker(position), time.monotonic()
-    return _stop_workers(workers)
+            if process is not None:
+                _log.error("worker exited and will be restarted", pid=process.pid, exit_code=process.exitcode)
+                self._metrics.forget(process)
+            self._pause = restart_delay(self._pause, time.monotonic() - self._started_at[number])
+            if not self._stopping.wait(self._pause):
+                self._start(number)
 
+    def stop(self) -> int:
+        """Returns the exit code of the service."""
+        return _stop_workers(self._started())
 
-def _signal_all(workers: Sequence[BaseProcess], number: int) -> None:
-    for worker in workers:
-        if worker.is_alive() and worker.pid is not None:  # so its id belongs to no other process yet
-            os.kill(worker.pid, number)
+    def _started(self) -> list[BaseProcess]:
+        return [process for process in self._processes if process is not None]
+
+    def _start(self, number: int) -> None:
+        self._processes[number], self._started_at[number] = None, time.monotonic()
+        try:
+            self._processes[number] = self._start_process(number)
+        except Exception as error:  # noqa: BLE001 - the other workers must stay supervised
+            error_number = error.errno if isinstance(error, OSError) else None
+            _log.error("worker not started", errno=error_number, **exception_fields(error))
 
 
 def restart_delay(previous_seconds: float, lifetime_seconds: float) -> float:
@@ -323,12 +383,12 @@ def _signals_held_back() -> Iterator[None]:
 
 def _worker_main(settings: Settings, sockets: Sequence[socket.socket], number: int) -> None:
     """The main function of a worker process."""
+    from tokensvc.container.logs import configure
+
+    configure(settings.log_format, settings.log_level)
     directory = Path(os.environ[_METRICS_DIRECTORY])
     threading.Thread(target=_stop_with_parent, name="parent-watch", daemon=True).start()
-    try:
-        lock = metrics_directory.lock(directory)
-    except OSError:  # the parent has exited and removed the directory
-        sys.exit(1)
+    lock = _lock_metrics(directory)
     try:
         run_worker(settings, sockets, checked=True, number=number)
     except TokensvcError as failure:
@@ -338,8 +398,23 @@ def _worker_main(settings: Settings, sockets: Sequence[socket.socket], number: i
         _log.critical("worker failed", **exception_fields(error))
         sys.exit(1)
     finally:
-        os.close(lock)
+        if lock is not None:
+            os.close(lock)
         metrics_directory.remove_if_unused(directory)  # if the parent was killed, the last worker removes it
+
+
+def _lock_metrics(directory: Path) -> int | None:
+    """Lock the directory of the metrics. If that is impossible, the worker serves without sharing its metrics; only if
+    the parent has exited, and the directory was therefore removed, the worker exits too."""
+    try:
+        return metrics_directory.lock(directory)
+    except OSError as error:
+        parent = multiprocessing.parent_process()
+        if parent is None or not parent.is_alive():
+            sys.exit(1)
+        _log_unusable_directory(error)
+        del os.environ[_METRICS_DIRECTORY]
+        return None
 
 
 def _stop_with_parent() -> None:
@@ -362,8 +437,37 @@ def _stop_workers(workers: Sequence[BaseProcess]) -> int:
     return 1 if remaining else 0
 
 
-def _drop_metrics(worker: BaseProcess) -> None:
-    """Stop exporting the gauges of a worker that has exited."""
-    from tokensvc.container.worker_files import forget_process
+class _SharedMetrics:
+    """The metrics of the workers, as their parent looks after them. Failures are logged, and then ignored."""
 
-    forget_process(Path(os.environ[_METRICS_DIRECTORY]), worker.pid)
+    def __init__(self, directory: Path, lock: int) -> None:
+        self._directory = directory
+        self._lock = lock
+        self._kept_at = time.monotonic()
+
+    def keep_if_due(self) -> None:
+        """Keep the directory from being deleted as unused."""
+        if time.monotonic() >= self._kept_at + _KEEP_METRICS_SECONDS:
+            self._keep()
+
+    def forget(self, worker: BaseProcess) -> None:
+        """Stop exporting the gauges of a worker that has exited. Then its successor can use the directory, also if it
+        was deleted."""
+        self._keep()
+        try:
+            from tokensvc.container.worker_files import forget_process
+
+            forget_process(self._directory, worker.pid)
+        except Exception as error:  # noqa: BLE001 - the successor matters more
+            _log_unusable_directory(error)
+
+    def _keep(self) -> None:
+        self._kept_at = time.monotonic()
+        try:
+            metrics_directory.keep(self._directory, self._lock)
+        except OSError as error:
+            _log_unusable_directory(error)
+
+
+def _log_unusable_directory(error: Exception) -> None:
+    _log.warning("metrics directory cannot be used", **exception_fields(error))

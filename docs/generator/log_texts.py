@@ -69,6 +69,17 @@ EVENTS: Mapping[str, EventText] = {
         "A worker process ended by itself or was killed.",
         "If it repeats, look for what killed it: memory limits, for example.",
     ),
+    "worker not started": EventText(
+        "The system made no worker process: there are too many processes or open files, or too little memory. The "
+        "other workers serve, and it is tried again after 0.5 to 10 s.",
+        "Read `errno`; raise the limit (`TasksMax`, `LimitNOFILE`, memory).",
+    ),
+    "metrics directory cannot be used": EventText(
+        "The directory in which workers share their metrics, or a file in it, cannot be read or written. Workers serve "
+        "all the same; metrics may be missing, or those of one worker only.",
+        "Make the directory for temporary files (`TMPDIR`) writable, and keep others from deleting "
+        "`tokensvc-metrics-…` in it.",
+    ),
     "worker cannot start": EventText(
         "A worker process ended with a known error.", "Follow `error`; run `tokensvc doctor`."
     ),
@@ -167,6 +178,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "traces not exported",
         "traces are exported again",
         "worker exited and will be restarted",
+        "worker not started",
+        "metrics directory cannot be used",
         "worker cannot start",
         "worker failed",
         "uncaught exception",

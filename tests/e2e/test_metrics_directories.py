@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import sys
 from pathlib import Path
 from signal import SIGKILL, SIGSTOP
 
@@ -12,11 +14,19 @@ from urllib3.exceptions import HTTPError
 
 from tests.support.deployment import Deployment, Service
 from tests.support.http_client import client_per_worker, fetch
-from tests.support.processes import is_alive, wait_until
+from tests.support.processes import is_alive, started, wait_until
 
 pytestmark = pytest.mark.long
 
 STOPS_WITHIN_SECONDS = 25
+ROOT = Path(__file__).parents[2]
+ALWAYS_KEEPING = """
+from tokensvc import supervisor
+
+supervisor._KEEP_METRICS_SECONDS = 0
+supervisor.serve_from_env(supervisor.os.environ)
+"""
+"""`tokensvc serve`, but it does all the time what it does every hour."""
 
 
 class Temporary:
@@ -78,6 +88,52 @@ def test_when_all_are_killed_the_next_start_removes_unused_directories_only(
             assert temporary.directories() == in_use
         assert not unused.exists()
         assert _has_metrics(running)
+
+
+def test_the_files_of_a_running_service_never_look_old(deployment: Deployment, temporary: Temporary) -> None:
+    """Systems delete temporary files that were not used for days."""
+    environ = deployment.environ | {"TOKENSVC_WORKERS": "2", "PYTHONPATH": str(ROOT)}
+    with started([sys.executable, "-c", ALWAYS_KEEPING], deployment.folder, environ, "keeping") as process:
+        process.wait_until(lambda: process.err.count('"event": "serving"') == 2, "both workers serve")
+        [directory] = temporary.directories()
+        lock = directory / "in-use.lock"
+        os.utime(lock, (0, 0))
+        process.wait_until(lambda: lock.stat().st_mtime > 0, "the lock file was used")
+
+
+@pytest.mark.parametrize("deleted", ["in-use.lock", "."])
+def test_a_worker_is_replaced_although_the_system_has_deleted_temporary_files(
+    deployment: Deployment, temporary: Temporary, deleted: str
+) -> None:
+    with deployment.serve(WORKERS="2") as service:
+        [directory] = temporary.directories()
+        if deleted == ".":
+            shutil.rmtree(directory)
+        else:
+            (directory / deleted).unlink()
+        _kill_one_and_wait(service)
+        assert (directory / "in-use.lock").exists()
+        wait_until(lambda: _has_metrics(service), "metrics are exported")
+        assert service.process.stop() == 0
+        assert "metrics directory cannot be used" not in service.process.err
+    assert not temporary.directories()
+
+
+def test_a_worker_is_replaced_although_its_metrics_cannot_be_shared(
+    deployment: Deployment, temporary: Temporary
+) -> None:
+    with deployment.serve(WORKERS="2") as service:
+        [directory] = temporary.directories()
+        shutil.rmtree(directory)
+        directory.touch()
+        _kill_one_and_wait(service)
+        assert service.process.stop() == 0
+        assert "metrics directory cannot be used" in service.process.err
+
+
+def _kill_one_and_wait(service: Service) -> None:
+    os.kill(service.process.children()[0], SIGKILL)
+    service.process.wait_until(lambda: service.process.err.count('"event": "serving"') == 3, "its successor serves")
 
 
 @pytest.mark.long
