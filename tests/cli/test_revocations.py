@@ -373,3 +373,19 @@ def test_cancel_requires_yes_off_a_terminal(terminal: Terminal, opened: Store) -
     result = terminal("revocations", "cancel", *ids, "--yes")
     assert result.out.splitlines() == [f"{id_}: 1 of 1 cancelled" for id_ in ids]
     assert opened.revocation_queue.backlogs() == {}
+
+
+@pytest.mark.parametrize(("verb", "done"), [(("retry",), "queued again"), (("cancel", "--yes"), "cancelled")])
+def test_an_unknown_id_is_named_after_the_results_before_it(
+    terminal: Terminal, opened: Store, verb: tuple[str, ...], done: str
+) -> None:
+    ids = [add(terminal), add(terminal, "eve")]
+    if verb == ("retry",):
+        record_outcomes(opened, RevocationState.FAILED)
+    result = terminal("revocations", *verb, ids[0], "nope", ids[1], code=1)
+    assert result.out == f"{ids[0]}: 1 of 1 {done}\n"
+    assert result.err == "tokensvc: there is no such revocation: nope\n"
+    result = terminal("revocations", *verb, ids[1], "nope", "--json", code=1)
+    assert [one["id"] for one in result.json["revocations"]] == [ids[1]]
+    assert result.error == {"code": "revocation_not_found", "message": "there is no such revocation: nope"}
+    assert terminal("revocations", *verb, "nope", code=1).out == "", "nothing is done"
