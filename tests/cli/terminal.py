@@ -54,7 +54,7 @@ class Terminal:
         }
 
     def __call__(
-        self, *arguments: str, code: int = 0, stdin: str = "", without: str = "", **settings: str
+        self, *arguments: str, code: int = 0, stdin: str | bytes = "", without: str = "", **settings: str
     ) -> CommandResult:
         """Run a command and require the exit code; `settings` are AWS variables, or settings without their prefix."""
         result = self.run(*arguments, stdin=stdin, without=without, **settings)
@@ -63,7 +63,7 @@ class Terminal:
             validate_output(arguments, result)
         return result
 
-    def run(self, *arguments: str, stdin: str = "", without: str = "", **settings: str) -> CommandResult:
+    def run(self, *arguments: str, stdin: str | bytes = "", without: str = "", **settings: str) -> CommandResult:
         """Run a command with any exit code."""
         environ = self.environ | {n if n.startswith("AWS_") else f"TOKENSVC_{n}": v for n, v in settings.items()}
         environ = {name: value for name, value in environ.items() if name not in without.split()}
@@ -107,11 +107,12 @@ class Accounts:
 
 
 @contextlib.contextmanager
-def _environment(environ: dict[str, str], arguments: tuple[str, ...], stdin: str) -> Iterator[None]:
+def _environment(environ: dict[str, str], arguments: tuple[str, ...], stdin: str | bytes) -> Iterator[None]:
     before = dict(os.environ), sys.argv, sys.stdin
     os.environ.clear()
     os.environ.update(environ)
-    sys.argv, sys.stdin = ["tokensvc", *arguments], io.TextIOWrapper(io.BytesIO(stdin.encode()))
+    octets = stdin.encode() if isinstance(stdin, str) else stdin
+    sys.argv, sys.stdin = ["tokensvc", *arguments], io.TextIOWrapper(io.BytesIO(octets))
     try:
         yield
     finally:

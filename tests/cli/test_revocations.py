@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -14,9 +18,10 @@ from tests.cli.terminal import Terminal
 from tests.storage.samples import CHANNEL, EVERYONE, channel, make_due
 from tokensvc.aws.arn import parse_arn
 from tokensvc.cli.context import to_option_error
-from tokensvc.errors import FieldError
+from tokensvc.errors import FieldError, StoreUnavailable
 from tokensvc.revocations.model import Priority, RevocationState
 from tokensvc.revocations.queue import DeliveryOutcome
+from tokensvc.revocations.service import RevocationService
 from tokensvc.storage.engine import write_transaction
 from tokensvc.storage.revocation_tables import revocation_entries
 from tokensvc.storage.store import Store, open_store
@@ -124,10 +129,79 @@ def test_a_file_or_standard_input_supplies_many_revocations(terminal: Terminal, 
     assert again.out == "1 accepted, 0 rejected. To follow delivery: tokensvc revocations watch\n"
 
 
-def test_a_missing_file_is_wrong_usage(terminal: Terminal, tmp_path: Path) -> None:
-    for path in (tmp_path / "nothing", tmp_path):
+def test_a_file_that_cannot_be_read_is_wrong_usage(terminal: Terminal, tmp_path: Path) -> None:
+    for path, reason in ((tmp_path / "nothing", "No such file or directory"), (tmp_path, "Is a directory")):
         result = terminal("revocations", "add", "--file", str(path), "--channel", CHANNEL, code=2)
-        assert result.err == "tokensvc: --file: no such file\n", "the option as it is written"
+        assert result.err == f"tokensvc: --file: cannot be read: {reason}\n", "the option as it is written"
+
+
+def test_a_named_pipe_is_read(terminal: Terminal, tmp_path: Path, opened: Store) -> None:
+    """As for `--file <(…)` and `--file /dev/stdin`."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    threading.Thread(target=pipe.write_text, args=('{"viewerId": "ada"}\n',), daemon=True).start()
+    result = terminal("revocations", "add", "--file", str(pipe), "--channel", CHANNEL)
+    assert result.out.startswith("1 accepted, 0 rejected.")
+    assert len(opened.revocations.list(EVERYONE, limit=9)) == 1
+
+
+@pytest.mark.parametrize("source", ["file", "standard input"])
+def test_a_line_that_is_not_utf_8_revokes_no_other_viewer(
+    terminal: Terminal, tmp_path: Path, opened: Store, source: str
+) -> None:
+    text = b'{"viewerId": "ada"}\n{"viewerId": "caf\xe9"}\n{"viewerId": "caf\xc3\xa9"}\n'
+    (tmp_path / "many").write_bytes(text)
+    given: tuple[str, bytes] = (str(tmp_path / "many"), b"") if source == "file" else ("-", text)
+    result = terminal("revocations", "add", "--file", given[0], "--channel", CHANNEL, "--json", stdin=given[1], code=1)
+    results = result.json["revocations"]
+    assert [(one["line"], one.get("state", "rejected")) for one in results] == [
+        (1, "queued"),
+        (2, "rejected"),
+        (3, "queued"),
+    ]
+    assert results[1]["error"]["code"] == "malformed_request"
+    assert "line 2: the line is not JSON: str is not valid UTF-8" in result.err
+    assert {r.targets[0].viewer_id for r in opened.revocations.list(EVERYONE, limit=9)} == {"ada", "café"}
+
+
+def fail_after(batches: int, failure: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the store fail after this many batches."""
+    calls, add_many = itertools.count(), RevocationService.add_many
+
+    def failing(*arguments: Any) -> Any:
+        if next(calls) == batches:
+            raise failure
+        return add_many(*arguments)
+
+    monkeypatch.setattr(RevocationService, "add_many", failing)
+
+
+def test_after_a_failure_the_results_of_the_batches_before_are_printed(
+    terminal: Terminal, opened: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = "\n".join(json.dumps({"viewerId": f"v{number}"}) for number in range(250))
+    options = ("revocations", "add", "--file", "-", "--channel", CHANNEL)
+    fail_after(2, StoreUnavailable("the store is gone"), monkeypatch)
+    result = terminal(*options, "--json", stdin=lines, code=1)
+    assert result.error == {"code": "store_unavailable", "message": "the store is gone"}
+    assert "Stopped after line 200: the lines that follow have no result.\n" in result.err
+    printed = {one["id"] for one in result.json["revocations"]}
+    assert printed == {r.id for r in opened.revocations.list(EVERYONE, limit=300)}
+    assert [one["line"] for one in result.json["revocations"]] == [*range(1, 201)]
+
+
+def test_results_are_printed_after_an_interruption_and_nothing_if_there_are_none(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = "\n".join(json.dumps({"viewerId": f"v{number}"}) for number in range(150))
+    options = ("revocations", "add", "--file", "-", "--channel", CHANNEL)
+    with monkeypatch.context() as patched:
+        fail_after(1, KeyboardInterrupt(), patched)
+        interrupted = terminal.run(*options, stdin=lines)
+        assert interrupted.out.startswith("100 accepted, 0 rejected.")
+    fail_after(0, StoreUnavailable("the store is gone"), monkeypatch)
+    failed = terminal(*options, stdin=lines, code=1)
+    assert (failed.out, failed.err) == ("", "tokensvc: the store is gone\n")
 
 
 @pytest.mark.parametrize(
@@ -299,3 +373,19 @@ def test_cancel_requires_yes_off_a_terminal(terminal: Terminal, opened: Store) -
     result = terminal("revocations", "cancel", *ids, "--yes")
     assert result.out.splitlines() == [f"{id_}: 1 of 1 cancelled" for id_ in ids]
     assert opened.revocation_queue.backlogs() == {}
+
+
+@pytest.mark.parametrize(("verb", "done"), [(("retry",), "queued again"), (("cancel", "--yes"), "cancelled")])
+def test_an_unknown_id_is_named_after_the_results_before_it(
+    terminal: Terminal, opened: Store, verb: tuple[str, ...], done: str
+) -> None:
+    ids = [add(terminal), add(terminal, "eve")]
+    if verb == ("retry",):
+        record_outcomes(opened, RevocationState.FAILED)
+    result = terminal("revocations", *verb, ids[0], "nope", ids[1], code=1)
+    assert result.out == f"{ids[0]}: 1 of 1 {done}\n"
+    assert result.err == "tokensvc: there is no such revocation: nope\n"
+    result = terminal("revocations", *verb, ids[1], "nope", "--json", code=1)
+    assert [one["id"] for one in result.json["revocations"]] == [ids[1]]
+    assert result.error == {"code": "revocation_not_found", "message": "there is no such revocation: nope"}
+    assert terminal("revocations", *verb, "nope", code=1).out == "", "nothing is done"

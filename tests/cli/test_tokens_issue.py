@@ -115,6 +115,8 @@ def test_the_deployment_s_limits_and_denials_apply_and_nothing_is_recorded(healt
         (("--api-key-file", "-"), "--url"),
         (("--url", "ftp://x", "--api-key-file", "-"), "--url"),
         (("--url", "http://[x", "--api-key-file", "-"), "--url"),
+        (("--url", "http://a..b", "--api-key-file", "-"), "--url"),
+        (("--url", f"http://{'a' * 64}.example", "--api-key-file", "-"), "--url"),
         (("--url", "http://127.0.0.1:1", "--api-key-file", "/nowhere/key"), "--api-key-file"),
     ],
     ids=str,

@@ -219,6 +219,8 @@ def test_a_suspended_service_does_not_respond_in_time(ivs: LocalIvs, tmp_path: P
         ({}, ("--timeout", "0"), "must be at least 0.1s"),
         ({}, ("--url", "ftp://x"), "--url: must be the service's URL"),
         ({}, ("--url", "http://user:password@x"), "--url: must be the service's URL"),
+        ({}, ("--url", "http://a..b"), "--url: must name a host whose parts"),
+        ({}, ("--url", f"https://{'a' * 64}.example"), "--url: must name a host whose parts"),
     ],
 )
 def test_what_cannot_be_asked_is_wrong_use(

@@ -55,15 +55,18 @@ def _serve() -> NoReturn:
 
 
 def _open_standard_descriptors() -> None:
-    """Open standard descriptors that were closed at start.
+    """Open standard descriptors that were closed at start, and the streams of standard input and output.
 
-    Otherwise a socket or database file could get descriptor 1 or 2 and be written to as standard output or error.
+    Otherwise a socket or database file could get descriptor 1 or 2 and be written to as standard output or error, and
+    commands would have no input or output. Standard error stays without a stream: the log counts lines that go nowhere.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free descriptor, which is this one
+    sys.stdin = sys.stdin or os.fdopen(0, encoding="utf-8", closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
 
 
 def _stop_on_sigterm_as_first_process() -> None:

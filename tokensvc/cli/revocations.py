@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from tokensvc.audit.requester import Requester
+from tokensvc.callers.policy import Caller
 from tokensvc.cli.bulk_file import submit_file
 from tokensvc.cli.context import AdminContext, Namespace, Reason, Subject, Viewer, admin_context
 from tokensvc.cli.durations import duration_option
@@ -16,7 +18,7 @@ from tokensvc.cli.help import REVOCATION_ID, Commands, examples
 from tokensvc.cli.output import AsJson, Yes, confirm, format_table, print_progress, print_result
 from tokensvc.cli.paging import Fetch, MaxResults, NextToken, print_truncated, read_all, read_list
 from tokensvc.cli.queue_status import progress_line, queue_statuses, queue_table
-from tokensvc.errors import FieldError, InvalidRequest
+from tokensvc.errors import FieldError, InvalidRequest, RevocationNotFound
 from tokensvc.pagination import validated_query
 from tokensvc.revocations.model import RevocationState
 from tokensvc.revocations.requests import RevocationQuery, read_revocation
@@ -192,8 +194,7 @@ def retry(
         ids = revocation_ids or []
         if all_failed:
             ids = [r.id for r in read_all(_pages(admin, {"state": RevocationState.FAILED}))]
-        revocations = [admin.revocations.retry(admin.caller, id_, admin.requester) for id_ in ids]
-    _print_counts(revocations, as_json, "queued again", RevocationState.QUEUED)
+        _change_each(admin, ids, admin.revocations.retry, as_json, "queued again", RevocationState.QUEUED)
 
 
 @app.command()
@@ -204,8 +205,7 @@ def cancel(revocation_ids: Ids, yes: Yes = False, as_json: AsJson = False) -> No
     """Cancel the targets that are still queued. Denials stay in force, and what was sent to IVS cannot be undone."""
     confirm(f"Cancel {', '.join(revocation_ids)}?", yes)
     with admin_context() as admin:
-        revocations = [admin.revocations.cancel(admin.caller, id_, admin.requester) for id_ in revocation_ids]
-    _print_counts(revocations, as_json, "cancelled", RevocationState.CANCELLED)
+        _change_each(admin, revocation_ids, admin.revocations.cancel, as_json, "cancelled", RevocationState.CANCELLED)
 
 
 def _pages(admin: AdminContext, filters: dict[str, Any]) -> Fetch[RevocationView]:
@@ -236,6 +236,26 @@ def _describe(r: RevocationView) -> list[str]:
     ]
     requested = f"{r.id}: {r.state}, requested by {r.caller} at {r.accepted_at}"
     return [f"{requested}; the viewer may return after {r.readmit_after}", "", *format_table(headers, rows)]
+
+
+def _change_each(
+    admin: AdminContext,
+    ids: Sequence[str],
+    change: Callable[[Caller, str, Requester], Revocation],
+    as_json: bool,
+    action: str,
+    state: RevocationState,
+) -> None:
+    """Change the revocations in turn and print the results: those before a failure as well, since they are done."""
+    changed: list[Revocation] = []
+    try:
+        for id_ in ids:
+            changed.append(change(admin.caller, id_, admin.requester))
+    except RevocationNotFound as missing:
+        raise RevocationNotFound(missing.message, detail=id_) from None
+    finally:
+        if changed or not ids:
+            _print_counts(changed, as_json, action, state)
 
 
 def _print_counts(revocations: list[Revocation], as_json: bool, action: str, state: RevocationState) -> None:

@@ -20,5 +20,10 @@ def connect(url: str, timeout_seconds: float) -> tuple[HTTPConnection, str]:
         raise InvalidRequest([FieldError("--url", "must be the service's URL, such as http://127.0.0.1:8080")])
     if not url.isascii() or not url.isprintable() or " " in url:
         raise InvalidRequest([FieldError("--url", "must be ASCII without spaces")])
+    try:
+        host.encode("idna")  # as the socket will do
+    except UnicodeError:
+        rule = "must name a host whose parts between dots have 1 to 63 characters"
+        raise InvalidRequest([FieldError("--url", rule)]) from None
     kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
     return kind(host, port, timeout=timeout_seconds), parts.path.rstrip("/")
