@@ -30,7 +30,10 @@ finally:
         del _modules["rich"]
 
 if log_default.to_stderr:
-    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
+    structlog.configure(
+        # The stream is None if standard error was closed; a PrintLogger would take standard output then.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr) if sys.stderr else structlog.ReturnLogger()
+    )
 
 __all__ = ["exception_fields", "structlog"]
 

@@ -67,3 +67,5 @@ def test_a_stream_that_cannot_be_written_does_not_spoil_a_command_s_result(termi
     added = run([TOKENSVC, "callers", "add", "shop", "--all-channels", "--json"], tmp_path, environ)
     assert json.loads(added.out)["apiKey"].startswith("tsk_")
     assert "audit records are missing in the stream" in added.err
+    closed = run(["sh", "-c", f"{TOKENSVC} callers add web --all-channels --json 2>&-"], tmp_path, environ)
+    assert json.loads(closed.out)["apiKey"].startswith("tsk_")
