@@ -73,6 +73,7 @@ def test_http_statuses_are_the_documented_ones() -> None:
         "UnsupportedMediaType": 415,
         "InvalidRequest": 422,
         "SettingsError": 500,
+        "OutputUnwritable": 500,
         "VaultError": 500,
         "ControlPlaneError": 502,
         "ServiceUnreachable": 502,

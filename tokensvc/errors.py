@@ -52,6 +52,7 @@
     │  ├─ ControlPlaneRejected
     │  └─ ControlPlaneUnavailable
     ├─ ServiceUnreachable       a running service that a command was to ask
+    ├─ OutputUnwritable         a command cannot print its result
     ├─ StoreError               the database failed
     │  ├─ StoreUnavailable
     │  ├─ StoreNotFound
@@ -573,6 +574,12 @@ class ServiceUnreachable(TokensvcError):
     """A running service that a command is to ask did not respond, or the response is not from tokensvc."""
 
     code = "service_unreachable"
+
+
+class OutputUnwritable(TokensvcError):
+    """A command cannot write its result to standard output: the disk is full, for example."""
+
+    code = "output_unwritable"
 
 
 class StoreError(TokensvcError):

@@ -1,6 +1,9 @@
-"""Commands whose standard input or output is closed."""
+"""Commands whose standard input or output is closed, or cannot be written."""
 
 from __future__ import annotations
+
+import os
+import subprocess
 
 import pytest
 
@@ -41,3 +44,32 @@ def test_a_closed_standard_input_is_empty(
 def test_a_closed_standard_output_does_not_stop_a_command(deployment: Deployment, redirections: str) -> None:
     result = redirected(deployment, redirections, "callers", "list", code=0)
     assert (result.out, result.err) == ("", "")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("keys", "list"), ("keys", "list", "--json"), ("settings", "--example"), ("--version",)]
+)
+def test_a_full_disk_is_one_line_that_says_what_to_do(deployment: Deployment, arguments: tuple[str, ...]) -> None:
+    result = redirected(deployment, ">/dev/full", *arguments, code=1)
+    [line] = result.err.splitlines()
+    assert "standard output cannot be written: No space left on device; what the command did remains done;" in line
+    if "--json" in arguments:
+        assert result.error["code"] == "output_unwritable"
+
+
+def test_a_pipe_that_nobody_reads_any_more_is_no_error_to_report(deployment: Deployment) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    try:
+        done = subprocess.run(
+            [TOKENSVC, "keys", "list"],
+            cwd=deployment.folder,
+            env=deployment.environ,
+            stdout=write_end,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(write_end)
+    assert (done.returncode, done.stderr) == (1, b"")

@@ -46,6 +46,13 @@ _ENTRIES = (
         "The service at `--url` did not respond within 10 seconds, or the response is not from tokensvc.",
         "Correct the URL; `curl URL/livez` shows whether the service responds.",
     ),
+    CommandErrorCode(
+        "output_unwritable",
+        "Standard output cannot be written, because its disk is full, for example. What the command did remains done.",
+        "Free space or redirect the output elsewhere. If the command changes something, look at the present state "
+        "before running it again; a caller's API key that was not printed is replaced by `tokensvc callers "
+        "rotate-secret`.",
+    ),
     CommandErrorCode("caller_not_found", "The store has no caller of this name.", "`tokensvc callers list`."),
     CommandErrorCode(
         "caller_exists",

@@ -26,9 +26,10 @@ app = Commands(
 
 def _print_version(requested: bool) -> None:
     if requested:
+        from tokensvc.cli.output import print_text
         from tokensvc.commit import source_commit
 
-        typer.echo(f"tokensvc {__version__} (commit {source_commit()})")
+        print_text(f"tokensvc {__version__} (commit {source_commit()})")
         raise typer.Exit
 
 

@@ -2,6 +2,7 @@
 
 Invariants
 - With `--json`, standard output has one JSON object and nothing else; without it, text for people.
+- A result that cannot be printed is an error in one line; a pipe that nobody reads any more ends the command silently.
 - A destructive command asks for confirmation on a terminal and requires `--yes` elsewhere.
 - Everything printed is made printable here, line by line: text from outside (a reason, a viewer id, a message of IVS, a
   file name) can neither control the terminal nor add a line. In JSON the same characters are JSON escapes.
@@ -11,6 +12,7 @@ Invariants
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -20,6 +22,7 @@ from typing import Annotated, Any
 import typer
 
 from tokensvc.cli.tables import lay_out
+from tokensvc.errors import OutputUnwritable
 from tokensvc.jose.private_key_text import contains_private_key
 from tokensvc.printable import printable, printable_json
 from tokensvc.timestamps import rfc3339
@@ -41,20 +44,39 @@ def print_progress(text: str) -> None:
 def print_result(data: dict[str, Any], as_json: bool, *lines: str) -> None:
     """Print a command's result: the data as JSON, or the lines."""
     if as_json:
-        typer.echo(printable_json(json.dumps(data, ensure_ascii=False, indent=2)))
+        _write(printable_json(json.dumps(data, ensure_ascii=False, indent=2)))
     else:
-        typer.echo("\n".join(map(printable, lines)))
+        print_text(*lines)
 
 
 def print_text(*lines: str) -> None:
     """Print text that has no form in JSON."""
-    typer.echo("\n".join(map(printable, lines)))
+    _write("\n".join(map(printable, lines)))
 
 
 def print_entry(data: dict[str, Any], as_json: bool, *cells: str) -> None:
     """Print one entry of an endless list immediately: the data as a line of JSON, or the cells."""
     line = json.dumps(data, ensure_ascii=False)
-    typer.echo(printable_json(line) if as_json else "  ".join(map(printable, cells)))
+    _write(printable_json(line) if as_json else "  ".join(map(printable, cells)))
+
+
+def _write(text: str) -> None:
+    """Write lines to standard output. Raises OutputUnwritable, or BrokenPipeError, which typer handles."""
+    try:
+        typer.echo(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _discard_unwritten()
+        remedy = "what the command did remains done; free space or redirect the output elsewhere"
+        raise OutputUnwritable(f"standard output cannot be written: {error.strerror}; {remedy}") from None
+
+
+def _discard_unwritten() -> None:
+    """Let standard output discard what it still holds, or Python would fail to write that again at exit."""
+    discarding = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(discarding, sys.stdout.fileno())
+    os.close(discarding)
 
 
 def print_error(code: str, message: str, as_json: bool, *, layout: str = "") -> None:

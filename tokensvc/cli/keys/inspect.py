@@ -8,7 +8,7 @@ import typer
 
 from tokensvc.cli.help import KEY_ID, examples
 from tokensvc.cli.keys.context import KeyId, list_stale_workers, open_read_only, open_store, reference_time
-from tokensvc.cli.output import AsJson, format_table, print_progress, print_result
+from tokensvc.cli.output import AsJson, format_table, print_progress, print_result, print_text
 from tokensvc.cli.remedies import failure_text, problem_sentence
 from tokensvc.errors import ControlPlaneError, ForeignDeployment
 from tokensvc.jose import keypair
@@ -79,7 +79,7 @@ def public(key_id: KeyId) -> None:
     """Print the public key as PEM."""
     with open_store() as (_, store):
         record = require_key(store.keys.list(), key_id)
-    typer.echo(keypair.public_pem(keypair.read_public_der(record.public_der)), nl=False)
+    print_text(*keypair.public_pem(keypair.read_public_der(record.public_der)).splitlines())
 
 
 def _placement_rows(key: KeyView) -> list[tuple[str, ...]]:
