@@ -117,13 +117,13 @@ def test_strict_origins_apply_to_every_player(caller: Client, channel: Any) -> N
 
 
 def test_pyjwt_verifies_with_the_published_keys(service: Service, caller: Client, channel: Any) -> None:
-    token = caller.token(channelArn=channel["arn"], subject="ada@example.com")["token"]
+    token = caller.token(channelArn=channel["arn"], subject="jane@example.com")["token"]
     [published] = jwt.PyJWKSet.from_dict(caller.get("/.well-known/jwks.json").json).keys
     assert jwt.get_unverified_header(token) == {"alg": "ES384", "typ": "JWT"}
     claims = jwt.decode(token, published.key, algorithms=["ES384"], options={"require": ["exp"]})
     assert claims["aws:channel-arn"] == channel["arn"]
     assert len(claims["aws:viewer-id"]) == 40
-    assert "ada" not in claims["aws:viewer-id"]
+    assert "jane" not in claims["aws:viewer-id"]
     with pytest.raises(jwt.InvalidSignatureError):
         jwt.decode(token[:-4] + "AAAA", published.key, algorithms=["ES384"])
 

@@ -66,8 +66,8 @@ def test_old_metadata_is_deleted_when_new_metadata_is_put(
     assert "old 0" in str(all_stored(resources))
     clock.at += 1
     call("PutMetadata", channelArn=channel, metadata="newest")
-    assert "old" not in str(all_stored(resources))
-    assert "new" in str(all_stored(resources))
+    assert "old " not in str(all_stored(resources))
+    assert "newest" in str(all_stored(resources))
 
 
 @given(st.lists(st.floats(0, 20), max_size=30))
