@@ -12,6 +12,7 @@ Invariants
 
 from __future__ import annotations
 
+import re
 import shutil
 import ssl
 import sys
@@ -103,9 +104,11 @@ class PageShell:
         return Path(run([BASH, "-c", script], self._folder, self._environ).out)
 
     def substituted(self, text: str) -> str:
-        """The text with what the test has elsewhere."""
+        """The text with what the test has elsewhere. No number is replaced within a longer one, such as a port."""
         for literal, replacement in self._substitutions.items():
-            text = text.replace(literal, replacement)
+            start = r"(?<!\d)" if literal[0].isdigit() else ""
+            end = r"(?!\d)" if literal[-1].isdigit() else ""
+            text = re.sub(start + re.escape(literal) + end, replacement.replace("\\", r"\\"), text)
         return text
 
 

@@ -117,7 +117,7 @@ def test_a_sampled_request_is_a_span_of_its_callers_trace_and_what_it_waits_for_
     assert quick.trace_id in exposition
     assert exposition.rstrip().endswith("# EOF")
     _assert_lines_have_ids(lines, unsampled, refused, known)
-    secret = [key, key.split("_")[-1], VIEWER, channel, *tokens, deployment.environ["TOKENSVC_PASSPHRASE"], "wrong"]
+    secret = [key, key.split("_", 2)[2], VIEWER, channel, *tokens, deployment.environ["TOKENSVC_PASSPHRASE"], "wrong"]
     exported = b"".join(collector.bodies)
     assert not [text for text in secret if text.encode() in exported]
 

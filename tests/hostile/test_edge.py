@@ -198,6 +198,8 @@ class Attacker:
         mixed = self._random.choice(
             [other[:cut] + own[cut:], own[:cut] + other[cut:], own.replace(".ts", ".m3u8"), own.replace("/v1/", "/v2/")]
         )
+        if mixed in (own, other):  # the two ids have these characters in common
+            mixed = self._replaced(other, cut)
         return Hostile(mixed.encode())
 
     def _unexpected_number(self) -> Hostile:

@@ -351,10 +351,10 @@ def test_text_that_cannot_be_stored_is_reported(postgres_url: str, text: str) ->
 
 def test_no_value_of_a_row_is_shown_by_an_error(store: Store) -> None:
     """Drivers quote rows in their messages; our message, detail and traceback do not repeat them."""
-    store.callers.add("backend", samples.POLICY, secret("s1"), EVENT)
-    row = {"key_id": "s1", "caller": "backend", "ordinal": 1, "digest": b"the-digest", "created_at": AT}
+    store.callers.add("backend", samples.POLICY, secret("key-of-the-row"), EVENT)
+    row = {"key_id": "key-of-the-row", "caller": "backend", "ordinal": 1, "digest": b"the-digest", "created_at": AT}
     with pytest.raises(Conflict) as failed, write_transaction(store.engine) as connection:
         connection.execute(sa.insert(schema.caller_secrets).values(**row))
     shown = "".join(traceback.format_exception(failed.value)) + failed.value.detail
-    for value in ("the-digest", b"the-digest".hex(), "s1", "backend"):
+    for value in ("the-digest", b"the-digest".hex(), "key-of-the-row", "backend"):
         assert value not in shown

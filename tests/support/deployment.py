@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import random
 import secrets
 import socket
@@ -192,10 +193,18 @@ def _prefixed(settings: dict[str, str]) -> dict[str, str]:
     return {f"TOKENSVC_{name}": value for name, value in settings.items()}
 
 
+_given_ports = set[int]()
+
+
 def free_port() -> int:
-    """A port that was free a moment ago and is outside the range of ephemeral ports."""
+    """A port that was free a moment ago, is outside the range of ephemeral ports, and is given to nobody else: each
+    process gives a port once, and each worker of pytest-xdist has ports of its own."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 16
     while True:
-        port = random.SystemRandom().randint(15_000, 32_000)
+        port = 15_000 + 16 * random.SystemRandom().randrange(1_000) + worker
+        if port in _given_ports:
+            continue
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
+            _given_ports.add(port)
             return port
