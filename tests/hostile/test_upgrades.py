@@ -10,7 +10,6 @@ Invariants
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import time
 from typing import Any
@@ -27,12 +26,11 @@ from tests.hostile.wire import (
     Connection,
     exchange,
     send_in_parts,
-    wait_until_read,
+    sent_in_two_parts,
     wait_until_received,
 )
 from tests.support.deployment import Deployment
 from tests.support.processes import run
-from tokensvc.web.overload import MIN_STANDING
 
 ROUNDS = 20
 ATTACKS = [(0, 0.0), (1_000, 0.0), (1_000, 0.0005), (20_000, 0.0), (50_000, 0.0)]
@@ -72,24 +70,13 @@ def test_an_upgrade_is_handled_as_plain_http_with_its_body(
 
 
 def test_a_body_split_anywhere_is_read_completely(direct: Address, key: str, channel: str, framing: Any) -> None:
-    """One connection per position; the second part is sent once the service has read the first. Few at a time, so that
-    a slow machine is not overloaded."""
     viewer = unique("split")
     request = framing("/v1/tokens", token_body(channel, viewer), bearer(key), *UPGRADES[0])
-    for first in range(1, len(request), MIN_STANDING - 1):
-        positions = range(first, min(first + MIN_STANDING - 1, len(request)))
-        with contextlib.ExitStack() as stack:
-            connections = {at: stack.enter_context(Connection(direct)) for at in positions}
-            for at, connection in connections.items():
-                connection.send(request[:at])
-            wait_until_read(direct)
-            for at, connection in connections.items():
-                connection.send(request[at:])
-            for at, connection in connections.items():
-                received = connection.read_all()
-                assert (received.statuses, received.leftover, received.ending) == ([201], b"", CLOSED), request[:at]
-                assert received.responses[0].viewer == viewer
-                assert received.responses[0].closes
+    for at, connection in sent_in_two_parts(direct, request):
+        received = connection.read_all()
+        assert (received.statuses, received.leftover, received.ending) == ([201], b"", CLOSED), request[:at]
+        assert received.responses[0].viewer == viewer
+        assert received.responses[0].closes
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one packet", "in a later packet"])

@@ -12,10 +12,12 @@ import contextlib
 import json
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jwt
+
+from tokensvc.web.overload import MIN_STANDING
 
 SENTINEL_CODE = b"route_not_found"
 """The error code in the response to `messages.SENTINEL`."""
@@ -200,6 +202,21 @@ def send_in_parts(entry: Address, parts: Iterable[bytes], service: Address | Non
             if not connection.send(part):
                 break
         return connection.read_all()
+
+
+def sent_in_two_parts(address: Address, request: bytes) -> Iterator[tuple[int, Connection]]:
+    """A connection for each position at which the request can be split: the second part was sent once the service had
+    read the first. Few at a time, so that a slow machine is not overloaded."""
+    for first in range(1, len(request), MIN_STANDING - 1):
+        positions = range(first, min(first + MIN_STANDING - 1, len(request)))
+        with contextlib.ExitStack() as stack:
+            connections = {at: stack.enter_context(Connection(address)) for at in positions}
+            for at, connection in connections.items():
+                connection.send(request[:at])
+            wait_until_read(address)
+            for at, connection in connections.items():
+                connection.send(request[at:])
+            yield from connections.items()
 
 
 def wait_until_received(entry: Address, service: Address) -> None:

@@ -187,7 +187,7 @@ class TokenCache:
         return token
 
     def _end(self, key: bytes, mine: _Pending[Future[PlaybackToken]]) -> bool:
-        """End a request. False if it was discarded: then another may have begun, whose entry stays."""
+        """End a request. False if it was discarded: then another may be under way or complete, whose entry stays."""
         if self._pending.get(key) is not mine:
             return False
         del self._pending[key]

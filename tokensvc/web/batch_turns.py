@@ -1,4 +1,4 @@
-"""How many batches a caller may have at once, and which of tokens signs its next slice: round robin over the callers.
+"""How many batches a caller may have at once, and whose turn it is to sign a slice: round robin over the callers.
 
 Invariants
 - A caller has at most `max_of_caller` batches of tokens and of revocations, from the start of their bodies to their
